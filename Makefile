@@ -1,0 +1,29 @@
+# Verbs; the work is done by CMake (CMakeLists.txt) and by the programs in tools/.
+#
+#   make         build everything: Caffe, the plug-in, pycaffe, the Python environment
+#   make demo    train a plain and a BANG LeNet, and compare them
+#   make test    build and run all tests
+#   make bench   measure BANG's cost
+#   make lint    check format, types and style of our own sources
+
+BUILD ?= build
+export CMAKE_GENERATOR ?= Ninja
+.DEFAULT_GOAL := build
+.PHONY: build demo test bench lint
+
+build:
+	@python3 tools/system_packages.py
+	@cmake -S . -B $(BUILD) --log-level=NOTICE
+	@cmake --build $(BUILD)
+
+demo: build
+	@$(BUILD)/venv/bin/python tools/demo.py
+
+test: build
+	ctest --test-dir $(BUILD) --output-on-failure --parallel $(shell nproc)
+
+bench: build
+	@$(BUILD)/venv/bin/python tools/bench.py
+
+lint: build
+	@cmake --build $(BUILD) --target lint

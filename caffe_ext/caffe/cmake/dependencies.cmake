@@ -1,0 +1,45 @@
+# The libraries that Caffe stands on, each as an imported target.
+
+# A library that has no CMake package of its own: finds header and library, makes target `name`.
+function(caffe_find_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "HEADER;DEBIAN" "LIBRARIES;SUFFIXES")
+  find_path(${name}_INCLUDE_DIR ${arg_HEADER} PATH_SUFFIXES ${arg_SUFFIXES})
+  add_library(${name} INTERFACE IMPORTED GLOBAL)
+  foreach(library IN LISTS arg_LIBRARIES)
+    find_library(${name}_${library} ${library})
+    if(NOT ${name}_${library} OR NOT ${name}_INCLUDE_DIR)
+      message(FATAL_ERROR "${library} with ${arg_HEADER} was not found; on Debian: "
+        "apt install ${arg_DEBIAN}")
+    endif()
+    target_link_libraries(${name} INTERFACE ${${name}_${library}})
+    mark_as_advanced(${name}_${library})
+  endforeach()
+  target_include_directories(${name} SYSTEM INTERFACE ${${name}_INCLUDE_DIR})
+  mark_as_advanced(${name}_INCLUDE_DIR)
+endfunction()
+
+find_package(Threads REQUIRED)
+set(boost_python python${Python3_VERSION_MAJOR}${Python3_VERSION_MINOR})
+find_package(Boost 1.58 REQUIRED CONFIG COMPONENTS thread filesystem OPTIONAL_COMPONENTS ${boost_python})
+if(NOT TARGET Boost::${boost_python})
+  message(FATAL_ERROR "Boost.Python for Python ${Python3_VERSION} was not found (on Debian: apt "
+    "install libboost-python-dev, which is for the system's Python); name a Python that it was built "
+    "for with -DCAFFE_EXT_PYTHON=")
+endif()
+
+find_package(Protobuf CONFIG QUIET)
+if(NOT Protobuf_FOUND)
+  find_package(Protobuf REQUIRED MODULE)
+endif()
+find_package(gflags REQUIRED CONFIG)
+find_package(glog REQUIRED CONFIG)
+find_package(HDF5 REQUIRED COMPONENTS C HL)
+find_package(leveldb REQUIRED CONFIG)
+find_package(Snappy REQUIRED CONFIG)
+
+caffe_find_library(caffe_blas HEADER cblas.h LIBRARIES openblas
+  SUFFIXES openblas openblas-pthread DEBIAN libopenblas-dev)
+caffe_find_library(caffe_lmdb HEADER lmdb.h LIBRARIES lmdb DEBIAN liblmdb-dev)
+caffe_find_library(caffe_opencv HEADER opencv2/imgcodecs.hpp
+  LIBRARIES opencv_imgcodecs opencv_imgproc opencv_core
+  SUFFIXES opencv5 opencv4 DEBIAN libopencv-imgcodecs-dev)
