@@ -1,0 +1,111 @@
+#ifndef CAFFE_EXT_BANG_BALANCER_HPP_
+#define CAFFE_EXT_BANG_BALANCER_HPP_
+
+#include <caffe/net.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "caffe_ext/bang_settings.hpp"
+#include "caffe_ext/misclassification.hpp"
+
+namespace caffe_ext {
+
+/// What BANG did to one layer since the last Reset, over all samples that passed through it.
+struct BangStatistics {
+  std::string layer;
+  double samples = 0;
+  double eta_sum = 0;
+  double eta_max = 0;         ///< Largest eta_i.
+  double zero_gradients = 0;  ///< Samples with r_i = 0.
+
+  double eta_mean() const { return samples > 0 ? eta_sum / samples : 0; }
+  double zero_share() const { return samples > 0 ? zero_gradients / samples : 0; }
+};
+
+/**
+ * @brief Makes a net's backward pass compute the weight gradients of BANG.
+ *
+ * For a layer l with weights W, a batch of samples i = 1..N and the derivatives of the loss by the
+ * layer's outputs, @f$ \kappa_i = \partial E / \partial y_i^{(l)} @f$, one row of the top diff a
+ * sample:
+ * @f[
+ *   r_i = \frac{||\kappa_i||_2}{\max_j ||\kappa_j||_2}, \qquad
+ *   \eta_i = (1 / r_i)^{\epsilon_i (1 - r_i)}, \quad \eta_i = 1 \text{ where } r_i = 0, \qquad
+ *   \frac{\partial E}{\partial W} = \beta \sum_i \eta_i \frac{\partial E_i}{\partial W}
+ * @f]
+ * for weights and biases. @f$ \epsilon_i @f$ is epsilon, times incorrect_ratio where the net
+ * misclassifies sample i. The gradient that goes on down the net is untouched.
+ *
+ * How: Net calls back before and after each layer's Backward. Before it, the layer runs once on a
+ * scaled copy of its top diff for the weights alone; then its weights are switched off, so that the
+ * net's own call computes the bottom diff alone, from the original top diff. No product of matrices
+ * is computed twice.
+ *
+ * - A layer with several tops: row i is sample i of all of them together.
+ * - Weights shared by several layers: each layer balances its own top diff; the gradients add up.
+ * - iter_size: each pass is balanced by itself.
+ * - BatchNorm with batch statistics mixes the samples: below it, @f$ \kappa_i @f$ is the derivative
+ *   of the whole batch's loss by row i. That is what is balanced, and a warning says so.
+ *
+ * Source: A. Rozsa, M. Günther, T. E. Boult, "Towards Robust Deep Neural Networks with BANG",
+ * WACV 2018, Section 3.2. Tests: tests/cpp/test_bang_balancer.cpp holds it against samples that run
+ * one by one.
+ */
+template <typename Dtype>
+class BangBalancer {
+ public:
+  /// @param net the training net; from now on its Backward computes the gradients of BANG
+  /// @param debug_info asked in every pass: should the gradients of the weights be logged as Net
+  ///   does it under debug_info? Net itself no longer sees them.
+  /// @throws std::invalid_argument as BangLayers and Misclassification do; also if some
+  ///   incorrect_ratio is not 1 and the net has no loss layer with a label for each sample.
+  BangBalancer(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::BangParameter& param,
+               std::function<bool()> debug_info);
+  ~BangBalancer();
+  BangBalancer(const BangBalancer&) = delete;
+  BangBalancer& operator=(const BangBalancer&) = delete;
+
+  /// The loss of the last backward pass; also the sum over the blobs that have a loss weight.
+  Dtype loss() const { return loss_; }
+
+  /// Layers in the order of the net, since the last Reset.
+  std::vector<BangStatistics> Statistics() const;
+  /// Share of misclassified samples since the last Reset; negative if the net has no labels.
+  double MisclassifiedShare() const;
+  void ResetStatistics();
+
+ private:
+  // Net's hook, and its two ends here.
+  class Hook;
+  struct Balanced;
+
+  void CheckLabels(const BangLayer& layer, int batch) const;
+  void BeforeLayer(int index);
+  void AfterLayer(int index);
+  void BeginPass();
+  void ComputeWeightGradient(Balanced* layer);
+  void ScaleTops(Balanced* layer);
+  void LogWeightGradients(const Balanced& layer) const;
+  Balanced* Find(int index);
+
+  caffe::shared_ptr<caffe::Net<Dtype>> net_;
+  std::function<bool()> debug_info_;
+  Misclassification<Dtype> misclassification_;
+  std::unique_ptr<Hook> forward_, before_backward_, after_backward_;
+
+  std::vector<std::unique_ptr<Balanced>> layers_;
+  // Scratch for all layers: copy j takes the place of the diff of top j while its layer runs.
+  std::vector<std::unique_ptr<caffe::Blob<Dtype>>> scaled_, original_;
+
+  int last_layer_ = -1;  // in this backward pass; -1: the net has run forward since
+  Dtype loss_ = 0;
+  std::vector<char> misclassified_;
+  double misclassified_count_ = 0;
+  double labelled_count_ = 0;
+};
+
+}  // namespace caffe_ext
+
+#endif  // CAFFE_EXT_BANG_BALANCER_HPP_

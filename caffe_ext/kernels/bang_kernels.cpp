@@ -1,0 +1,113 @@
+#include "caffe_ext/kernels/bang_kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+namespace caffe_ext {
+namespace {
+
+// Sum of (scale * x)^2. The pragma lets the compiler use vector registers, for which it has to
+// change the order of the sum; for a given build that order is fixed.
+template <typename Dtype>
+double ScaledSumOfSquares(const Dtype* x, int size, double scale) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < size; ++i) {
+    const double value = scale * static_cast<double>(x[i]);
+    sum += value * value;
+  }
+  return sum;
+}
+
+template <typename Dtype>
+double Norm(const Dtype* x, int size) {
+  // Between these bounds neither a square that vanished nor one that overflowed can matter. The
+  // squares of float values always are, unless all of them are zero.
+  constexpr double kSmallest = 1e-280;
+  constexpr double kLargest = 1e300;
+  const double sum = ScaledSumOfSquares(x, size, 1.0);
+  if (sum > kSmallest && sum < kLargest) {
+    return std::sqrt(sum);
+  }
+  double largest = 0;
+  for (int i = 0; i < size; ++i) {
+    const double magnitude = std::fabs(static_cast<double>(x[i]));
+    if (!std::isfinite(magnitude)) {
+      return magnitude;
+    }
+    largest = std::max(largest, magnitude);
+  }
+  if (largest == 0) {
+    return 0;
+  }
+  // A power of two scales without rounding; its reciprocal must not overflow either.
+  const int exponent = std::clamp(std::ilogb(largest), -1000, 1000);
+  return std::ldexp(std::sqrt(ScaledSumOfSquares(x, size, std::ldexp(1.0, -exponent))), exponent);
+}
+
+}  // namespace
+
+template <typename Dtype>
+void SampleNorms(const Dtype* x, int samples, int size, double* norms) {
+  for (int i = 0; i < samples; ++i) {
+    norms[i] = Norm(x + static_cast<std::ptrdiff_t>(i) * size, size);
+  }
+}
+
+std::vector<double> BangFactors(const std::vector<double>& norms, const BangSettings& settings,
+                                const char* misclassified) {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  std::vector<double> factors(norms.size(), 1.0);
+  double largest = 0;
+  for (const double norm : norms) {
+    if (!std::isfinite(norm)) {
+      return factors;
+    }
+    largest = std::max(largest, norm);
+  }
+  for (std::size_t i = 0; i < norms.size(); ++i) {
+    const double r = largest > 0 ? norms[i] / largest : 0;
+    if (r == 0) {
+      continue;
+    }
+    const bool incorrect = misclassified != nullptr && misclassified[i] != 0;
+    const double epsilon =
+        std::min(settings.epsilon * (incorrect ? settings.incorrect_ratio : 1.0), kLargest);
+    factors[i] = std::min(std::exp(-epsilon * (1.0 - r) * std::log(r)), kLargest);
+  }
+  return factors;
+}
+
+template <typename Dtype>
+void ScaleSamples(const Dtype* x, int samples, int size, const double* factors, const double* norms,
+                  Dtype* y) {
+  constexpr double kMax = std::numeric_limits<Dtype>::max();
+  for (int i = 0; i < samples; ++i) {
+    const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(i) * size;
+    const Dtype* from = x + row;
+    Dtype* to = y + row;
+    // A factor of at most 1 needs no bound. The product of two finite factors may be infinite.
+    const double bound = std::min(kMax / 2 / norms[i], std::numeric_limits<double>::max());
+    const double factor = factors[i] > 1 ? std::max(1.0, std::min(factors[i], bound)) : factors[i];
+    if (factor <= kMax) {
+      const Dtype scale = static_cast<Dtype>(factor);
+      for (int k = 0; k < size; ++k) {
+        to[k] = scale * from[k];
+      }
+    } else {
+      // Beyond Dtype's range, for a row that is as small as the factor is large.
+      for (int k = 0; k < size; ++k) {
+        to[k] = static_cast<Dtype>(factor * static_cast<double>(from[k]));
+      }
+    }
+  }
+}
+
+template void SampleNorms(const float*, int, int, double*);
+template void SampleNorms(const double*, int, int, double*);
+template void ScaleSamples(const float*, int, int, const double*, const double*, float*);
+template void ScaleSamples(const double*, int, int, const double*, const double*, double*);
+
+}  // namespace caffe_ext

@@ -1,0 +1,271 @@
+#include "caffe_ext/bang_balancer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "caffe_ext/kernels/bang_kernels.hpp"
+
+namespace caffe_ext {
+
+using caffe::Blob;
+using caffe::Layer;
+using caffe::Net;
+
+template <typename Dtype>
+class BangBalancer<Dtype>::Hook : public Net<Dtype>::Callback {
+ public:
+  explicit Hook(std::function<void(int)> function) : function_(std::move(function)) {}
+
+ protected:
+  void run(int layer) override { function_(layer); }
+
+ private:
+  std::function<void(int)> function_;
+};
+
+template <typename Dtype>
+struct BangBalancer<Dtype>::Balanced {
+  BangLayer layer;
+  BangStatistics statistics;
+  std::vector<bool> learned;  // param_propagate_down of each of the layer's blobs
+};
+
+namespace {
+
+// Net has no way to take a callback back; the list that it shows is not const in itself.
+template <typename Callback>
+void Remove(const std::vector<Callback*>& callbacks, const Callback* callback) {
+  auto& list = const_cast<std::vector<Callback*>&>(callbacks);
+  list.erase(std::remove(list.begin(), list.end(), callback), list.end());
+}
+
+template <typename Dtype>
+void WarnOfBatchNorm(const Net<Dtype>& net) {
+  for (std::size_t i = 0; i < net.layers().size(); ++i) {
+    const caffe::LayerParameter& param = net.layers()[i]->layer_param();
+    if (param.type() == "BatchNorm" && !param.batch_norm_param().use_global_stats()) {
+      LOG_IF(WARNING, caffe::Caffe::root_solver())
+          << "BANG: BatchNorm layer '" << param.name() << "' mixes the samples of a batch; below it "
+          << "a sample's gradient is the derivative of the whole batch's loss by its own row.";
+    }
+  }
+}
+
+}  // namespace
+
+template <typename Dtype>
+BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
+                                  const caffe::BangParameter& param,
+                                  std::function<bool()> debug_info)
+    : net_(std::move(net)),
+      debug_info_(std::move(debug_info)),
+      misclassification_(*net_, param.loss_layer()),
+      forward_(new Hook([this](int) { last_layer_ = -1; })),
+      before_backward_(new Hook([this](int layer) { BeforeLayer(layer); })),
+      after_backward_(new Hook([this](int layer) { AfterLayer(layer); })) {
+  for (BangLayer& layer : BangLayers(*net_, param)) {
+    const int batch = net_->top_vecs()[layer.index][0]->shape(0);
+    if (layer.settings.incorrect_ratio != 1) {
+      CheckLabels(layer, batch);
+    }
+    LOG_IF(INFO, caffe::Caffe::root_solver())
+        << "BANG balances " << layer.name << ": beta = " << layer.settings.beta
+        << ", epsilon = " << layer.settings.epsilon
+        << ", incorrect_ratio = " << layer.settings.incorrect_ratio;
+    BangStatistics statistics;
+    statistics.layer = layer.name;
+    layers_.emplace_back(new Balanced{std::move(layer), std::move(statistics), {}});
+  }
+  WarnOfBatchNorm(*net_);
+  net_->add_after_forward(forward_.get());
+  net_->add_before_backward(before_backward_.get());
+  net_->add_after_backward(after_backward_.get());
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::CheckLabels(const BangLayer& layer, int batch) const {
+  const std::string prefix = "BANG: layer '" + layer.name + "' has an incorrect_ratio, but ";
+  if (!misclassification_.available()) {
+    throw std::invalid_argument(prefix + "the net has no loss layer with class scores and one label "
+                                         "a sample (SoftmaxWithLoss, HingeLoss ...)");
+  }
+  if (misclassification_.samples() != batch) {
+    throw std::invalid_argument(prefix + "its top has " + std::to_string(batch) +
+                                " samples where the loss layer '" +
+                                misclassification_.loss_layer() + "' has " +
+                                std::to_string(misclassification_.samples()) + " labels");
+  }
+}
+
+template <typename Dtype>
+BangBalancer<Dtype>::~BangBalancer() {
+  Remove<typename Net<Dtype>::Callback>(net_->after_forward(), forward_.get());
+  Remove<typename Net<Dtype>::Callback>(net_->before_backward(), before_backward_.get());
+  Remove<typename Net<Dtype>::Callback>(net_->after_backward(), after_backward_.get());
+}
+
+template <typename Dtype>
+typename BangBalancer<Dtype>::Balanced* BangBalancer<Dtype>::Find(int index) {
+  for (const auto& layer : layers_) {
+    if (layer->layer.index == index) {
+      return layer.get();
+    }
+  }
+  return nullptr;
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::BeforeLayer(int index) {
+  // A pass runs from a later layer to an earlier one.
+  if (last_layer_ < 0 || index >= last_layer_) {
+    BeginPass();
+  }
+  last_layer_ = index;
+  if (Balanced* balanced = Find(index)) {
+    ComputeWeightGradient(balanced);
+  }
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::BeginPass() {
+  loss_ = 0;
+  for (std::size_t i = 0; i < net_->blobs().size(); ++i) {
+    const Dtype weight = net_->blob_loss_weights()[i];
+    if (weight != 0) {
+      const Blob<Dtype>& blob = *net_->blobs()[i];
+      loss_ += weight * std::accumulate(blob.cpu_data(), blob.cpu_data() + blob.count(), Dtype(0));
+    }
+  }
+  if (misclassification_.available()) {
+    misclassified_ = misclassification_.Flags();
+    misclassified_count_ += std::count(misclassified_.begin(), misclassified_.end(), 1);
+    labelled_count_ += static_cast<double>(misclassified_.size());
+  }
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
+  const int index = balanced->layer.index;
+  Layer<Dtype>& layer = *net_->layers()[index];
+  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[index];
+  const std::vector<Blob<Dtype>*>& bottoms = net_->bottom_vecs()[index];
+
+  ScaleTops(balanced);
+  // The diffs change places, not the blobs: a layer that works in place tells that by its blobs.
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    original_[j]->ReshapeLike(*tops[j]);
+    original_[j]->ShareDiff(*tops[j]);
+    tops[j]->ShareDiff(*scaled_[j]);
+  }
+  layer.Backward(tops, std::vector<bool>(bottoms.size(), false), bottoms);
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    tops[j]->ShareDiff(*original_[j]);
+  }
+
+  balanced->learned.clear();
+  for (int i = 0; i < static_cast<int>(layer.blobs().size()); ++i) {
+    balanced->learned.push_back(layer.param_propagate_down(i));
+    layer.set_param_propagate_down(i, false);
+  }
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::ScaleTops(Balanced* balanced) {
+  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[balanced->layer.index];
+  while (scaled_.size() < tops.size()) {
+    scaled_.emplace_back(new Blob<Dtype>());
+    original_.emplace_back(new Blob<Dtype>());
+  }
+  const int samples = tops[0]->shape(0);
+  std::vector<double> norms(samples);
+  std::vector<double> norms_of_top(samples);
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    SampleNorms(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, norms_of_top.data());
+    for (int i = 0; i < samples; ++i) {
+      norms[i] = j == 0 ? norms_of_top[i] : std::hypot(norms[i], norms_of_top[i]);
+    }
+  }
+
+  const char* misclassified = nullptr;
+  if (balanced->layer.settings.incorrect_ratio != 1) {
+    CheckLabels(balanced->layer, samples);  // again: the net may have been reshaped
+    misclassified = misclassified_.data();
+  }
+  std::vector<double> factors = BangFactors(norms, balanced->layer.settings, misclassified);
+  BangStatistics& statistics = balanced->statistics;
+  statistics.samples += samples;
+  statistics.eta_sum = std::accumulate(factors.begin(), factors.end(), statistics.eta_sum);
+  statistics.eta_max =
+      std::max(statistics.eta_max, *std::max_element(factors.begin(), factors.end()));
+  statistics.zero_gradients += static_cast<double>(std::count(norms.begin(), norms.end(), 0.0));
+
+  for (double& factor : factors) {
+    factor *= balanced->layer.settings.beta;
+  }
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    scaled_[j]->ReshapeLike(*tops[j]);
+    ScaleSamples(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, factors.data(),
+                 norms.data(), scaled_[j]->mutable_cpu_diff());
+  }
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::AfterLayer(int index) {
+  Balanced* balanced = Find(index);
+  if (balanced == nullptr) {
+    return;
+  }
+  Layer<Dtype>& layer = *net_->layers()[index];
+  for (std::size_t i = 0; i < balanced->learned.size(); ++i) {
+    layer.set_param_propagate_down(static_cast<int>(i), balanced->learned[i]);
+  }
+  if (debug_info_ && debug_info_()) {
+    LogWeightGradients(*balanced);
+  }
+}
+
+// The lines that Net::BackwardDebugInfo would have written.
+template <typename Dtype>
+void BangBalancer<Dtype>::LogWeightGradients(const Balanced& balanced) const {
+  const Layer<Dtype>& layer = *net_->layers()[balanced.layer.index];
+  auto& blobs = const_cast<Layer<Dtype>&>(layer).blobs();
+  for (std::size_t i = 0; i < blobs.size(); ++i) {
+    if (balanced.learned[i]) {
+      LOG_IF(INFO, caffe::Caffe::root_solver())
+          << "    [Backward] Layer " << balanced.layer.name << ", param blob " << i
+          << " diff: " << blobs[i]->asum_diff() / blobs[i]->count();
+    }
+  }
+}
+
+template <typename Dtype>
+std::vector<BangStatistics> BangBalancer<Dtype>::Statistics() const {
+  std::vector<BangStatistics> statistics;
+  for (const auto& layer : layers_) {
+    statistics.push_back(layer->statistics);
+  }
+  return statistics;
+}
+
+template <typename Dtype>
+double BangBalancer<Dtype>::MisclassifiedShare() const {
+  return labelled_count_ > 0 ? misclassified_count_ / labelled_count_ : -1;
+}
+
+template <typename Dtype>
+void BangBalancer<Dtype>::ResetStatistics() {
+  misclassified_count_ = labelled_count_ = 0;
+  for (const auto& layer : layers_) {
+    BangStatistics fresh;
+    fresh.layer = layer->layer.name;
+    layer->statistics = std::move(fresh);
+  }
+}
+
+template class BangBalancer<float>;
+template class BangBalancer<double>;
+
+}  // namespace caffe_ext

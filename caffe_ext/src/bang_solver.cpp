@@ -1,0 +1,139 @@
+#include "caffe_ext/bang_solver.hpp"
+
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
+namespace caffe_ext {
+
+using caffe::Blob;
+using caffe::Solver;
+using caffe::SolverParameter;
+
+template <typename Dtype, template <typename> class Base>
+BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
+    : Base<Dtype>(param), balancer_(this->net_, param.bang_param(), [this] {
+        return this->param_.debug_info() && IsDisplayed();
+      }) {
+  if (!param.bang_param().diagnostics_csv().empty() && caffe::Caffe::root_solver()) {
+    csv_ = std::make_unique<BangCsv>(param.bang_param().diagnostics_csv());
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+bool BangSolver<Dtype, Base>::IsDisplayed() const {
+  return this->param_.display() && this->iter_ % this->param_.display() == 0;
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::ApplyUpdate() {
+  if (!std::isfinite(balancer_.loss())) {
+    std::ostringstream reason;
+    reason << "the loss is " << balancer_.loss();
+    StopAtGoodState(reason.str());
+  }
+  KeepGoodState();
+  if (IsDisplayed()) {
+    int outputs = 0;
+    for (const Blob<Dtype>* blob : this->net_->output_blobs()) {
+      outputs += blob->count();
+    }
+    const std::vector<BangStatistics> statistics = balancer_.Statistics();
+    const double misclassified = balancer_.MisclassifiedShare();
+    LogBangStatistics(outputs, statistics, misclassified);
+    if (csv_) {
+      csv_->Append(this->iter_, statistics, misclassified);
+    }
+  }
+  balancer_.ResetStatistics();
+  Base<Dtype>::ApplyUpdate();
+}
+
+template <typename Dtype, template <typename> class Base>
+typename GoodState<Dtype>::Blobs BangSolver<Dtype, Base>::State() {
+  typename GoodState<Dtype>::Blobs blobs = this->net_->learnable_params();
+  for (const auto& blob : this->history_) {
+    blobs.push_back(blob.get());
+  }
+  return blobs;
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::KeepGoodState() {
+  const int interval = this->param_.bang_param().good_state_interval();
+  if (interval == 0) {
+    return;
+  }
+  // The iteration is smaller than that of the kept state after a Restore.
+  const int kept = good_state_.iteration();
+  if (kept >= 0 && this->iter_ >= kept && this->iter_ < kept + interval) {
+    return;
+  }
+  if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
+    StopAtGoodState("a weight, or the solver's history of one, is not finite");
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
+  std::ostringstream message;
+  message << "Training stopped: at iteration " << this->iter_ << " " << reason << ". ";
+  if (good_state_.iteration() < 0) {
+    message << "There is no earlier good state to go back to. ";
+  } else {
+    good_state_.PutBack(State());
+    this->iter_ = good_state_.iteration();
+    this->current_step_ = good_state_.learning_rate_step();
+    message << "The weights are again those of iteration " << this->iter_ << ", the last good state";
+    if (this->param_.has_snapshot_prefix() && caffe::Caffe::root_solver()) {
+      this->Snapshot();
+      message << ", saved as " << this->SnapshotFilename(".*");
+    }
+    message << ". ";
+  }
+  message << "Lower base_lr or bang_param's beta or epsilon, or set clip_gradients.";
+  throw std::runtime_error(message.str());
+}
+
+template <typename Dtype>
+Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
+  CheckBangParameter(param.bang_param());
+  const std::string& base = param.bang_param().base_type();
+  if (base == "SGD") {
+    return new BangSolver<Dtype, caffe::SGDSolver>(param);
+  }
+  if (base == "Nesterov") {
+    return new BangSolver<Dtype, caffe::NesterovSolver>(param);
+  }
+  if (base == "AdaGrad") {
+    return new BangSolver<Dtype, caffe::AdaGradSolver>(param);
+  }
+  if (base == "RMSProp") {
+    return new BangSolver<Dtype, caffe::RMSPropSolver>(param);
+  }
+  if (base == "AdaDelta") {
+    return new BangSolver<Dtype, caffe::AdaDeltaSolver>(param);
+  }
+  if (base == "Adam") {
+    return new BangSolver<Dtype, caffe::AdamSolver>(param);
+  }
+  throw std::invalid_argument("bang_param.base_type is '" + base +
+                              "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
+}
+
+template Solver<float>* CreateBangSolver(const SolverParameter&);
+template Solver<double>* CreateBangSolver(const SolverParameter&);
+
+namespace {
+
+// Assigned rather than added: Caffe's AddCreator would end the process where two copies of this
+// library meet in one.
+const bool registered = [] {
+  caffe::SolverRegistry<float>::Registry()["BANG"] = CreateBangSolver<float>;
+  caffe::SolverRegistry<double>::Registry()["BANG"] = CreateBangSolver<double>;
+  return true;
+}();
+
+}  // namespace
+
+}  // namespace caffe_ext
