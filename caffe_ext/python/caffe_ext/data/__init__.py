@@ -1,0 +1,36 @@
+"""Data sets: found or downloaded, checked, and written as the LMDBs that Caffe's networks name.
+
+from caffe_ext.data import load_images
+test = load_images("mnist", "test", data_dir=Path("/where/the/idx/files/lie"))
+test.images, test.labels    # uint8 (10000, 1, 28, 28), int64 (10000,)
+"""
+
+from caffe_ext.data.database import read_database, write_database
+from caffe_ext.data.digits import make_digits
+from caffe_ext.data.errors import DataError, UnreachableError
+from caffe_ext.data.image_set import DataSet, ImageSet
+from caffe_ext.data.load import load_images
+from caffe_ext.data.mean_image import mean_image, write_mean_image
+from caffe_ext.data.preparation import Prepared, Request, prepare
+from caffe_ext.data.record import SourceRecord, read_record
+from caffe_ext.data.reporter import Reporter, Silent
+
+__all__ = [
+    "DataError",
+    "DataSet",
+    "ImageSet",
+    "Prepared",
+    "Reporter",
+    "Request",
+    "Silent",
+    "SourceRecord",
+    "UnreachableError",
+    "load_images",
+    "make_digits",
+    "mean_image",
+    "prepare",
+    "read_database",
+    "read_record",
+    "write_database",
+    "write_mean_image",
+]

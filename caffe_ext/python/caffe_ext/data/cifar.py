@@ -1,0 +1,146 @@
+"""CIFAR-10 in its binary version: 50,000 training and 10,000 test images of 32x32 RGB pixels.
+
+Five training batches and one test batch hold 10,000 records each; a record is one byte of label,
+then 1,024 bytes each of red, green and blue, row by row. The batches may lie in a folder, or still
+in the published archive (packed with gzip or xz, or not), which is read without being unpacked.
+"""
+
+import gzip
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data.collection import Collection, RemoteFile
+from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.idx import check_labels
+from caffe_ext.data.image_set import DataSet, ImageSet
+from caffe_ext.data.reporter import Reporter
+
+SHAPE = (3, 32, 32)
+RECORD = 1 + 3 * 32 * 32
+RECORDS = 10_000
+BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+
+# MD5 of the published training batches. Copies of the test batch are around that hold the published
+# images in another order, which changes no accuracy: so it is known by the MD5 of the sorted MD5s
+# of its records.
+PUBLISHED_TRAINING = (
+    "5dd7e06a14cb22eb9f671a540d1b7c25",
+    "5ea93a67294ea407fff1d09f752e9692",
+    "942cd6a4bcdd0dd3c604fbe906cb4421",
+    "ae636b3ba5c66a11e91e8cb52e771fcb",
+    "53f37980c15c3d472c316c40844f3f0d",
+)
+PUBLISHED_TEST_RECORDS = "26e78fa3f31960d112fc953ecc52025b"
+
+_ARCHIVE = RemoteFile(
+    "cifar-10-binary.tar.gz",
+    170498071,
+    "c32a1d4ab5d03f1284b67883e8d87530",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+)
+
+
+def digest_of_records(batch: bytes) -> str:
+    """Return a digest of a batch's records that does not depend on their order."""
+    records = (batch[start : start + RECORD] for start in range(0, len(batch), RECORD))
+    return md5_of_bytes("".join(sorted(map(md5_of_bytes, records))).encode())
+
+
+def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
+    """Read the six batches in the order of BATCHES, or the one archive that holds them.
+
+    Raises DataError naming the file that is damaged, truncated or incomplete.
+    """
+    origin = files[0] if len(files) == 1 else files[0].parent
+    contents = _from_archive(files[0]) if len(files) == 1 else _from_files(files)
+    batches: dict[str, bytes] = {}
+    with reporter.progress("reading", len(BATCHES), "batch") as step:
+        for name, content in contents:
+            batches[name] = content
+            step(1)
+    missing = [name for name in BATCHES if name not in batches]
+    if missing:
+        raise DataError(f"{origin} lacks {', '.join(missing)}; fetch it again")
+    parsed = [_parse(batches[name], origin / name) for name in BATCHES]
+
+    def gather(part: list[NDArray[np.uint8]]) -> ImageSet:
+        records = np.concatenate(part)
+        labels = records[:, 0].astype(np.int64)
+        return ImageSet(records[:, 1:].reshape(-1, *SHAPE), labels, str(origin))
+
+    remark = _compare_with_published(batches)
+    return DataSet(gather(parsed[:5]), gather(parsed[5:]), published=not remark, remark=remark)
+
+
+def _from_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
+    for name, path in zip(BATCHES, files, strict=True):
+        yield name, path.read_bytes()
+
+
+def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                file = archive.extractfile(member) if name in BATCHES else None
+                if file is not None:
+                    yield name, file.read()
+    except (tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+        # tarfile tells of every packer that it tried, a line each.
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise DataError(f"{path} is truncated or damaged ({reason}); fetch it again") from error
+
+
+def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
+    """Return the batch as (records, bytes of a record)."""
+    if len(batch) != RECORDS * RECORD:
+        trouble = "truncated" if len(batch) < RECORDS * RECORD else "damaged"
+        raise DataError(
+            f"{path} is {trouble}: it holds {len(batch):,} bytes, a CIFAR-10 batch {RECORDS:,} "
+            f"records of {RECORD:,} = {RECORDS * RECORD:,}; fetch it again"
+        )
+    records = np.frombuffer(batch, np.uint8).reshape(RECORDS, RECORD)
+    check_labels(records[:, 0], path)
+    return records
+
+
+def _compare_with_published(batches: dict[str, bytes]) -> str:
+    """Return an empty string, or which batches are not the published ones."""
+    digests = map(md5_of_bytes, (batches[name] for name in BATCHES[:5]))
+    differing = [
+        name
+        for name, digest, published in zip(BATCHES[:5], digests, PUBLISHED_TRAINING, strict=True)
+        if digest != published
+    ]
+    if digest_of_records(batches[BATCHES[5]]) != PUBLISHED_TEST_RECORDS:
+        differing.append(BATCHES[5])
+    return f"not the published CIFAR-10: {', '.join(differing)}" if differing else ""
+
+
+CIFAR10 = Collection(
+    name="cifar10",
+    title="CIFAR-10",
+    subfolders=(
+        "",
+        "cifar-10-batches-bin",
+        "cifar10",
+        "cifar10/cifar-10-batches-bin",
+        "cifar10/raw",
+        "raw",
+    ),
+    layouts=(
+        tuple((name,) for name in BATCHES),
+        (("cifar-10-binary.tar.gz", "cifar-10-binary.tar.xz", "cifar-10-binary.tar"),),
+    ),
+    remotes=(_ARCHIVE,),
+    load=read_cifar10,
+    key_digits=5,
+    writes_mean=True,
+)

@@ -1,0 +1,78 @@
+"""A published data set: the names its raw files go by, where they lie, and how they are read."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe_ext.data.image_set import DataSet
+from caffe_ext.data.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file in the data set's public homes; `urls` are mirrors of the same bytes."""
+
+    name: str
+    size: int
+    md5: str
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set in its raw files.
+
+    name        what the user calls it, also the name of its folder
+    title       what a sentence calls it
+    subfolders  where in a data folder its files may lie, "" being the folder itself
+    layouts     each one way to hold the whole: a tuple of parts, each part under one of its names
+    remotes     what is downloaded; together one of the layouts
+    load        reads the files of a layout, given in the order of its parts
+    key_digits  how many digits the keys of its data bases have, as Caffe's own converters chose
+    writes_mean whether its networks subtract a mean image
+    """
+
+    name: str
+    title: str
+    subfolders: tuple[str, ...]
+    layouts: tuple[tuple[tuple[str, ...], ...], ...]
+    remotes: tuple[RemoteFile, ...]
+    load: Callable[[tuple[Path, ...], Reporter], DataSet]
+    key_digits: int
+    writes_mean: bool = False
+
+    def find(self, folder: Path) -> tuple[Path, ...] | None:
+        """Return the files of the first layout that is complete in the folder, else None."""
+        for _, files in self._places(folder):
+            complete = tuple(path for path in files.values() if path is not None)
+            if len(complete) == len(files):
+                return complete
+        return None
+
+    def describe_missing(self, folder: Path) -> str:
+        """Say, for an error message, what a folder without a complete layout lacks."""
+
+        def held(place: tuple[Path, Mapping[str, Path | None]]) -> int:
+            return sum(path is not None for path in place[1].values())
+
+        place, files = max(self._places(folder), key=held)
+        if held((place, files)) == 0:
+            wanted = " or ".join(
+                ", ".join(" / ".join(names) for names in parts) for parts in self.layouts
+            )
+            return f"{folder} holds no {self.title}: it needs {wanted}"
+        missing = ", ".join(name for name, path in files.items() if path is None)
+        return f"{place} holds a part of {self.title} only: {missing} is missing"
+
+    def _places(self, folder: Path) -> Iterator[tuple[Path, dict[str, Path | None]]]:
+        """Yield every layout in every subfolder: each part's first name, and its file if any."""
+        for parts in self.layouts:
+            for subfolder in self.subfolders:
+                place = folder / subfolder
+                yield (
+                    place,
+                    {
+                        names[0]: next((place / n for n in names if (place / n).is_file()), None)
+                        for names in parts
+                    },
+                )

@@ -1,0 +1,26 @@
+"""Digests of files. MD5, since that is what the data sets' homes publish: against damage only."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A file as it lies on the disk: absolute path, number of bytes, and MD5 in hexadecimal."""
+
+    path: str
+    size: int
+    md5: str
+
+
+def md5_of_bytes(content: bytes) -> str:
+    """Return the MD5 in hexadecimal."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def raw_file(path: Path) -> RawFile:
+    """Return the file with its size and digest."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+        return RawFile(str(path.absolute()), file.tell(), digest.hexdigest())

@@ -1,0 +1,142 @@
+"""Downloads that resume, try one mirror after the other, and keep only what has the right digest.
+
+While it is under way a file is called `<name>.part`; it gets its own name once its MD5 is right.
+"""
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from caffe_ext.data.collection import RemoteFile
+from caffe_ext.data.digest import raw_file
+from caffe_ext.data.errors import DataError, UnreachableError
+from caffe_ext.data.reporter import Reporter, Step
+
+TIMEOUT_SECONDS = 15.0
+_CHUNK = 1 << 16
+# A connection that breaks is taken up again as long as each attempt brings at least one byte.
+_ATTEMPTS = 5
+
+
+class _WrongFileError(Exception):
+    """A mirror sent another file than the published one."""
+
+
+def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
+    """Download a file into the folder, unless it lies there already, and return its path.
+
+    Raises UnreachableError when no mirror could be reached, DataError when what came is not the
+    published file, OSError when it cannot be written. A partial download stays and is resumed.
+    """
+    target = folder / remote.name
+    if target.exists() and raw_file(target).md5 == remote.md5:
+        return target
+    part = folder / f"{remote.name}.part"
+    unreachable, wrong = [], []
+    for url in remote.urls:
+        try:
+            _download_from(url, part, remote, reporter)
+        except UnreachableError as error:
+            unreachable.append(f"{urlsplit(url).netloc}: {error}")
+        except _WrongFileError as error:
+            wrong.append(f"{urlsplit(url).netloc}: {error}")
+        else:
+            part.replace(target)
+            return target
+    if wrong:
+        raise DataError(
+            f"{'; '.join(wrong + unreachable)}; get {remote.name} (MD5 {remote.md5}) by hand and "
+            "say with --data-dir where it lies"
+        )
+    raise UnreachableError("; ".join(unreachable))
+
+
+def _download_from(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> None:
+    """Complete `part` from one mirror; if what was resumed proves wrong, once more from nothing."""
+    resumed = part.exists()
+    if resumed and part.stat().st_size > remote.size:
+        part.unlink()
+    _complete(url, part, remote, reporter)
+    if raw_file(part).md5 == remote.md5:
+        return
+    part.unlink()
+    if resumed:
+        _complete(url, part, remote, reporter)
+        if raw_file(part).md5 == remote.md5:
+            return
+        part.unlink()
+    raise _WrongFileError(f"sent a file whose MD5 is not the published {remote.md5}")
+
+
+def _complete(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> None:
+    """Fetch until `part` has its full size."""
+    have = _size(part)
+    with reporter.progress(remote.name, remote.size, "B", have) as step:
+        for _ in range(_ATTEMPTS):
+            if have == remote.size:
+                return
+            before = have
+            try:
+                _append(url, part, remote, step)
+                broken = "the connection was closed"
+            except UnreachableError as error:
+                broken = str(error)
+            have = _size(part)
+            if have <= before:
+                raise UnreachableError(broken)
+    if have != remote.size:
+        raise UnreachableError(f"the connection broke {_ATTEMPTS} times")
+
+
+def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
+    """Ask once for what is missing, and write what comes."""
+    have = _size(part)
+    headers = {"User-Agent": "caffe_ext"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        raise UnreachableError(f"HTTP {error.code} {error.reason}") from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise UnreachableError(_reason(error)) from error
+    with response:
+        resumes = response.status == http.HTTPStatus.PARTIAL_CONTENT and (
+            response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        )
+        if not resumes:
+            step(-have)
+            have = 0
+        length = response.headers.get("Content-Length")
+        if length is not None and have + int(length) != remote.size:
+            raise _WrongFileError(
+                f"offers {have + int(length):,} bytes, the published file has {remote.size:,}"
+            )
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab" if resumes else "wb") as file:
+            while chunk := _receive(response, remote.size - have):
+                file.write(chunk)
+                have += len(chunk)
+                step(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _receive(response: http.client.HTTPResponse, wanted: int) -> bytes:
+    """Return the next bytes, none at the end; a mirror that sends too much is not listened to."""
+    try:
+        return response.read(min(_CHUNK, wanted))
+    except (http.client.HTTPException, OSError) as error:
+        raise UnreachableError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection failed, without the numbers of errors."""
+    cause = getattr(error, "reason", error)
+    return str(getattr(cause, "strerror", None) or cause)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0

@@ -1,0 +1,109 @@
+"""IDX, the file format of MNIST: a big-endian header, then unsigned bytes.
+
+    bytes 0-1   0
+    byte  2     0x08, unsigned byte (the only type read or written here)
+    byte  3     number of dimensions D
+    4*D bytes   the size of each dimension, uint32
+    the rest    the elements, the last dimension varying fastest
+
+So images (N, H, W) start with the number 2051 and labels (N,) with 2049. A file may be packed with
+gzip, whatever its name.
+"""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_set import CLASSES
+
+_UNSIGNED_BYTE = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, eq=False)
+class IdxFile:
+    """What a file held: the array (uint8, read-only) and the md5 of the unpacked bytes."""
+
+    values: NDArray[np.uint8]
+    md5: str
+
+
+def encode(values: NDArray[np.uint8]) -> bytes:
+    """Return the IDX file, not packed, of an array of unsigned bytes with 1 to 255 dimensions."""
+    if values.dtype != np.uint8 or not 1 <= values.ndim <= 255:
+        raise ValueError(f"IDX needs uint8 with dimensions, not {values.dtype} {values.shape}")
+    header = bytes([0, 0, _UNSIGNED_BYTE, values.ndim])
+    return header + np.array(values.shape, dtype=">u4").tobytes() + values.tobytes()
+
+
+def decode(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the array in an unpacked IDX file, read-only; `name` is for the error message.
+
+    Raises DataError unless the header fits the number of bytes exactly.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise DataError(
+            f"{name} is not an IDX file: it starts with {content[:4].hex(' ') or 'nothing'}"
+        )
+    kind, dimensions = content[2], content[3]
+    start = 4 + 4 * dimensions
+    if kind != _UNSIGNED_BYTE or dimensions == 0 or len(content) < start:
+        raise DataError(
+            f"{name} is not an IDX file of unsigned bytes: it starts with {content[:4].hex(' ')}"
+        )
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
+    expected, actual = math.prod(shape), len(content) - start
+    if actual != expected:
+        trouble = "truncated" if actual < expected else "damaged"
+        raise DataError(
+            f"{name} is {trouble}: its header announces {' x '.join(map(str, shape))} = "
+            f"{expected:,} bytes, {actual:,} follow; fetch the file again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read(path: Path) -> IdxFile:
+    """Read an IDX file, packed with gzip or not. Raises DataError naming it if it is damaged."""
+    content = path.read_bytes()
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(
+                f"{path} is truncated or damaged ({error}); fetch the file again"
+            ) from error
+    return IdxFile(decode(content, str(path)), md5_of_bytes(content))
+
+
+def read_images(path: Path) -> IdxFile:
+    """Read images (N, H, W). Raises DataError for anything else, and for no image at all."""
+    file = read(path)
+    if file.values.ndim != 3 or file.values.size == 0:
+        raise DataError(f"{path} holds an array {file.values.shape}, not images (N, H, W)")
+    return file
+
+
+def read_labels(path: Path) -> IdxFile:
+    """Read labels (N,). Raises DataError for another shape, and for labels beyond 9."""
+    file = read(path)
+    if file.values.ndim != 1:
+        raise DataError(f"{path} holds an array {file.values.shape}, not labels (N,)")
+    check_labels(file.values, path)
+    return file
+
+
+def check_labels(labels: NDArray[np.uint8], path: Path) -> None:
+    """Raise DataError naming the file and the first label that no class has."""
+    wrong = np.flatnonzero(labels >= CLASSES)
+    if wrong.size:
+        raise DataError(
+            f"{path}: label number {wrong[0]:,} is {labels[wrong[0]]}; labels are 0 to "
+            f"{CLASSES - 1}, so the file is damaged or of another data set"
+        )

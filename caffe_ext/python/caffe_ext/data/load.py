@@ -1,0 +1,54 @@
+"""Images for evaluation and attacks: by the name of their data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from caffe_ext.data.database import read_database
+from caffe_ext.data.digits import make_digits
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_set import ImageSet
+from caffe_ext.data.preparation import COLLECTIONS, intact_record
+from caffe_ext.data.reporter import Silent
+from caffe_ext.data.sources import local_source
+
+
+def load_images(
+    name: str,
+    split: str = "test",
+    *,
+    data_dir: Path | None = None,
+    homes: Sequence[Path] = (),
+    validation: int = 0,
+) -> ImageSet:
+    """Return the images of a data set: uint8 (N, C, H, W), labels int64 (N,).
+
+    name        mnist, cifar10 or digits
+    split       train, val or test
+    data_dir    the folder with the raw files, else CAFFE_EXT_DATA, else `homes`, as sources.py says
+    homes       folders with raw files, and with what get_data.py made: its data bases are read
+                where the raw files are the same (faster) or gone; nothing is downloaded
+    validation  how many of the last training images are "val" and not "train"
+
+    Raises DataError if the images are not on this machine, are damaged, or for an unknown name.
+    """
+    if split not in ("train", "val", "test") or (split == "val" and not validation):
+        raise DataError(f"no split {split!r}; there are train, test and, with validation > 0, val")
+    if name == "digits":
+        return make_digits().keep_apart(validation)[split]
+    if name not in COLLECTIONS:
+        raise DataError(f"no data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
+    source = local_source(COLLECTIONS[name], data_dir, homes, Silent())
+    for home in homes:
+        record = intact_record(home / name)
+        if (
+            record is not None
+            and (source is None or source.fingerprint == record.fingerprint)
+            and (split == "test" or record.validation == validation)
+        ):
+            images = read_database(home / name / f"{split}_lmdb")
+            return ImageSet(images.images, images.labels, f"{record.content}, {images.origin}")
+    if source is None:
+        raise DataError(
+            f"{COLLECTIONS[name].title} is not on this machine; run tools/get_data.py {name} first"
+        )
+    return source.load(Silent()).keep_apart(validation)[split]

@@ -1,0 +1,91 @@
+"""source.json: what the data bases beside it were made from, so that no work is done twice."""
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from google import protobuf
+
+from caffe_ext.data.digest import RawFile
+
+FILE_NAME = "source.json"
+# Raised when the same raw files and arguments begin to give other data bases.
+FORMAT = 1
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of the software that writes the data bases."""
+    return {
+        "python": platform.python_version(),
+        "lmdb": lmdb.__version__,
+        "numpy": np.__version__,
+        "protobuf": protobuf.__version__,
+    }
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What a folder of data bases holds and where that came from.
+
+    data_set    the name of the folder's data set: mnist, cifar10, digits
+    holds       what is really in it; differs from the above after a fall-back
+    origin      how the raw files were found
+    published   whether the images are those that the data set's authors published
+    remark      what else is to be known about the content
+    embedded    whether the images came with the software
+    files       the raw files, with digests
+    validation  how many of the last training images were kept apart
+    images      the number of images by data base
+    extras      what else was written: the mean image, IDX files
+    versions    of what made it
+    finished    False only while the content is being exchanged, or if that was cut short
+    """
+
+    data_set: str
+    holds: str
+    origin: str
+    published: bool
+    remark: str
+    embedded: bool
+    files: tuple[RawFile, ...]
+    validation: int
+    images: dict[str, int]
+    extras: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=software_versions)
+    finished: bool = True
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """Return the digests of the raw files."""
+        return tuple(file.md5 for file in self.files)
+
+    @property
+    def content(self) -> str:
+        """Say in words what the data bases hold."""
+        if self.remark:
+            return f"{self.holds} ({self.remark})"
+        return f"{self.holds} as published" if self.published else self.holds
+
+    def to_bytes(self) -> bytes:
+        """Return the text of source.json."""
+        return (json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n").encode()
+
+
+UNFINISHED = json.dumps({"format": FORMAT, "finished": False}).encode()
+
+
+def read_record(folder: Path) -> SourceRecord | None:
+    """Return the record of a finished folder; None if it has none, or another format's."""
+    try:
+        fields: dict[str, Any] = json.loads((folder / FILE_NAME).read_bytes())
+        if fields.pop("format") != FORMAT or not fields["finished"]:
+            return None
+        fields["files"] = tuple(RawFile(**file) for file in fields["files"])
+        fields["extras"] = tuple(fields["extras"])
+        return SourceRecord(**fields)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,114 @@
+"""Where the raw files of a data set are looked for, and in which order.
+
+1. the folder that was named with --data-dir      lacking the data set there is an error
+2. the folder in the variable CAFFE_EXT_DATA      lacking it is worth a note; then go on
+3. data/ in the checkout, and the output folder   where downloads are kept as well
+4. the data set's public homes                    see download.py
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe_ext.data import digits
+from caffe_ext.data.collection import Collection
+from caffe_ext.data.digest import RawFile, md5_of_bytes, raw_file
+from caffe_ext.data.download import download
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_set import DataSet
+from caffe_ext.data.reporter import Reporter
+
+VARIABLE = "CAFFE_EXT_DATA"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw files that were found, digested but not yet read.
+
+    holds     what they are: the data set's title, or what stands in for it
+    origin    how they were found, in words
+    files     the files, in the order in which they are read
+    embedded  whether they come with the software rather than from the data set's home
+    load      reads them
+    """
+
+    holds: str
+    origin: str
+    files: tuple[RawFile, ...]
+    embedded: bool
+    load: Callable[[Reporter], DataSet]
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """Return what decides whether another source holds the same files: their digests."""
+        return tuple(file.md5 for file in self.files)
+
+
+def local_source(
+    collection: Collection, data_dir: Path | None, homes: Sequence[Path], reporter: Reporter
+) -> Source | None:
+    """Return the first source on this machine, in the order above, or None.
+
+    Raises DataError if `data_dir` was given and does not hold the data set, and if CAFFE_EXT_DATA
+    names no folder.
+    """
+    if data_dir is not None:
+        return _source_in(collection, _folder(data_dir, "--data-dir"), "--data-dir")
+    variable = os.environ.get(VARIABLE)
+    if variable:
+        try:
+            return _source_in(collection, _folder(Path(variable), VARIABLE), VARIABLE)
+        except _LackingError as error:
+            reporter.note(f"{VARIABLE}: {error}; looking elsewhere")
+    for home in homes:
+        files = collection.find(home)
+        if files:
+            return _source(collection, files, f"found in {files[0].parent}")
+    return None
+
+
+def downloaded_source(collection: Collection, folder: Path, reporter: Reporter) -> Source:
+    """Download what the folder does not hold yet, and return it as a source.
+
+    Raises what download() raises.
+    """
+    files = tuple(download(remote, folder, reporter) for remote in collection.remotes)
+    return _source(collection, files, f"downloaded to {folder}")
+
+
+def digits_source() -> Source:
+    """Return scikit-learn's digits as a source; its files are the IDX files made of them."""
+    made = digits.make_digits()
+    files = tuple(
+        RawFile(name, len(content), md5_of_bytes(content))
+        for name, content in digits.idx_files(made).items()
+    )
+    return Source(digits.TITLE, "embedded in scikit-learn", files, True, lambda _: made)
+
+
+class _LackingError(DataError):
+    """A folder exists but does not hold the data set."""
+
+
+def _folder(path: Path, named_by: str) -> Path:
+    if not path.is_dir():
+        raise DataError(f"{named_by} names {path}, which is not a folder")
+    return path
+
+
+def _source_in(collection: Collection, folder: Path, named_by: str) -> Source:
+    files = collection.find(folder)
+    if files is None:
+        raise _LackingError(collection.describe_missing(folder))
+    return _source(collection, files, f"found in {files[0].parent} ({named_by})")
+
+
+def _source(collection: Collection, files: tuple[Path, ...], origin: str) -> Source:
+    return Source(
+        collection.title,
+        origin,
+        tuple(map(raw_file, files)),
+        False,
+        lambda reporter: collection.load(files, reporter),
+    )
