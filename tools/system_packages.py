@@ -29,7 +29,7 @@ def wanted_packages() -> list[str]:
 def missing_packages(names: list[str]) -> list[str]:
     """Those of `names` that dpkg does not have installed."""
     query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n", *names]
-    done = subprocess.run(query, capture_output=True, text=True)
+    done = subprocess.run(query, check=False, capture_output=True, text=True)
     installed = {
         line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")
     }
@@ -44,7 +44,8 @@ def administrator() -> list[str] | None:
         # With a terminal, sudo can ask for the password.
         if sys.stdin.isatty():
             return ["sudo"]
-        if subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        done = subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True)
+        if done.returncode == 0:
             return ["sudo", "-n"]
     return None
 
@@ -66,13 +67,14 @@ def main() -> None:
     rights = administrator()
     if rights is None:
         sys.exit(
-            "They can only be installed by an administrator. Ask one to run:\n  " + " ".join(install)
+            "They can only be installed by an administrator. Ask one to run:\n  "
+            + " ".join(install)
         )
     # An old list of packages names versions that the mirror has no longer.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update"], install):
         try:
-            done = subprocess.run([*rights, *command], env=environment)
+            done = subprocess.run([*rights, *command], check=False, env=environment)
         except KeyboardInterrupt:
             sys.exit(130)
         if done.returncode != 0:

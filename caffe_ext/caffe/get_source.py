@@ -78,8 +78,9 @@ def unpack(archive: Path, into: Path) -> Path:
     """Unpack a tar archive whose top level is one folder, or the tree itself; return the tree."""
     try:
         with tarfile.open(archive) as tar:
-            # Python before 3.11.4 has no filters; the archive's digests are checked afterwards.
-            tar.extractall(into, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            # Python before 3.11.4 has no filter against paths that lead out of the folder.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+            tar.extractall(into)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise SourceError(f"{archive} cannot be unpacked: {error}") from error
     if (into / "src" / "caffe").is_dir():
@@ -112,7 +113,12 @@ def apt_get(options: dict[str, str], arguments: list[str], folder: Path) -> None
     """Run apt-get in `folder`; raise SourceError with its last line where it fails."""
     command = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
     done = subprocess.run(
-        command + arguments, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        command + arguments,
+        check=False,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -224,8 +230,8 @@ def apply_patches(tree: Path) -> None:
     if not shutil.which("patch"):
         raise SourceError("the program 'patch' is missing; install it (Debian: apt install patch)")
     for path in sorted(PATCHES.glob("*.patch")):
-        command = ["patch", "-p1", "--batch", "--fuzz=0", "--no-backup-if-mismatch", "-i", path]
-        done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
+        command = ["patch", "-p1", "--batch", "--fuzz=0", "--no-backup-if-mismatch", f"-i{path}"]
+        done = subprocess.run(command, check=False, cwd=tree, capture_output=True, text=True)
         if done.returncode != 0:
             raise SourceError(f"{path.name} does not apply:\n{done.stdout}{done.stderr}")
 

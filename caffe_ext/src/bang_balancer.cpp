@@ -43,6 +43,19 @@ void Remove(const std::vector<Callback*>& callbacks, const Callback* callback) {
 }
 
 template <typename Dtype>
+Dtype Loss(const Net<Dtype>& net) {
+  Dtype loss = 0;
+  for (std::size_t i = 0; i < net.blobs().size(); ++i) {
+    const Dtype weight = net.blob_loss_weights()[i];
+    if (weight != 0) {
+      const Blob<Dtype>& blob = *net.blobs()[i];
+      loss += weight * std::accumulate(blob.cpu_data(), blob.cpu_data() + blob.count(), Dtype(0));
+    }
+  }
+  return loss;
+}
+
+template <typename Dtype>
 void WarnOfBatchNorm(const Net<Dtype>& net) {
   for (std::size_t i = 0; i < net.layers().size(); ++i) {
     const caffe::LayerParameter& param = net.layers()[i]->layer_param();
@@ -59,9 +72,11 @@ void WarnOfBatchNorm(const Net<Dtype>& net) {
 template <typename Dtype>
 BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
                                   const caffe::BangParameter& param,
-                                  std::function<bool()> debug_info)
+                                  std::function<bool()> debug_info,
+                                  std::function<void(Dtype)> begin_pass)
     : net_(std::move(net)),
       debug_info_(std::move(debug_info)),
+      begin_pass_(std::move(begin_pass)),
       misclassification_(*net_, param.loss_layer()),
       forward_(new Hook([this](int) { last_layer_ = -1; })),
       before_backward_(new Hook([this](int layer) { BeforeLayer(layer); })),
@@ -79,7 +94,9 @@ BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
     statistics.layer = layer.name;
     layers_.emplace_back(new Balanced{std::move(layer), std::move(statistics), {}});
   }
-  WarnOfBatchNorm(*net_);
+  if (!layers_.empty()) {
+    WarnOfBatchNorm(*net_);
+  }
   net_->add_after_forward(forward_.get());
   net_->add_before_backward(before_backward_.get());
   net_->add_after_backward(after_backward_.get());
@@ -131,13 +148,8 @@ void BangBalancer<Dtype>::BeforeLayer(int index) {
 
 template <typename Dtype>
 void BangBalancer<Dtype>::BeginPass() {
-  loss_ = 0;
-  for (std::size_t i = 0; i < net_->blobs().size(); ++i) {
-    const Dtype weight = net_->blob_loss_weights()[i];
-    if (weight != 0) {
-      const Blob<Dtype>& blob = *net_->blobs()[i];
-      loss_ += weight * std::accumulate(blob.cpu_data(), blob.cpu_data() + blob.count(), Dtype(0));
-    }
+  if (begin_pass_) {
+    begin_pass_(Loss(*net_));
   }
   if (misclassification_.available()) {
     misclassified_ = misclassification_.Flags();
@@ -152,6 +164,10 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
   Layer<Dtype>& layer = *net_->layers()[index];
   const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[index];
   const std::vector<Blob<Dtype>*>& bottoms = net_->bottom_vecs()[index];
+  balanced->learned.clear();
+  if (tops[0]->shape(0) == 0) {
+    return;  // No sample, nothing to balance: the net's own call does what there is to do.
+  }
 
   ScaleTops(balanced);
   // The diffs change places, not the blobs: a layer that works in place tells that by its blobs.
@@ -165,7 +181,6 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
     tops[j]->ShareDiff(*original_[j]);
   }
 
-  balanced->learned.clear();
   for (int i = 0; i < static_cast<int>(layer.blobs().size()); ++i) {
     balanced->learned.push_back(layer.param_propagate_down(i));
     layer.set_param_propagate_down(i, false);
@@ -215,7 +230,7 @@ void BangBalancer<Dtype>::ScaleTops(Balanced* balanced) {
 template <typename Dtype>
 void BangBalancer<Dtype>::AfterLayer(int index) {
   Balanced* balanced = Find(index);
-  if (balanced == nullptr) {
+  if (balanced == nullptr || balanced->learned.empty()) {
     return;
   }
   Layer<Dtype>& layer = *net_->layers()[index];

@@ -36,7 +36,7 @@ void BangCsv::Open(int iteration) {
   kept << kHeader << '\n';
   std::ifstream old(path_);
   if (old) {
-    if (iteration == 0) {
+    if (iteration == 0 && !open_) {
       throw std::runtime_error("bang_param.diagnostics_csv: " + path_ +
                                " exists already; move it away or name another file");
     }
@@ -64,9 +64,10 @@ void BangCsv::Open(int iteration) {
 
 void BangCsv::Append(int iteration, const std::vector<BangStatistics>& layers,
                      double misclassified) {
-  if (!open_) {
+  if (!open_ || iteration <= last_iteration_) {
     Open(iteration);
   }
+  last_iteration_ = iteration;
   std::ofstream file(path_, std::ios::app);
   for (const BangStatistics& layer : layers) {
     file << iteration << ',' << layer.layer << ',' << layer.eta_mean() << ',' << layer.eta_max << ','

@@ -39,11 +39,15 @@ BangSettings SettingsOf(const string& layer, const BangParameter& param) {
   return settings;
 }
 
+// param_propagate_down alone does not tell: force_backward switches it on for frozen weights too, and
+// BatchNorm freezes its statistics only after the net has looked.
 template <typename Dtype>
 bool IsLearned(const Net<Dtype>& net, int index) {
   Layer<Dtype>& layer = *net.layers()[index];
-  for (std::size_t i = 0; i < layer.blobs().size(); ++i) {
-    if (layer.param_propagate_down(static_cast<int>(i))) {
+  const caffe::LayerParameter& param = layer.layer_param();
+  for (int i = 0; i < static_cast<int>(layer.blobs().size()); ++i) {
+    const bool frozen = i < param.param_size() && param.param(i).lr_mult() == 0;
+    if (!frozen && layer.param_propagate_down(i)) {
       return net.layer_need_backward()[index];
     }
   }
@@ -65,19 +69,29 @@ string Obstacle(const Net<Dtype>& net, int index, bool net_is_recurrent) {
   if (kKnown.count(type) == 0) {
     return "BANG knows nothing of how layers of this type compute their weight gradient";
   }
+  const caffe::LayerParameter& param = layer.layer_param();
   const caffe::Blob<Dtype>& bottom = *net.bottom_vecs()[index][0];
-  int first_axis = 1;
+  bool rows_are_samples = bottom.num_axes() > 0;
+  int axis = 1;  // the first that the layer does not go over row by row
   if (type == "InnerProduct") {
-    first_axis = bottom.CanonicalAxisIndex(layer.layer_param().inner_product_param().axis());
+    axis = bottom.CanonicalAxisIndex(param.inner_product_param().axis());
   } else if (type == "Convolution" || type == "Deconvolution") {
-    first_axis = bottom.CanonicalAxisIndex(layer.layer_param().convolution_param().axis());
+    axis = bottom.CanonicalAxisIndex(param.convolution_param().axis());
   }
+  rows_are_samples = rows_are_samples && axis > 0;
   for (const caffe::Blob<Dtype>* top : net.top_vecs()[index]) {
-    if (first_axis == 0 || top->num_axes() == 0 || top->shape(0) != bottom.shape(0)) {
-      return "axis 0 of its top is not the batch";
-    }
+    rows_are_samples =
+        rows_are_samples && top->num_axes() > 0 && top->shape(0) == bottom.shape(0);
   }
-  if (net_is_recurrent && (type == "Embed" || (type == "InnerProduct" && first_axis > 1))) {
+  if (!rows_are_samples) {
+    return "axis 0 of its top is not the batch";
+  }
+  if (type == "Scale") {
+    axis = bottom.CanonicalAxisIndex(param.scale_param().axis());
+  } else if (type == "Bias") {
+    axis = bottom.CanonicalAxisIndex(param.bias_param().axis());
+  }
+  if (net_is_recurrent && (type == "Embed" || axis > 1)) {
     return "in a net with recurrent layers, axis 0 of its blobs is time, not the batch";
   }
   return "";

@@ -12,9 +12,11 @@ using caffe::SolverParameter;
 
 template <typename Dtype, template <typename> class Base>
 BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
-    : Base<Dtype>(param), balancer_(this->net_, param.bang_param(), [this] {
-        return this->param_.debug_info() && IsDisplayed();
-      }) {
+    : Base<Dtype>(param),
+      balancer_(
+          this->net_, param.bang_param(),
+          [this] { return this->param_.debug_info() && IsDisplayed(); },
+          [this](Dtype loss) { CheckLoss(loss); }) {
   if (!param.bang_param().diagnostics_csv().empty() && caffe::Caffe::root_solver()) {
     csv_ = std::make_unique<BangCsv>(param.bang_param().diagnostics_csv());
   }
@@ -25,13 +27,19 @@ bool BangSolver<Dtype, Base>::IsDisplayed() const {
   return this->param_.display() && this->iter_ % this->param_.display() == 0;
 }
 
+// Before the backward pass, not after it: given NaN, Caffe's max pooling writes its gradient to where
+// no memory of its own is.
 template <typename Dtype, template <typename> class Base>
-void BangSolver<Dtype, Base>::ApplyUpdate() {
-  if (!std::isfinite(balancer_.loss())) {
+void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
+  if (!std::isfinite(loss)) {
     std::ostringstream reason;
-    reason << "the loss is " << balancer_.loss();
+    reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
     StopAtGoodState(reason.str());
   }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::ApplyUpdate() {
   KeepGoodState();
   if (IsDisplayed()) {
     int outputs = 0;
@@ -47,6 +55,7 @@ void BangSolver<Dtype, Base>::ApplyUpdate() {
   }
   balancer_.ResetStatistics();
   Base<Dtype>::ApplyUpdate();
+  next_iteration_ = this->iter_;
 }
 
 template <typename Dtype, template <typename> class Base>
@@ -64,9 +73,10 @@ void BangSolver<Dtype, Base>::KeepGoodState() {
   if (interval == 0) {
     return;
   }
-  // The iteration is smaller than that of the kept state after a Restore.
+  // Training that does not go on where it was has been restored from a snapshot: what was kept
+  // belongs to another run.
   const int kept = good_state_.iteration();
-  if (kept >= 0 && this->iter_ >= kept && this->iter_ < kept + interval) {
+  if (kept >= 0 && this->iter_ == next_iteration_ && this->iter_ - kept < interval) {
     return;
   }
   if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
@@ -76,6 +86,7 @@ void BangSolver<Dtype, Base>::KeepGoodState() {
 
 template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
+  balancer_.ResetStatistics();
   std::ostringstream message;
   message << "Training stopped: at iteration " << this->iter_ << " " << reason << ". ";
   if (good_state_.iteration() < 0) {
@@ -98,6 +109,10 @@ void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
 template <typename Dtype>
 Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
   CheckBangParameter(param.bang_param());
+  if (!param.bang_param().diagnostics_csv().empty() && param.display() == 0) {
+    throw std::invalid_argument(
+        "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
+  }
   const std::string& base = param.bang_param().base_type();
   if (base == "SGD") {
     return new BangSolver<Dtype, caffe::SGDSolver>(param);

@@ -60,6 +60,9 @@ Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
 template <typename Dtype>
 std::vector<char> Misclassification<Dtype>::Flags() const {
   const int samples = labels_->count();
+  if (samples == 0) {
+    return {};
+  }
   const int classes = scores_->count() / samples;
   const Dtype* scores = scores_->cpu_data();
   const Dtype* labels = labels_->cpu_data();

@@ -1,4 +1,5 @@
-# The libraries that Caffe stands on, each as an imported target.
+# The libraries that Caffe stands on, each as an imported target. Read by the build, and by
+# find_package(caffe_ext) where the plug-in is installed.
 
 # A library that has no CMake package of its own: finds header and library, makes target `name`.
 function(caffe_find_library name)
@@ -19,14 +20,7 @@ function(caffe_find_library name)
 endfunction()
 
 find_package(Threads REQUIRED)
-set(boost_python python${Python3_VERSION_MAJOR}${Python3_VERSION_MINOR})
-find_package(Boost 1.58 REQUIRED CONFIG COMPONENTS thread filesystem OPTIONAL_COMPONENTS ${boost_python})
-if(NOT TARGET Boost::${boost_python})
-  message(FATAL_ERROR "Boost.Python for Python ${Python3_VERSION} was not found (on Debian: apt "
-    "install libboost-python-dev, which is for the system's Python); name a Python that it was built "
-    "for with -DCAFFE_EXT_PYTHON=")
-endif()
-
+find_package(Boost 1.58 REQUIRED CONFIG COMPONENTS thread filesystem)
 find_package(Protobuf CONFIG QUIET)
 if(NOT Protobuf_FOUND)
   find_package(Protobuf REQUIRED MODULE)

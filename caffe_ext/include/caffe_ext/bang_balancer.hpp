@@ -59,16 +59,16 @@ class BangBalancer {
   /// @param net the training net; from now on its Backward computes the gradients of BANG
   /// @param debug_info asked in every pass: should the gradients of the weights be logged as Net
   ///   does it under debug_info? Net itself no longer sees them.
+  /// @param begin_pass told the loss, the sum over the blobs that have a loss weight, before the first
+  ///   layer of a pass runs. It may throw to stop the pass there.
   /// @throws std::invalid_argument as BangLayers and Misclassification do; also if some
   ///   incorrect_ratio is not 1 and the net has no loss layer with a label for each sample.
   BangBalancer(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::BangParameter& param,
-               std::function<bool()> debug_info);
+               std::function<bool()> debug_info,
+               std::function<void(Dtype loss)> begin_pass = nullptr);
   ~BangBalancer();
   BangBalancer(const BangBalancer&) = delete;
   BangBalancer& operator=(const BangBalancer&) = delete;
-
-  /// The loss of the last backward pass; also the sum over the blobs that have a loss weight.
-  Dtype loss() const { return loss_; }
 
   /// Layers in the order of the net, since the last Reset.
   std::vector<BangStatistics> Statistics() const;
@@ -92,6 +92,7 @@ class BangBalancer {
 
   caffe::shared_ptr<caffe::Net<Dtype>> net_;
   std::function<bool()> debug_info_;
+  std::function<void(Dtype)> begin_pass_;
   Misclassification<Dtype> misclassification_;
   std::unique_ptr<Hook> forward_, before_backward_, after_backward_;
 
@@ -100,7 +101,6 @@ class BangBalancer {
   std::vector<std::unique_ptr<caffe::Blob<Dtype>>> scaled_, original_;
 
   int last_layer_ = -1;  // in this backward pass; -1: the net has run forward since
-  Dtype loss_ = 0;
   std::vector<char> misclassified_;
   double misclassified_count_ = 0;
   double labelled_count_ = 0;

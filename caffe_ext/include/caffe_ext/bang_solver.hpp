@@ -40,6 +40,7 @@ class BangSolver : public Base<Dtype> {
   void ApplyUpdate() override;
 
  private:
+  void CheckLoss(Dtype loss);
   bool IsDisplayed() const;
   typename GoodState<Dtype>::Blobs State();
   void KeepGoodState();
@@ -48,6 +49,7 @@ class BangSolver : public Base<Dtype> {
   BangBalancer<Dtype> balancer_;
   std::unique_ptr<BangCsv> csv_;
   GoodState<Dtype> good_state_;
+  int next_iteration_ = 0;  // after the last update
 };
 
 /// @brief Make the solver that `param.bang_param` describes.

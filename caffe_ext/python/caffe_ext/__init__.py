@@ -1,7 +1,7 @@
 """Train robust networks in BVLC Caffe, and measure how fragile a Caffe model is.
 
-Importing this package loads the plug-in, ``libcaffe_ext``, into pycaffe: from then on Caffe knows the
-solver type "BANG"::
+Importing this package loads the plug-in, ``libcaffe_ext``, into pycaffe: from then on Caffe knows
+the solver type "BANG"::
 
     import caffe, caffe_ext
 

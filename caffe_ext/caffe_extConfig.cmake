@@ -1,0 +1,3 @@
+# For find_package(caffe_ext) of an installed plug-in.
+include(${CMAKE_CURRENT_LIST_DIR}/dependencies.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/caffe_extTargets.cmake)

@@ -1,0 +1,31 @@
+// Balances two samples with the installed library, and makes a solver of type BANG.
+#include <caffe/caffe.hpp>
+#include <caffe_ext/bang_solver.hpp>
+#include <cmath>
+#include <iostream>
+#include <memory>
+
+int main() {
+  caffe_ext::BangSettings settings;
+  settings.epsilon = 1;
+  // r = (1, 1/4): eta_2 = 4^(3/4).
+  const double eta = caffe_ext::BangFactors({4.0, 1.0}, settings, nullptr)[1];
+
+  caffe::SolverParameter param;
+  param.set_type("BANG");
+  param.set_snapshot_after_train(false);
+  param.set_base_lr(0.1F);
+  param.set_lr_policy("fixed");
+  param.mutable_net_param()->add_layer()->set_type("DummyData");
+  caffe::LayerParameter* data = param.mutable_net_param()->mutable_layer(0);
+  data->set_name("data");
+  data->add_top("data");
+  data->mutable_dummy_data_param()->add_shape()->add_dim(1);
+  const std::unique_ptr<caffe::Solver<float>> solver(
+      caffe::SolverRegistry<float>::CreateSolver(param));
+
+  const bool passed = std::abs(eta - std::pow(4.0, 0.75)) < 1e-12 &&
+                      std::string(solver->type()) == "BANG";
+  std::cout << (passed ? "passed" : "failed") << "\n";
+  return passed ? 0 : 1;
+}

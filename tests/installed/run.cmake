@@ -1,0 +1,48 @@
+# Installs the build, and uses the installation as a stranger would: a C++ project through
+# find_package, the program `caffe`, and Python.
+#
+#   cmake -D BUILD=... -D SOURCE=... -D PYTHON=... -P run.cmake
+set(scratch ${BUILD}/tests/installed)
+set(prefix ${scratch}/prefix)
+file(REMOVE_RECURSE ${scratch})
+
+function(run)
+  execute_process(COMMAND ${ARGN} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+# Moved, so that nothing can go by the path that it was installed to.
+file(RENAME ${prefix} ${scratch}/moved)
+set(prefix ${scratch}/moved)
+
+run(${CMAKE_COMMAND} -S ${SOURCE}/tests/installed -B ${scratch}/build
+  -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_BUILD_TYPE=Release)
+run(${CMAKE_COMMAND} --build ${scratch}/build)
+run(${scratch}/build/consumer)
+
+file(WRITE ${scratch}/solver.prototxt [[
+  type: "BANG" base_lr: 0.1 lr_policy: "fixed" max_iter: 2 snapshot_after_train: false
+  net_param {
+    layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+      shape { dim: 4 dim: 3 } shape { dim: 4 } data_filler { type: "gaussian" }
+      data_filler { type: "constant" } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param {
+      num_output: 2 weight_filler { type: "xavier" } } }
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+  }
+]])
+run(${prefix}/bin/caffe train --solver=${scratch}/solver.prototxt)
+# Pure pycaffe and the library by itself, then the package.
+run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "
+import ctypes, sys
+import caffe
+assert caffe.__file__.startswith('${prefix}'), caffe.__file__
+ctypes.CDLL('${prefix}/lib/libcaffe_ext.so', ctypes.RTLD_GLOBAL)
+caffe.get_solver('${scratch}/solver.prototxt').step(1)
+")
+run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "
+import caffe, caffe_ext
+assert str(caffe_ext.PLUGIN).startswith('${prefix}'), caffe_ext.PLUGIN
+caffe.get_solver('${scratch}/solver.prototxt').step(1)
+")
+file(REMOVE_RECURSE ${scratch})

@@ -1,0 +1,31 @@
+# Target `lint`: format, style and types of our own sources. Needs the extra [lint] of
+# pyproject.toml, which it installs into the build's environment when it is missing.
+
+set(venv_bin ${CAFFE_EXT_VENV}/bin)
+add_custom_command(
+  OUTPUT ${PROJECT_BINARY_DIR}/lint-tools
+  COMMAND ${venv_bin}/python -m pip install --disable-pip-version-check --quiet
+    --editable ${PROJECT_SOURCE_DIR}[test,lint]
+  COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/lint-tools
+  DEPENDS ${PROJECT_SOURCE_DIR}/pyproject.toml
+  COMMENT "Installing the tools for lint")
+
+file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/caffe_ext/include/*.hpp ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.[ch]pp
+  ${PROJECT_SOURCE_DIR}/caffe_ext/src/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.[ch]pp)
+# clang-tidy sees the headers through the sources that include them. Tests are read for their
+# format only: GoogleTest's macros break most of the rules.
+set(tidy_sources ${cxx_sources})
+list(FILTER tidy_sources INCLUDE REGEX "/caffe_ext/.*cpp$")
+set(python_sources caffe_ext/caffe caffe_ext/python tools tests)
+
+add_custom_target(lint
+  COMMAND ${venv_bin}/ruff check ${python_sources}
+  COMMAND ${venv_bin}/ruff format --check ${python_sources}
+  COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools tests/python
+  COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}
+  COMMAND ${venv_bin}/clang-tidy -p ${PROJECT_BINARY_DIR} --quiet ${tidy_sources}
+  DEPENDS ${PROJECT_BINARY_DIR}/lint-tools
+  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+  USES_TERMINAL
+  COMMENT "lint")
