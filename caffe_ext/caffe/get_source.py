@@ -148,6 +148,7 @@ def fetch_debian(into: Path) -> Path:
             "Dir::State::Lists": str(folder / "lists"),
             "Dir::Cache": str(folder / "cache"),
             "APT::Sandbox::User": "",
+            "APT::Update::Error-Mode": "any",
             "Acquire::Retries": "3",
         }
         try:
