@@ -4,21 +4,44 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 
 namespace caffe_ext {
 namespace {
 
-// Sum of (scale * x)^2. The pragma lets the compiler use vector registers, for which it has to
-// change the order of the sum; for a given build that order is fixed.
+// On x86, glibc picks at load time the best of several compilations of a function. The sanitizers
+// do not work that early.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define CAFFE_EXT_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define CAFFE_EXT_CLONES
+#endif
+
+// Sum of (scale * x)^2 in sixteen partial sums. They fit vector registers of any width, and the
+// result has the same bits in all of them: the order of the sum is written here, and neither of the
+// compilations above has a fused multiply-add.
 template <typename Dtype>
-double ScaledSumOfSquares(const Dtype* x, int size, double scale) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int i = 0; i < size; ++i) {
-    const double value = scale * static_cast<double>(x[i]);
-    sum += value * value;
+inline __attribute__((always_inline)) double SixteenSums(const Dtype* x, int size, double scale) {
+  constexpr int kLanes = 16;
+  double sums[kLanes] = {};
+  const int whole = size - size % kLanes;
+  for (int i = 0; i < whole; i += kLanes) {
+    for (int k = 0; k < kLanes; ++k) {
+      const double value = scale * static_cast<double>(x[i + k]);
+      sums[k] += value * value;
+    }
   }
-  return sum;
+  for (int i = whole; i < size; ++i) {
+    const double value = scale * static_cast<double>(x[i]);
+    sums[i - whole] += value * value;
+  }
+  return std::accumulate(sums, sums + kLanes, 0.0);
+}
+
+CAFFE_EXT_CLONES double SumOfSquares(const float* x, int size) { return SixteenSums(x, size, 1.0); }
+CAFFE_EXT_CLONES double SumOfSquares(const double* x, int size) {
+  return SixteenSums(x, size, 1.0);
 }
 
 template <typename Dtype>
@@ -27,7 +50,7 @@ double Norm(const Dtype* x, int size) {
   // squares of float values always are, unless all of them are zero.
   constexpr double kSmallest = 1e-280;
   constexpr double kLargest = 1e300;
-  const double sum = ScaledSumOfSquares(x, size, 1.0);
+  const double sum = SumOfSquares(x, size);
   if (sum > kSmallest && sum < kLargest) {
     return std::sqrt(sum);
   }
@@ -44,7 +67,7 @@ double Norm(const Dtype* x, int size) {
   }
   // A power of two scales without rounding; its reciprocal must not overflow either.
   const int exponent = std::clamp(std::ilogb(largest), -1000, 1000);
-  return std::ldexp(std::sqrt(ScaledSumOfSquares(x, size, std::ldexp(1.0, -exponent))), exponent);
+  return std::ldexp(std::sqrt(SixteenSums(x, size, std::ldexp(1.0, -exponent))), exponent);
 }
 
 }  // namespace
@@ -92,7 +115,7 @@ void ScaleSamples(const Dtype* x, int samples, int size, const double* factors, 
     const double bound = std::min(kMax / 2 / norms[i], std::numeric_limits<double>::max());
     const double factor = factors[i] > 1 ? std::max(1.0, std::min(factors[i], bound)) : factors[i];
     if (factor <= kMax) {
-      const Dtype scale = static_cast<Dtype>(factor);
+      const auto scale = static_cast<Dtype>(factor);
       for (int k = 0; k < size; ++k) {
         to[k] = scale * from[k];
       }

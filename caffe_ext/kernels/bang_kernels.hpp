@@ -11,8 +11,8 @@ namespace caffe_ext {
 
 /// How strongly one layer's samples are balanced. Dimensionless, finite, at least 0.
 struct BangSettings {
-  double beta = 1;             ///< Scale of the weight gradient (Equation 6).
-  double epsilon = 0;          ///< Degree of balancing (Equation 4); 0 leaves the samples as they are.
+  double beta = 1;     ///< Scale of the weight gradient (Equation 6).
+  double epsilon = 0;  ///< Degree of balancing (Equation 4); 0 leaves the samples as they are.
   double incorrect_ratio = 1;  ///< Factor on epsilon for misclassified samples (Section 4.2).
 
   /// True if these settings leave every gradient as it is.
@@ -44,8 +44,8 @@ std::vector<double> BangFactors(const std::vector<double>& norms, const BangSett
 
 /// @brief Scaled copy of the rows of a matrix: @f$ y_i = f_i \, x_i @f$.
 ///
-/// A factor above 1 is at most @f$ \max(1, M / (2 n_i)) @f$, where M is the largest value of Dtype: a
-/// finite row stays finite, however large its factor. A factor of exactly 1 gives an exact copy.
+/// A factor above 1 is at most @f$ \max(1, M / (2 n_i)) @f$, where M is the largest value of Dtype:
+/// a finite row stays finite, however large its factor. A factor of exactly 1 gives an exact copy.
 ///
 /// @param x,y `samples` x `size` values each; they do not overlap
 /// @param factors,norms `samples` values each; `norms` as from SampleNorms

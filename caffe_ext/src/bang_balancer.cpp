@@ -15,7 +15,7 @@ using caffe::Layer;
 using caffe::Net;
 
 template <typename Dtype>
-class BangBalancer<Dtype>::Hook : public Net<Dtype>::Callback {
+class BangBalancer<Dtype>::Hook final : public Net<Dtype>::Callback {
  public:
   explicit Hook(std::function<void(int)> function) : function_(std::move(function)) {}
 
@@ -61,7 +61,8 @@ void WarnOfBatchNorm(const Net<Dtype>& net) {
     const caffe::LayerParameter& param = net.layers()[i]->layer_param();
     if (param.type() == "BatchNorm" && !param.batch_norm_param().use_global_stats()) {
       LOG_IF(WARNING, caffe::Caffe::root_solver())
-          << "BANG: BatchNorm layer '" << param.name() << "' mixes the samples of a batch; below it "
+          << "BANG: BatchNorm layer '" << param.name()
+          << "' mixes the samples of a batch; below it "
           << "a sample's gradient is the derivative of the whole batch's loss by its own row.";
     }
   }
@@ -106,8 +107,9 @@ template <typename Dtype>
 void BangBalancer<Dtype>::CheckLabels(const BangLayer& layer, int batch) const {
   const std::string prefix = "BANG: layer '" + layer.name + "' has an incorrect_ratio, but ";
   if (!misclassification_.available()) {
-    throw std::invalid_argument(prefix + "the net has no loss layer with class scores and one label "
-                                         "a sample (SoftmaxWithLoss, HingeLoss ...)");
+    throw std::invalid_argument(prefix +
+                                "the net has no loss layer with class scores and one label "
+                                "a sample (SoftmaxWithLoss, HingeLoss ...)");
   }
   if (misclassification_.samples() != batch) {
     throw std::invalid_argument(prefix + "its top has " + std::to_string(batch) +
@@ -259,6 +261,7 @@ void BangBalancer<Dtype>::LogWeightGradients(const Balanced& balanced) const {
 template <typename Dtype>
 std::vector<BangStatistics> BangBalancer<Dtype>::Statistics() const {
   std::vector<BangStatistics> statistics;
+  statistics.reserve(layers_.size());
   for (const auto& layer : layers_) {
     statistics.push_back(layer->statistics);
   }

@@ -18,8 +18,7 @@ void LogOutput(int* number, const std::string& name, double value) {
 
 }  // namespace
 
-void LogBangStatistics(int first, const std::vector<BangStatistics>& layers,
-                       double misclassified) {
+void LogBangStatistics(int first, const std::vector<BangStatistics>& layers, double misclassified) {
   int number = first;
   for (const BangStatistics& layer : layers) {
     LogOutput(&number, layer.layer + "_eta_mean", layer.eta_mean());
@@ -70,8 +69,8 @@ void BangCsv::Append(int iteration, const std::vector<BangStatistics>& layers,
   last_iteration_ = iteration;
   std::ofstream file(path_, std::ios::app);
   for (const BangStatistics& layer : layers) {
-    file << iteration << ',' << layer.layer << ',' << layer.eta_mean() << ',' << layer.eta_max << ','
-         << layer.zero_share() << ',';
+    file << iteration << ',' << layer.layer << ',' << layer.eta_mean() << ',' << layer.eta_max
+         << ',' << layer.zero_share() << ',';
     if (misclassified >= 0) {
       file << misclassified;
     }

@@ -39,8 +39,8 @@ BangSettings SettingsOf(const string& layer, const BangParameter& param) {
   return settings;
 }
 
-// param_propagate_down alone does not tell: force_backward switches it on for frozen weights too, and
-// BatchNorm freezes its statistics only after the net has looked.
+// param_propagate_down alone does not tell: force_backward switches it on for frozen weights too,
+// and BatchNorm freezes its statistics only after the net has looked.
 template <typename Dtype>
 bool IsLearned(const Net<Dtype>& net, int index) {
   Layer<Dtype>& layer = *net.layers()[index];
@@ -80,8 +80,7 @@ string Obstacle(const Net<Dtype>& net, int index, bool net_is_recurrent) {
   }
   rows_are_samples = rows_are_samples && axis > 0;
   for (const caffe::Blob<Dtype>* top : net.top_vecs()[index]) {
-    rows_are_samples =
-        rows_are_samples && top->num_axes() > 0 && top->shape(0) == bottom.shape(0);
+    rows_are_samples = rows_are_samples && top->num_axes() > 0 && top->shape(0) == bottom.shape(0);
   }
   if (!rows_are_samples) {
     return "axis 0 of its top is not the batch";
@@ -154,10 +153,9 @@ std::vector<BangLayer> BangLayers(const Net<Dtype>& net, const BangParameter& pa
     const string obstacle = Obstacle(net, index, net_is_recurrent);
     if (!obstacle.empty()) {
       throw std::invalid_argument(
-          "BANG cannot balance layer '" + name + "' (type " + net.layers()[index]->type() +
-          "): " + obstacle +
-          ". To train it with the plain gradient, add to bang_param: layer { name: \"" + name +
-          "\" beta: 1 epsilon: 0 }");
+          "BANG cannot balance layer '" + name + "' (type " + net.layers()[index]->type() + "): " +
+          obstacle + ". To train it with the plain gradient, add to bang_param: layer { name: \"" +
+          name + "\" beta: 1 epsilon: 0 }");
     }
     layers.push_back({index, name, settings});
   }

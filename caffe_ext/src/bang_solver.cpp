@@ -10,6 +10,12 @@ using caffe::Blob;
 using caffe::Solver;
 using caffe::SolverParameter;
 
+namespace {
+
+constexpr char kBrokenWeight[] = "a weight, or the solver's history of one, is not finite";
+
+}  // namespace
+
 template <typename Dtype, template <typename> class Base>
 BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
     : Base<Dtype>(param),
@@ -27,8 +33,7 @@ bool BangSolver<Dtype, Base>::IsDisplayed() const {
   return this->param_.display() && this->iter_ % this->param_.display() == 0;
 }
 
-// Before the backward pass, not after it: given NaN, Caffe's max pooling writes its gradient to where
-// no memory of its own is.
+// Before each backward pass, so that iter_size does not go on with what is lost.
 template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
   if (!std::isfinite(loss)) {
@@ -56,6 +61,13 @@ void BangSolver<Dtype, Base>::ApplyUpdate() {
   balancer_.ResetStatistics();
   Base<Dtype>::ApplyUpdate();
   next_iteration_ = this->iter_;
+  // The loss will tell of broken weights in the next iteration, but a snapshot comes before that.
+  const bool snapshot_follows =
+      (this->param_.snapshot() && this->iter_ % this->param_.snapshot() == 0) ||
+      this->iter_ == this->param_.max_iter();
+  if (snapshot_follows && !GoodState<Dtype>::IsFinite(State())) {
+    StopAtGoodState(kBrokenWeight);
+  }
 }
 
 template <typename Dtype, template <typename> class Base>
@@ -80,7 +92,7 @@ void BangSolver<Dtype, Base>::KeepGoodState() {
     return;
   }
   if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
-    StopAtGoodState("a weight, or the solver's history of one, is not finite");
+    StopAtGoodState(kBrokenWeight);
   }
 }
 
@@ -95,7 +107,8 @@ void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
     good_state_.PutBack(State());
     this->iter_ = good_state_.iteration();
     this->current_step_ = good_state_.learning_rate_step();
-    message << "The weights are again those of iteration " << this->iter_ << ", the last good state";
+    message << "The weights are again those of iteration " << this->iter_
+            << ", the last good state";
     if (this->param_.has_snapshot_prefix() && caffe::Caffe::root_solver()) {
       this->Snapshot();
       message << ", saved as " << this->SnapshotFilename(".*");

@@ -1,16 +1,22 @@
 #include "caffe_ext/good_state.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace caffe_ext {
 
 template <typename Dtype>
-bool GoodState<Dtype>::Keep(const Blobs& blobs, int iteration, int learning_rate_step) {
-  for (const caffe::Blob<Dtype>* blob : blobs) {
+bool GoodState<Dtype>::IsFinite(const Blobs& blobs) {
+  return std::all_of(blobs.begin(), blobs.end(), [](const caffe::Blob<Dtype>* blob) {
     // The sum of the magnitudes is finite only if each of them is.
-    if (!std::isfinite(blob->asum_data())) {
-      return false;
-    }
+    return std::isfinite(blob->asum_data());
+  });
+}
+
+template <typename Dtype>
+bool GoodState<Dtype>::Keep(const Blobs& blobs, int iteration, int learning_rate_step) {
+  if (!IsFinite(blobs)) {
+    return false;
   }
   while (copies_.size() < blobs.size()) {
     copies_.emplace_back(new caffe::Blob<Dtype>());

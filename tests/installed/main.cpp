@@ -24,8 +24,8 @@ int main() {
   const std::unique_ptr<caffe::Solver<float>> solver(
       caffe::SolverRegistry<float>::CreateSolver(param));
 
-  const bool passed = std::abs(eta - std::pow(4.0, 0.75)) < 1e-12 &&
-                      std::string(solver->type()) == "BANG";
+  const bool passed =
+      std::abs(eta - std::pow(4.0, 0.75)) < 1e-12 && std::string(solver->type()) == "BANG";
   std::cout << (passed ? "passed" : "failed") << "\n";
   return passed ? 0 : 1;
 }

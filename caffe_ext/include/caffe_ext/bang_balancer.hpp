@@ -59,8 +59,8 @@ class BangBalancer {
   /// @param net the training net; from now on its Backward computes the gradients of BANG
   /// @param debug_info asked in every pass: should the gradients of the weights be logged as Net
   ///   does it under debug_info? Net itself no longer sees them.
-  /// @param begin_pass told the loss, the sum over the blobs that have a loss weight, before the first
-  ///   layer of a pass runs. It may throw to stop the pass there.
+  /// @param begin_pass told the loss before the first layer of a pass runs: the sum over the blobs
+  ///   that have a loss weight. It may throw, to stop the pass there.
   /// @throws std::invalid_argument as BangLayers and Misclassification do; also if some
   ///   incorrect_ratio is not 1 and the net has no loss layer with a label for each sample.
   BangBalancer(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::BangParameter& param,
@@ -85,9 +85,9 @@ class BangBalancer {
   void BeforeLayer(int index);
   void AfterLayer(int index);
   void BeginPass();
-  void ComputeWeightGradient(Balanced* layer);
-  void ScaleTops(Balanced* layer);
-  void LogWeightGradients(const Balanced& layer) const;
+  void ComputeWeightGradient(Balanced* balanced);
+  void ScaleTops(Balanced* balanced);
+  void LogWeightGradients(const Balanced& balanced) const;
   Balanced* Find(int index);
 
   caffe::shared_ptr<caffe::Net<Dtype>> net_;

@@ -23,8 +23,8 @@ void LogBangStatistics(int first, const std::vector<BangStatistics>& layers, dou
 /// @brief The same figures as a CSV file, a row for each layer and iteration.
 ///
 /// Opened at the first row: training that starts at iteration 0 does not overwrite a file that
-/// exists; training that resumes, or has gone back, drops the rows from its iteration on and goes on
-/// behind the others.
+/// exists; training that resumes, or has gone back, drops the rows from its iteration on and goes
+/// on behind the others.
 class BangCsv {
  public:
   explicit BangCsv(std::string path) : path_(std::move(path)) {}

@@ -11,8 +11,8 @@ namespace caffe_ext {
 
 /// One layer of a net whose weight gradients BANG balances.
 struct BangLayer {
-  int index;          ///< Its place in the net.
-  std::string name;   ///< Its name in the net's prototxt.
+  int index;         ///< Its place in the net.
+  std::string name;  ///< Its name in the net's prototxt.
   BangSettings settings;
 };
 
@@ -30,10 +30,10 @@ void CheckBangParameter(const caffe::BangParameter& param);
 /// gradient up over these rows: Convolution, Deconvolution, InnerProduct (axis at least 1), Embed,
 /// Scale, Bias and PReLU do.
 ///
-/// @throws std::invalid_argument naming the layer and the way out: settings for a layer that the net
-///   does not have or that learns nothing; a layer of another type (LSTM, RNN, Python ...); a layer
-///   whose axis 0 is not the batch, which includes InnerProduct over axis 2 and Embed in a net that
-///   has recurrent layers, where axis 0 is time.
+/// @throws std::invalid_argument naming the layer and the way out: settings for a layer that is not
+///   in the net or learns nothing; a layer of another type (LSTM, RNN, Python ...); a layer whose
+///   axis 0 is not the batch. In a net with recurrent layers, where axis 0 is time, that includes
+///   Embed and layers that work from axis 2 on.
 template <typename Dtype>
 std::vector<BangLayer> BangLayers(const caffe::Net<Dtype>& net, const caffe::BangParameter& param);
 

@@ -27,8 +27,8 @@ namespace caffe_ext {
  * With beta 1 and epsilon 0 the weights are, bit for bit, those of `Base` alone.
  *
  * At every `display` it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
- * writes it there. When the loss, or a weight, is no longer finite, it puts back the last good state
- * (at most good_state_interval iterations old), saves it as a snapshot if there is a
+ * writes it there. When the loss, or a weight, is no longer finite, it puts back the last good
+ * state (at most good_state_interval iterations old), saves it as a snapshot if there is a
  * snapshot_prefix, and throws std::runtime_error.
  */
 template <typename Dtype, template <typename> class Base>

@@ -15,6 +15,9 @@ class GoodState {
  public:
   using Blobs = std::vector<caffe::Blob<Dtype>*>;
 
+  /// Whether every value of the blobs' data is finite.
+  static bool IsFinite(const Blobs& blobs);
+
   /// -1 before the first Keep.
   int iteration() const { return iteration_; }
   int learning_rate_step() const { return learning_rate_step_; }
