@@ -71,7 +71,8 @@ std::vector<char> Misclassification<Dtype>::Flags() const {
     const Dtype* row = scores + static_cast<std::ptrdiff_t>(i) * classes;
     const int predicted = static_cast<int>(std::max_element(row, row + classes) - row);
     const int label = static_cast<int>(labels[i]);
-    flags[i] = predicted != label && !(has_ignore_label_ && label == ignore_label_);
+    const bool ignored = has_ignore_label_ && label == ignore_label_;
+    flags[i] = predicted != label && !ignored;
   }
   return flags;
 }

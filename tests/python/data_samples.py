@@ -14,12 +14,13 @@ from types import ModuleType
 
 import lmdb
 import numpy as np
+from numpy.typing import NDArray
+
 from caffe_ext.data import ImageSet, idx
 from caffe_ext.data.cifar import BATCHES
 from caffe_ext.data.collection import Collection, RemoteFile
 from caffe_ext.data.digest import md5_of_bytes
 from caffe_ext.data.mnist import NAMES
-from numpy.typing import NDArray
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOL = CHECKOUT / "tools" / "get_data.py"

@@ -11,6 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+
 from caffe_ext.data import (
     DataError,
     ImageSet,

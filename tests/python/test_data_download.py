@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from caffe_ext.data import DataError, Silent, UnreachableError
 from caffe_ext.data import download as download_module
 from caffe_ext.data.collection import RemoteFile

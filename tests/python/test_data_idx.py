@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe_ext.data import DataError, idx
-from data_samples import mnist_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
+
+from caffe_ext.data import DataError, idx
+from data_samples import mnist_arrays
 
 IMAGES = mnist_arrays()["train-images-idx3-ubyte"]
 LABELS = mnist_arrays()["train-labels-idx1-ubyte"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from caffe_ext.data import (
     DataError,
     ImageSet,

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+
 from caffe_ext.data import DataError, DataSet, ImageSet, Silent, cifar, digits, idx, mnist
 from caffe_ext.data.cifar import BATCHES, CIFAR10
 from caffe_ext.data.collection import Collection
 from caffe_ext.data.digest import md5_of_bytes
 from caffe_ext.data.mnist import MNIST, NAMES
 from data_samples import cifar_batches, image_set, mnist_arrays, write_mnist
-from sklearn.datasets import load_digits
 
 RECORDS = 20
 

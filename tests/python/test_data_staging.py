@@ -12,6 +12,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
+
 from caffe_ext.data import DataError, Request, Silent, preparation, prepare, staging
 from caffe_ext.data.reporter import Step
 from caffe_ext.data.staging import locked

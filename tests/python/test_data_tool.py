@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from caffe_ext.data import preparation
 from caffe_ext.data.mnist import MNIST, NAMES
 from data_samples import (
