@@ -1,0 +1,201 @@
+"""A solver file and its networks, with what is changed of them: read, checked, digested, written.
+
+Paths in solver and network files count, as for Caffe, from the folder where it is started: `root`.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+_NET_FILES = ("net", "train_net", "test_net")
+_NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")
+_SOURCES = ("source", "mean_file")
+_Message = TypeVar("_Message", bound=Message)
+
+
+class TrainingError(Exception):
+    """Training that cannot start, or that broke off; the text is meant for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolverSettings:
+    """A solver and its networks, after all changes.
+
+    solver    the SolverParameter
+    networks  the network files that the solver names, by the names it gives them
+    root      the folder from which relative paths count
+    """
+
+    solver: caffe_pb2.SolverParameter
+    networks: Mapping[str, caffe_pb2.NetParameter]
+    root: Path
+
+    def all_networks(self) -> Iterator[tuple[str, caffe_pb2.NetParameter]]:
+        """Yield every network with a name for messages, those inside the solver file included."""
+        yield from self.networks.items()
+        for field in _NET_MESSAGES:
+            value = getattr(self.solver, field)
+            for network in value if field.startswith("test") else [value]:
+                if network.ByteSize():
+                    yield f"the solver's {field}", network
+
+    def check_sources(self) -> None:
+        """Raise TrainingError for the first file or data base named that is not there."""
+        for name, network in self.all_networks():
+            for owner, field in self._sources(network):
+                self._check_source(name, owner, getattr(owner, field))
+        for weights in ",".join(self.solver.weights).split(","):
+            if weights and not (self.root / weights.strip()).is_file():
+                raise TrainingError(f"the solver's weights {weights.strip()} do not exist")
+
+    def digest(self) -> str:
+        """Return a SHA-256 of all that decides the outcome of the training, in hexadecimal.
+
+        That is the solver but for where it writes, the networks, and the sizes and times of the
+        data: a data base that was made anew counts as another one.
+        """
+        solver = caffe_pb2.SolverParameter()
+        solver.CopyFrom(self.solver)
+        for field in (*_NET_FILES, "snapshot_prefix"):
+            solver.ClearField(field)
+        parts = [text_format.MessageToString(solver)]
+        for _, network in self.all_networks():
+            parts.append(text_format.MessageToString(network))
+            for owner, field in self._sources(network):
+                parts.append(_fingerprint(self.root / getattr(owner, field)))
+        parts += [_fingerprint(self.root / name) for name in self.solver.weights]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def write(self, folder: Path) -> Path:
+        """Write solver.prototxt and the networks into the folder; return the path of the solver.
+
+        The solver's snapshots go to the folder, under its name.
+        """
+        solver = caffe_pb2.SolverParameter()
+        solver.CopyFrom(self.solver)
+        solver.snapshot_prefix = self.shown(folder / folder.name)
+        solver.snapshot_after_train = True
+        written: dict[str, str] = {}
+        for number, (name, network) in enumerate(self.networks.items(), 1):
+            path = folder / ("network.prototxt" if number == 1 else f"network{number}.prototxt")
+            path.write_text(text_format.MessageToString(network))
+            written[name] = self.shown(path)
+        for field in _NET_FILES:
+            if field == "test_net":
+                solver.test_net[:] = [written[name] for name in solver.test_net]
+            elif solver.HasField(field):
+                setattr(solver, field, written[getattr(solver, field)])
+        path = folder / "solver.prototxt"
+        command = f"# caffe train --solver={self.shown(path)}\n"
+        path.write_text(command + text_format.MessageToString(solver))
+        return path
+
+    def shown(self, path: Path) -> str:
+        """Return the path as files and messages have it: relative if it lies below the root."""
+        path, root = path.absolute(), self.root.absolute()
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def _sources(self, network: caffe_pb2.NetParameter) -> Iterator[tuple[Message, str]]:
+        """Yield what a network reads, without layers for tests where there are none."""
+        for layer in (*network.layer, *network.layers):
+            phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
+            if phases != {caffe_pb2.TEST} or self.solver.test_iter:
+                yield from _sources_in(layer)
+
+    def _check_source(self, network: str, owner: Message, source: str) -> None:
+        path = self.root / source
+        is_lmdb = (
+            isinstance(owner, caffe_pb2.DataParameter)
+            and owner.backend == caffe_pb2.DataParameter.LMDB
+        )
+        what = f"the LMDB {source}" if is_lmdb else source
+        if not path.exists():
+            raise TrainingError(f"{network} reads {what}, which does not exist; make it first")
+        if is_lmdb and not (path / "data.mdb").is_file():
+            raise TrainingError(f"{network} reads {what}, which is no LMDB: it has no data.mdb")
+
+
+def read_settings(
+    solver: Path, overrides: str = "", sources: Mapping[str, str] | None = None, root: Path = Path()
+) -> SolverSettings:
+    """Read a solver file and the networks that it names.
+
+    overrides  fields of SolverParameter in protobuf's text format, which take the place of the
+               file's own: messages such as bang_param field by field, repeated fields as a whole
+    sources    new places of data bases and mean images, by the places that the networks name
+
+    Raises TrainingError for a file that is missing or that protobuf cannot read, for a source that
+    no network names, and for a solver without network or max_iter.
+    """
+    parameter = _parse(solver, "solver file", caffe_pb2.SolverParameter())
+    try:
+        changes = text_format.Parse(overrides, caffe_pb2.SolverParameter())
+    except text_format.ParseError as error:
+        raise TrainingError(f"{overrides!r} are no solver settings: {error}") from error
+    _replace(parameter, changes)
+    if parameter.max_iter < 1:
+        raise TrainingError(f"{solver} sets no max_iter")
+    names = dict.fromkeys(
+        name for name in (parameter.net, parameter.train_net, *parameter.test_net) if name
+    )
+    networks = {
+        name: _parse(root / name, f"network of {solver}", caffe_pb2.NetParameter())
+        for name in names
+    }
+    settings = SolverSettings(parameter, networks, root)
+    if not any(settings.all_networks()):
+        raise TrainingError(f"{solver} names no network (net, train_net or net_param)")
+    unused = dict(sources or {})
+    for _, network in settings.all_networks():
+        for owner, field in _sources_in(network):
+            if new := (sources or {}).get(old := getattr(owner, field)):
+                setattr(owner, field, new)
+                unused.pop(old, None)
+    if unused:
+        raise TrainingError(f"{solver}: no network reads {', '.join(unused)}")
+    return settings
+
+
+def _parse(path: Path, what: str, message: _Message) -> _Message:
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except OSError as error:
+        raise TrainingError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise TrainingError(f"the {what} {path} is not valid: {error}") from error
+
+
+def _replace(target: Message, changes: Message) -> None:
+    """Put the fields that are set in `changes` in the place of those of the target."""
+    for field, value in changes.ListFields():
+        if field.type == field.TYPE_MESSAGE and not field.is_repeated:
+            _replace(getattr(target, field.name), value)
+            getattr(target, field.name).SetInParent()
+        elif field.is_repeated:
+            target.ClearField(field.name)
+            getattr(target, field.name).MergeFrom(value)
+        else:
+            setattr(target, field.name, value)
+
+
+def _sources_in(message: Message) -> Iterator[tuple[Message, str]]:
+    """Yield the fields that name files to read, in this message and in those inside."""
+    for field, value in list(message.ListFields()):
+        if field.type == field.TYPE_MESSAGE:
+            for inner in value if field.is_repeated else [value]:
+                yield from _sources_in(inner)
+        elif field.name in _SOURCES and value:
+            yield message, field.name
+
+
+def _fingerprint(path: Path) -> str:
+    """Return sizes and times of a file, or of a folder's files but for the locks of readers."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files if file.name not in ("lock.mdb", "LOCK")]
+    return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)

@@ -1,0 +1,249 @@
+"""Training: `caffe train` as a subprocess that can be watched, interrupted and continued.
+
+    request = TrainingRequest(Path("solvers/lenet_bang.prototxt"), Path("build/demo/lenet_bang"))
+    result = train(request)
+    result.accuracy, result.weights
+
+All of one training lies in one folder, described in training_folder.py. The same request again goes
+on with an unfinished training from its newest solver state, and returns a finished one at once.
+A training that goes on reads its data bases from their first record (Caffe does not note the
+position) and draws other dropout masks: its weights are not those of one in one piece.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from caffe_ext.caffe_log import CaffeLog, LogParser, parse_log
+from caffe_ext.data.reporter import Reporter, Silent
+from caffe_ext.solver_settings import SolverSettings, TrainingError, read_settings
+from caffe_ext.training_folder import Progress, TrainingFolder
+
+__all__ = ["TrainingError", "TrainingRequest", "TrainingResult", "train"]
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What is to be trained.
+
+    solver     the solver file
+    output     the folder for everything that comes of it; its last part names the training
+    overrides  solver settings that take the place of the file's, as protobuf text
+    sources    new places of data bases and mean images, by the places that the network names
+    root       the folder from which the relative paths in the files count
+    again      train from the beginning even if the training was finished before
+    """
+
+    solver: Path
+    output: Path
+    overrides: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    root: Path = Path()
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    accuracy    of the test after the last iteration, 0..1; None if the solver does not test then or
+                the net has no output of that name
+    loss        of the same test; None likewise
+    seconds     for how long Caffe ran, tests included; all parts of a continued training together
+    iterations  of the whole training
+    weights     the trained weights
+    log         Caffe's log, for caffe_log.parse_log
+    solver      the complete settings, as a solver file; `settings` is their digest
+    reused      whether it had been finished before this request
+    """
+
+    accuracy: float | None
+    loss: float | None
+    seconds: float
+    iterations: int
+    weights: Path
+    log: Path
+    solver: Path
+    settings: str
+    reused: bool
+
+
+def train(request: TrainingRequest, reporter: Reporter | None = None) -> TrainingResult:
+    """Train, or continue, or return what is trained already.
+
+    On Ctrl-C Caffe saves its state and stops, and the KeyboardInterrupt says how to go on.
+    Raises TrainingError: a file or data base is missing (found before anything is written), the
+    output cannot be written, or Caffe failed.
+    """
+    reporter = reporter or Silent()
+    settings = read_settings(request.solver, request.overrides, request.sources, request.root)
+    settings.check_sources()
+    program = caffe_program()
+    folder = TrainingFolder(request.output)
+    digest = settings.digest()
+    name, iterations = request.output.name, settings.solver.max_iter
+    with folder.locked() as lock:
+        progress = folder.claim(digest, again=request.again)
+        if progress.finished and folder.weights(iterations) and folder.log.is_file():
+            result = _result(folder, progress, iterations, reused=True)
+            reporter.note(f"{name}: trained before, {_describe(result)}")
+            return result
+        settings.write(folder.path)
+        unfinished = replace(progress, finished=False)
+        seconds = _Run(settings, folder, unfinished, program, lock, reporter).run()
+        progress = Progress(digest, finished=True, seconds=seconds)
+        folder.write(progress)
+        result = _result(folder, progress, iterations, reused=False)
+    reporter.note(f"{name}: {_describe(result)}")
+    return result
+
+
+def caffe_program() -> str:
+    """Return the path of the program `caffe`: the one beside this Python, else on the PATH.
+
+    Raises TrainingError if there is none.
+    """
+    beside = Path(sys.executable).with_name("caffe")
+    program = str(beside) if beside.exists() else shutil.which("caffe")
+    if program:
+        return program
+    raise TrainingError("no program caffe was found; run `make`, then `. build/venv/bin/activate`")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run of `caffe train`, from the beginning or from the newest solver state."""
+
+    settings: SolverSettings
+    folder: TrainingFolder
+    progress: Progress
+    program: str
+    lock: int
+    reporter: Reporter
+
+    def run(self) -> float:
+        """Run Caffe to the end; return the seconds that it took, with those of earlier parts."""
+        state = self.folder.newest_state()
+        self._announce(state)
+        interrupted = False
+        start = time.monotonic()
+        self.folder.write(replace(self.progress, started=time.time()))
+        with self.folder.log.open("ab" if state else "wb") as log:
+            offset = log.tell()
+            process = subprocess.Popen(
+                self._command(state),
+                cwd=self.settings.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # If this process is killed, Caffe goes on, and must not meet another one here.
+                pass_fds=(self.lock,),
+                # The log goes to stderr alone, not to /tmp too, and with all that the parser reads.
+                env=os.environ | {"GLOG_logtostderr": "1", "GLOG_minloglevel": "0"},
+            )
+        try:
+            self._watch(process, offset, state[0] if state else 0)
+        except KeyboardInterrupt:
+            interrupted = True
+            _stop(process)
+        except BaseException:
+            _stop(process)
+            raise
+        finally:
+            seconds = self.progress.seconds + time.monotonic() - start
+            self.folder.write(replace(self.progress, seconds=seconds))
+        self._check(process.returncode, parse_log(_read(self.folder.log, offset)), interrupted)
+        return seconds
+
+    def _announce(self, state: tuple[int, Path] | None) -> None:
+        name, log = self.folder.path.name, self.settings.shown(self.folder.log)
+        iterations = f"{self.settings.solver.max_iter:,} iterations"
+        start = f"going on from iteration {state[0]:,} of {iterations}" if state else iterations
+        self.reporter.note(f"{name}: training, {start}; log: {log}")
+
+    def _command(self, state: tuple[int, Path] | None) -> list[str]:
+        solver = self.settings.shown(self.folder.path / "solver.prototxt")
+        command = [self.program, "train", f"--solver={solver}"]
+        return [*command, f"--snapshot={self.settings.shown(state[1])}"] if state else command
+
+    def _watch(self, process: subprocess.Popen[bytes], offset: int, start: int) -> None:
+        """Show the progress until Caffe ends."""
+        iterations = self.settings.solver.max_iter
+        parser, shown = LogParser(), start
+        with (
+            self.folder.log.open("rb") as log,
+            self.reporter.progress(self.folder.path.name, iterations, "it", start) as step,
+        ):
+            log.seek(offset)
+            while process.returncode is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+                parser.feed(log.read().decode(errors="replace"))
+                reached = iterations if parser.done else parser.iteration
+                if reached > shown:
+                    step(reached - shown)
+                    shown = reached
+
+    def _check(self, status: int, log: CaffeLog, interrupted: bool) -> None:
+        """Raise what is to be said about a run that did not reach the end."""
+        if interrupted or log.stopped or status == -signal.SIGINT:
+            state = self.folder.newest_state()
+            at = f"iteration {state[0]:,} is saved" if state else "nothing is saved yet"
+            raise KeyboardInterrupt(
+                f"{self.folder.path.name}: stopped, {at}; run the same command again to go on"
+            )
+        if status != 0 or not log.done:
+            killed = f"killed by {signal.Signals(-status).name}" if status < 0 else None
+            reason = log.error or killed or f"exit status {status}"
+            raise TrainingError(f"caffe train failed: {reason} (log: {self.folder.log})")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let Caffe save its state and end; a second Ctrl-C ends it at once."""
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+    except KeyboardInterrupt:
+        process.kill()
+        process.wait()
+
+
+def _result(
+    folder: TrainingFolder, progress: Progress, iterations: int, *, reused: bool
+) -> TrainingResult:
+    """Gather the result of a finished training from its folder."""
+    weights = folder.weights(iterations)
+    if weights is None:
+        raise TrainingError(f"caffe train left no weights in {folder.path} (log: {folder.log})")
+    tests = [test for test in parse_log(_read(folder.log)).tests if test.iteration == iterations]
+    outputs = tests[0].outputs if tests else {}
+    accuracies = [value for name, value in outputs.items() if "accuracy" in name]
+    return TrainingResult(
+        accuracy=outputs.get("accuracy", accuracies[0] if accuracies else None),
+        loss=tests[0].loss if tests else None,
+        seconds=progress.seconds,
+        iterations=iterations,
+        weights=weights,
+        log=folder.log,
+        solver=folder.path / "solver.prototxt",
+        settings=progress.settings,
+        reused=reused,
+    )
+
+
+def _read(log: Path, offset: int = 0) -> str:
+    return log.read_bytes()[offset:].decode(errors="replace")
+
+
+def _describe(result: TrainingResult) -> str:
+    tested = "" if result.accuracy is None else f"accuracy {result.accuracy:.2%}, "
+    return f"{tested}{result.iterations:,} iterations, {result.seconds:.0f} s"

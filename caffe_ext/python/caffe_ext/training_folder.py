@@ -1,0 +1,168 @@
+"""What lies in the folder of a training, and what of it can be used again.
+
+solver.prototxt, network.prototxt   the settings, complete: `caffe train` alone can repeat it
+train.log                           the log of `caffe train`
+training.json                       which settings the rest is of, and how far it went
+*_iter_N.caffemodel, .solverstate   Caffe's snapshots
+earlier/                            trainings with other settings, kept for when they come back
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+
+from caffe_ext.solver_settings import TrainingError
+
+_FORMAT = 1
+_RECORD = "training.json"
+_EARLIER = "earlier"
+_STATE = re.compile(r"_iter_(\d+)\.solverstate(?:\.h5)?$")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training in a folder went.
+
+    settings  the digest of its settings
+    finished  whether it reached its end
+    seconds   for how long Caffe has run, all parts together
+    started   when a part began (Unix time) whose end nobody has recorded yet
+    """
+
+    settings: str
+    finished: bool = False
+    seconds: float = 0.0
+    started: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """The folder of one training."""
+
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        """Return the path of Caffe's log."""
+        return self.path / "train.log"
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Make the folder, and be the only one that trains in it; yield the lock's descriptor.
+
+        A process that inherits the descriptor keeps the lock for as long as it lives.
+        Raises TrainingError if the folder cannot be written or is in use.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            probe.touch()
+            probe.unlink()
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"another process is training in {self.path}; wait for it or end it"
+                ) from error
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def claim(self, settings: str, *, again: bool) -> Progress:
+        """Return how far the training with these settings went, and put others out of its way.
+
+        again  forget a finished training
+        """
+        present = self._read()
+        if present is not None and present.settings != settings:
+            self._move_contents(self.path, self._earlier(present.settings))
+            present = None
+        if present is None and self._earlier(settings).is_dir():
+            self._move_contents(self._earlier(settings), self.path)
+            present = self._read()
+        if present is None or (again and present.finished):
+            self._clear()
+            present = Progress(settings)
+            self.write(present)
+        if present.started is not None:
+            # Whoever watched that part was killed. It went on for as long as it wrote its log.
+            end = self.log.stat().st_mtime if self.log.is_file() else present.started
+            seconds = present.seconds + max(0.0, end - present.started)
+            present = replace(present, seconds=seconds, started=None)
+        return present
+
+    def write(self, progress: Progress) -> None:
+        """Write the record, whole or not at all."""
+        partial = self.path / f".{_RECORD}"
+        partial.write_text(json.dumps({"format": _FORMAT} | asdict(progress), indent=2) + "\n")
+        partial.replace(self.path / _RECORD)
+
+    def newest_state(self) -> tuple[int, Path] | None:
+        """Return the iteration and the path of the last solver state that is whole, if any."""
+        states = [
+            (int(found[1]), path)
+            for path in self.path.iterdir()
+            if (found := _STATE.search(path.name)) and _is_whole(path)
+        ]
+        return max(states, default=None)
+
+    def weights(self, iteration: int) -> Path | None:
+        """Return the path of the weights after an iteration, if they are there."""
+        found = self.path.glob(f"*_iter_{iteration}.caffemodel*")
+        return next(iter(sorted(found)), None)
+
+    def _read(self) -> Progress | None:
+        try:
+            fields = json.loads((self.path / _RECORD).read_bytes())
+            return Progress(**fields) if fields.pop("format") == _FORMAT else None
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def _earlier(self, settings: str) -> Path:
+        return self.path / _EARLIER / settings[:12]
+
+    def _contents(self, folder: Path) -> list[Path]:
+        """Return the files of a training in a folder, and nothing that others put there."""
+        names = {_RECORD, self.log.name, "solver.prototxt"}
+        return [
+            path
+            for path in folder.iterdir()
+            if path.name in names
+            or re.fullmatch(r"network\d*\.prototxt", path.name)
+            or re.search(r"_iter_\d+\.(caffemodel|solverstate)(\.h5)?$", path.name)
+        ]
+
+    def _move_contents(self, old: Path, new: Path) -> None:
+        new.mkdir(parents=True, exist_ok=True)
+        # The record goes last: a training without one is not taken for another.
+        for path in sorted(self._contents(old), key=lambda path: path.name == _RECORD):
+            path.replace(new / path.name)
+        if old != self.path:
+            old.rmdir()
+
+    def _clear(self) -> None:
+        for path in self._contents(self.path):
+            path.unlink()
+
+
+def _is_whole(state: Path) -> bool:
+    """Tell whether a solver state was written to its end: Caffe may have been killed before."""
+    if state.suffix == ".h5":
+        return True
+    try:
+        caffe_pb2.SolverState.FromString(state.read_bytes())
+    except DecodeError:
+        return False
+    return state.with_suffix(".caffemodel").is_file()

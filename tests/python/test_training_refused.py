@@ -1,0 +1,88 @@
+"""training: what is refused, in one sentence, before anything is written."""
+
+import fcntl
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from caffe_ext import training
+from caffe_ext.data import write_database
+from caffe_ext.training import TrainingError, TrainingRequest, train
+from data_samples import image_set
+from training_samples import DATABASE_NETWORK, tiny_request
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> TrainingRequest:
+    return tiny_request(tmp_path)
+
+
+def refusal(request: TrainingRequest) -> str:
+    with pytest.raises(TrainingError) as refused:
+        train(request)
+    assert not request.output.is_dir(), "found before anything is written"
+    return str(refused.value)
+
+
+def test_missing_and_wrong_files_are_refused(request_: TrainingRequest) -> None:
+    root, solver = request_.root, request_.solver
+    assert refusal(replace(request_, solver=root / "none.prototxt")) == (
+        f"cannot read the solver file {root / 'none.prototxt'}: No such file or directory"
+    )
+    message = refusal(replace(request_, overrides="no_such_field: 1"))
+    assert "'no_such_field: 1' are no solver settings" in message
+    assert refusal(replace(request_, sources={"x": "y"})) == f"{solver}: no network reads x"
+    assert refusal(replace(request_, overrides="max_iter: 0")) == f"{solver} sets no max_iter"
+    assert refusal(replace(request_, overrides='weights: "w"')) == (
+        "the solver's weights w do not exist"
+    )
+    (root / "net.prototxt").unlink()
+    assert refusal(request_) == (
+        f"cannot read the network of {solver} {root / 'net.prototxt'}: No such file or directory"
+    )
+    solver.write_text("type: 7")
+    assert f"the solver file {solver} is not valid: 1:7" in refusal(request_)
+    solver.write_text("max_iter: 1")
+    assert "names no network" in refusal(request_)
+
+
+def test_missing_data_are_refused(request_: TrainingRequest) -> None:
+    root = request_.root
+    (root / "net.prototxt").write_text(DATABASE_NETWORK)
+    message = "net.prototxt reads the LMDB data/train_lmdb, which does not exist; make it first"
+    assert refusal(request_) == message
+    (root / "data" / "train_lmdb").mkdir(parents=True)
+    assert refusal(request_).endswith("which is no LMDB: it has no data.mdb")
+    moved = replace(request_, sources={"data/train_lmdb": "elsewhere"})
+    assert "the LMDB elsewhere, which does not exist" in refusal(moved)
+    (root / "data" / "train_lmdb").rmdir()
+    write_database(root / "data" / "train_lmdb", image_set(8), 5)
+    # The data of the test count only where there are tests.
+    assert "data/test_lmdb" in refusal(request_)
+
+
+def test_output_that_cannot_be_written_is_refused(request_: TrainingRequest) -> None:
+    (request_.root / "file").touch()
+    message = refusal(replace(request_, output=request_.root / "file" / "tiny"))
+    assert message == f"cannot write into {request_.root / 'file' / 'tiny'}: Not a directory"
+
+
+def test_a_folder_in_use_is_refused(request_: TrainingRequest) -> None:
+    request_.output.mkdir(parents=True)
+    descriptor = os.open(request_.output, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(TrainingError, match="another process is training in"):
+        train(request_)
+    os.close(descriptor)
+
+
+def test_no_caffe(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(request_.root / "python"))
+    monkeypatch.setenv("PATH", str(request_.root))
+    assert refusal(request_).startswith("no program caffe was found; run `make`, then")
+    program = request_.root / "caffe"
+    program.touch(mode=0o755)
+    assert training.caffe_program() == str(program)
