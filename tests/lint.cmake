@@ -7,7 +7,7 @@ add_custom_command(
   COMMAND ${venv_bin}/python -m pip install --disable-pip-version-check --quiet
     --editable ${PROJECT_SOURCE_DIR}[test,lint]
   COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/lint-tools
-  DEPENDS ${PROJECT_SOURCE_DIR}/pyproject.toml
+  DEPENDS ${CAFFE_EXT_VENV}/made-from
   COMMENT "Installing the tools for lint")
 
 file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
