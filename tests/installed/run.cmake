@@ -37,7 +37,7 @@ run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "
 import ctypes, sys
 import caffe
 assert caffe.__file__.startswith('${prefix}'), caffe.__file__
-ctypes.CDLL('${prefix}/lib/libcaffe_ext.so', ctypes.RTLD_GLOBAL)
+ctypes.CDLL('${prefix}/lib/libcaffe_ext.so')
 caffe.get_solver('${scratch}/solver.prototxt').step(1)
 ")
 run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "

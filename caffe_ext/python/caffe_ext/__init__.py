@@ -31,7 +31,8 @@ def _load_plugin() -> Path:
         raise ImportError(
             f"the plug-in {path} is missing: build it with `make`, or name it in CAFFE_EXT_LIBRARY"
         )
-    ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+    # Local: made global, the HDF5 of the system would take the place of the one that h5py brings.
+    ctypes.CDLL(str(path), ctypes.RTLD_LOCAL)
     return path
 
 
