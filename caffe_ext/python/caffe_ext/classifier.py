@@ -1,0 +1,249 @@
+"""Classifier: a deploy net and its weights; uint8 images in, scores and pixel gradients out.
+
+classifier = Classifier("lenet_deploy.prototxt", "lenet.caffemodel.h5", PixelSpace(1 / 256))
+classifier.predict(images)
+classifier.gradient(images, one_hot)    # of the label's score, by the pixels
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.model_files import load_net
+from caffe_ext.pixels import PixelSpace
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+DiffFunction = Callable[[Floats, slice], NDArray[Any]]
+"""(the blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
+Diff = NDArray[Any] | DiffFunction
+
+
+class Classifier:
+    """A trained network of Caffe that can be asked for scores, and for gradients by the pixels.
+
+    Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
+    and the results do not depend on how they fall into batches (but for the last bits of float32:
+    BLAS adds up products of other sizes in another order). What is returned is a copy, and nothing
+    passed in is changed. A classifier holds the state of its net: one thread at a time.
+
+    input_shape  (C, H, W) of the network's input, after the pixel space's crop
+    logits_blob  name of the blob of scores before the softmax
+    classes      K
+    """
+
+    def __init__(
+        self,
+        deploy: Path | str,
+        weights: Path | str,
+        pixel_space: PixelSpace,
+        *,
+        batch_size: int = 100,
+        logits: str | None = None,
+    ) -> None:
+        """Load the net.
+
+        deploy       prototxt with one input (N, C, H, W); force_backward need not be set in it
+        weights      .caffemodel or .caffemodel.h5
+        pixel_space  how pixels become the net's input
+        logits       blob with the scores (N, K); by default the bottom of the last Softmax layer
+
+        Raises FileNotFoundError and ValueError as model_files.load_net does, and ValueError for
+        another input, for logits that are not there, and for a batch_size below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+        self.pixel_space = pixel_space
+        self.batch_size = batch_size
+        self._net = load_net(Path(deploy), Path(weights))
+        self._input: str = self._net.inputs[0]
+        shape = self._shape(self._input)
+        if len(shape) != 4:
+            raise ValueError(f"{deploy}: input '{self._input}' must be (N, C, H, W), not {shape}")
+        self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
+        softmax = self._last_softmax()
+        if logits is None and softmax is None:
+            raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: logits=")
+        self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
+        self._known(self.logits_blob)
+        self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
+        self._reshape(batch_size)
+        scores = self._shape(self.logits_blob)
+        if len(scores) < 2 or scores[0] != batch_size or any(side != 1 for side in scores[2:]):
+            raise ValueError(
+                f"{deploy}: blob '{self.logits_blob}' must be (N, K) or (N, K, 1, 1) for N "
+                f"images, not {scores} for {batch_size}"
+            )
+        self.classes: int = scores[1]
+        self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
+
+    def logits(self, images: Images) -> Floats:
+        """Return the scores before the softmax, float32 (N, K)."""
+        return self.features(images, self.logits_blob)
+
+    def probabilities(self, images: Images) -> Floats:
+        """Return the softmax of the scores, float32 (N, K), as Caffe computes it."""
+        if self._probabilities is not None:
+            return self.features(images, self._probabilities).reshape(len(images), self.classes)
+        logits = self.logits(images)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+    def predict(self, images: Images) -> NDArray[np.int64]:
+        """Return the class with the highest score, int64 (N,); of equals the first."""
+        return np.asarray(self.logits(images).argmax(axis=1), np.int64)
+
+    def accuracy(self, images: Images, labels: NDArray[Any]) -> float:
+        """Return the share of the images that get their label, 0..1; NaN for no images."""
+        labels = self.check_labels(labels, len(images))
+        return float(np.mean(self.predict(images) == labels)) if len(images) else float("nan")
+
+    def features(self, images: Images, blob: str) -> Floats:
+        """Return a blob's values, float32 (N, ...), as the forward pass leaves them; logits (N, K).
+
+        Raises ValueError for an unknown blob or one that is not one row an image.
+        """
+        self._known(blob)
+        row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
+        results = np.empty((len(images), *row), np.float32)
+        for rows in self._forward(images):
+            results[rows] = self._rows(blob, rows.stop - rows.start)
+        return results
+
+    def backward_from(
+        self, blob: str, diff: NDArray[Any], others: Mapping[str, NDArray[Any]] | None = None
+    ) -> Floats:
+        """Return d<diff, blob>/dpixel, float32 (n, C, H, W), for the n images that ran last.
+
+        diff    (n, ...) of the blob's shape
+        others  the same for more blobs; what is backpropagated is the sum
+
+        Raises ValueError for unknown blobs, other shapes, and unless the last call ran one batch.
+        """
+        if isinstance(self._last, str):
+            raise ValueError(f"there is no batch to go back through: {self._last}")
+        count, size = self._last
+        return self._backward({**(others or {}), blob: diff}, count, size)
+
+    def gradient(
+        self, images: Images, diff: Diff | Mapping[str, Diff], blob: str | None = None
+    ) -> Floats:
+        """Return dE/dpixel, float32 (N, C, H, W), for an objective E given by its derivatives.
+
+        diff  dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
+              and of the slice of the images that they are of; several blobs: a mapping by name
+        blob  the blob, by default the logits (whose values and diffs are (n, K) always)
+        """
+        diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
+        for name, given in diffs.items():
+            self._known(name)
+            if not callable(given) and len(given) != len(images):
+                raise ValueError(
+                    f"the diff of blob '{name}' has {len(given)} rows for {len(images)} images"
+                )
+        results = np.empty(images.shape, np.float32)
+        for rows in self._forward(images):
+            count = rows.stop - rows.start
+            parts = {
+                name: given(self._rows(name, count).copy(), rows)
+                if callable(given)
+                else given[rows]
+                for name, given in diffs.items()
+            }
+            results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
+        return results
+
+    def check_labels(self, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
+        """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1."""
+        labels = np.asarray(labels)
+        if labels.shape != (count,) or (count and labels.dtype.kind not in "iu"):
+            raise ValueError(
+                f"labels must be integers ({count},), not {labels.dtype} {labels.shape}"
+            )
+        wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
+        if len(wrong):
+            raise ValueError(
+                f"label {labels[wrong[0]]} of image {wrong[0]} is none of the {self.classes} "
+                f"classes 0..{self.classes - 1}"
+            )
+        return labels.astype(np.int64)
+
+    def _forward(self, images: Images) -> Iterator[slice]:
+        """Run the images batch by batch; yield which of them the net holds."""
+        shape = self.pixel_space.to_input(images[:0]).shape[1:]
+        if shape != self.input_shape:
+            raise ValueError(
+                f"images {images.shape} make an input (N, {', '.join(map(str, shape))}); the net "
+                f"takes (N, {', '.join(map(str, self.input_shape))})"
+            )
+        self._last = "the last call had no images"
+        for start in range(0, len(images), self.batch_size):
+            rows = slice(start, min(start + self.batch_size, len(images)))
+            self._reshape(rows.stop - start)
+            self._net.blobs[self._input].data[...] = self.pixel_space.to_input(images[rows])
+            self._net.forward()
+            self._last = (rows.stop - start, (images.shape[2], images.shape[3]))
+            yield rows
+        if len(images) > self.batch_size:
+            self._last = (
+                f"the last call ran {len(images)} images in batches of {self.batch_size}; "
+                "gradient() does that"
+            )
+
+    def _backward(
+        self, diffs: Mapping[str, NDArray[Any]], count: int, size: tuple[int, int]
+    ) -> Floats:
+        """Return the gradient by the pixels of the batch that the net holds."""
+        given = {}
+        for name, diff in diffs.items():
+            values = self._rows(name, count)
+            if np.shape(diff) != values.shape:
+                raise ValueError(
+                    f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
+                )
+            given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
+        return self.pixel_space.gradient_to_pixels(self._net.backward(**given)[self._input], size)
+
+    def _rows(self, blob: str, count: int) -> Floats:
+        """Return a blob's live values, one row an image; logits as (n, K)."""
+        self._known(blob)
+        values: Floats = self._net.blobs[blob].data
+        if values.ndim == 0 or len(values) != count:
+            raise ValueError(f"blob '{blob}' is not one row an image, but {values.shape}")
+        return values.reshape(count, self.classes) if blob == self.logits_blob else values
+
+    def _reshape(self, count: int) -> None:
+        """Make room for a batch of `count` images."""
+        if self._shape(self._input)[0] != count:
+            self._net.blobs[self._input].reshape(count, *self.input_shape)
+            self._net.reshape()
+
+    def _shape(self, blob: str) -> tuple[int, ...]:
+        return tuple(self._net.blobs[blob].shape)
+
+    def _known(self, blob: str) -> None:
+        """Raise ValueError for a blob that the net does not have."""
+        if blob not in self._net.blobs:
+            names = ", ".join(self._net.blobs)
+            raise ValueError(f"the net has no blob '{blob}'; there are {names}")
+
+    def _last_softmax(self) -> tuple[str, str] | None:
+        """Return bottom and top of the last Softmax layer; a bottom in front of Caffe's Splits."""
+        bottoms, tops = self._net.bottom_names, self._net.top_names
+        types = {
+            name: layer.type
+            for name, layer in zip(self._net._layer_names, self._net.layers, strict=True)
+        }
+        split = {
+            top: bottoms[name][0]
+            for name, kind in types.items()
+            if kind == "Split"
+            for top in tops[name]
+        }
+        for name, kind in reversed(types.items()):
+            if kind == "Softmax":
+                return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
+        return None

@@ -1,0 +1,162 @@
+"""A deploy net and its weights, checked before Caffe reads them: its CHECKs would end Python."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import caffe
+import h5py
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Sequence[Shape]]
+"""The shapes of each layer's parameters, by the layer's name."""
+
+_READS_FILES = {"Data", "ImageData", "HDF5Data", "WindowData"}
+
+
+def load_net(deploy: Path, weights: Path) -> Any:
+    """Return the caffe.Net (TEST phase) of a deploy prototxt with its weights in it.
+
+    force_backward is set, whatever the prototxt says, so that gradients reach the input; gradients
+    of the weights are left out, which takes half the arithmetic out of the backward pass. The
+    prototxt may be of any age that Caffe reads; the weights binary (.caffemodel) or HDF5 (.h5).
+
+    Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
+    prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
+    and for weights that are damaged, missing for a layer, or of another shape.
+    """
+    for path in (deploy, weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not a file")
+    parameter = _read_prototxt(deploy)
+    parameter.force_backward = True
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "deploy.prototxt"
+        path.write_text(text_format.MessageToString(parameter), encoding="utf-8")
+        net = caffe.Net(str(path), caffe.TEST)
+    if len(net.inputs) != 1:
+        raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
+    _check_weights(net, deploy, weights)
+    net.copy_from(str(weights))
+    for layer in net.layers:
+        for number in range(len(layer.blobs)):
+            layer.set_param_propagate_down(number, False)
+    return net
+
+
+def _read_prototxt(path: Path) -> Any:
+    """Return the NetParameter in a file, if Caffe can build it without data."""
+    parameter = caffe_pb2.NetParameter()
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), parameter)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not the prototxt of a net: {error}") from error
+    known = set(caffe.layer_type_list())
+    for layer in parameter.layer:
+        if layer.type in _READS_FILES:
+            raise ValueError(
+                f"{path}: layer '{layer.name}' ({layer.type}) reads data; a deploy net is needed, "
+                "with an Input layer in its place"
+            )
+        if layer.type not in known:
+            raise ValueError(f"{path}: layer '{layer.name}' has an unknown type, '{layer.type}'")
+        dims = layer.reshape_param.shape.dim
+        if layer.type == "Reshape" and not layer.reshape_param.axis and dims and dims[0] > 0:
+            raise ValueError(
+                f"{path}: layer '{layer.name}' (Reshape) fixes the batch size at {dims[0]}; "
+                "`dim: 0` keeps what it is"
+            )
+    for old in parameter.layers:
+        if caffe_pb2.V1LayerParameter.LayerType.Name(old.type).endswith("DATA"):
+            raise ValueError(f"{path}: layer '{old.name}' reads data; a deploy net is needed")
+    return parameter
+
+
+def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
+    """Raise ValueError where a layer's parameters are not in the file as the net has them."""
+    hdf5 = h5py.is_hdf5(weights)
+    found = _hdf5_shapes(weights) if hdf5 else _binary_shapes(weights)
+    wanted = {name: [tuple(b.shape) for b in blobs] for name, blobs in net.params.items()}
+    text = f"{weights} does not fit {deploy}: layer"
+    shared = _shared(net)
+    for name, shapes in wanted.items():
+        if name not in found:
+            raise ValueError(
+                f"{text} '{name}' is missing in the weights; they have {', '.join(found) or 'none'}"
+            )
+        # HDF5 holds a parameter that layers share just once, with the first of them.
+        expected = [s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)]
+        if len(found[name]) != len(expected):
+            raise ValueError(
+                f"{text} '{name}' has {len(expected)} parameters, in the weights {len(found[name])}"
+            )
+        for number, (mine, theirs) in enumerate(zip(expected, found[name], strict=True)):
+            if mine != theirs and (len(theirs) != 4 or hdf5 or _legacy(mine) != theirs):
+                raise ValueError(
+                    f"{text} '{name}', parameter {number}, has shape {mine}, in the weights "
+                    f"{theirs}"
+                )
+    for name in net._layer_names:
+        if found.get(name) and name not in wanted:
+            raise ValueError(f"{text} '{name}' has no parameters, in the weights {found[name]}")
+
+
+def _legacy(shape: Shape) -> Shape:
+    """Return the shape as files of Caffe's first years have it: four axes, ones in front."""
+    return (1,) * (4 - len(shape)) + shape
+
+
+def _shared(net: Any) -> set[tuple[str, int]]:
+    """Return the parameters (layer, number) that lie in the memory of an earlier layer's."""
+    seen: set[int] = set()
+    shared = set()
+    for name, blobs in net.params.items():
+        for number, blob in enumerate(blobs):
+            address = blob.data.ctypes.data
+            if address in seen:
+                shared.add((name, number))
+            seen.add(address)
+    return shared
+
+
+def _hdf5_shapes(path: Path) -> Shapes:
+    """Return the shapes in an HDF5 model: data/<layer>/<number>."""
+    with h5py.File(path, "r") as file:
+        if not isinstance(file.get("data"), h5py.Group):
+            raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
+        return {
+            name: [tuple(layer[number].shape) for number in sorted(layer, key=int)]
+            for name, layer in file["data"].items()
+            if all(number.isdecimal() for number in layer)
+        }
+
+
+def _binary_shapes(path: Path) -> Shapes:
+    """Return the shapes in a binary model, and see that each has its numbers."""
+    parameter = caffe_pb2.NetParameter()
+    try:
+        parameter.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path} is not a Caffe model, or is damaged: {error}") from error
+    shapes = {}
+    for layer in [*parameter.layer, *parameter.layers]:
+        shapes[layer.name] = [shape for _, shape in _blobs(path, layer)]
+    return shapes
+
+
+def _blobs(path: Path, layer: Any) -> Iterator[tuple[int, Shape]]:
+    """Yield number and shape of a layer's parameters."""
+    for number, blob in enumerate(layer.blobs):
+        shape: Shape = (blob.num, blob.channels, blob.height, blob.width)
+        if blob.HasField("shape"):
+            shape = tuple(blob.shape.dim)
+        count = 1
+        for side in shape:
+            count *= side
+        if len(blob.data) + len(blob.double_data) != count:
+            raise ValueError(f"{path} is damaged: layer '{layer.name}', parameter {number}")
+        yield number, shape

@@ -1,0 +1,175 @@
+"""PixelSpace: the one owner of scale, mean, channel order, cropping, rounding and clipping."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+Float32s = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class PixelSpace:
+    """How uint8 images become the float32 input of a network, as Caffe's transform_param does it.
+
+        input = (crop(swap(pixels)) - mean) * scale
+
+    scale          per unit of a pixel: LeNet 0.00390625; above 0
+    mean           in pixels, in the network's channel order: nothing, one number for all channels,
+                   one a channel (C,), or a mean image (C, H, W) of the images' size before the
+                   crop, as read_mean() reads it; kept as read-only float32
+    channel_order  of the network: "RGB" or "BGR" (swap reverses the channels of colour images; the
+                   images are RGB always); grey images have one channel and are left alone
+    crop           side of the square in the middle that the network sees, or None for all of it;
+                   its corner is ((H - crop) // 2, (W - crop) // 2)
+
+    Images are uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). Nothing that is passed in is changed.
+    Raises ValueError for settings and arrays that do not fit; the text has the shapes.
+    """
+
+    scale: float = 1.0
+    mean: Any = None
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings, and keep a copy of the mean."""
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"scale must be above 0, not {self.scale}")
+        if self.channel_order not in ("RGB", "BGR"):
+            raise ValueError(f"channel_order must be RGB or BGR, not {self.channel_order!r}")
+        if self.crop is not None and self.crop < 1:
+            raise ValueError(f"crop must be 1 or more, not {self.crop}")
+        if self.mean is not None:
+            mean = np.array(self.mean, dtype=np.float32)
+            if mean.ndim not in (0, 1, 3) or not np.isfinite(mean).all():
+                raise ValueError(
+                    f"mean must be finite, one number, (C,) or (C, H, W), not {mean.shape}"
+                )
+            mean.flags.writeable = False
+            object.__setattr__(self, "mean", mean)
+
+    def to_input(self, images: NDArray[np.uint8]) -> Float32s:
+        """Return the network's input, float32 (N, C, h, w), for images uint8 (N, C, H, W)."""
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(
+                f"images must be uint8 (N, C, H, W), not {images.dtype} {images.shape}"
+            )
+        channels, height, width = images.shape[1:]
+        rows, columns = self._window(height, width)
+        mean = self._mean(channels, (height, width))[:, rows, columns]
+        # float32 from the start, in Caffe's order of operations: the same bits.
+        pixels = self._swap(images)[:, :, rows, columns].astype(np.float32)
+        return np.ascontiguousarray((pixels - mean) * np.float32(self.scale))
+
+    def to_pixels(self, net_input: Float32s) -> NDArray[np.uint8]:
+        """Return the images, uint8 (N, C, h, w), of an input (N, C, h, w).
+
+            pixels = swap(clip(round(input / scale + mean), 0, 255))
+
+        Halves are rounded to the even number. What the crop has cut off does not come back.
+        Raises ValueError for NaN as well.
+        """
+        if net_input.ndim != 4 or np.isnan(net_input).any():
+            raise ValueError(
+                f"a network's input must be (N, C, h, w) without NaN, not {net_input.shape}"
+            )
+        channels, height, width = net_input.shape[1:]
+        if self.crop is not None and (height, width) != (self.crop, self.crop):
+            raise ValueError(f"input {net_input.shape} is not of the crop's size, {self.crop}")
+        full = self._mean_size() or (height, width)
+        rows, columns = self._window(*full)
+        mean = self._mean(channels, full)[:, rows, columns]
+        if mean.shape[1:] not in ((1, 1), (height, width)):
+            raise ValueError(f"input {net_input.shape} does not fit the mean image, {mean.shape}")
+        # float64, so that what to_input returned comes back exactly whatever the scale.
+        pixels = np.asarray(net_input, np.float64) / np.float32(self.scale) + mean
+        return np.ascontiguousarray(self._swap(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)))
+
+    def gradient_to_pixels(
+        self, gradient: Float32s, size: tuple[int, int] | None = None
+    ) -> Float32s:
+        """Return dE/dpixel, float32 (N, C, H, W), for dE/dinput (N, C, h, w): the chain rule.
+
+            dE/dpixel = scale * swap(dE/dinput),  0 where the crop has cut off
+
+        size  (H, W) of the images; needed where there is a crop
+        """
+        if gradient.ndim != 4:
+            raise ValueError(f"a gradient must be (N, C, h, w), not {gradient.shape}")
+        cut = gradient.shape[2:]
+        if size is None and self.crop is not None:
+            raise ValueError(f"the crop of {self.crop} needs the images' size (H, W)")
+        rows, columns = self._window(*(size or cut))
+        pixels = np.zeros((*gradient.shape[:2], *(size or cut)), np.float32)
+        window = pixels[:, :, rows, columns]
+        if window.shape != gradient.shape:
+            raise ValueError(
+                f"gradient {gradient.shape} does not fit images of {size}: {window.shape} is needed"
+            )
+        np.multiply(self._swap(gradient), np.float32(self.scale), out=window, casting="same_kind")
+        return pixels
+
+    def _swap(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return a view with the channels in the other order, if the network's is another."""
+        channels = images.shape[1]
+        if channels not in (1, 3):
+            raise ValueError(f"images have 1 or 3 channels, not {channels}: {images.shape}")
+        return images[:, ::-1] if self.channel_order == "BGR" else images
+
+    def _window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns that the network sees."""
+        if self.crop is None:
+            return slice(0, height), slice(0, width)
+        if self.crop > min(height, width):
+            raise ValueError(f"the crop of {self.crop} does not fit images of {height}x{width}")
+        top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        return slice(top, top + self.crop), slice(left, left + self.crop)
+
+    def _mean_size(self) -> tuple[int, int] | None:
+        """Return (H, W) of the mean image, if there is one."""
+        if self.mean is None or self.mean.ndim < 3:
+            return None
+        return self.mean.shape[1], self.mean.shape[2]
+
+    def _mean(self, channels: int, size: tuple[int, int]) -> Float32s:
+        """Return the mean for images of this size as (C, H, W), as a view."""
+        mean: Float32s = np.zeros((), np.float32) if self.mean is None else self.mean
+        if mean.ndim and mean.shape[0] != channels:
+            raise ValueError(f"the mean {mean.shape} is not one of {channels} channels")
+        if mean.ndim == 3 and mean.shape[1:] != size:
+            raise ValueError(
+                f"the mean image {mean.shape} has another size than the images, {size[0]}x{size[1]}"
+            )
+        whole = mean if mean.ndim == 3 else mean.reshape(-1, 1, 1)
+        return np.broadcast_to(whole, (channels, *size))
+
+
+def read_mean(path: Path) -> Float32s:
+    """Read a mean: .npy of (C,) or (C, H, W), else a BlobProto as compute_image_mean writes it.
+
+    The result is float32, in the file's channel order (BGR in Caffe's ImageNet models).
+    Raises FileNotFoundError, and ValueError for a file with something else in it.
+    """
+    if path.suffix == ".npy":
+        array = np.load(path, allow_pickle=False)
+    else:
+        blob = caffe_pb2.BlobProto()
+        try:
+            blob.ParseFromString(path.read_bytes())
+        except DecodeError as error:
+            raise ValueError(f"{path} is not a mean file (BlobProto)") from error
+        shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
+        array = np.array(blob.data or blob.double_data, np.float32)
+        if array.size != np.prod(shape):
+            raise ValueError(f"{path} is damaged: shape {shape}, but {array.size:,} numbers")
+        array = array.reshape(shape)
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim not in (1, 3) or array.size == 0:
+        raise ValueError(f"{path} must hold one mean, (C,) or (C, H, W), not {array.shape}")
+    return np.asarray(array, np.float32)

@@ -1,0 +1,97 @@
+"""What Classifier refuses, in words, where Caffe would end the process or go on with nonsense."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffe_ext.classifier import Classifier
+from caffe_ext.pixels import PixelSpace
+from classifier_models import IMAGES, LINEAR, write_model
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Classifier:
+    return Classifier(*write_model(tmp_path), PixelSpace(0.5))
+
+
+def test_images_of_another_size_are_refused(linear: Classifier) -> None:
+    large = np.zeros((4, 1, 3, 2), np.uint8)
+    text = r"images \(4, 1, 3, 2\) make an input \(N, 1, 3, 2\); the net takes \(N, 1, 2, 2\)"
+    for call in (linear.logits, linear.probabilities, linear.predict):
+        with pytest.raises(ValueError, match=text):
+            call(large)
+    with pytest.raises(ValueError, match=r"must be uint8 .* not float64"):
+        linear.logits(IMAGES / 255)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has 1 rows for 2 images"):
+        linear.gradient(IMAGES, np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"'score' has shape \(2, 2\), the blob \(2, 3\)"):
+        linear.gradient(IMAGES, lambda logits, rows: logits[:, :2])
+    assert np.isfinite(linear.logits(IMAGES)).all()  # and goes on working
+
+
+def test_labels_that_are_refused(linear: Classifier) -> None:
+    for labels, text in [
+        ([0, 3], r"label 3 of image 1 is none of the 3 classes 0\.\.2"),
+        ([-1, 0], "label -1 of image 0"),
+        ([0], r"integers \(2,\), not int64 \(1,\)"),
+        ([0.0, 1.0], "not float64"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            linear.accuracy(IMAGES, np.array(labels))
+
+
+def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
+    deploy, weights = write_model(tmp_path)
+    none = tmp_path / "none"
+    for pair in [(none, weights), (deploy, none)]:
+        with pytest.raises(FileNotFoundError, match="none is not a file"):
+            Classifier(*pair, PixelSpace())
+    with pytest.raises(ValueError, match=r"w\.caffemodel is not the prototxt of a net"):
+        Classifier(weights, weights, PixelSpace())
+    with pytest.raises(ValueError, match=r"deploy\.prototxt is not a Caffe model, or is damaged"):
+        Classifier(deploy, deploy, PixelSpace())
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="damaged"):
+        Classifier(deploy, weights, PixelSpace())
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, not 0"):
+        Classifier(deploy, weights, PixelSpace(), batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("'Input' top", "'HDF5Data' top", r"'data' \(HDF5Data\) reads data; a deploy net"),
+        ("'Softmax'", "'Softmux'", "layer 'prob' has an unknown type, 'Softmux'"),
+        ("'Softmax'", "'Reshape' reshape_param { shape { dim: 1 dim: -1 } }", "batch size at 1"),
+        ("'Input' top: 'data'", "'Input' top: 'data' top: 'more'", "must have one input, not 2"),
+        ("dim: 2 dim: 2", "dim: 4", r"'data' must be \(N, C, H, W\), not \(1, 1, 4\)"),
+    ],
+)
+def test_nets_that_are_refused(tmp_path: Path, old: str, new: str, text: str) -> None:
+    deploy, weights = write_model(tmp_path)
+    deploy.write_text(deploy.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=text):
+        Classifier(deploy, weights, PixelSpace())
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("num_output: 3", "num_output: 4", r"'score', parameter 0, has shape \(4, 4\), .*\(3, 4\)"),
+        ("name: 'score'", "name: 'other'", "'other' is missing in the weights; they have"),
+        ("num_output: 3", "num_output: 3 bias_term: false", "has 1 parameters, in the weights 2"),
+        ("name: 'prob'", "name: 'score'", "prob"),
+    ],
+)
+def test_weights_that_do_not_fit(tmp_path: Path, hdf5: bool, old: str, new: str, text: str) -> None:
+    deploy, weights = write_model(tmp_path, hdf5=hdf5)
+    if text == "prob":  # a layer without parameters under a name that has some in the weights
+        extra = "layer { name: 'score' type: 'ReLU' bottom: 'renamed' top: 'extra' }"
+        deploy.write_text(LINEAR.replace("'score'", "'renamed'") + extra)
+        text = "'renamed' is missing"
+    else:
+        deploy.write_text(LINEAR.replace(old, new))
+    with pytest.raises(ValueError, match=text):
+        Classifier(deploy, weights, PixelSpace())
