@@ -3,7 +3,7 @@
 #   make         build everything: Caffe, the plug-in, pycaffe, the Python environment
 #   make demo    train a plain and a BANG LeNet, and compare them
 #   make test    build and run all tests
-#   make bench   measure BANG's cost
+#   make bench   measure what BANG costs, and how fast PASS is
 #   make lint    check format, types and style of our own sources
 
 BUILD ?= build
@@ -23,7 +23,8 @@ test: build
 	ctest --test-dir $(BUILD) --output-on-failure --parallel $(shell nproc)
 
 bench: build
-	@$(BUILD)/venv/bin/python tools/bench.py
+	@$(BUILD)/venv/bin/python tools/bench_bang.py
+	@$(BUILD)/venv/bin/python tools/bench_pass.py
 
 lint: build
 	@cmake --build $(BUILD) --target lint

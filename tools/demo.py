@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from get_data import DATA, Console
+from console import DATA, ROOT, Console, run_program
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
     from caffe_ext.training import TrainingResult
 
-ROOT = Path(__file__).resolve().parent.parent
 NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
 SOLVERS = (("LeNet", "lenet_sgd"), ("LeNet with BANG", "lenet_bang"))
 # The digits are 1,497 images and not 60,000: both nets are as good as they get long before 10,000.
@@ -187,11 +186,9 @@ def shown(path: Path) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    try:
-        from caffe_ext.data import DataError, Request, prepare
-        from caffe_ext.training import TrainingError
-    except ImportError as error:
-        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
+    from caffe_ext.data import DataError, Request, prepare
+    from caffe_ext.training import TrainingError
+
     request = Request(
         name="digits" if arguments.digits else "mnist",
         # MNIST's data bases lie where the solver files look for them.
@@ -206,8 +203,6 @@ def run(arguments: argparse.Namespace) -> None:
         path = save(arguments, data, models)
     except (DataError, TrainingError) as error:
         sys.exit(f"{error}")
-    except OSError as error:
-        sys.exit(f"{error.filename or arguments.output}: {error.strerror or error}")
     print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shown(path)}")
     print("One run's times tell little about the cost of BANG; `make bench` measures it.")
 
@@ -217,12 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     # A polite kill ends this process the way errors do, so that the training ends with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run(arguments)
-    except KeyboardInterrupt as interrupt:
-        print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_program(run, arguments)
 
 
 if __name__ == "__main__":

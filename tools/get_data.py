@@ -5,16 +5,14 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from console import DATA, Console, run_program
+
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
-    from caffe_ext.data.reporter import Step
-
-DATA = Path(__file__).resolve().parent.parent / "data"
 
 EPILOG = """\
 what is written
@@ -76,28 +74,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-class Console:
-    """Shows on stderr what the work tells; progress bars only where stderr is a terminal."""
-
-    def note(self, text: str) -> None:
-        """Show a sentence."""
-        print(text, file=sys.stderr)
-
-    def warn(self, text: str) -> None:
-        """Show a sentence that stands out."""
-        print(f"WARNING: {text}", file=sys.stderr)
-
-    @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
-        """Show a progress bar."""
-        from tqdm import tqdm
-
-        with tqdm(
-            desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B", disable=None
-        ) as bar:
-            yield bar.update
-
-
 def describe(prepared: "Prepared") -> str:
     """Return the lines that tell what there is now."""
     folder, record = prepared.folder, prepared.record
@@ -111,10 +87,8 @@ def describe(prepared: "Prepared") -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    try:
-        from caffe_ext.data import DataError, Request, prepare
-    except ImportError as error:
-        sys.exit(f"{error}; build first, then run this with the Python of the build")
+    from caffe_ext.data import DataError, Request, prepare
+
     request = Request(
         name=arguments.data_set,
         output=arguments.output,
@@ -128,19 +102,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(describe(prepare(request, Console())))
     except DataError as error:
         sys.exit(f"{error}")
-    except OSError as error:
-        sys.exit(f"{error.filename or request.folder}: {error.strerror or error}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    arguments = parse(argv)
-    try:
-        run(arguments)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_program(run, parse(argv))
 
 
 if __name__ == "__main__":

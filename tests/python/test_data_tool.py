@@ -80,7 +80,7 @@ def test_without_the_package_it_says_so() -> None:
     ran = subprocess.run(
         [sys.executable, "-I", "-S", TOOL, "mnist"], capture_output=True, text=True, check=False
     )
-    assert "; build first, then" in fails(ran)
+    assert "; run `make`, then" in fails(ran)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from get_data import DATA, Console
+from console import DATA, ROOT, Console, run_program
 
-ROOT = Path(__file__).resolve().parent.parent
 TARGET = 1.05
 WARM_UP = 20
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -203,11 +203,9 @@ leaves out what other processes took away.
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    try:
-        from caffe_ext.provenance import provenance
-        from caffe_ext.solver_settings import TrainingError
-    except ImportError as error:
-        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
+    from caffe_ext.provenance import provenance
+    from caffe_ext.solver_settings import TrainingError
+
     record: dict[str, Any] = asdict(provenance(ROOT)) | {
         "load_average": os.getloadavg()[0],
         "target_ratio": TARGET,
@@ -223,25 +221,19 @@ def run(arguments: argparse.Namespace) -> None:
         (arguments.output / "bench_bang.md").write_text(report(record))
     except TrainingError as error:
         sys.exit(f"{error}")
-    except OSError as error:
-        sys.exit(f"{error.filename or arguments.output}: {error.strerror or error}")
     print(table(record["measurements"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     arguments = parse(argv)
-    try:
-        if arguments.child:
-            sgd, bang, title = arguments.child
-            child(sgd, bang, title, arguments.iterations)
-        else:
-            run(arguments)
-    except KeyboardInterrupt:
-        if not arguments.child:  # which got the same Ctrl-C
-            print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    if not arguments.child:
+        return run_program(run, arguments)
+    sgd, bang, title = arguments.child
+    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
+        child(sgd, bang, title, arguments.iterations)
+        return 0
+    return 130
 
 
 if __name__ == "__main__":

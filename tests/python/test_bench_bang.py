@@ -1,4 +1,4 @@
-"""tools/bench.py and paired_timing: what is measured, and what is written down."""
+"""tools/bench_bang.py and paired_timing: what is measured, and what is written down."""
 
 import json
 import re
@@ -16,16 +16,16 @@ from caffe_ext.paired_timing import compare, time_pair
 from caffe_ext.provenance import machine, provenance
 from data_samples import CHECKOUT
 
-TOOL = CHECKOUT / "tools" / "bench.py"
+TOOL = CHECKOUT / "tools" / "bench_bang.py"
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(TOOL.parent)
-    import bench  # noqa: PLC0415
+    import bench_bang as bench  # noqa: PLC0415
 
     yield bench
-    del sys.modules["bench"]
+    del sys.modules["bench_bang"]
 
 
 def test_medians_and_quartiles() -> None:
@@ -93,14 +93,14 @@ def test_a_benchmark_without_data(
 ) -> None:
     monkeypatch.setattr(bench, "DATA", tmp_path / "none")
     monkeypatch.setattr(bench.os, "sched_getaffinity", lambda _: {0})
-    monkeypatch.setattr(sys, "argv", ["tools/bench.py", "--networks", "lenet"])
+    monkeypatch.setattr(sys, "argv", ["tools/bench_bang.py", "--networks", "lenet"])
     out = tmp_path / "results"
     assert bench.main(["--networks", "lenet", "--iterations", "4", "--output", str(out)]) == 0
     printed, told = capfd.readouterr()
     assert told == "data/mnist is not there; random images serve as well\n"
 
     record = json.loads((out / "bench_bang.json").read_text())
-    assert record["command"] == "python tools/bench.py --networks lenet"
+    assert record["command"] == "python tools/bench_bang.py --networks lenet"
     assert record["target_ratio"] == 1.05
     assert {"date", "version", "commit", "machine", "load_average"} < record.keys()
     (row,) = record["measurements"]

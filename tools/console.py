@@ -1,0 +1,58 @@
+"""What the programs in this folder share: where the checkout is, and how they speak and end."""
+
+# tqdm is imported late, as the package is by the programs: --help is instant.
+# ruff: noqa: PLC0415
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from caffe_ext.data.reporter import Step
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+
+
+class Console:
+    """Shows on stderr what the work tells; progress bars only where stderr is a terminal."""
+
+    def note(self, text: str) -> None:
+        """Show a sentence."""
+        print(text, file=sys.stderr)
+
+    def warn(self, text: str) -> None:
+        """Show a sentence that stands out."""
+        print(f"WARNING: {text}", file=sys.stderr)
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
+        """Show a progress bar."""
+        from tqdm import tqdm
+
+        with tqdm(
+            desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B", disable=None
+        ) as bar:
+            yield bar.update
+
+
+def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
+    """Run a program; return its exit status.
+
+    An interruption ends it with a sentence and 130. So does, with 1, a package that is not there,
+    and a file that cannot be read or written. Errors of the package are the program's own business.
+    """
+    try:
+        run(arguments)
+    except KeyboardInterrupt as interrupt:
+        sentence = f"{interrupt}" or "interrupted; run the same command again to go on"
+        print(sentence, file=sys.stderr)
+        return 130
+    except ImportError as error:
+        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else f"{error}")
+    return 0
