@@ -2,15 +2,12 @@
 
 import gzip
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import lmdb
 import numpy as np
@@ -96,17 +93,6 @@ def packed_mnist() -> dict[str, bytes]:
     return {
         f"{name}.gz": gzip.compress(idx.encode(values)) for name, values in mnist_arrays().items()
     }
-
-
-def load_tool() -> ModuleType:
-    """Import tools/get_data.py, which is a program and on no path."""
-    spec = spec_from_file_location("get_data", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["get_data"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass

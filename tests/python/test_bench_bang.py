@@ -5,27 +5,17 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+import bench_bang as bench
 from caffe_ext.paired_timing import compare, time_pair
 from caffe_ext.provenance import machine, provenance
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "bench_bang.py"
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(TOOL.parent)
-    import bench_bang as bench  # noqa: PLC0415
-
-    yield bench
-    del sys.modules["bench_bang"]
 
 
 def test_medians_and_quartiles() -> None:
@@ -86,7 +76,6 @@ def check_measurement(row: dict[str, Any], pairs: int) -> None:
 
 
 def test_a_benchmark_without_data(
-    bench: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -117,7 +106,7 @@ def test_a_benchmark_without_data(
     assert record["machine"]["cpu"] in page
 
 
-def test_random_images_serve_both_networks(bench: ModuleType, tmp_path: Path) -> None:
+def test_random_images_serve_both_networks(tmp_path: Path) -> None:
     for network in bench.NETWORKS.values():
         folder = tmp_path / network.stem
         folder.mkdir()

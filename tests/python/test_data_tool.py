@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from data_samples import (
     TOOL,
     Server,
     elsewhere,
-    load_tool,
     nobody,
     packed_mnist,
     serving,
@@ -69,7 +69,7 @@ def test_mnist(tmp_path: Path, raw: Path) -> None:
 
 def test_help_needs_no_package() -> None:
     ran = subprocess.run(
-        [sys.executable, "-I", "-S", TOOL, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-E", "-S", TOOL, "--help"], capture_output=True, text=True, check=True
     )
     for word in ("mnist", "cifar10", "digits", "--validation", "CAFFE_EXT_DATA", "examples"):
         assert word in ran.stdout
@@ -78,7 +78,7 @@ def test_help_needs_no_package() -> None:
 
 def test_without_the_package_it_says_so() -> None:
     ran = subprocess.run(
-        [sys.executable, "-I", "-S", TOOL, "mnist"], capture_output=True, text=True, check=False
+        [sys.executable, "-E", "-S", TOOL, "mnist"], capture_output=True, text=True, check=False
     )
     assert "; run `make`, then" in fails(ran)
 
@@ -124,7 +124,7 @@ def test_no_network_means_digits_and_a_warning(
     monkeypatch.setitem(
         preparation.COLLECTIONS, "mnist", elsewhere(MNIST, nobody(), {f"{NAMES[0]}.gz": b"x"})
     )
-    tool = load_tool()
+    tool = import_module("get_data")
     monkeypatch.setattr(tool, "DATA", tmp_path)
     assert tool.main(["mnist", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -138,7 +138,7 @@ def test_a_download_has_no_bar_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
-    tool = load_tool()
+    tool = import_module("get_data")
     monkeypatch.setattr(tool, "DATA", tmp_path)
     with serving(Server(packed_mnist())) as server:
         collection = elsewhere(MNIST, server.url, server.files)
@@ -151,7 +151,7 @@ def test_a_download_has_no_bar_in_a_log(
 
 # The program, stopped for ever in the middle of reading.
 WAITING = """
-import runpy, sys, time
+import pathlib, runpy, sys, time
 from caffe_ext.data import idx
 
 def wait(path):
@@ -160,6 +160,7 @@ def wait(path):
 
 idx.read_labels = wait
 sys.argv = sys.argv[1:]
+sys.path.insert(0, str(pathlib.Path(sys.argv[0]).parent))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
