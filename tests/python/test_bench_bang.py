@@ -1,6 +1,7 @@
 """tools/bench_bang.py and paired_timing: what is measured, and what is written down."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_a_benchmark_without_data(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench, "DATA", tmp_path / "none")
-    monkeypatch.setattr(bench.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     monkeypatch.setattr(sys, "argv", ["tools/bench_bang.py", "--networks", "lenet"])
     out = tmp_path / "results"
     assert bench.main(["--networks", "lenet", "--iterations", "4", "--output", str(out)]) == 0
