@@ -1,6 +1,7 @@
 #include "caffe_ext/bang_solver.hpp"
 
 #include <cmath>
+#include <map>
 #include <sstream>
 #include <stdexcept>
 
@@ -119,6 +120,15 @@ void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
   throw std::runtime_error(message.str());
 }
 
+namespace {
+
+template <typename Dtype, template <typename> class Base>
+Solver<Dtype>* MakeSolver(const SolverParameter& param) {
+  return new BangSolver<Dtype, Base>(param);
+}
+
+}  // namespace
+
 template <typename Dtype>
 Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
   CheckBangParameter(param.bang_param());
@@ -126,27 +136,20 @@ Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
     throw std::invalid_argument(
         "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
   }
+  static const std::map<std::string, Solver<Dtype>* (*)(const SolverParameter&)> kBases = {
+      {"SGD", MakeSolver<Dtype, caffe::SGDSolver>},
+      {"Nesterov", MakeSolver<Dtype, caffe::NesterovSolver>},
+      {"AdaGrad", MakeSolver<Dtype, caffe::AdaGradSolver>},
+      {"RMSProp", MakeSolver<Dtype, caffe::RMSPropSolver>},
+      {"AdaDelta", MakeSolver<Dtype, caffe::AdaDeltaSolver>},
+      {"Adam", MakeSolver<Dtype, caffe::AdamSolver>}};
   const std::string& base = param.bang_param().base_type();
-  if (base == "SGD") {
-    return new BangSolver<Dtype, caffe::SGDSolver>(param);
+  const auto found = kBases.find(base);
+  if (found == kBases.end()) {
+    throw std::invalid_argument("bang_param.base_type is '" + base +
+                                "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
   }
-  if (base == "Nesterov") {
-    return new BangSolver<Dtype, caffe::NesterovSolver>(param);
-  }
-  if (base == "AdaGrad") {
-    return new BangSolver<Dtype, caffe::AdaGradSolver>(param);
-  }
-  if (base == "RMSProp") {
-    return new BangSolver<Dtype, caffe::RMSPropSolver>(param);
-  }
-  if (base == "AdaDelta") {
-    return new BangSolver<Dtype, caffe::AdaDeltaSolver>(param);
-  }
-  if (base == "Adam") {
-    return new BangSolver<Dtype, caffe::AdamSolver>(param);
-  }
-  throw std::invalid_argument("bang_param.base_type is '" + base +
-                              "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
+  return found->second(param);
 }
 
 template Solver<float>* CreateBangSolver(const SolverParameter&);

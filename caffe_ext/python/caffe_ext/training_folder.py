@@ -7,7 +7,6 @@ training.json                       which settings the rest is of, and how far i
 earlier/                            trainings with other settings, kept for when they come back
 """
 
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from caffe_ext.folder_lock import lock_folder
 from caffe_ext.solver_settings import TrainingError
 
 _FORMAT = 1
@@ -66,16 +66,14 @@ class TrainingFolder:
             probe = self.path / ".probe"
             probe.touch()
             probe.unlink()
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = lock_folder(self.path)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"another process is training in {self.path}; wait for it or end it"
+            ) from error
         except OSError as error:
             raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TrainingError(
-                    f"another process is training in {self.path}; wait for it or end it"
-                ) from error
             yield descriptor
         finally:
             os.close(descriptor)

@@ -6,7 +6,6 @@ behind is removed by the next one. During the moves, a few microseconds, the rec
 says that it is unfinished; old and new content never stand side by side.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from caffe_ext.data.errors import DataError
+from caffe_ext.folder_lock import lock_folder
 
 _PREFIX = ".making-"
 
@@ -27,14 +27,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises DataError if another one does already. The lock ends with the process, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"another process is making {folder}; wait for it, or end it, and try again"
-            ) from error
+        descriptor = lock_folder(folder)
+    except BlockingIOError as error:
+        raise DataError(
+            f"another process is making {folder}; wait for it, or end it, and try again"
+        ) from error
+    try:
         yield
     finally:
         os.close(descriptor)
