@@ -16,7 +16,7 @@ file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
 # clang-tidy sees the headers through the sources that include them. Tests are read for their
 # format only: GoogleTest's macros break most of the rules.
 set(tidy_sources ${cxx_sources})
-list(FILTER tidy_sources INCLUDE REGEX "/caffe_ext/.*cpp$")
+list(FILTER tidy_sources INCLUDE REGEX "^${PROJECT_SOURCE_DIR}/caffe_ext/.*cpp$")
 set(python_sources caffe_ext/caffe caffe_ext/python tools tests)
 
 add_custom_target(lint
