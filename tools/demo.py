@@ -8,25 +8,32 @@ figures with all that they depend on. What was trained before is not trained aga
 # ruff: noqa: PLC0415
 
 import argparse
-import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import DATA, ROOT, Console, run_program
+from console import DATA, ROOT, Console
+from lenet_training import (
+    DIGITS_ITERATIONS,
+    aligned,
+    outcome,
+    parse_training,
+    prepare_data,
+    run_training,
+    setting,
+    shown,
+    training_parser,
+    training_request,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
     from caffe_ext.training import TrainingResult
 
-NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
 SOLVERS = (("LeNet", "lenet_sgd"), ("LeNet with BANG", "lenet_bang"))
-# The digits are 1,497 images and not 60,000: both nets are as good as they get long before 10,000.
-DIGITS_ITERATIONS = 2000
 
 EPILOG = f"""\
 data
@@ -53,53 +60,24 @@ class Model:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--data-dir", type=Path, metavar="DIR", help="where MNIST's raw files lie")
-    add("--digits", action="store_true", help="take scikit-learn's digits, not MNIST")
-    add("--iterations", type=int, metavar="N", help="train for N iterations")
-    add("--seed", type=int, default=1, metavar="N", help="of both trainings (default: %(default)s)")
-    add("--again", action="store_true", help="train again what was trained before")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "build" / "demo",
-        help="where to write (default: build/demo)",
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.iterations is not None and arguments.iterations < 1:
-        parser.error(f"--iterations must be at least 1, and is {arguments.iterations}")
-    if arguments.seed < 0:
-        parser.error(f"--seed must not be negative, and is {arguments.seed}")
-    if arguments.digits and arguments.data_dir:
-        parser.error("--digits need no --data-dir")
-    return arguments
+    return parse_training(training_parser(__doc__, EPILOG, "build/demo", "of both trainings"), argv)
 
 
 def train_models(arguments: argparse.Namespace, data: "Prepared") -> list[Model]:
     """Train every model, or take it over where it is there."""
     from caffe_ext.solver_settings import read_settings
-    from caffe_ext.training import TrainingRequest, train
+    from caffe_ext.training import train
 
-    iterations = arguments.iterations or (DIGITS_ITERATIONS if data.record.embedded else None)
-    folder = os.path.relpath(data.folder, ROOT)
-    sources = {f"data/mnist/{part}": f"{folder}/{part}" for part in ("train_lmdb", "test_lmdb")}
     models = []
     for name, solver in SOLVERS:
-        path = ROOT / "solvers" / f"{solver}.prototxt"
-        overrides = solver_overrides(arguments.seed, iterations, data)
-        settings = read_settings(path, overrides, root=ROOT).solver
+        changes = f"random_seed: {arguments.seed}"
+        request = training_request(arguments, data, solver, solver, changes)
+        settings = read_settings(request.solver, request.overrides, root=ROOT).solver
         bang = settings.bang_param if settings.type == "BANG" else None
-        request = TrainingRequest(
-            path, arguments.output / solver, overrides, sources, ROOT, arguments.again
-        )
         models.append(
             Model(
                 name,
-                str(path.relative_to(ROOT)),
+                str(request.solver.relative_to(ROOT)),
                 bang.beta if bang else None,
                 bang.epsilon if bang else None,
                 train(request, Console()),
@@ -108,48 +86,14 @@ def train_models(arguments: argparse.Namespace, data: "Prepared") -> list[Model]
     return models
 
 
-def solver_overrides(seed: int, iterations: int | None, data: "Prepared") -> str:
-    """Return what is changed in the solver files, as protobuf text.
-
-    The test covers every test image once. Raises DataError if its batches cannot.
-    """
-    from caffe_ext.data import DataError
-
-    images, batch = data.record.images["test_lmdb"], 100  # the batch of NETWORK
-    if images % batch:
-        raise DataError(
-            f"{data.folder} has {images:,} test images, which {NETWORK.name} cannot cover exactly "
-            f"with its batches of {batch}"
-        )
-    overrides = [f"random_seed: {seed}", f"test_iter: {images // batch}"]
-    if iterations is not None:
-        overrides.append(f"max_iter: {iterations}")
-        if iterations % 500:
-            overrides.append(f"test_interval: {iterations}")  # so that the end is tested
-    return " ".join(overrides)
-
-
 def table(models: Sequence[Model]) -> str:
     """Return the table of results."""
     heads = ("model", "beta", "epsilon", "test accuracy", "training time")
-    rows = [heads]
-    for model in models:
-        result = model.result
-        minutes, seconds = divmod(round(result.seconds), 60)
-        rows.append(
-            (
-                model.name,
-                "–" if model.beta is None else f"{model.beta:g}",
-                "–" if model.epsilon is None else f"{model.epsilon:g}",
-                "–" if result.accuracy is None else f"{result.accuracy:.2%}",
-                f"{minutes} min {seconds:2} s",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    rows = [
+        (model.name, setting(model.beta), setting(model.epsilon), *outcome(model.result))
+        for model in models
     ]
-    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+    return aligned([heads, *rows])
 
 
 def save(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model]) -> Path:
@@ -172,33 +116,19 @@ def save(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model
         ],
     }
     path: Path = arguments.output / "result.json"
-    partial = path.with_name(".result.json")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_record(path, record)
     return path
-
-
-def shown(path: Path) -> str:
-    """Return a path as messages and records have it: relative if it lies in the checkout."""
-    path = path.absolute()
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.data import DataError, Request, prepare
+    from caffe_ext.data import DataError
     from caffe_ext.training import TrainingError
 
-    request = Request(
-        name="digits" if arguments.digits else "mnist",
-        # MNIST's data bases lie where the solver files look for them.
-        output=arguments.output / "data" if arguments.digits else DATA,
-        data_dir=arguments.data_dir,
-        homes=(DATA,),
-    )
+    # MNIST's data bases lie where the solver files look for them.
+    output = arguments.output / "data" if arguments.digits else DATA
     try:
-        data = prepare(request, Console())
-        print(f"data: {data.record.content}, in {shown(data.folder)}", flush=True)
+        data = prepare_data(arguments, output)
         models = train_models(arguments, data)
         path = save(arguments, data, models)
     except (DataError, TrainingError) as error:
@@ -209,10 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    arguments = parse(argv)
-    # A polite kill ends this process the way errors do, so that the training ends with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    return run_program(run, arguments)
+    return run_training(run, parse(argv))
 
 
 if __name__ == "__main__":

@@ -88,9 +88,7 @@ class Classifier:
         """Return the softmax of the scores, float32 (N, K), as Caffe computes it."""
         if self._probabilities is not None:
             return self.features(images, self._probabilities).reshape(len(images), self.classes)
-        logits = self.logits(images)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return softmax(self.logits(images))
 
     def predict(self, images: Images) -> NDArray[np.int64]:
         """Return the class with the highest score, int64 (N,); of equals the first."""
@@ -129,15 +127,24 @@ class Classifier:
         return self._backward({**(others or {}), blob: diff}, count, size)
 
     def gradient(
-        self, images: Images, diff: Diff | Mapping[str, Diff], blob: str | None = None
+        self,
+        images: Images,
+        diff: Diff | Mapping[str, Diff],
+        blob: str | None = None,
+        *,
+        through: str | None = None,
     ) -> Floats:
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E given by its derivatives.
 
-        diff  dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
-              and of the slice of the images that they are of; several blobs: a mapping by name
-        blob  the blob, by default the logits (whose values and diffs are (n, K) always)
+        diff     dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
+                 and of the slice of the images that they are of; several blobs: a mapping by name
+        blob     the blob, by default the logits (whose values and diffs are (n, K) always)
+        through  an inner blob h below: the derivative that arrives there, g = dE/dh, goes on as
+                 |h| g, each feature's in proportion to its own magnitude; by default as it is
         """
         diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
+        if through is not None:
+            self._known(through)
         for name, given in diffs.items():
             self._known(name)
             if not callable(given) and len(given) != len(images):
@@ -153,6 +160,8 @@ class Classifier:
                 else given[rows]
                 for name, given in diffs.items()
             }
+            if through is not None:
+                parts = {through: self._weighted(parts, through, count)}
             results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
@@ -197,6 +206,25 @@ class Classifier:
         self, diffs: Mapping[str, NDArray[Any]], count: int, size: tuple[int, int]
     ) -> Floats:
         """Return the gradient by the pixels of the batch that the net holds."""
+        found = self._net.backward(**self._checked(diffs, count))
+        return self.pixel_space.gradient_to_pixels(found[self._input], size)
+
+    def _weighted(self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int) -> Floats:
+        """Return |h| dE/dh of an inner blob h for the batch that the net holds."""
+        values = self._rows(blob, count)
+        names, number = list(self._net.blobs), list(self._net._blob_names).index(blob)
+        layers = self._net._layer_names
+        last = max(i for i in range(len(layers)) if number in self._net._top_ids(i))
+        if blob == names[0] or last + 1 == len(layers):
+            raise ValueError(f"blob '{blob}' is no inner blob, between the input and the scores")
+        # By the next layer's name: that of a blob can be a layer's, too.
+        found = self._net.backward(
+            diffs=[blob], end=layers[last + 1], **self._checked(diffs, count)
+        )[blob]
+        return np.asarray(np.abs(values) * found.reshape(values.shape))
+
+    def _checked(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
+        """Return the diffs in the shapes that pycaffe takes."""
         given = {}
         for name, diff in diffs.items():
             values = self._rows(name, count)
@@ -205,7 +233,7 @@ class Classifier:
                     f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
                 )
             given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
-        return self.pixel_space.gradient_to_pixels(self._net.backward(**given)[self._input], size)
+        return given
 
     def _rows(self, blob: str, count: int) -> Floats:
         """Return a blob's live values, one row an image; logits as (n, K)."""
@@ -247,3 +275,9 @@ class Classifier:
             if kind == "Softmax":
                 return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
         return None
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return the probabilities of scores (N, K) in their own precision, in Caffe's way."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

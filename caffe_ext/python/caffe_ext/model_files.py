@@ -11,6 +11,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from caffe_ext.quiet import quiet_caffe
+
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Sequence[Shape]]
 """The shapes of each layer's parameters, by the layer's name."""
@@ -24,6 +26,7 @@ def load_net(deploy: Path, weights: Path) -> Any:
     force_backward is set, whatever the prototxt says, so that gradients reach the input; gradients
     of the weights are left out, which takes half the arithmetic out of the backward pass. The
     prototxt may be of any age that Caffe reads; the weights binary (.caffemodel) or HDF5 (.h5).
+    Of Caffe's log only warnings are shown.
 
     Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
     prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
@@ -34,14 +37,15 @@ def load_net(deploy: Path, weights: Path) -> Any:
             raise FileNotFoundError(f"{path} is not a file")
     parameter = _read_prototxt(deploy)
     parameter.force_backward = True
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, quiet_caffe():
         path = Path(folder) / "deploy.prototxt"
         path.write_text(text_format.MessageToString(parameter), encoding="utf-8")
         net = caffe.Net(str(path), caffe.TEST)
     if len(net.inputs) != 1:
         raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
     _check_weights(net, deploy, weights)
-    net.copy_from(str(weights))
+    with quiet_caffe():
+        net.copy_from(str(weights))
     for layer in net.layers:
         for number in range(len(layer.blobs)):
             layer.set_param_propagate_down(number, False)

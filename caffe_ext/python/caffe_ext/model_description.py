@@ -1,0 +1,217 @@
+"""ModelDescription: all that is needed to use a Caffe model, and its form as a small YAML file.
+
+# lenet.yaml: paths are relative to this file
+name: LeNet                       # in tables and pictures; default: the name of the weights' file
+deploy: lenet_deploy.prototxt
+weights: lenet.caffemodel.h5      # may be left out here and named on the command line
+scale: 0.00390625                 # input = (pixels - mean) * scale; default 1
+mean: [104, 117, 123]             # a number, one a channel in the network's order, or a mean file
+channel_order: BGR                # or RGB, the default
+crop: 227                         # side of the square in the middle; default: all of the image
+logits: ip2                       # blob of scores; default: what goes into the softmax
+classes: synset_words.txt         # names of the classes, one a line, or a list of them
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from caffe_ext.classifier import Classifier
+from caffe_ext.pixels import PixelSpace, read_mean
+from caffe_ext.provenance import sha256
+
+_KEYS = (
+    "name",
+    "deploy",
+    "weights",
+    "scale",
+    "mean",
+    "channel_order",
+    "crop",
+    "logits",
+    "classes",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelDescription:
+    """A network for use, its weights, and how pixels become its input.
+
+    name         as tables and pictures call it
+    deploy       prototxt with one input
+    weights      .caffemodel or .caffemodel.h5
+    pixel_space  scale, mean, channel order, crop
+    logits       blob with the scores; None: what goes into the last Softmax
+    classes      names of the classes; empty: their numbers
+    """
+
+    name: str
+    deploy: Path
+    weights: Path
+    pixel_space: PixelSpace
+    logits: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def load(self, batch_size: int = 100) -> Classifier:
+        """Return the model, ready for images.
+
+        Raises FileNotFoundError and ValueError as Classifier does, and ValueError if there are
+        names for another number of classes.
+        """
+        classifier = Classifier(
+            self.deploy, self.weights, self.pixel_space, batch_size=batch_size, logits=self.logits
+        )
+        if self.classes and len(self.classes) != classifier.classes:
+            raise ValueError(
+                f"{self.name}: there are names for {len(self.classes)} classes, and the network "
+                f"has {classifier.classes}"
+            )
+        return classifier
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class, its number if it has none."""
+        return self.classes[number] if self.classes else str(number)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record of results says of the model: settings and digests, for JSON."""
+        space = self.pixel_space
+        mean = (
+            None
+            if space.mean is None
+            else space.mean.tolist()
+            if space.mean.ndim < 3
+            else (f"image {space.mean.shape}, mean {float(space.mean.mean()):.6g}")
+        )
+        return {
+            "name": self.name,
+            "deploy": str(self.deploy),
+            "deploy_sha256": sha256(self.deploy),
+            "weights": str(self.weights),
+            "weights_sha256": sha256(self.weights),
+            "scale": space.scale,
+            "mean": mean,
+            "channel_order": space.channel_order,
+            "crop": space.crop,
+            "logits": self.logits,
+        }
+
+
+def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
+    """Read a model's YAML file; `weights`, if given, take the place of the file's.
+
+    With weights of its own the model is called after their file.
+    Raises FileNotFoundError, and ValueError that names the file and the key.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
+    return describe_model(given, weights=weights, source=path)
+
+
+def describe_model(
+    settings: Mapping[str, Any], *, weights: Path | None = None, source: Path | None = None
+) -> ModelDescription:
+    """Return the description for settings by the keys of the YAML file.
+
+    weights  take the place of the settings', and give the model its name
+    source   the file that the settings are from: paths are relative to it
+
+    Raises FileNotFoundError for a file that is not there, ValueError for other settings.
+    """
+    where = f"{source}: " if source else ""
+    unknown = [key for key in settings if key not in _KEYS]
+    if unknown:
+        raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
+    folder = source.parent if source else Path()
+    text = {key: _text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
+    if not text["deploy"]:
+        raise ValueError(f"{where}`deploy:` is missing, the prototxt of the network")
+    file = weights or (folder / text["weights"] if text["weights"] else None)
+    if file is None:
+        raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
+    try:
+        space = PixelSpace(
+            scale=_number(settings, "scale", 1.0),
+            mean=_mean(settings.get("mean"), folder),
+            channel_order=settings.get("channel_order", "RGB"),
+            crop=settings.get("crop"),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}{error}") from error
+    description = ModelDescription(
+        name=text["name"] if text["name"] and not weights else _stem(file),
+        deploy=folder / text["deploy"],
+        weights=file,
+        pixel_space=space,
+        logits=text["logits"],
+        classes=_classes(settings.get("classes"), folder, where),
+    )
+    for path in (description.deploy, description.weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"{where}{path} is not a file")
+    return description
+
+
+def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
+    """Return the models with names that differ: equal ones get their folder's name in front."""
+    names = [model.name for model in descriptions]
+    result = [
+        replace(model, name=f"{model.weights.absolute().parent.name}/{model.name}")
+        if names.count(model.name) > 1
+        else model
+        for model in descriptions
+    ]
+    again = [model.name for model in result]
+    return [
+        replace(model, name=f"{model.name} ({number})") if again.count(model.name) > 1 else model
+        for number, model in enumerate(result, 1)
+    ]
+
+
+def _stem(weights: Path) -> str:
+    """Return the name of a weights' file without its suffixes."""
+    return weights.name.removesuffix(".h5").removesuffix(".caffemodel")
+
+
+def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = settings.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{where}`{key}:` must be text, not {value!r}")
+    return value
+
+
+def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`{key}:` must be a number, not {value!r}")
+    return float(value)
+
+
+def _mean(value: Any, folder: Path) -> Any:
+    """Return the mean as PixelSpace takes it; text is the name of a file."""
+    return read_mean(folder / value) if isinstance(value, str) else value
+
+
+def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
+    """Return the names of the classes; of ImageNet's "n01440764 tench, Tinca tinca" the words."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        lines = (folder / value).read_text(encoding="utf-8").splitlines()
+        value = [line.strip() for line in lines if line.strip()]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where}`classes:` must be a list of names, or a file with one a line")
+    names = [str(name) for name in value]
+    if all(name[:1] == "n" and name[1:9].isdecimal() for name in names):
+        names = [name[9:].strip() or name for name in names]
+    return tuple(names)
+
+
+def _words(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys)

@@ -1,0 +1,30 @@
+"""Keep Caffe's log, a hundred lines for every net, out of the way of a program's own output."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import caffe
+
+WARNING = 1
+
+
+@contextmanager
+def quiet_caffe(least: int = WARNING) -> Iterator[None]:
+    """Hide messages of Caffe below a severity (glog: 0 INFO, 1 WARNING, 2 ERROR) for a while.
+
+    What was asked for by the environment variable GLOG_minloglevel stays, if it hides more. Where
+    glog does not show its setting, nothing is hidden.
+    """
+    try:
+        library = ctypes.CDLL(caffe._caffe.__file__)
+        level = ctypes.c_int.in_dll(library, "_ZN3fLI17FLAGS_minloglevelE")
+    except (OSError, ValueError):
+        yield
+        return
+    before = level.value
+    level.value = max(before, least)
+    try:
+        yield
+    finally:
+        level.value = before

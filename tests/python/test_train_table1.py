@@ -1,0 +1,151 @@
+"""tools/train_table1.py as its users meet it: the models, their snapshots, and models.json."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train_table1
+from caffe_ext import __version__
+from caffe_ext.provenance import sha256
+from data_samples import CHECKOUT
+
+TOOL = CHECKOUT / "tools" / "train_table1.py"
+SHORT = ("--digits", "--iterations", "4", "--snapshots", "2", "--seed", "7")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, TOOL, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def models(output: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads((output / "models.json").read_text())["models"]
+    return entries
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("table1")
+
+
+@pytest.fixture(scope="module")
+def first(output: Path) -> subprocess.CompletedProcess[str]:
+    ran = run(*SHORT, "--models", "B3", "R0", "--output", output)
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+@pytest.fixture(scope="module")
+def entries(first: subprocess.CompletedProcess[str], output: Path) -> list[dict[str, Any]]:
+    return models(output)
+
+
+def test_the_models_of_the_paper() -> None:
+    settings = {model.id: (model.beta, model.epsilon) for model in train_table1.TABLE_1}
+    assert settings == {
+        "R0": (None, None),
+        "R1": (None, None),
+        "B0": (1.0, 0.785),
+        "B1": (1.0, 0.815),
+        "B2": (1.2, 0.81),
+        "B3": (1.35, 0.78),
+        "B4": (1.5, 0.84),
+        "B5": (1.6, 0.78),
+    }
+    assert [model.seed(1) for model in train_table1.TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_table(first: subprocess.CompletedProcess[str], output: Path) -> None:
+    lines = first.stdout.splitlines()
+    assert lines[0].startswith("data: scikit-learn's handwritten digits, in ")
+    heads, rule, bang, plain = lines[2:6]
+    assert heads.split()[:4] == ["model", "beta", "epsilon", "seed"]
+    assert len({len(heads), len(rule), len(plain), len(bang)}) == 1
+    # In the order in which they were asked for, each with the seed of its place in the paper.
+    assert re.fullmatch(r"B3 +1\.35 +0\.78 +12 +[\d.]+% +\d+ min +\d+ s", bang)
+    assert re.fullmatch(r"R0 +– +– +7 +[\d.]+% +\d+ min +\d+ s", plain)
+    assert lines[-1].endswith(f": {output / 'models.json'}")
+
+
+def test_the_record(entries: list[dict[str, Any]], output: Path) -> None:
+    assert [entry["id"] for entry in entries] == ["R0", "B3"], "in the order of the paper"
+    plain, bang = entries
+    assert (plain["beta"], plain["epsilon"], plain["seed"]) == (None, None, 7)
+    assert (bang["beta"], bang["epsilon"], bang["seed"]) == (1.35, 0.78, 12)
+    for entry in entries:
+        weights = Path(entry["weights"])
+        assert weights == output / entry["id"] / f"{entry['id']}_iter_4.caffemodel"
+        assert entry["sha256"] == sha256(weights)
+        assert 0 <= entry["accuracy"] <= 1
+        assert entry["seconds"] > 0
+        assert entry["iterations"] == 4
+        # A sixth of the training images is kept apart, as of MNIST in the paper.
+        assert entry["data"]["images"] == {"train_lmdb": 1247, "val_lmdb": 250, "test_lmdb": 300}
+        assert entry["provenance"]["version"] == __version__
+        assert "tools/train_table1.py --digits" in entry["provenance"]["command"]
+    solvers = [Path(entry["solver"]).read_text() for entry in entries]
+    assert "random_seed: 7" in solvers[0]
+    assert 'type: "SGD"' in solvers[0]
+    for text in ("random_seed: 12", 'type: "BANG"', "beta: 1.35", "epsilon: 0.78"):
+        assert text in solvers[1]
+
+
+def test_snapshots_are_kept(entries: list[dict[str, Any]], output: Path) -> None:
+    for entry in entries:
+        kept = sorted(path.name for path in (output / entry["id"]).glob("*.caffemodel"))
+        assert kept == [f"{entry['id']}_iter_{iteration}.caffemodel" for iteration in (2, 4)]
+
+
+def test_more_models_join_those_that_are_there(entries: list[dict[str, Any]], output: Path) -> None:
+    ran = run(*SHORT, "--models", "R0", "R1", "--output", output)
+    assert ran.returncode == 0, ran.stderr
+    assert "R0: trained before, accuracy " in ran.stderr
+    assert re.findall(r"^(\w+): training, 4 iterations", ran.stderr, re.MULTILINE) == ["R1"]
+    plain, other, bang = models(output)
+    # What was trained before keeps what is known of its training.
+    assert [plain, bang] == entries
+    assert (other["id"], other["seed"]) == ("R1", 8)
+    assert other["sha256"] != plain["sha256"]
+
+
+def test_an_entry_gives_way_to_another_training(tmp_path: Path) -> None:
+    command = ("--digits", "--iterations", "2", "--models", "R1", "--output", tmp_path)
+    assert run(*command).returncode == 0
+    (first,) = models(tmp_path)
+    assert run(*command, "--validation", "0").returncode == 0
+    (second,) = models(tmp_path)
+    assert second["data"]["images"] == {"train_lmdb": 1497, "test_lmdb": 300}
+    assert second["settings"] != first["settings"]
+    # Weights that are gone are listed no more.
+    Path(second["weights"]).unlink()
+    assert train_table1.listed(tmp_path / "models.json") == {}
+
+
+def test_wrong_arguments() -> None:
+    for arguments, reason in (
+        (("--models", "B6"), "argument --models: invalid choice: 'B6'"),
+        (("--validation", "-1"), "--validation must not be negative, and is -1"),
+        (("--snapshots", "-1"), "--snapshots must not be negative, and is -1"),
+        (("--iterations", "0"), "--iterations must be at least 1, and is 0"),
+    ):
+        ran = run(*arguments)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert reason in ran.stderr
+
+
+def test_defaults() -> None:
+    arguments = train_table1.parse([])
+    assert (arguments.validation, arguments.snapshots) == (10_000, 500)
+    assert arguments.output == CHECKOUT / "build" / "table1"
+    assert arguments.models == ["R0", "R1", "B0", "B1", "B2", "B3", "B4", "B5"]
+
+
+def test_help_fits_a_terminal() -> None:
+    command = [sys.executable, "-S", str(TOOL), "--help"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert max(map(len, ran.stdout.splitlines())) <= 100
