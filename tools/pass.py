@@ -129,23 +129,12 @@ def find_pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 def read(path: Path) -> "Image":
     """Return an image as uint8 (C, H, W), C = 1 or 3 (RGB)."""
-    import cv2
-    import numpy as np
+    from caffe_ext.data import DataError, read_image
 
-    # What OpenCV has to say about a damaged file, it says in words of its own.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if pixels is None:
-        raise RefusedError(f"{path} is not an image that OpenCV can read")
-    if pixels.dtype != np.uint8:
-        raise RefusedError(f"{path} has {8 * pixels.itemsize} bits a channel; only 8 are compared")
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] not in (1, 3):
-        raise RefusedError(
-            f"{path} has {pixels.shape[2]} channels; save it without transparency, grey or RGB"
-        )
-    return np.asarray(pixels[:, :, ::-1].transpose(2, 0, 1), np.uint8)
+    try:
+        return read_image(path)
+    except DataError as error:
+        raise RefusedError(str(error)) from error
 
 
 def read_pair(adversarial: Path, original: Path) -> tuple["Image", "Image"]:

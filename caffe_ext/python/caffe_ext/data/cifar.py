@@ -71,12 +71,32 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     parsed = [_parse(batches[name], origin / name) for name in BATCHES]
 
     def gather(part: list[NDArray[np.uint8]]) -> ImageSet:
-        records = np.concatenate(part)
-        labels = records[:, 0].astype(np.int64)
-        return ImageSet(records[:, 1:].reshape(-1, *SHAPE), labels, str(origin))
+        return _image_set(np.concatenate(part), origin)
 
     remark = _compare_with_published(batches)
     return DataSet(gather(parsed[:5]), gather(parsed[5:]), published=not remark, remark=remark)
+
+
+def read_batch(path: Path) -> ImageSet:
+    """Return the images of one file of records, however many; they are mapped, not read.
+
+    Raises DataError naming a file that is empty, truncated or has labels beyond 9.
+    """
+    size = path.stat().st_size
+    if size == 0 or size % RECORD:
+        raise DataError(
+            f"{path} is truncated, or no batch of CIFAR-10: it holds {size:,} bytes, not a "
+            f"multiple of {RECORD:,}"
+        )
+    records = np.asarray(np.memmap(path, np.uint8, "r")).reshape(-1, RECORD)
+    check_labels(records[:, 0], path)
+    return _image_set(records, path)
+
+
+def _image_set(records: NDArray[np.uint8], origin: Path) -> ImageSet:
+    """Return records (N, bytes of a record) as images and labels; the pixels are not copied."""
+    labels = records[:, 0].astype(np.int64)
+    return ImageSet(records[:, 1:].reshape(-1, *SHAPE), labels, str(origin))
 
 
 def _from_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:

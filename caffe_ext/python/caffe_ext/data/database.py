@@ -5,7 +5,10 @@ keys is the order of the images) and as value a serialized Datum: channels, heig
 (C, H, W), label.
 """
 
+import math
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
@@ -15,6 +18,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.reporter import Reporter, Silent
 
@@ -22,6 +26,7 @@ _PAGE = mmap.PAGESIZE
 # What a record costs beyond its pixels: the Datum's other fields, the key, LMDB's node header.
 _RECORD_OVERHEAD = 64
 _PER_TRANSACTION = 5_000
+_STRIDE = 256
 
 
 def map_size(images: NDArray[np.uint8]) -> int:
@@ -72,32 +77,101 @@ def write_database(
         env.sync(True)
 
 
-def read_database(folder: Path) -> ImageSet:
-    """Return all images of an LMDB of uint8 Datums, in the order of the keys.
+class Records:
+    """The records of an LMDB by their position, in the order of the keys; read when asked for.
 
-    Raises DataError if there is no LMDB, it is empty or damaged, or its records are encoded (PNG,
-    JPEG), hold floats or differ in shape.
+    The LMDB is open only while it is read, so that others in this process can open it as well.
+    Raises DataError if there is no LMDB, it is empty or damaged, or a record is no Datum.
     """
-    pixels, labels, shape = [], [], None
-    try:
-        with _open(folder) as env, env.begin(buffers=True) as transaction:
-            for key, value in transaction.cursor():
-                datum = caffe_pb2.Datum.FromString(bytes(value))
-                if shape is None:
-                    shape = (datum.channels, datum.height, datum.width)
-                if (datum.channels, datum.height, datum.width) != shape or (
-                    datum.encoded or len(datum.data) != np.prod(shape)
-                ):
-                    raise DataError(
-                        f"{folder}: record {bytes(key)!r} is no image of {shape} plain bytes"
-                    )
-                pixels.append(np.frombuffer(datum.data, np.uint8))
-                labels.append(datum.label)
-    except (lmdb.Error, DecodeError) as error:
-        raise DataError(f"{folder} is no readable LMDB of images: {error}") from error
-    if shape is None:
-        raise DataError(f"{folder} is empty")
-    return ImageSet(np.stack(pixels).reshape(-1, *shape), np.array(labels, np.int64), str(folder))
+
+    def __init__(self, folder: Path) -> None:
+        """Count the records."""
+        self.folder = folder
+        # Keys at every _STRIDE-th position, as far as reading has got: LMDB knows no positions.
+        self._marks: list[bytes] = []
+        with self._errors(), _open(folder) as env:
+            self._count = int(env.stat()["entries"])
+        if not self._count:
+            raise DataError(f"{folder} is empty")
+
+    def __len__(self) -> int:
+        """Count the records, as they were when this object was made."""
+        return self._count
+
+    def read(self, rows: slice) -> list[tuple[bytes, caffe_pb2.Datum]]:
+        """Return keys and Datums of a part of the records."""
+        start, stop, _ = rows.indices(self._count)
+        stop = max(start, stop)
+        mark = min(start // _STRIDE, len(self._marks) - 1)
+        found = []
+        with (
+            self._errors(),
+            _open(self.folder) as env,
+            env.begin(buffers=True) as transaction,
+            transaction.cursor() as cursor,
+        ):
+            if mark >= 0:
+                cursor.set_range(self._marks[mark])
+            keys = cursor.iternext(values=False)
+            for position, key in enumerate(keys, max(mark, 0) * _STRIDE):
+                if position == stop:
+                    break
+                if position == len(self._marks) * _STRIDE:
+                    self._marks.append(bytes(key))
+                if position >= start:
+                    datum = caffe_pb2.Datum.FromString(bytes(cursor.value()))
+                    found.append((bytes(key), datum))
+        if len(found) != stop - start:
+            raise DataError(f"{self.folder} has fewer than its {self._count:,} records by now")
+        return found
+
+    def image(
+        self, key: bytes, datum: caffe_pb2.Datum, channel_order: str = "RGB"
+    ) -> NDArray[np.uint8]:
+        """Return a record's image, uint8 (C, H, W), colours in RGB order.
+
+        channel_order  of plain records: "RGB", or "BGR" as Caffe's convert_imageset writes them;
+                       an encoded one (JPEG, PNG) knows its own
+
+        Raises DataError naming the record if it holds floats or anything but the image.
+        """
+        where = f"{self.folder}: record {key!r}"
+        if datum.encoded:
+            return decode_image(datum.data, where)
+        shape = (datum.channels, datum.height, datum.width)
+        if min(shape) < 1 or len(datum.data) != math.prod(shape):
+            raise DataError(f"{where} is no image of {shape} plain bytes")
+        image = np.frombuffer(datum.data, np.uint8).reshape(shape)
+        return image[::-1] if channel_order == "BGR" else image
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what LMDB and protobuf raise into DataError."""
+        try:
+            yield
+        except (lmdb.Error, DecodeError) as error:
+            raise DataError(f"{self.folder} is no readable LMDB of images: {error}") from error
+
+
+def read_database(folder: Path) -> ImageSet:
+    """Return all images of an LMDB of uint8 Datums, plain or encoded, in the order of the keys.
+
+    Raises DataError as Records does, and if the images differ in shape.
+    """
+    records = Records(folder)
+    shape = records.image(*records.read(slice(1))[0]).shape
+    images = np.empty((len(records), *shape), np.uint8)
+    labels = np.empty(len(records), np.int64)
+    for start in range(0, len(records), _PER_TRANSACTION):
+        part = records.read(slice(start, start + _PER_TRANSACTION))
+        for number, (key, datum) in enumerate(part, start):
+            image = records.image(key, datum)
+            if image.shape != shape:
+                raise DataError(
+                    f"{folder}: record {key!r} is an image of {image.shape}, the first of {shape}"
+                )
+            images[number], labels[number] = image, datum.label
+    return ImageSet(images, labels, str(folder))
 
 
 def count_records(folder: Path) -> int | None:

@@ -90,20 +90,27 @@ def read_images(path: Path) -> IdxFile:
     return file
 
 
-def read_labels(path: Path) -> IdxFile:
-    """Read labels (N,). Raises DataError for another shape, and for labels beyond 9."""
+def read_labels(path: Path, classes: int = CLASSES) -> IdxFile:
+    """Read labels (N,). Raises DataError for another shape, and for labels beyond the classes."""
     file = read(path)
     if file.values.ndim != 1:
         raise DataError(f"{path} holds an array {file.values.shape}, not labels (N,)")
-    check_labels(file.values, path)
+    check_labels(file.values, path, classes)
     return file
 
 
-def check_labels(labels: NDArray[np.uint8], path: Path) -> None:
+def looks_like_idx(path: Path) -> bool:
+    """Say whether a file starts as IDX files of unsigned bytes do, or as gzip's."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    return start == bytes([0, 0, _UNSIGNED_BYTE]) or start.startswith(_GZIP_MAGIC)
+
+
+def check_labels(labels: NDArray[np.uint8], path: Path, classes: int = CLASSES) -> None:
     """Raise DataError naming the file and the first label that no class has."""
-    wrong = np.flatnonzero(labels >= CLASSES)
+    wrong = np.flatnonzero(labels >= classes)
     if wrong.size:
         raise DataError(
             f"{path}: label number {wrong[0]:,} is {labels[wrong[0]]}; labels are 0 to "
-            f"{CLASSES - 1}, so the file is damaged or of another data set"
+            f"{classes - 1}, so the file is damaged or of another data set"
         )

@@ -1,0 +1,144 @@
+"""Images in arrays (N, C, H, W): in memory, IDX, CIFAR-10's batches, HDF5 and NumPy files."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data import cifar, idx
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_files import Image
+from caffe_ext.data.image_labels import Labels, as_labels, labels_beside, read_labels, readable
+from caffe_ext.data.image_set import ImageSet
+
+ChannelOrder = Literal["RGB", "BGR"]
+_IMAGES = ("images", "data")
+_LABELS = ("labels", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Pulled:
+    """Some of the images: uint8 (C, H, W) of any size, labels (n,) if there are any, and names."""
+
+    images: Iterable[Image]
+    labels: Labels | None
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Images where they lie.
+
+    origin  what and where that is, in words
+    count   how many there are; 1 or more
+    pull    (start, stop) -> Pulled: reads just these
+    """
+
+    origin: str
+    count: int
+    pull: Callable[[int, int], Pulled]
+
+
+def in_image_set(images: ImageSet, origin: str) -> Stored:
+    """Return images that are in memory, or mapped into it."""
+    return _stored_arrays(
+        origin, len(images), images.labels, lambda start, stop: images.images[start:stop]
+    )
+
+
+def in_idx(path: Path, labels: Path | None, _: ChannelOrder) -> Stored:
+    """Return the images of an IDX file, labelled by the file beside it with MNIST's name for it."""
+    images = idx.read_images(path).values[:, np.newaxis]
+    beside = labels or labels_beside(path)
+    found = read_labels(beside, len(images)) if beside else None
+    return _stored_arrays(f"IDX file {path}", len(images), found, lambda a, b: images[a:b])
+
+
+def in_cifar(path: Path, _: Path | None, __: ChannelOrder) -> Stored:
+    """Return the images in one of CIFAR-10's files."""
+    return in_image_set(cifar.read_batch(path), f"CIFAR-10 batch {path}")
+
+
+def in_hdf5(path: Path, labels: Path | None, channel_order: ChannelOrder) -> Stored:
+    """Return the images of an HDF5 file; it is open only while it is read."""
+    with readable(path), h5py.File(path, "r") as file:
+        name, labels_name = _chosen(path, file)
+        for dataset in filter(None, (name, labels_name)):
+            if not isinstance(file[dataset], h5py.Dataset):
+                raise DataError(f"{path}: '{dataset}' is no dataset")
+        _check_images(f"{path}: '{name}'", file[name])
+        count = len(file[name])
+        own = file[labels_name][()] if labels_name else None
+
+    def part(start: int, stop: int) -> Image:
+        with readable(path), h5py.File(path, "r") as file:
+            return np.asarray(file[name][start:stop])
+
+    found = _labels(path, own, labels, count)
+    return _stored_arrays(f"HDF5 file {path}", count, found, _in_rgb(part, channel_order))
+
+
+def in_numpy(path: Path, labels: Path | None, channel_order: ChannelOrder) -> Stored:
+    """Return the images of a .npy file, which is mapped, or of a .npz file, which is read."""
+    where, own = str(path), None
+    with readable(path):
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(images, np.ndarray):
+            with images as content:
+                name, labels_name = _chosen(path, content)
+                where, images = f"{path}: '{name}'", content[name]
+                own = content[labels_name] if labels_name else None
+    _check_images(where, images)
+    part = _in_rgb(lambda start, stop: images[start:stop], channel_order)
+    found = _labels(path, own, labels, len(images))
+    return _stored_arrays(f"NumPy file {path}", len(images), found, part)
+
+
+def _stored_arrays(
+    origin: str, count: int, labels: Labels | None, part: Callable[[int, int], Image]
+) -> Stored:
+    """Return images of an array (N, C, H, W), whose names are their numbers."""
+
+    def pull(start: int, stop: int) -> Pulled:
+        names = [str(number) for number in range(start, stop)]
+        return Pulled(part(start, stop), None if labels is None else labels[start:stop], names)
+
+    return Stored(origin, count, pull)
+
+
+def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: int) -> Labels | None:
+    """Return the labels of `count` images in a file of labels, else the images' own, if any."""
+    if labels is not None:
+        return read_labels(labels, count)
+    return None if own is None else as_labels(own, count, path)
+
+
+def _check_images(where: str, images: Any) -> None:
+    """Raise DataError unless something with dtype and shape is uint8 (N, C, H, W), N above 0."""
+    if images.dtype != np.uint8 or len(images.shape) != 4 or 0 in images.shape:
+        raise DataError(
+            f"{where} holds {images.dtype} {images.shape}; images are uint8 (N, C, H, W)"
+        )
+
+
+def _in_rgb(
+    part: Callable[[int, int], Image], channel_order: ChannelOrder
+) -> Callable[[int, int], Image]:
+    if channel_order == "RGB":
+        return part
+    return lambda start, stop: part(start, stop)[:, ::-1]
+
+
+def _chosen(path: Path, names: Collection[str]) -> tuple[str, str | None]:
+    """Return which of a file's names are the images and the labels, if there are labels."""
+    images, labels = ([n for n in wanted if n in names] for wanted in (_IMAGES, _LABELS))
+    if len(images) != 1 or len(labels) > 1:
+        raise DataError(
+            f"{path} must have one of {' and '.join(_IMAGES)}, and at most one of "
+            f"{' and '.join(_LABELS)}; it has {', '.join(sorted(names)) or 'nothing'}"
+        )
+    return images[0], labels[0] if labels else None

@@ -1,0 +1,124 @@
+"""Image files, whatever OpenCV reads: uint8 (C, H, W) in memory, C 1 (grey) or 3 (RGB order)."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data.errors import DataError
+
+Image = NDArray[np.uint8]
+
+SUFFIXES = frozenset(
+    {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)  # fmt: skip
+
+
+def read_image(path: Path) -> Image:
+    """Return the pixels (C, H, W) of a file as they are stored: EXIF's rotation is not applied.
+
+    Raises OSError for a file that cannot be opened, and DataError naming a file that is no image,
+    is damaged, has more than 8 bits a channel, or an alpha channel.
+    """
+    return decode_image(path.read_bytes(), str(path))
+
+
+def decode_image(content: bytes, name: str) -> Image:
+    """Return the pixels (C, H, W) of a file's content; `name` is for the error message.
+
+    Raises DataError as read_image() does.
+    """
+    try:
+        with _silence():
+            packed = np.frombuffer(content, np.uint8)
+            pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if content else None
+    except cv2.error as error:
+        raise DataError(f"{name} is not an image that OpenCV can read ({error.err})") from error
+    if pixels is None:
+        raise DataError(f"{name} is not an image that OpenCV can read")
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{name} has {8 * pixels.itemsize} bits a channel; only 8 are read")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] not in (1, 3):
+        raise DataError(
+            f"{name} has {pixels.shape[2]} channels; save it without transparency, grey or RGB"
+        )
+    return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1), np.uint8)
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Write an image, uint8 (C, H, W), C 1 (grey) or 3 (RGB), as a PNG that read_image() returns.
+
+    The file is there whole or not at all, and takes the place of one that was there before.
+    Raises ValueError for another array, and OSError naming the path, as on a full disk.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3) or not image.size:
+        raise ValueError(
+            f"{path}: a PNG is made of uint8 (1, H, W) or (3, H, W), not {image.dtype} "
+            f"{image.shape}"
+        )
+    # Not cv2.imwrite: it does not say what went wrong.
+    done, content = cv2.imencode(".png", np.ascontiguousarray(image[::-1].transpose(1, 2, 0)))
+    if not done:
+        raise ValueError(f"{path}: OpenCV cannot make a PNG of an image {image.shape}")
+    # A name that find_images() passes over, should this process be killed.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content.tobytes())
+        partial.replace(path)
+    except OSError as error:
+        # What write() and close() raise names no file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files in a folder and below, relative to it, "img2" before "img10".
+
+    Files of other kinds, and whatever is hidden (".x"), are passed over; links are followed.
+    Raises DataError for a folder without images, and for links that go round in circles.
+    """
+    found = [path.relative_to(folder) for path in _walk(folder, frozenset({folder.resolve()}))]
+    if not found:
+        raise DataError(f"{folder} holds no image files ({', '.join(sorted(SUFFIXES))})")
+    return sorted(found, key=_natural)
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield image files; `above` are the real paths of the folders that the search is in."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            real = entry.resolve()
+            if real in above:
+                raise DataError(f"{entry} is a link back to {real}, which it lies in; remove it")
+            yield from _walk(entry, above | {real})
+        elif entry.suffix.lower() in SUFFIXES:
+            yield entry
+
+
+def _natural(path: Path) -> tuple[list[list[str | int]], str]:
+    """Return a key that sorts numbers in names by their size; each part is text, number, text."""
+    parts = [
+        [int(piece) if at % 2 else piece for at, piece in enumerate(re.split("([0-9]+)", part))]
+        for part in path.parts
+    ]
+    return parts, str(path)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep OpenCV from printing what it has to say about a damaged file: the error says it."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

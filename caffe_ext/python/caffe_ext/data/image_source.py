@@ -1,0 +1,213 @@
+"""ImageSource: where images to evaluate and attack come from, read part by part.
+
+source = open_images("adversarials/", labels="labels.txt")
+for start in range(0, len(source), 100):
+    batch = source.read(slice(start, start + 100))
+    batch.images, batch.labels, batch.names
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data.errors import DataError
+from caffe_ext.data.image_arrays import ChannelOrder, Stored, in_image_set
+from caffe_ext.data.image_files import Image
+from caffe_ext.data.image_kinds import DATA_SETS, kind_of
+from caffe_ext.data.load import load_images
+from caffe_ext.data.reporter import Reporter, Silent
+
+_BYTES_AT_A_TIME = 8 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images that follow each other in a source; arrays of their own, that may be written to.
+
+    images  uint8 (n, C, H, W), C 1 (grey) or 3 (RGB)
+    labels  int64 (n,), 0 or above; None if the source has none
+    names   n names: the path below the folder or as in the listing, the LMDB's key, else the number
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What images are brought to: see open_images(). Raises ValueError for a size below 1."""
+
+    resize: tuple[int, int] | None = None
+    grey: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
+            raise ValueError(f"resize must be (H, W), 1 or more, not {self.resize}")
+
+    def apply(self, image: Image) -> Image:
+        """Return an image (C, H, W) in this form; what has it already is not changed."""
+        if self.grey and len(image) == 3:
+            image = np.asarray(cv2.cvtColor(_rows_first(image), cv2.COLOR_RGB2GRAY)[None], np.uint8)
+        if self.grey is False and len(image) == 1:
+            image = np.repeat(image, 3, axis=0)
+        if self.resize is None or image.shape[1:] == tuple(self.resize):
+            return image
+        height, width = self.resize
+        smaller = height <= image.shape[1] and width <= image.shape[2]
+        # Averages of areas, where every pixel counts; they have no meaning for a larger image.
+        method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        resized = cv2.resize(_rows_first(image), (width, height), interpolation=method)
+        return np.asarray(resized.reshape(height, width, -1).transpose(2, 0, 1), np.uint8)
+
+
+class ImageSource:
+    """Images in an order that stays, of which only what is asked for is in memory.
+
+    origin       where they come from, in words, for records and messages
+    image_shape  (C, H, W) of every image; C is 1 (grey) or 3 (RGB)
+
+    Made by open_images(), which reads the first image. Every image must be like the first one: the
+    others are looked at as they are read, so that digest(), which reads all, finds what is wrong
+    with any of them before long work starts.
+    """
+
+    def __init__(self, stored: Stored, form: Form) -> None:
+        """Read the first image."""
+        self.origin = stored.origin
+        self._stored, self._form = stored, form
+        pulled = stored.pull(0, 1)
+        self._first: tuple[str, tuple[int, ...]] | None = None
+        (image,) = map(self._formed, pulled.names, pulled.images)
+        self.image_shape: tuple[int, int, int] = (len(image), image.shape[1], image.shape[2])
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return self._stored.count
+
+    def read(self, rows: slice) -> ImageBatch:
+        """Return a part of the images, as a list's slice would; the step must be 1.
+
+        Raises DataError naming an image that is damaged, or not like the first one; OSError naming
+        a file that is gone.
+        """
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"images are read one after the other, not by {rows}")
+        pulled = self._stored.pull(start, max(start, stop))
+        images = np.empty((len(pulled.names), *self.image_shape), np.uint8)
+        for row, (name, image) in enumerate(zip(pulled.names, pulled.images, strict=True)):
+            images[row] = self._formed(name, image)
+        labels = None if pulled.labels is None else pulled.labels.copy()
+        return ImageBatch(images, labels, tuple(pulled.names))
+
+    def digest(self, reporter: Reporter | None = None) -> str:
+        """Return the SHA-256, in hexadecimal, of all pixels, labels and names as read() gives them.
+
+        It takes as long as reading all images. The same images elsewhere have the same digest.
+        Raises what read() raises.
+        """
+        names, labels, pixels = (sha256() for _ in range(3))
+        at_a_time = max(1, _BYTES_AT_A_TIME // int(np.prod(self.image_shape)))
+        total = len(self)
+        with (reporter or Silent()).progress("checking the images", total, "image") as step:
+            for start in range(0, total, at_a_time):
+                batch = self.read(slice(start, start + at_a_time))
+                names.update("".join(f"{name!a}\n" for name in batch.names).encode())
+                if batch.labels is not None:
+                    labels.update(batch.labels.astype("<i8").tobytes())
+                pixels.update(batch.images.tobytes())
+                step(len(batch.names))
+        parts = [*map(str, (total, *self.image_shape))]
+        parts += [digest.hexdigest() for digest in (names, labels, pixels)]
+        return sha256(" ".join(parts).encode()).hexdigest()
+
+    def _formed(self, name: str, image: Image) -> Image:
+        """Return an image in the source's form; DataError unless it was like the first one."""
+        if len(image) not in (1, 3):
+            raise DataError(
+                f"{self.origin}: {name} is {image.shape}; images are (C, H, W) with C 1 (grey) or "
+                "3 (RGB)"
+            )
+        self._first = self._first or (name, image.shape)
+        first, shape = self._first
+        if self._form.grey is None and len(image) != shape[0]:
+            grey, colour = (name, first) if len(image) == 1 else (first, name)
+            raise DataError(
+                f"{self.origin}: {grey} is grey and {colour} is in colour; make all grey "
+                "(grey=True) or all RGB (grey=False)"
+            )
+        if self._form.resize is None and image.shape[1:] != shape[1:]:
+            one, other = (f"{s[1]} x {s[2]}" for s in (image.shape, shape))
+            raise DataError(
+                f"{self.origin}: {name} has {one} pixels (H x W) and {first} has {other}; bring "
+                "all to one size: resize=(H, W)"
+            )
+        return self._form.apply(image)
+
+
+def open_images(  # noqa: PLR0913  they are independent of each other
+    spec: str | Path,
+    labels: str | Path | None = None,
+    *,
+    resize: tuple[int, int] | None = None,
+    grey: bool | None = None,
+    channel_order: ChannelOrder = "RGB",
+    data_dir: Path | None = None,
+    homes: Sequence[Path] = (),
+) -> ImageSource:
+    """Return the images of a data set, a folder or a file; which it is, the content says.
+
+    spec           a str "mnist", "cifar10" or "digits", with ":train" or ":test" (or nothing: test)
+                   behind it, for the data set as load_images() finds it (a folder of that name is
+                   "./mnist"); or the path of one of KINDS
+    labels         a file of labels, in the place of those that come with the images. For image
+                   files, which else are labelled where their folders' names are integers: a text
+                   file with lines "path label", paths relative to the folder. For an IDX, HDF5 or
+                   NumPy file: an IDX or .npy file
+    resize         (H, W) that all images are brought to, by averages where both sides shrink and
+                   else by linear interpolation
+    grey           True: make all images grey; False: make all RGB; None: they must be all alike
+    channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset made it
+    data_dir, homes  where data sets are looked for, as in load_images()
+
+    Raises DataError naming the file for what is no images, has no images, is damaged, or does not
+    go with the arguments; ValueError for a resize or a channel_order that makes no sense.
+    """
+    form = Form(resize, grey)
+    if channel_order not in ("RGB", "BGR"):
+        raise ValueError(f"channel_order must be RGB or BGR, not {channel_order!r}")
+    name, colon, split = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    if name in DATA_SETS:
+        split = split if colon else "test"
+        _refuse(f"the data set {name}", labels=labels is not None, order=channel_order != "RGB")
+        images = load_images(name, split, data_dir=data_dir, homes=homes)
+        origin = f"{name}, {split} images: {images.origin}"
+        return ImageSource(in_image_set(images, origin), form)
+    path = Path(spec)
+    kind = kind_of(path)
+    _refuse(
+        f"{path}, {kind.title}",
+        labels=labels is not None and not kind.takes_labels,
+        order=channel_order != "RGB" and not kind.takes_order,
+    )
+    return ImageSource(kind.opener(path, Path(labels) if labels else None, channel_order), form)
+
+
+def _refuse(what: str, *, labels: bool, order: bool) -> None:
+    """Raise DataError for arguments about what the data itself says."""
+    if labels:
+        raise DataError(f"labels= does not go with {what}: only its own labels are read")
+    if order:
+        raise DataError(f"channel_order= does not go with {what}: its channels' order is known")
+
+
+def _rows_first(image: Image) -> Image:
+    """Return (C, H, W) as (H, W, C), as OpenCV wants it."""
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
