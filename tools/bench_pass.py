@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -84,7 +83,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     """Return the times of both and how far their scores lie apart."""
     import numpy as np
 
-    from caffe_ext.paired_timing import compare, time_pair
+    from caffe_ext.paired_timing import time_pair
     from caffe_ext.pass_score import pass_scores
 
     sys.path.insert(0, str(REFERENCE))
@@ -94,31 +93,23 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     adversarials = perturbed(originals)
     pairs = list(zip(adversarials, originals, strict=True))
 
-    processor: tuple[list[float], list[float]] = ([], [])
-
     def batch() -> Any:
-        start = time.process_time()
-        scores = pass_scores(adversarials, originals).scores
-        processor[0].append(time.process_time() - start)
-        return scores
+        return pass_scores(adversarials, originals).scores
 
     def loop() -> list[float]:
-        start = time.process_time()
-        scores = [reference_pass_score(*pair)[0] for pair in pairs]
-        processor[1].append(time.process_time() - start)
-        return scores
+        return [reference_pass_score(*pair)[0] for pair in pairs]
 
     apart = np.subtract(batch(), loop())
     # first: the batch, second: the loop; so the ratio says how many times faster the batch is.
-    elapsed = time_pair(batch, loop, runs).elapsed
+    times = time_pair(batch, loop, runs)
     return {
         "images": source,
         "pairs": count,
         "threads": len(os.sched_getaffinity(0)),
         "largest_difference": float(np.abs(apart).max()),
-        "elapsed": asdict(elapsed),
+        "elapsed": asdict(times.elapsed),
         # Of all threads together; unlike the above, it hardly depends on what else runs here.
-        "processor": asdict(compare(*processor)),
+        "processor": asdict(times.process),
     }
 
 

@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,21 @@ models
 """
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """Add --model, --weights, --batch-size and --help-model."""
+def add_model_arguments(
+    parser: argparse.ArgumentParser, *, several: bool, weights: bool = True
+) -> None:
+    """Add --model, --batch-size, --help-model, and --weights unless they are named otherwise."""
     add = parser.add_argument_group("model").add_argument
     number = "+" if several else None
     add("--model", type=Path, nargs=number, metavar="YAML", help="description of a Caffe model")
-    add(
-        "--weights",
-        type=Path,
-        nargs=number,
-        metavar="FILE",
-        help=".caffemodel or .caffemodel.h5, for the network of --model (default: LeNet)",
-    )
+    if weights:
+        add(
+            "--weights",
+            type=Path,
+            nargs=number,
+            metavar="FILE",
+            help=".caffemodel or .caffemodel.h5, for the network of --model (default: LeNet)",
+        )
     add(
         "--batch-size",
         type=int,
@@ -93,9 +97,9 @@ def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
 
 def newest_weights(folder: Path) -> Path | None:
     """Return the weights of a training folder after most iterations; None if there are none."""
-    files = {
-        int(path.stem.rpartition("_")[2]): path
-        for path in folder.glob("*_iter_*.caffemodel")
-        if path.stem.rpartition("_")[2].isdecimal()
-    }
+    found = (
+        (re.search(r"_iter_(\d+)\.caffemodel(?:\.h5)?$", path.name), path)
+        for path in sorted(folder.glob("*"))
+    )
+    files = {int(number[1]): path for number, path in found if number}
     return files[max(files)] if files else None

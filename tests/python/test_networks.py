@@ -102,3 +102,24 @@ def test_solvers_have_the_papers_settings(name: str) -> None:
     bang.ClearField("bang_param")
     bang.type, bang.snapshot_prefix = plain.type, plain.snapshot_prefix
     assert bang == plain
+
+
+def test_fine_tuning_is_that_of_the_2016_paper() -> None:
+    """Section 5.2: 20,000 iterations with the training parameters distributed with Caffe."""
+    tuned, plain = solver("lenet_finetune"), solver("lenet_sgd")
+    assert tuned.net == "prototxt/lenet_finetune_train_test.prototxt"
+    assert (tuned.max_iter, tuned.snapshot_prefix) == (20_000, "snapshots/lenet_finetune")
+    for field in ("net", "max_iter", "snapshot_prefix"):
+        tuned.ClearField(field)
+        plain.ClearField(field)
+    assert tuned == plain
+
+
+def test_fine_tuning_takes_lenets_weights_and_the_hard_positives() -> None:
+    tuned = network(CHECKOUT / "prototxt" / "lenet_finetune_train_test.prototxt")
+    plain = network(CHECKOUT / "prototxt" / "lenet_train_test.prototxt")
+    train, test = (layer.data_param.source for layer in tuned.layer[:2])
+    assert (train, test) == ("data/mnist_hardpositives/train_lmdb", "data/mnist/test_lmdb")
+    tuned.layer[0].data_param.source = plain.layer[0].data_param.source
+    # Caffe's own network, as in the paper: without dropout.
+    assert list(tuned.layer) == [layer for layer in plain.layer if layer.type != "Dropout"]

@@ -1,19 +1,27 @@
 """Run an attack on all images of a source: piece by piece, so that memory stays bounded and an
 interrupted run goes on where it was.
 
-Finished pieces lie in `<attack>.parts/`; when all are there they become `<attack>.h5` (records.py).
-A folder that holds the results of something else, another model, say, is never overwritten.
+Finished pieces lie in a folder (attack_folder.py); when all are there, they become one file of
+records (records.py).
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.attack_folder import (
+    AttackRun,
+    alone,
+    begun_again,
+    check_run,
+    claim,
+    empty,
+    finished,
+    part_of,
+)
 from caffe_ext.attacks import Attack, attempted
 from caffe_ext.classifier import Classifier, Images
 from caffe_ext.data.reporter import Reporter, Silent
@@ -22,16 +30,16 @@ from caffe_ext.metrics import distances
 from caffe_ext.pass_score import PUBLISHED, pass_scores
 from caffe_ext.records import (
     AttackRecords,
-    RecordError,
     adversarial_batches,
     concatenated,
     empty_columns,
     load_adversarials,
-    load_description,
     load_records,
     save_records,
     set_verified,
 )
+
+__all__ = ["AttackRun", "Batch", "Source", "attack_images", "check_run", "run_attack"]
 
 # Values of float64 that a piece may take for its directions and candidates, besides the net.
 _VALUES = 1 << 24
@@ -60,46 +68,6 @@ class Source(Protocol):
         """Return some of them."""
 
 
-@dataclass(frozen=True)
-class AttackRun:
-    """What is run, on what, and where the results go.
-
-    identity  what the results depend on, for JSON: the digests of model and images; without the
-              attack, which is added
-    folder    where the files go; made if it is not there
-    limit     how many of the source's images; None: all
-    again     throw away what an earlier run has left for this attack
-    """
-
-    attack: Attack
-    identity: dict[str, Any]
-    folder: Path
-    limit: int | None = None
-    again: bool = False
-
-    @property
-    def path(self) -> Path:
-        """Return the file with the records."""
-        return self.folder / f"{self.attack.file_name}.h5"
-
-    @property
-    def parts(self) -> Path:
-        """Return the folder with the finished pieces."""
-        return self.folder / f"{self.attack.file_name}.parts"
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Return what stands in the file beside the records."""
-        attack = {
-            "name": self.attack.name,
-            "text": self.attack.text,
-            "threat_model": self.attack.threat_model,
-        }
-        ball = getattr(self.attack, "ball", None)
-        seed = ball.seed if ball and ball.random_start else None
-        return {**self.identity, "limit": self.limit, "attack": attack, "seed": seed}
-
-
 def attack_images(
     classifier: Classifier,
     attack: Attack,
@@ -118,7 +86,9 @@ def attack_images(
     """
     images, labels = batch.images, batch.labels
     predicted = classifier.predict(images)
-    labels = predicted if labels is None else classifier.check_labels(labels, len(images))
+    labels = (
+        predicted if labels is None else classifier.check_labels(labels, len(images), first_index)
+    )
     columns = empty_columns(len(images))
     columns["indices"] = first_index + np.arange(len(images))
     columns["labels"], columns["predicted"] = labels, predicted
@@ -174,31 +144,38 @@ def run_attack(
     What an interrupted run of the same description has finished is taken over; a file that is there
     already is read. Memory: the net, and one piece.
 
-    Raises RecordError if the folder holds the results of something else, OSError if it cannot be
-    written, ValueError as attack_images does.
+    Raises RecordError if the folder holds the results of something else or another process is at
+    work on them, OSError if it cannot be written, ValueError as attack_images does.
     """
     reporter = reporter or Silent()
     count = len(source) if run.limit is None else min(run.limit, len(source))
-    if run.again:
-        _discard(run)
-    if run.path.exists():
-        _same(run, load_description(run.path), run.path)
-        return load_records(run.path)
-    _claim(run)
-    pieces = list(_pieces(classifier, count))
-    done = [rows for rows in pieces if _part(run, rows).exists()]
-    finished = sum(rows.stop - rows.start for rows in done)
-    with reporter.progress(run.attack.name, count, "image", finished) as step:
-        for rows in pieces:
-            if rows in done:
-                continue
-            batch = source.read(rows)
-            records, adversarials = attack_images(
-                classifier, run.attack, batch, rows.start, workers
-            )
-            save_records(_part(run, rows), records, [adversarials], run.description)
-            step(rows.stop - rows.start)
-    return _joined(classifier, run, pieces)
+    if not run.again and (records := finished(run)) is not None:
+        return records
+    with alone(run):
+        if run.again and not begun_again(run):
+            empty(run)
+            run.path.unlink(missing_ok=True)
+            run.asked_again.touch()
+        if (records := finished(run)) is not None:
+            return records
+        claim(run)
+        pieces = list(_pieces(classifier, count))
+        left = [rows for rows in pieces if not part_of(run, rows).exists()]
+        before = count - sum(rows.stop - rows.start for rows in left)
+        with reporter.progress(run.attack.name, count, "image", before) as step:
+            for rows in left:
+                batch = source.read(rows)
+                if len(batch.images) != rows.stop - rows.start:
+                    raise ValueError(
+                        f"the source has given {len(batch.images)} images for {rows.start} to "
+                        f"{rows.stop - 1}"
+                    )
+                records, adversarials = attack_images(
+                    classifier, run.attack, batch, rows.start, workers
+                )
+                save_records(part_of(run, rows), records, [adversarials], run.description)
+                step(rows.stop - rows.start)
+        return _joined(classifier, run, pieces)
 
 
 def _pieces(classifier: Classifier, count: int) -> Iterator[slice]:
@@ -210,37 +187,9 @@ def _pieces(classifier: Classifier, count: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _part(run: AttackRun, rows: slice) -> Path:
-    """Return the file of a piece."""
-    return run.parts / f"{rows.start:08}-{rows.stop:08}.h5"
-
-
-def _claim(run: AttackRun) -> None:
-    """Make the folder for pieces, or see that it holds pieces of this very run."""
-    run.parts.mkdir(parents=True, exist_ok=True)
-    note = run.parts / "description.json"
-    if note.exists():
-        _same(run, json.loads(note.read_text(encoding="utf-8")), run.parts)
-        return
-    partial = note.with_name(".description.partial")
-    partial.write_text(json.dumps(run.description, indent=2, sort_keys=True), encoding="utf-8")
-    partial.replace(note)
-
-
-def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
-    """Raise RecordError unless the description is this run's."""
-    mine = json.loads(json.dumps(run.description))
-    if found != mine:
-        keys = sorted(key for key in {*mine, *found} if mine.get(key) != found.get(key))
-        raise RecordError(
-            f"{where} holds results of another run (it differs in: {', '.join(keys)}); choose "
-            "another folder, or throw the old results away with --again"
-        )
-
-
 def _joined(classifier: Classifier, run: AttackRun, pieces: list[slice]) -> AttackRecords:
     """Make one file of the pieces, and ask the classifier about all that it holds once more."""
-    paths = [_part(run, rows) for rows in pieces]
+    paths = [part_of(run, rows) for rows in pieces]
     records = concatenated([load_records(path) for path in paths])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
@@ -251,15 +200,5 @@ def _joined(classifier: Classifier, run: AttackRun, pieces: list[slice]) -> Atta
         verified[which] = classifier.predict(adversarials) != records.labels[which]
     set_verified(joined, verified)
     joined.replace(run.path)
-    _discard(run, keep=run.path)
+    empty(run)
     return replace(records, verified=verified)
-
-
-def _discard(run: AttackRun, keep: Path | None = None) -> None:
-    """Remove what a run has left: the pieces, and the file unless it is kept."""
-    if run.parts.is_dir():
-        for path in run.parts.iterdir():
-            path.unlink()
-        run.parts.rmdir()
-    if run.path != keep:
-        run.path.unlink(missing_ok=True)

@@ -7,8 +7,8 @@ hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s mak
 =EPSILON                                exactly that far, no search: fgs=8 (grey levels)
 bim=8  pgd=8                            iterated, Linf, within 8 grey levels, of the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
-+DIRECTION                              iterated along another direction: pgd=8+margin
 /STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
++DIRECTION                              at the end, along another direction: pgd=8/2x40+margin
 """
 
 import re
@@ -58,8 +58,9 @@ class Attack(ABC):
 
     @property
     def file_name(self) -> str:
-        """Return the text with what file systems dislike replaced."""
-        return re.sub(r"[^A-Za-z0-9.@-]+", "_", self.text)
+        """Return the text without what file systems dislike; no two attacks have the same."""
+        plain = re.sub(r"(?<=@)[^*=+]+", lambda blob: _escaped(blob[0]), self.text)
+        return plain.translate(_IN_FILE_NAMES)
 
     @property
     @abstractmethod
@@ -95,7 +96,9 @@ class Minimal(Attack):
     @property
     def text(self) -> str:
         """Return the name as parse_attack takes it."""
-        return _direction_text(self.direction) + (f"*{self.scale!r}" if self.scale > 1 else "")
+        return _direction_text(self.direction) + (
+            f"*{float(self.scale)!r}" if self.scale > 1 else ""
+        )
 
     @property
     def threat_model(self) -> str:
@@ -135,7 +138,7 @@ class FixedEpsilon(Attack):
     @property
     def text(self) -> str:
         """Return the name as parse_attack takes it."""
-        return f"{_direction_text(self.direction)}={self.epsilon!r}"
+        return f"{_direction_text(self.direction)}={float(self.epsilon)!r}"
 
     @property
     def threat_model(self) -> str:
@@ -175,8 +178,8 @@ class Iterated(Attack):
             "-l2" if self.ball.norm == "l2" else ""
         )
         return (
-            f"{method}={self.ball.epsilon!r}/{self.ball.step!r}x{self.ball.iterations}"
-            f"+{_direction_text(self.direction)}"
+            f"{method}={float(self.ball.epsilon)!r}/{float(self.ball.step)!r}"
+            f"x{self.ball.iterations}+{_direction_text(self.direction)}"
         )
 
     @property
@@ -199,7 +202,8 @@ class Iterated(Attack):
         return Attempt(directions, result)
 
 
-_DIRECTION = r"(?:fgs|fgv|margin(?:-s)?|hc\d+(?:-s)?|hot:\d+(?:-s)?)(?:@[^*=+/]+)?"
+# Names of blobs can have slashes in them: inception_3a/output.
+_DIRECTION = r"(?:fgs|fgv|margin(?:-s)?|hc\d+(?:-s)?|hot:\d+(?:-s)?)(?:@[^*=+]+)?"
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _PATTERN = re.compile(
     rf"(?P<direction>{_DIRECTION})(?:\*(?P<scale>{_NUMBER})|=(?P<epsilon>{_NUMBER}))?"
@@ -208,6 +212,7 @@ _PATTERN = re.compile(
     re.IGNORECASE,
 )
 _ITERATIONS = 40
+_IN_FILE_NAMES = str.maketrans({"*": "~", "/": "~", ":": None})
 
 
 def parse_attack(text: str, *, seed: int = 0) -> Attack:
@@ -221,7 +226,7 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
         raise ValueError(
             f"unknown attack {text!r}; there are fgs, fgv, margin, hc1, hc2, ..., hot:CLASS; also "
             "hc1-s (sign), hc1@BLOB (through an inner blob), hc1*1.05 (a hard positive), fgs=8 "
-            "(fixed epsilon), bim=8, pgd=8, pgd-l2=400"
+            "(fixed epsilon), bim=8, pgd=8, pgd-l2=400, pgd=8/2x40+margin"
         )
     if match["method"] is None:
         direction = _direction(match["direction"])
@@ -269,6 +274,15 @@ def _direction_text(direction: Direction) -> str:
     if isinstance(direction, HotCold):
         return f"hc{direction.rank}{sign}{through}"
     raise TypeError(f"{direction} has no name that can be typed")
+
+
+def _escaped(blob: str) -> str:
+    """Return the name of a blob in letters, digits, ".", "_", "-", and %xx for other bytes."""
+    return re.sub(
+        r"[^A-Za-z0-9._-]",
+        lambda found: "".join(f"%{byte:02x}" for byte in found[0].encode(errors="surrogatepass")),
+        blob,
+    )
 
 
 def attempted(attack: Attack, labels: Ints, predicted: Ints) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ classifier.predict(images)
 classifier.gradient(images, one_hot)    # of the label's score, by the pixels
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,12 @@ class Classifier:
         diff     dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
                  and of the slice of the images that they are of; several blobs: a mapping by name
         blob     the blob, by default the logits (whose values and diffs are (n, K) always)
-        through  an inner blob h below: the derivative that arrives there, g = dE/dh, goes on as
-                 |h| g, each feature's in proportion to its own magnitude; by default as it is
+        through  the blob itself, or an inner one h below: the derivative that arrives there,
+                 g = dE/dh, goes on as |h| g, each feature's in proportion to its own magnitude; by
+                 default as it is
+
+        Raises ValueError for other images, unknown blobs, diffs of other shapes, and a `through`
+        that does not lie between the input and the blobs of the diffs.
         """
         diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
         if through is not None:
@@ -165,8 +169,11 @@ class Classifier:
             results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
-    def check_labels(self, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
-        """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1."""
+    def check_labels(self, labels: NDArray[Any], count: int, first: int = 0) -> NDArray[np.int64]:
+        """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1.
+
+        first  number of the first image, for the error
+        """
         labels = np.asarray(labels)
         if labels.shape != (count,) or (count and labels.dtype.kind not in "iu"):
             raise ValueError(
@@ -175,8 +182,8 @@ class Classifier:
         wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
         if len(wrong):
             raise ValueError(
-                f"label {labels[wrong[0]]} of image {wrong[0]} is none of the {self.classes} "
-                f"classes 0..{self.classes - 1}"
+                f"label {labels[wrong[0]]} of image {first + wrong[0]} is none of the "
+                f"{self.classes} classes 0..{self.classes - 1}"
             )
         return labels.astype(np.int64)
 
@@ -211,17 +218,27 @@ class Classifier:
 
     def _weighted(self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int) -> Floats:
         """Return |h| dE/dh of an inner blob h for the batch that the net holds."""
-        values = self._rows(blob, count)
-        names, number = list(self._net.blobs), list(self._net._blob_names).index(blob)
-        layers = self._net._layer_names
+        values, given = self._rows(blob, count), self._checked(diffs, count)
+        if set(given) != {blob}:
+            given = self._net.backward(diffs=[blob], end=self._above(blob, diffs), **given)
+        return np.asarray(np.abs(values) * given[blob].reshape(values.shape))
+
+    def _above(self, blob: str, tops: Iterable[str]) -> str:
+        """Return the layer above an inner blob; ValueError unless the tops depend on the blob.
+
+        A layer, as the name of a blob can be a layer's, too, and not the one that is meant.
+        """
+        names, layers = list(self._net._blob_names), list(self._net._layer_names)
+        number, ends = names.index(blob), {names.index(top) for top in tops}
+        # Above the last that writes it: layers can change it in place.
         last = max(i for i in range(len(layers)) if number in self._net._top_ids(i))
-        if blob == names[0] or last + 1 == len(layers):
+        reached = {number}
+        for i in range(last + 1, len(layers)):
+            if not reached.isdisjoint(self._net._bottom_ids(i)):
+                reached.update(self._net._top_ids(i))
+        if blob == self._input or not ends <= reached:
             raise ValueError(f"blob '{blob}' is no inner blob, between the input and the scores")
-        # By the next layer's name: that of a blob can be a layer's, too.
-        found = self._net.backward(
-            diffs=[blob], end=layers[last + 1], **self._checked(diffs, count)
-        )[blob]
-        return np.asarray(np.abs(values) * found.reshape(values.shape))
+        return str(layers[last + 1])
 
     def _checked(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
         """Return the diffs in the shapes that pycaffe takes."""

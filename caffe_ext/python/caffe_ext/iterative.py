@@ -8,8 +8,8 @@ direction at x_k, in L2 the direction over its L2 norm. r is 0 (BIM), or random 
 levels, 0..255: of one pixel in Linf; in L2 of the whole image, sqrt(sum d^2).
 
 The network sees whole grey levels: x_k is rounded before each question, and the adversarial is
-what was asked. In L2 rounding can leave the ball by sqrt(C H W) / 2 at most; such an image does not
-count as found. An image that is solved stays as it is and leaves the batch.
+what was asked. Where rounding would leave the ball, as many pixels as it takes are rounded towards
+the image. An image that is solved stays as it is and leaves the batch.
 
 Kurakin, Goodfellow and Bengio, 2017 (BIM); Madry et al., 2018 (PGD).
 """
@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 
 from caffe_ext.classifier import Classifier, Images
 from caffe_ext.directions import Direction, Ints
+from caffe_ext.metrics import slices
 from caffe_ext.search import SearchResult, misclassified
 
 Norm = Literal["linf", "l2"]
 Points = NDArray[np.float64]
+# Bounds the temporary arrays.
+_AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class Ball:
                 raise ValueError(f"{name} must be above 0 grey levels, not {getattr(self, name)}")
         if self.iterations < 1:
             raise ValueError(f"iterations must be at least 1, not {self.iterations}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ class ProjectedDescent:
         classes = np.full(len(images), -1, np.int64)
         active, forwards = np.arange(len(images)), 0
         for iteration in range(self.ball.iterations + 1):
-            asked = _rounded(points[active])
+            asked = _rounded(points[active], images[active], self.ball)
             answers = classifier.predict(asked)
             forwards += len(active)
-            solved = goal(answers, active) & _inside(asked, images[active], self.ball)
+            solved = goal(answers, active)
             which = active[solved]
             adversarials[which], classes[which], found[which] = asked[solved], answers[solved], True
             active = active[~solved]
@@ -105,8 +110,40 @@ class ProjectedDescent:
         return _project(points, images, self.ball)
 
 
-def _rounded(points: Points) -> Images:
-    return np.asarray(np.rint(points).astype(np.uint8))
+def _rounded(points: Points, images: Images, ball: Ball) -> Images:
+    """Return points of the ball as whole grey levels that lie in it, too."""
+    whole: Points = np.rint(points) - images
+    if ball.norm == "linf":
+        limit = np.floor(ball.epsilon)
+        whole = np.clip(whole, -limit, limit)
+    else:
+        outside = np.flatnonzero(_lengths(whole)[:, 0, 0, 0] > ball.epsilon)
+        for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
+            rows = outside[part]
+            whole[rows] = _shortened(whole[rows], points[rows] - images[rows], ball.epsilon)
+    return np.asarray((images + whole).astype(np.uint8))
+
+
+def _shortened(whole: Points, differences: Points, epsilon: float) -> Points:
+    """Round differences (N, C, H, W) towards 0 instead, the least clear ones first, until inside.
+
+    All of them together are inside, as no |trunc(d)| is above |d|.
+    """
+    count = len(whole)
+    towards, rounded = np.trunc(differences).reshape(count, -1), whole.reshape(count, -1)
+    gains = np.square(rounded) - np.square(towards)  # whole numbers: exact
+    unclear = np.where(gains > 0, np.abs(rounded - differences.reshape(count, -1)), -1)
+    order = np.argsort(-unclear, axis=1, kind="stable")
+    lengths = np.square(rounded).sum(axis=1, keepdims=True)
+    lengths = lengths - np.cumsum(np.take_along_axis(gains, order, 1), axis=1)
+    needed = 1 + (lengths > epsilon**2).sum(axis=1, keepdims=True)
+    first = np.arange(order.shape[1]) < needed
+    choice = np.where(
+        first, np.take_along_axis(towards, order, 1), np.take_along_axis(rounded, order, 1)
+    )
+    shorter = np.empty_like(rounded)
+    np.put_along_axis(shorter, order, choice, axis=1)
+    return np.asarray(shorter.reshape(whole.shape))
 
 
 def _lengths(differences: Points) -> Points:
@@ -133,14 +170,6 @@ def _project(points: Points, images: Images, ball: Ball) -> Points:
         lengths = _lengths(differences)
         differences *= ball.epsilon / np.maximum(lengths, ball.epsilon)
     return np.clip(images + differences, 0, 255)
-
-
-def _inside(asked: Images, images: Images, ball: Ball) -> NDArray[np.bool_]:
-    """Return which of the rounded images still lie in the ball."""
-    differences = asked.astype(np.float64) - images
-    if ball.norm == "linf":
-        return np.asarray(np.abs(differences).max(axis=(1, 2, 3), initial=0) <= ball.epsilon)
-    return np.asarray(_lengths(differences)[:, 0, 0, 0] <= ball.epsilon)
 
 
 def _random_start(random: np.random.Generator, shape: tuple[int, ...], ball: Ball) -> Points:

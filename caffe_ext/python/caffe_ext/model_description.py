@@ -12,11 +12,15 @@ logits: ip2                       # blob of scores; default: what goes into the 
 classes: synset_words.txt         # names of the classes, one a line, or a list of them
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256 as digest_of
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from caffe_ext.classifier import Classifier
@@ -73,18 +77,15 @@ class ModelDescription:
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, its number if it has none."""
-        return self.classes[number] if self.classes else str(number)
+        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
 
     def record(self) -> dict[str, Any]:
         """Return what a record of results says of the model: settings and digests, for JSON."""
         space = self.pixel_space
-        mean = (
-            None
-            if space.mean is None
-            else space.mean.tolist()
-            if space.mean.ndim < 3
-            else (f"image {space.mean.shape}, mean {float(space.mean.mean()):.6g}")
-        )
+        mean = None if space.mean is None else space.mean.tolist()
+        if space.mean is not None and space.mean.ndim == 3:
+            digest = digest_of(space.mean.tobytes()).hexdigest()
+            mean = f"image {space.mean.shape}, mean {float(space.mean.mean()):.6g}, {digest}"
         return {
             "name": self.name,
             "deploy": str(self.deploy),
@@ -107,7 +108,7 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2001-99-99
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(given, dict):
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
@@ -135,26 +136,18 @@ def describe_model(
     file = weights or (folder / text["weights"] if text["weights"] else None)
     if file is None:
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
-    try:
-        space = PixelSpace(
-            scale=_number(settings, "scale", 1.0),
-            mean=_mean(settings.get("mean"), folder),
-            channel_order=settings.get("channel_order", "RGB"),
-            crop=settings.get("crop"),
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}{error}") from error
     description = ModelDescription(
         name=text["name"] if text["name"] and not weights else _stem(file),
         deploy=folder / text["deploy"],
         weights=file,
-        pixel_space=space,
+        pixel_space=_pixel_space(settings, folder, where),
         logits=text["logits"],
         classes=_classes(settings.get("classes"), folder, where),
     )
-    for path in (description.deploy, description.weights):
+    keys = {"`deploy:` ": description.deploy, "" if weights else "`weights:` ": file}
+    for key, path in keys.items():
         if not path.is_file():
-            raise FileNotFoundError(f"{where}{path} is not a file")
+            raise FileNotFoundError(f"{where}{key}{path} is not a file")
     return description
 
 
@@ -167,11 +160,14 @@ def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
         else model
         for model in descriptions
     ]
-    again = [model.name for model in result]
-    return [
-        replace(model, name=f"{model.name} ({number})") if again.count(model.name) > 1 else model
-        for number, model in enumerate(result, 1)
-    ]
+    while len(set(names := [model.name for model in result])) < len(names):
+        result = [
+            replace(model, name=f"{model.name} ({number})")
+            if names.count(model.name) > 1
+            else model
+            for number, model in enumerate(result, 1)
+        ]
+    return result
 
 
 def _stem(weights: Path) -> str:
@@ -186,16 +182,40 @@ def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
     return value
 
 
-def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"`{key}:` must be a number, not {value!r}")
-    return float(value)
+def _pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> PixelSpace:
+    """Return how pixels become the input."""
+    crop = settings.get("crop")
+    if crop is not None and type(crop) is not int:
+        raise ValueError(f"{where}`crop:` must be a whole number, not {crop!r}")
+    mean = settings.get("mean")
+    with _file_of(f"{where}`mean:`"):
+        mean = read_mean(folder / mean) if isinstance(mean, str) else _numbers(mean)
+    try:
+        return PixelSpace(
+            scale=_scale(settings.get("scale", 1)),
+            mean=mean,
+            channel_order=settings.get("channel_order", "RGB"),
+            crop=crop,
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
 
 
-def _mean(value: Any, folder: Path) -> Any:
-    """Return the mean as PixelSpace takes it; text is the name of a file."""
-    return read_mean(folder / value) if isinstance(value, str) else value
+def _scale(value: Any) -> float:
+    """Return the scale; 4e-3, which is text in YAML, is a number, too."""
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"`scale:` must be a number, not {value!r}")
+
+
+def _numbers(mean: Any) -> Any:
+    """Return a mean that stands in the settings themselves: nothing, a number, one a channel."""
+    if mean is None or np.asarray(mean).dtype.kind in "iuf":
+        return mean
+    raise ValueError(f"must be a number, one a channel, or the name of a file, not {mean!r}")
 
 
 def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
@@ -203,14 +223,29 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        lines = (folder / value).read_text(encoding="utf-8").splitlines()
+        with _file_of(f"{where}`classes:`"):
+            lines = (folder / value).read_text(encoding="utf-8").splitlines()
         value = [line.strip() for line in lines if line.strip()]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{where}`classes:` must be a list of names, or a file with one a line")
+    for name in value:
+        # YAML takes a bare yes, no, on or off for a truth value.
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise ValueError(f"{where}`classes:` has {name!r}; put names into quotes")
     names = [str(name) for name in value]
-    if all(name[:1] == "n" and name[1:9].isdecimal() for name in names):
-        names = [name[9:].strip() or name for name in names]
-    return tuple(names)
+    words = [re.fullmatch(r"n\d{8}\s+(.+)", name) for name in names]
+    return tuple(found[1] for found in words if found) if all(words) else tuple(names)
+
+
+@contextmanager
+def _file_of(key: str) -> Iterator[None]:
+    """Put the key in front of what is wrong with its file."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{key} {error.filename}: {error.strerror}") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{key} {error}") from error
 
 
 def _words(keys: tuple[str, ...]) -> str:

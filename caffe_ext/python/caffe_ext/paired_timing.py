@@ -33,13 +33,17 @@ class PairedRatio:
 
 @dataclass(frozen=True)
 class PairedTimes:
-    """The comparison by the time that passed, and by the processor's time of the calling thread.
+    """The comparison by the time that passed, and by the processor's time.
 
-    The latter leaves out the time that other processes took away, but also what other threads did.
+    elapsed  the time that passed
+    thread   the processor's time of the calling thread: leaves out the time that other processes
+             took away, but also what other threads did
+    process  the processor's time of all threads together
     """
 
     elapsed: PairedRatio
     thread: PairedRatio
+    process: PairedRatio
 
 
 def time_pair(
@@ -56,19 +60,20 @@ def time_pair(
     if pairs < 2:
         raise ValueError(f"at least 2 pairs are needed, not {pairs}")
     jobs = (first, second)
-    elapsed: tuple[list[float], list[float]] = ([], [])
-    thread: tuple[list[float], list[float]] = ([], [])
+    clocks = (time.perf_counter, time.thread_time, time.process_time)
+    seconds: list[tuple[list[float], list[float]]] = [([], []) for _ in clocks]
     for number in range(-warm_up, pairs):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
-            wall, cpu = time.perf_counter(), time.thread_time()
+            before = [clock() for clock in clocks]
             jobs[which]()
-            wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+            after = [clock() for clock in clocks]
             if number >= 0:
-                elapsed[which].append(wall)
-                thread[which].append(cpu)
+                for series, start, end in zip(seconds, before, after, strict=True):
+                    series[which].append(end - start)
         if number >= 0:
             after_pair()
-    return PairedTimes(compare(*elapsed), compare(*thread))
+    elapsed, thread, process = (compare(*series) for series in seconds)
+    return PairedTimes(elapsed, thread, process)
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> PairedRatio:

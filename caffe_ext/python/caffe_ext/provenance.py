@@ -128,17 +128,12 @@ def _compiler(library: Path) -> str:
 
 
 def _blas() -> Blas:
-    """Ask the OpenBLAS that is loaded for Caffe; NumPy brings one of its own, with other names."""
-    try:
-        maps = Path("/proc/self/maps").read_text()
-    except OSError:
-        maps = ""
-    for path in dict.fromkeys(re.findall(r"/\S*openblas\S*\.so\S*", maps)):
-        library = ctypes.CDLL(path)
-        if hasattr(library, "openblas_get_config"):
-            library.openblas_get_config.restype = ctypes.c_char_p
-            library.openblas_get_corename.restype = ctypes.c_char_p
-            name, version, *_ = library.openblas_get_config().decode().split()
-            core = library.openblas_get_corename().decode()
-            return Blas(name, version, core, library.openblas_get_num_threads())
-    return Blas(UNKNOWN, UNKNOWN, UNKNOWN, None)
+    """Ask the OpenBLAS that Caffe has loaded; NumPy and OpenCV bring others of their own."""
+    library = ctypes.CDLL(str(PLUGIN))  # whose symbols are found in what it depends on
+    if not hasattr(library, "openblas_get_config"):
+        return Blas(UNKNOWN, UNKNOWN, UNKNOWN, None)
+    library.openblas_get_config.restype = ctypes.c_char_p
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    name, version, *_ = library.openblas_get_config().decode().split()
+    core = library.openblas_get_corename().decode()
+    return Blas(name, version, core, library.openblas_get_num_threads())

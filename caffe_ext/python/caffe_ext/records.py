@@ -5,9 +5,14 @@ The file has one data set of N rows for each field of AttackRecords, and `advers
 that says what the records depend on. h5py, MATLAB, R and others read it.
 """
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.classifier import Images
+from caffe_ext.hdf5_file import new_hdf5
 
 FORMAT = 1
 _FOUND_ONLY = "adversarials"
+# What HDF5 takes besides, at most: for itself, and for its index of the images.
+_OVERHEAD, _OVERHEAD_OF_IMAGE = 1 << 18, 128
 
 
 class RecordError(Exception):
@@ -125,18 +133,17 @@ def save_records(
     adversarials  uint8 (m, C, H, W) each, together the images that were found
     Raises OSError with the file's name.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["description"] = json.dumps(description, sort_keys=True)
-            for name in COLUMNS:
-                file[name] = getattr(records, name)
-            _write_images(file, int(records.found.sum()), adversarials)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror or f"{error}", str(path)) from error
-    partial.replace(path)
+    parts = iter(adversarials)
+    first = next(parts, None)
+    _check_space(path, records, first)
+    with new_hdf5(path) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["description"] = json.dumps(description, sort_keys=True)
+        for name in COLUMNS:
+            file[name] = getattr(records, name)
+        _write_images(
+            file, int(records.found.sum()), chain(() if first is None else (first,), parts)
+        )
 
 
 def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
@@ -150,18 +157,19 @@ def load_records(path: Path) -> AttackRecords:
 
     Raises FileNotFoundError, and RecordError for a file that is damaged or something else.
     """
+    kinds = {name: column.dtype for name, column in empty_columns(0).items()}
     with _opened(path) as file:
-        try:
-            return AttackRecords(**{name: file[name][...] for name in COLUMNS})
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            raise RecordError(f"{path} is damaged: {error}") from error
+        columns = {name: file[name][...] for name in COLUMNS}
+        for name, column in columns.items():
+            if column.dtype != kinds[name]:
+                raise ValueError(f"{name} is {column.dtype}, not {kinds[name]}")
+        return AttackRecords(**columns)
 
 
 def load_description(path: Path) -> dict[str, Any]:
     """Read what the records of a file depend on; raises as load_records does."""
     with _opened(path) as file:
-        description = json.loads(file.attrs["description"])
-    return dict(description)
+        return dict(json.loads(file.attrs["description"]))
 
 
 def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None) -> Images:
@@ -170,10 +178,7 @@ def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None)
     rows  which of those that were found (row 0 is the first found), ascending; None: all
     """
     with _opened(path) as file:
-        try:
-            return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
-        except (KeyError, OSError) as error:
-            raise RecordError(f"{path} is damaged: {error}") from error
+        return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
 
 
 def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]]:
@@ -185,38 +190,46 @@ def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]
         yield rows, load_adversarials(path, rows)
 
 
-def _opened(path: Path) -> h5py.File:
-    """Open a file of records for reading."""
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file of records; what goes wrong with it is a RecordError that names it."""
     if not path.is_file():
         raise FileNotFoundError(2, "there is no such file", str(path))
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise RecordError(f"{path} is damaged, or no HDF5 file: {error}") from error
-    if file.attrs.get("format") != FORMAT:
-        file.close()
+        with h5py.File(path, "r") as file:
+            known = np.array_equal(file.attrs.get("format"), FORMAT)
+            if known:
+                yield file
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+        raise RecordError(f"{path} is damaged, or no file of records: {error}") from error
+    if not known:
         raise RecordError(f"{path} holds no records of attacks that this version reads")
-    return file
+
+
+def _check_space(path: Path, records: AttackRecords, first: Images | None) -> None:
+    """Raise OSError if the disk has no room for a file."""
+    of_image = 0 if first is None else int(np.prod(first.shape[1:])) + _OVERHEAD_OF_IMAGE
+    images = int(records.found.sum()) * of_image
+    needed = images + sum(getattr(records, name).nbytes for name in COLUMNS) + _OVERHEAD
+    if shutil.disk_usage(path.parent).free < needed:
+        reason = f"{os.strerror(errno.ENOSPC)}; {needed / 2**20:,.1f} MiB are needed"
+        raise OSError(errno.ENOSPC, reason, str(path))
 
 
 def _write_images(file: h5py.File, count: int, parts: Iterable[Images]) -> None:
     """Write `count` images that come in parts, compressed, one chunk an image."""
     start = 0
     for part in parts:
-        if len(part) and not start:
+        if _FOUND_ONLY not in file:
             shape = part.shape[1:]
+            packing = {"chunks": (1, *shape), "compression": "gzip", "compression_opts": 1}
             file.create_dataset(
-                _FOUND_ONLY,
-                (count, *shape),
-                np.uint8,
-                chunks=(1, *shape),
-                compression="gzip",
-                compression_opts=1,
+                _FOUND_ONLY, (count, *shape), np.uint8, **(packing if count else {})
             )
         if len(part):
             file[_FOUND_ONLY][start : start + len(part)] = part
         start += len(part)
     if start != count:
         raise ValueError(f"{count} images were found, and there are {start} adversarials")
-    if not count:
+    if _FOUND_ONLY not in file:
         file.create_dataset(_FOUND_ONLY, (0, 1, 1, 1), np.uint8)

@@ -14,7 +14,7 @@ can exist.)                                            Rozsa, Rudd and Boult, 20
 All images search together: what is solved leaves the batch, so the net always runs full batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,11 +94,15 @@ class _Candidates:
         self, classifier: Classifier, images: Images, directions: Floats, success: Success
     ) -> None:
         """Scale the directions."""
-        self.images, self.units = images, unit(directions)
-        self.limits = saturation(images, self.units)
+        self.images, self.units = images, np.empty(directions.shape, np.float32)
+        self.limits = np.zeros(len(images))
         self.classes = np.full(len(images), -1, np.int64)
         self.forwards = 0
         self._classifier, self._success = classifier, success
+        # A batch at a time, as the temporary arrays in float64 are then small.
+        for part in self._batches(len(images)):
+            self.units[part] = unit(directions[part])
+            self.limits[part] = saturation(images[part], self.units[part])
 
     def images_at(self, which: Ints, amplitudes: Amplitudes) -> Images:
         """Return x(t) of some images."""
@@ -107,14 +111,17 @@ class _Candidates:
     def solved(self, which: Ints, amplitudes: Amplitudes) -> Bools:
         """Return which of these x(t) reach the goal; keep the classes of those that do."""
         results = np.zeros(len(which), np.bool_)
-        step = self._classifier.batch_size
-        for start in range(0, len(which), step):
-            part = slice(start, start + step)
+        for part in self._batches(len(which)):
             classes = self._classifier.predict(self.images_at(which[part], amplitudes[part]))
             results[part] = self._success(classes, which[part])
             self.classes[which[part]] = np.where(results[part], classes, self.classes[which[part]])
         self.forwards += len(which)
         return results
+
+    def _batches(self, count: int) -> Iterator[slice]:
+        """Cut `count` images into the net's batches."""
+        step = self._classifier.batch_size
+        return (slice(start, start + step) for start in range(0, count, step))
 
 
 def line_search(
@@ -159,12 +166,15 @@ def _minimal(candidates: _Candidates) -> Amplitudes:
         low[active[~solved]] = amplitudes[~solved]
         active = active[~solved & (amplitudes < candidates.limits[active])]
         step *= 2
-    while len(active := np.flatnonzero(high - low > 1)):
-        middle = np.floor((low[active] + high[active]) / 2)
-        solved = candidates.solved(active, middle)
-        high[active[solved]] = middle[solved]
-        low[active[~solved]] = middle[~solved]
-    return high
+    while True:
+        middle = np.floor((low + high) / 2)
+        # Beyond 2^53, where float64 does not have all whole numbers, the middle can be an end.
+        active = np.flatnonzero((low < middle) & (middle < high))
+        if not len(active):
+            return high
+        solved = candidates.solved(active, middle[active])
+        high[active[solved]] = middle[active[solved]]
+        low[active[~solved]] = middle[active[~solved]]
 
 
 def fixed_epsilon(

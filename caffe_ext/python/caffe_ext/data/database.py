@@ -7,7 +7,7 @@ keys is the order of the images) and as value a serialized Datum: channels, heig
 
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,18 +29,18 @@ _PER_TRANSACTION = 5_000
 _STRIDE = 256
 
 
-def map_size(images: NDArray[np.uint8]) -> int:
-    """Return bytes that the LMDB of images (N, C, H, W) cannot outgrow, and hardly exceed it.
+def map_size(count: int, shape: tuple[int, ...]) -> int:
+    """Return bytes that the LMDB of images (C, H, W) cannot outgrow, and hardly exceed it.
 
     LMDB packs several records into a page, but a record of more than half a page gets pages of its
     own. A quarter is added for the inner nodes and the pages that a transaction replaces.
     """
-    record = int(np.prod(images.shape[1:])) + _RECORD_OVERHEAD
+    record = math.prod(shape) + _RECORD_OVERHEAD
     if record > _PAGE // 2:
         each = -(-record // _PAGE) * _PAGE + _RECORD_OVERHEAD
     else:
         each = _PAGE // (_PAGE // record - 1 or 1)
-    return (len(images) * each * 5 // 4 // _PAGE + 256) * _PAGE
+    return (count * each * 5 // 4 // _PAGE + 256) * _PAGE
 
 
 def write_database(
@@ -50,20 +50,37 @@ def write_database(
 
     Nothing here is atomic: see staging.py. Raises lmdb.Error (a full disk is lmdb.DiskError).
     """
-    channels, height, width = images.images.shape[1:]
+    starts = range(0, len(images), _PER_TRANSACTION)
+    parts = (images[start : start + _PER_TRANSACTION] for start in starts)
+    shape = images.images.shape[1:]
+    write_parts(folder, parts, len(images), shape, key_digits=key_digits, reporter=reporter)
+
+
+def write_parts(  # noqa: PLR0913  they are independent of each other
+    folder: Path,
+    parts: Iterable[ImageSet],
+    count: int,
+    shape: tuple[int, ...],
+    *,
+    key_digits: int = 8,
+    reporter: Reporter | None = None,
+) -> None:
+    """Write `count` images (C, H, W) that come in parts, of which one is in memory at a time.
+
+    A part is a transaction. Else as write_database.
+    """
+    channels, height, width = shape
     folder.mkdir()
-    progress = (reporter or Silent()).progress(f"writing {folder.name}", len(images), "image")
+    progress = (reporter or Silent()).progress(f"writing {folder.name}", count, "image")
     # No lock file: the writer is alone here, and the first reader makes one.
     with (
-        lmdb.open(str(folder), map_size=map_size(images.images), lock=False, sync=False) as env,
+        lmdb.open(str(folder), map_size=map_size(count, shape), lock=False, sync=False) as env,
         progress as step,
     ):
-        for start in range(0, len(images), _PER_TRANSACTION):
-            part = images[start : start + _PER_TRANSACTION]
+        number = 0
+        for part in parts:
             with env.begin(write=True) as transaction:
-                for number, (image, label) in enumerate(
-                    zip(part.images, part.labels, strict=True), start
-                ):
+                for image, label in zip(part.images, part.labels, strict=True):
                     datum = caffe_pb2.Datum(
                         channels=channels,
                         height=height,
@@ -73,6 +90,7 @@ def write_database(
                     )
                     key = str(number).zfill(key_digits).encode()
                     transaction.put(key, datum.SerializeToString(), append=True)
+                    number += 1
             step(len(part))
         env.sync(True)
 

@@ -7,7 +7,7 @@ for start in range(0, len(source), 100):
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from caffe_ext.data.load import load_images
 from caffe_ext.data.reporter import Reporter, Silent
 
 _BYTES_AT_A_TIME = 8 << 20
+_ROWS_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,20 @@ class ImageSource:
             images[row] = self._formed(name, image)
         labels = None if pulled.labels is None else pulled.labels.copy()
         return ImageBatch(images, labels, tuple(pulled.names))
+
+    def first(self, count: int) -> "ImageSource":
+        """Return the first images (1 or more) as a source of their own; all if there are fewer."""
+        return ImageSource(replace(self._stored, count=min(count, len(self))), self._form)
+
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return all labels, int64 (N,), or None if there are none; image files are not read."""
+        parts = []
+        for start in range(0, len(self), _ROWS_AT_A_TIME):
+            part = self._stored.pull(start, min(start + _ROWS_AT_A_TIME, len(self))).labels
+            if part is None:
+                return None
+            parts.append(part)
+        return np.concatenate(parts)
 
     def digest(self, reporter: Reporter | None = None) -> str:
         """Return the SHA-256, in hexadecimal, of all pixels, labels and names as read() gives them.

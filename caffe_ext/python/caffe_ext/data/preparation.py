@@ -1,12 +1,8 @@
 """From raw files to the data bases that the networks name: the work of tools/get_data.py."""
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import lmdb
 
 from caffe_ext.data import digits
 from caffe_ext.data.cifar import CIFAR10
@@ -18,13 +14,12 @@ from caffe_ext.data.mnist import MNIST
 from caffe_ext.data.record import FILE_NAME, UNFINISHED, SourceRecord, read_record
 from caffe_ext.data.reporter import Reporter, Silent
 from caffe_ext.data.sources import Source, digits_source, downloaded_source, local_source
-from caffe_ext.data.staging import locked, staged
+from caffe_ext.data.staging import explained, locked, staged
 
 COLLECTIONS: dict[str, Collection] = {"mnist": MNIST, "cifar10": CIFAR10}
 MEAN_FILE = "mean.binaryproto"
 IDX_FOLDER = "idx"
 _CONTENT = ("train_lmdb", "val_lmdb", "test_lmdb", MEAN_FILE, IDX_FOLDER)
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def prepare(request: Request, reporter: Reporter | None = None) -> Prepared:
     reporter = reporter or Silent()
     folder = request.folder
     source = _local(request, reporter)
-    with _explained(folder), locked(folder):
+    with explained(folder), locked(folder):
         present = intact_record(folder)
         if present is None and not request.force:
             _refuse_foreign(folder)
@@ -182,18 +177,3 @@ def _make(request: Request, source: Source, reporter: Reporter) -> SourceRecord:
                 (making / IDX_FOLDER / name).write_bytes(content)
         (making / FILE_NAME).write_bytes(record.to_bytes())
     return record
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk, which LMDB and files report in different ways, into one sentence."""
-    try:
-        yield
-    except (lmdb.Error, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _FULL_DISK:
-            raise
-        # LMDB calls it an input/output error if the last page fits in part.
-        raise DataError(
-            f"cannot write {folder}, most likely because the disk is full "
-            f"({getattr(error, 'strerror', None) or error}); what was there before is unchanged"
-        ) from error

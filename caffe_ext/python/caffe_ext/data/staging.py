@@ -6,6 +6,7 @@ behind is removed by the next one. During the moves, a few microseconds, the rec
 says that it is unfinished; old and new content never stand side by side.
 """
 
+import errno
 import os
 import shutil
 import signal
@@ -14,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import lmdb
+
 from caffe_ext.data.errors import DataError
 from caffe_ext.folder_lock import lock_folder
 
 _PREFIX = ".making-"
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -37,6 +41,21 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk, which LMDB and files report in different ways, into a DataError."""
+    try:
+        yield
+    except (lmdb.Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _FULL_DISK:
+            raise
+        # LMDB calls it an input/output error if the last page fits in part.
+        raise DataError(
+            f"cannot write {folder}, most likely because the disk is full "
+            f"({getattr(error, 'strerror', None) or error}); what was there before is unchanged"
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""A new HDF5 file that appears whole or not at all.
+
+HDF5 does not survive a full disk: what it could not write it tries to write again as the file is
+closed and as the process ends, and crashes there. So it does not hear of such errors; they are
+raised once it has closed the file.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Yield an empty HDF5 file for writing, which gets its name when all is on the disk.
+
+    Raises OSError with the file's name; what was there under that name stays then.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            target = _Target(descriptor)
+            try:
+                with h5py.File(target, "w") as file:
+                    yield file
+            finally:
+                target.finish()
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or f"{error}", str(path)) from error
+        raise
+
+
+class _Target(io.RawIOBase):
+    """A file as h5py takes it, that does as if all was well; finish() tells if it was not."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._place = self._end = 0
+        self._error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Raise what went wrong first."""
+        self._attempt(lambda: os.fsync(self._descriptor))
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._end}
+        self._place = bases[whence] + offset
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        rest = memoryview(data).cast("B")
+        place, size = self._place, len(rest)
+
+        def all_of_it() -> None:
+            nonlocal rest, place
+            while len(rest):
+                written = os.pwrite(self._descriptor, rest, place)
+                rest, place = rest[written:], place + written
+
+        self._attempt(all_of_it)
+        self._place += size
+        self._end = max(self._end, self._place)
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        """Read bytes."""
+        wanted = memoryview(buffer).cast("B")
+        self._attempt(lambda: os.preadv(self._descriptor, [wanted], self._place))
+        self._place += len(wanted)
+        return len(wanted)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size."""
+        size = self._place if size is None else size
+        self._attempt(lambda: os.ftruncate(self._descriptor, size))
+        self._end = size
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do something unless something has gone wrong already; keep what goes wrong."""
+        if self._error is None:
+            try:
+                action()
+            except BaseException as error:  # KeyboardInterrupt, too, is not HDF5's business
+                self._error = error

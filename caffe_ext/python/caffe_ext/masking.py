@@ -1,0 +1,226 @@
+"""Warnings about gradient masking: where the figures of an attack say less than they seem to.
+
+A network masks its gradients if they no longer lead to adversarials that are there all the same:
+attacks that follow them fail, and the network looks more robust than it is. Each warning says what
+was measured, what it means, and what to do. None of them is a proof, and their absence is none.
+
+The signs are those of Athalye, Carlini and Wagner, 2018 (iterated attacks weaker than single steps,
+random points stronger than gradients, attacks without a bound that fail), and the three readings
+of FGS (summary.py).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+# What a difference must be, in shares, so that a warning is worth a reader's time.
+_FAR_BELOW = 0.10
+_BELOW = 0.02
+_MANY = 0.05
+_SOME = 0.01
+
+
+@dataclass(frozen=True)
+class MaskingWarning:
+    """One sign of masking, in whole sentences.
+
+    sign  a short name that stays the same, for programs
+    """
+
+    sign: str
+    measured: str
+    meaning: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Return all of it."""
+        return f"{self.measured} {self.meaning} {self.advice}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Iterated and single steps of one radius, on the same images; shares of them that are broken.
+
+    epsilon          Linf, in grey levels
+    images           how many
+    single_loss      the smallest adversarial along FGS's direction lies within epsilon
+    single_margin    along the sign of the margin's gradient
+    iterated_loss    BIM along the loss's gradient
+    iterated_margin  BIM along the margin's
+    """
+
+    epsilon: float
+    images: int
+    single_loss: float
+    single_margin: float
+    iterated_loss: float
+    iterated_margin: float
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Random noise against gradients, on the same images.
+
+    level     standard deviation of the noise, in grey levels
+    noise     share of noisy copies that change class
+    gradient  share of images that FGS (strict) breaks within that L2 per pixel
+    """
+
+    level: float
+    noise: float
+    gradient: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the warnings are about; shares of the attacked images, None where not measured.
+
+    paper, strict, logit  rates of FGS in its three readings
+    certain, blank        of FGS
+    unbroken              no attack at all breaks them, at any distance
+    """
+
+    paper: float | None
+    strict: float | None
+    logit: float | None
+    certain: float | None
+    blank: float | None
+    unbroken: float | None
+    probe: Probe | None = None
+    noise: tuple[NoiseLevel, ...] = ()
+
+
+def find_warnings(evidence: Evidence) -> tuple[MaskingWarning, ...]:
+    """Return the warnings that the evidence gives cause for, the gravest first."""
+    return tuple(warning for rule in _RULES for warning in rule(evidence))
+
+
+def percent(share: float) -> str:
+    """Return a share as text: 97.5%."""
+    return f"{100 * share:.1f}%"
+
+
+def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
+    paper, strict, logit = evidence.paper, evidence.strict, evidence.logit
+    if paper is None or strict is None or logit is None:
+        return
+    if max(strict, logit) - paper > _FAR_BELOW:
+        yield MaskingWarning(
+            "paper-below-others",
+            f"FGS breaks {percent(paper)} of the images in the paper's protocol, but "
+            f"{percent(strict)} where every adversarial counts, and {percent(logit)} along the "
+            "margin of the logits.",
+            "The low rate is made by the softmax, whose loss is exactly 0 for images that the "
+            "network is certain of, and not by adversarials that are not there.",
+            "Do not take it for robustness: quote the three rates together, and compare models by "
+            "the logits and by HC1.",
+        )
+
+
+def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
+    strict, logit = evidence.strict, evidence.logit
+    if strict is not None and logit is not None and logit - strict > _FAR_BELOW:
+        yield MaskingWarning(
+            "strict-below-logit",
+            f"Along the sign of the loss's gradient {percent(strict)} of the images are broken, "
+            f"along that of the logits' margin {percent(logit)}.",
+            "The loss's gradient has lost its direction on its way through the softmax: what is "
+            "left of it is blank, or rests on the last bits of float32.",
+            "Use attacks on the logits (margin-s, pgd=E+margin, HC-k) for this model.",
+        )
+
+
+def _certain(evidence: Evidence) -> Iterator[MaskingWarning]:
+    if evidence.certain is not None and evidence.certain > _MANY:
+        yield MaskingWarning(
+            "certain",
+            f"For {percent(evidence.certain)} of the images the softmax of the label is exactly 1 "
+            "in float32, so that the loss is exactly 0.",
+            "The logits are so large that the softmax saturates; whatever follows the loss (FGS, "
+            "FGV, PGD on the loss) then rests on the other classes' probabilities, if on anything.",
+            "Attack the logits, or divide them by a temperature before the softmax.",
+        )
+
+
+def _blank(evidence: Evidence) -> Iterator[MaskingWarning]:
+    if evidence.blank is not None and evidence.blank > _SOME:
+        yield MaskingWarning(
+            "blank",
+            f"For {percent(evidence.blank)} of the images the gradient of the loss is 0 in every "
+            "pixel.",
+            "There FGS and FGV do not fail against the model: they do not take place.",
+            "Count these images apart, and attack them along the logits.",
+        )
+
+
+def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
+    probe = evidence.probe
+    if probe is None:
+        return
+    where = f"Within {probe.epsilon:g} grey levels, on {probe.images:,} images,"
+    pairs = (
+        ("loss", "the loss", probe.single_loss, probe.iterated_loss),
+        ("margin", "the margin of the logits", probe.single_margin, probe.iterated_margin),
+    )
+    for sign, objective, single, iterated in pairs:
+        if single - iterated > _BELOW:
+            yield MaskingWarning(
+                f"iterated-below-single-{sign}",
+                f"{where} a single step along {objective} breaks {percent(single)}, and an "
+                f"iterated attack (BIM) along it {percent(iterated)}.",
+                "An iterated attack may do all that a single step does, and more: it has been led "
+                "astray by gradients that are of use only far away, or nowhere.",
+                "Try more and smaller steps, random starts (pgd=E) and other objectives before "
+                "you believe in the iterated attack's rate.",
+            )
+
+
+def _loss_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
+    probe = evidence.probe
+    if probe is not None and probe.iterated_margin - probe.iterated_loss > _MANY:
+        yield MaskingWarning(
+            "iterated-loss-below-margin",
+            f"Within {probe.epsilon:g} grey levels, on {probe.images:,} images, BIM breaks "
+            f"{percent(probe.iterated_loss)} along the loss, and {percent(probe.iterated_margin)} "
+            "along the margin of the logits.",
+            "The loss is the wrong objective here: iterated attacks on it overrate the model, too.",
+            "Give rates of iterated attacks along the margin (bim=E+margin, pgd=E+margin).",
+        )
+
+
+def _noise_stronger(evidence: Evidence) -> Iterator[MaskingWarning]:
+    worse = [one for one in evidence.noise if one.noise - one.gradient > _BELOW]
+    if worse:
+        worst = max(worse, key=lambda one: one.noise - one.gradient)
+        yield MaskingWarning(
+            "noise-above-gradient",
+            f"Gaussian noise of {worst.level:g} grey levels changes the class of "
+            f"{percent(worst.noise)} of the noisy copies, and FGS breaks "
+            f"{percent(worst.gradient)} of the same images within that L2 per pixel.",
+            "A random direction should never be better than the gradient's: the gradient does not "
+            "point where the boundary is.",
+            "Judge the model by attacks on the logits, and by the noise itself.",
+        )
+
+
+def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
+    if evidence.unbroken is not None and evidence.unbroken > _SOME:
+        yield MaskingWarning(
+            "unbroken",
+            f"{percent(evidence.unbroken)} of the images withstand every attack of this report, "
+            "though all pixels may go anywhere within 0..255.",
+            "Within these bounds any image can become any other, so that adversarials are there: "
+            "it is the attacks' directions that miss them.",
+            "Add attacks (--attacks pgd=E+margin, hc1-s, more ranks) until nothing is left.",
+        )
+
+
+_RULES: tuple[Callable[[Evidence], Iterator[MaskingWarning]], ...] = (
+    _paper_far_below,
+    _strict_below_logit,
+    _certain,
+    _blank,
+    _loss_weaker,
+    _iterated_weaker,
+    _noise_stronger,
+    _unbroken,
+)

@@ -1,0 +1,134 @@
+"""Noise stability of a model as part of an evaluation: which images, and going on where it was."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attack_run import Source
+from caffe_ext.data.reporter import Reporter
+from caffe_ext.directions import Ints
+from caffe_ext.model_description import ModelDescription
+from caffe_ext.noise import NoiseStability, check_levels, noise_stability
+
+# About a quarter of a minute of LeNet on a core.
+_FORWARDS_AT_A_TIME = 50_000
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How stability to noise is measured.
+
+    per_class  images of each class, at most
+    copies     noisy copies of each at each level
+    levels     standard deviations, in grey levels
+
+    The paper (BANG, Section 4) has 100 images of each class and 1,000 copies. Raises ValueError for
+    settings that make no sense.
+    """
+
+    per_class: int
+    copies: int
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        check_levels(self.levels)
+        for name in ("per_class", "copies"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+def pick_images(labels: Ints, eligible: Ints, per_class: int, seed: int) -> Ints:
+    """Return the numbers of up to `per_class` images of each class, ascending, int64.
+
+    labels    int64 (N,)
+    eligible  numbers of the images to choose from, those that all models get right
+    seed      of the choice
+    """
+    order = np.random.default_rng(seed).permutation(eligible)
+    chosen = [order[labels[order] == label][:per_class] for label in np.unique(labels)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseTask:
+    """The noise on one model, to be run in any process.
+
+    identity  what results depend on besides what is here: model and images
+    rows      int64 (n,), the images, n >= 1
+    labels    int64 (n,), theirs
+    """
+
+    model: ModelDescription
+    batch_size: int
+    opener: Callable[[], Source]
+    identity: dict[str, Any]
+    rows: Ints
+    labels: Ints
+    settings: NoiseSettings
+    seed: int
+    folder: Path
+    again: bool = False
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return what the result depends on, for JSON."""
+        return {
+            **self.identity,
+            "rows": self.rows.tolist(),
+            "copies": self.settings.copies,
+            "levels": list(map(float, self.settings.levels)),
+            "seed": self.seed,
+        }
+
+    def __call__(self, reporter: Reporter) -> NoiseStability:
+        """Do what is not done yet, some images at a time."""
+        name = sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:12]
+        path = self.folder / f"noise-{name}.json"
+        changed = [] if self.again else _done(path)
+        copies, levels = self.settings.copies, self.settings.levels
+        each = copies * len(levels)
+        step = max(1, _FORWARDS_AT_A_TIME // each)
+        count, what = len(self.rows), f"{self.model.name}: noise"
+        with reporter.progress(what, count * each, "image", len(changed) * each) as advance:
+            if len(changed) < count:
+                classifier, source = self.model.load(self.batch_size), self.opener()
+            while len(changed) < count:
+                part = slice(len(changed), len(changed) + step)
+                images = np.concatenate(
+                    [source.read(slice(row, row + 1)).images for row in self.rows[part].tolist()]
+                )
+                found = noise_stability(
+                    classifier,
+                    images,
+                    self.labels[part],
+                    levels,
+                    copies,
+                    seed=self.seed,
+                    first_index=part.start,
+                )
+                changed += found.changed.tolist()
+                _save(path, {"description": self.description, "changed": changed})
+                advance(len(images) * each)
+        return NoiseStability(check_levels(levels), np.array(changed, np.int64), copies)
+
+
+def _done(path: Path) -> list[list[int]]:
+    """Return the counts of the images that an earlier run has finished."""
+    if not path.exists():
+        return []
+    changed: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["changed"]
+    return changed
+
+
+def _save(path: Path, record: dict[str, Any]) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,279 @@
+"""The report of an evaluation: a page (HTML), two tables (CSV), all figures (JSON), and as text.
+
+report.html       for people; needs nothing but itself
+table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
+attacks.csv       a row for each model, attack and reading
+evaluation.json   everything, with what it depends on and where it comes from
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from caffe_ext import plots
+from caffe_ext.evaluation import ModelEvaluation
+from caffe_ext.records import RecordError
+from caffe_ext.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
+
+PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
+_COLUMNS = (
+    ("FGS, paper's protocol", FGS, "paper"),
+    ("FGS, strict", FGS, "strict"),
+    ("FGS, logits", LOGIT, "logit"),
+    ("HC1", "hc1", "all"),
+)
+_BUDGETS = np.array([*range(0, 241, 16), 255], np.float64)
+NONE = "–"
+_COLUMNS_WIDE = 100
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    images      where they come from: "origin", "sha256", "count", "limit"
+    settings    what was asked for, for JSON
+    provenance  as provenance.provenance() has it
+    identity    what must be the same for a report to take the place of an earlier one
+    """
+
+    models: Sequence[ModelEvaluation]
+    images: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+
+def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Raise RecordError if the folder holds a report about something else.
+
+    Fewer or more attacks, another probe and other noise are about the same.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged, or no report: {error!r}") from error
+    mine = json.loads(json.dumps(identity))
+    keys = sorted(key for key in {*mine, *found} if mine.get(key) != found.get(key))
+    if keys:
+        raise RecordError(
+            f"{folder} holds the report of another evaluation (it differs in: {', '.join(keys)}); "
+            "choose another folder, or replace it with --again"
+        )
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write all four files, each whole or not at all."""
+    texts = {
+        TABLE: as_csv([table_row(model) for model in report.models]),
+        ATTACKS: as_csv([row for model in report.models for row in attack_rows(model)]),
+        PAGE: as_page(report),
+        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        partial = folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def table_row(model: ModelEvaluation) -> dict[str, Any]:
+    """Return a model's row of the table; PASS as in the BANG paper's tables."""
+    row: dict[str, Any] = {
+        "model": model.name,
+        "images": model.images,
+        "accuracy": model.accuracy,
+    }
+    for _, attack, reading in _COLUMNS:
+        summary = model.summary(attack, reading)
+        name = attack if reading == "all" else f"fgs_{reading}"
+        row[f"{name}_rate"] = summary.rate if summary else None
+        for measure, field in (("pass", "pass_published"), ("linf", "linf")):
+            found: Spread | None = getattr(summary, field, None)
+            row[f"{name}_{measure}_mean"] = found.mean if found else None
+            row[f"{name}_{measure}_std"] = found.std if found else None
+    certain = model.summary(FGS, "strict")
+    row["certain"] = certain.certain if certain else None
+    row["blank"] = certain.blank if certain else None
+    return row | {"broken_by_any": model.broken, "warnings": len(model.warnings)}
+
+
+def attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+    """Return the rows of all attacks on a model, flat."""
+    rows = []
+    for summary in model.summaries:
+        row = {"model": model.name} | asdict(summary)
+        for name in MEASURES:
+            found = row.pop(name) or {"mean": None, "std": None}
+            row |= {f"{name}_mean": found["mean"], f"{name}_std": found["std"]}
+        rows.append(row)
+    return rows
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows with equal keys as CSV; None becomes nothing."""
+    stream = StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def as_record(report: Report) -> dict[str, Any]:
+    """Return everything, for JSON."""
+    return {
+        "provenance": report.provenance,
+        "identity": report.identity,
+        "images": report.images,
+        "settings": report.settings,
+        "readings": {reading: text for _, reading, text in _readings()},
+        "models": [_model_record(model) for model in report.models],
+    }
+
+
+def _model_record(model: ModelEvaluation) -> dict[str, Any]:
+    summaries = [asdict(one) | {"broken_within": _within(model, one)} for one in model.summaries]
+    noise = model.noise and {
+        "images": len(model.noise_rows),
+        "rows": model.noise_rows.tolist(),
+        "copies": model.noise.copies,
+        "levels": model.noise.levels.tolist(),
+        "rates": model.noise.rates.tolist(),
+    }
+    return {
+        "name": model.name,
+        "model": model.record,
+        "images": model.images,
+        "correct": model.correct,
+        "accuracy": model.accuracy,
+        "attempted": int(model.attempted.sum()),
+        "attacks": summaries,
+        "broken_by_any": model.broken,
+        "broken_by_any_within": _within(model, None),
+        "probe": asdict(model.probe) if model.probe else None,
+        "noise": noise,
+        "warnings": [asdict(one) for one in model.warnings],
+    }
+
+
+def _within(model: ModelEvaluation, summary: AttackSummary | None) -> dict[str, float]:
+    """Return the share of images broken within some Linf budgets."""
+    shares = model.curve(summary, _BUDGETS)
+    return {f"{budget:g}": float(one) for budget, one in zip(_BUDGETS, shares, strict=True)}
+
+
+def as_text(models: Sequence[ModelEvaluation]) -> str:
+    """Return the table and the warnings for a terminal of 100 columns."""
+    rows = [("model", "accuracy", "attack", "rate", "PASS", "Linf")]
+    for model in models:
+        first = model.name, percent(model.accuracy)
+        for title, attack, reading in _COLUMNS:
+            summary = model.summary(attack, reading)
+            if summary:
+                cells = percent(summary.rate), pass_text(summary.pass_published)
+                rows.append((*first, title, *cells, grey_levels(summary.linf)))
+                first = "", ""
+        rows.append((*first, "any attack", percent(model.broken), "", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = (True, False, True, False, False, False)
+    lines = [
+        "  ".join(
+            cell.ljust(width) if is_left else cell.rjust(width)
+            for cell, width, is_left in zip(row, widths, left, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
+    for model in models:
+        if model.warnings:
+            lines.append(f"\n{model.name}: what to be wary of")
+        for one in model.warnings:
+            lines += wrap(f"- {one.measured} {one.meaning}", _COLUMNS_WIDE, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def as_page(report: Report) -> str:
+    """Return the page."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["percent"] = percent
+    text = files("caffe_ext").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(text).render(
+        report=report,
+        columns=_COLUMNS,
+        readings=_readings(),
+        threats=_threats(report.models),
+        plots=_plots(report.models),
+        none=NONE,
+    )
+
+
+def _readings() -> tuple[tuple[str, str, str], ...]:
+    """Return title, name and meaning of the readings of FGS."""
+    return (
+        (
+            "FGS, paper's protocol",
+            "paper",
+            "An attempt on an image that the network is certain of (its softmax is exactly 1 in "
+            "float32, so that the loss is exactly 0) counts as failed, as in the tables of Rozsa, "
+            "Günther and Boult, 2018.",
+        ),
+        (
+            "FGS, strict",
+            "strict",
+            "Every adversarial counts that the sign of the loss's gradient leads to.",
+        ),
+        (
+            "FGS, logits",
+            "logit",
+            "The same with the gradient of the logits' margin, which cannot saturate.",
+        ),
+    )
+
+
+def _threats(models: Sequence[ModelEvaluation]) -> dict[str, list[str]]:
+    """Return which attacks share a threat model."""
+    titles: dict[str, list[str]] = {}
+    for one in {one.title: one for model in models for one in model.summaries}.values():
+        titles.setdefault(one.threat_model, []).append(one.title)
+    return titles
+
+
+def _plots(models: Sequence[ModelEvaluation]) -> dict[str, Markup]:
+    """Return the plots that there are, as SVG."""
+    drawn = {
+        "budgets": plots.styled(lambda: plots.budget_curves(models)),
+        "noise": plots.styled(lambda: plots.noise_stability(models)),
+        "pass": plots.styled(lambda: plots.pass_distributions(models)),
+        "metrics": plots.styled(lambda: plots.metrics_by_attack(models)),
+    }
+    return {name: Markup(plots.svg(figure, name)) for name, figure in drawn.items() if figure}
+
+
+def percent(share: float | None) -> str:
+    """Return a share as the papers print it: 93.12%."""
+    return NONE if share is None else f"{100 * share:.2f}%"
+
+
+def pass_text(found: Spread | None) -> str:
+    """Return PASS as the papers print it: 0.4072 ± 0.1081."""
+    return NONE if found is None else f"{found.mean:.4f} ± {found.std:.4f}"
+
+
+def grey_levels(found: Spread | None) -> str:
+    """Return a distance as the papers print it: 40.51 ± 15.72."""
+    return NONE if found is None else f"{found.mean:.2f} ± {found.std:.2f}"

@@ -1,0 +1,65 @@
+"""Snapshots: the weights of a network from all along its training, as Caffe leaves them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_NAME = re.compile(r"(.+)_iter_(\d+)\.caffemodel(?:\.h5)?")
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """One training.
+
+    name     as tables and pictures call it
+    weights  files `*_iter_N.caffemodel[.h5]` by N, the iteration; ascending
+    """
+
+    name: str
+    weights: Mapping[int, Path]
+
+
+def find_snapshots(paths: Sequence[Path]) -> Snapshots:
+    """Return the training in a folder, called after it, or in files, called after the first.
+
+    Raises FileNotFoundError for what is not there; ValueError for a folder without snapshots, for
+    files with other names, and for two of one iteration.
+    """
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there")
+    if len(paths) == 1 and paths[0].is_dir():
+        files = [path for path in paths[0].iterdir() if _NAME.fullmatch(path.name)]
+        name = paths[0].resolve().name
+    else:
+        files = list(paths)
+        name = ""
+    if not files:
+        raise ValueError(f"{paths[0]} holds no snapshots, *_iter_N.caffemodel or .caffemodel.h5")
+    weights: dict[int, Path] = {}
+    for path in sorted(files):
+        found = _NAME.fullmatch(path.name)
+        if found is None or path.is_dir():
+            raise ValueError(f"{path} is not called as Caffe's snapshots are, *_iter_N.caffemodel")
+        other = weights.setdefault(int(found[2]), path)
+        if other != path:
+            raise ValueError(f"{other} and {path} are of one iteration; name those that are meant")
+        name = name or found[1]
+    return Snapshots(name, dict(sorted(weights.items())))
+
+
+def common_iterations(trainings: Sequence[Snapshots], every: int | None = None) -> list[int]:
+    """Return the iterations of which all trainings have snapshots, ascending.
+
+    every  only its multiples, and the last iteration
+
+    Raises ValueError if there are none.
+    """
+    common = sorted(set.intersection(*(set(training.weights) for training in trainings)))
+    if not common:
+        ranges = "; ".join(
+            f"{training.name}: {', '.join(map(str, training.weights))}" for training in trainings
+        )
+        raise ValueError(f"no iteration has snapshots of all trainings: {ranges}")
+    return [number for number in common if not every or not number % every or number == common[-1]]

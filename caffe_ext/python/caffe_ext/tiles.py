@@ -1,0 +1,131 @@
+"""Parts of a picture: images brought to a size that is enjoyable to look at, and text.
+
+Images are uint8 (C, H, W), C 1 (grey) or 3 (RGB), and are only read.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+Pixels = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont
+Picture = Image.Image
+
+PAPER, INK, FAINT, EMPTY = "#ffffff", "#1f1f1f", "#6b6b6b", "#f1f1f1"
+_SMALL, _LARGE = 80, 208
+_GOOD = 136
+
+
+def tile_size(height: int, width: int) -> tuple[int, int]:
+    """Return (height, width) of an image's tile.
+
+    Small images grow by a whole number, to about 136 pixels; large ones shrink to 208; those
+    between stay as they are.
+    """
+    side = max(height, width)
+    if side <= _SMALL:
+        factor = max(1, round(_GOOD / side))
+        return factor * height, factor * width
+    if side <= _LARGE:
+        return height, width
+    return max(1, round(height * _LARGE / side)), max(1, round(width * _LARGE / side))
+
+
+def tile(image: Pixels) -> Picture:
+    """Return an image as its tile: enlarged pixel by pixel, or shrunk by averages of areas."""
+    height, width = tile_size(*image.shape[1:])
+    picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    method = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
+    return picture.convert("RGB").resize((width, height), method)
+
+
+def perturbation(adversarial: Pixels, original: Pixels) -> Pixels:
+    """Return the change d of an image as an image: grey where there is none.
+
+        round(127.5 + 127.5 d / max |d|)        black: -1, white: +1
+
+    The largest change fills the scale, so that pictures do not show which change is larger.
+    """
+    change = adversarial.astype(np.float64) - original
+    largest = np.abs(change).max(initial=0)
+    return np.asarray(np.rint(127.5 + 127.5 * change / max(largest, 1)), np.uint8)
+
+
+@cache
+def font(size: int = 13, *, bold: bool = False) -> Font:
+    """Return DejaVu Sans, which comes with matplotlib and has arrows and the sign of infinity."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def fitted(text: str, width: float, face: Font) -> str:
+    """Return a line of text, cut off so that it is no wider than `width` pixels."""
+    if face.getlength(text) <= width:
+        return text
+    while text and face.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip(" ,") + "…"
+
+
+def wrapped(text: str, width: float, face: Font) -> list[str]:
+    """Return text as lines that are no wider than `width` pixels; single long words are cut."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and face.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, width, face))
+    return lines
+
+
+def label(  # noqa: PLR0913  they are independent of each other
+    lines: Sequence[str],
+    width: int,
+    face: Font,
+    colour: str = INK,
+    *,
+    paper: str = PAPER,
+    centred: bool = True,
+) -> Picture:
+    """Return lines of text as a picture of this width; what is too wide is cut off."""
+    step = round(face.size * 1.4)
+    picture = Image.new("RGB", (width, step * len(lines)), paper)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(lines):
+        short = fitted(line, width, face)
+        left = (width - face.getlength(short)) / 2 if centred else 0
+        draw.text((round(left), number * step + (step - face.size) // 2), short, colour, face)
+    return picture
+
+
+def above(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
+    """Return pictures one above the other; align: 0 left, 0.5 centred."""
+    width = max(part.width for part in parts)
+    size = width, sum(part.height for part in parts) + gap * (len(parts) - 1)
+    picture, top = Image.new("RGB", size, PAPER), 0
+    for part in parts:
+        picture.paste(part, (round((width - part.width) * align), top))
+        top += part.height + gap
+    return picture
+
+
+def beside(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
+    """Return pictures side by side; align: 0 at the top, 0.5 centred."""
+    height = max(part.height for part in parts)
+    size = sum(part.width for part in parts) + gap * (len(parts) - 1), height
+    picture, left = Image.new("RGB", size, PAPER), 0
+    for part in parts:
+        picture.paste(part, (left, round((height - part.height) * align)))
+        left += part.width + gap
+    return picture
+
+
+def framed(part: Picture, margin: int) -> Picture:
+    """Return a picture with paper around it."""
+    return ImageOps.expand(part, margin, PAPER)

@@ -1,0 +1,316 @@
+"""directions.py: known answers on small nets, differences, Caffe's own loss, refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import caffe
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from attack_samples import labels, linear, net, rows, two_layers
+from caffe_ext.classifier import Classifier, softmax
+from caffe_ext.directions import (
+    NO_TARGET,
+    Direction,
+    FastGradient,
+    HotCold,
+    LogitMargin,
+    closest,
+)
+from caffe_ext.quiet import quiet_caffe
+
+WEIGHTS = np.array([[1, 2, -1, 0], [0, -1, 1, 3], [2, 0, 0, -2]], np.float32) / 64
+BIAS = np.array([0.25, 0, -0.5], np.float32)
+IMAGES = rows([10, 200, 30, 4], [0, 255, 7, 90], [128, 3, 250, 60])
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Classifier:
+    return linear(tmp_path, WEIGHTS, BIAS, batch_size=2)
+
+
+def loss(pixels: NDArray[np.float64], which: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return -ln p of the labels in float64."""
+    scores = pixels.reshape(len(pixels), -1) @ WEIGHTS.T.astype(float) + BIAS
+    scores -= scores.max(axis=1, keepdims=True)
+    total: NDArray[np.float64] = np.log(np.exp(scores).sum(axis=1))
+    return np.asarray(total - scores[np.arange(len(which)), which])
+
+
+@pytest.mark.parametrize("which", [labels(0, 1, 2), labels(2, 0, 1)])
+def test_fgv_is_the_derivative_of_the_loss(three: Classifier, which: NDArray[np.int64]) -> None:
+    found = FastGradient()(three, IMAGES, which)
+    numeric, step = np.zeros(IMAGES.shape), 1e-4
+    for index in np.ndindex(*IMAGES.shape[1:]):
+        at = (slice(None), *index)
+        above, below = IMAGES.astype(float), IMAGES.astype(float)
+        above[at] += step
+        below[at] -= step
+        numeric[at] = (loss(above, which) - loss(below, which)) / (2 * step)
+    np.testing.assert_allclose(found.values, numeric, atol=2e-6)
+    assert found.values.dtype == np.float32
+    assert found.targets.tolist() == [NO_TARGET] * 3
+    signs = FastGradient(sign=True)(three, IMAGES, which).values
+    assert np.array_equal(signs, np.sign(found.values))
+    assert set(np.unique(signs)) <= {-1, 0, 1}
+
+
+def test_fgv_is_the_gradient_of_caffe_s_own_loss(three: Classifier, tmp_path: Path) -> None:
+    text = Path(tmp_path / "deploy.prototxt").read_text().replace("dim: 1 dim: 1", "dim: 3 dim: 1")
+    text = "force_backward: true\n" + text[: text.index("layer { name: 'prob'")]
+    text += """layer { name: 'label' type: 'Input' top: 'label'
+      input_param { shape { dim: 3 } } }
+    layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'score' bottom: 'label' top: 'loss' }"""
+    (tmp_path / "train.prototxt").write_text(text)
+    with quiet_caffe():
+        caffes = caffe.Net(
+            str(tmp_path / "train.prototxt"), str(tmp_path / "net.caffemodel"), caffe.TEST
+        )
+    which = labels(2, 1, 0)
+    caffes.blobs["data"].data[...] = IMAGES
+    caffes.blobs["label"].data[...] = which
+    caffes.forward()
+    gradient = caffes.backward(diffs=["data"])["data"] * 3  # of the mean over the batch
+    found = FastGradient()(three, IMAGES, which).values
+    np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-7)
+    assert found.any()
+
+
+def test_hot_and_cold_are_equation_7() -> None:
+    logits = np.array([[5, 3, -2, 4], [-1, -7, -3, -2], [0, 0, 0, 0]], np.float32)
+    omega, hot = HotCold().omega(logits, labels(0, 0, 1))
+    assert hot.tolist() == [3, 3, 0]
+    # |h_hot| where it is hot, -h_label where it is cold, also if that is above 0
+    assert omega.tolist() == [[-5, 0, 0, 4], [1, 0, 0, 2], [0, 0, 0, 0]]
+    assert omega.dtype == np.float32
+    second, hot = HotCold(rank=2).omega(logits, labels(0, 0, 1))
+    assert hot.tolist() == [1, 2, 2]
+    assert second[:2].tolist() == [[-5, 3, 0, 0], [1, 0, 3, 0]]
+
+
+def test_the_label_s_own_score_does_not_count_among_the_ranks() -> None:
+    logits = np.array([[1, 9, 5, 3]], np.float32)
+    assert [closest(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
+    assert [closest(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
+
+
+def test_of_equal_scores_the_lower_class_comes_first() -> None:
+    logits = np.array([[2, 7, 7, 2, 7]], np.float32)
+    assert [closest(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
+
+
+def test_hot_cold_goes_back_to_the_pixels(three: Classifier) -> None:
+    logits = three.logits(IMAGES)
+    which = three.predict(IMAGES)
+    found = HotCold()(three, IMAGES, which)
+    expected = HotCold().omega(logits, which)[0] @ WEIGHTS
+    np.testing.assert_allclose(found.values.reshape(3, 4), expected, rtol=1e-5)
+    assert np.array_equal(found.targets, np.argsort(-logits, axis=1)[:, 1])
+    signs = HotCold(sign=True)(three, IMAGES, which).values
+    assert np.array_equal(signs, np.sign(found.values))
+
+
+def test_a_named_target_and_the_label_itself(three: Classifier) -> None:
+    found = HotCold(target=1)(three, IMAGES, labels(0, 1, 2))
+    assert found.targets.tolist() == [1, 1, 1]
+    assert found.blank.tolist() == [False, True, False]
+    logits = three.logits(IMAGES)[0]
+    expected = np.array([-logits[0], abs(logits[1]), 0]) @ WEIGHTS
+    np.testing.assert_allclose(found.values[0].ravel(), expected, rtol=1e-5)
+
+
+def test_the_margin_is_the_difference_of_two_rows_of_weights(three: Classifier) -> None:
+    found = LogitMargin()(three, IMAGES, labels(0, 1, 2))
+    for row, label in enumerate((0, 1, 2)):
+        expected = WEIGHTS[found.targets[row]] - WEIGHTS[label]
+        np.testing.assert_array_equal(found.values[row].ravel(), expected)
+    others = three.logits(IMAGES)
+    others[np.arange(3), np.arange(3)] = -np.inf
+    assert np.array_equal(found.targets, others.argmax(axis=1))
+
+
+FIRST = np.array([[1, 0, 0.5], [0, -1, 0], [-1, 2, 0]], np.float32)
+SECOND = np.array([[1, 2, 0], [0, 1, -1]], np.float32)
+
+
+def hand(images: NDArray[np.uint8], omega: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return W1' ( [f > 0] |f| W2' omega ), f = relu(W1 x)."""
+    f = np.maximum(images.reshape(len(images), -1) @ FIRST.T, 0)
+    passed: NDArray[np.float32] = f * (omega @ SECOND) * (f > 0)
+    return passed @ FIRST
+
+
+@pytest.mark.parametrize("direction", [LogitMargin, HotCold, FastGradient])
+def test_through_an_inner_blob_that_a_relu_changes_in_place(
+    tmp_path: Path, direction: type[Direction]
+) -> None:
+    classifier = two_layers(tmp_path, FIRST / 16, SECOND / 16, batch_size=2)
+    images, which = rows([10, 20, 30], [200, 5, 90], [3, 90, 90]), labels(0, 0, 1)
+    omega = direction().omega(classifier.logits(images), which)[0]
+    found = direction(through="ip1")(classifier, images, which)
+    expected = hand(images, omega) / 16**3
+    np.testing.assert_allclose(found.values.reshape(3, 3), expected, rtol=1e-5, atol=1e-9)
+    assert found.values.any()
+    assert not np.allclose(found.values, direction()(classifier, images, which).values)
+
+
+def test_through_a_blob_against_a_net_that_ends_there(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 6, 6))
+    whole = two_layers(tmp_path / "whole", first / 50, second[:3])
+    images = random.integers(0, 256, (4, 1, 1, 6), dtype=np.uint8)
+    which = whole.predict(images)
+    text = (tmp_path / "whole" / "deploy.prototxt").read_text()
+    text = text[: text.index("layer { name: 'ip2'")]
+    ends = net(tmp_path / "ends", text, [first / 50, 0], logits="ip1")
+    # At f, E = h_hot - h_label has the derivative W2_hot - W2_label: linear above f.
+    margins = second[LogitMargin().omega(whole.logits(images), which)[1]] - second[which]
+    expected = ends.gradient(images, np.abs(ends.logits(images)) * margins)
+    found = LogitMargin(through="ip1")(whole, images, which).values
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_at_the_logits_the_margin_through_them_is_hot_cold(tmp_path: Path) -> None:
+    images = rows([10, 20, 30], [200, 5, 90])
+    for text in ("split", "plain"):
+        classifier = two_layers(tmp_path / text, FIRST / 16, SECOND / 16)
+        if text == "plain":
+            classifier = linear(tmp_path / "one", abs(SECOND), logits="score")
+        which = classifier.predict(images)
+        blob = classifier.logits_blob
+        found = LogitMargin(through=blob)(classifier, images, which).values
+        assert np.array_equal(found, HotCold()(classifier, images, which).values)
+        assert found.any()
+
+
+def test_through_what_a_split_makes_of_a_blob(tmp_path: Path) -> None:
+    text = """
+    layer { name: 'in' type: 'Input' top: 'x'
+      input_param { shape { dim: 1 dim: 1 dim: 1 dim: 2 } } }
+    layer { name: 'x' type: 'InnerProduct' bottom: 'x' top: 'h'
+      inner_product_param { num_output: 2 bias_term: false } }
+    layer { name: 'h' type: 'Power' bottom: 'h' top: 'a' power_param { scale: 2 } }
+    layer { name: 'b' type: 'Power' bottom: 'h' top: 'b' power_param { scale: 3 } }
+    layer { name: 'sum' type: 'Eltwise' bottom: 'a' bottom: 'b' top: 'sum' }
+    layer { name: 'prob' type: 'Softmax' bottom: 'sum' top: 'prob' }"""
+    weights = np.array([[1, 2], [3, -1]], np.float32)
+    classifier = net(tmp_path, text, [weights])
+    images, which = rows([4, 5]), labels(0)
+    h = weights @ [4, 5]
+    omega = np.array([-1, 1])
+    # Both ways back arrive at h, and only its own at a.
+    for blob, factor in (("h", 5), ("a", 2 * 2)):
+        found = LogitMargin(through=blob)(classifier, images, which).values
+        assert np.array_equal(found.ravel(), factor * (np.abs(h) * omega) @ weights)
+
+
+@pytest.mark.parametrize("blob", ["data", "prob", "side"])
+def test_blobs_that_are_no_inner_ones_are_refused(tmp_path: Path, blob: str) -> None:
+    classifier = two_layers(tmp_path, FIRST, SECOND)
+    with pytest.raises(ValueError, match=f"blob '{blob}' is no inner blob, between the input and"):
+        HotCold(through=blob)(classifier, rows([1, 2, 3]), labels(0))
+
+
+def test_unknown_blobs_are_refused_even_without_images(tmp_path: Path) -> None:
+    classifier = two_layers(tmp_path, FIRST, SECOND)
+    with pytest.raises(ValueError, match=r"no blob 'ip9'; there are data, ip1, ip2"):
+        HotCold(through="ip9")(classifier, rows([1, 2, 3])[:0], labels())
+
+
+def test_certain_and_blank_where_the_softmax_saturates(tmp_path: Path) -> None:
+    # The other class's p is e^-x at (x, 0): at 255, float32 has no number for it.
+    classifier = linear(tmp_path, [[1, 0], [0, 1]])
+    images, which = rows([1, 0], [30, 0], [255, 0], [0, 0]), labels(0, 0, 0, 0)
+    found = FastGradient()(classifier, images, which)
+    assert found.certain.tolist() == [False, True, True, False]
+    assert found.blank.tolist() == [False, False, True, False]
+    for other in (HotCold(), LogitMargin()):
+        assert not other(classifier, images[:3], which[:3]).blank.any()
+        assert other(classifier, images[:3], which[:3]).certain.tolist() == [False, True, True]
+
+
+def test_what_is_left_where_the_loss_is_exactly_0(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[1, 0], [0, 1]])
+    found = FastGradient()(classifier, rows([40, 0]), labels(0))
+    assert found.certain.all()
+    # omega = (0, e^-40): only the other class's row of weights
+    expected = np.exp(np.float32(-40))
+    assert found.values.ravel().tolist() == [0, pytest.approx(expected, rel=1e-4)]
+
+
+def test_numbers_that_are_none_point_nowhere(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[3e38, 0], [-3e38, 0]])
+    with np.errstate(all="ignore"):
+        for direction in (FastGradient(), HotCold(), LogitMargin(), HotCold(sign=True)):
+            found = direction(classifier, rows([0, 1], [255, 1]), labels(0, 0))
+            assert np.isfinite(found.values).all()
+
+
+def test_nothing_that_is_passed_in_is_changed(three: Classifier) -> None:
+    which, images = labels(0, 1, 2), IMAGES.copy()
+    which.flags.writeable = images.flags.writeable = False
+    for direction in (FastGradient(sign=True), HotCold(), LogitMargin()):
+        direction(three, images, which)
+
+
+def test_no_images_are_enough(three: Classifier) -> None:
+    for direction in (FastGradient(), HotCold(), LogitMargin(through="score")):
+        found = direction(three, IMAGES[:0], labels())
+        assert found.values.shape == (0, 1, 1, 4)
+        assert found.blank.shape == found.certain.shape == found.targets.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        (labels(0, 3, 1), r"label 3 of image 1 is none of the 3 classes 0..2"),
+        (labels(0, 1, -1), r"label -1 of image 2 is none"),
+        (labels(0, 1), r"labels must be integers \(3,\), not int64 \(2,\)"),
+        (np.array([0.0, 1, 2]), "labels must be integers"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(three: Classifier, which: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        FastGradient()(three, IMAGES, which)
+
+
+def test_ranks_and_targets_that_the_net_does_not_have(three: Classifier) -> None:
+    with pytest.raises(ValueError, match="no class of rank 3 besides the label: the net has 3"):
+        HotCold(rank=3)(three, IMAGES, labels(0, 1, 2))
+    with pytest.raises(ValueError, match=r"the hot class 3 is none of 0\.\.2"):
+        HotCold(target=3)(three, IMAGES, labels(0, 1, 2))
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        HotCold(rank=0)
+    with pytest.raises(ValueError, match="0 or more, not -1"):
+        HotCold(target=-1)
+
+
+def test_names() -> None:
+    names = [
+        FastGradient(sign=True),
+        FastGradient(through="ip1"),
+        HotCold(rank=3, sign=True),
+        HotCold(target=7, through="a"),
+        LogitMargin(),
+        LogitMargin(sign=True),
+    ]
+    assert [direction.name for direction in names] == [
+        "FGS",
+        "FGV@ip1",
+        "HC3-S",
+        "HC->7@a",
+        "margin",
+        "margin-S",
+    ]
+
+
+def test_softmax_in_its_own_precision() -> None:
+    logits = np.array([[0, 0], [1000, 0], [-1000, 0], [-5, -6]], np.float32)
+    found = softmax(logits)
+    assert found.dtype == np.float32
+    p = 1 / (1 + np.exp(-1))
+    expected = np.array([[0.5, 0.5], [1, 0], [0, 1], [p, 1 - p]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert softmax(logits.astype(np.float64)).dtype == np.float64
+    assert softmax(logits[:0]).shape == (0, 2)

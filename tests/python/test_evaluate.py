@@ -1,0 +1,294 @@
+"""Evaluations of models whose adversarials can be told by hand (evaluation_samples.py)."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffe_ext import attack_run, noise_run
+from caffe_ext.attacks import parse_attack
+from caffe_ext.data.reporter import Reporter, Silent, Step
+from caffe_ext.evaluation import ModelEvaluation, Settings
+from caffe_ext.noise import noise_stability
+from caffe_ext.noise_run import NoiseSettings, pick_images
+from caffe_ext.probe import hold_against, iterated, probe_radius
+from caffe_ext.records import COLUMNS, RecordError
+from caffe_ext.summary import Spread, broken_within, share, smallest_linf, spread, summarize
+from caffe_ext.workers import WorkerError, Workers
+from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
+
+Pair = tuple[ModelEvaluation, ...]
+PLAIN = Settings(seed=1, probe=0)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return evaluated(tmp_path_factory.mktemp("pair"))
+
+
+def deviations(*linf: int) -> Spread:
+    return Spread(float(np.mean(linf)), float(np.std(linf)))
+
+
+def test_accuracy_and_attacks(pair: Pair) -> None:
+    for model in pair:
+        assert (model.images, model.correct, model.accuracy) == (5, 4, 0.8)
+        assert list(model.records) == ["fgs", "margin-s", "fgv", "hc1"]  # two classes: no HC2
+        assert model.attempted.tolist() == [True, True, True, True, False]
+        assert model.broken == 1
+
+
+def test_the_three_readings_of_fgs(pair: Pair) -> None:
+    paper, strict, logit, fgv, hc1 = pair[0].summaries
+    assert [one.reading for one in pair[0].summaries] == ["paper", "strict", "logit", "all", "all"]
+    assert (paper.attempted, paper.found, paper.rate) == (4, 2, 0.5)
+    assert (strict.found, strict.rate) == (3, 0.75)
+    assert (logit.found, logit.rate) == (4, 1)
+    assert (strict.certain, strict.blank) == (0.5, 0.25)
+    assert (logit.certain, logit.blank) == (0.5, 0)
+    # Each reading has the means of what it counts.
+    assert paper.linf == deviations(LINF[0], LINF[3])
+    assert strict.linf == deviations(LINF[0], LINF[1], LINF[3])
+    assert logit.linf == hc1.linf == deviations(*LINF)
+    assert fgv.linf == strict.linf
+    # Flat images: every pixel is changed alike, and there is nothing to align.
+    assert strict.l2_per_pixel == strict.linf
+    assert strict.ecc_failed == strict.ecc_failed_published == 3
+    assert strict.unverified == 0
+
+
+def test_nothing_is_masked_where_nothing_saturates(pair: Pair) -> None:
+    model = pair[1]
+    assert [one.rate for one in model.summaries] == [1] * 5
+    assert {one.linf for one in model.summaries} == {deviations(*LINF)}
+    assert {(one.certain, one.blank) for one in model.summaries} == {(0, 0)}
+    assert model.warnings == ()
+
+
+def test_warnings(pair: Pair) -> None:
+    signs = {warning.sign for warning in pair[0].warnings}
+    assert {"paper-below-others", "strict-below-logit", "certain", "blank"} <= signs
+
+
+def test_probe(pair: Pair) -> None:
+    masked, plain = pair[0].probe, pair[1].probe
+    assert masked is not None
+    assert plain is not None
+    # The median of 4, 6, 21, 81 is 13.5, in whole grey levels 14: within it lie two.
+    assert (masked.epsilon, masked.images) == (14, 4)
+    assert (masked.single_loss, masked.single_margin) == (0.5, 0.5)
+    assert (plain.iterated_loss, plain.iterated_margin) == (0.5, 0.5)
+
+
+def test_probe_of_a_given_radius(pair: Pair) -> None:
+    records = pair[0].records
+    assert probe_radius(records["margin-s"], Settings(probe_epsilon=30)) == 30
+    assert probe_radius(records["margin-s"], Settings(probe=1)) == 6
+    assert probe_radius(records["margin-s"], Settings(probe=0)) is None
+    texts = [attack.text for attack in iterated(30.0)]
+    assert texts == ["bim=30.0/3.75x20+fgv", "bim=30.0/3.75x20+margin"]
+    margin = records["margin-s"]
+    within = replace(margin, found=margin.linf <= 30)
+    found = hold_against(30, records, records["fgs"], within)
+    assert (found.single_loss, found.single_margin) == (0.75, 0.75)
+    assert (found.iterated_loss, found.iterated_margin) == (0.75, 0.75)
+
+
+def test_noise(pair: Pair) -> None:
+    for model in pair:
+        assert model.noise is not None
+        # Two dark images out of three, and the only bright one that is classified correctly.
+        assert len(model.noise_rows) == 3
+        assert 3 in model.noise_rows
+        assert 4 not in model.noise_rows
+        assert model.noise.levels.tolist() == [10, 60]
+    assert pair[0].noise_rows.tolist() == pair[1].noise_rows.tolist()
+    # The gain changes no class, and the noise is the same.
+    one, other = (model.noise.changed.tolist() for model in pair if model.noise)
+    assert one == other
+    assert sum(row[1] for row in one) > 0
+
+
+def test_noise_is_that_of_noise_stability(tmp_path: Path) -> None:
+    ready = evaluator(tmp_path, replace(PLAIN, noise=NOISE))
+    model = ready.evaluate(Silent())[0]
+    rows = model.noise_rows
+    batch = ready.images.opener().read(slice(None))
+    assert batch.labels is not None
+    expected = noise_stability(
+        ready.models[0].load(), batch.images[rows], batch.labels[rows], (10, 60), 30, seed=1
+    )
+    assert model.noise is not None
+    assert np.array_equal(model.noise.changed, expected.changed)
+
+
+def test_curves(pair: Pair) -> None:
+    budgets = np.array([0, 4, 5, 6, 21, 80, 81, 255.0])
+    masked = pair[0]
+    paper, logit = masked.summary("fgs", "paper"), masked.summary("margin-s", "logit")
+    assert masked.curve(logit, budgets).tolist() == [0, 0.25, 0.25, 0.5, 0.75, 0.75, 1, 1]
+    assert masked.curve(paper, budgets).tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert masked.curve(None, budgets).tolist() == masked.curve(logit, budgets).tolist()
+    assert masked.summary("hc2") is None
+
+
+def test_what_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(seed=1, noise=NOISE)
+    first = evaluator(tmp_path, settings).evaluate(Silent())
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr(attack_run, "attack_images", never)
+    monkeypatch.setattr(noise_run, "noise_stability", never)
+    again = evaluator(tmp_path, settings).evaluate(Silent())
+    assert [model.summaries for model in again] == [model.summaries for model in first]
+    assert [model.probe for model in again] == [model.probe for model in first]
+    more = replace(settings, extra=(parse_attack("fgs=8"),))
+    with pytest.raises(AssertionError, match="there already"):
+        evaluator(tmp_path, more).evaluate(Silent())
+    with pytest.raises(AssertionError, match="there already"):
+        evaluator(tmp_path, replace(settings, again=True)).evaluate(Silent())
+
+
+def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluated(tmp_path / "whole", replace(PLAIN, noise=NOISE))[0].noise
+    monkeypatch.setattr(noise_run, "_FORWARDS_AT_A_TIME", 1)
+    calls: list[object] = []
+
+    def stops(*arguments: object, **settings: object) -> object:
+        calls.append(settings["first_index"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return noise_stability(*arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(noise_run, "noise_stability", stops)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))
+    parts = evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))[0].noise
+    assert calls[:4] == [0, 1, 1, 2]
+    assert whole is not None
+    assert parts is not None
+    assert np.array_equal(parts.changed, whole.changed)
+
+
+def test_several_processes_do_the_same(tmp_path: Path, pair: Pair) -> None:
+    models = evaluator(tmp_path, Settings(seed=1, noise=NOISE), jobs=2).evaluate(Silent())
+    for one, other in zip(models, pair, strict=True):
+        assert one.summaries == other.summaries
+        assert one.probe == other.probe
+        for text, records in one.records.items():
+            for name in COLUMNS:
+                mine, theirs = getattr(records, name), getattr(other.records[text], name)
+                assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
+
+
+class Heard(Silent):
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+        def step(number: int) -> None:
+            self.steps += number
+
+        yield step
+
+
+def tell(reporter: Reporter) -> int:
+    reporter.note("hello")
+    with reporter.progress("work", 3, "image") as step:
+        step(3)
+    return 7
+
+
+def fail(_: Reporter) -> int:
+    raise RecordError("it cannot be done")
+
+
+def die(_: Reporter) -> int:
+    os._exit(3)
+
+
+def test_workers() -> None:
+    reporter = Heard()
+    with pytest.raises(RecordError, match="it cannot be done"), Workers(2, reporter) as workers:
+        assert workers.run([tell, tell, tell]) == [7, 7, 7]
+        workers.run([tell, fail])
+    assert reporter.notes[:3] == ["hello"] * 3
+    assert reporter.steps >= 9
+    with pytest.raises(WorkerError, match="--jobs 1"), Workers(2, reporter) as workers:
+        workers.run([die])
+
+
+def test_one_job_needs_no_process() -> None:
+    reporter = Heard()
+    with Workers(1, reporter) as workers:
+        assert workers.run([tell, lambda _: 8]) == [7, 8]  # a lambda goes into no other process
+    assert reporter.notes == ["hello"]
+
+
+def test_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for settings, sentence in (
+        (Settings(ranks=(1, 2)), "there is no HC2 for 2 classes"),
+        (Settings(extra=(parse_attack("hc1@nowhere"),)), "open, hc1@nowhere|masked, hc1@nowhere"),
+    ):
+        ready = evaluator(tmp_path, settings)
+        with pytest.raises(ValueError, match=sentence):
+            ready.evaluate(Silent())
+        assert not ready.folder.exists()
+    with pytest.raises(ValueError, match="copies must be at least 1"):
+        NoiseSettings(per_class=1, copies=0, levels=(1,))
+    with pytest.raises(ValueError, match="grey levels"):
+        NoiseSettings(per_class=1, copies=1, levels=())
+
+
+def test_without_labels(tmp_path: Path) -> None:
+    model = evaluator(tmp_path, PLAIN, labelled=False).evaluate(Silent())[0]
+    assert (model.correct, model.accuracy) == (None, None)
+    assert model.attempted.all()
+
+
+def test_limit(tmp_path: Path) -> None:
+    model = evaluator(tmp_path, replace(PLAIN, limit=2)).evaluate(Silent())[0]
+    assert (model.images, model.accuracy) == (2, 1)
+
+
+def test_small_functions() -> None:
+    yes, no = np.ones(2, np.bool_), np.zeros(2, np.bool_)
+    assert share(yes, no) is None
+    assert spread(np.empty(0)) is None
+    assert spread(np.array([1, np.nan])) is None
+    assert spread(np.array([1.0, 3])) == Spread(2, 1)
+    assert broken_within(np.array([3, np.nan, np.inf]), np.ones(3, np.bool_), np.array([9.0])) == [
+        pytest.approx(1 / 3)
+    ]
+    assert len(VALUES) == 5
+
+
+def test_the_best_attack_for_each_image(pair: Pair) -> None:
+    records = pair[0].records
+    assert smallest_linf(list(records.values())).tolist() == [*LINF, np.inf]
+    assert smallest_linf([records["fgs"]]).tolist() == [6, 21, np.inf, 4, np.inf]
+    assert summarize(parse_attack("fgv"), records["fgv"])[0].title == "FGV"
+
+
+def test_pick_images() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    rows = pick_images(labels, np.array([0, 1, 2, 4]), 2, seed=0)
+    assert len(rows) == 3
+    assert 4 in rows
+    assert rows.tolist() == sorted(rows.tolist())
+    picks = {tuple(pick_images(labels, np.arange(3), 1, seed=s).tolist()) for s in range(20)}
+    assert picks == {(0,), (1,), (2,)}
+    assert pick_images(labels, np.empty(0, np.int64), 2, seed=0).tolist() == []

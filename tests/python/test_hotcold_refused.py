@@ -1,0 +1,169 @@
+"""tools/hotcold.py: what it refuses, and how it ends; nothing is written or lost."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from caffe_ext import adversarial_files
+from caffe_ext.data import write_png
+from caffe_ext.folder_lock import lock_folder
+from caffe_ext.records import load_records
+from classifier_models import write_model
+from data_samples import snapshot
+from hotcold_samples import NET, Setting, entries, make_setting, refused, run, write_yaml
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return make_setting(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; there are data, inner,"),
+        (["--through", "data"], "tiny: blob 'data' is no inner blob"),
+        (["--hot", "3"], "tiny: there is no class of rank 3 besides the label: the net has 3"),
+        (["--hot", "x"], "--hot takes ranks, 1 or more, or a range such as 1-9, not 'x'"),
+        (["--hot", "0"], "--hot takes ranks"),
+        (["--hot", "1", "--target", "1"], "--hot ranks the classes by their scores"),
+        (["--target", "3"], "tiny: the hot class 3 is none of 0..2"),
+        (["--target", "whale"], "'whale' is no class: give its number or its name; the names are"),
+        (["--scale", "0.5"], "the scale of a hard positive must be at least 1"),
+        (["--attacks", "fgsm"], "unknown attack 'fgsm'; there are fgs, fgv"),
+        (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--resize", "8x8"], "tiny: the images are 8 x 8 grey and the network takes 12 x 12 grey"),
+        (["--images", "/no/where"], "/no/where does not exist; images are read from"),
+    ],
+)  # fmt: skip
+def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
+    assert sentence in refused(*setting.arguments, *arguments)
+    assert not setting.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--attacks", "fgs", "--hot", "1"], "--hot does not go with them"),
+        (["--seed", "-1"], "--seed must not be negative"),
+        (["--limit", "x"], "must be a number of images"),
+    ],
+)
+def test_no_sense(
+    setting: Setting, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*setting.arguments, *arguments)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
+    _, weights = write_model(tmp_path / "narrow", NET.replace("num_output: 6", "num_output: 5"))
+    says = refused(*setting.arguments, "--weights", weights)
+    assert "'inner'" in says
+    assert "w.caffemodel" in says
+    twin = write_yaml(tmp_path / "twin", '"tiny "')
+    same = [*setting.arguments, "--model", setting.model, twin]
+    assert "some models' names are too alike for folders" in refused(*same)
+    gone = tmp_path / "gone.caffemodel"
+    assert f"{gone} is not a file" in refused(*setting.arguments, "--weights", gone)
+    assert not setting.output.exists()
+
+
+def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
+    folder = tmp_path / "png"
+    folder.mkdir()
+    assert "png holds no image files" in refused(*setting.arguments, "--images", folder)
+    for number in range(3):
+        write_png(folder / f"{number}.png", setting.pixels[number])
+    damaged = folder / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    says = refused(*setting.arguments, "--images", folder)
+    assert says == f"{damaged} is not an image that OpenCV can read"
+    labels = tmp_path / "labels.txt"
+    write_png(damaged, setting.pixels[2])
+    labels.write_text("0.png 0\n1.png 7\n2.png 1\n")
+    says = refused(*setting.arguments, "--images", folder, "--labels", labels)
+    assert says == "tiny: label 7 of image 1 is none of the 3 classes 0..2"
+    write_png(damaged, np.zeros((3, 12, 12), np.uint8))
+    assert "0.png is grey and 2.png is in colour" in refused(*setting.arguments, "--images", folder)
+    assert not setting.output.exists()
+
+
+def test_output_that_cannot_be(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    setting.output.write_text("mine")
+    assert f"{setting.output} is not a folder" in refused(*setting.arguments)
+    assert "is not a folder" in refused(*setting.arguments, "--output", setting.output / "below")
+    assert setting.output.read_text() == "mine"
+    assert capsys.readouterr().out == ""
+
+
+def test_results_of_something_else(setting: Setting, tmp_path: Path) -> None:
+    assert run(*setting.arguments) == 0
+    before = snapshot(setting.output)
+    for change in (["--limit", 4], ["--model", write_yaml(tmp_path / "second", seed=4)]):
+        says = refused(*setting.arguments, *change)
+        assert f"{setting.hc1}.h5 holds results of another run (it differs in: " in says
+        assert "--again" in says
+    assert snapshot(setting.output) == before
+    setting.hc1.with_suffix(".h5").unlink()
+    assert "hc1 holds adversarials, and hc1.h5, their records, is gone" in refused(
+        *setting.arguments
+    )
+    (setting.hc1 / "mine.png").write_text("mine")
+    assert run(*setting.arguments, "--again", "--limit", 4) == 0
+    assert (setting.hc1 / "mine.png").read_text() == "mine"
+    assert len(entries(setting.hc1)) == load_records(setting.hc1.with_suffix(".h5")).found.sum()
+    assert max(entry["index"] for entry in entries(setting.hc1)) < 4
+
+
+def test_one_process_at_a_time(setting: Setting) -> None:
+    setting.output.mkdir()
+    lock = lock_folder(setting.output)
+    assert f"another process is writing into {setting.output}" in refused(*setting.arguments)
+    os.close(lock)
+    assert list(setting.output.iterdir()) == []
+    assert run(*setting.arguments) == 0
+
+
+def test_full_disk(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full:
+        free = 1000
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: Full)
+        says = refused(*setting.arguments)
+        assert says.startswith(f"{setting.hc1}.parts/00000000-00000009.h5: No space left on device")
+    written: list[Path] = []
+
+    def write(path: Path, image: NDArray[np.uint8]) -> None:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        write_png(path, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adversarial_files, "write_png", write)
+        says = refused(*setting.arguments)
+        assert says.endswith(".png: No space left on device")
+    assert sorted(setting.hc1.glob("*.png")) == written
+    capsys.readouterr()
+    assert run(*setting.arguments) == 0
+    assert "PNG files are adversarial" in capsys.readouterr().out
+
+
+def test_changed_files(setting: Setting) -> None:
+    assert run(*setting.arguments) == 0
+    first = min(setting.hc1.glob("*.png"))
+    write_png(first, setting.pixels[0])
+    assert refused(*setting.arguments) == (
+        f"{first} is not the image that was found; remove it, and it is written again"
+    )
+    first.unlink()
+    assert run(*setting.arguments) == 0

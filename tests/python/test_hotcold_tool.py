@@ -1,0 +1,207 @@
+"""tools/hotcold.py and tools/fastgradient.py on tiny models: what they write and say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fastgradient
+import hotcold
+from attack_arguments import parse as parse_program
+from caffe_ext import adversarial_files, attack_run
+from caffe_ext.adversarial_files import Export, export_adversarials
+from caffe_ext.attacks import parse_attack
+from caffe_ext.data import open_images, read_image, write_png
+from caffe_ext.metrics import distances
+from caffe_ext.model_description import read_model
+from caffe_ext.pass_score import PUBLISHED, pass_score
+from caffe_ext.records import load_adversarials, load_records
+from console import ROOT
+from data_samples import snapshot
+from hotcold_samples import COUNT, NAMES, Setting, entries, make_setting, run, write_yaml
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return make_setting(tmp_path)
+
+
+def test_the_files(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(setting.model.parent) | {"images": setting.images.read_bytes()}
+    assert run(*setting.arguments) == 0
+    found = load_records(setting.hc1.with_suffix(".h5"))
+    adversarials = load_adversarials(setting.hc1.with_suffix(".h5"))
+    assert not found.attempted[0]
+    assert found.found.sum() >= 5
+    assert len(entries(setting.hc1)) == found.found.sum() == len(list(setting.hc1.glob("*.png")))
+    far = distances(adversarials, setting.pixels[found.found])
+    classifier = setting.classifier
+    for number, entry in enumerate(entries(setting.hc1)):
+        row, label, new = entry["index"], entry["label"], entry["class"]
+        names = [NAMES[one].replace(" ", "_") for one in (label, new)]
+        png = setting.hc1 / f"{row:05}_{names[0]}_as_{names[1]}.png"
+        image = read_image(png)
+        assert np.array_equal(image, adversarials[number])
+        assert classifier.predict(image[np.newaxis]).tolist() == [new]
+        assert label == setting.labels[row] != new
+        assert (entry["label_name"], entry["class_name"]) == (NAMES[label], NAMES[new])
+        assert entry["linf"] == far.linf[number] == found.linf[row]
+        assert entry["l2_per_pixel"] == pytest.approx(far.l2_per_pixel[number])
+        original = setting.pixels[row]
+        assert entry["pass_standard"] == pytest.approx(pass_score(image, original))
+        published = pass_score(image, original, protocol=PUBLISHED)
+        assert entry["pass_published"] == pytest.approx(published)
+        assert entry["verified"] is True
+        assert (entry["attack"], entry["image"]) == ("HC1", str(row))
+        assert entry["model"]["weights_sha256"]
+    assert before == snapshot(setting.model.parent) | {"images": setting.images.read_bytes()}
+    printed = capsys.readouterr().out
+    count = found.found.sum()
+    assert f"{count} of {count} PNG files are adversarial when they are read again" in printed
+    assert "peak memory" in printed
+
+
+def test_the_summary(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*setting.arguments, "--attacks", "hc1", "fgs", "--seed", 5) == 0
+    summary = json.loads((setting.output / "summary.json").read_text())
+    (model,) = summary["models"]
+    assert [one["title"] for one in model["attacks"]] == [
+        "HC1",
+        "FGS, paper's protocol",
+        "FGS, strict",
+    ]
+    hc1 = model["attacks"][0]
+    found = load_records(setting.hc1.with_suffix(".h5"))
+    assert (hc1["attempted"], hc1["found"]) == (COUNT - 1, found.found.sum())
+    assert hc1["rate"] == pytest.approx(found.found.sum() / (COUNT - 1))
+    linf = found.linf[found.found]
+    assert hc1["linf"] == {"mean": pytest.approx(linf.mean()), "std": pytest.approx(linf.std())}
+    assert hc1["png_files"] == hc1["png_adversarial"] == found.found.sum()
+    assert (summary["seed"], summary["images"]["limit"]) == (5, 100)
+    assert len(summary["images"]["sha256"]) == 64
+    assert "wants any other class" in hc1["threat_model"]
+    assert cv2.imread(str(setting.output / "tiny" / "sheet.png")) is not None
+    assert not (setting.output / "figure1.png").exists()
+    lines = capsys.readouterr().out.splitlines()
+    heads = ["model", "attack", "attempted", "found", "Linf", "L2", "per", "pixel", "PASS"]
+    assert lines[1].split() == heads
+    assert lines[3].split()[:3] == ["tiny", "HC1", "8"]
+
+
+def test_several_models_and_the_twin(setting: Setting, tmp_path: Path) -> None:
+    other = write_yaml(tmp_path / "other", "other/model", seed=3)
+    arguments = [*setting.arguments, "--model", setting.model, other, "--limit", 5]
+    assert run(*arguments, main=fastgradient.main) == 0
+    assert cv2.imread(str(setting.output / "figure1.png")) is not None
+    for model in ("tiny", "other_model"):
+        folder = setting.output / model
+        assert {path.name for path in folder.iterdir()} >= {"fgs.h5", "fgv.h5", "fgs", "sheet.png"}
+        assert len(load_records(folder / "fgv.h5")) == 5
+        for entry in entries(folder / "fgs"):
+            image = cv2.imread(str(next((folder / "fgs").glob(f"{entry['index']:05}*.png"))))
+            assert image is not None
+
+
+def test_images_in_a_folder(setting: Setting, tmp_path: Path) -> None:
+    for number, (image, label) in enumerate(zip(setting.pixels, setting.labels, strict=True)):
+        (tmp_path / "png" / str(label)).mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / "png" / str(label) / f"{number}.png", image)
+    before = snapshot(tmp_path / "png")
+    assert run(*setting.arguments, "--images", tmp_path / "png", "--limit", 0) == 0
+    for entry in entries(setting.hc1):
+        label, name = entry["image"].split("/")
+        assert (int(label), entry["label"]) == (entry["label"], setting.labels[int(name[:-4])])
+    assert snapshot(tmp_path / "png") == before
+
+
+def test_what_the_options_mean() -> None:
+    def names(*given: str) -> list[str]:
+        return hotcold.attack_names(parse_program(hotcold.PROGRAM, given), NAMES)
+
+    assert names() == ["hc1"]
+    assert names("--hot", "1-3", "5") == ["hc1", "hc2", "hc3", "hc5"]
+    assert names("--target", "gold fish", "2", "--sign") == ["hot:1-s", "hot:2-s"]
+    assert names("--through", "ip1", "a/b") == ["hc1@ip1", "hc1@a/b"]
+    assert names("--scale", "1", "1.05") == ["hc1", "hc1*1.05"]
+    for name in (*names("--through", "a/b", "--scale", "1.1", "--sign"), "hot:7@x"):
+        assert parse_attack(name)
+
+    def gradients(*given: str) -> list[str]:
+        return fastgradient.attack_names(parse_program(fastgradient.PROGRAM, given), ())
+
+    assert gradients() == ["fgs", "fgv"]
+    assert gradients("--logits", "--through", "ip1")[2:] == ["margin-s@ip1", "margin@ip1"]
+    assert gradients("--epsilon", "8", "16")[:2] == ["fgs=8.0", "fgs=16.0"]
+
+
+def test_files_that_are_not_adversarial_are_marked(setting: Setting) -> None:
+    assert run(*setting.arguments) == 0
+    found = load_records(setting.hc1.with_suffix(".h5"))
+
+    class Stubborn:
+        batch_size = 100
+
+        def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+            return np.where(np.arange(len(images)) == 1, found.labels[found.found], -1)
+
+    model = read_model(setting.model)
+    run_of = attack_run.AttackRun(parse_attack("hc1"), {}, setting.output / "tiny")
+    source = open_images(setting.images)
+    export = Export(run_of, model, {})
+    verified = export_adversarials(Stubborn(), source, export, found)  # type: ignore[arg-type]
+    assert verified.tolist() == [number != 1 for number in range(found.found.sum())]
+    assert [entry["verified"] for entry in entries(setting.hc1)] == verified.tolist()
+
+
+def test_a_warning_if_files_are_not_adversarial(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flawed(*given: Any) -> NDArray[np.bool_]:
+        verified = export_adversarials(*given)
+        verified[0] = False
+        return verified
+
+    monkeypatch.setattr(adversarial_files, "export_adversarials", flawed)
+    assert run(*setting.arguments) == 0
+    told, first = capsys.readouterr(), min(setting.hc1.glob("*.png"))
+    assert f"WARNING: PNG files that get their label after all: 1; the first is {first}" in told.err
+    count = len(entries(setting.hc1))
+    assert f"{count - 1} of {count} PNG files" in told.out
+
+
+def test_without_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = ROOT / "prototxt" / "lenet_deploy.prototxt"
+    folders = {name: tmp_path / name for name in ("LeNet", "LeNet with BANG")}
+    for number, folder in enumerate(folders.values()):
+        folder.mkdir()
+        caffe.set_random_seed(number)
+        net = caffe.Net(str(deploy), caffe.TEST)
+        for blobs in net.params.values():
+            blobs[0].data[...] = np.random.default_rng(number).normal(size=blobs[0].shape) / 30
+        net.save(str(folder / "a_iter_5.caffemodel"))
+    monkeypatch.setattr("model_arguments.DEMO", folders)
+    monkeypatch.setattr("image_arguments.HOMES", ())
+    monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
+    assert run("--output", tmp_path / "out", "--limit", 30) == 0
+    told = capsys.readouterr()
+    assert "images: the first 30 of 300, digits, test images: scikit-learn's" in told.err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [model["name"] for model in summary["models"]] == list(folders)
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for main in (hotcold.main, fastgradient.main):
+        with pytest.raises(SystemExit) as end:
+            run("--help", main=main)
+        assert end.value.code == 0
+        told = capsys.readouterr().out
+        for word in ("bim=8", "00017_7_as_2.json", "--help-model", "default: 100; 0: all"):
+            assert word in told
+        assert max(map(len, told.splitlines())) <= 100

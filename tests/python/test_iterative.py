@@ -1,0 +1,270 @@
+"""iterative.py: steps by hand, and a ball that nothing leaves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from attack_samples import labels, linear, rows, two_layers
+from caffe_ext import iterative
+from caffe_ext.classifier import Classifier
+from caffe_ext.directions import FastGradient, HotCold, LogitMargin
+from caffe_ext.iterative import Ball, ProjectedDescent
+from caffe_ext.search import SearchResult
+
+QUICK = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+MARGIN = LogitMargin()
+
+
+@pytest.fixture(scope="module")
+def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """Return a net whose gradient changes from place to place."""
+    random = np.random.default_rng(3)
+    first, second = random.normal(size=(12, 6)) / 100, random.normal(size=(4, 12))
+    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=4)
+
+
+def attack(
+    classifier: Classifier, images: NDArray[np.uint8], which: Any, *, first: int = 0, **ball: Any
+) -> SearchResult:
+    """Run along the margin's gradient."""
+    descent = ProjectedDescent(MARGIN, Ball(**ball))
+    return descent(classifier, images, which, first + np.arange(len(images)))
+
+
+def test_linf_steps_by_hand(tmp_path: Path) -> None:
+    # Class 1 above x0 - x1 = 20.5; the gradient's sign is (1, -1) everywhere.
+    classifier = linear(tmp_path, [[0, 0], [1, -1]], [20.5, 0])
+    images = rows([100, 100], [100, 100], [100, 2], [0, 255])
+    which = labels(0, 0, 1, 0)
+    found = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=40)
+    # 8 apart after each step: 3 steps, 112 and 88
+    assert found.adversarials.ravel().tolist() == [112, 88]
+    assert found.amplitudes.tolist() == [12]
+    assert found.classes.tolist() == [1]
+    less = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=2)
+    assert not less.found.any()
+    assert np.array_equal(less.adversarials, images[:1])
+    assert np.isnan(less.amplitudes).all()
+    small = attack(classifier, images[:1], which[:1], epsilon=10, step=4, iterations=40)
+    assert not small.found.any()  # 110 and 90 at most
+    barely = attack(classifier, images[:1], which[:1], epsilon=11, step=4, iterations=40)
+    assert barely.adversarials.ravel().tolist() == [111, 89]
+    every = attack(classifier, images, which, epsilon=50, step=10, iterations=9)
+    assert every.found.tolist() == [True, True, True, False]
+    # The last but one goes the other way: 98 apart, 20.5 are less after four steps, 0 is the end.
+    assert every.adversarials[2].ravel().tolist() == [60, 42]
+
+
+def test_l2_steps_by_hand(tmp_path: Path) -> None:
+    # The gradient is (3, 4), so that a step of 10 is (6, 8).
+    classifier = linear(tmp_path, [[0, 0], [3, 4]], [1000, 0])
+    found = attack(
+        classifier, rows([100, 100]), labels(0), norm="l2", epsilon=70, step=10, iterations=20
+    )
+    # 700 + 50 k > 1000 needs 7 steps: 300 + 42 * 3 ... (142, 156)
+    assert found.adversarials.ravel().tolist() == [142, 156]
+    assert found.amplitudes.tolist() == [56]
+    less = attack(
+        classifier, rows([100, 100]), labels(0), norm="l2", epsilon=59, step=10, iterations=20
+    )
+    assert not less.found.any()  # 700 + 5 * 59 = 995 at most
+
+
+@pytest.mark.parametrize("epsilon", [7.5, 7.6, 7.999])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_a_ball_that_ends_between_whole_grey_levels(
+    tmp_path: Path, epsilon: float, random_start: bool
+) -> None:
+    # Rounding takes 7.6 to 8, out of the ball: 7 is as far as it goes, and far enough for 13.5.
+    classifier = linear(tmp_path, [[0, 0], [1, -1]], [13.5, 0])
+    found = attack(
+        classifier,
+        rows([100, 100]),
+        labels(0),
+        epsilon=epsilon,
+        step=1,
+        iterations=40,
+        random_start=random_start,
+    )
+    assert found.found.all()
+    assert found.adversarials.ravel().tolist() == [107, 93]
+
+
+IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(1), st.just(1), st.just(6)))
+
+
+@QUICK
+@given(
+    IMAGES,
+    st.sampled_from(["linf", "l2"]),
+    st.floats(0.1, 300),
+    st.floats(0.05, 100),
+    st.booleans(),
+    st.integers(0, 5),
+)
+def test_nothing_leaves_the_ball(  # noqa: PLR0917
+    bent: Classifier,
+    images: NDArray[np.uint8],
+    norm: Any,
+    epsilon: float,
+    step: float,
+    random_start: bool,
+    seed: int,
+) -> None:
+    before, which = images.copy(), bent.predict(images)
+    found = attack(
+        bent,
+        images,
+        which,
+        norm=norm,
+        epsilon=epsilon,
+        step=step,
+        iterations=6,
+        random_start=random_start,
+        seed=seed,
+    )
+    assert np.array_equal(images, before)
+    differences = found.adversarials.astype(int) - images
+    linf = np.abs(differences).max(axis=(1, 2, 3))
+    size = linf if norm == "linf" else np.sqrt((differences**2).sum(axis=(1, 2, 3)))
+    assert (size <= epsilon * (1 + 1e-12)).all()
+    where = found.found
+    assert np.array_equal(found.amplitudes[where], linf[where])
+    assert not differences[~where].any()
+    again = bent.predict(found.adversarials)
+    assert np.array_equal(again[where], found.classes[where])
+    assert (again[where] != which[where]).all()
+    assert (found.classes[~where] == -1).all()
+
+
+def test_every_image_s_random_start_is_its_own(bent: Classifier) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 1, 1, 6), dtype=np.uint8)
+    which = bent.predict(images)
+    for norm in ("linf", "l2"):
+        settings_: Any = {"norm": norm, "epsilon": 60, "step": 5, "iterations": 4}
+        settings_ |= {"random_start": True, "seed": 4}
+        whole = attack(bent, images, which, **settings_)
+        assert whole.found.any()
+        assert np.array_equal(
+            whole.adversarials, attack(bent, images, which, **settings_).adversarials
+        )
+        alone = attack(bent, images[5:], which[5:], first=5, **settings_)
+        assert np.array_equal(alone.adversarials, whole.adversarials[5:])
+        other = attack(bent, images, which, **settings_ | {"seed": 5})
+        assert not np.array_equal(other.adversarials, whole.adversarials)
+        # The same image twice: two starts.
+        twice = np.repeat(images[:1], 2, axis=0)
+        points = ProjectedDescent(MARGIN, Ball(**settings_))._start(twice, np.array([0, 1]))
+        assert not np.array_equal(points[0], points[1])
+
+
+def test_random_starts_fill_the_ball() -> None:
+    images = np.full((4000, 1, 1, 3), 128, np.uint8)
+    for norm, share in (("linf", 1 / 8), ("l2", 1 / 8)):
+        ball = Ball(norm=norm, epsilon=80, step=1, iterations=1, random_start=True)  # type: ignore[arg-type]
+        points = ProjectedDescent(MARGIN, ball)._start(images, np.arange(4000)) - 128
+        flat = points.reshape(-1, 3)
+        size = np.abs(flat).max(axis=1) if norm == "linf" else np.sqrt((flat**2).sum(axis=1))
+        assert size.max() <= 80
+        assert size.max() > 79
+        # Half of the radius holds (1/2)^3 of the volume.
+        assert np.mean(size <= 40) == pytest.approx(share, abs=0.025)
+        assert np.abs(flat.mean(axis=0)).max() < 3
+
+
+def test_images_without_a_gradient_stay(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[0, 0], [0, 0]], [1, 0])
+    for norm in ("linf", "l2"):
+        found = attack(
+            classifier, rows([5, 6]), labels(0), norm=norm, epsilon=9, step=1, iterations=3
+        )
+        assert not found.found.any()
+        assert found.adversarials.ravel().tolist() == [5, 6]
+
+
+def test_what_is_solved_is_left_alone(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[0, 0], [1, 0]], [100.5, 0])
+    images = rows([99, 0], [60, 0])
+    found = attack(classifier, images, labels(0, 0), epsilon=60, step=1, iterations=60)
+    assert found.adversarials[:, 0, 0, 0].tolist() == [101, 101]
+    # 3 and 42 questions, 2 and 41 directions
+    assert found.forwards == 3 + 42 + 2 + 41
+
+
+def test_other_directions_and_no_images(bent: Classifier) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 1, 1, 6), dtype=np.uint8)
+    which, ball = bent.predict(images), Ball(epsilon=120, step=8, iterations=15)
+    for direction in (FastGradient(), HotCold(rank=2), HotCold(sign=True, through="ip1")):
+        found = ProjectedDescent(direction, ball)(bent, images, which, np.arange(5))
+        assert found.found.any()
+    nothing = ProjectedDescent(MARGIN, ball)(bent, images[:0], which[:0], np.arange(0))
+    assert nothing.adversarials.shape == (0, 1, 1, 6)
+
+
+POINTS = arrays(np.float64, (3, 1, 2, 3), elements=st.floats(-600, 600))
+PIXELS = arrays(np.uint8, (3, 1, 2, 3))
+
+
+@QUICK
+@given(POINTS, PIXELS, st.sampled_from(["linf", "l2"]), st.floats(0.5, 400))
+def test_projecting(
+    points: NDArray[np.float64], images: NDArray[np.uint8], norm: Any, epsilon: float
+) -> None:
+    ball = Ball(norm=norm, epsilon=epsilon, step=1, iterations=1)
+    found = iterative._project(points, images, ball)
+    axes = (1, 2, 3)
+
+    def size(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+        absolute = np.abs(differences)
+        squares = (absolute**2).sum(axis=axes)
+        return np.asarray(absolute.max(axis=axes) if norm == "linf" else np.sqrt(squares))
+
+    assert found.min() >= 0
+    assert found.max() <= 255
+    assert (size(found - images) <= epsilon * (1 + 1e-9)).all()
+    twice = iterative._project(found, images, ball)
+    np.testing.assert_allclose(twice, found, atol=1e-9)
+    inside = (size(points - images) <= epsilon) & ((points >= 0) & (points <= 255)).all(axis=axes)
+    np.testing.assert_allclose(found[inside], points[inside], atol=1e-9)
+    whole = iterative._rounded(found, images, ball)
+    assert (size(whole.astype(float) - images) <= epsilon * (1 + 1e-12)).all()
+    assert np.abs(whole - found).max() <= 1
+    # Where rounding stays inside, it is rounding.
+    rounded = np.rint(found)
+    fine = size(rounded - images) <= epsilon
+    assert np.array_equal(whole[fine], rounded[fine])
+
+
+def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
+    images = np.zeros((1, 1, 1, 4), np.uint8)
+    points = np.array([3.9, 3.6, 3.55, 0.2]).reshape(1, 1, 1, 4)
+    # 4, 4, 4, 0 has the length 6.93; 6.4 is the length of 4, 4, 3, 0.
+    ball = Ball(norm="l2", epsilon=6.45, step=1, iterations=1)
+    assert iterative._rounded(points, images, ball).ravel().tolist() == [4, 4, 3, 0]
+    ball = Ball(norm="l2", epsilon=6.39, step=1, iterations=1)
+    assert iterative._rounded(points, images, ball).ravel().tolist() == [4, 3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("ball", "says"),
+    [
+        ({"epsilon": 0}, "epsilon must be above 0 grey levels, not 0"),
+        ({"epsilon": float("nan")}, "epsilon must be above 0"),
+        ({"step": -1}, "step must be above 0 grey levels, not -1"),
+        ({"step": float("inf")}, "step must be above 0"),
+        ({"iterations": 0}, "iterations must be at least 1, not 0"),
+        ({"norm": "l1"}, "norm 'l1' is none of linf, l2"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
+    ],
+)
+def test_balls_that_make_no_sense(ball: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Ball(**{"epsilon": 8, "step": 1, "iterations": 5} | ball)

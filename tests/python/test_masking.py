@@ -1,0 +1,78 @@
+"""Warnings about masked gradients: each sign alone, in words with the numbers in them."""
+
+from dataclasses import replace
+
+import pytest
+
+from caffe_ext.masking import Evidence, NoiseLevel, Probe, find_warnings
+
+SOUND = Evidence(paper=0.95, strict=0.99, logit=1.0, certain=0.03, blank=0.0, unbroken=0.0)
+PROBE = Probe(
+    epsilon=32,
+    images=991,
+    single_loss=0.4,
+    single_margin=0.41,
+    iterated_loss=0.8,
+    iterated_margin=0.82,
+)
+
+
+def signs(evidence: Evidence) -> list[str]:
+    return [warning.sign for warning in find_warnings(evidence)]
+
+
+def test_a_sound_model_gets_no_warning() -> None:
+    noise = (NoiseLevel(10, 0.001, 0.02), NoiseLevel(100, 0.2, 1.0))
+    assert signs(replace(SOUND, probe=PROBE, noise=noise)) == []
+
+
+def test_nothing_measured_gives_no_warning() -> None:
+    assert signs(Evidence(None, None, None, None, None, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"paper": 0.017, "certain": 0.01}, "paper-below-others"),
+        ({"strict": 0.80, "paper": 0.78}, "strict-below-logit"),
+        ({"certain": 0.12}, "certain"),
+        ({"blank": 0.213}, "blank"),
+        ({"unbroken": 0.05}, "unbroken"),
+        ({"noise": (NoiseLevel(60, 0.12, 0.05),)}, "noise-above-gradient"),
+        ({"probe": replace(PROBE, iterated_loss=0.3, iterated_margin=0.34)}, None),
+        ({"probe": replace(PROBE, iterated_loss=0.7)}, "iterated-loss-below-margin"),
+    ],
+)
+def test_signs(changes: dict[str, object], expected: str | None) -> None:
+    evidence = replace(SOUND, **changes)  # type: ignore[arg-type]
+    if expected is None:
+        assert signs(evidence) == ["iterated-below-single-loss", "iterated-below-single-margin"]
+    else:
+        assert expected in signs(evidence)
+        assert set(signs(evidence)) <= {expected, "paper-below-others"}
+
+
+def test_the_gravest_comes_first_and_says_the_numbers() -> None:
+    found = find_warnings(replace(SOUND, paper=0.017, strict=0.773, certain=0.96, blank=0.213))
+    assert [one.sign for one in found] == [
+        "paper-below-others",
+        "strict-below-logit",
+        "certain",
+        "blank",
+    ]
+    for number in ("1.7%", "77.3%", "100.0%"):
+        assert number in found[0].measured
+    assert "96.0%" in found[2].measured
+    assert "21.3%" in found[3].measured
+    for one in found:
+        for text in (one.measured, one.meaning, one.advice):
+            assert text[0].isupper()
+            assert text.endswith(".")
+        assert str(one) == f"{one.measured} {one.meaning} {one.advice}"
+
+
+def test_the_worst_level_of_noise_is_named() -> None:
+    levels = (NoiseLevel(20, 0.05, 0.01), NoiseLevel(40, 0.30, 0.02), NoiseLevel(60, 0.5, 0.9))
+    (found,) = find_warnings(replace(SOUND, noise=levels))
+    assert "40 grey levels" in found.measured
+    assert "30.0%" in found.measured

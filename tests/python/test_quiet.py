@@ -1,0 +1,55 @@
+"""quiet.py: Caffe's log is hidden for a while, and only then."""
+
+import ctypes
+from pathlib import Path
+
+import caffe
+import pytest
+
+from caffe_ext.quiet import quiet_caffe
+
+NET = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 1 } } }"
+
+
+def level() -> int:
+    """Return the least severity that glog shows."""
+    library = ctypes.CDLL(caffe._caffe.__file__)
+    return ctypes.c_int.in_dll(library, "_ZN3fLI17FLAGS_minloglevelE").value
+
+
+def test_the_log_is_hidden_inside_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.prototxt"
+    file.write_text(NET)
+    before = level()
+    with quiet_caffe():
+        caffe.Net(str(file), caffe.TEST)
+    assert capfd.readouterr().err == ""
+    assert level() == before
+    caffe.Net(str(file), caffe.TEST)
+    assert ("Creating Layer in" in capfd.readouterr().err) == (before == 0)
+
+
+def test_levels_are_restored_also_after_errors_and_never_lowered() -> None:
+    before = level()
+    with quiet_caffe(2):
+        assert level() == 2
+        with quiet_caffe(1):  # what hides more stays
+            assert level() == 2
+        with pytest.raises(ZeroDivisionError), quiet_caffe(3):
+            assert level() == 3
+            raise ZeroDivisionError
+        assert level() == 2
+    assert level() == before
+
+
+def test_without_glog_s_setting_nothing_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, entered = level(), False
+    monkeypatch.setattr(caffe._caffe, "__file__", "libc.so.6")
+    with quiet_caffe():
+        entered = True
+    assert entered
+    monkeypatch.setattr(caffe._caffe, "__file__", "/nowhere/lib.so")
+    with quiet_caffe():
+        pass
+    monkeypatch.undo()
+    assert level() == before

@@ -1,0 +1,255 @@
+"""The report's files: they agree with the records, and the page needs nothing but itself."""
+
+import csv
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffe_ext import plots
+from caffe_ext.data.reporter import Silent
+from caffe_ext.evaluation import ModelEvaluation, Settings
+from caffe_ext.provenance import provenance
+from caffe_ext.records import RecordError
+from caffe_ext.report import (
+    Report,
+    as_csv,
+    as_page,
+    as_text,
+    attack_rows,
+    check_folder,
+    grey_levels,
+    pass_text,
+    percent,
+    table_row,
+    write_report,
+)
+from caffe_ext.summary import Spread
+from data_samples import CHECKOUT
+from evaluation_samples import NOISE, evaluator
+
+VOID = {"meta", "br", "link", "img", "hr"}
+IDENTITY = {"models": {"masked": 1}, "limit": None, "seed": 1}
+
+
+class Page(HTMLParser):
+    """What a page says, and that its tags are closed in their order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.said: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "data", "action"):
+                self.addresses.append(value or "")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    ready = evaluator(tmp_path_factory.mktemp("report"), Settings(seed=1, noise=NOISE))
+    models = list(ready.evaluate(Silent()))
+    # Flat images have one PASS each; the names are to be escaped.
+    models[0] = replace(models[0], name="<masked> & co")
+    return Report(
+        models=models,
+        images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64},
+        settings={"seed": 1, "noise": asdict(NOISE)},
+        provenance=asdict(provenance(CHECKOUT)),
+        identity=IDENTITY,
+    )
+
+
+def test_the_page_stands_alone(report: Report) -> None:
+    text = as_page(report)
+    page = Page(text)
+    assert page.open == []
+    assert not re.search(r"https?:|//\w|@import|<script|<link|url\((?!#)", text)
+    assert page.addresses
+    assert all(address[1:] in page.ids for address in page.addresses)
+    assert len(set(page.ids)) == len(page.ids)
+    for colour in (plots.INK, plots.GRID):
+        assert colour not in text
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_the_page_says_the_numbers(report: Report) -> None:
+    said = Page(as_page(report)).said
+    words = {text.strip() for text in said}
+    assert {"<masked> & co", "open"} <= words
+    for model in report.models:
+        assert percent(model.accuracy) in words
+        for summary in model.summaries:
+            assert percent(summary.rate) in words
+            assert summary.linf is not None
+            assert f"{summary.linf.mean:.2f}" in words
+            assert f"± {summary.linf.std:.2f}" in words
+        assert model.noise is not None
+        assert {percent(rate) for rate in model.noise.rates.tolist()} <= words
+        for warning in model.warnings:
+            assert {warning.measured, warning.meaning, warning.advice} <= words
+    for text in ("0" * 64, report.provenance["command"], report.models[0].record["weights_sha256"]):
+        assert text in words
+    assert any("no proof that there are none" in text for text in said)
+
+
+def test_plots_are_svg(report: Report) -> None:
+    for draw in (
+        plots.budget_curves,
+        plots.pass_distributions,
+        plots.metrics_by_attack,
+        plots.noise_stability,
+    ):
+        figure = plots.styled(lambda draw=draw: draw(report.models))  # type: ignore[misc]
+        assert figure is not None
+        text = plots.svg(figure, "name")
+        root = ET.fromstring(text.replace("xlink:href", "href"))
+        assert root.tag == "svg"
+        words = {"".join(one.itertext()).strip() for one in root.iter("text")}
+        assert "open" in words
+    lines = plots.styled(lambda: plots.budget_curves(report.models))
+    assert lines is not None
+    panel = next(axis for axis in lines.axes if axis.get_title() == "FGS, paper's protocol")
+    heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.lines]
+    assert heights == [50, 100]
+
+
+def test_without_noise_and_probe(report: Report) -> None:
+    bare = [replace(model, noise=None, probe=None) for model in report.models]
+    text = as_page(replace(report, models=bare, settings={"seed": 1, "noise": None}))
+    assert "Random noise" not in text
+    assert Page(text).open == []
+
+
+def test_nothing_found(report: Report) -> None:
+    """A model that no attack breaks has no means, and a report all the same."""
+    hard = unbroken(report.models[1])
+    text = as_page(replace(report, models=[hard]))
+    assert Page(text).open == []
+    assert "0.00%" in text
+    assert table_row(hard)["hc1_linf_mean"] is None
+    assert "–" in as_text([hard])
+
+
+def unbroken(model: ModelEvaluation) -> ModelEvaluation:
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("linf", "l2", "l2_per_pixel", "mean_absolute", "pass_scores", "pass_published")
+    )
+    summaries = tuple(replace(one, found=0, rate=0.0, **nothing) for one in model.summaries)
+    records = {
+        text: replace(one, found=one.found & False, linf=one.linf * float("nan"))
+        for text, one in model.records.items()
+    }
+    worst = model.worst + float("inf")
+    return replace(model, summaries=summaries, records=records, worst=worst)
+
+
+def test_table(report: Report) -> None:
+    row = table_row(report.models[0])
+    assert list(row)[:8] == [
+        *("model", "images", "accuracy", "fgs_paper_rate", "fgs_paper_pass_mean"),
+        *("fgs_paper_pass_std", "fgs_paper_linf_mean", "fgs_paper_linf_std"),
+    ]
+    assert (row["accuracy"], row["fgs_paper_rate"], row["fgs_strict_rate"]) == (0.8, 0.5, 0.75)
+    assert (row["fgs_paper_linf_mean"], row["fgs_paper_linf_std"]) == (5, 1)
+    assert (row["hc1_rate"], row["hc1_linf_mean"]) == (1, 28)
+    records = report.models[0].records["hc1"]
+    assert row["hc1_pass_mean"] == records.pass_published[records.found].mean()
+    assert (row["certain"], row["blank"]) == (0.5, 0.25)
+
+
+def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> None:
+    write_report(tmp_path, report)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("attacks.csv", "evaluation.json", "report.html", "table.csv")
+    ]
+    with (tmp_path / "attacks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    assert len(rows) == 10
+    for model, written in zip(report.models, record["models"], strict=True):
+        mine = [row for row in rows if row["model"] == model.name]
+        for row, one in zip(mine, written["attacks"], strict=True):
+            records = model.records[row["attack"]]
+            found = records.found & ~(records.certain & (row["reading"] == "paper"))
+            assert int(row["found"]) == one["found"] == found.sum()
+            mean = records.l2_per_pixel[found].mean()
+            assert float(row["l2_per_pixel_mean"]) == one["l2_per_pixel"]["mean"] == mean
+            assert float(row["linf_std"]) == one["linf"]["std"] == records.linf[found].std()
+            assert one["broken_within"]["255"] == float(row["rate"]) == one["rate"]
+            assert one["threat_model"].startswith("knows the network")
+        assert written["warnings"] == [asdict(one) for one in model.warnings]
+        assert written["model"]["weights_sha256"] == model.record["weights_sha256"]
+    assert record["provenance"]["machine"]["cores"] >= 1
+    assert record["images"]["sha256"] == "0" * 64
+    assert set(record["readings"]) == {"paper", "strict", "logit"}
+
+
+def test_csv() -> None:
+    assert as_csv([]) == "\n"
+    text = as_csv([{"a": 1, "b": None}, {"a": "x,y", "b": 0.1}])
+    assert list(csv.reader(StringIO(text))) == [["a", "b"], ["1", ""], ["x,y", "0.1"]]
+
+
+def test_text(report: Report) -> None:
+    text = as_text(report.models)
+    lines = text.splitlines()
+    assert lines[0].split() == ["model", "accuracy", "attack", "rate", "PASS", "Linf"]
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[2].split()[:4] == ["<masked>", "&", "co", "80.00%"]
+    assert [line.split("FGS, ")[1].split("  ")[0] for line in lines[2:5]] == [
+        *("paper's protocol", "strict", "logits")
+    ]
+    assert "5.00 ± 1.00" in lines[2]
+    assert "<masked> & co: what to be wary of" in text
+    assert "open: what to be wary of" not in text
+
+
+def test_numbers_as_text() -> None:
+    assert percent(0.99534) == "99.53%"
+    assert percent(None) == pass_text(None) == grey_levels(None) == "–"
+    assert pass_text(Spread(0.40721, 0.10812)) == "0.4072 ± 0.1081"
+    assert grey_levels(Spread(122.6, 49.456)) == "122.60 ± 49.46"
+
+
+def test_a_report_about_something_else_stays(report: Report, tmp_path: Path) -> None:
+    check_folder(tmp_path / "nowhere", IDENTITY)
+    write_report(tmp_path, report)
+    check_folder(tmp_path, IDENTITY)
+    with pytest.raises(RecordError, match=r"differs in: limit, seed\); choose another folder"):
+        check_folder(tmp_path, IDENTITY | {"limit": 3, "seed": 2})
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(RecordError, match="damaged"):
+        check_folder(tmp_path, IDENTITY)
+
+
+def test_rows_have_no_nesting(report: Report) -> None:
+    for row in attack_rows(report.models[0]):
+        assert not any(isinstance(value, dict | list) for value in row.values())

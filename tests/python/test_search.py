@@ -1,0 +1,359 @@
+"""search.py: closed forms, brute force over all amplitudes, and properties of any search."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from attack_samples import labels, linear, rows
+from caffe_ext.classifier import Classifier
+from caffe_ext.data import load_images
+from caffe_ext.directions import Direction, FastGradient, HotCold
+from caffe_ext.pixels import PixelSpace
+from caffe_ext.search import (
+    SearchResult,
+    fixed_epsilon,
+    line_search,
+    misclassified,
+    perturbed,
+    reached,
+    saturation,
+    unit,
+)
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+QUICK = settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+# Small whole numbers, so that all sums in the net are exact in any order.
+RANDOM = np.random.default_rng(7)
+WEIGHTS = RANDOM.integers(-8, 9, (4, 6))
+BIAS = RANDOM.integers(-500, 500, 4)
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return linear(tmp_path_factory.mktemp("exact"), WEIGHTS, BIAS, batch_size=3)
+
+
+def ways(*directions: list[float]) -> Floats:
+    """Return directions (N, 1, 1, values)."""
+    return np.array(directions, np.float32)[:, None, None, :]
+
+
+def threshold(folder: Path, *, at: float = 100.5) -> Classifier:
+    """Return a net with class 1 where the first pixel is above a value, else 0."""
+    return linear(folder, [[0, 0], [1, 0]], [at, 0])
+
+
+def test_the_closed_form_of_one_pixel(tmp_path: Path) -> None:
+    classifier = threshold(tmp_path)
+    images = rows([0, 0], [90, 9], [100, 255], [40, 1])
+    # The second pixel goes further: the first gets a half, a quarter, or all of the amplitude.
+    found = line_search(
+        classifier,
+        images,
+        ways([1, 2], [1, -4], [3, 0], [0.25, 0]),
+        misclassified(labels(0, 0, 0, 0)),
+    )
+    assert found.found.all()
+    # 101 is reached by t/2, 90 + t/4, 100 + t and 40 + t; halves are rounded to the even number.
+    assert found.amplitudes.tolist() == [202, 43, 1, 61]
+    assert (found.adversarials[:, 0, 0, 0] == 101).all()
+    assert found.classes.tolist() == [1, 1, 1, 1]
+
+
+def test_the_other_way_there_is_nothing(tmp_path: Path) -> None:
+    classifier = threshold(tmp_path)
+    images = rows([100, 200], [100, 200], [100, 200])
+    found = line_search(
+        classifier, images, ways([-1, 0], [0, 1], [0, 0]), misclassified(labels(0, 0, 0))
+    )
+    assert not found.found.any()
+    assert np.isnan(found.amplitudes).all()
+    assert found.classes.tolist() == [-1, -1, -1]
+    assert np.array_equal(found.adversarials, images)
+    assert found.forwards > 0
+
+
+def brute(classifier: Classifier, image: Images, units: Floats, label: int, last: int) -> float:
+    """Return the smallest amplitude up to `last`, asking about each; NaN if there is none."""
+    amplitudes = np.arange(1, last + 1, dtype=float)
+    repeated = np.repeat(image[None], last, axis=0)
+    points = perturbed(repeated, np.repeat(units[None], last, axis=0), amplitudes)
+    wrong = np.flatnonzero(classifier.predict(points) != label)
+    return float(amplitudes[wrong[0]]) if len(wrong) else float("nan")
+
+
+def test_brute_force_where_the_class_changes_once(tmp_path: Path) -> None:
+    # Two classes, and all pixels go up together: monotone, so the smallest of all is found.
+    classifier = linear(tmp_path, [[0, 0, 0], [1, 2, 1]], [611, 0])
+    images = RANDOM.integers(0, 120, (60, 1, 1, 3), dtype=np.uint8)
+    directions = RANDOM.uniform(0, 1, images.shape).astype(np.float32)
+    directions[:20] = np.sign(directions[:20])
+    which = classifier.predict(images)
+    found = line_search(classifier, images, directions, misclassified(which))
+    units = unit(directions)
+    expected = [
+        brute(classifier, image, u, label, 255)
+        for image, u, label in zip(images, units, which, strict=True)
+    ]
+    within = np.isfinite(expected)
+    assert within.sum() > 30
+    np.testing.assert_array_equal(found.amplitudes[within], np.array(expected)[within])
+    assert not (found.amplitudes[~within] <= 255).any()
+
+
+IMAGES = arrays(np.uint8, st.tuples(st.integers(0, 7), st.just(1), st.just(1), st.just(6)))
+SIZES = st.sampled_from([0.0, 1.0, 1e-3, 1e-12, 1e-30, 1e-38, 1e-45, 1e30, 3e38])
+VALUES = st.tuples(SIZES, st.floats(-1, 1, width=32)).map(lambda pair: pair[0] * pair[1])
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> tuple[Images, Floats]:
+    """Draw images, and directions of all magnitudes."""
+    images = draw(IMAGES)
+    same = draw(st.booleans())
+    values = st.floats(-1, 1, width=32) if same else VALUES
+    drawn = draw(st.lists(values, min_size=images.size, max_size=images.size))
+    return images, np.array(drawn, np.float32).reshape(images.shape)
+
+
+@QUICK
+@given(searches())
+def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Floats]) -> None:
+    images, directions = search
+    before = images.copy(), directions.copy()
+    which = exact.predict(images)
+    found = line_search(exact, images, directions, misclassified(which))
+    assert np.array_equal(images, before[0])
+    assert np.array_equal(directions, before[1])
+    assert found.adversarials.dtype == np.uint8
+    assert not np.shares_memory(found.adversarials, images)
+    where = found.found
+    assert not where[~directions.any(axis=(1, 2, 3))].any()
+    assert np.array_equal(found.adversarials[~where], images[~where])
+    assert (found.classes[~where] == -1).all()
+    assert np.array_equal(np.isnan(found.amplitudes), ~where)
+    t, units = found.amplitudes[where], unit(directions)[where]
+    assert (t == np.floor(t)).all()
+    assert (t >= 1).all()
+    assert np.array_equal(perturbed(images[where], units, t), found.adversarials[where])
+    assert np.array_equal(exact.predict(found.adversarials[where]), found.classes[where])
+    assert (found.classes[where] != which[where]).all()
+    shorter = perturbed(images[where], units, np.nextafter(t - 0.5, 0).round())
+    assert np.array_equal(exact.predict(shorter), which[where])
+    # Nothing was overlooked at the end of the way.
+    last = perturbed(images[~where], unit(directions)[~where], np.full((~where).sum(), 1e60))
+    assert np.array_equal(exact.predict(last), which[~where])
+
+
+@QUICK
+@given(searches())
+def test_unit_and_saturation(search: tuple[Images, Floats]) -> None:
+    images, directions = search
+    units = unit(directions)
+    assert units.dtype == np.float32
+    assert np.isfinite(units).all()
+    largest = np.abs(units).max(axis=(1, 2, 3), initial=0)
+    blank = ~directions.any(axis=(1, 2, 3))
+    assert (largest[~blank] == 1).all()
+    assert not units[blank].any()
+    limits = saturation(images, units)
+    assert np.isfinite(limits).all()
+    ends = perturbed(images, units, limits)
+    # Every pixel that moves has arrived, so that no amplitude beyond changes anything.
+    goal = np.where(units > 0, 255, np.where(units < 0, 0, images))
+    assert np.array_equal(ends, goal)
+    assert np.array_equal(perturbed(images, units, limits * 2 + 1), ends)
+    # Half a grey level is the most by which it is more than it takes.
+    moving = limits > 2
+    sizes = np.abs(np.where(units == 0, 1, units.astype(np.float64)))
+    largest_step = 0.5 / sizes.min(axis=(1, 2, 3), initial=1)
+    less = np.maximum(limits - largest_step * 1.01 - 2, 0)
+    changes = (perturbed(images, units, less) != ends).any(axis=(1, 2, 3))
+    assert changes[moving & (less > 0) & (less < limits - 1)].all()
+
+
+def test_amplitudes_far_beyond_what_float64_counts(tmp_path: Path) -> None:
+    # The pixel that leads has no way to go; the other one moves by 1e-9, 1e-20, 1e-38 a step.
+    classifier = threshold(tmp_path)
+    steps = [1e-9, 1e-20, 1e-38, 1e-45]
+    images = np.repeat(rows([0, 255]), len(steps), axis=0)
+    directions = ways(*([step, 1] for step in steps))
+    found = line_search(classifier, images, directions, misclassified(labels(0, 0, 0, 0)))
+    assert found.found.all()
+    assert (found.adversarials[:, 0, 0, 0] == 101).all()
+    exact = np.array(steps, np.float32).astype(np.float64)
+    np.testing.assert_allclose(found.amplitudes, 100.5 / exact, rtol=1e-6)
+
+
+def test_a_direction_s_length_does_not_matter(exact: Classifier) -> None:
+    images = RANDOM.integers(0, 256, (9, 1, 1, 6), dtype=np.uint8)
+    which = exact.predict(images)
+    directions = HotCold()(exact, images, which).values
+    whole = line_search(exact, images, directions, misclassified(which))
+    assert whole.found.any()
+    for factor in (2.0**-100, 2.0**100):
+        same(whole, line_search(exact, images, directions * factor, misclassified(which)))
+
+
+def same(one: SearchResult, other: SearchResult) -> None:
+    """Assert that two searches have found the same, bit for bit."""
+    for name in ("found", "amplitudes", "adversarials", "classes"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_batches_and_order_do_not_matter(exact: Classifier, tmp_path: Path) -> None:
+    images = RANDOM.integers(0, 256, (23, 1, 1, 6), dtype=np.uint8)
+    which = exact.predict(images)
+    directions = HotCold()(exact, images, which).values
+    directions[5] = 0
+    whole = line_search(exact, images, directions, misclassified(which), 1.25)
+    assert whole.found.any()
+    assert not whole.found.all()
+    for batch_size in (1, 2, 100):
+        other = linear(tmp_path / f"{batch_size}", WEIGHTS, BIAS, batch_size=batch_size)
+        same(whole, line_search(other, images, directions, misclassified(which), 1.25))
+    order = RANDOM.permutation(23)
+    shuffled = line_search(
+        exact, images[order], directions[order], misclassified(which[order]), 1.25
+    )
+    for name in ("found", "amplitudes", "adversarials", "classes"):
+        np.testing.assert_array_equal(getattr(shuffled, name), getattr(whole, name)[order])
+
+
+def test_hard_positives_go_further_where_that_still_misleads(tmp_path: Path) -> None:
+    # Class 1 from 101 to 150 only: 1.25 times 10 is inside, 1.25 times 60 beyond.
+    classifier = linear(tmp_path, [[0, 0], [1, 0], [2, 0]], [100.5, 0, -150.5])
+    images, which = rows([91, 0], [41, 0], [0, 0]), labels(0, 0, 0)
+    small = line_search(classifier, images, ways([1, 0], [1, 0], [-1, 0]), misclassified(which))
+    assert small.amplitudes[:2].tolist() == [10, 60]
+    further = line_search(
+        classifier, images, ways([1, 0], [1, 0], [-1, 0]), misclassified(which), 1.25
+    )
+    assert further.found.tolist() == [True, True, False]
+    assert further.amplitudes[:2].tolist() == [12.5, 75]
+    assert further.adversarials[:, 0, 0, 0].tolist() == [104, 116, 0]  # 103.5, to the even one
+    goal = reached(labels(1, 1, 1))
+    far = line_search(classifier, images, ways([1, 0], [1, 0], [-1, 0]), goal, 2)
+    assert far.found.tolist() == [True, False, False]  # 161 is of class 2
+    assert np.array_equal(far.adversarials[1:], images[1:])
+
+
+@pytest.mark.parametrize("scale", [0.99, 0, -1, float("nan"), float("inf")])
+def test_scales_below_1_are_refused(exact: Classifier, scale: float) -> None:
+    with pytest.raises(ValueError, match="scale of a hard positive must be at least 1, not"):
+        line_search(exact, rows([0] * 6), ways([1] * 6), misclassified(labels(0)), scale)
+
+
+def test_a_target_that_must_be_reached(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[0, 0], [1, 0], [2, 0]], [100.5, 0, -150.5])
+    images = rows([91, 0], [91, 0], [91, 0])
+    found = line_search(classifier, images, ways([1, 0], [1, 0], [1, 0]), reached(labels(1, 2, 0)))
+    # Class 0, where all three are, has been reached before anything moves: t = 1 is enough.
+    assert found.amplitudes.tolist() == [10, 60, 1]
+    assert found.classes.tolist() == [1, 2, 0]
+    assert found.adversarials[:, 0, 0, 0].tolist() == [101, 151, 92]
+
+
+def test_fixed_epsilon_goes_all_the_way_and_no_further(tmp_path: Path) -> None:
+    classifier = threshold(tmp_path)
+    images = rows([60, 7], [61, 7], [100, 7], [250, 7])
+    found = fixed_epsilon(
+        classifier,
+        images,
+        ways([2, 0], [2, 0], [2, 0], [0, 0]),
+        40.0,
+        misclassified(labels(0, 0, 0, 0)),
+    )
+    assert found.found.tolist() == [False, True, True, False]  # the last has no direction
+    assert found.adversarials[:, 0, 0, 0].tolist() == [60, 101, 140, 250]
+    np.testing.assert_array_equal(found.amplitudes, [np.nan, 40, 40, np.nan])
+    assert found.classes.tolist() == [-1, 1, 1, -1]
+
+
+@pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf")])
+def test_epsilons_that_are_not_above_0_are_refused(exact: Classifier, epsilon: float) -> None:
+    with pytest.raises(ValueError, match="epsilon must be above 0 grey levels, not"):
+        fixed_epsilon(exact, rows([0] * 6), ways([1] * 6), epsilon, misclassified(labels(0)))
+
+
+class Wavering:
+    """A classifier that takes back what it gave away: class 1 is above a value that grows.
+
+    It stands for a net whose sums differ from batch to batch in their last bits.
+    """
+
+    batch_size = 4
+
+    def __init__(self, values: list[int]) -> None:
+        self.values, self.calls = values, 0
+
+    def predict(self, images: Images) -> NDArray[np.int64]:
+        value = self.values[min(self.calls, len(self.values) - 1)]
+        self.calls += 1
+        return (images[:, 0, 0, 0] >= value).astype(np.int64)
+
+
+@pytest.mark.parametrize(("last", "expected"), [(8, 8), (11, 11), (255, 255), (256, None)])
+def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None) -> None:
+    # Line search 1, 2, 4, 8, then 6 and 7; only then does the boundary move.
+    wavering: Any = Wavering([8] * 6 + [last])
+    found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
+    assert found.found.tolist() == [expected is not None]
+    if expected is not None:
+        assert found.amplitudes.tolist() == [expected]
+        assert found.adversarials.ravel().tolist() == [expected]
+
+
+def test_no_images_are_enough(exact: Classifier) -> None:
+    images = np.zeros((0, 1, 1, 6), np.uint8)
+    directions = np.zeros(images.shape, np.float32)
+    for found in (
+        line_search(exact, images, directions, misclassified(labels()), 1.5),
+        fixed_epsilon(exact, images, directions, 8, misclassified(labels())),
+    ):
+        assert found.adversarials.shape == images.shape
+        assert len(found.found) == len(found.amplitudes) == len(found.classes) == 0
+        assert found.forwards == 0
+
+
+@pytest.mark.parametrize("direction", [HotCold(), FastGradient(sign=True)])
+@pytest.mark.parametrize("name", ["lenet_R0", "lenet_B1"])
+def test_batches_and_order_hardly_matter_to_the_published_lenets(
+    name: str, direction: Direction
+) -> None:
+    folder: Any = os.environ.get("CAFFE_EXT_MODELS")
+    weights = Path(folder or ".") / f"{name}.caffemodel.h5"
+    if folder is None or not weights.is_file() or "CAFFE_EXT_DATA" not in os.environ:
+        pytest.skip(f"needs {weights.name} in CAFFE_EXT_MODELS and MNIST in CAFFE_EXT_DATA")
+    deploy = Path(__file__).resolve().parents[2] / "prototxt" / "lenet_deploy.prototxt"
+    test = load_images("mnist", "test")
+    images, which = test.images[:150], test.labels[:150].astype(np.int64)
+
+    def attack(batch_size: int, order: NDArray[np.int64]) -> SearchResult:
+        classifier = Classifier(deploy, weights, PixelSpace(0.00390625), batch_size=batch_size)
+        values = direction(classifier, images[order], which[order]).values
+        goal = misclassified(which[order])
+        return line_search(classifier, images[order], values, goal)
+
+    straight = np.arange(len(images))
+    whole = attack(100, straight)
+    assert whole.found.any()
+    for batch_size, order in ((1, straight), (7, straight), (100, RANDOM.permutation(len(images)))):
+        other = attack(batch_size, order)
+        agree = other.found == whole.found[order]
+        both = other.found & whole.found[order]
+        apart = np.abs(other.adversarials.astype(int) - whole.adversarials[order].astype(int))
+        agree[both] &= apart[both].max(axis=(1, 2, 3)) <= 1
+        # Of 1,000 images all agree, and 999 adversarials or more are the same bit for bit.
+        assert (~agree).sum() <= 1
+        assert (apart == 0).all(axis=(1, 2, 3)).mean() >= 0.98

@@ -1,0 +1,171 @@
+"""Contact sheets and figure 1: the pictures hold what they say, and change nothing."""
+
+from math import nan
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from caffe_ext.sheet import Adversarial, Case, contact_sheet, figure1
+from caffe_ext.tiles import fitted, font, perturbation, tile, tile_size, wrapped
+
+Pixels = NDArray[np.uint8]
+RANDOM = np.random.default_rng(0)
+
+
+def image(*shape: int) -> Pixels:
+    return RANDOM.integers(0, 256, shape, np.uint8)
+
+
+def found(pixels: Pixels, name: str = "2") -> Adversarial:
+    return Adversarial(pixels, name, 0.9123, 12.34, 130)
+
+
+def places(picture: Image.Image, part: Image.Image) -> list[tuple[int, int]]:
+    """Return (left, top) wherever a picture holds a part, pixel by pixel."""
+    errors = cv2.matchTemplate(np.asarray(picture), np.asarray(part), cv2.TM_SQDIFF)
+    height, width = part.height, part.width
+    return [
+        (int(left), int(top))
+        for top, left in np.argwhere(errors < 1)
+        if np.array_equal(
+            np.asarray(picture)[top : top + height, left : left + width], np.asarray(part)
+        )
+    ]
+
+
+def place(picture: Image.Image, part: Image.Image) -> tuple[int, int]:
+    (only,) = places(picture, part)
+    return only
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_images_grow_pixel_by_pixel(channels: int) -> None:
+    pixels = image(channels, 28, 14)
+    before = pixels.copy()
+    shown = np.asarray(tile(pixels))
+    assert shown.shape == (140, 70, 3)
+    rgb = np.broadcast_to(pixels, (3, 28, 14)).transpose(1, 2, 0)
+    assert np.array_equal(shown, rgb.repeat(5, axis=0).repeat(5, axis=1))
+    assert np.array_equal(pixels, before)
+
+
+def test_large_images_shrink_by_averages() -> None:
+    pixels = image(3, 416, 208)
+    shown = np.asarray(tile(pixels))
+    assert shown.shape == (208, 104, 3)
+    means = pixels.reshape(3, 208, 2, 104, 2).mean(axis=(2, 4)).transpose(1, 2, 0)
+    assert np.abs(shown - means).max() <= 1  # rounded twice
+    assert tile_size(150, 100) == (150, 100)
+    assert tile_size(3000, 2) == (208, 1)
+
+
+def test_perturbation() -> None:
+    original = np.full((1, 2, 2), 100, np.uint8)
+    changed = np.array([[[100, 110], [90, 105]]], np.uint8)
+    assert perturbation(changed, original).tolist() == [[[128, 255], [0, 191]]]
+    assert set(perturbation(original, original).flat) == {128}
+    far = perturbation(np.full((3, 1, 1), 255, np.uint8), np.zeros((3, 1, 1), np.uint8))
+    assert far.tolist() == [[[255]]] * 3
+
+
+def test_text_fits() -> None:
+    face = font(13)
+    assert fitted("goldfish", 200, face) == "goldfish"
+    short = fitted("loggerhead, loggerhead turtle, Caretta caretta", 90, face)
+    assert short.endswith("…")
+    assert face.getlength(short) <= 90
+    lines = wrapped("a line that is longer than it may be " + "x" * 60, 100, face)
+    assert all(face.getlength(line) <= 100 for line in lines)
+    assert wrapped("", 100, face) == []
+
+
+def test_metrics() -> None:
+    assert found(image(1, 2, 2)).metrics == "(0.912, 12.3, 130)"
+    assert Adversarial(image(1, 2, 2), "2", nan, 1, 2).metrics == "(–, 1.0, 2)"
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 120, 90), (3, 260, 300)])
+def test_one_attack(shape: tuple[int, ...]) -> None:
+    pairs = [(image(*shape), image(*shape)) for _ in range(5)]
+    before = [(x.copy(), y.copy()) for x, y in pairs]
+    cases = [Case(x, "goldfish", (found(y, "starfish"),)) for x, y in pairs]
+    sheet = contact_sheet("A model", ["HC1"], cases)
+    for x, y in pairs:
+        left, top = place(sheet, tile(x))
+        middle = place(sheet, tile(perturbation(y, x)))
+        below = place(sheet, tile(y))
+        assert left == middle[0] == below[0]
+        assert top < middle[1] < below[1]
+    assert all(
+        np.array_equal(new, old)
+        for a, b in zip(pairs, before, strict=True)
+        for new, old in zip(a, b, strict=True)
+    )
+
+
+def test_several_attacks() -> None:
+    x, y, z = (image(1, 28, 28) for _ in range(3))
+    sheet = contact_sheet(
+        "A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, found(z)))]
+    )
+    original = place(sheet, tile(x))
+    columns = []
+    for adversarial in (y, z):
+        above = place(sheet, tile(perturbation(adversarial, x)))
+        below = place(sheet, tile(adversarial))
+        assert above[0] == below[0]
+        assert above[1] < original[1] < below[1]
+        columns.append(below[0])
+    assert original[0] < columns[0] < columns[1]
+    other = contact_sheet("A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, None))])
+    assert places(other, tile(z)) == []
+    assert other.size == sheet.size
+
+
+def test_what_stands_below() -> None:
+    x, y = image(1, 28, 28), image(1, 28, 28)
+
+    def sheet(**changes: object) -> bytes:
+        settings = {"class_name": "2", "pass_score": 0.5, "l2_per_pixel": 3.0, "linf": 9.0}
+        one = Adversarial(y, **(settings | changes))  # type: ignore[arg-type]
+        return contact_sheet("A model", ["HC1"], [Case(x, "7", (one,))]).tobytes()
+
+    plain = sheet()
+    assert sheet() == plain
+    for change in ({"class_name": "3"}, {"pass_score": 0.6}, {"l2_per_pixel": 4}, {"linf": 8}):
+        assert sheet(**change) != plain
+
+
+def test_many_images_make_a_sheet_of_pleasant_shape() -> None:
+    for count in (1, 2, 7, 12):
+        cases = [Case(image(1, 28, 28), "7", (found(image(1, 28, 28)),)) for _ in range(count)]
+        sheet = contact_sheet("A model", ["HC1"], cases)
+        assert 0.5 < sheet.width / sheet.height < 3.5
+
+
+def test_figure1() -> None:
+    raw = [("7", image(1, 28, 28)), ("2", image(1, 28, 28))]
+    plain, bang = ([found(image(1, 28, 28)) for _ in raw] for _ in range(2))
+    figure = figure1("HC1", raw, [("LeNet", plain), ("LeNet with BANG", [bang[0], None])])
+    (first, top), (second, same) = (place(figure, tile(x)) for _, x in raw)
+    assert top == same
+    assert first < second
+    rows = [place(figure, tile(one.image)) for one in (plain[0], bang[0])]
+    assert [left for left, _ in rows] == [first, first]
+    assert top < rows[0][1] < rows[1][1]
+    assert place(figure, tile(plain[1].image)) == (second, rows[0][1])
+    assert places(figure, tile(bang[1].image)) == []
+
+
+def test_refused() -> None:
+    case = Case(image(1, 28, 28), "7", (None,))
+    for attacks, cases in ((["HC1"], []), ([], [case]), (["HC1", "FGS"], [case])):
+        with pytest.raises(ValueError, match="one adversarial or None for each attack"):
+            contact_sheet("A model", attacks, cases)
+    with pytest.raises(ValueError, match="a figure needs images"):
+        figure1("HC1", [], [])
+    with pytest.raises(ValueError, match="a figure needs images"):
+        figure1("HC1", [("7", image(1, 28, 28))], [("LeNet", [])])

@@ -1,0 +1,110 @@
+"""The arguments of hotcold.py and fastgradient.py."""
+
+import argparse
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from console import ROOT
+from image_arguments import HELP as IMAGES_HELP
+from image_arguments import add_image_arguments
+from model_arguments import HELP as MODELS_HELP
+from model_arguments import add_model_arguments
+
+LIMIT = 100
+ATTACKS = ROOT / "caffe_ext" / "python" / "caffe_ext" / "attacks.py"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What makes one of the programs.
+
+    name         of the program, and of its folder in build/
+    description  the head of --help
+    examples     lines of --help
+    add_options  adds the options that name attacks; none has a default but None and False
+    attacks      (arguments, names of the classes) -> names of attacks; raises ValueError
+    """
+
+    name: str
+    description: str | None
+    examples: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    attacks: Callable[[argparse.Namespace, Sequence[str]], list[str]]
+
+
+def epilog(program: Program) -> str:
+    """Return the end of --help."""
+    names = (ast.get_docstring(ast.parse(ATTACKS.read_text(encoding="utf-8"))) or "").split("\n", 2)
+    attacks = "\n".join(f"  {line}".rstrip() for line in names[2].splitlines())
+    return f"""\
+attacks by name (--attacks)
+{attacks}
+
+{MODELS_HELP}
+{IMAGES_HELP}
+what is written to --output
+  summary.json                     of this command: settings, digests; for each attack its rate,
+                                   mean and standard deviation of PASS, L2 per pixel, Linf
+  figure1.png                      the same images under all models, if there are several
+  MODEL/sheet.png                  originals, perturbations, adversarials of the first images
+  MODEL/ATTACK.h5                  a row for each image, and the adversarials (HDF5)
+  MODEL/ATTACK/00017_7_as_2.png    an adversarial: image 17, a 7, is taken for a 2
+  MODEL/ATTACK/00017_7_as_2.json   all about it
+  Images that a model gets wrong are not attacked. Each PNG file is read and classified once more.
+  The same command goes on where an earlier one was interrupted; what is finished is not done again.
+
+examples
+{program.examples}
+The exit status is 0 if all was done, 1 with a sentence if something is wrong, 130 if interrupted.
+"""
+
+
+def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program.name}.py",
+        description=program.description,
+        epilog=epilog(program),
+        formatter_class=partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
+        ),
+        usage="%(prog)s [options]",
+    )
+    before = {action.dest for action in parser._actions}
+    program.add_options(parser)
+    own = [action.dest for action in parser._actions if action.dest not in before]
+    add = parser.add_argument_group("any attacks").add_argument
+    add("--attacks", nargs="+", metavar="NAME", help="these, in place of the above; names: below")
+    add("--seed", type=int, default=1, metavar="N", help="of PGD's random starts (default: 1)")
+    add_model_arguments(parser, several=True)
+    add_image_arguments(parser, limit=LIMIT)
+    add = parser.add_argument_group("output").add_argument
+    folder = f"build/{program.name}"
+    add(
+        "--output",
+        type=Path,
+        default=ROOT / folder,
+        metavar="DIR",
+        help=f"where to write (default: {folder})",
+    )
+    add("--again", action="store_true", help="throw away what is there of these attacks")
+    arguments = parser.parse_args(argv)
+    given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
+    if arguments.attacks and given:
+        parser.error(f"--attacks name attacks completely; {given[0]} does not go with them")
+    if arguments.seed < 0:
+        parser.error(f"--seed must not be negative, and is {arguments.seed}")
+    return arguments
+
+
+def class_number(text: str, classes: Sequence[str]) -> int:
+    """Return the class that a text means, a number or a name; ValueError if it is neither."""
+    if text in classes:
+        return list(classes).index(text)
+    if text.isdecimal():
+        return int(text)
+    known = f"the names are {', '.join(classes[:5])} ..." if classes else "the model has no names"
+    raise ValueError(f"{text!r} is no class: give its number or its name; {known}")

@@ -1,0 +1,216 @@
+"""The core of hotcold.py and fastgradient.py: checks, running, writing."""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attack_arguments import Program, parse
+from attack_report import AttackDone, ModelDone, print_report, write_pictures, write_summary
+from console import ROOT, Console, run_program
+from image_arguments import open_source
+from lenet_training import shown
+from model_arguments import find_models
+
+if TYPE_CHECKING:
+    from caffe_ext.adversarial_files import Export
+    from caffe_ext.attacks import Attack
+    from caffe_ext.data import ImageSource
+    from caffe_ext.data.reporter import Step
+    from caffe_ext.model_description import ModelDescription
+
+
+class Counting(Console):
+    """A console that counts the steps."""
+
+    steps = 0
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
+        """Show a progress bar, and count."""
+        with super().progress(what, total, unit, done) as step:
+
+            def counted(number: int) -> None:
+                self.steps += number
+                step(number)
+
+            yield counted
+
+
+def check_output(folder: Path) -> None:
+    """Raise OSError unless the folder can be written, or made; nothing is made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OSError(f"--output {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"--output {folder}: {there} cannot be written")
+
+
+def find_attacks(
+    program: Program, arguments: argparse.Namespace, models: "Sequence[ModelDescription]"
+) -> "list[Attack]":
+    """Return the attacks that the arguments mean, each once; ValueError if they make no sense."""
+    from caffe_ext.attacks import parse_attack
+
+    names = arguments.attacks or program.attacks(arguments, models[0].classes)
+    attacks = [parse_attack(name, seed=arguments.seed) for name in names]
+    return list({attack.text: attack for attack in attacks}.values())
+
+
+def check_model(
+    model: "ModelDescription",
+    attacks: "Sequence[Attack]",
+    source: "ImageSource",
+    batch_size: int,
+) -> None:
+    """Raise ValueError with the model's name if something will not work on the images."""
+    try:
+        classifier = model.load(batch_size)
+        first = source.read(slice(1)).images
+        shape = model.pixel_space.to_input(first).shape[1:]
+        if shape != classifier.input_shape:
+            raise ValueError(
+                f"the images are {_shape(source.image_shape)} and the network takes "
+                f"{_shape(classifier.input_shape)}; --resize and --grey bring images into a form"
+            )
+        predicted = classifier.predict(first)
+        for attack in attacks:
+            attack.direction(classifier, first, predicted)
+        labels = source.labels()
+        if labels is not None:
+            classifier.check_labels(labels, len(labels))
+    except ValueError as error:
+        raise ValueError(f"{model.name}: {error}") from error
+
+
+def _shape(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    return f"{height} x {width} {kind}"
+
+
+def plan(
+    arguments: argparse.Namespace,
+    models: "Sequence[ModelDescription]",
+    attacks: "Sequence[Attack]",
+    digest: str,
+) -> "list[list[Export]]":
+    """Return for each model what is to be run and written; nothing is written yet.
+
+    Raises RecordError if the folder holds something else, ValueError for names that are too alike.
+    """
+    from caffe_ext.adversarial_files import Export, check_export, identity, plain_name
+    from caffe_ext.attack_run import AttackRun, check_run
+
+    folders = {plain_name(model.name): model.name for model in models}
+    if len(folders) < len(models):
+        raise ValueError("some models' names are too alike for folders; give them others: `name:`")
+    planned = []
+    for folder, model in zip(folders, models, strict=True):
+        depends = identity(model, digest)
+        record = model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+        exports = []
+        for attack in attacks:
+            run = AttackRun(
+                attack, depends, arguments.output / folder, arguments.limit, arguments.again
+            )
+            export = Export(run, model, {"model": record, "images_sha256": digest})
+            if not arguments.again:
+                check_run(run)
+                check_export(export)
+            exports.append(export)
+        planned.append(exports)
+    return planned
+
+
+def attack_model(
+    exports: "Sequence[Export]", source: "ImageSource", batch_size: int, console: Counting
+) -> ModelDone:
+    """Run the attacks on a model, and write what they find."""
+    from caffe_ext.adversarial_files import discard_export, export_adversarials
+    from caffe_ext.attack_run import run_attack
+    from caffe_ext.sheet_images import Finished
+
+    model, done = exports[0].model, []
+    console.note(f"{model.name}: {shown(model.weights)}")
+    classifier = model.load(batch_size)
+    for export in exports:
+        if export.run.again:
+            discard_export(export)
+        steps, began = console.steps, time.perf_counter()
+        records = run_attack(classifier, source, export.run, console)
+        seconds, steps = time.perf_counter() - began, console.steps - steps
+        verified = export_adversarials(classifier, source, export, records, Console())
+        if not verified.all():
+            wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
+            console.warn(
+                f"PNG files that get their label after all: {len(wrong)}; the first is "
+                f"{shown(wrong[0])}"
+            )
+        finished = Finished(model, export.run, records)
+        done.append(AttackDone(finished, export.folder, verified, steps, seconds if steps else 0.0))
+    return ModelDone(exports[0].common["model"], exports[0].run.folder, done)
+
+
+def run(program: Program, arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.data import DataError
+    from caffe_ext.quiet import quiet_caffe
+    from caffe_ext.records import RecordError
+
+    console = Counting()
+    try:
+        check_output(arguments.output)
+        models = find_models(arguments)
+        attacks = find_attacks(program, arguments, models)
+        source = open_source(arguments)
+        origin = source.origin.replace(f"{ROOT}/", "")
+        images: dict[str, Any] = {"origin": origin, "images": len(source)}
+        source = source.first(arguments.limit or len(source))
+        console.note(f"images: the first {len(source):,} of {images['images']:,}, {origin}")
+        with quiet_caffe():
+            for model in models:
+                check_model(model, attacks, source, arguments.batch_size)
+            images |= {"limit": arguments.limit, "labelled": source.labels() is not None}
+            images |= {"sha256": source.digest(console)}
+            planned = plan(arguments, models, attacks, images["sha256"])
+            console.steps = 0
+            with locked(arguments.output):
+                done = [
+                    attack_model(exports, source, arguments.batch_size, console)
+                    for exports in planned
+                ]
+                write_pictures(arguments.output, source, done)
+                write_summary(arguments, images, done)
+    except (DataError, RecordError, ValueError) as error:
+        sys.exit(f"{error}")
+    print_report(arguments.output, len(source), done)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, and be the only one that writes into it."""
+    from caffe_ext.folder_lock import lock_folder
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = lock_folder(folder)
+    except BlockingIOError as error:
+        raise ValueError(f"another process is writing into {shown(folder)}; wait for it") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def attack_main(program: Program, argv: Sequence[str] | None) -> int:
+    """Run one of the programs and return its exit status."""
+    arguments = parse(program, argv)
+    return run_program(lambda given: run(program, given), arguments)

@@ -1,0 +1,152 @@
+"""The words and tables of bench_search.py, made of its record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def summary(record: Record) -> str:
+    """Return the tables, which read well in a terminal, too."""
+    parts = [_all(record), _beside_hc1(record["threads"] + record["loops"])]
+    if isinstance(record["foolbox"], Mapping):
+        parts.append(_beside_fgs(record["foolbox"]["measurements"]))
+    return "\n\n".join(parts)
+
+
+def report(record: Record) -> str:
+    """Return bench_search.md."""
+    about, blas = record["machine"], record["machine"]["blas"]
+    compared = record["loops"][0]
+    return f"""\
+# How fast smallest adversarials are found
+
+The smallest HC1 adversarial of each image, by line search and bisection, in one process.
+Targets: at most {record["target_seconds"]} seconds for 10,000 images on 2 cores, and a ratio of at
+least {record["target_ratio"]} beside the same search image by image. Where almost all of the time
+goes into the network, as here, the most that such a loop can lose is what single images cost the
+network more than batches do.
+
+{_all(record)}
+
+## Beside HC1
+
+One BLAS thread unless said otherwise; the first {compared["images"]} images that are classified
+correctly, medians of {compared["elapsed"]["pairs"]} runs each.
+
+{_beside_hc1(record["threads"] + record["loops"])}
+
+HC1, other: time an image. ratio: other / HC1, of the medians; quartiles: within pairs of
+neighbouring runs. by CPU time: the ratio of the processor's time of all threads, which leaves out
+what other processes took away. same: images with the same adversarial, bit for bit. (The sums in a
+network differ in their last bits with the size of the batch, and so can adversarials.)
+
+## Beside FGS: Foolbox on PyTorch
+
+{_foolbox(record["foolbox"])}
+
+| | |
+|---|---|
+| command | `{record["command"]}` |
+| date | {record["date"]} |
+| version | {record["version"]}, commit {record["commit"]} |
+| model | {record["model"]["name"]}, `{record["model"]["weights"]}` |
+| images | {record["images"]} |
+| processor | {about["cpu"]}, {about["cores"]} cores, {about["memory_gib"]} GiB of memory |
+| load before | {record["load_average"]:.1f} processes |
+| system | {about["system"]} |
+| BLAS | {blas["name"]} {blas["version"]} ({blas["core"]} kernels) |
+"""
+
+
+def _all(record: Record) -> str:
+    """Return the figures of the search of all images."""
+    found, memory = record["all"], record["all"]["peak_memory_mib"]
+    seconds, processor = found["seconds"], found["processor_seconds"]
+    return table(
+        [
+            ["HC1", f"{found['images']:,} images, {found['attacked']:,} attacked"],
+            ["images a second", f"{found['images_per_second']:.0f}"],
+            ["seconds for 10,000 images", f"{found['seconds_for_10000_images']:.1f}"],
+            ["seconds for these", f"{seconds['search']:.1f} (processor {processor['search']:.1f})"],
+            ["forward passes an image", f"{found['forwards_per_attacked_image']:.1f}"],
+            ["processor time in the network", f"{100 * found['network_share']:.1f}%"],
+            [
+                "PASS and distances, seconds",
+                f"{seconds['scores']:.1f} (processor {processor['scores']:.1f})",
+            ],
+            ["peak memory", f"{memory['after']:.0f} MiB ({memory['before']:.0f} MiB before)"],
+        ]
+    )
+
+
+def _beside_hc1(rows: Sequence[Record]) -> str:
+    """Return the table of what ran beside HC1."""
+    heads = ["HC1 beside", "HC1", "other", "ratio", "quartiles", "by CPU time", "same"]
+    return table(
+        [
+            heads,
+            *([row["name"], *_times(row), f"{100 * row['same_adversarial']:.0f}%"] for row in rows),
+        ]
+    )
+
+
+def _beside_fgs(rows: Sequence[Record]) -> str:
+    """Return the table of what ran beside FGS."""
+    heads = ["FGS beside", "FGS", "other", "ratio", "quartiles", "by CPU time"]
+    body = []
+    for row in rows:
+        nothing = row["mean_amplitude"] is None
+        body.append(
+            [
+                row["name"],
+                *_times(row),
+                f"{100 * row['found']:.0f}%",
+                "–" if nothing else f"{row['mean_amplitude']:.2f}",
+                "–" if nothing else f"{100 * row['still_adversarial']:.0f}%",
+            ]
+        )
+    return table([[*heads, "found", "mean Linf", "as uint8"], *body])
+
+
+def _times(row: Record) -> list[str]:
+    """Return milliseconds an image, and the ratios."""
+    elapsed, count = row["elapsed"], row["images"]
+    lower, _, upper = elapsed["quartiles"]
+    return [
+        f"{elapsed['first_ms'] / count:.2f} ms",
+        f"{elapsed['second_ms'] / count:.2f} ms",
+        f"{elapsed['ratio']:.2f}",
+        f"{lower:.2f} – {upper:.2f}",
+        f"{row['process']['ratio']:.2f}",
+    ]
+
+
+def _foolbox(found: Any) -> str:
+    """Return the section about Foolbox."""
+    if isinstance(found, str):
+        return f"Left out: {found}."
+    return f"""\
+Foolbox {found["foolbox"]} on PyTorch {found["torch"]}, CPU, one thread, with the same LeNet:
+the logits differ by {found["largest_logit_difference"]:.0e} at most.
+
+Foolbox's fast gradient attack (FGSM) has no search of its own: it tries the epsilons that it is
+given, here 1 to 255 grey levels, all at once or, by a loop around it, one after the other, where
+solved images leave. DeepFool and FMN take a new gradient at each step, where FGS and the margin go
+along one: they get nearer, and take longer.
+
+{_beside_fgs(found["measurements"])}
+
+mean Linf: in grey levels, of what was found. as uint8: how much of it the Caffe model misclassifies
+after it was rounded to whole grey levels, as an image file has them."""
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, the first of them the heads, as a table in Markdown that reads well as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |"
+        for row in rows
+    ]
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (n - 1) + ":" for n in widths[1:])]) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])

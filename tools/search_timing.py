@@ -1,0 +1,207 @@
+"""What bench_search.py measures: the search of all images, and others beside it on some of them."""
+
+# The package, which loads Caffe, is imported late: --help is instant.
+# ruff: noqa: PLC0415
+
+import cProfile
+import os
+import pstats
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from console import ROOT, Console
+
+if TYPE_CHECKING:
+    from caffe_ext.attacks import Attack
+    from caffe_ext.classifier import Classifier, Images
+    from caffe_ext.data.reporter import Step
+    from caffe_ext.directions import Ints
+    from caffe_ext.model_description import ModelDescription
+
+REFERENCE = ROOT / "tests" / "python"
+# As many images as attack_run.py takes at a time.
+PIECE = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What somebody's search found for N images: amplitudes (NaN: nothing), and uint8 images."""
+
+    amplitudes: NDArray[np.float64]
+    adversarials: "Images"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Images uint8 (N, C, H, W) that a model classifies as their labels int64 (N,)."""
+
+    images: "Images"
+    labels: "Ints"
+
+    @classmethod
+    def of(cls, classifier: "Classifier", images: "Images", labels: "Ints") -> "Sample":
+        """Return those of the images that are classified correctly."""
+        right = classifier.predict(images) == labels
+        return cls(images[right], labels[right])
+
+    def search(self, classifier: "Classifier", attack: "Attack") -> Answers:
+        """Attack the sample."""
+        attempt = attack(classifier, self.images, self.labels, np.arange(len(self.images)))
+        return Answers(attempt.result.amplitudes, attempt.result.adversarials)
+
+
+def measure_all(
+    classifier: "Classifier", attack: "Attack", images: "Images", labels: "Ints", step: "Step"
+) -> dict[str, Any]:
+    """Search for all images, piece by piece, as the programs do; return the figures.
+
+    Seconds are of the wall clock, and of the processor for all threads; `search` has the choice of
+    the images that are classified correctly and the attack in it, `scores` PASS and the distances.
+    """
+    from caffe_ext.metrics import distances
+    from caffe_ext.pass_score import pass_scores
+
+    clocks: dict[str, list[tuple[float, float]]] = {"search": [], "scores": []}
+
+    def clocked(name: str, job: Callable[..., Any], *given: Any) -> Any:
+        wall, processor = time.perf_counter(), time.process_time()
+        result = job(*given)
+        clocks[name].append((time.perf_counter() - wall, time.process_time() - processor))
+        return result
+
+    def find(part: slice) -> tuple["Images", Any]:
+        sample = Sample.of(classifier, images[part], labels[part])
+        rows = np.arange(len(sample.images))
+        return sample.images, attack(classifier, sample.images, sample.labels, rows).result
+
+    def score(*pair: "Images") -> None:
+        pass_scores(*pair)
+        distances(*pair)
+
+    before, forwards, amplitudes = _peak_mib(), 0, []
+    for start in range(0, len(images), PIECE):
+        part = slice(start, start + PIECE)
+        originals, result = clocked("search", find, part)
+        clocked("scores", score, result.adversarials[result.found], originals[result.found])
+        amplitudes.append(result.amplitudes)
+        forwards += result.forwards
+        step(len(images[part]))
+    sizes = [len(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]
+    speeds = [size / wall for size, (wall, _) in zip(sizes, clocks["search"], strict=True)]
+    found = np.concatenate(amplitudes)
+    return {
+        "images": len(images),
+        "attacked": len(found),
+        "found": int(np.isfinite(found).sum()),
+        "forwards_per_attacked_image": forwards / max(len(found), 1),
+        "seconds": {name: sum(wall for wall, _ in taken) for name, taken in clocks.items()},
+        "processor_seconds": {name: sum(cpu for _, cpu in taken) for name, taken in clocks.items()},
+        "images_per_second": statistics.median(speeds),
+        "seconds_for_10000_images": 10_000 / statistics.median(speeds),
+        "peak_memory_mib": {"before": before, "after": _peak_mib()},
+        "network_share": _network_share(lambda: find(slice(PIECE))),
+    }
+
+
+def _peak_mib() -> float:
+    """Return the most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _network_share(job: Callable[[], object]) -> float:
+    """Return which share of the processor's time a job spends in pycaffe, that is, the network."""
+    profile = cProfile.Profile(time.process_time)
+    profile.runcall(job)
+    own = {place: times[2] for place, times in pstats.Stats(profile).stats.items()}  # type: ignore[attr-defined]
+    network = sum(seconds for (file, *_), seconds in own.items() if file.endswith("pycaffe.py"))
+    return float(network / sum(own.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Others beside our search of a sample, in turns: `runs` times each."""
+
+    classifier: "Classifier"
+    sample: Sample
+    ours: Callable[[], Answers]
+    runs: int
+
+    def beside(self, name: str, other: Callable[[], Answers]) -> dict[str, Any]:
+        """Return the times; ratios say how many times as long as ours the other one takes.
+
+        same_adversarial   share of the images for which both have the same adversarial
+        still_adversarial  share of what the other has found that the Caffe model misclassifies
+        """
+        from caffe_ext.paired_timing import time_pair
+
+        last: dict[str, Answers] = {}
+
+        def kept(who: str, job: Callable[[], Answers]) -> Callable[[], None]:
+            return lambda: last.__setitem__(who, job())
+
+        times = time_pair(kept("ours", self.ours), kept("other", other), self.runs)
+        mine, theirs = last["ours"], last["other"]
+        found = np.isfinite(theirs.amplitudes)
+        wrong = self.classifier.predict(theirs.adversarials) != self.sample.labels
+        equal = (mine.adversarials == theirs.adversarials).all(axis=(1, 2, 3))
+        return {
+            "name": name,
+            "images": len(self.sample.images),
+            "found": float(found.mean()),
+            "mean_amplitude": float(theirs.amplitudes[found].mean()) if found.any() else None,
+            "still_adversarial": float(wrong[found].mean()) if found.any() else None,
+            "same_adversarial": float(equal.mean()),
+            **asdict(times),
+        }
+
+    def all(self, what: str, others: Mapping[str, Callable[[], Answers]]) -> list[dict[str, Any]]:
+        """Return the times of several."""
+        rows = []
+        with Console().progress(f"beside {what}", len(others), "search") as step:
+            for name, other in others.items():
+                rows.append(self.beside(name, other))
+                step(1)
+        return rows
+
+
+def plain_loops(
+    model: "ModelDescription", classifier: "Classifier", sample: Sample
+) -> Mapping[str, Callable[[], Answers]]:
+    """Return HC1's search image by image in pycaffe: bisecting, and trying each amplitude."""
+    sys.path.insert(0, str(REFERENCE))
+    from search_reference import Path1D, PlainNet, moved, plain_path
+
+    net = PlainNet(
+        model.deploy, model.weights, classifier.logits_blob, classifier.pixel_space.scale
+    )
+
+    def loop(search: Callable[[Path1D], int | None]) -> Callable[[], Answers]:
+        def job() -> Answers:
+            amplitudes, adversarials = np.full(len(sample.images), np.nan), sample.images.copy()
+            for row, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
+                way = plain_path(net, "hc1", image, label)
+                amplitude = search(way)
+                if amplitude is not None:
+                    amplitudes[row] = amplitude
+                    adversarials[row] = moved(image, way.u, amplitude)
+            return Answers(amplitudes, adversarials)
+
+        return job
+
+    return {
+        "the same search, image by image": loop(Path1D.search),
+        "amplitude by amplitude, image by image": loop(Path1D.step_by_step),
+    }
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
