@@ -92,7 +92,7 @@ data
 what is written
   build/table1/R0/R0_iter_500.caffemodel, ..., R0_iter_10000.caffemodel    the weights
   build/table1/data                                                        the data bases
-  build/table1/models.json                                                 after each model
+  build/table1/R0.yaml, models.json                                        after each model
   A training with other settings, another --snapshots too, is put aside: build/table1/R0/earlier.
   Two of these programs may run at once if they train different --models on the same data.
 
@@ -188,6 +188,27 @@ def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
         write_record(path, {"models": [entries[name] for name in ids]})
 
 
+def describe(output: Path, new: Mapping[str, Any]) -> None:
+    """Write the YAML file by which other programs know the model: lenet.yaml with its weights."""
+    lenet, weights = ROOT / "prototxt" / "lenet.yaml", ROOT / new["weights"]
+    text = lenet.read_text(encoding="utf-8")
+    changes = {
+        "name": new["id"],
+        "deploy": os.path.relpath(lenet.with_name("lenet_deploy.prototxt"), output),
+        "weights": os.path.relpath(weights, output),
+    }
+    rest = [
+        line
+        for line in text.splitlines()
+        if line.partition(":")[0] not in changes and not line.startswith("#")
+    ]
+    lines = [f"{key}: {value}" for key, value in changes.items()] + rest
+    path = output / f"{new['id']}.yaml"
+    partial = path.with_name(f".{path.name}")
+    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other of these programs writes models.json in the folder."""
@@ -225,7 +246,9 @@ def run(arguments: argparse.Namespace) -> None:
         for model in (MODELS[name] for name in arguments.models):
             seed = model.seed(arguments.seed)
             result = train_model(arguments, data, model)
-            save(arguments.output, entry(model, seed, result) | about, reused=result.reused)
+            new = entry(model, seed, result)
+            save(arguments.output, new | about, reused=result.reused)
+            describe(arguments.output, new)
             rows.append((model, seed, result))
     except (DataError, TrainingError) as error:
         sys.exit(f"{error}")

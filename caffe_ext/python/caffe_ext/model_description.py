@@ -13,6 +13,7 @@ classes: synset_words.txt         # names of the classes, one a line, or a list 
 """
 
 import re
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -138,8 +139,9 @@ def describe_model(
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
     description = ModelDescription(
         name=text["name"] if text["name"] and not weights else _stem(file),
-        deploy=folder / text["deploy"],
-        weights=file,
+        # Without the ".." that a path beside the file begins with; records show these paths.
+        deploy=Path(os.path.normpath(folder / text["deploy"])),
+        weights=Path(os.path.normpath(file)),
         pixel_space=_pixel_space(settings, folder, where),
         logits=text["logits"],
         classes=_classes(settings.get("classes"), folder, where),

@@ -127,10 +127,19 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start(queue: "Queue[Message | None]") -> None:
-    """Begin a process: an interruption is the parent's business."""
+    """Begin a process: an interruption is the parent's business, and it ends with the parent."""
     global _reporter  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     _reporter = Sent(queue)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the parent, however it comes, and end."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _call(task: Task[Result]) -> Result:
