@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attack_program import check_model, check_output, locked
-from console import ROOT, Console, run_program
+from console import ROOT, Console
 from hotcold import ranks
 from image_arguments import HELP as IMAGES_HELP
 from image_arguments import add_image_arguments, open_source
-from lenet_training import shown
+from lenet_training import run_training, shown
 from model_arguments import HELP as MODELS_HELP
 from model_arguments import add_model_arguments, find_models
 from noise_curves import COLOUR_LEVELS, GREY_LEVELS
@@ -269,7 +269,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_program(run, parse(argv))
+    return run_training(run, parse(argv))
 
 
 if __name__ == "__main__":
