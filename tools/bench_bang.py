@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from console import DATA, ROOT, Console, run_program
+from shared.console import DATA, ROOT, Console, run_program
 
 TARGET = 1.05
 WARM_UP = 20
@@ -97,7 +97,7 @@ def random_images(network: Network, folder: Path) -> dict[str, str]:
 
 def write_solver(stem: str, sources: Mapping[str, str], folder: Path) -> Path:
     """Write a solver for nothing but training iterations; return its path."""
-    from caffe_ext.solver_settings import read_settings
+    from caffe_ext.training.settings import read_settings
 
     changes = "display: 0 snapshot: 0 random_seed: 1"
     settings = read_settings(ROOT / "solvers" / f"{stem}.prototxt", changes, sources, ROOT)
@@ -204,7 +204,7 @@ leaves out what other processes took away.
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.provenance import provenance
-    from caffe_ext.solver_settings import TrainingError
+    from caffe_ext.training.settings import TrainingError
 
     record: dict[str, Any] = asdict(provenance(ROOT)) | {
         "load_average": os.getloadavg()[0],

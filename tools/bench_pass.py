@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import DATA, ROOT, run_program
+from shared.console import DATA, ROOT, run_program
 
 if TYPE_CHECKING:
     import numpy as np

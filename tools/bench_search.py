@@ -18,16 +18,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import ROOT, Console, run_program
-from image_arguments import add_image_arguments, open_source
-from lenet_training import shown
-from model_arguments import add_model_arguments, find_models
+from shared.console import ROOT, Console, run_program
+from shared.image_arguments import add_image_arguments, open_source
+from shared.lenet_training import shown
+from shared.model_arguments import add_model_arguments, find_models
 
 if TYPE_CHECKING:
     from caffe_ext.classifier import Classifier
     from caffe_ext.model_description import ModelDescription
-    from foolbox_lenet import Search
-    from search_timing import Sample
+    from shared.foolbox_lenet import Search
+    from shared.search_timing import Sample
 
 TARGET_SECONDS, TARGET_RATIO = 45, 20
 INSTALL = "python -m pip install -e '.[bench]'"
@@ -70,7 +70,7 @@ def compare_settings(
     from threadpoolctl import threadpool_limits
 
     from caffe_ext.attacks import parse_attack
-    from search_timing import Answers, Comparison, cores, plain_loops
+    from shared.search_timing import Answers, Comparison, cores, plain_loops
 
     attack = parse_attack("hc1")
 
@@ -96,8 +96,8 @@ def compare_foolbox(
     import numpy as np
 
     from caffe_ext.attacks import parse_attack
-    from foolbox_lenet import TorchLeNet, versions
-    from search_timing import Answers, Comparison
+    from shared.foolbox_lenet import TorchLeNet, versions
+    from shared.search_timing import Answers, Comparison
 
     installed = versions()
     if installed is None:
@@ -128,7 +128,7 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     from threadpoolctl import threadpool_limits
 
     from caffe_ext.attacks import parse_attack
-    from search_timing import Sample, measure_all
+    from shared.search_timing import Sample, measure_all
 
     space = model.pixel_space
     if space.mean is not None or space.crop is not None:
@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.provenance import provenance
     from caffe_ext.quiet import quiet_caffe
-    from search_report import report, summary
+    from shared.search_report import report, summary
 
     record: dict[str, Any] = asdict(provenance(ROOT)) | {
         "load_average": os.getloadavg()[0],

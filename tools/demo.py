@@ -1,7 +1,8 @@
-"""Train the plain LeNet and the BANG LeNet on MNIST, and compare them.
+"""Train the plain LeNet and the BANG LeNet on MNIST, attack both, and compare them.
 
-Everything goes to build/demo: the trained weights, the logs, and result.json, which holds the
-figures with all that they depend on. What was trained before is not trained again.
+Everything goes to build/demo: the trained weights, the logs, result.json, which holds the figures
+with all that they depend on, adversarials, and a first report on robustness. What was trained
+before is not trained again.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -9,15 +10,18 @@ figures with all that they depend on. What was trained before is not trained aga
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import DATA, ROOT, Console
-from lenet_training import (
+import evaluate
+import hotcold
+from shared.console import DATA, ROOT, Console
+from shared.lenet_training import (
     DIGITS_ITERATIONS,
     aligned,
+    describe_model,
     outcome,
     parse_training,
     prepare_data,
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from caffe_ext.training import TrainingResult
 
 SOLVERS = (("LeNet", "lenet_sgd"), ("LeNet with BANG", "lenet_bang"))
+HOT_COLD_IMAGES = 100
 
 EPILOG = f"""\
 data
@@ -65,8 +70,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def train_models(arguments: argparse.Namespace, data: "Prepared") -> list[Model]:
     """Train every model, or take it over where it is there."""
-    from caffe_ext.solver_settings import read_settings
     from caffe_ext.training import train
+    from caffe_ext.training.settings import read_settings
 
     models = []
     for name, solver in SOLVERS:
@@ -120,6 +125,29 @@ def save(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model
     return path
 
 
+def measure(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model]) -> None:
+    """Show the smallest adversarials of both models, and how robust they are; briefly."""
+    output: Path = arguments.output
+    files = [
+        f"{describe_model(output, solver, model.result.weights, model.name)}"
+        for (_, solver), model in zip(SOLVERS, models, strict=True)
+    ]
+    common = ["--again", "--model", *files, "--images", shown(data.folder / "test_lmdb")]
+    print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images")
+    hotcold_output = f"{output / 'hotcold'}"
+    _step(hotcold.main, [*common, "--limit", f"{HOT_COLD_IMAGES}", "--output", hotcold_output])
+    print("\nA first report on robustness (tools/evaluate.py makes the whole one)")
+    _step(evaluate.main, [*common, "--quick", "--output", f"{output / 'evaluate'}"])
+
+
+def _step(program: Callable[[Sequence[str]], int], argv: Sequence[str]) -> None:
+    """Run another program; end this one if that one has not done all."""
+    sys.stdout.flush()
+    status = program(argv)
+    if status:
+        sys.exit(status)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
@@ -135,6 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"{error}")
     print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shown(path)}")
     print("One run's times tell little about the cost of BANG; `make bench` measures it.")
+    measure(arguments, data, models)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,22 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attack_program import check_model, check_output, locked
-from console import ROOT, Console
 from hotcold import ranks
-from image_arguments import HELP as IMAGES_HELP
-from image_arguments import add_image_arguments, open_source
-from lenet_training import run_training, shown
-from model_arguments import HELP as MODELS_HELP
-from model_arguments import add_model_arguments, find_models
 from noise_curves import COLOUR_LEVELS, GREY_LEVELS
+from shared.attack_program import check_model, check_output, locked
+from shared.console import ROOT, Console
+from shared.image_arguments import HELP as IMAGES_HELP
+from shared.image_arguments import add_image_arguments, open_source
+from shared.lenet_training import run_training, shown
+from shared.model_arguments import HELP as MODELS_HELP
+from shared.model_arguments import add_model_arguments, find_models
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
-    from caffe_ext.evaluate import Evaluator
-    from caffe_ext.evaluation import ModelEvaluation, Settings
+    from caffe_ext.evaluation.evaluate import Evaluator
+    from caffe_ext.evaluation.report import Report
+    from caffe_ext.evaluation.result import ModelEvaluation, Settings
     from caffe_ext.model_description import ModelDescription
-    from caffe_ext.report import Report
 
 # What --quick means, for options that are not given.
 QUICK = {"limit": 500, "hot": ["1"], "noise_images": 5, "noise_copies": 20, "probe": 200}
@@ -151,8 +151,8 @@ def open_images(arguments: argparse.Namespace) -> "ImageSource":
 def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
     """Return what is asked for; ValueError if it makes no sense."""
     from caffe_ext.attacks import parse_attack
-    from caffe_ext.evaluation import Settings
-    from caffe_ext.noise_run import NoiseSettings
+    from caffe_ext.evaluation.noise import NoiseSettings
+    from caffe_ext.evaluation.result import Settings
 
     levels = arguments.noise_levels or (COLOUR_LEVELS if colour else GREY_LEVELS)
     noise = NoiseSettings(
@@ -175,7 +175,7 @@ def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
 
 def prepare(arguments: argparse.Namespace, console: Console) -> tuple["Evaluator", dict[str, Any]]:
     """Return what is to be done, checked; and where the images come from."""
-    from caffe_ext.evaluate import Evaluator, Images, Resources
+    from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
 
     check_output(arguments.output)
     models = find_models(arguments)
@@ -210,9 +210,9 @@ def make_report(
     identity: dict[str, Any],
 ) -> "Report":
     """Return the report, with all that it depends on."""
+    from caffe_ext.evaluation.report import Report
     from caffe_ext.pass_score import PUBLISHED, STANDARD
     from caffe_ext.provenance import provenance
-    from caffe_ext.report import Report
 
     settings = evaluator.settings
     return Report(
@@ -245,9 +245,9 @@ def shown_model(model: "ModelDescription", evaluation: "ModelEvaluation") -> "Mo
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
+    from caffe_ext.evaluation.report import PAGE, as_text, check_folder, write_report
     from caffe_ext.quiet import quiet_caffe
     from caffe_ext.records import RecordError
-    from caffe_ext.report import PAGE, as_text, check_folder, write_report
     from caffe_ext.workers import WorkerError
 
     console = Console()

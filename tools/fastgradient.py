@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
-from attack_arguments import Program
-from attack_program import attack_main
+from shared.attack_arguments import Program
+from shared.attack_program import attack_main
 
 EXAMPLES = """\
   python tools/fastgradient.py                           # the models of `make demo`, FGS and FGV

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console import DATA, Console, run_program
+from shared.console import DATA, Console, run_program
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared

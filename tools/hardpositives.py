@@ -10,15 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import ROOT, Console, run_program
-from image_arguments import add_image_arguments, open_source
-from lenet_training import aligned, shown
-from model_arguments import HELP, add_model_arguments, find_models
+from shared.console import ROOT, Console, run_program
+from shared.image_arguments import add_image_arguments, open_source
+from shared.lenet_training import aligned, shown
+from shared.model_arguments import HELP, add_model_arguments, find_models
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
-    from caffe_ext.hard_positive_folder import HardPositiveSet
-    from caffe_ext.hard_positives import Recipe
+    from caffe_ext.hard_positives.folder import HardPositiveSet
+    from caffe_ext.hard_positives.presets import Recipe
     from caffe_ext.model_description import ModelDescription
 
 OUTPUT = ROOT / "data" / "mnist_hardpositives"
@@ -82,7 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def read_recipe(arguments: argparse.Namespace) -> "Recipe":
     """Return what the arguments say about the hard positives; ValueError if it makes no sense."""
-    from caffe_ext.hard_positives import BEST, PRESETS, Recipe
+    from caffe_ext.hard_positives.presets import BEST, PRESETS, Recipe
 
     preset = arguments.preset or BEST
     if preset not in PRESETS:
@@ -151,7 +151,7 @@ def report(made: "HardPositiveSet", model: "ModelDescription") -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
-    from caffe_ext.hard_positive_set import SetRequest, make_set
+    from caffe_ext.hard_positives.training_set import SetRequest, make_set
     from caffe_ext.quiet import quiet_caffe
     from caffe_ext.records import RecordError
 

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
-from attack_arguments import Program, class_number
-from attack_program import attack_main
+from shared.attack_arguments import Program, class_number
+from shared.attack_program import attack_main
 
 EXAMPLES = """\
   python tools/hotcold.py                                # the models of `make demo`, HC1

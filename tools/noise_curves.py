@@ -15,17 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import ROOT, Console, run_program
-from image_arguments import HELP as IMAGES_HELP
-from image_arguments import add_image_arguments, open_source
-from lenet_training import aligned, shown, write_record
-from model_arguments import DEMO, LENET, add_model_arguments, as_list
+from shared.console import ROOT, Console, run_program
+from shared.image_arguments import HELP as IMAGES_HELP
+from shared.image_arguments import add_image_arguments, open_source
+from shared.lenet_training import aligned, shown, write_record
+from shared.model_arguments import DEMO, LENET, add_model_arguments, as_list
 
 if TYPE_CHECKING:
     from caffe_ext.model_description import ModelDescription
-    from caffe_ext.noise_curves import NoiseCurves
-    from caffe_ext.noise_curves_images import Chosen
-    from caffe_ext.noise_curves_run import NoiseCurvesRun
+    from caffe_ext.noise_curves.curves import NoiseCurves
+    from caffe_ext.noise_curves.images import Chosen
+    from caffe_ext.noise_curves.run import NoiseCurvesRun
 
 # The paper's: up to 100 grey levels on MNIST, up to 40 on CIFAR-10.
 GREY_LEVELS, COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
@@ -120,7 +120,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     Raises FileNotFoundError and ValueError, each with a sentence for the user.
     """
     from caffe_ext.model_description import read_model
-    from caffe_ext.snapshots import common_iterations, find_snapshots
+    from caffe_ext.noise_curves.snapshots import common_iterations, find_snapshots
 
     given = [paths for paths in (arguments.first, arguments.second, *arguments.more) if paths]
     names = arguments.names
@@ -151,9 +151,9 @@ def make_run(arguments: argparse.Namespace, console: Console) -> "NoiseCurvesRun
     """
     import numpy as np
 
-    from caffe_ext.noise_curves import PAPER_PER_CLASS, NoiseProtocol
-    from caffe_ext.noise_curves_images import read_labels
-    from caffe_ext.noise_curves_run import NoiseCurvesRun
+    from caffe_ext.noise_curves.curves import PAPER_PER_CLASS, NoiseProtocol
+    from caffe_ext.noise_curves.images import read_labels
+    from caffe_ext.noise_curves.run import NoiseCurvesRun
 
     models = find_trainings(arguments)
     source = open_source(arguments)
@@ -225,7 +225,7 @@ def summary(curves: "NoiseCurves") -> str:
 
 def record(run: "NoiseCurvesRun", chosen: "Chosen", curves: "NoiseCurves") -> dict[str, Any]:
     """Return the results with all that they depend on, for JSON."""
-    from caffe_ext.noise_curves_measure import seconds_taken
+    from caffe_ext.noise_curves.measure import seconds_taken
     from caffe_ext.provenance import provenance
 
     trainings = [
@@ -261,7 +261,7 @@ def save(
     arguments: argparse.Namespace, run: "NoiseCurvesRun", chosen: "Chosen", curves: "NoiseCurves"
 ) -> None:
     """Write the files with the results."""
-    from caffe_ext.noise_curves_figure import noise_figure, save_figure
+    from caffe_ext.noise_curves.figure import noise_figure, save_figure
 
     path = arguments.output / RESULTS
     subtitle = (
@@ -280,9 +280,9 @@ def save(
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
-    from caffe_ext.noise_curves_images import choose_images
-    from caffe_ext.noise_curves_measure import finished, measure, seconds_per_image
-    from caffe_ext.noise_curves_run import claimed
+    from caffe_ext.noise_curves.images import choose_images
+    from caffe_ext.noise_curves.measure import finished, measure, seconds_per_image
+    from caffe_ext.noise_curves.run import claimed
     from caffe_ext.records import RecordError
 
     console = Console()

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from console import run_program
+from shared.console import run_program
 
 if TYPE_CHECKING:
     import numpy as np

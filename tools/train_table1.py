@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import ROOT, Console
-from lenet_training import (
+from shared.console import ROOT, Console
+from shared.lenet_training import (
     DIGITS_ITERATIONS,
     aligned,
+    describe_model,
     outcome,
     parse_training,
     prepare_data,
@@ -188,27 +189,6 @@ def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
         write_record(path, {"models": [entries[name] for name in ids]})
 
 
-def describe(output: Path, new: Mapping[str, Any]) -> None:
-    """Write the YAML file by which other programs know the model: lenet.yaml with its weights."""
-    lenet, weights = ROOT / "prototxt" / "lenet.yaml", ROOT / new["weights"]
-    text = lenet.read_text(encoding="utf-8")
-    changes = {
-        "name": new["id"],
-        "deploy": os.path.relpath(lenet.with_name("lenet_deploy.prototxt"), output),
-        "weights": os.path.relpath(weights, output),
-    }
-    rest = [
-        line
-        for line in text.splitlines()
-        if line.partition(":")[0] not in changes and not line.startswith("#")
-    ]
-    lines = [f"{key}: {value}" for key, value in changes.items()] + rest
-    path = output / f"{new['id']}.yaml"
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other of these programs writes models.json in the folder."""
@@ -248,7 +228,7 @@ def run(arguments: argparse.Namespace) -> None:
             result = train_model(arguments, data, model)
             new = entry(model, seed, result)
             save(arguments.output, new | about, reused=result.reused)
-            describe(arguments.output, new)
+            describe_model(arguments.output, model.id, result.weights, model.id)
             rows.append((model, seed, result))
     except (DataError, TrainingError) as error:
         sys.exit(f"{error}")

@@ -15,10 +15,10 @@ import yaml
 from caffe_ext.attack_run import Source
 from caffe_ext.data import ImageSource, open_images
 from caffe_ext.data.reporter import Silent
-from caffe_ext.evaluate import Evaluator, Images, Resources
-from caffe_ext.evaluation import ModelEvaluation, Settings
+from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
+from caffe_ext.evaluation.noise import NoiseSettings
+from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.model_description import ModelDescription, read_model
-from caffe_ext.noise_run import NoiseSettings
 from classifier_models import write_model
 
 NET = """

@@ -7,8 +7,8 @@ import numpy as np
 
 from caffe_ext.classifier import Classifier
 from caffe_ext.data import ImageSource, open_images, read_database
-from caffe_ext.hard_positive_set import SetRequest
-from caffe_ext.hard_positives import Recipe
+from caffe_ext.hard_positives.presets import Recipe
+from caffe_ext.hard_positives.training_set import SetRequest
 from caffe_ext.model_description import ModelDescription, read_model
 from classifier_models import write_model
 

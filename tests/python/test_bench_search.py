@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 import bench_search as bench
-import foolbox_lenet
-import search_report
 from caffe_ext.attacks import parse_attack
 from caffe_ext.classifier import Classifier
 from caffe_ext.model_description import describe_model
 from caffe_ext.pixels import PixelSpace
 from classifier_models import write_model
 from data_samples import CHECKOUT
-from search_timing import Answers, Comparison, Sample, measure_all
+from shared import foolbox_lenet, search_report
+from shared.search_timing import Answers, Comparison, Sample, measure_all
 
 LENET = CHECKOUT / "prototxt" / "lenet_deploy.prototxt"
 

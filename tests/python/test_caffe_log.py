@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from caffe_ext.caffe_log import LogParser, parse_log
+from caffe_ext.training.log import LogParser, parse_log
 
 # Real lines: a BANG training, shortened.
 LOG = """\

@@ -9,15 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_ext import attack_run, noise_run
+from caffe_ext import attack_run
 from caffe_ext.attacks import parse_attack
 from caffe_ext.data.reporter import Reporter, Silent, Step
-from caffe_ext.evaluation import ModelEvaluation, Settings
+from caffe_ext.evaluation import noise as noise_run
+from caffe_ext.evaluation.noise import NoiseSettings, pick_images
+from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
+from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.summary import (
+    Spread,
+    broken_within,
+    share,
+    smallest_linf,
+    spread,
+    summarize,
+)
 from caffe_ext.noise import noise_stability
-from caffe_ext.noise_run import NoiseSettings, pick_images
-from caffe_ext.probe import hold_against, iterated, probe_radius
 from caffe_ext.records import COLUMNS, RecordError
-from caffe_ext.summary import Spread, broken_within, share, smallest_linf, spread, summarize
 from caffe_ext.workers import WorkerError, Workers
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 

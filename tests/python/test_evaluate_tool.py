@@ -118,7 +118,7 @@ def test_one_at_a_time(given: Arguments, tmp_path: Path, refusal: Callable[..., 
 def test_interrupted(
     given: Arguments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from caffe_ext import report  # noqa: PLC0415
+    from caffe_ext.evaluation import report  # noqa: PLC0415
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -17,9 +17,9 @@ from caffe_ext.attacks import parse_attack
 from caffe_ext.data import DataError, Silent, open_images, read_database
 from caffe_ext.data.mixture import Pool, shuffled
 from caffe_ext.data.reporter import Step
-from caffe_ext.hard_positive_folder import read_set
-from caffe_ext.hard_positive_set import SetRequest, make_set
-from caffe_ext.hard_positives import BEST, PRESETS, Recipe
+from caffe_ext.hard_positives.folder import read_set
+from caffe_ext.hard_positives.presets import BEST, PRESETS, Recipe
+from caffe_ext.hard_positives.training_set import SetRequest, make_set
 from caffe_ext.records import RecordError
 from data_samples import records, snapshot
 from hard_positive_samples import (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from caffe_ext import adversarial_files, attack_run
-from console import Console
 from data_samples import snapshot
 from hotcold_samples import Setting, make_setting, run
+from shared.console import Console
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 import fastgradient
 import hotcold
-from attack_arguments import parse as parse_program
 from caffe_ext import adversarial_files, attack_run
 from caffe_ext.adversarial_files import Export, export_adversarials
 from caffe_ext.attacks import parse_attack
@@ -21,9 +20,10 @@ from caffe_ext.metrics import distances
 from caffe_ext.model_description import read_model
 from caffe_ext.pass_score import PUBLISHED, pass_score
 from caffe_ext.records import load_adversarials, load_records
-from console import ROOT
 from data_samples import snapshot
 from hotcold_samples import COUNT, NAMES, Setting, entries, make_setting, run, write_yaml
+from shared.attack_arguments import parse as parse_program
+from shared.console import ROOT
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from caffe_ext.masking import Evidence, NoiseLevel, Probe, find_warnings
+from caffe_ext.evaluation.masking import Evidence, NoiseLevel, Probe, find_warnings
 
 SOUND = Evidence(paper=0.95, strict=0.99, logit=1.0, certain=0.03, blank=0.0, unbroken=0.0)
 PROBE = Probe(

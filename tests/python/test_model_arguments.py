@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import model_arguments
 from attack_samples import linear
-from model_arguments import add_model_arguments, find_models, newest_weights
+from shared import model_arguments
+from shared.model_arguments import add_model_arguments, find_models, newest_weights
 
 
 @pytest.fixture

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_ext import plots
 from caffe_ext.data.reporter import Silent
-from caffe_ext.evaluation import ModelEvaluation, Settings
-from caffe_ext.provenance import provenance
-from caffe_ext.records import RecordError
-from caffe_ext.report import (
+from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.report import (
     Report,
     as_csv,
     as_page,
@@ -31,7 +28,10 @@ from caffe_ext.report import (
     table_row,
     write_report,
 )
-from caffe_ext.summary import Spread
+from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.summary import Spread
+from caffe_ext.provenance import provenance
+from caffe_ext.records import RecordError
 from data_samples import CHECKOUT
 from evaluation_samples import NOISE, evaluator
 

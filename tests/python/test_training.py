@@ -12,10 +12,10 @@ import pytest
 from caffe.proto import caffe_pb2
 from numpy.typing import NDArray
 
-from caffe_ext import training
-from caffe_ext.caffe_log import parse_log
 from caffe_ext.data import write_database
 from caffe_ext.training import TrainingError, TrainingRequest, train
+from caffe_ext.training import run as training
+from caffe_ext.training.log import parse_log
 from data_samples import image_set
 from training_samples import DATABASE_NETWORK, LONG, NETWORK, Listener, tiny_request
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext import training
 from caffe_ext.data import write_database
 from caffe_ext.training import TrainingError, TrainingRequest, train
+from caffe_ext.training import run as training
 from data_samples import image_set
 from training_samples import DATABASE_NETWORK, tiny_request
 

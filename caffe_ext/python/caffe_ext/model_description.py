@@ -12,8 +12,8 @@ logits: ip2                       # blob of scores; default: what goes into the 
 classes: synset_words.txt         # names of the classes, one a line, or a list of them
 """
 
-import re
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from caffe_ext.noise_curves import NoiseCurves, Rates
+from caffe_ext.noise_curves.curves import NoiseCurves, Rates
 
 # Lines of equal rates, in %, and of equal differences, in percentage points.
 _RATE_LINES = (1, 5, 10, 20, 40, 60, 80)

@@ -23,7 +23,7 @@ from caffe_ext.data.mixture import Pool, shuffled
 from caffe_ext.data.reporter import Reporter, Silent
 from caffe_ext.data.staging import explained, locked
 from caffe_ext.directions import Ints
-from caffe_ext.hard_positive_folder import (
+from caffe_ext.hard_positives.folder import (
     ATTACKS,
     HardPositiveSet,
     read_set,
@@ -31,7 +31,7 @@ from caffe_ext.hard_positive_folder import (
     refuse_other,
     write_set,
 )
-from caffe_ext.hard_positives import AttackYield, Recipe, per_class, select
+from caffe_ext.hard_positives.presets import AttackYield, Recipe, per_class, select
 from caffe_ext.model_description import ModelDescription
 from caffe_ext.records import RecordError, load_adversarials
 from caffe_ext.ssim import WINDOW

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console import DATA, ROOT
+from shared.console import DATA, ROOT
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource

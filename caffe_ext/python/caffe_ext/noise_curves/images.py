@@ -10,7 +10,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.data.reporter import Reporter, Silent, Step
 from caffe_ext.directions import Ints
 from caffe_ext.noise import TooFewError, correct_everywhere
-from caffe_ext.noise_curves_run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
+from caffe_ext.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
 
 _AT_A_TIME = 1000
 

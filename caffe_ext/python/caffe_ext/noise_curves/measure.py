@@ -10,9 +10,9 @@ from caffe_ext.data.reporter import Reporter, Silent, Step
 from caffe_ext.directions import Ints
 from caffe_ext.model_description import ModelDescription
 from caffe_ext.noise import noise_stability
-from caffe_ext.noise_curves import NoiseCurves
-from caffe_ext.noise_curves_images import Chosen
-from caffe_ext.noise_curves_run import NoiseCurvesRun, read_piece, write_piece
+from caffe_ext.noise_curves.curves import NoiseCurves
+from caffe_ext.noise_curves.images import Chosen
+from caffe_ext.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
 
 # As many noisy images are lost at most when a run is interrupted: a quarter of a minute of LeNet.
 _IMAGES_AT_A_TIME = 50_000

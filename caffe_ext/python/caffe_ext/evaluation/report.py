@@ -20,10 +20,10 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from caffe_ext import plots
-from caffe_ext.evaluation import ModelEvaluation
+from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.records import RecordError
-from caffe_ext.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -211,7 +211,7 @@ def as_page(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = percent
-    text = files("caffe_ext").joinpath("report.html.j2").read_text(encoding="utf-8")
+    text = files("caffe_ext.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         report=report,
         columns=_COLUMNS,

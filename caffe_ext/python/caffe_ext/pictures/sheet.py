@@ -15,7 +15,7 @@ from math import ceil, isnan
 
 from PIL import Image
 
-from caffe_ext.tiles import (
+from caffe_ext.pictures.tiles import (
     EMPTY,
     FAINT,
     Picture,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console import ROOT
+from shared.console import ROOT
 
 if TYPE_CHECKING:
     from caffe_ext.model_description import ModelDescription

@@ -19,7 +19,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.directions import Ints
 from caffe_ext.folder_lock import lock_folder
 from caffe_ext.model_description import ModelDescription
-from caffe_ext.noise_curves import NoiseProtocol
+from caffe_ext.noise_curves.curves import NoiseProtocol
 from caffe_ext.records import RecordError
 
 FORMAT = 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from console import ROOT, Console
+from shared.console import ROOT, Console
 
 if TYPE_CHECKING:
     from caffe_ext.attacks import Attack

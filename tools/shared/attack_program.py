@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attack_arguments import Program, parse
-from attack_report import AttackDone, ModelDone, print_report, write_pictures, write_summary
-from console import ROOT, Console, run_program
-from image_arguments import open_source
-from lenet_training import shown
-from model_arguments import find_models
+from shared.attack_arguments import Program, parse
+from shared.attack_report import AttackDone, ModelDone, print_report, write_pictures, write_summary
+from shared.console import ROOT, Console, run_program
+from shared.image_arguments import open_source
+from shared.lenet_training import shown
+from shared.model_arguments import find_models
 
 if TYPE_CHECKING:
     from caffe_ext.adversarial_files import Export
@@ -136,7 +136,7 @@ def attack_model(
     """Run the attacks on a model, and write what they find."""
     from caffe_ext.adversarial_files import discard_export, export_adversarials
     from caffe_ext.attack_run import run_attack
-    from caffe_ext.sheet_images import Finished
+    from caffe_ext.pictures.images import Finished
 
     model, done = exports[0].model, []
     console.note(f"{model.name}: {shown(model.weights)}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from console import ROOT
-from image_arguments import HELP as IMAGES_HELP
-from image_arguments import add_image_arguments
-from model_arguments import HELP as MODELS_HELP
-from model_arguments import add_model_arguments
+from shared.console import ROOT
+from shared.image_arguments import HELP as IMAGES_HELP
+from shared.image_arguments import add_image_arguments
+from shared.model_arguments import HELP as MODELS_HELP
+from shared.model_arguments import add_model_arguments
 
 LIMIT = 100
 ATTACKS = ROOT / "caffe_ext" / "python" / "caffe_ext" / "attacks.py"

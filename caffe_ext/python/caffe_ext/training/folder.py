@@ -19,7 +19,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
 from caffe_ext.folder_lock import lock_folder
-from caffe_ext.solver_settings import TrainingError
+from caffe_ext.training.settings import TrainingError
 
 _FORMAT = 1
 _RECORD = "training.json"

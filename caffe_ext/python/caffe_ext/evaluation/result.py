@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from caffe_ext.attacks import Attack, parse_attack
 from caffe_ext.directions import Ints
-from caffe_ext.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
-from caffe_ext.model_description import ModelDescription
-from caffe_ext.noise import NoiseStability
-from caffe_ext.noise_run import NoiseSettings
-from caffe_ext.records import AttackRecords
-from caffe_ext.summary import (
+from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
+from caffe_ext.evaluation.noise import NoiseSettings
+from caffe_ext.evaluation.summary import (
     FGS,
     LOGIT,
     AttackSummary,
@@ -25,6 +22,9 @@ from caffe_ext.summary import (
     smallest_linf,
     summarize,
 )
+from caffe_ext.model_description import ModelDescription
+from caffe_ext.noise import NoiseStability
+from caffe_ext.records import AttackRecords
 
 BASE = (FGS, LOGIT, "fgv")
 MOST_RANKS = 9

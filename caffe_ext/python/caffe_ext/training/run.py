@@ -21,10 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from caffe_ext.caffe_log import CaffeLog, LogParser, parse_log
 from caffe_ext.data.reporter import Reporter, Silent
-from caffe_ext.solver_settings import SolverSettings, TrainingError, read_settings
-from caffe_ext.training_folder import Progress, TrainingFolder
+from caffe_ext.training.folder import Progress, TrainingFolder
+from caffe_ext.training.log import CaffeLog, LogParser, parse_log
+from caffe_ext.training.settings import SolverSettings, TrainingError, read_settings
 
 __all__ = ["TrainingError", "TrainingRequest", "TrainingResult", "train"]
 

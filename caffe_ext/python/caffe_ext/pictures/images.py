@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from caffe_ext.attack_run import AttackRun, Source
 from caffe_ext.model_description import ModelDescription
+from caffe_ext.pictures.sheet import Adversarial, Case
+from caffe_ext.pictures.tiles import Pixels
 from caffe_ext.records import AttackRecords, load_adversarials
-from caffe_ext.sheet import Adversarial, Case
-from caffe_ext.tiles import Pixels
 
 _COLUMNS = 10
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_timing import Answers
+from shared.search_timing import Answers
 
 if TYPE_CHECKING:
     from caffe_ext.classifier import Floats, Images

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import DATA, ROOT, Console, run_program
+from shared.console import DATA, ROOT, Console, run_program
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -127,6 +127,27 @@ def schedule(iterations: int | None, data: "Prepared") -> str:
         if iterations % 500:
             overrides.append(f"test_interval: {iterations}")  # so that the end is tested
     return " ".join(overrides)
+
+
+def describe_model(folder: Path, stem: str, weights: Path, name: str) -> Path:
+    """Write <stem>.yaml, by which other programs know a model: lenet.yaml with name and weights."""
+    source = ROOT / "prototxt" / "lenet.yaml"
+    changes = {
+        "name": name,
+        "deploy": os.path.relpath(source.with_name("lenet_deploy.prototxt"), folder),
+        "weights": os.path.relpath(weights, folder),
+    }
+    rest = [
+        line
+        for line in source.read_text(encoding="utf-8").splitlines()
+        if line.partition(":")[0] not in changes and not line.startswith("#")
+    ]
+    path = folder / f"{stem}.yaml"
+    partial = path.with_name(f".{path.name}")
+    lines = [f"{key}: {value}" for key, value in changes.items()] + rest
+    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
 
 
 def setting(value: float | None) -> str:

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from console import ROOT
-from lenet_training import aligned, shown, write_record
+from shared.console import ROOT
+from shared.lenet_training import aligned, shown, write_record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from caffe_ext.data import ImageSource
-    from caffe_ext.sheet_images import Finished
-    from caffe_ext.summary import Spread
-    from caffe_ext.tiles import Picture
+    from caffe_ext.evaluation.summary import Spread
+    from caffe_ext.pictures.images import Finished
+    from caffe_ext.pictures.tiles import Picture
 
 SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
 
@@ -59,8 +59,8 @@ class ModelDone:
 def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDone]) -> None:
     """Write a sheet for each model, and figure 1 if there are several."""
     from caffe_ext.attacks import Minimal
-    from caffe_ext.sheet import contact_sheet, figure1
-    from caffe_ext.sheet_images import figure_rows, original, sheet_cases
+    from caffe_ext.pictures.images import figure_rows, original, sheet_cases
+    from caffe_ext.pictures.sheet import contact_sheet, figure1
 
     for model in models:
         finished = [attack.finished for attack in model.attacks]
@@ -116,7 +116,7 @@ def write_summary(
 
 def _attacks(model: ModelDone) -> list[dict[str, Any]]:
     """Return what summary.json says of a model's attacks: an entry for each way of counting."""
-    from caffe_ext.summary import summarize
+    from caffe_ext.evaluation.summary import summarize
 
     return [
         asdict(summary)
@@ -150,7 +150,7 @@ def print_report(output: Path, images: int, models: Sequence[ModelDone]) -> None
 
 def table(models: Sequence[ModelDone]) -> str:
     """Return the table: a row for each model, attack, and way of counting."""
-    from caffe_ext.summary import summarize
+    from caffe_ext.evaluation.summary import summarize
 
     heads = ("model", "attack", "attempted", "found", "Linf", "L2 per pixel", "PASS")
     rows = [

@@ -1,0 +1,5 @@
+"""Training with `caffe train`: watched, interrupted, continued; settings and logs as records."""
+
+from caffe_ext.training.run import TrainingError, TrainingRequest, TrainingResult, train
+
+__all__ = ["TrainingError", "TrainingRequest", "TrainingResult", "train"]
