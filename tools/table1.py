@@ -2,7 +2,8 @@
 
 Everything goes to build/table1: a folder for each model, with snapshots from all along its
 training, the data, and models.json, which lists the models with all that they depend on. What was
-trained before is not trained again.
+trained before is not trained again. With --evaluate the models are attacked, too, and their table
+is written beside the paper's.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.attack_program import check_output
 from shared.console import ROOT, Console
 from shared.lenet_training import (
     DIGITS_ITERATIONS,
@@ -34,6 +36,7 @@ from shared.lenet_training import (
     training_request,
     write_record,
 )
+from shared.table1_report import compare
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -98,9 +101,10 @@ what is written
   Two of these programs may run at once if they train different --models on the same data.
 
 examples
-  python tools/train_table1.py
-  python tools/train_table1.py --models R0 B1
-  python tools/train_table1.py --digits --output build/table1-digits
+  python tools/table1.py
+  python tools/table1.py --evaluate results/table1       # train, attack, compare with the paper
+  python tools/table1.py --models R0 B1
+  python tools/table1.py --digits --output build/table1-digits
 """
 
 
@@ -115,6 +119,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="ID",
         default=list(MODELS),
         help="which to train, in this order (default: all)",
+    )
+    add(
+        "--evaluate",
+        type=Path,
+        metavar="DIR",
+        help="attack the models, and write their table, a report and a picture to DIR",
     )
     add(
         "--validation",
@@ -217,6 +227,8 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.training import TrainingError
 
     rows = []
+    if arguments.evaluate is not None:
+        check_output(arguments.evaluate)
     try:
         data = prepare_data(arguments, arguments.output / "data", arguments.validation)
         about = {
@@ -234,6 +246,14 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"{error}")
     path = shown(arguments.output / "models.json")
     print(f"\n{table(rows)}\n\nThe weights, the settings and where they come from: {path}")
+    if arguments.evaluate is not None:
+        described = [arguments.output / f"{model.id}.yaml" for model, _, _ in rows]
+        images = ["--images", "mnist"]
+        if data.record.embedded:
+            images = ["--images", shown(data.folder / "test_lmdb")]
+        elif arguments.data_dir:
+            images += ["--data-dir", f"{arguments.data_dir}"]
+        compare(described, arguments.output, arguments.evaluate, images)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""tools/train_table1.py as its users meet it: the models, their snapshots, and models.json."""
+"""tools/table1.py as its users meet it: the models, their snapshots, and models.json."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import train_table1
+import table1
 from caffe_ext import __version__
 from caffe_ext.provenance import sha256
 from data_samples import CHECKOUT
 
-TOOL = CHECKOUT / "tools" / "train_table1.py"
+TOOL = CHECKOUT / "tools" / "table1.py"
 SHORT = ("--digits", "--iterations", "4", "--snapshots", "2", "--seed", "7")
 
 
@@ -46,7 +46,7 @@ def entries(first: subprocess.CompletedProcess[str], output: Path) -> list[dict[
 
 
 def test_the_models_of_the_paper() -> None:
-    settings = {model.id: (model.beta, model.epsilon) for model in train_table1.TABLE_1}
+    settings = {model.id: (model.beta, model.epsilon) for model in table1.TABLE_1}
     assert settings == {
         "R0": (None, None),
         "R1": (None, None),
@@ -57,7 +57,7 @@ def test_the_models_of_the_paper() -> None:
         "B4": (1.5, 0.84),
         "B5": (1.6, 0.78),
     }
-    assert [model.seed(1) for model in train_table1.TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [model.seed(1) for model in table1.TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_table(first: subprocess.CompletedProcess[str], output: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_record(entries: list[dict[str, Any]], output: Path) -> None:
         # A sixth of the training images is kept apart, as of MNIST in the paper.
         assert entry["data"]["images"] == {"train_lmdb": 1247, "val_lmdb": 250, "test_lmdb": 300}
         assert entry["provenance"]["version"] == __version__
-        assert "tools/train_table1.py --digits" in entry["provenance"]["command"]
+        assert "tools/table1.py --digits" in entry["provenance"]["command"]
     solvers = [Path(entry["solver"]).read_text() for entry in entries]
     assert "random_seed: 7" in solvers[0]
     assert 'type: "SGD"' in solvers[0]
@@ -123,7 +123,7 @@ def test_an_entry_gives_way_to_another_training(tmp_path: Path) -> None:
     assert second["settings"] != first["settings"]
     # Weights that are gone are listed no more.
     Path(second["weights"]).unlink()
-    assert train_table1.listed(tmp_path / "models.json") == {}
+    assert table1.listed(tmp_path / "models.json") == {}
 
 
 def test_wrong_arguments() -> None:
@@ -139,7 +139,7 @@ def test_wrong_arguments() -> None:
 
 
 def test_defaults() -> None:
-    arguments = train_table1.parse([])
+    arguments = table1.parse([])
     assert (arguments.validation, arguments.snapshots) == (10_000, 500)
     assert arguments.output == CHECKOUT / "build" / "table1"
     assert arguments.models == ["R0", "R1", "B0", "B1", "B2", "B3", "B4", "B5"]
