@@ -3,7 +3,7 @@
 #   make         build everything: Caffe, the plug-in, pycaffe, the Python environment
 #   make demo    train a plain and a BANG LeNet, and compare them
 #   make test    build and run all tests
-#   make bench   measure what BANG costs, and how fast PASS and the search for adversarials are
+#   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
 #   make lint    check format, types and style of our own sources
 
 BUILD ?= build
@@ -24,6 +24,7 @@ test: build
 
 bench: build
 	@$(BUILD)/venv/bin/python tools/bench_bang.py
+	@$(BUILD)/venv/bin/python tools/bench_engine.py
 	@$(BUILD)/venv/bin/python tools/bench_pass.py
 	@$(BUILD)/venv/bin/python tools/bench_search.py
 

@@ -65,10 +65,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def compare_settings(
     model: "ModelDescription", classifier: "Classifier", sample: "Sample", runs: int
-) -> dict[str, list[Row]]:
-    """Return HC1 with the BLAS on all cores, and image by image, beside HC1 with one thread."""
-    from threadpoolctl import threadpool_limits
-
+) -> list[Row]:
+    """Return HC1 with one thread, on Caffe's own layers, and image by image on these, beside HC1."""
+    from caffe_ext import engine
     from caffe_ext.attacks import parse_attack
     from shared.search_timing import Answers, Comparison, cores, plain_loops
 
@@ -77,16 +76,19 @@ def compare_settings(
     def ours() -> Answers:
         return sample.search(classifier, attack)
 
-    def threaded() -> Answers:
-        with threadpool_limits(cores(), user_api="blas"):
+    def one_thread() -> Answers:
+        engine.set_threads(1)
+        try:
             return ours()
+        finally:
+            engine.set_threads(0)
 
-    comparison = Comparison(classifier, sample, ours, runs)
-    threads = {f"{cores()} BLAS threads": threaded} if cores() > 1 else {}
-    return {
-        "threads": comparison.all("HC1", threads),
-        "loops": comparison.all("HC1", plain_loops(model, classifier, sample)),
-    }
+    with engine.switched(on=False):
+        stock = model.load(classifier.batch_size)
+        loops = plain_loops(model, stock, sample)
+    others: dict[str, Callable[[], Answers]] = {"one thread": one_thread} if cores() > 1 else {}
+    others["Caffe's own layers"] = lambda: sample.search(stock, attack)
+    return Comparison(classifier, sample, ours, runs).all("HC1", {**others, **loops})
 
 
 def compare_foolbox(
@@ -125,8 +127,7 @@ def compare_foolbox(
 
 def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[str, Any]:
     """Return all measurements of a model; ValueError for what cannot be measured."""
-    from threadpoolctl import threadpool_limits
-
+    from caffe_ext import engine
     from caffe_ext.attacks import parse_attack
     from shared.search_timing import Sample, measure_all
 
@@ -151,12 +152,12 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
         "images_sha256": source.digest(),
         "batch_size": arguments.batch_size,
     }
-    # With one BLAS thread, unless something else is said.
-    with threadpool_limits(1, user_api="blas"):
-        with Console().progress("HC1", len(images), "image") as step:
-            record["all"] = measure_all(classifier, parse_attack("hc1"), images, labels, step)
-        record |= compare_settings(model, classifier, sample, arguments.runs)
-        record["foolbox"] = compare_foolbox(model, classifier, sample, arguments.runs)
+    with Console().progress("HC1", len(images), "image") as step:
+        record["all"] = measure_all(classifier, parse_attack("hc1"), images, labels, step)
+    record["beside_hc1"] = compare_settings(model, classifier, sample, arguments.runs)
+    engine.set_threads(1)  # as PyTorch has it
+    record["foolbox"] = compare_foolbox(model, classifier, sample, arguments.runs)
+    engine.set_threads(0)
     return record
 
 

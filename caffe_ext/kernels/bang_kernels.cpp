@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "caffe_ext/kernels/threads.hpp"
+
 namespace caffe_ext {
 namespace {
 
@@ -70,13 +72,23 @@ double Norm(const Dtype* x, int size) {
   return std::ldexp(std::sqrt(SixteenSums(x, size, std::ldexp(1.0, -exponent))), exponent);
 }
 
+/// Calls `work(row)` for each row of a matrix, the rows shared between threads where it pays.
+template <typename Work>
+void ForRows(int rows, int size, const Work& work) {
+  const int parts = PartsThatPay(rows, 4.0 * rows * size);
+  ParallelParts(rows, parts, [&](int begin, int end, int /*part*/) {
+    for (int row = begin; row < end; ++row) {
+      work(row);
+    }
+  });
+}
+
 }  // namespace
 
 template <typename Dtype>
 void SampleNorms(const Dtype* x, int samples, int size, double* norms) {
-  for (int i = 0; i < samples; ++i) {
-    norms[i] = Norm(x + static_cast<std::ptrdiff_t>(i) * size, size);
-  }
+  ForRows(samples, size,
+          [&](int i) { norms[i] = Norm(x + static_cast<std::ptrdiff_t>(i) * size, size); });
 }
 
 std::vector<double> BangFactors(const std::vector<double>& norms, const BangSettings& settings,
@@ -107,7 +119,7 @@ template <typename Dtype>
 void ScaleSamples(const Dtype* x, int samples, int size, const double* factors, const double* norms,
                   Dtype* y) {
   constexpr double kMax = std::numeric_limits<Dtype>::max();
-  for (int i = 0; i < samples; ++i) {
+  ForRows(samples, size, [&](int i) {
     const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(i) * size;
     const Dtype* from = x + row;
     Dtype* to = y + row;
@@ -125,7 +137,7 @@ void ScaleSamples(const Dtype* x, int samples, int size, const double* factors, 
         to[k] = static_cast<Dtype>(factor * static_cast<double>(from[k]));
       }
     }
-  }
+  });
 }
 
 template void SampleNorms(const float*, int, int, double*);

@@ -69,11 +69,12 @@ def test_a_small_benchmark(
     assert found["seconds_for_10000_images"] == pytest.approx(10_000 / found["images_per_second"])
     assert 0.1 < found["network_share"] < 1
     assert 50 < found["peak_memory_mib"]["before"] <= found["peak_memory_mib"]["after"]
-    loops = {row["name"]: row for row in record["loops"]}
-    same = loops["the same search, image by image"]
+    beside = {row["name"]: row for row in record["beside_hc1"]}
+    assert {"Caffe's own layers", "amplitude by amplitude, image by image, on these"} < set(beside)
+    same = beside["the same search, image by image, on these"]
     assert same["images"] == 3
     assert same["same_adversarial"] == same["still_adversarial"] == 1
-    for row in [*record["loops"], *record["threads"]]:
+    for row in record["beside_hc1"]:
         assert row["elapsed"]["pairs"] == row["process"]["pairs"] == 2
         assert row["elapsed"]["ratio"] > 0
 

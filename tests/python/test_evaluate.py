@@ -1,6 +1,5 @@
 """Evaluations of models whose adversarials can be told by hand (evaluation_samples.py)."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ import pytest
 
 from caffe_ext import attack_run
 from caffe_ext.attacks import parse_attack
-from caffe_ext.data.reporter import Reporter, Silent, Step
+from caffe_ext.data.reporter import Silent, Step
 from caffe_ext.evaluation import noise as noise_run
 from caffe_ext.evaluation.noise import NoiseSettings, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
@@ -25,8 +24,7 @@ from caffe_ext.evaluation.summary import (
     summarize,
 )
 from caffe_ext.noise import noise_stability
-from caffe_ext.records import COLUMNS, RecordError
-from caffe_ext.workers import WorkerError, Workers
+from caffe_ext.records import COLUMNS
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
 Pair = tuple[ModelEvaluation, ...]
@@ -211,39 +209,6 @@ class Heard(Silent):
             self.steps += number
 
         yield step
-
-
-def tell(reporter: Reporter) -> int:
-    reporter.note("hello")
-    with reporter.progress("work", 3, "image") as step:
-        step(3)
-    return 7
-
-
-def fail(_: Reporter) -> int:
-    raise RecordError("it cannot be done")
-
-
-def die(_: Reporter) -> int:
-    os._exit(3)
-
-
-def test_workers() -> None:
-    reporter = Heard()
-    with pytest.raises(RecordError, match="it cannot be done"), Workers(2, reporter) as workers:
-        assert workers.run([tell, tell, tell]) == [7, 7, 7]
-        workers.run([tell, fail])
-    assert reporter.notes[:3] == ["hello"] * 3
-    assert reporter.steps >= 9
-    with pytest.raises(WorkerError, match="--jobs 1"), Workers(2, reporter) as workers:
-        workers.run([die])
-
-
-def test_one_job_needs_no_process() -> None:
-    reporter = Heard()
-    with Workers(1, reporter) as workers:
-        assert workers.run([tell, lambda _: 8]) == [7, 8]  # a lambda goes into no other process
-    assert reporter.notes == ["hello"]
 
 
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:

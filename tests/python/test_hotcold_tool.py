@@ -186,8 +186,8 @@ def test_without_arguments(
         for blobs in net.params.values():
             blobs[0].data[...] = np.random.default_rng(number).normal(size=blobs[0].shape) / 30
         net.save(str(folder / "a_iter_5.caffemodel"))
-    monkeypatch.setattr("model_arguments.DEMO", folders)
-    monkeypatch.setattr("image_arguments.HOMES", ())
+    monkeypatch.setattr("shared.model_arguments.DEMO", folders)
+    monkeypatch.setattr("shared.image_arguments.HOMES", ())
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
     assert run("--output", tmp_path / "out", "--limit", 30) == 0
     told = capsys.readouterr()

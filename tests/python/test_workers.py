@@ -60,6 +60,11 @@ def test_results_come_in_the_tasks_order_and_progress_arrives(jobs: int) -> None
     assert ({process for _, process in results} == {os.getpid()}) == (jobs == 1)
 
 
+def test_one_job_needs_no_process() -> None:
+    with Workers(1, Silent()) as workers:
+        assert workers.run([lambda _: 8]) == [8]  # a lambda goes into no other process
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_task_raises_is_raised(jobs: int) -> None:
     with (

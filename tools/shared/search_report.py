@@ -8,7 +8,7 @@ Record = Mapping[str, Any]
 
 def summary(record: Record) -> str:
     """Return the tables, which read well in a terminal, too."""
-    parts = [_all(record), _beside_hc1(record["threads"] + record["loops"])]
+    parts = [_all(record), _beside_hc1(record["beside_hc1"])]
     if isinstance(record["foolbox"], Mapping):
         parts.append(_beside_fgs(record["foolbox"]["measurements"]))
     return "\n\n".join(parts)
@@ -17,24 +17,23 @@ def summary(record: Record) -> str:
 def report(record: Record) -> str:
     """Return bench_search.md."""
     about, blas = record["machine"], record["machine"]["blas"]
-    compared = record["loops"][0]
+    compared = record["beside_hc1"][0]
     return f"""\
 # How fast smallest adversarials are found
 
 The smallest HC1 adversarial of each image, by line search and bisection, in one process.
 Targets: at most {record["target_seconds"]} seconds for 10,000 images on 2 cores, and a ratio of at
-least {record["target_ratio"]} beside the same search image by image. Where almost all of the time
-goes into the network, as here, the most that such a loop can lose is what single images cost the
-network more than batches do.
+least {record["target_ratio"]} beside the same search image by image.
 
 {_all(record)}
 
 ## Beside HC1
 
-One BLAS thread unless said otherwise; the first {compared["images"]} images that are classified
-correctly, medians of {compared["elapsed"]["pairs"]} runs each.
+HC1 on the engine with one thread for each core; the others with one BLAS thread. The first
+{compared["images"]} images that are classified correctly, medians of {compared["elapsed"]["pairs"]}
+runs each.
 
-{_beside_hc1(record["threads"] + record["loops"])}
+{_beside_hc1(record["beside_hc1"])}
 
 HC1, other: time an image. ratio: other / HC1, of the medians; quartiles: within pairs of
 neighbouring runs. by CPU time: the ratio of the processor's time of all threads, which leaves out

@@ -175,7 +175,10 @@ class Comparison:
 def plain_loops(
     model: "ModelDescription", classifier: "Classifier", sample: Sample
 ) -> Mapping[str, Callable[[], Answers]]:
-    """Return HC1's search image by image in pycaffe: bisecting, and trying each amplitude."""
+    """Return HC1's search image by image in pycaffe: bisecting, and trying each amplitude.
+
+    The net that they use is made here, on the engine or not.
+    """
     sys.path.insert(0, str(REFERENCE))
     from search_reference import Path1D, PlainNet, moved, plain_path
 
@@ -197,8 +200,8 @@ def plain_loops(
         return job
 
     return {
-        "the same search, image by image": loop(Path1D.search),
-        "amplitude by amplitude, image by image": loop(Path1D.step_by_step),
+        "the same search, image by image, on these": loop(Path1D.search),
+        "amplitude by amplitude, image by image, on these": loop(Path1D.step_by_step),
     }
 
 

@@ -43,9 +43,9 @@ ABOUT = """\
 Each model was trained from scratch with the settings of the paper, once, and attacked on {count:,}
 images ({origin}). The paper's figures are in italics.
 
-FGS is in the paper's protocol and PASS as in the paper's tables. The last two columns are not in the
-paper: the same attack where every adversarial counts, and along the logits. Where they are far above
-the paper's protocol, its low rate is masking of gradients and no robustness; [the
+FGS is in the paper's protocol and PASS as in the paper's tables. The last two columns are not in
+the paper: the same attack where every adversarial counts, and along the logits. Where they are far
+above the paper's protocol, its low rate is masking of gradients and no robustness; [the
 report](report.html) says more.
 """
 FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")

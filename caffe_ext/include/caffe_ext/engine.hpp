@@ -1,0 +1,33 @@
+#ifndef CAFFE_EXT_ENGINE_HPP_
+#define CAFFE_EXT_ENGINE_HPP_
+
+/// The engine: faster layers for the CPU in place of some of Caffe's, with the same numbers up to
+/// the order of sums.
+///
+/// Convolution, Pooling, InnerProduct and ReLU in float share the batch between threads. They are
+/// subclasses of Caffe's layers, made by the same registry entries, so that no prototxt changes;
+/// where a layer's shape or mode is not supported (GPU, dilation, N-D, stochastic pooling, ...),
+/// Caffe's own code runs. When a net is made, the log says which layers run on the engine.
+///
+/// Threads: OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. OpenBLAS itself
+/// works with one thread while the engine is on, as it is called from all of these.
+namespace caffe_ext {
+
+/// True unless the environment variable CAFFE_EXT_ENGINE was "0" when the plug-in was loaded, or
+/// SetEngine(false) was called.
+bool EngineEnabled();
+
+/// Whether layers made from now on run on the engine; those that are there stay what they are.
+void SetEngine(bool on);
+
+}  // namespace caffe_ext
+
+extern "C" {
+/// The same for Python's ctypes; and KernelThreads(), SetKernelThreads() of kernels/threads.hpp.
+int caffe_ext_engine_enabled();
+void caffe_ext_set_engine(int enabled);
+int caffe_ext_threads();
+void caffe_ext_set_threads(int threads);
+}
+
+#endif  // CAFFE_EXT_ENGINE_HPP_

@@ -1,0 +1,170 @@
+#include "caffe_ext/kernels/threads.hpp"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace caffe_ext {
+
+namespace {
+
+/// One part of somebody's work.
+struct Task {
+  void (*call)(const void* work, int part);
+  const void* work;
+  int part;
+};
+
+/// A flag that threads wait for: a few microseconds awake, as the next layer mostly comes at once,
+/// then asleep, so that a busy machine is left to others.
+class Flag {
+ public:
+  void Set(bool value) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      value_.store(value, std::memory_order_release);
+    }
+    changed_.notify_one();
+  }
+
+  void WaitFor(bool value) {
+    constexpr int kAwake = 2000;
+    for (int i = 0; i < kAwake; ++i) {
+      if (value_.load(std::memory_order_acquire) == value) {
+        return;
+      }
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return value_.load(std::memory_order_acquire) == value; });
+  }
+
+ private:
+  std::atomic<bool> value_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+/// A thread that does one task after the other, and lives as long as the process.
+class Worker {
+ public:
+  Worker() {
+    std::thread([this] {
+      for (;;) {
+        busy_.WaitFor(true);
+        task_.call(task_.work, task_.part);
+        busy_.Set(false);
+      }
+    }).detach();
+  }
+
+  void Start(const Task& task) {
+    task_ = task;
+    busy_.Set(true);
+  }
+
+  void Wait() { busy_.WaitFor(false); }
+
+ private:
+  Flag busy_;
+  Task task_{};
+};
+
+class Pool {
+ public:
+  /// Never destroyed: its threads wait in it until the process ends.
+  static Pool& Get() {
+    static Pool& pool = *new Pool;
+    return pool;
+  }
+
+  bool Run(int parts, void (*call)(const void*, int), const void* work) {
+    const std::unique_lock<std::mutex> mine(mutex_, std::try_to_lock);
+    if (!mine.owns_lock() || getpid() != process_) {
+      return false;
+    }
+    while (static_cast<int>(workers_.size()) < parts - 1) {
+      workers_.push_back(std::make_unique<Worker>());
+    }
+    for (int part = 1; part < parts; ++part) {
+      workers_[part - 1]->Start({call, work, part});
+    }
+    call(work, 0);
+    for (int part = 1; part < parts; ++part) {
+      workers_[part - 1]->Wait();
+    }
+    return true;
+  }
+
+ private:
+  std::mutex mutex_;
+  const pid_t process_ = getpid();
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+/// The number at the beginning of an environment variable, such as "2" or "4,2"; 0 if none.
+int FromEnvironment(const char* name) {
+  const char* text = std::getenv(name);
+  return text != nullptr ? std::max(std::atoi(text), 0) : 0;
+}
+
+int Cores() {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof(cores), &cores) == 0
+             ? CPU_COUNT(&cores)
+             : static_cast<int>(std::thread::hardware_concurrency());
+}
+
+int DefaultThreads() {
+  int threads = FromEnvironment("OMP_NUM_THREADS");
+  if (threads == 0) {
+    threads = FromEnvironment("OPENBLAS_NUM_THREADS");
+  }
+  return std::max(threads > 0 ? threads : Cores(), 1);
+}
+
+std::atomic<int> chosen_threads{0};
+
+}  // namespace
+
+int KernelThreads() {
+  static const int from_environment = DefaultThreads();
+  const int chosen = chosen_threads;
+  return chosen > 0 ? chosen : from_environment;
+}
+
+void SetKernelThreads(int threads) { chosen_threads = threads; }
+
+int PartsThatPay(int count, std::int64_t operations) {
+  constexpr std::int64_t kPart = 100000;
+  const int most = std::min(KernelThreads(), count);
+  return static_cast<int>(std::clamp<std::int64_t>(operations / kPart, 1, std::max(most, 1)));
+}
+
+void RunParts(int parts, void (*call)(const void* work, int part), const void* work) {
+  if (!Pool::Get().Run(parts, call, work)) {
+    for (int part = 0; part < parts; ++part) {
+      call(work, part);
+    }
+  }
+}
+
+float* ThreadBuffer(int slot, std::size_t size) {
+  thread_local std::vector<float> buffers[3];
+  if (buffers[slot].size() < size) {
+    buffers[slot].resize(size);
+  }
+  return buffers[slot].data();
+}
+
+}  // namespace caffe_ext

@@ -1,0 +1,212 @@
+#include "caffe_ext/src/engine_layers.hpp"
+
+#include <string>
+
+#include "caffe_ext/kernels/matrix_kernels.hpp"
+#include "caffe_ext/kernels/threads.hpp"
+
+namespace caffe_ext {
+
+using caffe::Blob;
+
+namespace {
+
+void Say(const caffe::LayerParameter& layer, bool supported) {
+  LOG_IF(INFO, caffe::Caffe::root_solver())
+      << layer.name() << " runs on "
+      << (supported ? "caffe_ext's engine, threads: " + std::to_string(KernelThreads())
+                    : "Caffe's own code");
+}
+
+}  // namespace
+
+bool EngineConvolution::Supported() {
+  if (num_spatial_axes_ != 2 || force_nd_im2col_) {
+    return false;
+  }
+  const int* dilation = dilation_.cpu_data();
+  return dilation[0] == 1 && dilation[1] == 1;
+}
+
+void EngineConvolution::LayerSetUp(const Blobs& bottom, const Blobs& top) {
+  ConvolutionLayer::LayerSetUp(bottom, top);
+  Say(layer_param_, Supported());
+}
+
+ConvolutionShape EngineConvolution::Shape(const Blob<float>& bottom) {
+  const int* kernel = kernel_shape_.cpu_data();
+  const int* pad = pad_.cpu_data();
+  const int* stride = stride_.cpu_data();
+  ConvolutionShape shape;
+  shape.images = num_;
+  shape.channels = channels_;
+  shape.height = bottom.shape(channel_axis_ + 1);
+  shape.width = bottom.shape(channel_axis_ + 2);
+  shape.outputs = num_output_;
+  shape.kernel_height = kernel[0];
+  shape.kernel_width = kernel[1];
+  shape.pad_height = pad[0];
+  shape.pad_width = pad[1];
+  shape.stride_height = stride[0];
+  shape.stride_width = stride[1];
+  shape.groups = group_;
+  return shape;
+}
+
+void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  if (!Supported()) {
+    ConvolutionLayer::Forward_cpu(bottom, top);
+    return;
+  }
+  const float* bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
+  for (std::size_t i = 0; i < bottom.size(); ++i) {
+    ConvolutionForward(Shape(*bottom[i]), bottom[i]->cpu_data(), blobs_[0]->cpu_data(), bias,
+                       top[i]->mutable_cpu_data());
+  }
+}
+
+void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                     const Blobs& bottom) {
+  if (!Supported()) {
+    ConvolutionLayer::Backward_cpu(top, propagate_down, bottom);
+    return;
+  }
+  const bool bias = bias_term_ && param_propagate_down_[1];
+  float* weight_diff = param_propagate_down_[0] ? blobs_[0]->mutable_cpu_diff() : nullptr;
+  float* bias_diff = bias ? blobs_[1]->mutable_cpu_diff() : nullptr;
+  for (std::size_t i = 0; i < top.size(); ++i) {
+    const ConvolutionShape shape = Shape(*bottom[i]);
+    if (weight_diff != nullptr || bias_diff != nullptr) {
+      ConvolutionBackwardWeights(shape, bottom[i]->cpu_data(), top[i]->cpu_diff(), weight_diff,
+                                 bias_diff);
+    }
+    if (propagate_down[i]) {
+      ConvolutionBackwardData(shape, top[i]->cpu_diff(), blobs_[0]->cpu_data(),
+                              bottom[i]->mutable_cpu_diff());
+    }
+  }
+}
+
+bool EnginePooling::IsMax() const {
+  return layer_param_.pooling_param().pool() == caffe::PoolingParameter_PoolMethod_MAX;
+}
+
+bool EnginePooling::Supported(const Blobs& top) const {
+  const bool is_average =
+      layer_param_.pooling_param().pool() == caffe::PoolingParameter_PoolMethod_AVE;
+  return top.size() == 1 && (IsMax() || is_average);
+}
+
+/// With gaps between the windows, Caffe may place the last one beyond the plane.
+bool EnginePooling::WindowsBeginInside() const {
+  return (pooled_height_ - 1) * stride_h_ - pad_h_ < height_ &&
+         (pooled_width_ - 1) * stride_w_ - pad_w_ < width_;
+}
+
+void EnginePooling::LayerSetUp(const Blobs& bottom, const Blobs& top) {
+  PoolingLayer::LayerSetUp(bottom, top);
+  Say(layer_param_, Supported(top));
+}
+
+PoolingShape EnginePooling::Shape(const Blob<float>& bottom) const {
+  PoolingShape shape;
+  shape.planes = bottom.num() * channels_;
+  shape.height = height_;
+  shape.width = width_;
+  shape.pooled_height = pooled_height_;
+  shape.pooled_width = pooled_width_;
+  shape.kernel_height = kernel_h_;
+  shape.kernel_width = kernel_w_;
+  shape.pad_height = pad_h_;
+  shape.pad_width = pad_w_;
+  shape.stride_height = stride_h_;
+  shape.stride_width = stride_w_;
+  return shape;
+}
+
+void EnginePooling::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  if (!Supported(top) || !WindowsBeginInside()) {
+    PoolingLayer::Forward_cpu(bottom, top);
+    return;
+  }
+  const PoolingShape shape = Shape(*bottom[0]);
+  if (IsMax()) {
+    MaxPoolingForward(shape, bottom[0]->cpu_data(), top[0]->mutable_cpu_data(),
+                      max_idx_.mutable_cpu_data());
+  } else {
+    AveragePoolingForward(shape, bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
+  }
+}
+
+void EnginePooling::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                 const Blobs& bottom) {
+  if (!Supported(top) || !WindowsBeginInside()) {
+    PoolingLayer::Backward_cpu(top, propagate_down, bottom);
+    return;
+  }
+  if (!propagate_down[0]) {
+    return;
+  }
+  const PoolingShape shape = Shape(*bottom[0]);
+  if (IsMax()) {
+    MaxPoolingBackward(shape, top[0]->cpu_diff(), max_idx_.cpu_data(),
+                       bottom[0]->mutable_cpu_diff());
+  } else {
+    AveragePoolingBackward(shape, top[0]->cpu_diff(), bottom[0]->mutable_cpu_diff());
+  }
+}
+
+void EngineInnerProduct::LayerSetUp(const Blobs& bottom, const Blobs& top) {
+  InnerProductLayer::LayerSetUp(bottom, top);
+  Say(layer_param_, true);
+}
+
+void EngineInnerProduct::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  float* y = top[0]->mutable_cpu_data();
+  if (bias_term_) {
+    FillWithRow(blobs_[1]->cpu_data(), M_, N_, y);
+  }
+  Multiply(false, !transpose_, M_, N_, K_, bottom[0]->cpu_data(), blobs_[0]->cpu_data(),
+           bias_term_ ? 1 : 0, y);
+}
+
+void EngineInnerProduct::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                      const Blobs& bottom) {
+  const float* top_diff = top[0]->cpu_diff();
+  if (param_propagate_down_[0]) {
+    const float* x = bottom[0]->cpu_data();
+    float* weight_diff = blobs_[0]->mutable_cpu_diff();
+    if (transpose_) {
+      Multiply(true, false, K_, N_, M_, x, top_diff, 1, weight_diff);
+    } else {
+      Multiply(true, false, N_, K_, M_, top_diff, x, 1, weight_diff);
+    }
+  }
+  if (bias_term_ && param_propagate_down_[1]) {
+    AddColumnSums(top_diff, M_, N_, blobs_[1]->mutable_cpu_diff());
+  }
+  if (propagate_down[0]) {
+    Multiply(false, transpose_, M_, K_, N_, top_diff, blobs_[0]->cpu_data(), 0,
+             bottom[0]->mutable_cpu_diff());
+  }
+}
+
+void EngineRelu::LayerSetUp(const Blobs& bottom, const Blobs& top) {
+  ReLULayer::LayerSetUp(bottom, top);
+  Say(layer_param_, true);
+}
+
+void EngineRelu::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  ReluForward(bottom[0]->cpu_data(), bottom[0]->count(), layer_param_.relu_param().negative_slope(),
+              top[0]->mutable_cpu_data());
+}
+
+void EngineRelu::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                              const Blobs& bottom) {
+  if (propagate_down[0]) {
+    ReluBackward(bottom[0]->cpu_data(), top[0]->cpu_diff(), bottom[0]->count(),
+                 layer_param_.relu_param().negative_slope(), bottom[0]->mutable_cpu_diff());
+  }
+}
+
+}  // namespace caffe_ext

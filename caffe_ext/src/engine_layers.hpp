@@ -1,0 +1,78 @@
+#ifndef CAFFE_EXT_ENGINE_LAYERS_HPP_
+#define CAFFE_EXT_ENGINE_LAYERS_HPP_
+
+#include <vector>
+
+#include "caffe/layers/conv_layer.hpp"
+#include "caffe/layers/inner_product_layer.hpp"
+#include "caffe/layers/pooling_layer.hpp"
+#include "caffe/layers/relu_layer.hpp"
+#include "caffe_ext/kernels/convolution_kernels.hpp"
+#include "caffe_ext/kernels/pooling_kernels.hpp"
+
+/// Caffe's layers with the engine's kernels under them; see engine.hpp. All is as in the base class
+/// but the arithmetic on the CPU.
+namespace caffe_ext {
+
+using Blobs = std::vector<caffe::Blob<float>*>;
+
+/// Two spatial axes, no dilation; everything else is left to Caffe.
+class EngineConvolution : public caffe::ConvolutionLayer<float> {
+ public:
+  using ConvolutionLayer::ConvolutionLayer;
+  void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+  /// Whether this layer's shape is one that the engine computes.
+  bool Supported();
+
+ protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+
+ private:
+  ConvolutionShape Shape(const caffe::Blob<float>& bottom);
+};
+
+/// Max pooling without a mask as second top, and average pooling.
+class EnginePooling : public caffe::PoolingLayer<float> {
+ public:
+  using PoolingLayer::PoolingLayer;
+  void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+
+ protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+
+ private:
+  bool IsMax() const;
+  bool Supported(const Blobs& top) const;
+  bool WindowsBeginInside() const;
+  PoolingShape Shape(const caffe::Blob<float>& bottom) const;
+};
+
+class EngineInnerProduct : public caffe::InnerProductLayer<float> {
+ public:
+  using InnerProductLayer::InnerProductLayer;
+  void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+
+ protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+};
+
+class EngineRelu : public caffe::ReLULayer<float> {
+ public:
+  using ReLULayer::ReLULayer;
+  void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+
+ protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+};
+
+}  // namespace caffe_ext
+
+#endif  // CAFFE_EXT_ENGINE_LAYERS_HPP_

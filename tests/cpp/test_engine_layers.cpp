@@ -1,0 +1,408 @@
+// The engine's layers against Caffe's own, made by the same registry.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <caffe/layers/conv_layer.hpp>
+#include <caffe/test/test_gradient_check_util.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "caffe_ext/engine.hpp"
+#include "caffe_ext/kernels/matrix_kernels.hpp"
+#include "caffe_ext/kernels/threads.hpp"
+#include "caffe_ext/src/engine_layers.hpp"
+#include "tests/cpp/log_capture.hpp"
+#include "tests/cpp/reference.hpp"
+#include "tests/cpp/solver_fixtures.hpp"
+
+namespace caffe_ext {
+namespace {
+
+using caffe::Blob;
+using caffe::Layer;
+using caffe::LayerParameter;
+
+template <typename Dtype = float>
+caffe::shared_ptr<Layer<Dtype>> MakeLayer(const std::string& text, bool engine) {
+  caffe::Caffe::set_random_seed(1701);
+  SetEngine(engine);
+  auto param = Parse<LayerParameter>(text);
+  param.set_name("it");
+  param.set_phase(caffe::TRAIN);
+  return caffe::LayerRegistry<Dtype>::CreateLayer(param);
+}
+
+template <typename EngineLayer>
+bool RunsOn(const caffe::shared_ptr<Layer<float>>& layer) {
+  return dynamic_cast<EngineLayer*>(layer.get()) != nullptr;
+}
+
+void Fill(unsigned seed, Blob<float>* blob, bool diff) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  float* values = diff ? blob->mutable_cpu_diff() : blob->mutable_cpu_data();
+  std::generate_n(values, blob->count(), [&] { return normal(generator); });
+}
+
+/// What is compared: a layer, the shapes of its bottoms, and what of it is asked for.
+struct Case {
+  std::string layer;
+  std::vector<std::vector<int>> bottoms;
+  std::vector<bool> propagate = {true, true, true};
+  std::vector<bool> weights = {true, true};
+  bool in_place = false;
+  int tops = 0;  ///< 0: one a bottom
+};
+
+/// Everything that a forward and two backward passes write. Weight gradients begin with values, to
+/// which they must add; those of the bottoms begin with values that must be overwritten.
+std::vector<std::vector<float>> RunLayer(const Case& c, Layer<float>* layer) {
+  std::vector<std::unique_ptr<Blob<float>>> blobs;
+  std::vector<Blob<float>*> bottom, top;
+  for (const std::vector<int>& shape : c.bottoms) {
+    bottom.push_back(blobs.emplace_back(new Blob<float>(shape)).get());
+    Fill(static_cast<unsigned>(blobs.size()), bottom.back(), false);
+    Fill(static_cast<unsigned>(blobs.size()), bottom.back(), true);
+  }
+  if (c.in_place) {
+    top = bottom;
+  }
+  const int tops = c.tops > 0 ? c.tops : static_cast<int>(bottom.size());
+  while (static_cast<int>(top.size()) < tops) {
+    top.push_back(blobs.emplace_back(new Blob<float>()).get());
+  }
+  layer->SetUp(bottom, top);
+  for (std::size_t i = 0; i < layer->blobs().size(); ++i) {
+    Fill(static_cast<unsigned>(i + 50), layer->blobs()[i].get(), true);
+    layer->set_param_propagate_down(static_cast<int>(i), c.weights[i]);
+  }
+  std::vector<std::vector<float>> results;
+  for (int pass = 0; pass < 2; ++pass) {
+    layer->Forward(bottom, top);
+    for (std::size_t i = 0; i < top.size(); ++i) {
+      results.push_back(Values(*top[i]));
+      Fill(static_cast<unsigned>(i + 100 + pass), top[i], true);
+    }
+    layer->Backward(top, c.propagate, bottom);
+    for (const Blob<float>* blob : bottom) {
+      results.push_back(Diffs(*blob));
+    }
+  }
+  for (const auto& blob : layer->blobs()) {
+    results.push_back(Values(*blob));
+    results.push_back(Diffs(*blob));
+  }
+  return results;
+}
+
+class EngineLayers : public ::testing::Test {
+ protected:
+  EngineLayers() : enabled_(EngineEnabled()) { caffe::Caffe::set_mode(caffe::Caffe::CPU); }
+  ~EngineLayers() override {
+    SetEngine(enabled_);
+    SetKernelThreads(0);
+  }
+
+  /// @param tolerance in units of an array's largest value; 0: the same bits
+  template <typename EngineLayer>
+  static void Compare(const Case& c, double tolerance = 1e-5) {
+    SCOPED_TRACE(c.layer);
+    const auto stock = MakeLayer(c.layer, false);
+    ASSERT_FALSE(RunsOn<EngineLayer>(stock));
+    const auto expected = RunLayer(c, stock.get());
+    for (const int threads : {1, 2, 3, 5}) {
+      SetKernelThreads(threads);
+      const auto engine = MakeLayer(c.layer, true);
+      ASSERT_TRUE(RunsOn<EngineLayer>(engine));
+      const auto actual = RunLayer(c, engine.get());
+      ASSERT_EQ(actual.size(), expected.size());
+      for (std::size_t i = 0; i < actual.size(); ++i) {
+        if (tolerance == 0) {
+          ASSERT_EQ(actual[i], expected[i]) << "array " << i << ", threads " << threads;
+        } else {
+          ASSERT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}),
+                    tolerance)
+              << "array " << i << ", threads " << threads;
+        }
+      }
+    }
+  }
+
+  bool enabled_;
+};
+
+// --- Convolution ---------------------------------------------------------------------------------
+
+std::string Convolution(const std::string& options) {
+  return "type: 'Convolution' convolution_param { num_output: 8 "
+         "weight_filler { type: 'gaussian' std: 0.3 } bias_filler { type: 'gaussian' std: 0.3 } " +
+         options + " }";
+}
+
+TEST_F(EngineLayers, ConvolutionsAreAsCaffes) {
+  const std::vector<std::string> options = {
+      "kernel_size: 1",
+      "kernel_size: 1 stride: 2",
+      "kernel_size: 3",
+      "kernel_size: 3 pad: 1",
+      "kernel_size: 3 pad: 1 stride: 2",
+      "kernel_size: 3 stride: 3 bias_term: false",
+      "kernel_size: 3 group: 2 pad: 1",
+      "kernel_size: 1 group: 2",
+      "kernel_h: 2 kernel_w: 5 pad_h: 1 pad_w: 3 stride_h: 1 stride_w: 2",
+      "kernel_h: 10 kernel_w: 9",
+      "kernel_size: 5 pad: 2 group: 4 stride: 2 bias_term: false",
+      "kernel_size: 3 engine: CAFFE",
+  };
+  for (const std::string& option : options) {
+    for (const int batch : {1, 2, 3, 7}) {
+      Compare<EngineConvolution>({Convolution(option), {{batch, 4, 10, 9}}});
+    }
+  }
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 group: 8 pad: 1"), {{3, 8, 7, 7}}});
+  Compare<EngineConvolution>({Convolution("kernel_size: 5 pad: 2"), {{64, 3, 16, 16}}});
+  Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{500, 1, 6, 6}}});
+}
+
+TEST_F(EngineLayers, ConvolutionsComputeWhatIsAskedFor) {
+  const std::string layer = Convolution("kernel_size: 3 pad: 1");
+  for (int kind = 0; kind < 8; ++kind) {
+    const bool data = (kind & 1) != 0, weight = (kind & 2) != 0, bias = (kind & 4) != 0;
+    Compare<EngineConvolution>({layer, {{3, 2, 6, 7}}, {data}, {weight, bias}});
+  }
+}
+
+TEST_F(EngineLayers, ConvolutionsOfSeveralBottoms) {
+  const std::string layer = Convolution("kernel_size: 3 pad: 1");
+  const std::vector<std::vector<int>> shapes(3, {3, 2, 6, 7});
+  Compare<EngineConvolution>({layer, shapes});
+  Compare<EngineConvolution>({layer, shapes, {true, false, true}});
+}
+
+TEST_F(EngineLayers, ConvolutionsWithAnotherChannelAxis) {
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 axis: 2"), {{3, 2, 4, 6, 7}}});
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 axis: 0"), {{4, 6, 7}}});
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 axis: -3"), {{3, 4, 6, 7}}});
+}
+
+TEST_F(EngineLayers, ConvolutionsThatAreNotSupportedAreCaffes) {
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 dilation: 2"), {{3, 4, 9, 8}}}, 0);
+  Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{2, 4, 6, 7, 5}}}, 0);
+  Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{2, 4, 6}}}, 0);
+  Compare<EngineConvolution>({Convolution("kernel_size: 3 force_nd_im2col: true"), {{2, 4, 6, 7}}},
+                             0);
+}
+
+TEST_F(EngineLayers, ConvolutionsChangeTheirShape) {
+  const auto engine = MakeLayer(Convolution("kernel_size: 3"), true);
+  const auto stock = MakeLayer(Convolution("kernel_size: 3"), false);
+  RunLayer({"", {{3, 4, 9, 8}}}, engine.get());
+  const Case smaller = {"", {{2, 4, 6, 11}}};
+  std::vector<std::vector<float>> results[2];
+  for (const auto& layer : {engine, stock}) {
+    Blob<float> bottom(smaller.bottoms[0]), top;
+    Fill(1, &bottom, false);
+    const std::vector<Blob<float>*> bottoms = {&bottom}, tops = {&top};
+    if (layer == stock) {
+      layer->SetUp(bottoms, tops);
+      layer->blobs()[0]->CopyFrom(*engine->blobs()[0]);
+      layer->blobs()[1]->CopyFrom(*engine->blobs()[1]);
+    }
+    layer->Forward(bottoms, tops);
+    results[layer == stock ? 1 : 0].push_back(Values(top));
+  }
+  EXPECT_LE(RelativeDistance(results[0][0], {results[1][0].begin(), results[1][0].end()}), 1e-5);
+}
+
+// --- Pooling: the same bits ----------------------------------------------------------------------
+
+std::string Pooling(const std::string& options) {
+  return "type: 'Pooling' pooling_param { " + options + " }";
+}
+
+TEST_F(EngineLayers, PoolingIsExactlyCaffes) {
+  for (const std::string kind : {"pool: MAX ", "pool: AVE "}) {
+    for (const std::string option :
+         {"kernel_size: 2 stride: 2", "kernel_size: 3 stride: 2", "kernel_size: 3 stride: 2 pad: 1",
+          "kernel_size: 3 stride: 1 pad: 2", "kernel_size: 3 stride: 2 round_mode: FLOOR",
+          "kernel_size: 3 stride: 3 pad: 1", "kernel_h: 2 kernel_w: 4 stride_h: 1 stride_w: 3",
+          "kernel_h: 9 kernel_w: 10", "global_pooling: true"}) {
+      for (const int batch : {1, 3, 64}) {
+        Compare<EnginePooling>({Pooling(kind + option), {{batch, 3, 9, 10}}}, 0);
+      }
+    }
+    Compare<EnginePooling>({Pooling(kind + "kernel_size: 3 stride: 2"), {{2, 3, 9, 9}}, {false}},
+                           0);
+    Compare<EnginePooling>({Pooling(kind + "kernel_size: 3 stride: 2"), {{500, 2, 8, 8}}}, 0);
+    Compare<EnginePooling>({Pooling(kind + "kernel_size: 1 stride: 2"), {{2, 3, 9, 9}}}, 0);
+  }
+}
+
+TEST_F(EngineLayers, PoolingThatIsNotSupportedIsCaffes) {
+  Case c = {Pooling("pool: MAX kernel_size: 2 stride: 2"), {{3, 2, 7, 8}}};
+  c.tops = 2;  // the mask
+  Compare<EnginePooling>(c, 0);
+  const auto layer = MakeLayer(Pooling("pool: STOCHASTIC kernel_size: 2"), true);
+  EXPECT_TRUE(RunsOn<EnginePooling>(layer));
+}
+
+// --- InnerProduct and ReLU -----------------------------------------------------------------------
+
+std::string InnerProduct(const std::string& options) {
+  return "type: 'InnerProduct' inner_product_param { num_output: 50 "
+         "weight_filler { type: 'gaussian' std: 0.3 } bias_filler { type: 'gaussian' std: 0.3 } " +
+         options + " }";
+}
+
+TEST_F(EngineLayers, InnerProductsAreAsCaffes) {
+  for (const std::string option : {"", "bias_term: false", "transpose: true", "axis: 2",
+                                   "axis: -1 transpose: true bias_term: false"}) {
+    for (const int batch : {1, 2, 3, 7, 64, 500}) {
+      Compare<EngineInnerProduct>({InnerProduct(option), {{batch, 5, 4, 6}}});
+    }
+  }
+  for (int kind = 0; kind < 8; ++kind) {
+    const bool data = (kind & 1) != 0, weight = (kind & 2) != 0, bias = (kind & 4) != 0;
+    Compare<EngineInnerProduct>({InnerProduct(""), {{64, 90}}, {data}, {weight, bias}});
+  }
+}
+
+TEST_F(EngineLayers, RelusAreExactlyCaffes) {
+  for (const std::string option :
+       {"", "relu_param { negative_slope: 0.1 }", "relu_param { negative_slope: -0.5 }"}) {
+    for (const bool in_place : {false, true}) {
+      for (const int batch : {1, 3, 64, 500}) {
+        Compare<EngineRelu>({"type: 'ReLU' " + option, {{batch, 5, 9, 7}}, {true}, {}, in_place},
+                            0);
+      }
+    }
+  }
+  Compare<EngineRelu>({"type: 'ReLU'", {{3, 5}}, {false}}, 0);
+}
+
+// --- Finite differences --------------------------------------------------------------------------
+
+TEST_F(EngineLayers, GradientsAreThoseOfFiniteDifferences) {
+  SetKernelThreads(2);
+  const auto check = [](const std::string& text, const std::vector<int>& shape) {
+    SCOPED_TRACE(text);
+    const auto layer = MakeLayer(text, true);
+    Blob<float> bottom(shape), top;
+    Fill(3, &bottom, false);
+    for (int i = 0; i < bottom.count(); ++i) {  // away from kinks and ties
+      bottom.mutable_cpu_data()[i] += (i % 7 - 3) * 0.3F;
+    }
+    caffe::GradientChecker<float> checker(1e-2F, 1e-2F, 1701, 0, 0.02F);
+    checker.CheckGradientExhaustive(layer.get(), {&bottom}, {&top});
+  };
+  check(Convolution("kernel_size: 3 pad: 1 stride: 2 group: 2"), {2, 4, 5, 4});
+  check(Convolution("kernel_size: 1"), {2, 2, 3, 2});
+  check(InnerProduct("transpose: true"), {3, 4});
+  check(Pooling("pool: AVE kernel_size: 3 stride: 2 pad: 1"), {2, 2, 5, 4});
+  check("type: 'ReLU' relu_param { negative_slope: 0.1 }", {3, 7});
+}
+
+// --- The switch ----------------------------------------------------------------------------------
+
+TEST_F(EngineLayers, TheSwitchDecidesForLayersToCome) {
+  for (const bool on : {true, false, true}) {
+    SetEngine(on);
+    EXPECT_EQ(EngineEnabled(), on);
+    EXPECT_EQ(RunsOn<EngineConvolution>(MakeLayer(Convolution("kernel_size: 1"), on)), on);
+    EXPECT_EQ(RunsOn<EnginePooling>(MakeLayer(Pooling("kernel_size: 1"), on)), on);
+    EXPECT_EQ(RunsOn<EngineInnerProduct>(MakeLayer(InnerProduct(""), on)), on);
+    EXPECT_EQ(RunsOn<EngineRelu>(MakeLayer("type: 'ReLU'", on)), on);
+  }
+}
+
+TEST_F(EngineLayers, LayersInDoubleAreCaffes) {
+  const auto layer = MakeLayer<double>(Convolution("kernel_size: 1"), true);
+  EXPECT_EQ(typeid(*layer), typeid(caffe::ConvolutionLayer<double>));
+}
+
+TEST_F(EngineLayers, BlasHasOneThreadWhileTheEngineIsOn) {
+  SetEngine(false);
+  const int before = SetBlasThreads(2);
+  if (before == 0) {
+    GTEST_SKIP() << "the BLAS is not OpenBLAS";
+  }
+  SetEngine(true);
+  EXPECT_EQ(SetBlasThreads(1), 1);
+  SetEngine(true);
+  SetEngine(false);
+  EXPECT_EQ(SetBlasThreads(before), 2);
+}
+
+TEST_F(EngineLayers, TheLogSaysWhoComputes) {
+  SetKernelThreads(3);
+  LogCapture log;
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), true).get());
+  EXPECT_EQ(log.With("it runs on caffe_ext's engine, threads: 3").size(), 1U);
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1 dilation: 2"), true).get());
+  EXPECT_EQ(log.With("it runs on Caffe's own code").size(), 1U);
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), false).get());
+  EXPECT_EQ(log.With("it runs on").size(), 2U);
+}
+
+TEST_F(EngineLayers, TheEnvironmentSwitchesItOff) {
+  const char* wanted = std::getenv("CAFFE_EXT_ENGINE");
+  EXPECT_EQ(enabled_, wanted == nullptr || std::string(wanted) != "0");
+}
+
+// --- Nets and solvers ----------------------------------------------------------------------------
+
+std::string Network() {
+  return Images() +
+         "layer { name: 'relu' type: 'ReLU' bottom: 'x' top: 'x' }"
+         "layer { name: 'pool' type: 'Pooling' bottom: 'x' top: 'pool'"
+         "        pooling_param { kernel_size: 2 stride: 2 } }" +
+         Classify("pool");
+}
+
+TEST_F(EngineLayers, TrainingIsAsOnCaffesOwnCode) {
+  SetKernelThreads(2);
+  SetEngine(false);
+  const auto expected = Train<float>("type: 'BANG' momentum: 0.9 iter_size: 2", 30, Network());
+  SetEngine(true);
+  const auto actual = Train<float>("type: 'BANG' momentum: 0.9 iter_size: 2", 30, Network());
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}), 1e-4);
+  }
+}
+
+TEST_F(EngineLayers, BangWithoutBalancingIsSgdBitForBit) {
+  SetEngine(true);
+  for (const int threads : {1, 2, 3}) {
+    SetKernelThreads(threads);
+    const std::string settings = " momentum: 0.9 weight_decay: 0.001";
+    const auto sgd = Train<float>("type: 'SGD'" + settings, 20, Network());
+    EXPECT_EQ(
+        Train<float>("type: 'BANG' bang_param { beta: 1 epsilon: 0 }" + settings, 20, Network()),
+        sgd);
+    EXPECT_EQ(Train<float>("type: 'SGD'" + settings, 20, Network()), sgd);  // in every run
+  }
+}
+
+TEST_F(EngineLayers, TwoNetsInTwoThreads) {
+  SetKernelThreads(2);
+  SetEngine(true);
+  const Case c = {Convolution("kernel_size: 5 pad: 2"), {{16, 3, 16, 16}}};
+  const auto first = MakeLayer(c.layer, true), second = MakeLayer(c.layer, true);
+  const auto expected = RunLayer(c, MakeLayer(c.layer, true).get());
+  std::vector<std::vector<float>> results[2];
+  const auto run = [&](int which) {
+    caffe::Caffe::set_random_seed(1701);
+    results[which] = RunLayer(c, which == 0 ? first.get() : second.get());
+  };
+  std::thread other([&] { run(1); });
+  run(0);
+  other.join();
+  EXPECT_EQ(results[0].size(), expected.size());
+  EXPECT_EQ(results[0][0], results[1][0]);
+  EXPECT_EQ(results[0].back(), results[1].back());
+}
+
+}  // namespace
+}  // namespace caffe_ext
