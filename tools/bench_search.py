@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.console import ROOT, Console, run_program
-from shared.image_arguments import add_image_arguments, open_source
+from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import shown
 from shared.model_arguments import add_model_arguments, find_models
 
@@ -66,7 +66,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def compare_settings(
     model: "ModelDescription", classifier: "Classifier", sample: "Sample", runs: int
 ) -> list[Row]:
-    """Return HC1 with one thread, on Caffe's own layers, and image by image on these, beside HC1."""
+    """Return, beside HC1: with one thread, on Caffe's own layers, and image by image on these."""
     from caffe_ext import engine
     from caffe_ext.attacks import parse_attack
     from shared.search_timing import Answers, Comparison, cores, plain_loops
@@ -148,7 +148,7 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
         raise ValueError(f"{model.name} gets all of the first {arguments.compared} images wrong")
     record = {
         "model": model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)},
-        "images": source.origin.replace(f"{ROOT}/", ""),
+        "images": shown_origin(source),
         "images_sha256": source.digest(),
         "batch_size": arguments.batch_size,
     }

@@ -20,7 +20,7 @@ from noise_curves import COLOUR_LEVELS, GREY_LEVELS
 from shared.attack_program import check_model, check_output, locked
 from shared.console import ROOT, Console
 from shared.image_arguments import HELP as IMAGES_HELP
-from shared.image_arguments import add_image_arguments, open_source
+from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import run_training, shown
 from shared.model_arguments import HELP as MODELS_HELP
 from shared.model_arguments import add_model_arguments, find_models
@@ -182,7 +182,7 @@ def prepare(arguments: argparse.Namespace, console: Console) -> tuple["Evaluator
     source = open_images(arguments)
     settings = read_settings(arguments, colour=source.image_shape[0] == 3)
     whole = open_source(arguments)
-    origin = whole.origin.replace(f"{ROOT}/", "")
+    origin = shown_origin(whole)
     console.note(f"images: {len(source):,} of {len(whole):,}, {origin}")
     for model in models:
         check_model(model, (), source, arguments.batch_size)

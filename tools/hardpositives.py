@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.console import ROOT, Console, run_program
-from shared.image_arguments import add_image_arguments, open_source
+from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import aligned, shown
 from shared.model_arguments import HELP, add_model_arguments, find_models
 
@@ -106,7 +106,7 @@ def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
     return {
         "pass_protocol": asdict(STANDARD),
         "model": model.record() | files,
-        "source": {"origin": source.origin.replace(f"{ROOT}/", ""), "images": len(source)},
+        "source": {"origin": shown_origin(source), "images": len(source)},
         "provenance": asdict(provenance(ROOT)),
     }
 
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> None:
         recipe = read_recipe(arguments)
         model = find_models(arguments)[0]
         source = open_source(arguments)
-        console.note(f"{model.name} ({shown(model.weights)}) on {source.origin}")
+        console.note(f"{model.name} ({shown(model.weights)}) on {shown_origin(source)}")
         request = SetRequest(
             model,
             source,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.console import ROOT, Console, run_program
 from shared.image_arguments import HELP as IMAGES_HELP
-from shared.image_arguments import add_image_arguments, open_source
+from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import aligned, shown, write_record
 from shared.model_arguments import DEMO, LENET, add_model_arguments, as_list
 
@@ -157,7 +157,7 @@ def make_run(arguments: argparse.Namespace, console: Console) -> "NoiseCurvesRun
 
     models = find_trainings(arguments)
     source = open_source(arguments)
-    console.note(f"images: {source.origin}")
+    console.note(f"images: {shown_origin(source)}")
     labels = read_labels(source, arguments.limit)
     # Images tell more than copies of them; half of a class leaves room for those not correct.
     most = min(PAPER_PER_CLASS, max(1, int(np.unique(labels, return_counts=True)[1].min()) // 2))
@@ -238,7 +238,7 @@ def record(run: "NoiseCurvesRun", chosen: "Chosen", curves: "NoiseCurves") -> di
         "differs_from_paper": run.protocol.remark,
     }
     images = {
-        "origin": run.source.origin,
+        "origin": shown_origin(run.source),
         "candidates": len(run.labels),
         "chosen": chosen.indices.tolist(),
     }

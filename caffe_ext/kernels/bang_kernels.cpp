@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 
@@ -75,7 +76,7 @@ double Norm(const Dtype* x, int size) {
 /// Calls `work(row)` for each row of a matrix, the rows shared between threads where it pays.
 template <typename Work>
 void ForRows(int rows, int size, const Work& work) {
-  const int parts = PartsThatPay(rows, 4.0 * rows * size);
+  const int parts = PartsThatPay(rows, std::int64_t{4} * rows * size);
   ParallelParts(rows, parts, [&](int begin, int end, int /*part*/) {
     for (int row = begin; row < end; ++row) {
       work(row);

@@ -54,7 +54,7 @@ struct Cut {
   std::vector<Span> windows;  ///< Rows of each row of windows.
   std::vector<int> widths;    ///< Of the windows in a row, counting pads; 1 beyond them.
 
-  std::ptrdiff_t RowSize() const { return std::ptrdiff_t{stride} * length; }
+  int RowSize() const { return stride * length; }
 };
 
 /// Calls `copy(i, x)` for the place i and the column x of each of a row's values that has a place.
@@ -142,7 +142,7 @@ CAFFE_EXT_INLINE void MaxOfRow(const PoolingShape& s, const Cut& cut, const Span
     Ints where = Ints{} - 1;
     const Ints corner = (Vectors<kLanes>::kNumbers + p) * cut.stride - cut.pad;
     for (int h = y.begin; h < y.end; ++h) {
-      const float* row = pieces + h * cut.RowSize() + p;
+      const float* row = &pieces[h * cut.RowSize() + p];
       for (int w = 0; w < s.kernel_width; ++w) {
         Floats value;
         std::memcpy(&value, row + cut.places[w], sizeof(value));
@@ -164,7 +164,7 @@ CAFFE_EXT_INLINE void MeanOfRow(const PoolingShape& s, const Cut& cut, const Spa
   for (int p = 0; p < s.pooled_width; p += kLanes) {
     Floats sum = {};
     for (int h = y.begin; h < y.end; ++h) {
-      const float* row = pieces + h * cut.RowSize() + p;
+      const float* row = &pieces[h * cut.RowSize() + p];
       for (int w = 0; w < s.kernel_width; ++w) {
         Floats value;
         std::memcpy(&value, row + cut.places[w], sizeof(value));
@@ -266,7 +266,7 @@ void ForPlanes(const PoolingShape& s, int begin, int end, const Work& work) {
 template <typename Work>
 void ForCutPlanes(const PoolingShape& s, const Cut& cut, float outside, const Work& work) {
   ParallelParts(s.planes, Parts(s), [&](int begin, int end, int /*part*/) {
-    const std::ptrdiff_t size = s.height * cut.RowSize();
+    const std::ptrdiff_t size = std::ptrdiff_t{s.height} * cut.RowSize();
     float* pieces = ThreadBuffer(0, size);
     std::fill(pieces, pieces + size, outside);  // the planes leave that part alone
     ForPlanes(s, begin, end,

@@ -101,9 +101,9 @@ TEST_F(EngineKernels, PartsMayHaveParts) {
 
 TEST_F(EngineKernels, LittleWorkIsNotShared) {
   SetKernelThreads(4);
-  EXPECT_EQ(PartsThatPay(64, 1e9), 4);
-  EXPECT_EQ(PartsThatPay(3, 1e9), 3);
-  EXPECT_EQ(PartsThatPay(64, 2.5e5), 2);
+  EXPECT_EQ(PartsThatPay(64, 1000000000), 4);
+  EXPECT_EQ(PartsThatPay(3, 1000000000), 3);
+  EXPECT_EQ(PartsThatPay(64, 250000), 2);
   EXPECT_EQ(PartsThatPay(64, 10), 1);
   EXPECT_EQ(PartsThatPay(0, 0), 1);
 }

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.attack_arguments import Program, parse
 from shared.attack_report import AttackDone, ModelDone, print_report, write_pictures, write_summary
-from shared.console import ROOT, Console, run_program
-from shared.image_arguments import open_source
+from shared.console import Console, run_program
+from shared.image_arguments import open_source, shown_origin
 from shared.lenet_training import shown
 from shared.model_arguments import find_models
 
@@ -171,7 +171,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
         models = find_models(arguments)
         attacks = find_attacks(program, arguments, models)
         source = open_source(arguments)
-        origin = source.origin.replace(f"{ROOT}/", "")
+        origin = shown_origin(source)
         images: dict[str, Any] = {"origin": origin, "images": len(source)}
         source = source.first(arguments.limit or len(source))
         console.note(f"images: the first {len(source):,} of {images['images']:,}, {origin}")

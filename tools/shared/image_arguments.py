@@ -91,6 +91,11 @@ def open_source(arguments: argparse.Namespace) -> "ImageSource":
         return opened("digits")
 
 
+def shown_origin(source: "ImageSource") -> str:
+    """Return where images come from as messages and records have it: paths from the checkout on."""
+    return source.origin.replace(f"{ROOT}/", "")
+
+
 def _size(text: str) -> tuple[int, int]:
     """Return (H, W) of a text such as 227x227."""
     match = re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text.strip())
