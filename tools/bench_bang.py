@@ -109,7 +109,7 @@ def write_solver(stem: str, sources: Mapping[str, str], folder: Path) -> Path:
 
 
 def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
-    """Return the measurements of a network: with one BLAS thread, and with one for each core."""
+    """Return the measurements of a network: with one thread, and with one for each core."""
     measurements = []
     with tempfile.TemporaryDirectory() as name:
         sources, data = data_sources(network, Path(name))
@@ -117,7 +117,7 @@ def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
         solvers = [write_solver(stem, sources, Path(name)) for stem in stems]
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
             command = [sys.executable, __file__, "--iterations", str(iterations or network.pairs)]
-            command += ["--child", *map(str, solvers), f"{network.title}, {threads} BLAS threads"]
+            command += ["--child", *map(str, solvers), f"{network.title}, threads: {threads}"]
             variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"GLOG_minloglevel": "2"}
             done = subprocess.run(
                 command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
@@ -146,7 +146,7 @@ def child(sgd: str, bang: str, title: str, pairs: int) -> None:
 def table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, which also reads well as it is."""
     rows = [
-        ("network", "batch", "BLAS threads", "SGD", "BANG", "ratio", "quartiles", "by CPU time"),
+        ("network", "batch", "threads", "SGD", "BANG", "ratio", "quartiles", "by CPU time"),
         *(
             (
                 row["network"],
