@@ -30,7 +30,7 @@ LEVELS, SETTINGS = (5.0, 40.0, 100.0), ("--levels", "5", "40", "100", "--per-cla
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Place:
     """A folder with trainings, a model's YAML file, and images."""
 
     folder: Path
@@ -63,7 +63,7 @@ class Workplace:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
+def place(tmp_path: Path) -> Place:
     (tmp_path / "model.yaml").write_text("deploy: deploy.prototxt\n")
     deploy = tmp_path / "deploy.prototxt"
     deploy.write_text(LINEAR.replace("num_output: 3", "num_output: 2"))
@@ -81,7 +81,7 @@ def place(tmp_path: Path) -> Workplace:
     labels = np.array([0, 1, 0, 1, *4 * [0], *4 * [1]])
     np.save(tmp_path / "images.npy", np.array(images, np.uint8).reshape(-1, 1, 2, 2))
     np.save(tmp_path / "labels.npy", labels)
-    return Workplace(tmp_path)
+    return Place(tmp_path)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_rates_of_all_networks(place: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rates_of_all_networks(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert noise_curves.main(place.arguments("--seed", 7)) == 0
     result = place.result()
     assert result["names"] == ["plain", "robust"]
@@ -152,7 +152,7 @@ def test_rates_of_all_networks(place: Workplace, capsys: pytest.CaptureFixture[s
 
 
 def test_goes_on_where_it_was(
-    place: Workplace,
+    place: Place,
     calls: list[int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -188,7 +188,7 @@ def test_goes_on_where_it_was(
 
 
 def test_other_results_are_kept(
-    place: Workplace, refusal: Callable[[list[str]], str], calls: list[int]
+    place: Place, refusal: Callable[[list[str]], str], calls: list[int]
 ) -> None:
     assert noise_curves.main(place.arguments()) == 0
     before = {path: path.read_bytes() for path in place.output.rglob("*.*")}
@@ -222,7 +222,7 @@ def test_other_results_are_kept(
     ],
 )
 def test_refused(
-    place: Workplace,
+    place: Place,
     refusal: Callable[[list[str]], str],
     more: tuple[object, ...],
     match: str,
@@ -231,14 +231,14 @@ def test_refused(
     assert not list(place.output.glob("noise_curves.*"))
 
 
-def test_images_without_labels(place: Workplace, refusal: Callable[[list[str]], str]) -> None:
+def test_images_without_labels(place: Place, refusal: Callable[[list[str]], str]) -> None:
     arguments = place.arguments()
     at = arguments.index("--labels")
     assert "have no labels" in refusal(arguments[:at] + arguments[at + 2 :])
     assert not place.output.exists()
 
 
-def test_snapshots(place: Workplace, refusal: Callable[[list[str]], str]) -> None:
+def test_snapshots(place: Place, refusal: Callable[[list[str]], str]) -> None:
     folder = place.folder / "plain"
     assert list(find_snapshots([folder]).weights) == [10, 20, 30]
     files = [folder / f"net_iter_{number}.caffemodel" for number in (20, 10)]
@@ -258,7 +258,7 @@ def test_snapshots(place: Workplace, refusal: Callable[[list[str]], str]) -> Non
 
 
 def test_without_trainings(
-    place: Workplace, refusal: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
+    place: Place, refusal: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(noise_curves, "DEMO", {"LeNet": place.folder / "nowhere"})
     with pytest.raises(SystemExit) as end:
@@ -271,7 +271,7 @@ def test_without_trainings(
     assert place.result()["names"] == ["PLAIN", "ROBUST"]
 
 
-def test_one_training_and_three(place: Workplace) -> None:
+def test_one_training_and_three(place: Place) -> None:
     plain = str(place.folder / "plain")
     alone = ["--first", plain, *place.common, *SETTINGS, "--copies", "2", "--every", "20"]
     assert noise_curves.main(alone) == 0
