@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.bench_report import origin
 from shared.console import DATA, ROOT, Console, run_program
 
 TARGET = 1.05
@@ -173,7 +174,6 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
 
 def report(record: Mapping[str, Any]) -> str:
     """Return bench_bang.md."""
-    about, blas = record["machine"], record["machine"]["blas"]
     data = ", ".join(dict.fromkeys(f"{r['network']}: {r['data']}" for r in record["measurements"]))
     return f"""\
 # What BANG costs
@@ -189,14 +189,7 @@ leaves out what other processes took away.
 
 | | |
 |---|---|
-| command | `{record["command"]}` |
-| date | {record["date"]} |
-| version | {record["version"]}, commit {record["commit"]} |
-| processor | {about["cpu"]}, {about["cores"]} cores, {about["memory_gib"]} GiB of memory |
-| load before | {record["load_average"]:.1f} processes |
-| system | {about["system"]} |
-| compiler | {about["compiler"]} |
-| BLAS | {blas["name"]} {blas["version"]} ({blas["core"]} kernels) |
+{origin(record)}
 | data | {data} |
 """
 

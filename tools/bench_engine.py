@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shared.bench_report import origin
 from shared.console import ROOT, Console, run_program
 from shared.engine_jobs import (
     NETWORKS,
@@ -190,7 +191,6 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
 
 def report(record: Mapping[str, Any]) -> str:
     """Return bench_engine.md."""
-    about, blas = record["machine"], record["machine"]["blas"]
     peer = f"PyTorch {record['pytorch']}" if record["pytorch"] else "PyTorch is not installed"
     ratios, peaks = [], []
     for measured in record["measurements"]:
@@ -222,14 +222,7 @@ away; with two, the time that passed, which holds other work on the machine.
 
 | | |
 |---|---|
-| command | `{record["command"]}` |
-| date | {record["date"]} |
-| version | {record["version"]}, commit {record["commit"]} |
-| processor | {about["cpu"]}, {about["cores"]} cores, {about["memory_gib"]} GiB of memory |
-| load before | {record["load_average"]:.1f} processes |
-| system | {about["system"]} |
-| compiler | {about["compiler"]} |
-| BLAS | {blas["name"]} {blas["version"]} ({blas["core"]} kernels) |
+{origin(record)}
 | peer | {peer} |
 """
 

@@ -1,0 +1,61 @@
+"""Attack runs on a small net, shared by test_attack_run.py and test_attack_folder.py."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from attack_samples import ArraySource, Batch, linear
+from caffe_ext.attack_run import AttackRun
+from caffe_ext.attacks import parse_attack
+from caffe_ext.classifier import Classifier
+from caffe_ext.records import (
+    COLUMNS,
+    AttackRecords,
+)
+
+SHAPE = (1, 12, 12)
+RANDOM = np.random.default_rng(5)
+WEIGHTS = RANDOM.integers(-3, 4, (4, 144))
+IMAGES = RANDOM.integers(0, 256, (23, *SHAPE), dtype=np.uint8)
+IDENTITY = {"model": {"weights_sha256": "ab", "scale": 1.0}, "images_sha256": "cd"}
+
+
+def small_net(folder: Path) -> Classifier:
+    return linear(folder, WEIGHTS, shape=SHAPE, batch_size=4)
+
+
+def labelled_images(classifier: Classifier) -> ArraySource:
+    """Return images, three of which are not classified as their labels."""
+    which = classifier.predict(IMAGES)
+    which[[2, 11, 22]] = (which[[2, 11, 22]] + 1) % 4
+    return ArraySource(IMAGES, which)
+
+
+def run_of(folder: Path, text: str = "hc1", **options: Any) -> AttackRun:
+    return AttackRun(parse_attack(text, seed=1), IDENTITY, folder, **options)
+
+
+def equal(one: AttackRecords, other: AttackRecords, but: tuple[str, ...] = ()) -> None:
+    for name in COLUMNS:
+        if name not in but:
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def content(path: Path) -> dict[str, Any]:
+    """Return all that is in a file of records."""
+    with h5py.File(path) as file:
+        return {name: file[name][...].tobytes() for name in file} | dict(file.attrs)
+
+
+class Stopping(ArraySource):
+    """A source that is interrupted as it is asked for the images from one on."""
+
+    at = 0
+    error: type[BaseException] = KeyboardInterrupt
+
+    def read(self, rows: slice) -> Batch:
+        if rows.start >= self.at:
+            raise self.error
+        return super().read(rows)

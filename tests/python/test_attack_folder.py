@@ -1,0 +1,207 @@
+"""attack_folder.py: interruptions, and what a folder of results may be used for."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attack_run_samples import (
+    IDENTITY,
+    IMAGES,
+    Stopping,
+    content,
+    equal,
+    labelled_images,
+    run_of,
+    small_net,
+)
+from attack_samples import ArraySource
+from caffe_ext import attack_folder, attack_run
+from caffe_ext.attack_run import AttackRun, check_run, run_attack
+from caffe_ext.attacks import parse_attack
+from caffe_ext.classifier import Classifier
+from caffe_ext.folder_lock import lock_folder
+from caffe_ext.records import (
+    RecordError,
+    load_description,
+    load_records,
+)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    return small_net(tmp_path / "net")
+
+
+@pytest.fixture
+def source(classifier: Classifier) -> ArraySource:
+    return labelled_images(classifier)
+
+
+@pytest.fixture(autouse=True)
+def pieces_of_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_run, "_VALUES", 5 * 144)
+
+
+@pytest.mark.parametrize("at", [0, 5, 10, 20])
+@pytest.mark.parametrize("again", [False, True])
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, classifier: Classifier, source: ArraySource, at: int, again: bool
+) -> None:
+    straight = run_of(tmp_path / "straight")
+    run_attack(classifier, source, straight)
+    run = run_of(tmp_path / "out", again=again)
+    stopping = Stopping(IMAGES, source.labels)
+    stopping.at = at
+    with pytest.raises(KeyboardInterrupt):
+        run_attack(classifier, stopping, run)
+    assert not run.path.exists()
+    assert run.parts.exists() == (at > 0)
+    source.asked.clear()
+    run_attack(classifier, source, run)
+    assert [part.start for part in source.asked] == list(range(at, 23, 5))
+    assert content(run.path) == content(straight.path)
+    assert [file.name for file in run.folder.iterdir()] == [run.path.name]
+
+
+@pytest.mark.parametrize("where", ["save_records", "set_verified", "load_adversarials"])
+def test_an_interruption_at_the_end_loses_nothing(
+    tmp_path: Path,
+    classifier: Classifier,
+    source: ArraySource,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    straight, run = run_of(tmp_path / "straight"), run_of(tmp_path / "out")
+    run_attack(classifier, source, straight)
+    original = getattr(attack_run, where)
+
+    def interrupted(path: Path, *arguments: Any) -> Any:
+        if where == "load_adversarials" or path.name == "joined.h5":
+            raise KeyboardInterrupt
+        return original(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attack_run, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_attack(classifier, source, run)
+    assert not run.path.exists()
+    source.asked.clear()
+    run_attack(classifier, source, run)
+    assert not source.asked
+    assert content(run.path) == content(straight.path)
+
+
+def test_what_is_finished_is_read_and_not_done_again(
+    tmp_path: Path, classifier: Classifier, source: ArraySource
+) -> None:
+    run = run_of(tmp_path / "out")
+    found = run_attack(classifier, source, run)
+    run.folder.chmod(0o500)  # not even a folder is made
+    source.asked.clear()
+    equal(run_attack(classifier, source, run), found)
+    assert not source.asked
+    run.folder.chmod(0o700)
+    run_attack(classifier, source, run_of(tmp_path / "out", again=True))
+    assert len(source.asked) == 5
+
+
+OTHERS = [
+    ({"model": {"weights_sha256": "xy", "scale": 1.0}}, "model.weights_sha256"),
+    ({"images_sha256": "xy"}, "images_sha256"),
+    ({"more": 1}, "more"),
+]
+
+
+@pytest.mark.parametrize(("other", "key"), OTHERS)
+@pytest.mark.parametrize("finished", [False, True])
+def test_results_of_something_else_are_never_overwritten(  # noqa: PLR0917
+    tmp_path: Path,
+    classifier: Classifier,
+    source: ArraySource,
+    other: dict[str, Any],
+    key: str,
+    finished: bool,
+) -> None:
+    run = run_of(tmp_path / "out")
+    stopping = Stopping(IMAGES, source.labels)
+    stopping.at = 100 if finished else 10
+    try:
+        run_attack(classifier, stopping, run)
+    except KeyboardInterrupt:
+        assert not finished
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    source.asked.clear()
+    another = AttackRun(run.attack, IDENTITY | other, run.folder)
+    for refused in (check_run, lambda run: run_attack(classifier, source, run)):
+        with pytest.raises(RecordError, match=rf"it differs in: {key}\); choose another folder"):
+            refused(another)
+    assert not source.asked
+    after = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    assert after == before
+    run_attack(classifier, source, AttackRun(run.attack, IDENTITY | other, run.folder, again=True))
+    assert load_description(run.path)["images_sha256"] == another.identity["images_sha256"]
+    assert len(source.asked) == 5
+
+
+def test_seeds_and_limits_are_part_of_what_is_run(
+    tmp_path: Path, classifier: Classifier, source: ArraySource
+) -> None:
+    run = run_of(tmp_path / "out", "pgd=40/4x10", limit=7)
+    found = run_attack(classifier, source, run)
+    assert found.indices.tolist() == list(range(7))
+    other = AttackRun(parse_attack("pgd=40/4x10", seed=2), IDENTITY, run.folder, limit=8)
+    with pytest.raises(RecordError, match=r"differs in: limit, seed\)"):
+        run_attack(classifier, source, other)
+    more = run_of(tmp_path / "more", limit=1000)
+    assert len(run_attack(classifier, source, more)) == 23
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match=f"limit must be 1 image or more, not {limit}"):
+            run_of(tmp_path, limit=limit)
+
+
+def test_attacks_share_a_folder(
+    tmp_path: Path, classifier: Classifier, source: ArraySource
+) -> None:
+    for text in ("hc1", "hc1*1.05", "hc1=1.05", "hc2"):
+        run_attack(classifier, source, run_of(tmp_path / "out", text))
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_two_processes_do_not_share_the_pieces(
+    tmp_path: Path, classifier: Classifier, source: ArraySource
+) -> None:
+    run = run_of(tmp_path / "out")
+    run.parts.mkdir(parents=True)
+    lock = lock_folder(run.parts)
+    with pytest.raises(RecordError, match=r"another process is at work in .*hc1\.parts; wait for"):
+        run_attack(classifier, source, run)
+    assert not source.asked
+    run_attack(classifier, source, run_of(tmp_path / "out", "hc2"))  # another attack can run
+    os.close(lock)
+    run_attack(classifier, source, run)
+
+
+def test_who_waited_for_the_lock_takes_what_the_other_has_finished(
+    tmp_path: Path, classifier: Classifier, source: ArraySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path / "out")
+    original, locks = lock_folder, 0
+
+    def late(folder: Path) -> int:
+        """Let another process do all of it between mkdir and lock."""
+        nonlocal locks
+        locks += 1
+        if locks == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(attack_folder, "lock_folder", original)
+                run_attack(classifier, source, run)
+        return original(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attack_folder, "lock_folder", late)
+        found = run_attack(classifier, source, run)
+    assert len(source.asked) == 5
+    equal(found, load_records(run.path))
+    assert [file.name for file in run.folder.iterdir()] == [run.path.name]
