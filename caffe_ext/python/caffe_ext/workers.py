@@ -1,6 +1,7 @@
 """Run tasks in several processes: one net a process, one core a net, progress as ever.
 
-Caffe computes small nets on one core only, and pycaffe holds Python's lock while it does.
+A net alone can use all cores; what Python does around it, under its lock, cannot. With a task for
+each core nothing waits for anything.
 """
 
 import multiprocessing
