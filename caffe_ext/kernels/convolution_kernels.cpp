@@ -10,13 +10,14 @@
 
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
+#include "caffe_ext/kernels/winograd_kernels.hpp"
 
 namespace caffe_ext {
 
 namespace {
 
 // Which of a thread's buffers holds what.
-enum Slot : std::uint8_t { kColumns, kPadded, kSums };
+enum Slot : std::uint8_t { kColumns, kPadded, kSums, kScaled };
 
 int Parts(const ConvolutionShape& s) {
   return PartsThatPay(s.images, s.images * s.TopSize() * s.KernelSize());
@@ -211,16 +212,29 @@ CAFFE_EXT_CLONES void AddTo(float* sums, const float* values, std::ptrdiff_t cou
   }
 }
 
+/// A scaled copy, in this thread's buffer.
+CAFFE_EXT_CLONES const float* Scaled(const float* values, float factor, std::ptrdiff_t count) {
+  float* scaled = ThreadBuffer(kScaled, count);
+  for (std::ptrdiff_t i = 0; i < count; ++i) {
+    scaled[i] = factor * values[i];
+  }
+  return scaled;
+}
+
 /// The gradients of some images, added to weight_sums and bias_sums; null: left out.
 /// @param weight_sums transposed: a matrix of kernel x outputs for each group. BLAS is up to
 ///   a third faster that way, as the kernel has more values than the group has outputs
 void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bottom,
-                  const float* top_diff, float* weight_sums, float* bias_sums) {
+                  const float* top_diff, const float* factors, float* weight_sums,
+                  float* bias_sums) {
   const int m = s.KernelSize();
   const int n = s.outputs / s.groups;
   const int k = s.Positions();
   for (int image = begin; image < end; ++image) {
     const float* diff = top_diff + image * s.TopSize();
+    if (factors != nullptr) {
+      diff = Scaled(diff, factors[image], s.TopSize());
+    }
     if (bias_sums != nullptr) {
       AddRowSums(diff, s.outputs, k, bias_sums);
     }
@@ -253,6 +267,10 @@ void AddTransposed(const ConvolutionShape& s, const float* weight_sums, float* w
 
 void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const float* weights,
                         const float* bias, float* top) {
+  if (WinogradPays(s)) {
+    WinogradForward(s, bottom, weights, bias, top);
+    return;
+  }
   const int m = s.outputs / s.groups;
   const int n = s.Positions();
   const int k = s.KernelSize();
@@ -273,7 +291,12 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
 }
 
 void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
-                                const float* top_diff, float* weight_diff, float* bias_diff) {
+                                const float* top_diff, const float* factors, float* weight_diff,
+                                float* bias_diff) {
+  if (weight_diff != nullptr && WinogradPays(s)) {
+    WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
+    return;
+  }
   const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
   const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
   const int parts = Parts(s);
@@ -285,7 +308,7 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
   ParallelParts(s.images, parts, [&](int begin, int end, int part) {
     float* mine = sums + part * size;
     std::fill(mine, mine + size, 0.0F);
-    AddGradients(s, begin, end, bottom, top_diff, weight_diff != nullptr ? mine : nullptr,
+    AddGradients(s, begin, end, bottom, top_diff, factors, weight_diff != nullptr ? mine : nullptr,
                  bias_diff != nullptr ? mine + weights : nullptr);
   });
   for (int part = 1; part < parts; ++part) {
@@ -301,6 +324,10 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
 
 void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, const float* weights,
                              float* bottom_diff) {
+  if (WinogradPaysBackwardData(s)) {
+    WinogradBackwardData(s, top_diff, weights, bottom_diff);
+    return;
+  }
   const int m = s.KernelSize();
   const int n = s.Positions();
   const int k = s.outputs / s.groups;

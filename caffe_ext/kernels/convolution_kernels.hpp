@@ -3,8 +3,9 @@
 
 #include <cstddef>
 
-/// Convolution of a batch in two dimensions, in float on the CPU: the batch is shared between
-/// threads, and each image is one product of matrices (im2col, then BLAS on one thread).
+/// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
+/// by winograd_kernels.hpp where that pays; elsewhere, each image is one product of matrices
+/// (im2col, then BLAS on one thread).
 ///
 /// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
 /// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
@@ -38,12 +39,14 @@ struct ConvolutionShape {
 void ConvolutionForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
                         const float* bias, float* top);
 
-/// @brief @f$ dW \mathrel{+}= \sum_i dE_i/dW, \quad db \mathrel{+}= \sum_i dE_i/db @f$
+/// @brief @f$ dW \mathrel{+}= \sum_i f_i\,dE_i/dW, \quad db \mathrel{+}= \sum_i f_i\,dE_i/db @f$
 ///
 /// The sums are the same in every run with the same number of threads.
+/// @param factors one an image, or null: all are 1
 /// @param weight_diff,bias_diff added to; null: left out
 void ConvolutionBackwardWeights(const ConvolutionShape& shape, const float* bottom,
-                                const float* top_diff, float* weight_diff, float* bias_diff);
+                                const float* top_diff, const float* factors, float* weight_diff,
+                                float* bias_diff);
 
 /// @brief @f$ dE/dx_i @f$ for each image, written over bottom_diff
 void ConvolutionBackwardData(const ConvolutionShape& shape, const float* top_diff,

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -160,11 +161,22 @@ void RunParts(int parts, void (*call)(const void* work, int part), const void* w
 }
 
 float* ThreadBuffer(int slot, std::size_t size) {
-  thread_local std::vector<float> buffers[3];
-  if (buffers[slot].size() < size) {
-    buffers[slot].resize(size);
+  constexpr std::align_val_t kCacheLine{64};
+  struct Free {
+    void operator()(float* memory) const { ::operator delete[](memory, kCacheLine); }
+  };
+  struct Buffer {
+    std::unique_ptr<float[], Free> memory;
+    std::size_t size = 0;
+  };
+  thread_local Buffer buffers[4];
+  Buffer& buffer = buffers[slot];
+  if (buffer.size < size) {
+    buffer.memory.reset();
+    buffer.memory.reset(new (kCacheLine) float[size]);
+    buffer.size = size;
   }
-  return buffers[slot].data();
+  return buffer.memory.get();
 }
 
 }  // namespace caffe_ext

@@ -53,11 +53,12 @@ void ParallelParts(int count, int parts, const Work& work) {
 /// @param operations of all pieces together
 int PartsThatPay(int count, std::int64_t operations);
 
-/// @brief A buffer of at least `size` floats that belongs to the calling thread.
+/// @brief A buffer of at least `size` floats, aligned for vectors of any width, that belongs to the
+/// calling thread.
 ///
 /// It is kept from call to call; what it holds is undefined. Buffers of other slots stay as they
 /// are.
-/// @param slot 0, 1 or 2
+/// @param slot 0, 1, 2 or 3
 float* ThreadBuffer(int slot, std::size_t size);
 
 }  // namespace caffe_ext

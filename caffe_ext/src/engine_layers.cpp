@@ -77,8 +77,8 @@ void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& 
   for (std::size_t i = 0; i < top.size(); ++i) {
     const ConvolutionShape shape = Shape(*bottom[i]);
     if (weight_diff != nullptr || bias_diff != nullptr) {
-      ConvolutionBackwardWeights(shape, bottom[i]->cpu_data(), top[i]->cpu_diff(), weight_diff,
-                                 bias_diff);
+      ConvolutionBackwardWeights(shape, bottom[i]->cpu_data(), top[i]->cpu_diff(), nullptr,
+                                 weight_diff, bias_diff);
     }
     if (propagate_down[i]) {
       ConvolutionBackwardData(shape, top[i]->cpu_diff(), blobs_[0]->cpu_data(),

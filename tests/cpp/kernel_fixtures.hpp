@@ -31,15 +31,16 @@ inline bool SameBits(const Floats& a, const Floats& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-inline void ExpectClose(const Floats& actual, const std::vector<double>& expected,
-                        const char* what) {
+/// @param tolerance in units of the largest value expected
+inline void ExpectClose(const Floats& actual, const std::vector<double>& expected, const char* what,
+                        double tolerance = 1e-5) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   double largest = 1;
   for (const double value : expected) {
     largest = std::max(largest, std::fabs(value));
   }
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    ASSERT_NEAR(actual[i], expected[i], 1e-5 * largest) << what << " " << i;
+    ASSERT_NEAR(actual[i], expected[i], tolerance * largest) << what << " " << i;
   }
 }
 
