@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <type_traits>
 
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
@@ -32,81 +33,57 @@ CAFFE_EXT_INLINE std::ptrdiff_t PaddedRowAt(const ConvolutionShape& s, int chann
   return (std::ptrdiff_t{channel} * s.PaddedHeight() + y) * s.PaddedWidth();
 }
 
-/// Copies rows of kWidth values, which the compiler turns into a few vector moves.
-template <int kWidth>
-CAFFE_EXT_INLINE void CopyRows(const float* from, int step, int rows, float* to) {
-  for (int row = 0; row < rows; ++row, from += step, to += kWidth) {
-    std::memcpy(to, from, kWidth * sizeof(float));
+/// Calls `visit` with the width of the output as a constant, so that the compiler turns rows into a
+/// few vector moves, for some frequent widths; with 0 for others, and where positions have gaps.
+template <typename Visit>
+CAFFE_EXT_INLINE void WithWidth(const ConvolutionShape& s, const Visit& visit) {
+  switch (s.stride_width == 1 ? s.OutWidth() : 0) {
+    case 8:
+      return visit(std::integral_constant<int, 8>());
+    case 16:
+      return visit(std::integral_constant<int, 16>());
+    case 24:
+      return visit(std::integral_constant<int, 24>());
+    case 32:
+      return visit(std::integral_constant<int, 32>());
+    default:
+      return visit(std::integral_constant<int, 0>());
   }
 }
 
-template <int kWidth>
-CAFFE_EXT_INLINE void AddRows(const float* from, int step, int rows, float* to) {
-  for (int row = 0; row < rows; ++row, from += kWidth, to += step) {
-    for (int i = 0; i < kWidth; ++i) {
-      to[i] += from[i];
+/// Calls `visit(i, j)` for the values at a kernel's place for all its positions: i counts them, j
+/// is where they are in a padded channel.
+template <int kWidth, typename Visit>
+CAFFE_EXT_INLINE void ForPositions(const ConvolutionShape& s, const Visit& visit) {
+  const int width = kWidth > 0 ? kWidth : s.OutWidth();
+  const int stride = kWidth > 0 ? 1 : s.stride_width;
+  const int rows = s.OutHeight();
+  const int step = s.stride_height * s.PaddedWidth();
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < width; ++i) {
+      visit(row * width + i, row * step + i * stride);
     }
   }
 }
 
 /// Copies the values at a kernel's place, `from`, for all its positions.
-CAFFE_EXT_INLINE void Gather(const ConvolutionShape& s, const float* from, float* to) {
-  const int width = s.OutWidth();
-  const int rows = s.OutHeight();
-  const int step = s.stride_height * s.PaddedWidth();
-  if (s.stride_width == 1) {
-    switch (width) {
-      case 8:
-        CopyRows<8>(from, step, rows, to);
-        return;
-      case 16:
-        CopyRows<16>(from, step, rows, to);
-        return;
-      case 24:
-        CopyRows<24>(from, step, rows, to);
-        return;
-      case 32:
-        CopyRows<32>(from, step, rows, to);
-        return;
-      default:
-        break;
-    }
-  }
-  for (int row = 0; row < rows; ++row) {
-    for (int i = 0; i < width; ++i) {
-      to[row * width + i] = from[row * step + i * s.stride_width];
-    }
-  }
+CAFFE_EXT_INLINE void Gather(const ConvolutionShape& s, const float* __restrict from,
+                             float* __restrict to) {
+  WithWidth(
+      s, [&](auto width) __attribute__((always_inline)) {
+        ForPositions<width>(
+            s, [&](int i, int j) __attribute__((always_inline)) { to[i] = from[j]; });
+      });
 }
 
 /// The reverse: adds them up at the places that they came from.
-CAFFE_EXT_INLINE void Scatter(const ConvolutionShape& s, const float* from, float* to) {
-  const int width = s.OutWidth();
-  const int rows = s.OutHeight();
-  const int step = s.stride_height * s.PaddedWidth();
-  if (s.stride_width == 1) {
-    switch (width) {
-      case 8:
-        AddRows<8>(from, step, rows, to);
-        return;
-      case 16:
-        AddRows<16>(from, step, rows, to);
-        return;
-      case 24:
-        AddRows<24>(from, step, rows, to);
-        return;
-      case 32:
-        AddRows<32>(from, step, rows, to);
-        return;
-      default:
-        break;
-    }
-  }
-  for (int row = 0; row < rows; ++row) {
-    for (int i = 0; i < width; ++i) {
-      to[row * step + i * s.stride_width] += from[row * width + i];
-    }
-  }
+CAFFE_EXT_INLINE void Scatter(const ConvolutionShape& s, const float* __restrict from,
+                              float* __restrict to) {
+  WithWidth(
+      s, [&](auto width) __attribute__((always_inline)) {
+        ForPositions<width>(
+            s, [&](int i, int j) __attribute__((always_inline)) { to[j] += from[i]; });
+      });
 }
 
 /// Columns (channels x kernel) x positions of a padded image.
