@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "caffe_ext/kernels/pooling_windows.hpp"
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
 
@@ -14,127 +15,9 @@ namespace caffe_ext {
 
 namespace {
 
-/// Where a window lies along one axis; `size` counts pads as well, `begin` and `end` do not.
-struct Span {
-  int begin, end, size;
-};
-
-Span Window(int position, int kernel, int stride, int pad, int length) {
-  const int begin = position * stride - pad;
-  const int end = std::min(begin + kernel, length + pad);
-  return {std::max(begin, 0), std::min(end, length), end - begin};
-}
-
-/// How a plane is cut: the columns of a row, pads included, are sorted by column modulo stride.
-/// Then the values that neighbouring windows have at one place are neighbours themselves, and a
-/// vector holds them. What lies outside the plane is filled with a value that changes nothing.
-struct Cut {
-  explicit Cut(const PoolingShape& s)
-      : lanes(s.pooled_width > 4 ? 8 : 4),
-        stride(s.stride_width),
-        pad(s.pad_width),
-        width(s.width),
-        length((s.pooled_width + lanes - 1) / lanes * lanes + (s.kernel_width - 1) / stride) {
-    for (int w = 0; w < s.kernel_width; ++w) {
-      places.push_back(w % stride * length + w / stride);
-    }
-    for (int q = 0; q < s.pooled_height; ++q) {
-      windows.push_back(Window(q, s.kernel_height, s.stride_height, s.pad_height, s.height));
-    }
-    widths.resize(length, 1);
-    for (int p = 0; p < s.pooled_width; ++p) {
-      widths[p] = Window(p, s.kernel_width, s.stride_width, s.pad_width, s.width).size;
-    }
-  }
-
-  int lanes;  ///< Values in a vector.
-  int stride, pad, width;
-  int length;                 ///< Columns of one remainder.
-  std::vector<int> places;    ///< Where a row's values at the window's column w begin.
-  std::vector<Span> windows;  ///< Rows of each row of windows.
-  std::vector<int> widths;    ///< Of the windows in a row, counting pads; 1 beyond them.
-
-  int RowSize() const { return stride * length; }
-};
-
-/// Calls `copy(i, x)` for the place i and the column x of each of a row's values that has a place.
-template <typename Copy>
-CAFFE_EXT_INLINE void ForColumns(const Cut& cut, const Copy& copy) {
-  const int columns = cut.width + cut.pad;
-  if (cut.stride != 2) {
-    for (int rest = 0; rest < cut.stride; ++rest) {
-      const int begin = (std::max(cut.pad - rest, 0) + cut.stride - 1) / cut.stride;
-      const int end = std::min(cut.length, (columns - rest + cut.stride - 1) / cut.stride);
-      for (int i = begin; i < end; ++i) {
-        copy(rest * cut.length + i, i * cut.stride + rest - cut.pad);
-      }
-    }
-    return;
-  }
-  // The frequent one, in blocks that the compiler turns into vector moves.
-  constexpr int kPairs = 4;
-  const auto copy_pair = [&](int i) {
-    copy(i, 2 * i - cut.pad);
-    copy(cut.length + i, 2 * i + 1 - cut.pad);
-  };
-  const int end = std::min(cut.length, columns / 2);
-  int i = (cut.pad + 1) / 2;
-  if (cut.pad % 2 == 1) {
-    copy(cut.length + cut.pad / 2, 0);
-  }
-  for (; i + kPairs <= end; i += kPairs) {
-    for (int k = 0; k < kPairs; ++k) {
-      copy_pair(i + k);
-    }
-  }
-  for (; i < end; ++i) {
-    copy_pair(i);
-  }
-  if (columns % 2 == 1 && columns / 2 < cut.length) {
-    copy(columns / 2, cut.width - 1);
-  }
-}
-
-CAFFE_EXT_CLONES void CutPlane(const PoolingShape& s, const Cut& cut, const float* __restrict plane,
-                               float* __restrict pieces) {
-  for (int row = 0; row < s.height; ++row, plane += s.width, pieces += cut.RowSize()) {
-    ForColumns(cut, [&](int i, int x) { pieces[i] = plane[x]; });
-  }
-}
-
-// --- Vectors of the compiler: of one register each, or of several on smaller processors ----------
-
-template <int kLanes>
-struct Vectors;
-
-template <>
-struct Vectors<4> {
-  using Floats = float __attribute__((vector_size(16)));
-  using Ints = int __attribute__((vector_size(16)));
-  static constexpr Ints kNumbers = {0, 1, 2, 3};
-};
-
-template <>
-struct Vectors<8> {
-  using Floats = float __attribute__((vector_size(32)));
-  using Ints = int __attribute__((vector_size(32)));
-  static constexpr Ints kNumbers = {0, 1, 2, 3, 4, 5, 6, 7};
-};
-
-/// Writes a vector for the positions from p on, of which only `count` exist.
-template <typename Vector, typename Value>
-CAFFE_EXT_INLINE void Store(const Vector& vector, int p, int count, Value* row) {
-  constexpr int kLanes = sizeof(Vector) / sizeof(Value);
-  if (count - p >= kLanes) {
-    std::memcpy(row + p, &vector, sizeof(Vector));
-  } else {
-    std::memcpy(row + p, &vector, (count - p) * sizeof(Value));
-  }
-}
-
 template <int kLanes>
 CAFFE_EXT_INLINE void MaxOfRow(const PoolingShape& s, const Cut& cut, const Span& y,
-                               const float* pieces, float* top, int* mask) {
+                               const float* pieces, int left, float* top, int* mask) {
   using Floats = typename Vectors<kLanes>::Floats;
   using Ints = typename Vectors<kLanes>::Ints;
   for (int p = 0; p < s.pooled_width; p += kLanes) {
@@ -151,14 +34,14 @@ CAFFE_EXT_INLINE void MaxOfRow(const PoolingShape& s, const Cut& cut, const Span
         where = larger ? corner + (h * s.width + w) : where;
       }
     }
-    Store(largest, p, s.pooled_width, top);
-    Store(where, p, s.pooled_width, mask);
+    Store(largest, left - p, top + p);
+    Store(where, left - p, mask + p);
   }
 }
 
 template <int kLanes>
 CAFFE_EXT_INLINE void MeanOfRow(const PoolingShape& s, const Cut& cut, const Span& y,
-                                const float* pieces, float* top) {
+                                const float* pieces, int left, float* top) {
   using Floats = typename Vectors<kLanes>::Floats;
   using Ints = typename Vectors<kLanes>::Ints;
   for (int p = 0; p < s.pooled_width; p += kLanes) {
@@ -173,21 +56,23 @@ CAFFE_EXT_INLINE void MeanOfRow(const PoolingShape& s, const Cut& cut, const Spa
     }
     Ints widths;
     std::memcpy(&widths, cut.widths.data() + p, sizeof(widths));
-    Store(sum / __builtin_convertvector(widths * y.size, Floats), p, s.pooled_width, top);
+    Store(sum / __builtin_convertvector(widths * y.size, Floats), left - p, top + p);
   }
 }
 
 // --- Planes --------------------------------------------------------------------------------------
 
-CAFFE_EXT_CLONES void MaxOfPlane(const PoolingShape& s, const Cut& cut, const float* pieces,
-                                 const float* plane, float* top, int* mask) {
+/// @param pieces for the cut plane
+CAFFE_EXT_CLONES void MaxOfPlane(const PoolingShape& s, const Cut& cut, const float* plane,
+                                 float* pieces, float* top, int* mask) {
+  CutPlane(s, cut, plane, pieces);
   const int count = s.pooled_height * s.pooled_width;
   for (int q = 0; q < s.pooled_height; ++q) {
     const int row = q * s.pooled_width;
     if (cut.lanes == 8) {
-      MaxOfRow<8>(s, cut, cut.windows[q], pieces, top + row, mask + row);
+      MaxOfRow<8>(s, cut, cut.windows[q], pieces, count - row, top + row, mask + row);
     } else {
-      MaxOfRow<4>(s, cut, cut.windows[q], pieces, top + row, mask + row);
+      MaxOfRow<4>(s, cut, cut.windows[q], pieces, count - row, top + row, mask + row);
     }
   }
   int negative = 0;
@@ -206,13 +91,88 @@ CAFFE_EXT_CLONES void MaxOfPlane(const PoolingShape& s, const Cut& cut, const fl
   }
 }
 
-CAFFE_EXT_CLONES void MeanOfPlane(const PoolingShape& s, const Cut& cut, const float* pieces,
-                                  float* top) {
-  for (int q = 0; q < s.pooled_height; ++q, top += s.pooled_width) {
+// --- The largest values alone --------------------------------------------------------------------
+// All windows of a row have their rows of the plane in common, so the largest of those come first;
+// then, the largest of some neighbours among them.
+
+constexpr int kBlock = 8;
+
+/// Floats of a row of the largest of columns, with what vectors read beyond it.
+int LargestSize(const PoolingShape& s) {
+  return s.pad_width + std::max(s.width, s.pooled_width * s.stride_width + s.kernel_width) +
+         (s.stride_width + 1) * kBlock;
+}
+
+/// Every kStride-th of the values from `from` on.
+template <int kStride>
+CAFFE_EXT_INLINE void LoadEvery(const float* from, Vectors<kBlock>::Floats* values) {
+  Vectors<kBlock>::Floats first, second;
+  std::memcpy(&first, from, sizeof(first));
+  std::memcpy(&second, from + kBlock, sizeof(second));
+  *values = kStride == 1 ? first : __builtin_shuffle(first, second, Vectors<kBlock>::kNumbers * 2);
+}
+
+/// @param largest LargestSize() values, -FLT_MAX outside of the plane's columns
+/// @returns false where a window has nothing larger than -FLT_MAX
+template <int kStride>
+CAFFE_EXT_INLINE bool LargestOfPlane(const PoolingShape& s, const float* plane, float* largest,
+                                     float* top) {
+  using Floats = Vectors<kBlock>::Floats;
+  using Ints = Vectors<kBlock>::Ints;
+  const int count = s.pooled_height * s.pooled_width;
+  Ints low = {};
+  for (int q = 0; q < s.pooled_height; ++q) {
+    const Span y = Window(q, s.kernel_height, s.stride_height, s.pad_height, s.height);
+    for (int x = 0; x < s.width; x += kBlock) {
+      Floats most = Floats{} - FLT_MAX;
+      const int columns = std::min(kBlock, s.width - x);
+      for (int h = y.begin; h < y.end; ++h) {
+        const float* from = plane + h * s.width + x;
+        Floats value = Floats{} - FLT_MAX;
+        if (columns == kBlock) {
+          std::memcpy(&value, from, sizeof(value));
+        } else {
+          std::memcpy(&value, from, columns * sizeof(float));
+        }
+        most = value > most ? value : most;
+      }
+      std::memcpy(largest + s.pad_width + x, &most, sizeof(most));
+    }
+    for (int p = 0; p < s.pooled_width; p += kBlock) {
+      Floats most = Floats{} - FLT_MAX;
+      for (int w = 0; w < s.kernel_width; ++w) {
+        Floats value;
+        LoadEvery<kStride>(largest + p * kStride + w, &value);
+        most = value > most ? value : most;
+      }
+      low |= (most == -FLT_MAX) & (Vectors<kBlock>::kNumbers + p < s.pooled_width);
+      const int at = q * s.pooled_width + p;
+      Store(most, count - at, top + at);
+    }
+  }
+  int any = 0;
+  for (int i = 0; i < kBlock; ++i) {
+    any |= low[i];
+  }
+  return any == 0;
+}
+
+CAFFE_EXT_CLONES bool LargestOfPlane(const PoolingShape& s, const float* plane, float* largest,
+                                     float* top) {
+  return s.stride_width == 1 ? LargestOfPlane<1>(s, plane, largest, top)
+                             : LargestOfPlane<2>(s, plane, largest, top);
+}
+
+CAFFE_EXT_CLONES void MeanOfPlane(const PoolingShape& s, const Cut& cut, const float* plane,
+                                  float* pieces, float* top) {
+  CutPlane(s, cut, plane, pieces);
+  const int count = s.pooled_height * s.pooled_width;
+  for (int q = 0; q < s.pooled_height; ++q) {
+    const int row = q * s.pooled_width;
     if (cut.lanes == 8) {
-      MeanOfRow<8>(s, cut, cut.windows[q], pieces, top);
+      MeanOfRow<8>(s, cut, cut.windows[q], pieces, count - row, top + row);
     } else {
-      MeanOfRow<4>(s, cut, cut.windows[q], pieces, top);
+      MeanOfRow<4>(s, cut, cut.windows[q], pieces, count - row, top + row);
     }
   }
 }
@@ -274,6 +234,25 @@ void ForCutPlanes(const PoolingShape& s, const Cut& cut, float outside, const Wo
   });
 }
 
+void LargestOfPlanes(const PoolingShape& s, const float* bottom, float* top) {
+  const Cut cut(s);
+  const int size = LargestSize(s);
+  const std::ptrdiff_t cut_size = std::ptrdiff_t{s.height} * cut.RowSize();
+  ParallelParts(s.planes, Parts(s), [&](int begin, int end, int /*part*/) {
+    float* largest = ThreadBuffer(0, size);
+    std::fill(largest, largest + size, -FLT_MAX);
+    ForPlanes(s, begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      if (s.stride_width <= 2 && LargestOfPlane(s, bottom + from, largest, top + to)) {
+        return;
+      }
+      float* pieces = ThreadBuffer(1, cut_size);
+      std::fill(pieces, pieces + cut_size, -FLT_MAX);
+      std::vector<int> mask(std::size_t(s.pooled_height) * s.pooled_width);
+      MaxOfPlane(s, cut, bottom + from, pieces, top + to, mask.data());
+    });
+  });
+}
+
 /// The same for planes of gradients that begin at zero.
 template <typename Work>
 void ForEmptyPlanes(const PoolingShape& s, float* bottom_diff, const Work& work) {
@@ -289,10 +268,13 @@ void ForEmptyPlanes(const PoolingShape& s, float* bottom_diff, const Work& work)
 }  // namespace
 
 void MaxPoolingForward(const PoolingShape& s, const float* bottom, float* top, int* mask) {
+  if (mask == nullptr) {
+    LargestOfPlanes(s, bottom, top);
+    return;
+  }
   const Cut cut(s);
   ForCutPlanes(s, cut, -FLT_MAX, [&](std::ptrdiff_t from, std::ptrdiff_t to, float* pieces) {
-    CutPlane(s, cut, bottom + from, pieces);
-    MaxOfPlane(s, cut, pieces, bottom + from, top + to, mask + to);
+    MaxOfPlane(s, cut, bottom + from, pieces, top + to, mask + to);
   });
 }
 
@@ -309,8 +291,7 @@ void MaxPoolingBackward(const PoolingShape& s, const float* top_diff, const int*
 void AveragePoolingForward(const PoolingShape& s, const float* bottom, float* top) {
   const Cut cut(s);
   ForCutPlanes(s, cut, 0, [&](std::ptrdiff_t from, std::ptrdiff_t to, float* pieces) {
-    CutPlane(s, cut, bottom + from, pieces);
-    MeanOfPlane(s, cut, pieces, top + to);
+    MeanOfPlane(s, cut, bottom + from, pieces, top + to);
   });
 }
 

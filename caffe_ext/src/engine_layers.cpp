@@ -131,8 +131,9 @@ void EnginePooling::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   }
   const PoolingShape shape = Shape(*bottom[0]);
   if (IsMax()) {
+    has_mask_ = phase_ == caffe::TRAIN;
     MaxPoolingForward(shape, bottom[0]->cpu_data(), top[0]->mutable_cpu_data(),
-                      max_idx_.mutable_cpu_data());
+                      has_mask_ ? max_idx_.mutable_cpu_data() : nullptr);
   } else {
     AveragePoolingForward(shape, bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
   }
@@ -149,6 +150,11 @@ void EnginePooling::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
   }
   const PoolingShape shape = Shape(*bottom[0]);
   if (IsMax()) {
+    if (!has_mask_) {  // the top itself may have been changed in place since
+      scratch_.resize(top[0]->count());
+      MaxPoolingForward(shape, bottom[0]->cpu_data(), scratch_.data(), max_idx_.mutable_cpu_data());
+      has_mask_ = true;
+    }
     MaxPoolingBackward(shape, top[0]->cpu_diff(), max_idx_.cpu_data(),
                        bottom[0]->mutable_cpu_diff());
   } else {

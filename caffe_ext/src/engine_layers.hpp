@@ -33,7 +33,8 @@ class EngineConvolution : public caffe::ConvolutionLayer<float> {
   ConvolutionShape Shape(const caffe::Blob<float>& bottom);
 };
 
-/// Max pooling without a mask as second top, and average pooling.
+/// Max pooling without a mask as second top, and average pooling. In the phase TEST, where backward
+/// may never come, the mask is made when it comes.
 class EnginePooling : public caffe::PoolingLayer<float> {
  public:
   using PoolingLayer::PoolingLayer;
@@ -49,6 +50,9 @@ class EnginePooling : public caffe::PoolingLayer<float> {
   bool Supported(const Blobs& top) const;
   bool WindowsBeginInside() const;
   PoolingShape Shape(const caffe::Blob<float>& bottom) const;
+
+  bool has_mask_ = false;
+  std::vector<float> scratch_;
 };
 
 class EngineInnerProduct : public caffe::InnerProductLayer<float> {
