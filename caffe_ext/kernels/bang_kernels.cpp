@@ -8,25 +8,17 @@
 #include <numeric>
 
 #include "caffe_ext/kernels/threads.hpp"
+#include "caffe_ext/kernels/vector_clones.hpp"
 
 namespace caffe_ext {
 namespace {
 
-// On x86, glibc picks at load time the best of several compilations of a function. The sanitizers
-// do not work that early.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define CAFFE_EXT_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define CAFFE_EXT_CLONES
-#endif
-
-// Sum of (scale * x)^2 in sixteen partial sums. They fit vector registers of any width, and the
-// result has the same bits in all of them: the order of the sum is written here, and neither of the
-// compilations above has a fused multiply-add.
+// Sum of (scale * x)^2 in 32 partial sums, which fit vector registers of any width. The result has
+// the same bits on all processors: the order of the sum is written here, and this file is compiled
+// without fused multiplications and additions.
 template <typename Dtype>
-inline __attribute__((always_inline)) double SixteenSums(const Dtype* x, int size, double scale) {
-  constexpr int kLanes = 16;
+CAFFE_EXT_INLINE double PartialSums(const Dtype* x, int size, double scale) {
+  constexpr int kLanes = 32;
   double sums[kLanes] = {};
   const int whole = size - size % kLanes;
   for (int i = 0; i < whole; i += kLanes) {
@@ -42,9 +34,9 @@ inline __attribute__((always_inline)) double SixteenSums(const Dtype* x, int siz
   return std::accumulate(sums, sums + kLanes, 0.0);
 }
 
-CAFFE_EXT_CLONES double SumOfSquares(const float* x, int size) { return SixteenSums(x, size, 1.0); }
+CAFFE_EXT_CLONES double SumOfSquares(const float* x, int size) { return PartialSums(x, size, 1.0); }
 CAFFE_EXT_CLONES double SumOfSquares(const double* x, int size) {
-  return SixteenSums(x, size, 1.0);
+  return PartialSums(x, size, 1.0);
 }
 
 template <typename Dtype>
@@ -70,7 +62,7 @@ double Norm(const Dtype* x, int size) {
   }
   // A power of two scales without rounding; its reciprocal must not overflow either.
   const int exponent = std::clamp(std::ilogb(largest), -1000, 1000);
-  return std::ldexp(std::sqrt(SixteenSums(x, size, std::ldexp(1.0, -exponent))), exponent);
+  return std::ldexp(std::sqrt(PartialSums(x, size, std::ldexp(1.0, -exponent))), exponent);
 }
 
 /// Calls `work(row)` for each row of a matrix, the rows shared between threads where it pays.
