@@ -21,6 +21,12 @@ CAFFE_EXT_CLONES void AddRows(const float* matrix, int rows, int columns, float*
   }
 }
 
+CAFFE_EXT_CLONES void Scale(const float* values, float factor, int count, float* scaled) {
+  for (int i = 0; i < count; ++i) {
+    scaled[i] = factor * values[i];
+  }
+}
+
 CAFFE_EXT_CLONES void Relu(const float* x, int count, float slope, float* y) {
   for (int i = 0; i < count; ++i) {
     y[i] = std::max(x[i], 0.0F) + slope * std::min(x[i], 0.0F);
@@ -79,6 +85,13 @@ void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const flo
 
 void AddColumnSums(const float* matrix, int rows, int columns, float* sums) {
   AddRows(matrix, rows, columns, sums);
+}
+
+void ScaleRows(const float* matrix, const float* factors, int rows, int columns, float* scaled) {
+  for (int row = 0; row < rows; ++row) {
+    const std::ptrdiff_t at = std::ptrdiff_t{row} * columns;
+    Scale(matrix + at, factors[row], columns, scaled + at);
+  }
 }
 
 void FillWithRow(const float* values, int rows, int columns, float* matrix) {

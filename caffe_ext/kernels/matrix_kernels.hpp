@@ -20,6 +20,9 @@ void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const flo
 /// @brief sums_j += sum_i matrix_ij of a rows x columns matrix
 void AddColumnSums(const float* matrix, int rows, int columns, float* sums);
 
+/// @brief scaled_ij = factors_i matrix_ij
+void ScaleRows(const float* matrix, const float* factors, int rows, int columns, float* scaled);
+
 /// @brief Writes `values` into each row of a rows x columns matrix.
 void FillWithRow(const float* values, int rows, int columns, float* matrix);
 

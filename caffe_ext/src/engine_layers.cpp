@@ -67,24 +67,34 @@ void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 
 void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                      const Blobs& bottom) {
-  if (!Supported()) {
+  if (!BackwardWeights(top, nullptr, bottom)) {
     ConvolutionLayer::Backward_cpu(top, propagate_down, bottom);
     return;
+  }
+  for (std::size_t i = 0; i < top.size(); ++i) {
+    if (propagate_down[i]) {
+      ConvolutionBackwardData(Shape(*bottom[i]), top[i]->cpu_diff(), blobs_[0]->cpu_data(),
+                              bottom[i]->mutable_cpu_diff());
+    }
+  }
+}
+
+bool EngineConvolution::BackwardWeights(const Blobs& top, const float* factors,
+                                        const Blobs& bottom) {
+  if (!Supported() || (factors != nullptr && channel_axis_ != 1)) {
+    return false;
   }
   const bool bias = bias_term_ && param_propagate_down_[1];
   float* weight_diff = param_propagate_down_[0] ? blobs_[0]->mutable_cpu_diff() : nullptr;
   float* bias_diff = bias ? blobs_[1]->mutable_cpu_diff() : nullptr;
-  for (std::size_t i = 0; i < top.size(); ++i) {
-    const ConvolutionShape shape = Shape(*bottom[i]);
-    if (weight_diff != nullptr || bias_diff != nullptr) {
-      ConvolutionBackwardWeights(shape, bottom[i]->cpu_data(), top[i]->cpu_diff(), nullptr,
-                                 weight_diff, bias_diff);
-    }
-    if (propagate_down[i]) {
-      ConvolutionBackwardData(shape, top[i]->cpu_diff(), blobs_[0]->cpu_data(),
-                              bottom[i]->mutable_cpu_diff());
-    }
+  if (weight_diff == nullptr && bias_diff == nullptr) {
+    return true;
   }
+  for (std::size_t i = 0; i < top.size(); ++i) {
+    ConvolutionBackwardWeights(Shape(*bottom[i]), bottom[i]->cpu_data(), top[i]->cpu_diff(),
+                               factors, weight_diff, bias_diff);
+  }
+  return true;
 }
 
 bool EnginePooling::IsMax() const {
@@ -178,22 +188,36 @@ void EngineInnerProduct::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 
 void EngineInnerProduct::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                       const Blobs& bottom) {
-  const float* top_diff = top[0]->cpu_diff();
+  AddGradients(top[0]->cpu_diff(), bottom[0]->cpu_data());
+  if (propagate_down[0]) {
+    Multiply(false, transpose_, M_, K_, N_, top[0]->cpu_diff(), blobs_[0]->cpu_data(), 0,
+             bottom[0]->mutable_cpu_diff());
+  }
+}
+
+bool EngineInnerProduct::BackwardWeights(const Blobs& top, const float* factors,
+                                         const Blobs& bottom) {
+  const int samples = top[0]->shape(0);
+  if (M_ % samples != 0) {
+    return false;
+  }
+  scaled_.resize(top[0]->count());
+  ScaleRows(top[0]->cpu_diff(), factors, samples, top[0]->count() / samples, scaled_.data());
+  AddGradients(scaled_.data(), bottom[0]->cpu_data());
+  return true;
+}
+
+void EngineInnerProduct::AddGradients(const float* top_diff, const float* bottom) {
   if (param_propagate_down_[0]) {
-    const float* x = bottom[0]->cpu_data();
     float* weight_diff = blobs_[0]->mutable_cpu_diff();
     if (transpose_) {
-      Multiply(true, false, K_, N_, M_, x, top_diff, 1, weight_diff);
+      Multiply(true, false, K_, N_, M_, bottom, top_diff, 1, weight_diff);
     } else {
-      Multiply(true, false, N_, K_, M_, top_diff, x, 1, weight_diff);
+      Multiply(true, false, N_, K_, M_, top_diff, bottom, 1, weight_diff);
     }
   }
   if (bias_term_ && param_propagate_down_[1]) {
     AddColumnSums(top_diff, M_, N_, blobs_[1]->mutable_cpu_diff());
-  }
-  if (propagate_down[0]) {
-    Multiply(false, transpose_, M_, K_, N_, top_diff, blobs_[0]->cpu_data(), 0,
-             bottom[0]->mutable_cpu_diff());
   }
 }
 

@@ -9,6 +9,7 @@
 #include "caffe/layers/relu_layer.hpp"
 #include "caffe_ext/kernels/convolution_kernels.hpp"
 #include "caffe_ext/kernels/pooling_kernels.hpp"
+#include "caffe_ext/src/weighs_samples.hpp"
 
 /// Caffe's layers with the engine's kernels under them; see engine.hpp. All is as in the base class
 /// but the arithmetic on the CPU.
@@ -17,10 +18,12 @@ namespace caffe_ext {
 using Blobs = std::vector<caffe::Blob<float>*>;
 
 /// Two spatial axes, no dilation; everything else is left to Caffe.
-class EngineConvolution : public caffe::ConvolutionLayer<float> {
+class EngineConvolution : public caffe::ConvolutionLayer<float>, public WeighsSamples<float> {
  public:
   using ConvolutionLayer::ConvolutionLayer;
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+  /// @param factors null: all are 1
+  bool BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
   /// Whether this layer's shape is one that the engine computes.
   bool Supported();
 
@@ -55,15 +58,21 @@ class EnginePooling : public caffe::PoolingLayer<float> {
   std::vector<float> scratch_;
 };
 
-class EngineInnerProduct : public caffe::InnerProductLayer<float> {
+class EngineInnerProduct : public caffe::InnerProductLayer<float>, public WeighsSamples<float> {
  public:
   using InnerProductLayer::InnerProductLayer;
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+  bool BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
 
  protected:
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+
+ private:
+  void AddGradients(const float* top_diff, const float* bottom);
+
+  std::vector<float> scaled_;
 };
 
 class EngineRelu : public caffe::ReLULayer<float> {

@@ -51,6 +51,11 @@ TEST_F(EngineKernels, RowsAndTheirSums) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     ASSERT_EQ(rows[i], before[i % 33]);
   }
+  const Floats factors = Random(7, 3);
+  ScaleRows(x.data(), factors.data(), 7, 33, rows.data());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_EQ(rows[i], factors[i / 33] * x[i]);
+  }
 }
 
 TEST_F(EngineKernels, ReluOfAllSizes) {

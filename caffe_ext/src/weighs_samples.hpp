@@ -1,0 +1,25 @@
+#ifndef CAFFE_EXT_SRC_WEIGHS_SAMPLES_HPP_
+#define CAFFE_EXT_SRC_WEIGHS_SAMPLES_HPP_
+
+#include <caffe/blob.hpp>
+#include <vector>
+
+namespace caffe_ext {
+
+/// A layer that can weigh its samples while it computes the gradients of its weights.
+template <typename Dtype>
+class WeighsSamples {
+ public:
+  virtual ~WeighsSamples() = default;
+
+  /// @brief As Backward with propagate_down all false, but sample i of the batch counts factors[i]
+  /// times.
+  /// @param factors one a sample; in GPU mode, on the device
+  /// @returns false if it cannot do so for these blobs, and has done nothing
+  virtual bool BackwardWeights(const std::vector<caffe::Blob<Dtype>*>& top, const Dtype* factors,
+                               const std::vector<caffe::Blob<Dtype>*>& bottom) = 0;
+};
+
+}  // namespace caffe_ext
+
+#endif  // CAFFE_EXT_SRC_WEIGHS_SAMPLES_HPP_
