@@ -12,6 +12,7 @@ add_custom_command(
 
 file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/caffe_ext/include/*.hpp ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.[ch]pp
+  ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.inc
   ${PROJECT_SOURCE_DIR}/caffe_ext/src/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.[ch]pp)
 # clang-tidy sees the headers through the sources that include them. Tests are read for their
 # format only: GoogleTest's macros break most of the rules.

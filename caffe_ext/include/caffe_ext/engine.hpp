@@ -2,7 +2,8 @@
 #define CAFFE_EXT_ENGINE_HPP_
 
 /// The engine: faster layers for the CPU in place of some of Caffe's, with the same numbers up to
-/// the order of sums.
+/// rounding: sums have another order, and convolutions of 3 x 3 and 5 x 5 have fewer products, at
+/// about five times the rounding error (kernels/winograd_kernels.hpp).
 ///
 /// Convolution, Pooling, InnerProduct and ReLU in float share the batch between threads. They are
 /// subclasses of Caffe's layers, made by the same registry entries, so that no prototxt changes;
