@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <numeric>
 
+#include "caffe_ext/kernels/bang_factor.hpp"
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
 
@@ -86,7 +86,6 @@ void SampleNorms(const Dtype* x, int samples, int size, double* norms) {
 
 std::vector<double> BangFactors(const std::vector<double>& norms, const BangSettings& settings,
                                 const char* misclassified) {
-  constexpr double kLargest = std::numeric_limits<double>::max();
   std::vector<double> factors(norms.size(), 1.0);
   double largest = 0;
   for (const double norm : norms) {
@@ -96,14 +95,8 @@ std::vector<double> BangFactors(const std::vector<double>& norms, const BangSett
     largest = std::max(largest, norm);
   }
   for (std::size_t i = 0; i < norms.size(); ++i) {
-    const double r = largest > 0 ? norms[i] / largest : 0;
-    if (r == 0) {
-      continue;
-    }
     const bool incorrect = misclassified != nullptr && misclassified[i] != 0;
-    const double epsilon =
-        std::min(settings.epsilon * (incorrect ? settings.incorrect_ratio : 1.0), kLargest);
-    factors[i] = std::min(std::exp(-epsilon * (1.0 - r) * std::log(r)), kLargest);
+    factors[i] = BangFactor(norms[i], largest, incorrect, settings);
   }
   return factors;
 }
@@ -111,15 +104,12 @@ std::vector<double> BangFactors(const std::vector<double>& norms, const BangSett
 template <typename Dtype>
 void ScaleSamples(const Dtype* x, int samples, int size, const double* factors, const double* norms,
                   Dtype* y) {
-  constexpr double kMax = std::numeric_limits<Dtype>::max();
   ForRows(samples, size, [&](int i) {
     const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(i) * size;
     const Dtype* from = x + row;
     Dtype* to = y + row;
-    // A factor of at most 1 needs no bound. The product of two finite factors may be infinite.
-    const double bound = std::min(kMax / 2 / norms[i], std::numeric_limits<double>::max());
-    const double factor = factors[i] > 1 ? std::max(1.0, std::min(factors[i], bound)) : factors[i];
-    if (factor <= kMax) {
+    const double factor = BoundedFactor<Dtype>(factors[i], norms[i]);
+    if (factor <= kLargest<Dtype>) {
       const auto scale = static_cast<Dtype>(factor);
       for (int k = 0; k < size; ++k) {
         to[k] = scale * from[k];

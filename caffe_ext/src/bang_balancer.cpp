@@ -1,12 +1,11 @@
 #include "caffe_ext/bang_balancer.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
 
-#include "caffe_ext/kernels/bang_kernels.hpp"
+#include "caffe_ext/src/bang_arithmetic.hpp"
 
 namespace caffe_ext {
 
@@ -29,7 +28,7 @@ class BangBalancer<Dtype>::Hook final : public Net<Dtype>::Callback {
 template <typename Dtype>
 struct BangBalancer<Dtype>::Balanced {
   BangLayer layer;
-  BangStatistics statistics;
+  int number;                 // among the balanced layers
   std::vector<bool> learned;  // param_propagate_down of each of the layer's blobs
 };
 
@@ -42,6 +41,9 @@ void Remove(const std::vector<Callback*>& callbacks, const Callback* callback) {
   list.erase(std::remove(list.begin(), list.end(), callback), list.end());
 }
 
+// Reads the blobs on the CPU. In GPU mode that costs nothing: Caffe's loss layers write their loss
+// there, and Net's Forward only takes a copy of it to the device to multiply it with its weight. A
+// loss that is the output of some other layer is fetched.
 template <typename Dtype>
 Dtype Loss(const Net<Dtype>& net) {
   Dtype loss = 0;
@@ -91,9 +93,7 @@ BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
         << "BANG balances " << layer.name << ": beta = " << layer.settings.beta
         << ", epsilon = " << layer.settings.epsilon
         << ", incorrect_ratio = " << layer.settings.incorrect_ratio;
-    BangStatistics statistics;
-    statistics.layer = layer.name;
-    layers_.emplace_back(new Balanced{std::move(layer), std::move(statistics), {}});
+    layers_.emplace_back(new Balanced{std::move(layer), static_cast<int>(layers_.size()), {}});
   }
   if (!layers_.empty()) {
     WarnOfBatchNorm(*net_);
@@ -136,6 +136,17 @@ typename BangBalancer<Dtype>::Balanced* BangBalancer<Dtype>::Find(int index) {
   return nullptr;
 }
 
+// Chosen in each pass anew: pycaffe's set_mode_gpu may come after the solver.
+template <typename Dtype>
+BangArithmetic<Dtype>& BangBalancer<Dtype>::Arithmetic() {
+  const caffe::Caffe::Brew mode = caffe::Caffe::mode();
+  if (!arithmetic_ || mode != mode_) {
+    arithmetic_ = MakeBangArithmetic<Dtype>(mode, static_cast<int>(layers_.size()));
+    mode_ = mode;
+  }
+  return *arithmetic_;
+}
+
 template <typename Dtype>
 void BangBalancer<Dtype>::BeforeLayer(int index) {
   // A pass runs from a later layer to an earlier one.
@@ -154,9 +165,7 @@ void BangBalancer<Dtype>::BeginPass() {
     begin_pass_(Loss(*net_));
   }
   if (misclassification_.available()) {
-    misclassified_ = misclassification_.Flags();
-    misclassified_count_ += std::count(misclassified_.begin(), misclassified_.end(), 1);
-    labelled_count_ += static_cast<double>(misclassified_.size());
+    Arithmetic().Classify(misclassification_);
   }
 }
 
@@ -171,7 +180,7 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
     return;  // No sample, nothing to balance: the net's own call does what there is to do.
   }
 
-  ScaleTops(balanced);
+  ScaleTops(*balanced);
   // The diffs change places, not the blobs: a layer that works in place tells that by its blobs.
   for (std::size_t j = 0; j < tops.size(); ++j) {
     original_[j]->ReshapeLike(*tops[j]);
@@ -190,43 +199,22 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
 }
 
 template <typename Dtype>
-void BangBalancer<Dtype>::ScaleTops(Balanced* balanced) {
-  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[balanced->layer.index];
-  while (scaled_.size() < tops.size()) {
-    scaled_.emplace_back(new Blob<Dtype>());
-    original_.emplace_back(new Blob<Dtype>());
+void BangBalancer<Dtype>::ScaleTops(const Balanced& balanced) {
+  const BangSettings& settings = balanced.layer.settings;
+  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[balanced.layer.index];
+  if (settings.incorrect_ratio != 1) {
+    CheckLabels(balanced.layer, tops[0]->shape(0));  // again: the net may have been reshaped
   }
-  const int samples = tops[0]->shape(0);
-  std::vector<double> norms(samples);
-  std::vector<double> norms_of_top(samples);
+  std::vector<Blob<Dtype>*> scaled;
   for (std::size_t j = 0; j < tops.size(); ++j) {
-    SampleNorms(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, norms_of_top.data());
-    for (int i = 0; i < samples; ++i) {
-      norms[i] = j == 0 ? norms_of_top[i] : std::hypot(norms[i], norms_of_top[i]);
+    if (j == scaled_.size()) {
+      scaled_.emplace_back(new Blob<Dtype>());
+      original_.emplace_back(new Blob<Dtype>());
     }
-  }
-
-  const char* misclassified = nullptr;
-  if (balanced->layer.settings.incorrect_ratio != 1) {
-    CheckLabels(balanced->layer, samples);  // again: the net may have been reshaped
-    misclassified = misclassified_.data();
-  }
-  std::vector<double> factors = BangFactors(norms, balanced->layer.settings, misclassified);
-  BangStatistics& statistics = balanced->statistics;
-  statistics.samples += samples;
-  statistics.eta_sum = std::accumulate(factors.begin(), factors.end(), statistics.eta_sum);
-  statistics.eta_max =
-      std::max(statistics.eta_max, *std::max_element(factors.begin(), factors.end()));
-  statistics.zero_gradients += static_cast<double>(std::count(norms.begin(), norms.end(), 0.0));
-
-  for (double& factor : factors) {
-    factor *= balanced->layer.settings.beta;
-  }
-  for (std::size_t j = 0; j < tops.size(); ++j) {
     scaled_[j]->ReshapeLike(*tops[j]);
-    ScaleSamples(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, factors.data(),
-                 norms.data(), scaled_[j]->mutable_cpu_diff());
+    scaled.push_back(scaled_[j].get());
   }
+  Arithmetic().Balance(balanced.number, settings, tops, scaled);
 }
 
 template <typename Dtype>
@@ -260,26 +248,25 @@ void BangBalancer<Dtype>::LogWeightGradients(const Balanced& balanced) const {
 
 template <typename Dtype>
 std::vector<BangStatistics> BangBalancer<Dtype>::Statistics() const {
-  std::vector<BangStatistics> statistics;
-  statistics.reserve(layers_.size());
+  std::vector<BangStatistics> statistics(layers_.size());
+  if (arithmetic_) {
+    statistics = arithmetic_->Statistics();
+  }
   for (const auto& layer : layers_) {
-    statistics.push_back(layer->statistics);
+    statistics[layer->number].layer = layer->layer.name;
   }
   return statistics;
 }
 
 template <typename Dtype>
 double BangBalancer<Dtype>::MisclassifiedShare() const {
-  return labelled_count_ > 0 ? misclassified_count_ / labelled_count_ : -1;
+  return arithmetic_ ? arithmetic_->MisclassifiedShare() : -1;
 }
 
 template <typename Dtype>
 void BangBalancer<Dtype>::ResetStatistics() {
-  misclassified_count_ = labelled_count_ = 0;
-  for (const auto& layer : layers_) {
-    BangStatistics fresh;
-    fresh.layer = layer->layer.name;
-    layer->statistics = std::move(fresh);
+  if (arithmetic_) {
+    arithmetic_->Reset();
   }
 }
 

@@ -37,7 +37,7 @@ bool BangSolver<Dtype, Base>::IsDisplayed() const {
 // Before each backward pass, so that iter_size does not go on with what is lost.
 template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
-  if (!std::isfinite(loss)) {
+  if (!std::isfinite(loss) && caffe::Caffe::root_solver()) {
     std::ostringstream reason;
     reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
     StopAtGoodState(reason.str());
@@ -47,7 +47,7 @@ void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
 template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::ApplyUpdate() {
   KeepGoodState();
-  if (IsDisplayed()) {
+  if (IsDisplayed() && caffe::Caffe::root_solver()) {
     int outputs = 0;
     for (const Blob<Dtype>* blob : this->net_->output_blobs()) {
       outputs += blob->count();
@@ -64,8 +64,9 @@ void BangSolver<Dtype, Base>::ApplyUpdate() {
   next_iteration_ = this->iter_;
   // The loss will tell of broken weights in the next iteration, but a snapshot comes before that.
   const bool snapshot_follows =
-      (this->param_.snapshot() && this->iter_ % this->param_.snapshot() == 0) ||
-      this->iter_ == this->param_.max_iter();
+      caffe::Caffe::root_solver() &&
+      ((this->param_.snapshot() && this->iter_ % this->param_.snapshot() == 0) ||
+       this->iter_ == this->param_.max_iter());
   if (snapshot_follows && !GoodState<Dtype>::IsFinite(State())) {
     StopAtGoodState(kBrokenWeight);
   }
@@ -83,7 +84,7 @@ typename GoodState<Dtype>::Blobs BangSolver<Dtype, Base>::State() {
 template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::KeepGoodState() {
   const int interval = this->param_.bang_param().good_state_interval();
-  if (interval == 0) {
+  if (interval == 0 || !caffe::Caffe::root_solver()) {
     return;
   }
   // Training that does not go on where it was has been restored from a snapshot: what was kept

@@ -3,10 +3,35 @@
 #include <algorithm>
 #include <cmath>
 
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/finite_gpu.hpp"
+#endif
+
 namespace caffe_ext {
+namespace {
+
+#ifndef CPU_ONLY
+// Asks the device once, for all blobs.
+template <typename Dtype>
+bool IsFiniteOnGpu(const std::vector<caffe::Blob<Dtype>*>& blobs) {
+  caffe::SyncedMemory found(sizeof(int));  // zero
+  int* const found_on_gpu = static_cast<int*>(found.mutable_gpu_data());
+  for (const caffe::Blob<Dtype>* blob : blobs) {
+    FindNotFinite(blob->gpu_data(), blob->count(), found_on_gpu, nullptr);
+  }
+  return *static_cast<const int*>(found.cpu_data()) == 0;
+}
+#endif
+
+}  // namespace
 
 template <typename Dtype>
 bool GoodState<Dtype>::IsFinite(const Blobs& blobs) {
+#ifndef CPU_ONLY
+  if (caffe::Caffe::mode() == caffe::Caffe::GPU) {
+    return IsFiniteOnGpu(blobs);
+  }
+#endif
   return std::all_of(blobs.begin(), blobs.end(), [](const caffe::Blob<Dtype>* blob) {
     // The sum of the magnitudes is finite only if each of them is.
     return std::isfinite(blob->asum_data());

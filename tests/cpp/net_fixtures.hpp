@@ -35,6 +35,20 @@ Message Parse(const std::string& text) {
   return message;
 }
 
+/// Caffe computes in another mode while this lives.
+class InMode {
+ public:
+  explicit InMode(caffe::Caffe::Brew mode) : before_(caffe::Caffe::mode()) {
+    caffe::Caffe::set_mode(mode);
+  }
+  ~InMode() { caffe::Caffe::set_mode(before_); }
+  InMode(const InMode&) = delete;
+  InMode& operator=(const InMode&) = delete;
+
+ private:
+  caffe::Caffe::Brew before_;
+};
+
 /// 4 images and, through a first layer that makes gradients flow below the layer that is tested,
 /// the blob x of the same shape, 4 x 3 x 6 x 5. The labels are of 3 classes.
 inline std::string Images() {

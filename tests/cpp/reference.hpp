@@ -103,8 +103,9 @@ class OneByOne {
     }
   }
 
-  /// Forward and backward of the samples that are in the inputs of `net` now.
+  /// Forward and backward of the samples that are in the inputs of `net` now; always on the CPU.
   void Run(const caffe::Net<Dtype>& net) {
+    const InMode on_cpu(caffe::Caffe::CPU);
     samples_.clear();
     for (int i = 0; i < batch_; ++i) {
       for (int j = 0; j < net.num_inputs(); ++j) {

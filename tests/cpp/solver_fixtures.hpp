@@ -40,7 +40,9 @@ template <typename Dtype>
 class Feeder : public caffe::Net<Dtype>::Callback {
  public:
   /// @param batch number of the next batch
-  Feeder(caffe::Solver<Dtype>* solver, int batch) : net_(solver->net().get()), batch_(batch) {
+  /// @param step from there to the number of the one after it
+  Feeder(caffe::Solver<Dtype>* solver, int batch, int step = 1)
+      : net_(solver->net().get()), batch_(batch), step_(step) {
     net_->add_before_forward(this);
   }
 
@@ -56,13 +58,14 @@ class Feeder : public caffe::Net<Dtype>::Callback {
         caffe::Blob<Dtype>& images = *net_->input_blobs()[0];
         std::fill_n(images.mutable_cpu_data(), images.count(), NAN);
       }
-      ++batch_;
+      batch_ += step_;
     }
   }
 
  private:
   caffe::Net<Dtype>* net_;
   int batch_;
+  int step_;
   int spoilt_ = -1;
 };
 

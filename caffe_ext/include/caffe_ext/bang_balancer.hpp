@@ -12,6 +12,9 @@
 
 namespace caffe_ext {
 
+template <typename Dtype>
+class BangArithmetic;
+
 /// What BANG did to one layer since the last Reset, over all samples that passed through it.
 struct BangStatistics {
   std::string layer;
@@ -43,15 +46,35 @@ struct BangStatistics {
  * net's own call computes the bottom diff alone, from the original top diff. No product of matrices
  * is computed twice.
  *
+ * In Caffe's GPU mode all of this happens on the GPU: a launch for each layer, and one for each
+ * pass that finds the misclassified samples. The host waits for the device only in Statistics and
+ * MisclassifiedShare.
+ *
  * - A layer with several tops: row i is sample i of all of them together.
  * - Weights shared by several layers: each layer balances its own top diff; the gradients add up.
  * - iter_size: each pass is balanced by itself.
+ * - Several GPUs (`caffe train --gpu all`): each has its part of the batch and a net of its own;
+ *   Caffe averages their weight gradients. Each part is balanced by itself, as the passes of
+ *   iter_size are: G GPUs train the weights that one GPU trains with iter_size G. With E_g, the
+ *   loss of part P_g, and the largest norm of the part alone,
+ *   @f[
+ *     \frac{\partial E}{\partial W}
+ *         = \frac{1}{G} \sum_{g=1}^{G} \beta \sum_{i \in P_g} \eta_i^{(g)}
+ *           \frac{\partial E_{g,i}}{\partial W}, \qquad
+ *     r_i^{(g)} = \frac{||\kappa_i||_2}{\max_{j \in P_g} ||\kappa_j||_2}
+ *   @f]
+ *   Where the parts have the same largest norm, that is the gradient of one net with the whole
+ *   batch. Else @f$ 1 \le \eta_i^{(g)} \le \eta_i @f$: in a part without the largest gradients
+ *   samples are raised less. The maximum over all parts would need a collective call for each
+ *   layer, between its norms and its copy, and before each such call Caffe's threads wait for
+ *   each other on the host. What is logged is the root's part.
  * - BatchNorm with batch statistics mixes the samples: below it, @f$ \kappa_i @f$ is the derivative
  *   of the whole batch's loss by row i. That is what is balanced, and a warning says so.
  *
  * Source: A. Rozsa, M. Günther, T. E. Boult, "Towards Robust Deep Neural Networks with BANG",
  * WACV 2018, Section 3.2. Tests: tests/cpp/test_bang_balancer.cpp holds it against samples that run
- * one by one.
+ * one by one, tests/cpp/test_bang_balancer_parts.cpp the parts of several GPUs against the whole
+ * batch.
  */
 template <typename Dtype>
 class BangBalancer {
@@ -70,7 +93,7 @@ class BangBalancer {
   BangBalancer(const BangBalancer&) = delete;
   BangBalancer& operator=(const BangBalancer&) = delete;
 
-  /// Layers in the order of the net, since the last Reset.
+  /// Layers in the order of the net, since the last Reset, or change of Caffe's mode.
   std::vector<BangStatistics> Statistics() const;
   /// Share of misclassified samples since the last Reset; negative if the net has no labels.
   double MisclassifiedShare() const;
@@ -86,9 +109,10 @@ class BangBalancer {
   void AfterLayer(int index);
   void BeginPass();
   void ComputeWeightGradient(Balanced* balanced);
-  void ScaleTops(Balanced* balanced);
+  void ScaleTops(const Balanced& balanced);
   void LogWeightGradients(const Balanced& balanced) const;
   Balanced* Find(int index);
+  BangArithmetic<Dtype>& Arithmetic();
 
   caffe::shared_ptr<caffe::Net<Dtype>> net_;
   std::function<bool()> debug_info_;
@@ -99,11 +123,10 @@ class BangBalancer {
   std::vector<std::unique_ptr<Balanced>> layers_;
   // Scratch for all layers: copy j takes the place of the diff of top j while its layer runs.
   std::vector<std::unique_ptr<caffe::Blob<Dtype>>> scaled_, original_;
+  std::unique_ptr<BangArithmetic<Dtype>> arithmetic_;  // for mode_
+  caffe::Caffe::Brew mode_ = caffe::Caffe::CPU;
 
   int last_layer_ = -1;  // in this backward pass; -1: the net has run forward since
-  std::vector<char> misclassified_;
-  double misclassified_count_ = 0;
-  double labelled_count_ = 0;
 };
 
 }  // namespace caffe_ext

@@ -29,7 +29,9 @@ namespace caffe_ext {
  * At every `display` it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
  * writes it there. When the loss, or a weight, is no longer finite, it puts back the last good
  * state (at most good_state_interval iterations old), saves it as a snapshot if there is a
- * snapshot_prefix, and throws std::runtime_error.
+ * snapshot_prefix, and throws std::runtime_error. Of the solvers on several GPUs only the root one
+ * does that, since an exception in one of Caffe's other threads would end the process. What breaks
+ * in another's part of the batch reaches the root's weights with the next update.
  */
 template <typename Dtype, template <typename> class Base>
 class BangSolver : public Base<Dtype> {

@@ -9,7 +9,8 @@ namespace caffe_ext {
 
 /// @brief A copy, in memory, of all that a solver's update changes.
 ///
-/// Kept from time to time while training goes well; put back when it has broken down.
+/// Kept from time to time while training goes well; put back when it has broken down. In Caffe's
+/// GPU mode the copy is, and all of this happens, on the GPU.
 template <typename Dtype>
 class GoodState {
  public:

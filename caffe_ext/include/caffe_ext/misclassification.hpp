@@ -28,6 +28,12 @@ class Misclassification {
   /// Samples of the batch as it is now.
   int samples() const { return labels_->count(); }
 
+  /// The loss layer's bottoms; `samples` x classes values, and one a sample.
+  const caffe::Blob<Dtype>& scores() const { return *scores_; }
+  const caffe::Blob<Dtype>& labels() const { return *labels_; }
+  /// Null if the layer has none.
+  const int* ignore_label() const { return has_ignore_label_ ? &ignore_label_ : nullptr; }
+
   /// One flag a sample, after the net's forward pass.
   std::vector<char> Flags() const;
 

@@ -1,0 +1,54 @@
+#ifndef CAFFE_EXT_SRC_BANG_ARITHMETIC_HPP_
+#define CAFFE_EXT_SRC_BANG_ARITHMETIC_HPP_
+
+#include <caffe/net.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "caffe_ext/bang_balancer.hpp"
+#include "caffe_ext/kernels/bang_kernels.hpp"
+#include "caffe_ext/misclassification.hpp"
+
+namespace caffe_ext {
+
+/// @brief What BangBalancer computes with the values of a net, where they are: on the CPU, or on
+///   the GPU that is current when this is made.
+///
+/// On the GPU nothing waits for the device, save Statistics and MisclassifiedShare.
+template <typename Dtype>
+class BangArithmetic {
+ public:
+  using Blobs = std::vector<caffe::Blob<Dtype>*>;
+
+  virtual ~BangArithmetic() = default;
+
+  /// Find out which samples of the batch are misclassified.
+  virtual void Classify(const Misclassification<Dtype>& misclassification) = 0;
+
+  /// @brief Write a copy of the diffs of a layer's tops, sample i of it times beta eta_i.
+  /// @param layer its place among the balanced layers
+  /// @param tops with at least one sample
+  /// @param scaled of the shapes of the tops; their diffs are written
+  virtual void Balance(int layer, const BangSettings& settings, const Blobs& tops,
+                       const Blobs& scaled) = 0;
+
+  /// Of the balanced layers since the last Reset; they bear no names.
+  virtual std::vector<BangStatistics> Statistics() const = 0;
+  /// Since the last Reset; negative if nothing has been classified.
+  virtual double MisclassifiedShare() const = 0;
+  virtual void Reset() = 0;
+};
+
+/// @param layers number of balanced layers
+template <typename Dtype>
+std::unique_ptr<BangArithmetic<Dtype>> MakeBangArithmetic(caffe::Caffe::Brew mode, int layers);
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+std::unique_ptr<BangArithmetic<Dtype>> MakeGpuBangArithmetic(int layers);
+#endif
+
+}  // namespace caffe_ext
+
+#endif  // CAFFE_EXT_SRC_BANG_ARITHMETIC_HPP_
