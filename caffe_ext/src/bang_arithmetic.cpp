@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "caffe_ext/kernels/bang_factor.hpp"
+
 namespace caffe_ext {
 namespace {
 
@@ -20,32 +22,31 @@ class CpuArithmetic final : public BangArithmetic<Dtype> {
     labelled_count_ += static_cast<double>(misclassified_.size());
   }
 
+  const Dtype* Factors(int layer, const BangSettings& settings, const Blobs& tops) override {
+    Weigh(settings, tops);
+    bounded_.resize(norms_.size());
+    for (std::size_t i = 0; i < norms_.size(); ++i) {
+      const double factor = BoundedFactor<Dtype>(settings.beta * factors_[i], norms_[i]);
+      if (factor > kLargest<Dtype>) {
+        return nullptr;
+      }
+      bounded_[i] = static_cast<Dtype>(factor);
+    }
+    Count(layer);
+    return bounded_.data();
+  }
+
   void Balance(int layer, const BangSettings& settings, const Blobs& tops,
                const Blobs& scaled) override {
-    const int samples = tops[0]->shape(0);
-    std::vector<double> norms(samples);
-    std::vector<double> norms_of_top(samples);
-    for (std::size_t j = 0; j < tops.size(); ++j) {
-      SampleNorms(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, norms_of_top.data());
-      for (int i = 0; i < samples; ++i) {
-        norms[i] = j == 0 ? norms_of_top[i] : std::hypot(norms[i], norms_of_top[i]);
-      }
-    }
-    std::vector<double> factors = BangFactors(
-        norms, settings, settings.incorrect_ratio != 1 ? misclassified_.data() : nullptr);
-    BangStatistics& statistics = statistics_[layer];
-    statistics.samples += samples;
-    statistics.eta_sum = std::accumulate(factors.begin(), factors.end(), statistics.eta_sum);
-    statistics.eta_max =
-        std::max(statistics.eta_max, *std::max_element(factors.begin(), factors.end()));
-    statistics.zero_gradients += static_cast<double>(std::count(norms.begin(), norms.end(), 0.0));
-
-    for (double& factor : factors) {
+    Weigh(settings, tops);
+    Count(layer);
+    for (double& factor : factors_) {
       factor *= settings.beta;
     }
+    const int samples = tops[0]->shape(0);
     for (std::size_t j = 0; j < tops.size(); ++j) {
-      ScaleSamples(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, factors.data(),
-                   norms.data(), scaled[j]->mutable_cpu_diff());
+      ScaleSamples(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, factors_.data(),
+                   norms_.data(), scaled[j]->mutable_cpu_diff());
     }
   }
 
@@ -59,6 +60,33 @@ class CpuArithmetic final : public BangArithmetic<Dtype> {
   }
 
  private:
+  /// Norms and eta_i of the samples, each of all tops together.
+  void Weigh(const BangSettings& settings, const Blobs& tops) {
+    const int samples = tops[0]->shape(0);
+    norms_.resize(samples);
+    std::vector<double> norms_of_top(samples);
+    for (std::size_t j = 0; j < tops.size(); ++j) {
+      SampleNorms(tops[j]->cpu_diff(), samples, tops[j]->count() / samples, norms_of_top.data());
+      for (int i = 0; i < samples; ++i) {
+        norms_[i] = j == 0 ? norms_of_top[i] : std::hypot(norms_[i], norms_of_top[i]);
+      }
+    }
+    factors_ = BangFactors(norms_, settings,
+                           settings.incorrect_ratio != 1 ? misclassified_.data() : nullptr);
+  }
+
+  /// Adds what has been weighed to a layer's statistics.
+  void Count(int layer) {
+    BangStatistics& statistics = statistics_[layer];
+    statistics.samples += static_cast<double>(norms_.size());
+    statistics.eta_sum = std::accumulate(factors_.begin(), factors_.end(), statistics.eta_sum);
+    statistics.eta_max =
+        std::max(statistics.eta_max, *std::max_element(factors_.begin(), factors_.end()));
+    statistics.zero_gradients += static_cast<double>(std::count(norms_.begin(), norms_.end(), 0.0));
+  }
+
+  std::vector<double> norms_, factors_;
+  std::vector<Dtype> bounded_;
   std::vector<BangStatistics> statistics_;
   std::vector<char> misclassified_;
   double misclassified_count_ = 0;

@@ -26,6 +26,15 @@ class BangArithmetic {
   /// Find out which samples of the batch are misclassified.
   virtual void Classify(const Misclassification<Dtype>& misclassification) = 0;
 
+  /// @brief How often each sample counts for a layer's weights, @f$ \beta \, \eta_i @f$, in the
+  ///   CPU's memory until the next call; or null, and nothing is done: then Balance must be called.
+  ///
+  /// Null on the GPU, which makes the copy at once, and where a factor is beyond Dtype.
+  virtual const Dtype* Factors(int /*layer*/, const BangSettings& /*settings*/,
+                               const Blobs& /*tops*/) {
+    return nullptr;
+  }
+
   /// @brief Write a copy of the diffs of a layer's tops, sample i of it times beta eta_i.
   /// @param layer its place among the balanced layers
   /// @param tops with at least one sample

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "caffe_ext/src/bang_arithmetic.hpp"
+#include "caffe_ext/src/weighs_samples.hpp"
 
 namespace caffe_ext {
 
@@ -180,16 +181,18 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
     return;  // No sample, nothing to balance: the net's own call does what there is to do.
   }
 
-  ScaleTops(*balanced);
-  // The diffs change places, not the blobs: a layer that works in place tells that by its blobs.
-  for (std::size_t j = 0; j < tops.size(); ++j) {
-    original_[j]->ReshapeLike(*tops[j]);
-    original_[j]->ShareDiff(*tops[j]);
-    tops[j]->ShareDiff(*scaled_[j]);
+  if (balanced->layer.settings.incorrect_ratio != 1) {
+    CheckLabels(balanced->layer, tops[0]->shape(0));  // again: the net may have been reshaped
   }
-  layer.Backward(tops, std::vector<bool>(bottoms.size(), false), bottoms);
-  for (std::size_t j = 0; j < tops.size(); ++j) {
-    tops[j]->ShareDiff(*original_[j]);
+  auto* weighs = dynamic_cast<WeighsSamples<Dtype>*>(&layer);
+  const Dtype* factors =
+      weighs != nullptr && weighs->CanWeigh()
+          ? Arithmetic().Factors(balanced->number, balanced->layer.settings, tops)
+          : nullptr;
+  if (factors != nullptr) {
+    weighs->BackwardWeights(tops, factors, bottoms);
+  } else {
+    RunOnScaledCopy(*balanced);
   }
 
   for (int i = 0; i < static_cast<int>(layer.blobs().size()); ++i) {
@@ -199,12 +202,10 @@ void BangBalancer<Dtype>::ComputeWeightGradient(Balanced* balanced) {
 }
 
 template <typename Dtype>
-void BangBalancer<Dtype>::ScaleTops(const Balanced& balanced) {
-  const BangSettings& settings = balanced.layer.settings;
-  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[balanced.layer.index];
-  if (settings.incorrect_ratio != 1) {
-    CheckLabels(balanced.layer, tops[0]->shape(0));  // again: the net may have been reshaped
-  }
+void BangBalancer<Dtype>::RunOnScaledCopy(const Balanced& balanced) {
+  const int index = balanced.layer.index;
+  const std::vector<Blob<Dtype>*>& tops = net_->top_vecs()[index];
+  const std::vector<Blob<Dtype>*>& bottoms = net_->bottom_vecs()[index];
   std::vector<Blob<Dtype>*> scaled;
   for (std::size_t j = 0; j < tops.size(); ++j) {
     if (j == scaled_.size()) {
@@ -214,7 +215,18 @@ void BangBalancer<Dtype>::ScaleTops(const Balanced& balanced) {
     scaled_[j]->ReshapeLike(*tops[j]);
     scaled.push_back(scaled_[j].get());
   }
-  Arithmetic().Balance(balanced.number, settings, tops, scaled);
+  Arithmetic().Balance(balanced.number, balanced.layer.settings, tops, scaled);
+
+  // The diffs change places, not the blobs: a layer that works in place tells that by its blobs.
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    original_[j]->ReshapeLike(*tops[j]);
+    original_[j]->ShareDiff(*tops[j]);
+    tops[j]->ShareDiff(*scaled_[j]);
+  }
+  net_->layers()[index]->Backward(tops, std::vector<bool>(bottoms.size(), false), bottoms);
+  for (std::size_t j = 0; j < tops.size(); ++j) {
+    tops[j]->ShareDiff(*original_[j]);
+  }
 }
 
 template <typename Dtype>

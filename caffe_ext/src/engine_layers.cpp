@@ -67,10 +67,11 @@ void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 
 void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                      const Blobs& bottom) {
-  if (!BackwardWeights(top, nullptr, bottom)) {
+  if (!Supported()) {
     ConvolutionLayer::Backward_cpu(top, propagate_down, bottom);
     return;
   }
+  BackwardWeights(top, nullptr, bottom);
   for (std::size_t i = 0; i < top.size(); ++i) {
     if (propagate_down[i]) {
       ConvolutionBackwardData(Shape(*bottom[i]), top[i]->cpu_diff(), blobs_[0]->cpu_data(),
@@ -79,22 +80,21 @@ void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& 
   }
 }
 
-bool EngineConvolution::BackwardWeights(const Blobs& top, const float* factors,
+// With the channels on a later axis, what is convolved are parts of the samples.
+bool EngineConvolution::CanWeigh() { return Supported() && channel_axis_ == 1; }
+
+void EngineConvolution::BackwardWeights(const Blobs& top, const float* factors,
                                         const Blobs& bottom) {
-  if (!Supported() || (factors != nullptr && channel_axis_ != 1)) {
-    return false;
-  }
   const bool bias = bias_term_ && param_propagate_down_[1];
   float* weight_diff = param_propagate_down_[0] ? blobs_[0]->mutable_cpu_diff() : nullptr;
   float* bias_diff = bias ? blobs_[1]->mutable_cpu_diff() : nullptr;
   if (weight_diff == nullptr && bias_diff == nullptr) {
-    return true;
+    return;
   }
   for (std::size_t i = 0; i < top.size(); ++i) {
     ConvolutionBackwardWeights(Shape(*bottom[i]), bottom[i]->cpu_data(), top[i]->cpu_diff(),
                                factors, weight_diff, bias_diff);
   }
-  return true;
 }
 
 bool EnginePooling::IsMax() const {
@@ -195,16 +195,14 @@ void EngineInnerProduct::Backward_cpu(const Blobs& top, const std::vector<bool>&
   }
 }
 
-bool EngineInnerProduct::BackwardWeights(const Blobs& top, const float* factors,
+bool EngineInnerProduct::CanWeigh() { return true; }
+
+void EngineInnerProduct::BackwardWeights(const Blobs& top, const float* factors,
                                          const Blobs& bottom) {
   const int samples = top[0]->shape(0);
-  if (M_ % samples != 0) {
-    return false;
-  }
   scaled_.resize(top[0]->count());
   ScaleRows(top[0]->cpu_diff(), factors, samples, top[0]->count() / samples, scaled_.data());
   AddGradients(scaled_.data(), bottom[0]->cpu_data());
-  return true;
 }
 
 void EngineInnerProduct::AddGradients(const float* top_diff, const float* bottom) {

@@ -22,8 +22,9 @@ class EngineConvolution : public caffe::ConvolutionLayer<float>, public WeighsSa
  public:
   using ConvolutionLayer::ConvolutionLayer;
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
+  bool CanWeigh() override;
   /// @param factors null: all are 1
-  bool BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
+  void BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
   /// Whether this layer's shape is one that the engine computes.
   bool Supported();
 
@@ -62,7 +63,8 @@ class EngineInnerProduct : public caffe::InnerProductLayer<float>, public Weighs
  public:
   using InnerProductLayer::InnerProductLayer;
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
-  bool BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
+  bool CanWeigh() override;
+  void BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
 
  protected:
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;

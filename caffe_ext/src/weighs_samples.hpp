@@ -12,11 +12,12 @@ class WeighsSamples {
  public:
   virtual ~WeighsSamples() = default;
 
+  /// Whether BackwardWeights can do so, as the layer is set up.
+  virtual bool CanWeigh() = 0;
+
   /// @brief As Backward with propagate_down all false, but sample i of the batch counts factors[i]
-  /// times.
-  /// @param factors one a sample; in GPU mode, on the device
-  /// @returns false if it cannot do so for these blobs, and has done nothing
-  virtual bool BackwardWeights(const std::vector<caffe::Blob<Dtype>*>& top, const Dtype* factors,
+  /// times. On the CPU.
+  virtual void BackwardWeights(const std::vector<caffe::Blob<Dtype>*>& top, const Dtype* factors,
                                const std::vector<caffe::Blob<Dtype>*>& bottom) = 0;
 };
 

@@ -36,8 +36,9 @@ std::vector<std::vector<float>> WeighedGradients(const Case& c, const std::vecto
   if (by_copy) {
     layer->Backward(top, std::vector<bool>(bottom.size(), false), bottom);
   } else {
-    EXPECT_TRUE(
-        dynamic_cast<WeighsSamples<float>&>(*layer).BackwardWeights(top, factors.data(), bottom));
+    auto& weighs = dynamic_cast<WeighsSamples<float>&>(*layer);
+    EXPECT_TRUE(weighs.CanWeigh());
+    weighs.BackwardWeights(top, factors.data(), bottom);
   }
   std::vector<std::vector<float>> results;
   for (const auto& blob : layer->blobs()) {
@@ -72,9 +73,7 @@ TEST_F(EngineLayers, SamplesCountAsOftenAsTheyShould) {
   const auto layer = MakeLayer(Convolution("kernel_size: 3 axis: 2"), true);
   Blob<float> bottom(std::vector<int>{2, 3, 4, 9, 10}), top;
   layer->SetUp({&bottom}, {&top});
-  const std::vector<float> factors(2, 1);
-  EXPECT_FALSE(dynamic_cast<WeighsSamples<float>&>(*layer).BackwardWeights({&top}, factors.data(),
-                                                                           {&bottom}));
+  EXPECT_FALSE(dynamic_cast<WeighsSamples<float>&>(*layer).CanWeigh());
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct BangStatistics {
  * How: Net calls back before and after each layer's Backward. Before it, the layer runs once on a
  * scaled copy of its top diff for the weights alone; then its weights are switched off, so that the
  * net's own call computes the bottom diff alone, from the original top diff. No product of matrices
- * is computed twice.
+ * is computed twice. The engine's layers need no copy: they take the factors as they sum up.
  *
  * In Caffe's GPU mode all of this happens on the GPU: a launch for each layer, and one for each
  * pass that finds the misclassified samples. The host waits for the device only in Statistics and
@@ -109,7 +109,7 @@ class BangBalancer {
   void AfterLayer(int index);
   void BeginPass();
   void ComputeWeightGradient(Balanced* balanced);
-  void ScaleTops(const Balanced& balanced);
+  void RunOnScaledCopy(const Balanced& balanced);
   void LogWeightGradients(const Balanced& balanced) const;
   Balanced* Find(int index);
   BangArithmetic<Dtype>& Arithmetic();
