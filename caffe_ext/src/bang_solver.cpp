@@ -5,6 +5,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "caffe_ext/src/engine_solver.hpp"
+
 namespace caffe_ext {
 
 using caffe::Blob;
@@ -138,7 +140,7 @@ Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
         "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
   }
   static const std::map<std::string, Solver<Dtype>* (*)(const SolverParameter&)> kBases = {
-      {"SGD", MakeSolver<Dtype, caffe::SGDSolver>},
+      {"SGD", MakeSolver<Dtype, EngineSgdSolver>},
       {"Nesterov", MakeSolver<Dtype, caffe::NesterovSolver>},
       {"AdaGrad", MakeSolver<Dtype, caffe::AdaGradSolver>},
       {"RMSProp", MakeSolver<Dtype, caffe::RMSPropSolver>},

@@ -9,6 +9,9 @@
 #include "caffe_ext/kernels/matrix_kernels.hpp"
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/src/engine_layers.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/src/engine_layers_gpu.hpp"
+#endif
 
 namespace caffe_ext {
 
@@ -35,24 +38,30 @@ bool EngineIsOpen(const LayerParameter& param) {
          param.relu_param().engine() != caffe::ReLUParameter_Engine_CUDNN;
 }
 
-template <typename EngineLayer>
+template <typename EngineLayer, bool kHasGpuCode>
 LayerPointer Create(const LayerParameter& param) {
-  if (EngineEnabled() && EngineIsOpen(param) && caffe::Caffe::mode() == caffe::Caffe::CPU) {
+  if (EngineEnabled() && EngineIsOpen(param) &&
+      (kHasGpuCode || caffe::Caffe::mode() == caffe::Caffe::CPU)) {
     return LayerPointer(new EngineLayer(param));
   }
   return StockCreators().at(param.type())(param);
 }
 
 /// Takes the place of Caffe's creator of a type.
-template <typename EngineLayer>
+template <typename EngineLayer, bool kHasGpuCode = false>
 void Replace(const char* type) {
   Registry::Creator& creator = Registry::Registry().at(type);
   StockCreators()[type] = creator;
-  creator = &Create<EngineLayer>;
+  creator = &Create<EngineLayer, kHasGpuCode>;
 }
 
 const bool replaced = [] {
+#ifdef CPU_ONLY
   Replace<EngineConvolution>("Convolution");
+#else
+  Replace<GpuConvolution, true>("Convolution");
+  Replace<GpuSoftmaxLoss, true>("SoftmaxWithLoss");
+#endif
   Replace<EnginePooling>("Pooling");
   Replace<EngineInnerProduct>("InnerProduct");
   Replace<EngineRelu>("ReLU");

@@ -9,16 +9,14 @@ namespace caffe_ext {
 
 using caffe::Blob;
 
-namespace {
-
-void Say(const caffe::LayerParameter& layer, bool supported) {
+void LogWhoComputes(const caffe::LayerParameter& layer, bool supported) {
+  const std::string where = caffe::Caffe::mode() == caffe::Caffe::GPU
+                                ? "on the GPU"
+                                : "threads: " + std::to_string(KernelThreads());
   LOG_IF(INFO, caffe::Caffe::root_solver())
       << layer.name() << " runs on "
-      << (supported ? "caffe_ext's engine, threads: " + std::to_string(KernelThreads())
-                    : "Caffe's own code");
+      << (supported ? "caffe_ext's engine, " + where : "Caffe's own code");
 }
-
-}  // namespace
 
 bool EngineConvolution::Supported() {
   if (num_spatial_axes_ != 2 || force_nd_im2col_) {
@@ -30,7 +28,7 @@ bool EngineConvolution::Supported() {
 
 void EngineConvolution::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   ConvolutionLayer::LayerSetUp(bottom, top);
-  Say(layer_param_, Supported());
+  LogWhoComputes(layer_param_, Supported());
 }
 
 ConvolutionShape EngineConvolution::Shape(const Blob<float>& bottom) {
@@ -115,7 +113,7 @@ bool EnginePooling::WindowsBeginInside() const {
 
 void EnginePooling::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   PoolingLayer::LayerSetUp(bottom, top);
-  Say(layer_param_, Supported(top));
+  LogWhoComputes(layer_param_, Supported(top));
 }
 
 PoolingShape EnginePooling::Shape(const Blob<float>& bottom) const {
@@ -174,7 +172,7 @@ void EnginePooling::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
 
 void EngineInnerProduct::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   InnerProductLayer::LayerSetUp(bottom, top);
-  Say(layer_param_, true);
+  LogWhoComputes(layer_param_, true);
 }
 
 void EngineInnerProduct::Forward_cpu(const Blobs& bottom, const Blobs& top) {
@@ -221,7 +219,7 @@ void EngineInnerProduct::AddGradients(const float* top_diff, const float* bottom
 
 void EngineRelu::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   ReLULayer::LayerSetUp(bottom, top);
-  Say(layer_param_, true);
+  LogWhoComputes(layer_param_, true);
 }
 
 void EngineRelu::Forward_cpu(const Blobs& bottom, const Blobs& top) {

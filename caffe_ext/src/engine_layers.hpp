@@ -17,6 +17,9 @@ namespace caffe_ext {
 
 using Blobs = std::vector<caffe::Blob<float>*>;
 
+/// Says in the log whether the engine or Caffe computes a layer, and where the engine does.
+void LogWhoComputes(const caffe::LayerParameter& layer, bool supported);
+
 /// Two spatial axes, no dilation; everything else is left to Caffe.
 class EngineConvolution : public caffe::ConvolutionLayer<float>, public WeighsSamples<float> {
  public:
@@ -32,8 +35,6 @@ class EngineConvolution : public caffe::ConvolutionLayer<float>, public WeighsSa
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
-
- private:
   ConvolutionShape Shape(const caffe::Blob<float>& bottom);
 };
 

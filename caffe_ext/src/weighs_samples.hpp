@@ -16,7 +16,8 @@ class WeighsSamples {
   virtual bool CanWeigh() = 0;
 
   /// @brief As Backward with propagate_down all false, but sample i of the batch counts factors[i]
-  /// times. On the CPU.
+  /// times.
+  /// @param factors one a sample, in the CPU's memory
   virtual void BackwardWeights(const std::vector<caffe::Blob<Dtype>*>& top, const Dtype* factors,
                                const std::vector<caffe::Blob<Dtype>*>& bottom) = 0;
 };

@@ -12,6 +12,7 @@
 #include <caffe/layer_factory.hpp>
 #include "caffe_ext/engine.hpp"
 #include "caffe_ext/kernels/threads.hpp"
+#include "tests/cpp/layer_fixtures.hpp"
 #include "tests/cpp/net_fixtures.hpp"
 #include "tests/cpp/reference.hpp"
 
@@ -22,28 +23,9 @@ using caffe::Blob;
 using caffe::Layer;
 using caffe::LayerParameter;
 
-template <typename Dtype = float>
-caffe::shared_ptr<Layer<Dtype>> MakeLayer(const std::string& text, bool engine) {
-  caffe::Caffe::set_random_seed(1701);
-  SetEngine(engine);
-  auto param = Parse<LayerParameter>(text);
-  param.set_name("it");
-  if (!param.has_phase()) {
-    param.set_phase(caffe::TRAIN);
-  }
-  return caffe::LayerRegistry<Dtype>::CreateLayer(param);
-}
-
 template <typename EngineLayer>
 bool RunsOn(const caffe::shared_ptr<Layer<float>>& layer) {
   return dynamic_cast<EngineLayer*>(layer.get()) != nullptr;
-}
-
-inline void Fill(unsigned seed, Blob<float>* blob, bool diff) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  float* values = diff ? blob->mutable_cpu_diff() : blob->mutable_cpu_data();
-  std::generate_n(values, blob->count(), [&] { return normal(generator); });
 }
 
 /// What is compared: a layer, the shapes of its bottoms, and what of it is asked for.
