@@ -155,7 +155,7 @@ def train(on: bool, folder: Path, iterations: int) -> list[float]:
 def test_training_goes_as_on_caffes_own_code(tmp_path: Path) -> None:
     expected, actual = (np.array(train(on, tmp_path, 200)) for on in (False, True))
     apart = np.abs(actual - expected)
-    assert apart[:50].max() < 1e-4  # only the order of sums differs
+    assert apart[:15].max() < 1e-5  # only rounding differs
     # Training is chaotic: what began as rounding grows. What is learned stays the same.
     assert abs(actual[-50:].mean() - expected[-50:].mean()) < 0.15
     assert actual[-50:].mean() < 0.3 * actual[:5].mean()
