@@ -12,10 +12,8 @@ and both; the best counts) comes with `pip install -e .[bench]`.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -24,18 +22,10 @@ from typing import Any
 
 from shared.bench_report import origin
 from shared.console import ROOT, Console, run_program
-from shared.engine_jobs import (
-    NETWORKS,
-    Job,
-    Network,
-    caffe_jobs,
-    check_same,
-    torch_jobs,
-    torch_version,
-)
+from shared.engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
+from shared.job_timing import RUNS, time_jobs
+from shared.torch_jobs import torch_jobs, torch_scores, torch_version
 
-RUNS = 4
-PAUSE = 0.02
 TASKS = ("SGD", "BANG", "forward")
 THREADS = (1, 2)
 TARGETS = {"SGD": None, "BANG": 1.5, "forward": 1.3}
@@ -83,7 +73,7 @@ def child(network: Network, threads: int, rounds: int) -> None:
     jobs = list(caffe_jobs(network, threads))
     differ = None
     if torch_version() is not None:
-        differ = check_same(network)
+        differ = apart(caffe_scores(network), torch_scores(network))
         jobs += torch_jobs(network, threads)
     with Console().progress(f"{network.title}, {threads} threads", rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
@@ -99,41 +89,6 @@ def child(network: Network, threads: int, rounds: int) -> None:
             }
         )
     )
-
-
-def time_jobs(jobs: Sequence[Job], rounds: int, after_round: Any) -> list[dict[str, Any]]:
-    """Run all jobs in turns, RUNS times each a round, and return what they took.
-
-    A first round, and the first run after another job, are not counted; a pause lets the threads of
-    the job before fall asleep.
-    """
-    elapsed: list[list[float]] = [[] for _ in jobs]
-    processor: list[list[float]] = [[] for _ in jobs]
-    for number in range(-1, rounds):
-        for index, job in enumerate(jobs):
-            job.ready()
-            time.sleep(PAUSE)
-            job.run()
-            for _ in range(RUNS if number >= 0 else 1):
-                wall, cpu = time.perf_counter(), time.thread_time()
-                job.run()
-                wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
-                if number >= 0:
-                    elapsed[index].append(1000 * wall)
-                    processor[index].append(1000 * cpu)
-        after_round()
-    return [
-        {
-            "task": job.task,
-            "framework": job.framework,
-            "gflop": job.flop / 1e9,
-            "runs": len(elapsed[index]),
-            "elapsed_ms": statistics.median(elapsed[index]),
-            "fastest_ms": min(elapsed[index]),
-            "thread_ms": statistics.median(processor[index]),
-        }
-        for index, job in enumerate(jobs)
-    ]
 
 
 def clock(measured: Mapping[str, Any]) -> str:

@@ -129,7 +129,7 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     """Return all measurements of a model; ValueError for what cannot be measured."""
     from caffe_ext import engine
     from caffe_ext.attacks import parse_attack
-    from shared.search_timing import Sample, measure_all
+    from shared.search_timing import Sample, measure_all, score_pairs
 
     space = model.pixel_space
     if space.mean is not None or space.crop is not None:
@@ -153,7 +153,8 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
         "batch_size": arguments.batch_size,
     }
     with Console().progress("HC1", len(images), "image") as step:
-        record["all"] = measure_all(classifier, parse_attack("hc1"), images, labels, step)
+        hc1 = parse_attack("hc1")
+        record["all"] = measure_all(classifier, hc1, images, labels, step, score=score_pairs)
     record["beside_hc1"] = compare_settings(model, classifier, sample, arguments.runs)
     engine.set_threads(1)  # as PyTorch has it
     record["foolbox"] = compare_foolbox(model, classifier, sample, arguments.runs)

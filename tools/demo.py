@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import evaluate
 import hotcold
 from shared.console import DATA, ROOT, Console
+from shared.device_argument import passed_on
 from shared.lenet_training import (
     DIGITS_ITERATIONS,
     aligned,
@@ -133,6 +134,7 @@ def measure(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Mo
         for (_, solver), model in zip(SOLVERS, models, strict=True)
     ]
     common = ["--again", "--model", *files, "--images", shown(data.folder / "test_lmdb")]
+    common += passed_on(arguments)
     print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images")
     hotcold_output = f"{output / 'hotcold'}"
     _step(hotcold.main, [*common, "--limit", f"{HOT_COLD_IMAGES}", "--output", hotcold_output])

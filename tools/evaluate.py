@@ -19,6 +19,7 @@ from hotcold import ranks
 from noise_curves import COLOUR_LEVELS, GREY_LEVELS
 from shared.attack_program import check_model, check_output, locked
 from shared.console import ROOT, Console
+from shared.device_argument import add_device_argument
 from shared.image_arguments import HELP as IMAGES_HELP
 from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import run_training, shown
@@ -84,7 +85,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where to write (default: build/evaluate)",
     )
     add("--again", action="store_true", help="throw away what is there of these models")
-    add("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
+    add("--jobs", type=int, metavar="N", help="processes (default: one a core; on a GPU one)")
+    add_device_argument(parser)
     arguments = parser.parse_args(argv)
     for name, value in (USUAL | (QUICK if arguments.quick else {})).items():
         if getattr(arguments, name) is None:

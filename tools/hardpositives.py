@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.console import ROOT, Console, run_program
+from shared.device_argument import add_device_argument
 from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import aligned, shown
 from shared.model_arguments import HELP, add_model_arguments, find_models
@@ -77,6 +78,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--again", action="store_true", help="make it again; attacks that fit are taken over")
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, images=IMAGES)
+    add_device_argument(parser)
     return parser.parse_args(argv)
 
 

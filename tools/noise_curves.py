@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.console import ROOT, Console, run_program
+from shared.device_argument import add_device_argument
 from shared.image_arguments import HELP as IMAGES_HELP
 from shared.image_arguments import add_image_arguments, open_source, shown_origin
 from shared.lenet_training import aligned, shown, write_record
@@ -104,6 +105,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where to write (default: build/noise_curves)",
     )
     add("--again", action="store_true", help="throw away what --output holds, and measure again")
+    add_device_argument(parser)
     arguments = parser.parse_args(argv)
     if arguments.first is None and (arguments.second or arguments.more):
         parser.error("--second and --more go with --first")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.attack_program import check_output
 from shared.console import ROOT, Console
+from shared.device_argument import passed_on
 from shared.lenet_training import (
     DIGITS_ITERATIONS,
     aligned,
@@ -171,6 +172,7 @@ def entry(model: Model, seed: int, result: "TrainingResult") -> dict[str, Any]:
         "iterations": result.iterations,
         "solver": shown(result.solver),
         "settings": result.settings,
+        "devices": list(result.devices),
     }
 
 
@@ -248,12 +250,13 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{table(rows)}\n\nThe weights, the settings and where they come from: {path}")
     if arguments.evaluate is not None:
         described = [arguments.output / f"{model.id}.yaml" for model, _, _ in rows]
-        images = ["--images", "mnist"]
+        options = ["--images", "mnist"]
         if data.record.embedded:
-            images = ["--images", shown(data.folder / "test_lmdb")]
+            options = ["--images", shown(data.folder / "test_lmdb")]
         elif arguments.data_dir:
-            images += ["--data-dir", f"{arguments.data_dir}"]
-        compare(described, arguments.output, arguments.evaluate, images)
+            options += ["--data-dir", f"{arguments.data_dir}"]
+        options += passed_on(arguments)
+        compare(described, arguments.output, arguments.evaluate, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from shared.console import ROOT
+from shared.device_argument import add_device_argument
 from shared.image_arguments import HELP as IMAGES_HELP
 from shared.image_arguments import add_image_arguments
 from shared.model_arguments import HELP as MODELS_HELP
@@ -91,6 +92,7 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"where to write (default: {folder})",
     )
     add("--again", action="store_true", help="throw away what is there of these attacks")
+    add_device_argument(parser)
     arguments = parser.parse_args(argv)
     given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
     if arguments.attacks and given:

@@ -12,6 +12,7 @@ def origin(record: Mapping[str, Any]) -> str:
 | date | {record["date"]} |
 | version | {record["version"]}, commit {record["commit"]} |
 | processor | {about["cpu"]}, {about["cores"]} cores, {about["memory_gib"]} GiB of memory |
+| networks computed on | {record["device"]} |
 | load before | {record["load_average"]:.1f} processes |
 | system | {about["system"]} |
 | compiler | {about["compiler"]} |

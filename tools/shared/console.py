@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.device_argument import use_device
+
 if TYPE_CHECKING:
     from caffe_ext.data.reporter import Step
 
@@ -40,12 +42,14 @@ class Console:
 
 
 def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
-    """Run a program; return its exit status.
+    """Run a program on the device that the arguments name, if they do; return its exit status.
 
-    An interruption ends it with a sentence and 130. So does, with 1, a package that is not there,
-    and a file that cannot be read or written. Errors of the package are the program's own business.
+    An interruption ends it with a sentence and 130. So does, with 1, a package that is not there, a
+    GPU that cannot be used, and a file that cannot be read or written. Errors of the package are
+    the program's own business.
     """
     try:
+        use_device(arguments)
         run(arguments)
     except KeyboardInterrupt as interrupt:
         sentence = f"{interrupt}" or "interrupted; run the same command again to go on"

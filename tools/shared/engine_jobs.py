@@ -1,4 +1,4 @@
-"""What bench_engine.py times: the same network, batch and loss in Caffe and in PyTorch.
+"""What bench_engine.py and bench_gpu.py time: the same network and batch in Caffe and in PyTorch.
 
 All of them read the same random images, which lie in memory. A job is one training iteration, one
 forward pass, or one product of large matrices, which says what the processor can do.
@@ -8,15 +8,15 @@ forward pass, or one product of large matrices, which says what the processor ca
 # ruff: noqa: PLC0415
 
 import ctypes
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shared.console import ROOT
+from shared.job_timing import Job
 
 SETTINGS = {"base_lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005}
 FORWARD_BATCH = 500
@@ -37,22 +37,6 @@ class Network:
 LENET = Network("LeNet", "lenet", (1, 28, 28), 64, 15)
 CIFAR = Network("CIFAR-10 quick", "cifar10_quick", (3, 32, 32), 100, 6)
 NETWORKS = {network.stem: network for network in (LENET, CIFAR)}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is timed.
-
-    task   "SGD", "BANG", "forward" or "peak"
-    ready  called before each row of runs, outside of the measured time
-    flop   floating point operations of a run: multiplications and additions of its products
-    """
-
-    task: str
-    framework: str
-    run: Callable[[], object]
-    ready: Callable[[], object]
-    flop: float
 
 
 class Blas:
@@ -141,24 +125,33 @@ def operations(net: Any) -> tuple[float, float]:
 
 def caffe_jobs(network: Network, threads: int) -> Iterator[Job]:
     """Yield the jobs of stock Caffe and of the engine, and the product of large matrices."""
-    import caffe
-
     from caffe_ext import engine
 
     engine.set_threads(threads)
     blas = Blas()
-    for title, on in (("stock Caffe", False), ("caffe_ext", True)):
-        engine.enable(on)
-        ready = partial(blas.set_threads, 1 if on else threads)
-        with tempfile.TemporaryDirectory() as folder:
-            for kind in ("SGD", "BANG"):
-                made = solver(network, kind, Path(folder))
-                _, flop = operations(made.net)
-                yield Job(kind, title, partial(made.step, 1), ready, flop)
-        net = forward_net(network, caffe)
-        yield Job("forward", title, net.forward, ready, operations(net)[0])
+    for on in (False, True):
+        yield from layer_jobs(network, on, partial(blas.set_threads, 1 if on else threads))
     ready = partial(blas.set_threads, threads)
     yield Job("peak", "OpenBLAS", blas.product(), ready, 2.0 * PEAK_SIZE**3)
+
+
+def layer_jobs(
+    network: Network, engine_on: bool, ready: Callable[[], object] = lambda: None
+) -> Iterator[Job]:
+    """Yield the jobs of Caffe's own layers or of the engine's, where Caffe computes."""
+    import caffe
+
+    from caffe_ext import engine
+
+    title = "caffe_ext" if engine_on else "stock Caffe"
+    with engine.switched(on=engine_on), tempfile.TemporaryDirectory() as folder:
+        made = {kind: solver(network, kind, Path(folder)) for kind in ("SGD", "BANG")}
+        net = forward_net(network, caffe)
+    for kind, one in made.items():
+        yield Job(kind, title, partial(one.step, 1), ready, operations(one.net)[1])
+    # Not net.forward, which copies the scores.
+    forward = partial(net._forward, 0, len(net.layers) - 1)
+    yield Job("forward", title, forward, ready, operations(net)[0])
 
 
 def forward_net(network: Network, caffe: Any) -> Any:
@@ -172,106 +165,36 @@ def forward_net(network: Network, caffe: Any) -> Any:
     return net
 
 
-def torch_version() -> str | None:
-    """Return PyTorch's version, or None where it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    return str(torch.__version__)
-
-
-def torch_network(network: Network) -> Any:
-    """Return the network in PyTorch; its scores, without the softmax."""
-    from torch import nn
-
-    if network is LENET:
-        return nn.Sequential(
-            nn.Conv2d(1, 20, 5),
-            nn.MaxPool2d(2),
-            nn.Conv2d(20, 50, 5),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(800, 500),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
-            nn.Linear(500, 10),
-        )
-    return nn.Sequential(
-        nn.Conv2d(3, 32, 5, padding=2),
-        nn.MaxPool2d(3, 2, ceil_mode=True),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(32, 32, 5, padding=2),
-        nn.ReLU(inplace=True),
-        nn.AvgPool2d(3, 2, ceil_mode=True),
-        nn.Conv2d(32, 64, 5, padding=2),
-        nn.ReLU(inplace=True),
-        nn.AvgPool2d(3, 2, ceil_mode=True),
-        nn.Flatten(),
-        nn.Linear(1024, 64),
-        nn.Linear(64, 10),
-    )
-
-
-def check_same(network: Network) -> float:
-    """Return how far the scores of both frameworks lie apart for the same weights, relatively."""
-    import caffe
+def apart(one: Any, other: Any) -> float:
+    """Return the largest difference of two arrays in relation to the largest value."""
     import numpy as np
-    import torch
 
-    net, model = forward_net(network, caffe), torch_network(network).eval()
-    parameters = iter(model.parameters())
+    one, other = np.asarray(one), np.asarray(other)
+    return float(np.abs(one - other).max() / np.abs(other).max())
+
+
+def known_weights(shapes: Iterable[tuple[int, ...]]) -> Iterator[Any]:
+    """Yield weights of these shapes, the same for all frameworks."""
+    import numpy as np
+
     random = np.random.default_rng(1)
-    for name in net.params:
-        for blob in net.params[name]:
-            values = random.standard_normal(blob.data.shape).astype(np.float32) / 10
-            blob.data[...] = values
-            next(parameters).data[...] = torch.from_numpy(values)
+    for shape in shapes:
+        yield random.standard_normal(shape).astype(np.float32) / 10
+
+
+def set_weights(net: Any) -> None:
+    """Give a Caffe net the known weights."""
+    blobs = [blob for name in net.params for blob in net.params[name]]
+    for blob, values in zip(blobs, known_weights(b.data.shape for b in blobs), strict=True):
+        blob.data[...] = values
+
+
+def caffe_scores(network: Network) -> Any:
+    """Return Caffe's scores before the softmax, with known weights."""
+    import caffe
+
+    net = forward_net(network, caffe)
+    set_weights(net)
     net.forward()
     last = list(net.params)[-1]
-    scores = net.blobs[net.top_names[last][0]].data
-    with torch.inference_mode():
-        other = model(torch.from_numpy(net.blobs["data"].data.copy())).numpy()
-    return float(np.abs(scores - other).max() / np.abs(other).max())
-
-
-def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
-    """Yield the jobs of PyTorch: eager, in the layout that it likes better, and compiled."""
-    import torch
-
-    torch.set_num_threads(threads)
-    for title, last, compiled in (
-        ("PyTorch eager", False, False),
-        ("PyTorch channels_last", True, False),
-        ("PyTorch compile", False, True),
-        ("PyTorch compile channels_last", True, True),
-    ):
-        layout = torch.channels_last if last else torch.contiguous_format
-        wrap = torch.compile if compiled else lambda function: function
-        torch.manual_seed(1)
-        model = torch_network(network).to(memory_format=layout)
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=SETTINGS["base_lr"],
-            momentum=SETTINGS["momentum"],
-            weight_decay=SETTINGS["weight_decay"],
-            fused=True,
-        )
-        images, labels = map(torch.from_numpy, random_batch(network, network.batch))
-        images = images.to(memory_format=layout)
-        loss = wrap(lambda x, y, model=model: torch.nn.functional.cross_entropy(model(x), y))
-
-        def step(loss=loss, optimizer=optimizer, images=images, labels=labels):  # type: ignore[no-untyped-def]
-            optimizer.zero_grad(set_to_none=True)
-            loss(images, labels).backward()
-            optimizer.step()
-
-        yield Job("SGD", title, step, os.getpid, 0)
-        many = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0]).to(memory_format=layout)
-        scores = wrap(torch_network(network).to(memory_format=layout).eval())
-
-        def forward(scores=scores, many=many):  # type: ignore[no-untyped-def]
-            with torch.inference_mode():
-                return torch.softmax(scores(many), 1)
-
-        yield Job("forward", title, forward, os.getpid, 0)
+    return net.blobs[net.top_names[last][0]].data.copy()

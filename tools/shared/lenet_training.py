@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.console import DATA, ROOT, Console, run_program
+from shared.device_argument import add_device_argument
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -49,6 +50,7 @@ def training_parser(
         default=ROOT / output,
         help=f"where to write (default: {output})",
     )
+    add_device_argument(parser)
     return parser
 
 
@@ -105,6 +107,7 @@ def training_request(
         sources={f"data/mnist/{part}": f"{folder}/{part}" for part in ("train_lmdb", "test_lmdb")},
         root=ROOT,
         again=arguments.again,
+        gpu=arguments.gpu,
     )
 
 

@@ -58,16 +58,22 @@ class Sample:
         return Answers(attempt.result.amplitudes, attempt.result.adversarials)
 
 
-def measure_all(
-    classifier: "Classifier", attack: "Attack", images: "Images", labels: "Ints", step: "Step"
+def measure_all(  # noqa: PLR0913  the job, and what it is done on
+    classifier: "Classifier",
+    attack: "Attack",
+    images: "Images",
+    labels: "Ints",
+    step: "Step",
+    *,
+    score: Callable[["Images", "Images"], object] = lambda *_: None,
 ) -> dict[str, Any]:
     """Search for all images, piece by piece, as the programs do; return the figures.
 
+    score  what else is done with adversarials and their originals
+
     Seconds are of the wall clock, and of the processor for all threads; `search` has the choice of
-    the images that are classified correctly and the attack in it, `scores` PASS and the distances.
+    the images that are classified correctly and the attack in it, `scores` the score.
     """
-    from caffe_ext.metrics import distances
-    from caffe_ext.pass_score import pass_scores
 
     clocks: dict[str, list[tuple[float, float]]] = {"search": [], "scores": []}
 
@@ -81,10 +87,6 @@ def measure_all(
         sample = Sample.of(classifier, images[part], labels[part])
         rows = np.arange(len(sample.images))
         return sample.images, attack(classifier, sample.images, sample.labels, rows).result
-
-    def score(*pair: "Images") -> None:
-        pass_scores(*pair)
-        distances(*pair)
 
     before, forwards, amplitudes = _peak_mib(), 0, []
     for start in range(0, len(images), PIECE):
@@ -109,6 +111,15 @@ def measure_all(
         "peak_memory_mib": {"before": before, "after": _peak_mib()},
         "network_share": _network_share(lambda: find(slice(PIECE))),
     }
+
+
+def score_pairs(*pair: "Images") -> None:
+    """Compute PASS and the distances."""
+    from caffe_ext.metrics import distances
+    from caffe_ext.pass_score import pass_scores
+
+    pass_scores(*pair)
+    distances(*pair)
 
 
 def _peak_mib() -> float:

@@ -51,15 +51,15 @@ report](report.html) says more.
 FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
 
 
-def compare(models: Sequence[Path], work: Path, results: Path, images: Sequence[str]) -> None:
+def compare(models: Sequence[Path], work: Path, results: Path, options: Sequence[str]) -> None:
     """Evaluate models and write their table beside the paper's.
 
     models   YAML files, named as in the table
     work     folder for records and adversarials, from which an interrupted run goes on
     results  folder for the table, the report and Figure 1
-    images   the arguments that say what the models are asked about
+    options  the arguments that say what the models are asked about, and where that is computed
     """
-    common = ["--model", *(f"{path}" for path in models), *images]
+    common = ["--model", *(f"{path}" for path in models), *options]
     evaluation, pictures = work / "evaluation", work / "hotcold"
     for program, argv in (
         (evaluate.main, [*common, "--output", f"{evaluation}"]),

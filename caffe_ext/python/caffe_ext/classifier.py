@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.device import Device, current
 from caffe_ext.model_files import load_net
 from caffe_ext.pixels import PixelSpace
 
@@ -28,14 +29,16 @@ class Classifier:
     Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
     and the results do not depend on how they fall into batches (but for the last bits of float32:
     BLAS adds up products of other sizes in another order). What is returned is a copy, and nothing
-    passed in is changed. A classifier holds the state of its net: one thread at a time.
+    passed in is changed. A classifier holds the state of its net: one thread at a time. All that it
+    computes it computes on its own device, whichever one Caffe is on otherwise.
 
+    device       the CPU or a GPU
     input_shape  (C, H, W) of the network's input, after the pixel space's crop
     logits_blob  name of the blob of scores before the softmax
     classes      K
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  they are independent of each other
         self,
         deploy: Path | str,
         weights: Path | str,
@@ -43,6 +46,7 @@ class Classifier:
         *,
         batch_size: int = 100,
         logits: str | None = None,
+        device: Device | None = None,
     ) -> None:
         """Load the net.
 
@@ -50,15 +54,19 @@ class Classifier:
         weights      .caffemodel or .caffemodel.h5
         pixel_space  how pixels become the net's input
         logits       blob with the scores (N, K); by default the bottom of the last Softmax layer
+        device       by default the one that this thread's Caffe is on
 
-        Raises FileNotFoundError and ValueError as model_files.load_net does, and ValueError for
-        another input, for logits that are not there, and for a batch_size below 1.
+        Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
+        input, for logits that are not there, and for a batch_size below 1, DeviceError for a GPU
+        that cannot be used.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
         self.pixel_space = pixel_space
         self.batch_size = batch_size
-        self._net = load_net(Path(deploy), Path(weights))
+        self.device = device or current()
+        with self.device.active():
+            self._net = load_net(Path(deploy), Path(weights))
         self._input: str = self._net.inputs[0]
         shape = self._shape(self._input)
         if len(shape) != 4:
@@ -107,8 +115,9 @@ class Classifier:
         self._known(blob)
         row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
         results = np.empty((len(images), *row), np.float32)
-        for rows in self._forward(images):
-            results[rows] = self._rows(blob, rows.stop - rows.start)
+        with self.device.active():
+            for rows in self._forward(images):
+                results[rows] = self._rows(blob, rows.stop - rows.start)
         return results
 
     def backward_from(
@@ -124,7 +133,8 @@ class Classifier:
         if isinstance(self._last, str):
             raise ValueError(f"there is no batch to go back through: {self._last}")
         count, size = self._last
-        return self._backward({**(others or {}), blob: diff}, count, size)
+        with self.device.active():
+            return self._backward({**(others or {}), blob: diff}, count, size)
 
     def gradient(
         self,
@@ -156,17 +166,18 @@ class Classifier:
                     f"the diff of blob '{name}' has {len(given)} rows for {len(images)} images"
                 )
         results = np.empty(images.shape, np.float32)
-        for rows in self._forward(images):
-            count = rows.stop - rows.start
-            parts = {
-                name: given(self._rows(name, count).copy(), rows)
-                if callable(given)
-                else given[rows]
-                for name, given in diffs.items()
-            }
-            if through is not None:
-                parts = {through: self._weighted(parts, through, count)}
-            results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
+        with self.device.active():
+            for rows in self._forward(images):
+                count = rows.stop - rows.start
+                parts = {
+                    name: given(self._rows(name, count).copy(), rows)
+                    if callable(given)
+                    else given[rows]
+                    for name, given in diffs.items()
+                }
+                if through is not None:
+                    parts = {through: self._weighted(parts, through, count)}
+                results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
     def check_labels(self, labels: NDArray[Any], count: int, first: int = 0) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The engine: faster layers on the CPU; see include/caffe_ext/engine.hpp. Here is its switch.
+"""The engine: faster layers, on the CPU and on GPUs; see include/caffe_ext/engine.hpp. Its switch.
 
 from caffe_ext import engine
 engine.enable(False)          # nets made from now on run on Caffe's own code

@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 
 from caffe_ext.classifier import Classifier
+from caffe_ext.device import Device
 from caffe_ext.pixels import PixelSpace, read_mean
 from caffe_ext.provenance import sha256
 
@@ -60,14 +61,19 @@ class ModelDescription:
     logits: str | None = None
     classes: tuple[str, ...] = ()
 
-    def load(self, batch_size: int = 100) -> Classifier:
-        """Return the model, ready for images.
+    def load(self, batch_size: int = 100, device: Device | None = None) -> Classifier:
+        """Return the model, ready for images, on a device, by default the one that Caffe is on.
 
-        Raises FileNotFoundError and ValueError as Classifier does, and ValueError if there are
-        names for another number of classes.
+        Raises FileNotFoundError, ValueError and DeviceError as Classifier does, and ValueError if
+        there are names for another number of classes.
         """
         classifier = Classifier(
-            self.deploy, self.weights, self.pixel_space, batch_size=batch_size, logits=self.logits
+            self.deploy,
+            self.weights,
+            self.pixel_space,
+            batch_size=batch_size,
+            logits=self.logits,
+            device=device,
         )
         if self.classes and len(self.classes) != classifier.classes:
             raise ValueError(

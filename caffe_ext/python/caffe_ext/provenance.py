@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from caffe_ext import PLUGIN, __version__
+from caffe_ext.device import current
 
 UNKNOWN = "unknown"
 
@@ -56,12 +57,14 @@ class Provenance:
 
     date    when this was asked, ISO 8601, UTC
     commit  of the checkout, with "-dirty" if tracked files were changed since; None if unknown
+    device  where Caffe computed: "CPU", or a GPU with all that is known of it
     """
 
     command: str
     date: str
     version: str
     commit: str | None
+    device: str
     machine: Machine
 
 
@@ -72,6 +75,7 @@ def provenance(checkout: Path) -> Provenance:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         commit=_commit(checkout),
+        device=current().about(),
         machine=machine(),
     )
 

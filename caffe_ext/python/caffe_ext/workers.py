@@ -1,7 +1,8 @@
 """Run tasks in several processes: one net a process, one core a net, progress as ever.
 
 A net alone can use all cores; what Python does around it, under its lock, cannot. With a task for
-each core nothing waits for anything.
+each core nothing waits for anything. The processes compute on the device that their parent is on;
+they are spawned, as CUDA does not work in those that are forked.
 """
 
 import multiprocessing
@@ -18,6 +19,7 @@ from threading import Thread
 from typing import Any, Self, TypeVar
 
 from caffe_ext.data.reporter import Reporter, Step
+from caffe_ext.device import Device, current
 
 Result = TypeVar("Result")
 Task = Callable[[Reporter], Result]
@@ -89,12 +91,13 @@ class Workers:
         """Run the tasks; return their results in the tasks' order.
 
         What a task raises is raised here, once the `with` has ended the others; so is an
-        interruption. Raises WorkerError if a process ends unasked.
+        interruption. Raises WorkerError if a process ends unasked, DeviceError if the GPU of this
+        process takes no other.
         """
         if self._jobs == 1 or not tasks:
             return [task(self._reporter) for task in tasks]
         with _one_thread_each():
-            futures = [self._started().submit(_call, task) for task in tasks]
+            futures = [self._started().submit(_call, task, current()) for task in tasks]
             try:
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:
@@ -143,10 +146,11 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(task: Task[Result]) -> Result:
+def _call(task: Task[Result], device: Device) -> Result:
     """Run a task in a process that has begun."""
     assert _reporter is not None
-    return task(_reporter)
+    with device.active():
+        return task(_reporter)
 
 
 def _listen(queue: "Queue[Message | None]", reporter: Reporter) -> None:

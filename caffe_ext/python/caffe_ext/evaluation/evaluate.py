@@ -22,6 +22,7 @@ from caffe_ext.adversarial_files import identity, plain_name
 from caffe_ext.attack_run import AttackRun, Source, run_attack
 from caffe_ext.attacks import Attack
 from caffe_ext.data.reporter import Reporter, Step
+from caffe_ext.device import current
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
@@ -52,7 +53,7 @@ class Resources:
     """What the work may take, and what does not change its results.
 
     batch_size  images in a net at a time
-    jobs        processes; None: one for each core
+    jobs        processes; None: one for each core, or one that has the GPU and all cores
     """
 
     batch_size: int = 100
@@ -66,7 +67,7 @@ class Resources:
     @property
     def processes(self) -> int:
         """Count the processes."""
-        return self.jobs or self.cores
+        return self.jobs or (1 if current().gpu is not None else self.cores)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ earlier/                            trainings with other settings, kept for when
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,12 +35,14 @@ class Progress:
     finished  whether it reached its end
     seconds   for how long Caffe has run, all parts together
     started   when a part began (Unix time) whose end nobody has recorded yet
+    devices   where the parts were computed, as Device.about() says; each once
     """
 
     settings: str
     finished: bool = False
     seconds: float = 0.0
     started: float | None = None
+    devices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caffe_ext.data.reporter import Reporter, Silent
+from caffe_ext.device import Device, DeviceError
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
 from caffe_ext.training.settings import SolverSettings, TrainingError, read_settings
@@ -41,6 +42,9 @@ class TrainingRequest:
     sources    new places of data bases and mean images, by the places that the network names
     root       the folder from which the relative paths in the files count
     again      train from the beginning even if the training was finished before
+    gpu        the number of the GPU to train on; None: where the solver file says, mostly the CPU
+
+    The device is none of the settings: a training can go on on another, and what is finished is.
     """
 
     solver: Path
@@ -49,6 +53,7 @@ class TrainingRequest:
     sources: Mapping[str, str] = field(default_factory=dict)
     root: Path = Path()
     again: bool = False
+    gpu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class TrainingResult:
     log         Caffe's log, for caffe_log.parse_log
     solver      the complete settings, as a solver file; `settings` is their digest
     reused      whether it had been finished before this request
+    devices     where it was computed: "CPU", or a GPU with its name; several if it was continued
     """
 
     accuracy: float | None
@@ -75,19 +81,25 @@ class TrainingResult:
     solver: Path
     settings: str
     reused: bool
+    devices: tuple[str, ...]
 
 
 def train(request: TrainingRequest, reporter: Reporter | None = None) -> TrainingResult:
     """Train, or continue, or return what is trained already.
 
     On Ctrl-C Caffe saves its state and stops, and the KeyboardInterrupt says how to go on.
-    Raises TrainingError: a file or data base is missing (found before anything is written), the
-    output cannot be written, or Caffe failed.
+    Raises TrainingError: a file, a data base or the GPU is missing (found before anything is
+    written), the output cannot be written, or Caffe failed.
     """
     reporter = reporter or Silent()
     settings = read_settings(request.solver, request.overrides, request.sources, request.root)
     settings.check_sources()
     program = caffe_program()
+    device = settings.device if request.gpu is None else Device(request.gpu)
+    try:
+        device.check()
+    except DeviceError as error:
+        raise TrainingError(f"{request.output.name}: {error}") from error
     folder = TrainingFolder(request.output)
     digest = settings.digest()
     name, iterations = request.output.name, settings.solver.max_iter
@@ -98,9 +110,10 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
             reporter.note(f"{name}: trained before, {_describe(result)}")
             return result
         settings.write(folder.path)
-        unfinished = replace(progress, finished=False)
-        seconds = _Run(settings, folder, unfinished, program, lock, reporter).run()
-        progress = Progress(digest, finished=True, seconds=seconds)
+        devices = tuple(dict.fromkeys([*progress.devices, device.about()]))
+        unfinished = replace(progress, finished=False, devices=devices)
+        seconds = _Run(settings, folder, unfinished, program, lock, reporter, device).run()
+        progress = replace(unfinished, finished=True, seconds=seconds)
         folder.write(progress)
         result = _result(folder, progress, iterations, reused=False)
     reporter.note(f"{name}: {_describe(result)}")
@@ -129,6 +142,7 @@ class _Run:
     program: str
     lock: int
     reporter: Reporter
+    device: Device
 
     def run(self) -> float:
         """Run Caffe to the end; return the seconds that it took, with those of earlier parts."""
@@ -168,11 +182,14 @@ class _Run:
         name, log = self.folder.path.name, self.settings.shown(self.folder.log)
         iterations = f"{self.settings.solver.max_iter:,} iterations"
         start = f"going on from iteration {state[0]:,} of {iterations}" if state else iterations
-        self.reporter.note(f"{name}: training, {start}; log: {log}")
+        on = "" if self.device.gpu is None else f" on {self.device}"
+        self.reporter.note(f"{name}: training{on}, {start}; log: {log}")
 
     def _command(self, state: tuple[int, Path] | None) -> list[str]:
         solver = self.settings.shown(self.folder.path / "solver.prototxt")
         command = [self.program, "train", f"--solver={solver}"]
+        if self.device.gpu is not None:
+            command.append(f"--gpu={self.device.gpu}")
         return [*command, f"--snapshot={self.settings.shown(state[1])}"] if state else command
 
     def _watch(self, process: subprocess.Popen[bytes], offset: int, start: int) -> None:
@@ -237,6 +254,7 @@ def _result(
         solver=folder.path / "solver.prototxt",
         settings=progress.settings,
         reused=reused,
+        devices=tuple(progress.devices),
     )
 
 

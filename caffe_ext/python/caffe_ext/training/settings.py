@@ -13,6 +13,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from caffe_ext.device import Device
+
 _NET_FILES = ("net", "train_net", "test_net")
 _NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")
 _SOURCES = ("source", "mean_file")
@@ -44,6 +46,13 @@ class SolverSettings:
             for network in value if field.startswith("test") else [value]:
                 if network.ByteSize():
                     yield f"the solver's {field}", network
+
+    @property
+    def device(self) -> Device:
+        """Return where Caffe trains if it is told nothing else; files may ask for a GPU."""
+        solver = self.solver
+        asked = solver.HasField("solver_mode") and solver.solver_mode == solver.GPU
+        return Device(solver.device_id if asked else None)
 
     def check_sources(self) -> None:
         """Raise TrainingError for the first file or data base named that is not there."""

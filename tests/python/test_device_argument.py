@@ -1,0 +1,143 @@
+"""--gpu of all programs: what it means, and one sentence, at once, where there is none."""
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import demo
+import evaluate
+import fastgradient
+import hardpositives
+import hotcold
+import noise_curves
+import table1
+from caffe_ext.device import Device, current
+from data_samples import CHECKOUT
+from device_samples import made_up
+from shared import table1_report
+from shared.console import run_program
+from shared.device_argument import add_device_argument, passed_on, use_device
+from shared.lenet_training import training_request
+
+PROGRAMS = (demo, evaluate, fastgradient, hardpositives, hotcold, noise_curves, table1)
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_device_argument(parser)
+    parser.add_argument("--other", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def test_the_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed().gpu is None
+    assert parsed("--gpu", "--other").gpu == 0
+    assert parsed("--gpu", "3").gpu == 3
+    for wrong in ("-1", "all", "0,1"):
+        with pytest.raises(SystemExit):
+            parsed(f"--gpu={wrong}")
+        assert f"GPUs have numbers, 0, 1, ..., and not '{wrong}'" in capsys.readouterr().err
+
+
+def test_passed_on() -> None:
+    assert passed_on(parsed()) == []
+    assert parsed(*passed_on(parsed("--gpu", "2"))).gpu == 2
+
+
+def test_programs_compute_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = made_up(monkeypatch, 3)
+    seen: list[Device] = []
+    for arguments in (parsed(), parsed("--gpu", "2"), argparse.Namespace()):
+        assert run_program(lambda _: seen.append(current()), arguments) == 0
+    assert seen == [Device(), Device(2), Device(2)]
+    assert gpus.told == ["device 2", "gpu"]
+
+
+def test_without_it_nothing_is_loaded() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tools'); from argparse import Namespace\n"
+        "from shared.device_argument import use_device\n"
+        "use_device(Namespace(gpu=None)); print('caffe' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (-1, "this Caffe was built for the CPU: build it with `make CUDA=1`"),
+        (0, "there is no GPU here (CUDA: no driver)"),
+        (1, "there is no GPU 1: there is 1 GPU, number 0"),
+    ],
+)
+def test_a_missing_gpu_ends_a_program(
+    program: Any, count: int, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    made_up(monkeypatch, count, gpu_0=b"no driver")
+    with pytest.raises(SystemExit) as end:
+        program.main(["--gpu", "1", "--output", str(tmp_path / "out")])
+    assert end.value.code == f"--gpu 1: {reason}"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for program in PROGRAMS:
+        with pytest.raises(SystemExit):
+            program.main(["--help"])
+        assert "--gpu [N]" in capsys.readouterr().out
+
+
+def test_trainings_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, 2)
+
+    class Data:
+        folder = CHECKOUT / "data" / "mnist"
+
+        class record:  # noqa: N801
+            embedded = True
+            images = {"test_lmdb": 300}  # noqa: RUF012
+
+    for given, gpu in (([], None), (["--gpu", "1"], 1)):
+        arguments = demo.parse(given)
+        request = training_request(arguments, Data(), "lenet_sgd", "name", "")  # type: ignore[arg-type]
+        assert request.gpu == gpu
+
+
+@pytest.mark.parametrize("options", [[], ["--gpu", "1"]])
+def test_the_programs_that_demo_and_table1_call_compute_there_too(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    called: list[list[str]] = []
+
+    def main(argv: list[str]) -> int:
+        called.append(argv)
+        return 1
+
+    for program in (evaluate, hotcold):
+        monkeypatch.setattr(program, "main", main)
+    monkeypatch.setattr(demo, "SOLVERS", ())
+    with pytest.raises(SystemExit):
+        table1_report.compare([tmp_path / "R0.yaml"], tmp_path, tmp_path, options)
+    arguments = demo.parse([*options, "--output", str(tmp_path)])
+
+    class Data:
+        folder = tmp_path
+
+    with pytest.raises(SystemExit):
+        demo.measure(arguments, Data(), [])  # type: ignore[arg-type]
+    assert len(called) == 2
+    for argv in called:
+        assert ("--gpu" in argv) == bool(options)
+
+
+def test_use_device_says_which_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, -1)
+    with pytest.raises(OSError, match=r"^--gpu 0: this Caffe was built for the CPU: "):
+        use_device(parsed("--gpu"))
