@@ -1,0 +1,1 @@
+// Caffe includes it without using it.
