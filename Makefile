@@ -5,15 +5,18 @@
 #   make test    build and run all tests
 #   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
 #   make lint    check format, types and style of our own sources
+#
+#   make CUDA=1 [demo, test, ...]    the same with CUDA, in build-cuda/; CUDAARCHS=native (or 90, ...)
+#                                    in the environment compiles for those GPUs alone, and faster
 
-BUILD ?= build
+BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja
 .DEFAULT_GOAL := build
 .PHONY: build demo test bench lint
 
 build:
 	@python3 tools/system_packages.py
-	@cmake -S . -B $(BUILD) --log-level=NOTICE
+	@cmake -S . -B $(BUILD) --log-level=NOTICE $(if $(CUDA),-DUSE_CUDA=ON)
 	@cmake --build $(BUILD)
 
 demo: build

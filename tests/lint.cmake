@@ -13,11 +13,15 @@ add_custom_command(
 file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/caffe_ext/include/*.hpp ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.[ch]pp
   ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.inc
-  ${PROJECT_SOURCE_DIR}/caffe_ext/src/*.cpp ${PROJECT_SOURCE_DIR}/tests/*.[ch]pp)
+  ${PROJECT_SOURCE_DIR}/caffe_ext/src/*.[ch]pp ${PROJECT_SOURCE_DIR}/tests/*.[ch]pp
+  ${PROJECT_SOURCE_DIR}/caffe_ext/*.cu ${PROJECT_SOURCE_DIR}/tests/*.cu)
 # clang-tidy sees the headers through the sources that include them. Tests are read for their
 # format only: GoogleTest's macros break most of the rules.
 set(tidy_sources ${cxx_sources})
 list(FILTER tidy_sources INCLUDE REGEX "^${PROJECT_SOURCE_DIR}/caffe_ext/.*cpp$")
+if(NOT USE_CUDA)
+  list(FILTER tidy_sources EXCLUDE REGEX _gpu\\.cpp$) # they need CUDA's headers
+endif()
 set(python_sources caffe_ext/caffe caffe_ext/python tools tests)
 
 add_custom_target(lint

@@ -1,14 +1,19 @@
 #ifndef CAFFE_EXT_ENGINE_HPP_
 #define CAFFE_EXT_ENGINE_HPP_
 
-/// The engine: faster layers for the CPU in place of some of Caffe's, with the same numbers up to
-/// rounding: sums have another order, and convolutions of 3 x 3 and 5 x 5 have fewer products, at
-/// about five times the rounding error (kernels/winograd_kernels.hpp).
+/// The engine: faster layers in place of some of Caffe's, with the same numbers up to rounding: sums
+/// have another order, and convolutions of 3 x 3 and 5 x 5 on the CPU have fewer products, at about
+/// five times the rounding error (kernels/winograd_kernels.hpp).
 ///
-/// Convolution, Pooling, InnerProduct and ReLU in float share the batch between threads. They are
-/// subclasses of Caffe's layers, made by the same registry entries, so that no prototxt changes;
-/// where a layer's shape or mode is not supported (GPU, dilation, N-D, stochastic pooling, ...),
-/// Caffe's own code runs. When a net is made, the log says which layers run on the engine.
+/// On the CPU, Convolution, Pooling, InnerProduct and ReLU in float share the batch between
+/// threads. On a GPU, where a small net spends its time in launches and in waiting, Convolution in
+/// float needs two or three of them for a batch and not some for each image, SoftmaxWithLoss in
+/// float two and no wait, and the update of the solver type "SGD" one for all weights.
+///
+/// The layers are subclasses of Caffe's, made by the same registry entries, so that no prototxt
+/// changes; where a layer's shape or mode is not supported (dilation, N-D, stochastic pooling,
+/// ignored labels, ...), Caffe's own code runs. When a net is made, the log says which layers run
+/// on the engine.
 ///
 /// Threads: OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. OpenBLAS itself
 /// works with one thread while the engine is on, as it is called from all of these.
@@ -18,7 +23,8 @@ namespace caffe_ext {
 /// SetEngine(false) was called.
 bool EngineEnabled();
 
-/// Whether layers made from now on run on the engine; those that are there stay what they are.
+/// Whether layers and solvers made from now on run on the engine; those that are there stay what
+/// they are.
 void SetEngine(bool on);
 
 }  // namespace caffe_ext

@@ -1,0 +1,49 @@
+# GPU tests of a CUDA build. Without a GPU they are built and show as skipped.
+
+# The GPU's kernels know nothing of Caffe either: they and their tests are a program of their own,
+# which compute-sanitizer runs in tests/gpu/run.
+set(kernels ${PROJECT_SOURCE_DIR}/caffe_ext/kernels)
+set(gpu_kernel_tests
+  cpp/test_bang_kernels_gpu.cpp
+  cpp/test_convolution_kernels_gpu.cpp
+  cpp/test_finite_gpu.cpp
+  cpp/test_misclassification_gpu.cpp
+  cpp/test_sgd_gpu.cpp
+  cpp/test_softmax_loss_gpu.cpp)
+add_executable(caffe_ext_gpu_kernel_tests EXCLUDE_FROM_ALL ${gpu_kernel_tests}
+  ${kernels}/bang_kernels.cpp
+  ${kernels}/bang_kernels_gpu.cu
+  ${kernels}/convolution_kernels_gpu.cu
+  ${kernels}/finite_gpu.cu
+  ${kernels}/misclassification_gpu.cu
+  ${kernels}/sgd_gpu.cu
+  ${kernels}/softmax_loss_gpu.cu
+  ${kernels}/threads.cpp
+  ${kernels}/unfold_gpu.cu)
+target_include_directories(caffe_ext_gpu_kernel_tests PRIVATE ${PROJECT_SOURCE_DIR})
+target_compile_options(caffe_ext_gpu_kernel_tests PRIVATE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra> $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>)
+target_link_libraries(caffe_ext_gpu_kernel_tests PRIVATE
+  GTest::gtest_main CUDA::cudart CUDA::cublas caffe_blas Threads::Threads ${CMAKE_DL_LIBS})
+set_target_properties(caffe_ext_gpu_kernel_tests PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+
+# The other tests are part of the one program of C++ tests; their suites have "Gpu" in their names.
+file(GLOB gpu_tests CONFIGURE_DEPENDS cpp/*_gpu.cpp)
+list(TRANSFORM gpu_kernel_tests PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+list(REMOVE_ITEM gpu_tests ${gpu_kernel_tests})
+target_sources(caffe_ext_tests PRIVATE ${gpu_tests})
+
+add_test(NAME gpu.build
+  COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR} --target caffe_ext_gpu_kernel_tests
+    --config $<CONFIG>)
+set_tests_properties(gpu.build PROPERTIES
+  FIXTURES_SETUP caffe_ext_gpu_kernel_tests RUN_SERIAL ON TIMEOUT 1800 LABELS gpu)
+add_test(NAME gpu.kernels COMMAND caffe_ext_gpu_kernel_tests)
+set_tests_properties(gpu.kernels PROPERTIES FIXTURES_REQUIRED caffe_ext_gpu_kernel_tests)
+add_cpp_test(gpu *Gpu*)
+# Tests of the CPU, once more with all of Caffe on the GPU.
+add_cpp_test(gpu_mode BangBalancer*:BangSolver*:GoodState*:Misclassification*)
+set_property(TEST cpp.gpu_mode APPEND PROPERTY ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
+set_tests_properties(gpu.kernels cpp.gpu cpp.gpu_mode PROPERTIES
+  SKIP_REGULAR_EXPRESSION "skipped: no GPU" LABELS gpu)
