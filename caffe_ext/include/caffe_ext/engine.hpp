@@ -1,9 +1,9 @@
 #ifndef CAFFE_EXT_ENGINE_HPP_
 #define CAFFE_EXT_ENGINE_HPP_
 
-/// The engine: faster layers in place of some of Caffe's, with the same numbers up to rounding: sums
-/// have another order, and convolutions of 3 x 3 and 5 x 5 on the CPU have fewer products, at about
-/// five times the rounding error (kernels/winograd_kernels.hpp).
+/// The engine: faster layers in place of some of Caffe's, with the same numbers up to rounding:
+/// sums have another order, and convolutions of 3 x 3 and 5 x 5 on the CPU have fewer products, at
+/// about five times the rounding error (kernels/winograd_kernels.hpp).
 ///
 /// On the CPU, Convolution, Pooling, InnerProduct and ReLU in float share the batch between
 /// threads. On a GPU, where a small net spends its time in launches and in waiting, Convolution in

@@ -99,8 +99,8 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer);
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);
 cudaError_t cudaDeviceDisablePeerAccess(int peer);
 
-// Device memory is apart from the host's: host code that touches it ends with SIGSEGV. A kernel finds
-// it at other addresses than the host was told; those that it meets in memory are good, too.
+// Device memory is apart from the host's: host code that touches it ends with SIGSEGV. A kernel
+// finds it at other addresses than the host was told; those that it meets in memory are good, too.
 cudaError_t cudaMalloc(void** pointer, size_t bytes);
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaMallocHost(void** pointer, size_t bytes);
