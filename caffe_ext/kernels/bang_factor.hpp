@@ -18,7 +18,8 @@ constexpr double kLargest = std::numeric_limits<Dtype>::max();
 /// @param largest of all norms of the batch; infinity or NaN if one of them is
 CAFFE_EXT_HOST_DEVICE inline double BangFactor(double norm, double largest, bool incorrect,
                                                const BangSettings& settings) {
-  if (!(largest > 0 && largest <= kLargest<double>)) {
+  const bool balances = largest > 0 && largest <= kLargest<double>;  // false for NaN
+  if (!balances) {
     return 1;
   }
   const double r = norm / largest;

@@ -106,10 +106,12 @@ int LargestSize(const PoolingShape& s) {
 /// Every kStride-th of the values from `from` on.
 template <int kStride>
 CAFFE_EXT_INLINE void LoadEvery(const float* from, Vectors<kBlock>::Floats* values) {
-  Vectors<kBlock>::Floats first, second;
+  Vectors<kBlock>::Floats first;
+  Vectors<kBlock>::Floats second;
   std::memcpy(&first, from, sizeof(first));
   std::memcpy(&second, from + kBlock, sizeof(second));
-  *values = kStride == 1 ? first : __builtin_shuffle(first, second, Vectors<kBlock>::kNumbers * 2);
+  *values =
+      kStride == 1 ? first : __builtin_shufflevector(first, second, 0, 2, 4, 6, 8, 10, 12, 14);
 }
 
 /// @param largest LargestSize() values, -FLT_MAX outside of the plane's columns
@@ -127,7 +129,7 @@ CAFFE_EXT_INLINE bool LargestOfPlane(const PoolingShape& s, const float* plane, 
       Floats most = Floats{} - FLT_MAX;
       const int columns = std::min(kBlock, s.width - x);
       for (int h = y.begin; h < y.end; ++h) {
-        const float* from = plane + h * s.width + x;
+        const float* from = plane + std::ptrdiff_t{h} * s.width + x;
         Floats value = Floats{} - FLT_MAX;
         if (columns == kBlock) {
           std::memcpy(&value, from, sizeof(value));
@@ -142,7 +144,7 @@ CAFFE_EXT_INLINE bool LargestOfPlane(const PoolingShape& s, const float* plane, 
       Floats most = Floats{} - FLT_MAX;
       for (int w = 0; w < s.kernel_width; ++w) {
         Floats value;
-        LoadEvery<kStride>(largest + p * kStride + w, &value);
+        LoadEvery<kStride>(largest + std::ptrdiff_t{p} * kStride + w, &value);
         most = value > most ? value : most;
       }
       low |= (most == -FLT_MAX) & (Vectors<kBlock>::kNumbers + p < s.pooled_width);
@@ -247,7 +249,7 @@ void LargestOfPlanes(const PoolingShape& s, const float* bottom, float* top) {
       }
       float* pieces = ThreadBuffer(1, cut_size);
       std::fill(pieces, pieces + cut_size, -FLT_MAX);
-      std::vector<int> mask(std::size_t(s.pooled_height) * s.pooled_width);
+      std::vector<int> mask(std::size_t{1} * s.pooled_height * s.pooled_width);
       MaxOfPlane(s, cut, bottom + from, pieces, top + to, mask.data());
     });
   });

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "caffe_ext/kernels/threads.hpp"
@@ -80,9 +81,8 @@ const WinogradCode& Code(const ConvolutionShape& shape) {
   }
   return is_five ? avx2::kCode<4> : avx2::kCode<6>;
 #else
-  static const WinogradCode none = {};
   (void)shape;
-  return none;
+  std::abort();  // nothing fits
 #endif
 }
 
@@ -100,7 +100,8 @@ bool Pays(const ConvolutionShape& s, int channels, int outputs, int height, int 
   const std::int64_t plain = weights * s.kernel_height * s.kernel_width * s.Positions();
   const std::int64_t tiles = std::int64_t{ceil(height, step)} * ceil(width, step);
   const std::int64_t tile = std::int64_t{64} * channels * padded_outputs +
-                            kInput * padded_channels + kOutput * padded_outputs;
+                            std::int64_t{kInput} * padded_channels +
+                            std::int64_t{kOutput} * padded_outputs;
   return weights <= kMostWeights && tiles * tile < plain;
 }
 
