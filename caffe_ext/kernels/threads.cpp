@@ -22,7 +22,24 @@ struct Task {
   void (*call)(const void* work, int part);
   const void* work;
   int part;
+  int caller;  ///< the core that the caller runs on; negative if nobody knows
 };
+
+/// Moves the calling thread to another core than this one, if it may use another.
+///
+/// A thread that is woken can find itself on the core of the one that woke it, though another is
+/// idle, and Linux takes up to 50 ms to part them.
+void LeaveCore(int core) {
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof(all), &all) != 0) {
+    return;
+  }
+  cpu_set_t others = all;
+  CPU_CLR(core, &others);
+  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0) {
+    sched_setaffinity(0, sizeof(all), &all);
+  }
+}
 
 /// A flag that threads wait for: a few microseconds awake, as the next layer mostly comes at once,
 /// then asleep, so that a busy machine is left to others.
@@ -63,6 +80,9 @@ class Worker {
     std::thread([this] {
       for (;;) {
         busy_.WaitFor(true);
+        if (task_.caller >= 0 && task_.caller == sched_getcpu()) {
+          LeaveCore(task_.caller);
+        }
         task_.call(task_.work, task_.part);
         busy_.Set(false);
       }
@@ -98,7 +118,7 @@ class Pool {
       workers_.push_back(std::make_unique<Worker>());
     }
     for (int part = 1; part < parts; ++part) {
-      workers_[part - 1]->Start({call, work, part});
+      workers_[part - 1]->Start({call, work, part, sched_getcpu()});
     }
     call(work, 0);
     for (int part = 1; part < parts; ++part) {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 RUNS = 4
-PAUSE = 0.02
+PAUSE = 0.1
+SETTLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def time_jobs(
 ) -> list[dict[str, Any]]:
     """Run all jobs in turns, RUNS times each a round, and return what they took.
 
-    A first round, and the first run after another job, are not counted; a pause lets the threads of
-    the job before fall asleep.
+    A first round, and the first runs after another job, are not counted: a pause lets the threads of
+    the job before fall asleep, and Linux takes SETTLE seconds to spread those of this one.
     """
     elapsed: list[list[float]] = [[] for _ in jobs]
     processor: list[list[float]] = [[] for _ in jobs]
@@ -54,7 +55,10 @@ def time_jobs(
         for index, job in enumerate(jobs):
             job.ready()
             time.sleep(PAUSE)
+            settled = time.perf_counter() + SETTLE
             job.run()
+            while time.perf_counter() < settled:
+                job.run()
             for _ in range(RUNS if number >= 0 else 1):
                 wall, cpu = time.perf_counter(), time.thread_time()
                 job.run()
