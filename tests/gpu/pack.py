@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 64 * 2**20
+LIMIT = 64 * 2**20  # small enough to be sent to any machine
 
 # Of the system: the driver, and the libraries of C and C++, which its own programs need as is.
 LEFT_OUT = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|stdc\+\+|gcc_s|cuda))\.so.*")
@@ -192,7 +192,7 @@ def pack(build: Path, archive: Path) -> None:
     size = archive.stat().st_size
     print(f"{archive}: {size / 2**20:.1f} MiB; the machine must have {', '.join(sorted(machine))}")
     if size > LIMIT:
-        sys.exit(f"That is more than the {LIMIT // 2**20} MiB that are allowed.")
+        sys.exit(f"That is more than {LIMIT // 2**20} MiB: build for fewer architectures (CUDAARCHS).")
 
 
 def main() -> None:
