@@ -170,8 +170,8 @@ Targets: PyTorch / ours at least {TARGETS["BANG"]} for BANG, {TARGETS["forward"]
 BANG / SGD of ours: {", ".join(ratios)}.
 Peak: a product of matrices of 1024 x 1024 by the same BLAS, in GFLOP/s:
 {", ".join(peaks)}.
-The share of it counts the operations that the layers' definitions have; the engine's convolutions of
-3 x 3 and 5 x 5 need fewer, so that it can be above 100 %.
+The share of it counts the operations that the layers' definitions have; the engine's convolutions
+of 3 x 3 and 5 x 5 need fewer, so that it can be above 100 %.
 
 Medians of runs in turns in one process; the same random images in memory for all, no data layer.
 With one thread, the processor's time of that thread, which leaves out what other processes took

@@ -46,8 +46,8 @@ def time_jobs(
 ) -> list[dict[str, Any]]:
     """Run all jobs in turns, RUNS times each a round, and return what they took.
 
-    A first round, and the first runs after another job, are not counted: a pause lets the threads of
-    the job before fall asleep, and Linux takes SETTLE seconds to spread those of this one.
+    A first round, and the first runs after another job, are not counted: a pause lets the threads
+    of the job before fall asleep, and Linux takes SETTLE seconds to spread those of this one.
     """
     elapsed: list[list[float]] = [[] for _ in jobs]
     processor: list[list[float]] = [[] for _ in jobs]
