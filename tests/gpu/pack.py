@@ -192,7 +192,7 @@ def pack(build: Path, archive: Path) -> None:
     size = archive.stat().st_size
     print(f"{archive}: {size / 2**20:.1f} MiB; the machine must have {', '.join(sorted(machine))}")
     if size > LIMIT:
-        sys.exit(f"That is more than {LIMIT // 2**20} MiB: build for fewer architectures (CUDAARCHS).")
+        sys.exit(f"More than {LIMIT // 2**20} MiB: build for fewer architectures (CUDAARCHS).")
 
 
 def main() -> None:
