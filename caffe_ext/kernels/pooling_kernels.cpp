@@ -236,25 +236,6 @@ void ForCutPlanes(const PoolingShape& s, const Cut& cut, float outside, const Wo
   });
 }
 
-void LargestOfPlanes(const PoolingShape& s, const float* bottom, float* top) {
-  const Cut cut(s);
-  const int size = LargestSize(s);
-  const std::ptrdiff_t cut_size = std::ptrdiff_t{s.height} * cut.RowSize();
-  ParallelParts(s.planes, Parts(s), [&](int begin, int end, int /*part*/) {
-    float* largest = ThreadBuffer(0, size);
-    std::fill(largest, largest + size, -FLT_MAX);
-    ForPlanes(s, begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
-      if (s.stride_width <= 2 && LargestOfPlane(s, bottom + from, largest, top + to)) {
-        return;
-      }
-      float* pieces = ThreadBuffer(1, cut_size);
-      std::fill(pieces, pieces + cut_size, -FLT_MAX);
-      std::vector<int> mask(std::size_t{1} * s.pooled_height * s.pooled_width);
-      MaxOfPlane(s, cut, bottom + from, pieces, top + to, mask.data());
-    });
-  });
-}
-
 /// The same for planes of gradients that begin at zero.
 template <typename Work>
 void ForEmptyPlanes(const PoolingShape& s, float* bottom_diff, const Work& work) {
@@ -263,6 +244,30 @@ void ForEmptyPlanes(const PoolingShape& s, float* bottom_diff, const Work& work)
       float* plane = bottom_diff + from;
       std::fill(plane, plane + std::ptrdiff_t{s.height} * s.width, 0.0F);
       work(plane, to);
+    });
+  });
+}
+
+/// The largest values alone, for all planes; the few that need more go the way with a mask.
+void LargestOfPlanes(const PoolingShape& s, const float* bottom, float* top) {
+  const Cut cut(s);
+  const int size = LargestSize(s);
+  ParallelParts(s.planes, Parts(s), [&](int begin, int end, int /*part*/) {
+    float* largest = ThreadBuffer(0, size);
+    std::fill(largest, largest + size, -FLT_MAX);
+    float* pieces = nullptr;  // these two are made if they are needed
+    std::vector<int> mask;
+    ForPlanes(s, begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      if (s.stride_width <= 2 && LargestOfPlane(s, bottom + from, largest, top + to)) {
+        return;
+      }
+      if (pieces == nullptr) {
+        const std::ptrdiff_t cut_size = std::ptrdiff_t{s.height} * cut.RowSize();
+        pieces = ThreadBuffer(1, cut_size);
+        std::fill(pieces, pieces + cut_size, -FLT_MAX);  // the planes leave that part alone
+        mask.resize(std::size_t{1} * s.pooled_height * s.pooled_width);
+      }
+      MaxOfPlane(s, cut, bottom + from, pieces, top + to, mask.data());
     });
   });
 }
