@@ -20,7 +20,10 @@ Floats = NDArray[np.float32]
 
 
 class PlainNet:
-    """A deploy net that holds one image (C, H, W); input = pixels * scale."""
+    """A deploy net that holds one image (C, H, W); input = pixels * scale.
+
+    forwards  how many images went through it
+    """
 
     def __init__(self, deploy: Path, weights: Path, logits: str, scale: float = 1.0) -> None:
         """Load the net; gradients reach its input."""
@@ -30,6 +33,7 @@ class PlainNet:
             self._net = caffe.Net(file.name, caffe.TEST)
         self._net.copy_from(str(weights))
         self._input, self._logits, self._scale = self._net.inputs[0], logits, np.float32(scale)
+        self.forwards = 0
         blob = self._net.blobs[self._input]
         blob.reshape(1, *blob.shape[1:])
         self._net.reshape()
@@ -38,6 +42,7 @@ class PlainNet:
         """Return the logits (K,)."""
         self._net.blobs[self._input].data[0] = image.astype(np.float32) * self._scale
         self._net.forward()
+        self.forwards += 1
         return np.asarray(self._net.blobs[self._logits].data[0].ravel().copy(), np.float32)
 
     def gradient(self, omega: Floats) -> Floats:
@@ -89,7 +94,7 @@ def last_amplitude(image: Image, u: Floats) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Path1D:
-    """The way of one image in one direction; `forwards` counts the questions to the net."""
+    """The way of one image in one direction."""
 
     net: PlainNet
     image: Image

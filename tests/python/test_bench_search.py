@@ -71,9 +71,10 @@ def test_a_small_benchmark(
     assert 50 < found["peak_memory_mib"]["before"] <= found["peak_memory_mib"]["after"]
     beside = {row["name"]: row for row in record["beside_hc1"]}
     assert {"Caffe's own layers", "amplitude by amplitude, image by image, on these"} < set(beside)
-    same = beside["the same search, image by image, on these"]
+    same = beside["doubling and bisection, image by image, on these"]
     assert same["images"] == 3
     assert same["same_adversarial"] == same["still_adversarial"] == 1
+    assert min(same["forwards_per_image"]) > 2
     for row in record["beside_hc1"]:
         assert row["elapsed"]["pairs"] == row["process"]["pairs"] == 2
         assert row["elapsed"]["ratio"] > 0

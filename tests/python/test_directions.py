@@ -51,6 +51,7 @@ def test_fgv_is_the_derivative_of_the_loss(three: Classifier, which: NDArray[np.
     np.testing.assert_allclose(found.values, numeric, atol=2e-6)
     assert found.values.dtype == np.float32
     assert found.targets.tolist() == [NO_TARGET] * 3
+    np.testing.assert_array_equal(found.logits, three.logits(IMAGES))
     signs = FastGradient(sign=True)(three, IMAGES, which).values
     assert np.array_equal(signs, np.sign(found.values))
     assert set(np.unique(signs)) <= {-1, 0, 1}

@@ -59,6 +59,19 @@ def test_pixels_come_back(case: tuple[PixelSpace, NDArray[np.uint8]]) -> None:
     assert np.array_equal(images, before)
 
 
+@given(cases())
+def test_the_input_can_go_straight_into_a_net_s_blob(
+    case: tuple[PixelSpace, NDArray[np.uint8]],
+) -> None:
+    space, images = case
+    expected = space.to_input(images)
+    blob = np.full((*expected.shape[:3], expected.shape[3] + 1), np.nan, np.float32)
+    inner = blob[..., 1:]  # memory with gaps
+    assert space.to_input(images, out=inner) is inner
+    assert np.array_equal(inner, expected)
+    assert np.isnan(blob[..., 0]).all()
+
+
 @given(cases(), st.integers(0, 99))
 def test_gradient_is_the_adjoint_of_the_input(
     case: tuple[PixelSpace, NDArray[np.uint8]], seed: int

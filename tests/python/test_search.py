@@ -6,32 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis import given
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, rows
 from caffe_ext.classifier import Classifier
 from caffe_ext.data import load_images
 from caffe_ext.directions import Direction, FastGradient, HotCold
+from caffe_ext.goals import misclassified, reached
+from caffe_ext.lattice import perturbed, unit
 from caffe_ext.pixels import PixelSpace
-from caffe_ext.search import (
-    SearchResult,
-    fixed_epsilon,
-    line_search,
-    misclassified,
-    perturbed,
-    reached,
-    saturation,
-    unit,
-)
+from caffe_ext.search import SearchResult, fixed_epsilon, line_search
+from search_samples import QUICK, Floats, Images, searches
 
-Images = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-QUICK = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 # Small whole numbers, so that all sums in the net are exact in any order.
 RANDOM = np.random.default_rng(7)
 WEIGHTS = RANDOM.integers(-8, 9, (4, 6))
@@ -111,21 +98,6 @@ def test_brute_force_where_the_class_changes_once(tmp_path: Path) -> None:
     assert not (found.amplitudes[~within] <= 255).any()
 
 
-IMAGES = arrays(np.uint8, st.tuples(st.integers(0, 7), st.just(1), st.just(1), st.just(6)))
-SIZES = st.sampled_from([0.0, 1.0, 1e-3, 1e-12, 1e-30, 1e-38, 1e-45, 1e30, 3e38])
-VALUES = st.tuples(SIZES, st.floats(-1, 1, width=32)).map(lambda pair: pair[0] * pair[1])
-
-
-@st.composite
-def searches(draw: st.DrawFn) -> tuple[Images, Floats]:
-    """Draw images, and directions of all magnitudes."""
-    images = draw(IMAGES)
-    same = draw(st.booleans())
-    values = st.floats(-1, 1, width=32) if same else VALUES
-    drawn = draw(st.lists(values, min_size=images.size, max_size=images.size))
-    return images, np.array(drawn, np.float32).reshape(images.shape)
-
-
 @QUICK
 @given(searches())
 def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Floats]) -> None:
@@ -153,33 +125,6 @@ def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Float
     # Nothing was overlooked at the end of the way.
     last = perturbed(images[~where], unit(directions)[~where], np.full((~where).sum(), 1e60))
     assert np.array_equal(exact.predict(last), which[~where])
-
-
-@QUICK
-@given(searches())
-def test_unit_and_saturation(search: tuple[Images, Floats]) -> None:
-    images, directions = search
-    units = unit(directions)
-    assert units.dtype == np.float32
-    assert np.isfinite(units).all()
-    largest = np.abs(units).max(axis=(1, 2, 3), initial=0)
-    blank = ~directions.any(axis=(1, 2, 3))
-    assert (largest[~blank] == 1).all()
-    assert not units[blank].any()
-    limits = saturation(images, units)
-    assert np.isfinite(limits).all()
-    ends = perturbed(images, units, limits)
-    # Every pixel that moves has arrived, so that no amplitude beyond changes anything.
-    goal = np.where(units > 0, 255, np.where(units < 0, 0, images))
-    assert np.array_equal(ends, goal)
-    assert np.array_equal(perturbed(images, units, limits * 2 + 1), ends)
-    # Half a grey level is the most by which it is more than it takes.
-    moving = limits > 2
-    sizes = np.abs(np.where(units == 0, 1, units.astype(np.float64)))
-    largest_step = 0.5 / sizes.min(axis=(1, 2, 3), initial=1)
-    less = np.maximum(limits - largest_step * 1.01 - 2, 0)
-    changes = (perturbed(images, units, less) != ends).any(axis=(1, 2, 3))
-    assert changes[moving & (less > 0) & (less < limits - 1)].all()
 
 
 def test_amplitudes_far_beyond_what_float64_counts(tmp_path: Path) -> None:
@@ -297,21 +242,56 @@ class Wavering:
     def __init__(self, values: list[int]) -> None:
         self.values, self.calls = values, 0
 
-    def predict(self, images: Images) -> NDArray[np.int64]:
+    def logits(self, images: Images) -> Floats:
         value = self.values[min(self.calls, len(self.values) - 1)]
         self.calls += 1
-        return (images[:, 0, 0, 0] >= value).astype(np.int64)
+        above = images[:, 0, 0, 0].astype(np.float32) - value
+        return np.stack([np.full_like(above, -0.5), above], axis=1)
 
 
 @pytest.mark.parametrize(("last", "expected"), [(8, 8), (11, 11), (255, 255), (256, None)])
 def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None) -> None:
-    # Line search 1, 2, 4, 8, then 6 and 7; only then does the boundary move.
-    wavering: Any = Wavering([8] * 6 + [last])
+    # Line search 8, then between 0, where nothing is known, and 8: 4, 7; only then does the
+    # boundary move.
+    wavering: Any = Wavering([8] * 3 + [last])
     found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
     assert found.found.tolist() == [expected is not None]
     if expected is not None:
         assert found.amplitudes.tolist() == [expected]
         assert found.adversarials.ravel().tolist() == [expected]
+
+
+class Steep:
+    """Class 1 from a value on, at a margin that is no number beyond it, or says nothing."""
+
+    batch_size = 100
+
+    def __init__(self, value: int, beyond: float) -> None:
+        self.value, self.beyond = value, beyond
+
+    def logits(self, images: Images) -> Floats:
+        above = images[:, 0, 0, 0] >= self.value
+        return np.stack([np.where(above, -1.0, 1e-9), np.where(above, self.beyond, 0)], axis=1)
+
+
+@pytest.mark.parametrize("beyond", [np.nan, np.inf, 0.0, 1e30])
+@pytest.mark.parametrize("value", [1, 2, 7, 8, 9, 100, 201, 254, 255])
+def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> None:
+    steep: Any = Steep(value, beyond)
+    found = line_search(steep, rows([0]), ways([1]), misclassified(labels(0)))
+    assert found.amplitudes.tolist() == [value]
+    assert found.forwards <= 20
+
+
+def test_scores_that_are_known_save_questions(tmp_path: Path) -> None:
+    classifier, far = threshold(tmp_path), range(1, 8)
+    images, way = rows(*([101 - t, 0] for t in far)), ways(*[[1.0, 0.0]] * len(far))
+    goal = misclassified(labels(*(0 for _ in far)))
+    less = line_search(classifier, images, way, goal, logits=classifier.logits(images))
+    more = line_search(classifier, images, way, goal)
+    same(less, more)
+    assert less.amplitudes.tolist() == list(far)
+    assert less.forwards < more.forwards
 
 
 def test_no_images_are_enough(exact: Classifier) -> None:

@@ -33,10 +33,14 @@ PIECE = 1000
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What somebody's search found for N images: amplitudes (NaN: nothing), and uint8 images."""
+    """What somebody's search found for N images: amplitudes (NaN: nothing), and uint8 images.
+
+    forwards  how many images went through the net on the way; NaN: not counted
+    """
 
     amplitudes: NDArray[np.float64]
     adversarials: "Images"
+    forwards: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,9 @@ class Sample:
     def search(self, classifier: "Classifier", attack: "Attack") -> Answers:
         """Attack the sample."""
         attempt = attack(classifier, self.images, self.labels, np.arange(len(self.images)))
-        return Answers(attempt.result.amplitudes, attempt.result.adversarials)
+        # The direction's own pass through the net, with which the search begins, is one more.
+        forwards = attempt.result.forwards + len(self.images)
+        return Answers(attempt.result.amplitudes, attempt.result.adversarials, forwards)
 
 
 def measure_all(  # noqa: PLR0913  the job, and what it is done on
@@ -170,6 +176,7 @@ class Comparison:
             "mean_amplitude": float(theirs.amplitudes[found].mean()) if found.any() else None,
             "still_adversarial": float(wrong[found].mean()) if found.any() else None,
             "same_adversarial": float(equal.mean()),
+            "forwards_per_image": [who.forwards / len(equal) for who in (mine, theirs)],
             **asdict(times),
         }
 
@@ -186,7 +193,7 @@ class Comparison:
 def plain_loops(
     model: "ModelDescription", classifier: "Classifier", sample: Sample
 ) -> Mapping[str, Callable[[], Answers]]:
-    """Return HC1's search image by image in pycaffe: bisecting, and trying each amplitude.
+    """Return HC1's search image by image in pycaffe: by doubling and bisection, and one by one.
 
     The net that they use is made here, on the engine or not.
     """
@@ -200,18 +207,19 @@ def plain_loops(
     def loop(search: Callable[[Path1D], int | None]) -> Callable[[], Answers]:
         def job() -> Answers:
             amplitudes, adversarials = np.full(len(sample.images), np.nan), sample.images.copy()
+            before = net.forwards
             for row, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
                 way = plain_path(net, "hc1", image, label)
                 amplitude = search(way)
                 if amplitude is not None:
                     amplitudes[row] = amplitude
                     adversarials[row] = moved(image, way.u, amplitude)
-            return Answers(amplitudes, adversarials)
+            return Answers(amplitudes, adversarials, net.forwards - before)
 
         return job
 
     return {
-        "the same search, image by image, on these": loop(Path1D.search),
+        "doubling and bisection, image by image, on these": loop(Path1D.search),
         "amplitude by amplitude, image by image, on these": loop(Path1D.step_by_step),
     }
 

@@ -28,8 +28,9 @@ from caffe_ext.directions import (
     Ints,
     LogitMargin,
 )
+from caffe_ext.goals import misclassified
 from caffe_ext.iterative import Ball, ProjectedDescent
-from caffe_ext.search import SearchResult, fixed_epsilon, line_search, misclassified
+from caffe_ext.search import SearchResult, fixed_epsilon, line_search
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +115,14 @@ class Minimal(Attack):
     ) -> Attempt:
         """Search; see Attack."""
         directions = self.direction(classifier, images, labels)
-        goal = misclassified(labels)
-        result = line_search(classifier, images, directions.values, goal, self.scale)
+        result = line_search(
+            classifier,
+            images,
+            directions.values,
+            misclassified(labels),
+            self.scale,
+            logits=directions.logits,
+        )
         return Attempt(directions, result)
 
 

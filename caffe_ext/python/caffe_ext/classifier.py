@@ -210,7 +210,7 @@ class Classifier:
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, min(start + self.batch_size, len(images)))
             self._reshape(rows.stop - start)
-            self._net.blobs[self._input].data[...] = self.pixel_space.to_input(images[rows])
+            self.pixel_space.to_input(images[rows], out=self._net.blobs[self._input].data)
             self._net.forward()
             self._last = (rows.stop - start, (images.shape[2], images.shape[3]))
             yield rows

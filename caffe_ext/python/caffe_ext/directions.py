@@ -40,11 +40,13 @@ class Directions:
     targets  int64 (N,), the class that a direction points to; NO_TARGET if to none
     certain  bool (N,): the float32 softmax probability of the label is exactly 1, so that the loss
              is exactly 0 there, and its derivative by the label's logit
+    logits   float32 (N, K), the images' scores
     """
 
     values: Floats
     targets: Ints
     certain: NDArray[np.bool_]
+    logits: Floats
 
     @property
     def blank(self) -> NDArray[np.bool_]:
@@ -80,9 +82,10 @@ class Direction(ABC):
         labels = classifier.check_labels(labels, len(images))
         targets = np.full(len(images), NO_TARGET, np.int64)
         certain = np.zeros(len(images), np.bool_)
+        scores = np.zeros((len(images), classifier.classes), np.float32)
 
         def diff(logits: Floats, rows: slice) -> Floats:
-            mine = labels[rows]
+            mine, scores[rows] = labels[rows], logits
             certain[rows] = softmax(logits)[np.arange(len(mine)), mine] == 1
             derivative, targets[rows] = self.omega(logits, mine)
             return derivative
@@ -90,7 +93,7 @@ class Direction(ABC):
         values = classifier.gradient(images, diff, through=self.through)
         # What is not a number points nowhere.
         np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        return Directions(np.sign(values) if self.sign else values, targets, certain)
+        return Directions(np.sign(values) if self.sign else values, targets, certain, scores)
 
     def _named(self, name: str) -> str:
         """Return the name with the inner blob's, if there is one."""

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from caffe_ext.classifier import Classifier, Images
 from caffe_ext.directions import Direction, Ints
+from caffe_ext.goals import misclassified
 from caffe_ext.metrics import slices
-from caffe_ext.search import SearchResult, misclassified
+from caffe_ext.search import SearchResult
 
 Norm = Literal["linf", "l2"]
 Points = NDArray[np.float64]
@@ -87,7 +88,7 @@ class ProjectedDescent:
             asked = _rounded(points[active], images[active], self.ball)
             answers = classifier.predict(asked)
             forwards += len(active)
-            solved = goal(answers, active)
+            solved = goal.reached(answers, active)
             which = active[solved]
             adversarials[which], classes[which], found[which] = asked[solved], answers[solved], True
             active = active[~solved]

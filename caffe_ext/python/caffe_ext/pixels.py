@@ -53,8 +53,11 @@ class PixelSpace:
             mean.flags.writeable = False
             object.__setattr__(self, "mean", mean)
 
-    def to_input(self, images: NDArray[np.uint8]) -> Float32s:
-        """Return the network's input, float32 (N, C, h, w), for images uint8 (N, C, H, W)."""
+    def to_input(self, images: NDArray[np.uint8], out: Float32s | None = None) -> Float32s:
+        """Return the network's input, float32 (N, C, h, w), for images uint8 (N, C, H, W).
+
+        out  where to write it, the net's own blob say; by default a new array
+        """
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(
                 f"images must be uint8 (N, C, H, W), not {images.dtype} {images.shape}"
@@ -62,9 +65,12 @@ class PixelSpace:
         channels, height, width = images.shape[1:]
         rows, columns = self._window(height, width)
         mean = self._mean(channels, (height, width))[:, rows, columns]
+        pixels = self._swap(images)[:, :, rows, columns]
+        if out is None:
+            out = np.empty(pixels.shape, np.float32)
         # float32 from the start, in Caffe's order of operations: the same bits.
-        pixels = self._swap(images)[:, :, rows, columns].astype(np.float32)
-        return np.ascontiguousarray((pixels - mean) * np.float32(self.scale))
+        np.subtract(pixels, mean, out=out, dtype=np.float32)
+        return np.multiply(out, np.float32(self.scale), out=out)
 
     def to_pixels(self, net_input: Float32s) -> NDArray[np.uint8]:
         """Return the images, uint8 (N, C, h, w), of an input (N, C, h, w).

@@ -1,32 +1,39 @@
 """How far must an image go in a direction until it is classified as something else?
 
-    x(t) = clip(round(x + t u), 0, 255)        u = direction / max |direction|,  t = 0, 1, 2, ...
+It goes along x(t), t = 0, 1, 2, ... (lattice.py), in two phases:
 
-t, the amplitude, is a whole number of grey levels: the change of the pixel that changes most, so
-Linf unless that pixel is clipped. All x(t) are uint8 images, points of the integer lattice; nothing
-is adversarial here that would not be so after it was saved as an image.
+further   t = 8, then on until x(t) reaches the goal, or until it no longer changes, since every
+          pixel that moves has arrived at 0 or 255. The next t is a little beyond where a straight
+          line through the last two margins comes to 0, from 1.5 to 4 times the last one.
+between   the last section is cut where a straight line through the margins at its ends comes to 0
+          (false position), in every other cut from the fourth on at its middle (bisection), until
+          x(t) reaches the goal and x(t - 1) does not.
 
-Line search: t = 1, 2, 4, ... until x(t) is misclassified, or until it no longer changes, since
-every pixel that moves has arrived at 0 or 255. Bisection in the last section then finds a t with
-x(t) misclassified and x(t - 1) not. (Where classes change more than once on the way, a smaller t
-can exist.)                                            Rozsa, Rudd and Boult, 2016, Section 4.3
+The margin is by how much the scores miss the goal (goals.py). It says where to look only; what is
+reported, the classes decide. Where the class changes once on the way, that is the smallest t of
+all, the same as by t = 1, 2, 4, ... and bisection (tests/python/search_reference.py), after half as
+many questions. Where classes change more than once, a smaller t can exist.
+
+                                                        Rozsa, Rudd and Boult, 2016, Section 4.3
 
 All images search together: what is solved leaves the batch, so the net always runs full batches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
 from caffe_ext.classifier import Classifier, Floats, Images
 from caffe_ext.directions import Ints
+from caffe_ext.goals import Bools, Goal, Margins
+from caffe_ext.lattice import Amplitudes, perturbed, saturation, unit
 
-Bools = NDArray[np.bool_]
-Amplitudes = NDArray[np.float64]
-Success = Callable[[Ints, Ints], Bools]
-"""(classes of some images, which images they are) -> whether the attack has reached its goal."""
+_FIRST, _LEAST_GROWTH, _MOST_GROWTH = 8.0, 1.5, 4.0
+_BEYOND = 0.1  # of the way that is left; most margins fall more slowly in the end
+_ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
+_STRAIGHT_CUTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,58 +54,18 @@ class SearchResult:
     forwards: int
 
 
-def misclassified(labels: Ints) -> Success:
-    """Return the goal that is reached by any class but the label."""
-    return lambda classes, which: classes != labels[which]
-
-
-def reached(targets: Ints) -> Success:
-    """Return the goal that is reached by the target class only."""
-    return lambda classes, which: classes == targets[which]
-
-
-def unit(directions: Floats) -> Floats:
-    """Return directions (N, C, H, W) scaled to max |u| = 1 an image; 0 stays 0."""
-    largest = np.abs(directions).max(axis=(1, 2, 3), keepdims=True, initial=0).astype(np.float64)
-    # In float64, as the reciprocal of what float32 can hold overflows float32.
-    return np.asarray(directions / np.where(largest > 0, largest, 1), np.float32)
-
-
-def perturbed(images: Images, units: Floats, amplitudes: NDArray[np.floating]) -> Images:
-    """Return x(t), uint8 (N, C, H, W), for an amplitude t >= 0 an image (N,).
-
-    round() is to the nearest whole number, halves to the even one.
-    """
-    moved = units * np.asarray(amplitudes, np.float64)[:, None, None, None]
-    moved += images
-    np.rint(moved, out=moved)
-    return np.asarray(np.clip(moved, 0, 255, out=moved).astype(np.uint8))
-
-
-def saturation(images: Images, units: Floats) -> Amplitudes:
-    """Return the amplitude from which on x(t) no longer changes, float64 (N,), whole numbers.
-
-    max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
-    """
-    way = np.where(units > 0, 255 - images.astype(np.float64), images)
-    amplitudes = np.divide(
-        way, np.abs(units, dtype=np.float64), out=np.zeros_like(way), where=units != 0
-    )
-    return np.asarray(np.ceil(amplitudes.max(axis=(1, 2, 3), initial=0)))
-
-
 class _Candidates:
     """The points x(t) of all images, and the net that is asked about them; counts the questions."""
 
     def __init__(
-        self, classifier: Classifier, images: Images, directions: Floats, success: Success
+        self, classifier: Classifier, images: Images, directions: Floats, goal: Goal
     ) -> None:
         """Scale the directions."""
         self.images, self.units = images, np.empty(directions.shape, np.float32)
         self.limits = np.zeros(len(images))
         self.classes = np.full(len(images), -1, np.int64)
         self.forwards = 0
-        self._classifier, self._success = classifier, success
+        self._classifier, self._goal = classifier, goal
         # A batch at a time, as the temporary arrays in float64 are then small.
         for part in self._batches(len(images)):
             self.units[part] = unit(directions[part])
@@ -106,45 +73,58 @@ class _Candidates:
 
     def images_at(self, which: Ints, amplitudes: Amplitudes) -> Images:
         """Return x(t) of some images."""
-        return perturbed(self.images[which], self.units[which], amplitudes)
+        return perturbed(self.images, self.units, amplitudes, which)
+
+    def ask(self, which: Ints, amplitudes: Amplitudes) -> tuple[Bools, Margins]:
+        """Return which of these x(t) reach the goal, and margins; keep the classes of those."""
+        solved, margins = np.zeros(len(which), np.bool_), np.zeros(len(which))
+        for part in self._batches(len(which)):
+            mine = which[part]
+            logits = self._classifier.logits(self.images_at(mine, amplitudes[part]))
+            classes = logits.argmax(axis=1)
+            solved[part] = self._goal.reached(classes, mine)
+            margins[part] = self._goal.margins(logits, mine)
+            self.classes[mine[solved[part]]] = classes[solved[part]]
+        self.forwards += len(which)
+        return solved, margins
 
     def solved(self, which: Ints, amplitudes: Amplitudes) -> Bools:
         """Return which of these x(t) reach the goal; keep the classes of those that do."""
-        results = np.zeros(len(which), np.bool_)
-        for part in self._batches(len(which)):
-            classes = self._classifier.predict(self.images_at(which[part], amplitudes[part]))
-            results[part] = self._success(classes, which[part])
-            self.classes[which[part]] = np.where(results[part], classes, self.classes[which[part]])
-        self.forwards += len(which)
-        return results
+        return self.ask(which, amplitudes)[0]
 
-    def _batches(self, count: int) -> Iterator[slice]:
-        """Cut `count` images into the net's batches."""
+    def _batches(self, images: int) -> Iterator[slice]:
+        """Cut so many images into the net's batches."""
         step = self._classifier.batch_size
-        return (slice(start, start + step) for start in range(0, count, step))
+        return (slice(start, start + step) for start in range(0, images, step))
 
 
-def line_search(
+def line_search(  # noqa: PLR0913  they are independent of each other
     classifier: Classifier,
     images: Images,
     directions: Floats,
-    success: Success,
+    goal: Goal,
     scale: float = 1.0,
+    *,
+    logits: Floats | None = None,
 ) -> SearchResult:
     """Find the smallest adversarial of each image in its direction; see above.
 
     images      uint8 (N, C, H, W), not changed
     directions  float32 (N, C, H, W), of any length; where all is 0, nothing is found
-    success     the goal, `misclassified(labels)` mostly
+    goal        `misclassified(labels)` mostly
     scale       above 1: hard positives, that many times as far as the smallest adversarial, found
                 where that still reaches the goal; their amplitudes need not be whole numbers
+    logits      float32 (N, K), the images' own, where they are known: that saves some questions
 
     Raises ValueError for a scale below 1.
     """
     if not (np.isfinite(scale) and scale >= 1):
         raise ValueError(f"the scale of a hard positive must be at least 1, not {scale}")
-    candidates = _Candidates(classifier, images, directions, success)
-    amplitudes = _minimal(candidates)
+    candidates = _Candidates(classifier, images, directions, goal)
+    margins = np.full(len(images), np.nan)
+    if logits is not None:
+        margins = goal.margins(logits, np.arange(len(images)))
+    amplitudes = _minimal(candidates, margins)
     _confirm(candidates, amplitudes)
     if scale > 1:
         which = np.flatnonzero(~np.isnan(amplitudes))
@@ -154,27 +134,83 @@ def line_search(
     return _result(candidates, amplitudes)
 
 
-def _minimal(candidates: _Candidates) -> Amplitudes:
-    """Return the smallest amplitudes that reach the goal; NaN where none does."""
-    count = len(candidates.images)
-    low, high = np.zeros(count), np.full(count, np.nan)
-    active, step = np.flatnonzero(candidates.limits > 0), 1.0
+@dataclass(frozen=True, eq=False)
+class _Sections:
+    """Of each image, the last amplitude that misses the goal, and the first that reaches it.
+
+    float64 (N,) all, with the margins there; NaN: not known.
+    """
+
+    low: Amplitudes
+    high: Amplitudes
+    margin_low: Margins
+    margin_high: Margins
+
+    def ask(self, candidates: _Candidates, which: Ints, amplitudes: Amplitudes) -> Bools:
+        """Return which x(t) of these images, each inside its section, reach the goal."""
+        solved, margins = candidates.ask(which, amplitudes)
+        ends = (self.low, self.margin_low, ~solved), (self.high, self.margin_high, solved)
+        for end, margin, mine in ends:
+            end[which[mine]], margin[which[mine]] = amplitudes[mine], margins[mine]
+        return solved
+
+
+def _minimal(candidates: _Candidates, margins: Margins) -> Amplitudes:
+    """Return the smallest amplitudes that reach the goal; NaN where none does.
+
+    margins  at t = 0
+    """
+    unknown = np.full(len(margins), np.nan)
+    sections = _Sections(np.zeros(len(margins)), unknown.copy(), margins, unknown)
+    _go_further(candidates, sections)
+    _cut(candidates, sections)
+    return sections.high
+
+
+def _go_further(candidates: _Candidates, sections: _Sections) -> None:
+    """Find an amplitude that reaches the goal for each image, and the last one before."""
+    active = np.flatnonzero(candidates.limits > 0)
+    amplitudes = np.minimum(_FIRST, candidates.limits[active])
     while len(active):
-        amplitudes = np.minimum(step, candidates.limits[active])
-        solved = candidates.solved(active, amplitudes)
-        high[active[solved]] = amplitudes[solved]
-        low[active[~solved]] = amplitudes[~solved]
-        active = active[~solved & (amplitudes < candidates.limits[active])]
-        step *= 2
-    while True:
+        low, margin = sections.low[active], sections.margin_low[active]
+        solved = sections.ask(candidates, active, amplitudes)
+        fall = (margin - sections.margin_low[active]) / (amplitudes - low)
+        going_on = ~solved & (amplitudes < candidates.limits[active])
+        active, amplitudes, fall = active[going_on], amplitudes[going_on], fall[going_on]
+        with np.errstate(all="ignore"):
+            way = np.where(fall > 0, sections.margin_low[active] / fall, np.inf)
+        growth = np.clip(1 + (1 + _BEYOND) * way / amplitudes, _LEAST_GROWTH, _MOST_GROWTH)
+        amplitudes = np.minimum(np.ceil(growth * amplitudes), candidates.limits[active])
+
+
+def _cut(candidates: _Candidates, sections: _Sections) -> None:
+    """Cut the sections until nothing lies between their ends."""
+    for cuts in count():
+        low, high = sections.low, sections.high
         middle = np.floor((low + high) / 2)
         # Beyond 2^53, where float64 does not have all whole numbers, the middle can be an end.
         active = np.flatnonzero((low < middle) & (middle < high))
         if not len(active):
-            return high
-        solved = candidates.solved(active, middle[active])
-        high[active[solved]] = middle[active[solved]]
-        low[active[~solved]] = middle[active[~solved]]
+            return
+        amplitudes = middle
+        if cuts < _STRAIGHT_CUTS or cuts % 2:
+            straight = _false_position(sections)
+            amplitudes = np.where((low < straight) & (straight < high), straight, middle)
+        sections.ask(candidates, active, amplitudes[active])
+
+
+def _false_position(sections: _Sections) -> Amplitudes:
+    """Return where straight lines through the margins come to 0, whole numbers.
+
+    Rounded towards the farther end and a little more. NaN where a margin is not a number.
+    """
+    low, high = sections.low, sections.high
+    with np.errstate(all="ignore"):
+        share = sections.margin_low / (sections.margin_low - sections.margin_high)
+    near_low = share < 0.5
+    share = np.where(near_low, share * (1 + _ASIDE), 1 - (1 - share) * (1 + _ASIDE))
+    place = low + share * (high - low)
+    return np.clip(np.where(near_low, np.ceil(place), np.floor(place)), low + 1, high - 1)
 
 
 def fixed_epsilon(
@@ -182,7 +218,7 @@ def fixed_epsilon(
     images: Images,
     directions: Floats,
     epsilon: float,
-    success: Success,
+    goal: Goal,
 ) -> SearchResult:
     """Go `epsilon` grey levels in each direction, and no further: found where that is enough.
 
@@ -191,7 +227,7 @@ def fixed_epsilon(
     """
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"epsilon must be above 0 grey levels, not {epsilon}")
-    candidates = _Candidates(classifier, images, directions, success)
+    candidates = _Candidates(classifier, images, directions, goal)
     which = np.flatnonzero(candidates.limits > 0)
     amplitudes = np.full(len(images), np.nan)
     solved = candidates.solved(which, np.full(len(which), float(epsilon)))
