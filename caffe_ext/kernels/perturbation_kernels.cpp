@@ -22,14 +22,13 @@ CAFFE_EXT_CLONES void PerturbImage(const std::uint8_t* image, const float* unit,
 
 void Perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
              const double* amplitudes, int count, std::ptrdiff_t values, std::uint8_t* points) {
-  ParallelParts(count, PartsThatPay(count, 8 * count * values),
-                [&](int begin, int end, int /*part*/) {
-                  for (int i = begin; i < end; ++i) {
-                    const std::ptrdiff_t from = which[i] * values;
-                    PerturbImage(images + from, units + from, amplitudes[i], values,
-                                 points + i * values);
-                  }
-                });
+  ParallelParts(
+      count, PartsThatPay(count, 8 * values * count), [&](int begin, int end, int /*part*/) {
+        for (int i = begin; i < end; ++i) {
+          const std::ptrdiff_t from = which[i] * values;
+          PerturbImage(images + from, units + from, amplitudes[i], values, points + i * values);
+        }
+      });
 }
 
 }  // namespace caffe_ext

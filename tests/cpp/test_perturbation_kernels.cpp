@@ -24,8 +24,7 @@ Bytes RandomPixels(std::size_t size) {
 int Reference(int pixel, float unit, double amplitude) {
   const volatile double step = static_cast<double>(unit) * amplitude;
   const volatile double moved = step + pixel;
-  const double whole = std::nearbyint(moved);
-  return whole < 0 ? 0 : whole > 255 ? 255 : static_cast<int>(whole);
+  return static_cast<int>(std::clamp(std::nearbyint(double{moved}), 0.0, 255.0));
 }
 
 TEST_F(EngineKernels, PerturbedImagesOfAllSizes) {
