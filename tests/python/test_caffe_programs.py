@@ -139,3 +139,16 @@ def test_resize_and_crop_images(root: Path, tmp_path: Path, library: str) -> Non
     small = sorted((tmp_path / "small").iterdir())
     assert [path.name for path in small] == ["cat.jpg", "fish-bike.jpg"]
     assert Image.open(small[0]).size == (90, 90)
+
+
+@pytest.mark.parametrize("given", ["-gpu=1234", "-gpu=0,x", "solver_mode: GPU device_id: 1234"])
+def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> None:
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f"{given if given[0] != '-' else ''}\n")
+    program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
+    command = [program, "train", f"-solver={solver}", *([given] if given[0] == "-" else [])]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line[0] != "I"]
+    assert len(errors) == 1
+    assert "is asked for (-gpu, or solver_mode" in errors[0]
