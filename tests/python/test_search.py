@@ -239,26 +239,33 @@ class Wavering:
 
     batch_size = 4
 
-    def __init__(self, values: list[int]) -> None:
-        self.values, self.calls = values, 0
+    def __init__(self, values: list[int], margin: float) -> None:
+        self.values, self.margin, self.calls = values, margin, 0
 
     def logits(self, images: Images) -> Floats:
         value = self.values[min(self.calls, len(self.values) - 1)]
         self.calls += 1
-        above = images[:, 0, 0, 0].astype(np.float32) - value
-        return np.stack([np.full_like(above, -0.5), above], axis=1)
+        above = np.where(images[:, 0, 0, 0] >= value, self.margin, -self.margin)
+        return np.stack([np.zeros_like(above), above, np.full_like(above, -1)], axis=1)
 
 
 @pytest.mark.parametrize(("last", "expected"), [(8, 8), (11, 11), (255, 255), (256, None)])
 def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None) -> None:
-    # Line search 8, then between 0, where nothing is known, and 8: 4, 7; only then does the
-    # boundary move.
-    wavering: Any = Wavering([8] * 3 + [last])
+    # Line search 8, then between 0, where nothing is known, and 8: 4, 5, 6, 7; only then does
+    # the boundary move.
+    wavering: Any = Wavering([8] * 5 + [last], margin=1e-6)
     found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
     assert found.found.tolist() == [expected is not None]
     if expected is not None:
         assert found.amplitudes.tolist() == [expected]
         assert found.adversarials.ravel().tolist() == [expected]
+
+
+def test_what_lies_clearly_beyond_the_boundary_is_not_asked_about_again() -> None:
+    wavering: Any = Wavering([8] * 5 + [255], margin=1e-3)
+    found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
+    assert found.amplitudes.tolist() == [8]
+    assert found.forwards == 5
 
 
 class Steep:

@@ -12,7 +12,8 @@ between   the last section is cut where a straight line through the margins at i
 The margin is by how much the scores miss the goal (goals.py). It says where to look only; what is
 reported, the classes decide. Where the class changes once on the way, that is the smallest t of
 all, the same as by t = 1, 2, 4, ... and bisection (tests/python/search_reference.py), after half as
-many questions. Where classes change more than once, a smaller t can exist.
+many questions. Where classes change more than once, a smaller t can exist. Sums in a net differ
+from batch to batch in their last bits: what is found within such a margin is asked about again.
 
                                                         Rozsa, Rudd and Boult, 2016, Section 4.3
 
@@ -31,9 +32,11 @@ from caffe_ext.goals import Bools, Goal, Margins
 from caffe_ext.lattice import Amplitudes, perturbed, saturation, unit
 
 _FIRST, _LEAST_GROWTH, _MOST_GROWTH = 8.0, 1.5, 4.0
-_BEYOND = 0.1  # of the way that is left; most margins fall more slowly in the end
+_BEYOND = 0.2  # of the way that is left; most margins fall more slowly in the end
 _ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
 _STRAIGHT_CUTS = 3
+# Sums in a net differ from batch to batch by some 1e-6 of the scores.
+_DOUBTFUL = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,7 @@ class _Candidates:
         self.images, self.units = images, np.empty(directions.shape, np.float32)
         self.limits = np.zeros(len(images))
         self.classes = np.full(len(images), -1, np.int64)
+        self.largest_scores = np.zeros(len(images))
         self.forwards = 0
         self._classifier, self._goal = classifier, goal
         # A batch at a time, as the temporary arrays in float64 are then small.
@@ -85,6 +89,7 @@ class _Candidates:
             solved[part] = self._goal.reached(classes, mine)
             margins[part] = self._goal.margins(logits, mine)
             self.classes[mine[solved[part]]] = classes[solved[part]]
+            self.largest_scores[mine] = np.abs(logits).max(axis=1)
         self.forwards += len(which)
         return solved, margins
 
@@ -124,8 +129,8 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     margins = np.full(len(images), np.nan)
     if logits is not None:
         margins = goal.margins(logits, np.arange(len(images)))
-    amplitudes = _minimal(candidates, margins)
-    _confirm(candidates, amplitudes)
+    sections = _narrowest(candidates, margins)
+    amplitudes = _confirmed(candidates, sections)
     if scale > 1:
         which = np.flatnonzero(~np.isnan(amplitudes))
         amplitudes *= scale
@@ -155,8 +160,8 @@ class _Sections:
         return solved
 
 
-def _minimal(candidates: _Candidates, margins: Margins) -> Amplitudes:
-    """Return the smallest amplitudes that reach the goal; NaN where none does.
+def _narrowest(candidates: _Candidates, margins: Margins) -> _Sections:
+    """Return sections between whole numbers that follow each other; high is NaN without any.
 
     margins  at t = 0
     """
@@ -164,7 +169,7 @@ def _minimal(candidates: _Candidates, margins: Margins) -> Amplitudes:
     sections = _Sections(np.zeros(len(margins)), unknown.copy(), margins, unknown)
     _go_further(candidates, sections)
     _cut(candidates, sections)
-    return sections.high
+    return sections
 
 
 def _go_further(candidates: _Candidates, sections: _Sections) -> None:
@@ -235,18 +240,21 @@ def fixed_epsilon(
     return _result(candidates, amplitudes)
 
 
-def _confirm(candidates: _Candidates, amplitudes: Amplitudes) -> None:
-    """Ask about all that was found once more, in other batches; go on where the answer differs.
+def _confirmed(candidates: _Candidates, sections: _Sections) -> Amplitudes:
+    """Return the upper ends; where the margin is no wider than rounding, ask once more, and go on.
 
     The sums in a net can differ in their last bits from batch to batch, and a smallest adversarial
     lies beside the boundary: what is reported must not depend on that.
     """
-    doubtful = np.flatnonzero(~np.isnan(amplitudes))
+    amplitudes = sections.high.copy()
+    clear = sections.margin_high < -_DOUBTFUL * candidates.largest_scores
+    doubtful = np.flatnonzero(~np.isnan(amplitudes) & ~clear)
     while len(doubtful):
         lost = doubtful[~candidates.solved(doubtful, amplitudes[doubtful])]
         further = np.minimum(amplitudes[lost] + 1, candidates.limits[lost])
         amplitudes[lost] = np.where(further > amplitudes[lost], further, np.nan)
         doubtful = lost[~np.isnan(amplitudes[lost])]
+    return amplitudes
 
 
 def _result(candidates: _Candidates, amplitudes: Amplitudes) -> SearchResult:
