@@ -21,6 +21,16 @@ struct WinogradCode {
   decltype(WinogradBackwardData)* backward_data;
 };
 
+/// Of planes of height x width.
+std::int64_t Tiles(const ConvolutionShape& s, int height, int width) {
+  const int step = 9 - s.kernel_height;
+  return std::int64_t{(height + step - 1) / step} * ((width + step - 1) / step);
+}
+
+std::int64_t TilesOfTop(const ConvolutionShape& s) { return Tiles(s, s.OutHeight(), s.OutWidth()); }
+
+std::int64_t TilesOfBottom(const ConvolutionShape& s) { return Tiles(s, s.height, s.width); }
+
 }  // namespace
 
 // The same source, compiled for each instruction set. Only after all other headers: what they
@@ -86,22 +96,18 @@ const WinogradCode& Code(const ConvolutionShape& shape) {
 #endif
 }
 
-/// Compares the operations on single values, for `channels` planes transformed into `outputs` of
-/// height x width. What a tile's transforms cost was measured.
-bool Pays(const ConvolutionShape& s, int channels, int outputs, int height, int width) {
+/// Compares the operations on single values, for `channels` planes transformed into `outputs`, in
+/// so many tiles. What a tile's transforms cost was measured.
+bool Pays(const ConvolutionShape& s, int channels, int outputs, std::int64_t tiles) {
   constexpr std::int64_t kMostWeights = 1 << 18;  // transformed: 64 MiB
   constexpr int kInput = 450;
   constexpr int kOutput = 300;
-  const int step = 9 - s.kernel_height;
-  const auto ceil = [](int value, int unit) { return (value + unit - 1) / unit; };
-  const int padded_channels = 16 * ceil(channels, 16);
-  const int padded_outputs = 16 * ceil(outputs, 16);
+  const auto padded = [](int planes) { return (planes + 15) / 16 * 16; };
   const std::int64_t weights = std::int64_t{channels} * outputs;
   const std::int64_t plain = weights * s.kernel_height * s.kernel_width * s.Positions();
-  const std::int64_t tiles = std::int64_t{ceil(height, step)} * ceil(width, step);
-  const std::int64_t tile = std::int64_t{64} * channels * padded_outputs +
-                            std::int64_t{kInput} * padded_channels +
-                            std::int64_t{kOutput} * padded_outputs;
+  const std::int64_t tile = std::int64_t{64} * channels * padded(outputs) +
+                            std::int64_t{kInput} * padded(channels) +
+                            std::int64_t{kOutput} * padded(outputs);
   return weights <= kMostWeights && tiles * tile < plain;
 }
 
@@ -120,13 +126,12 @@ bool WinogradFits(const ConvolutionShape& s) {
 }
 
 bool WinogradPays(const ConvolutionShape& shape) {
-  return WinogradFits(shape) &&
-         Pays(shape, shape.channels, shape.outputs, shape.OutHeight(), shape.OutWidth());
+  return WinogradFits(shape) && Pays(shape, shape.channels, shape.outputs, TilesOfTop(shape));
 }
 
 bool WinogradPaysBackwardData(const ConvolutionShape& shape) {
-  return WinogradFits(shape) &&
-         Pays(shape, shape.outputs, shape.channels, shape.height, shape.width);
+  return WinogradFits(shape) && Pays(shape, shape.outputs, shape.channels,
+                                     std::min(TilesOfTop(shape), TilesOfBottom(shape)));
 }
 
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,

@@ -13,8 +13,12 @@
 /// @f]
 /// where @f$ \odot @f$ is taken point by point: 64 multiplications where the definition has
 /// @f$ r^2 m^2 @f$ (5 x 5: 400; 3 x 3: 324). A sum over channels or tiles is then a product of
-/// matrices for each of the 64 points. The gradient of the bottom is a convolution with the kernels
-/// turned by 180 degrees.
+/// matrices for each of the 64 points. The gradient of the bottom is either a convolution with the
+/// kernels turned by 180 degrees or the transpose of the above, in which tiles overlap,
+/// @f[ \frac{dE}{dx_c} = \sum_{tiles} B \Big[ \sum (G\,w_c\,G^T) \odot (A\,\frac{dE}{dY}\,A^T)
+/// \Big] B^T,
+/// @f]
+/// whichever has fewer tiles: without pads there are fewer outputs than values.
 ///
 /// The error is about five times that of the plain sum in float: 2.5e-6 of the outputs' standard
 /// deviation (5 x 5, 32 channels). What an image gets does not depend on the rest of its batch.

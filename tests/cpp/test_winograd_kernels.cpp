@@ -48,6 +48,10 @@ TEST_P(EngineKernelsWinograd, AgreesWithTheDefinition) {
       shapes.push_back(Square(1, 2, 70, 7, 20, kernel, pad));
     }
   }
+  // The gradient of the bottom by the tiles of the top, several blocks of them.
+  shapes.push_back(Square(2, 2, 60, 40, 3, 5, 0));
+  shapes.push_back(Square(2, 3, 61, 37, 2, 3, 0));
+  shapes.push_back(Square(1, 2, 61, 43, 3, 5, 1));
   for (const int threads : {1, 3}) {
     SetKernelThreads(threads);
     for (const ConvolutionShape& s : shapes) {
@@ -75,23 +79,26 @@ TEST_P(EngineKernelsWinograd, LeavesOutWhatIsNotAskedFor) {
 }
 
 TEST_P(EngineKernelsWinograd, AnImageDoesNotDependOnItsBatchOrOnThreads) {
-  const ConvolutionShape batch = Square(11, 6, 14, 13, 18, 3, 1);
-  ConvolutionArrays together(batch);
-  SetKernelThreads(3);
-  Run(&together);
-  SetKernelThreads(1);
-  for (int i = 0; i < batch.images; ++i) {
-    const ConvolutionShape one = Square(1, 6, 14, 13, 18, 3, 1);
-    ConvolutionArrays alone(one);
-    alone.weights = together.weights;
-    alone.bias = together.bias;
-    std::copy_n(together.x.begin() + i * one.BottomSize(), one.BottomSize(), alone.x.begin());
-    std::copy_n(together.dy.begin() + i * one.TopSize(), one.TopSize(), alone.dy.begin());
-    Run(&alone);
-    const auto y = together.y.begin() + i * one.TopSize();
-    const auto dx = together.dx.begin() + i * one.BottomSize();
-    EXPECT_TRUE(SameBits(alone.y, Floats(y, y + one.TopSize())));
-    EXPECT_TRUE(SameBits(alone.dx, Floats(dx, dx + one.BottomSize())));
+  for (const ConvolutionShape& one :
+       {Square(1, 6, 14, 13, 18, 3, 1), Square(1, 6, 14, 45, 18, 5, 0)}) {
+    ConvolutionShape batch = one;
+    batch.images = 11;
+    ConvolutionArrays together(batch);
+    SetKernelThreads(3);
+    Run(&together);
+    SetKernelThreads(1);
+    for (int i = 0; i < batch.images; ++i) {
+      ConvolutionArrays alone(one);
+      alone.weights = together.weights;
+      alone.bias = together.bias;
+      std::copy_n(together.x.begin() + i * one.BottomSize(), one.BottomSize(), alone.x.begin());
+      std::copy_n(together.dy.begin() + i * one.TopSize(), one.TopSize(), alone.dy.begin());
+      Run(&alone);
+      const auto y = together.y.begin() + i * one.TopSize();
+      const auto dx = together.dx.begin() + i * one.BottomSize();
+      EXPECT_TRUE(SameBits(alone.y, Floats(y, y + one.TopSize())));
+      EXPECT_TRUE(SameBits(alone.dx, Floats(dx, dx + one.BottomSize())));
+    }
   }
 }
 
