@@ -316,11 +316,18 @@ void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,
   if (blocks == 1) {
     Balance<Dtype><<<1, kThreads, 0, stream>>>(batch, settings, misclassified, scratch, sums, add);
   } else {
-    BangSettings copy = settings;
-    void* arguments[] = {&batch, &copy, &misclassified, &scratch, &sums, &add};
-    CheckCuda(cudaLaunchCooperativeKernel(Balance<Dtype>, dim3(blocks), dim3(kThreads), arguments,
-                                          0, stream),
-              "cudaLaunchCooperativeKernel");
+    cudaLaunchAttribute together = {};
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = 1;
+    cudaLaunchConfig_t launch = {};
+    launch.gridDim = dim3(blocks);
+    launch.blockDim = dim3(kThreads);
+    launch.stream = stream;
+    launch.attrs = &together;
+    launch.numAttrs = 1;
+    CheckCuda(cudaLaunchKernelEx(&launch, Balance<Dtype>, batch, settings, misclassified, scratch,
+                                 sums, add),
+              "cudaLaunchKernelEx");
   }
   CheckCuda(cudaGetLastError(), "BalanceSamples");
 }

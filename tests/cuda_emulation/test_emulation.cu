@@ -235,10 +235,12 @@ __global__ void sum_of_blocks(unsigned* arrived, int* sums, int* totals) {
 TEST(CudaEmulation, CooperativeLaunches) {
   DeviceVector<unsigned> arrived(std::vector<unsigned>{0});
   DeviceVector<int> sums({0, 0, 0}), totals(3);
-  unsigned* a = arrived.data();
-  int *s = sums.data(), *t = totals.data();
-  void* arguments[] = {&a, &s, &t};
-  ASSERT_EQ(cudaLaunchCooperativeKernel(sum_of_blocks, 3, 64, arguments), cudaSuccess);
+  cudaLaunchAttribute together = {};
+  together.id = cudaLaunchAttributeCooperative;
+  together.val.cooperative = 1;
+  cudaLaunchConfig_t launch = {3, 64, 0, nullptr, &together, 1};
+  ASSERT_EQ(cudaLaunchKernelEx(&launch, sum_of_blocks, arrived.data(), sums.data(), totals.data()),
+            cudaSuccess);
   EXPECT_EQ(totals.values(), (std::vector<int>{1384, 2384, 3384}));
 }
 

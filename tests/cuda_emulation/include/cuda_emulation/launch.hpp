@@ -72,15 +72,6 @@ void launch(const char* name, Body body, const Configuration& configuration,
            configuration);
 }
 
-// A cooperative launch, whose arguments are given by their addresses.
-template <typename... Parameters, size_t... kIndices>
-void launch_cooperative(void (*kernel)(Parameters...), Configuration configuration,
-                        void** arguments, std::index_sequence<kIndices...>) {
-  configuration.cooperative = true;
-  launch("of a cooperative launch", kernel, configuration,
-         *static_cast<Parameters*>(arguments[kIndices])...);
-}
-
 }  // namespace cuda_emulation
 
 #endif

@@ -66,6 +66,21 @@ enum cudaDeviceAttr {
   cudaDevAttrCooperativeLaunch = 95,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative = 2 };
+union cudaLaunchAttributeValue {
+  int cooperative;
+};
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  cudaLaunchAttributeValue val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
+};
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin, memPitch, totalConstMem,
@@ -165,12 +180,18 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function*
   *blocks = block_size > 0 && block_size <= 1024 ? cuda_emulation::kBlocksAProcessor : 0;
   return *blocks > 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
-template <typename... Parameters>
-cudaError_t cudaLaunchCooperativeKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                                        void** arguments, size_t shared = 0,
-                                        cudaStream_t stream = nullptr) {
-  cuda_emulation::launch_cooperative(kernel, {grid, block, shared, stream}, arguments,
-                                     std::index_sequence_for<Parameters...>());
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* launch, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  cuda_emulation::Configuration configuration(launch->gridDim, launch->blockDim,
+                                              launch->dynamicSmemBytes, launch->stream);
+  for (unsigned i = 0; i < launch->numAttrs; ++i) {
+    const cudaLaunchAttribute& attribute = launch->attrs[i];
+    if (attribute.id != cudaLaunchAttributeCooperative) return cudaErrorInvalidValue;
+    configuration.cooperative = attribute.val.cooperative != 0;
+  }
+  cuda_emulation::launch("of cudaLaunchKernelEx", kernel, configuration,
+                         static_cast<Parameters>(arguments)...);
   return cudaPeekAtLastError();
 }
 
