@@ -16,8 +16,8 @@ struct PoolingShape {
 /// @param bottom planes x height x width
 /// @param top planes x pooled_height x pooled_width
 /// @param mask of top's shape: the index in the plane of the first largest value; of the first
-///   value where none is above -FLT_MAX. Null: not wanted, which is about twice
-///   as fast with strides of 1 and 2; the sign of a largest value of zero is then not certain
+///   value where none is above -FLT_MAX. Null: not wanted, which is faster; the sign of a largest
+///   value of zero is then not certain
 void MaxPoolingForward(const PoolingShape& shape, const float* bottom, float* top, int* mask);
 
 /// @brief Adds each top_diff to the place its value came from; overwrites bottom_diff.

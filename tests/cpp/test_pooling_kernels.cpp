@@ -140,6 +140,36 @@ TEST_F(EngineKernels, PoolingOfAllShapesIsExact) {
   }
 }
 
+TEST_F(EngineKernels, PoolingOfAllWidthsIsExact) {
+  SetKernelThreads(1);
+  for (int width = 3; width <= 40; ++width) {
+    for (const int kernel : {2, 3}) {
+      for (const int stride : {1, 2}) {
+        for (const bool ceil : {false, true}) {
+          for (int height = kernel; height <= kernel + 2; ++height) {
+            SCOPED_TRACE(std::to_string(height) + "x" + std::to_string(width) + ", kernel " +
+                         std::to_string(kernel) + ", stride " + std::to_string(stride) +
+                         (ceil ? ", ceil" : ", floor"));
+            CheckPooling(
+                {2, height, width, Pooled(height, kernel, 0, stride, ceil),
+                 Pooled(width, kernel, 0, stride, ceil), kernel, kernel, 0, 0, stride, stride},
+                Special(std::size_t(2) * height * width, 13));
+            if (HasFatalFailure()) {
+              return;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(EngineKernels, PoolingInThreadsIsExact) {
+  SetKernelThreads(3);
+  CheckPooling({2000, 8, 9, 4, 4, 3, 3, 0, 0, 2, 2}, Special(2000 * 72, 14));
+  CheckPooling({2000, 8, 8, 4, 4, 2, 2, 0, 0, 2, 2}, Random(2000 * 64, 15));
+}
+
 TEST_F(EngineKernels, GlobalPoolingIsExact) {
   SetKernelThreads(2);
   CheckPooling({9, 13, 6, 1, 1, 13, 6, 0, 0, 1, 1}, Special(9 * 13 * 6, 11));
