@@ -36,5 +36,8 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
     "12 or newer; name another nvcc with -DCMAKE_CUDA_COMPILER=, or use -DCUDA_FROM_WHEELS=ON")
 endif()
 
+# nvcc may have an older GCC of its own, as Debian's has: the C++ compiler links, with its libstdc++.
+list(FILTER CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES EXCLUDE REGEX /gcc/)
+
 find_package(CUDAToolkit 12 REQUIRED)
 list(APPEND CMAKE_INSTALL_RPATH ${CUDAToolkit_LIBRARY_DIR})
