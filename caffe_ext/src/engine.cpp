@@ -9,6 +9,7 @@
 #include "caffe_ext/kernels/matrix_kernels.hpp"
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/src/engine_layers.hpp"
+#include "caffe_ext/src/engine_lrn.hpp"
 #ifndef CPU_ONLY
 #include "caffe_ext/src/engine_layers_gpu.hpp"
 #endif
@@ -35,7 +36,8 @@ std::map<std::string, Registry::Creator>& StockCreators() {
 bool EngineIsOpen(const LayerParameter& param) {
   return param.convolution_param().engine() != caffe::ConvolutionParameter_Engine_CUDNN &&
          param.pooling_param().engine() != caffe::PoolingParameter_Engine_CUDNN &&
-         param.relu_param().engine() != caffe::ReLUParameter_Engine_CUDNN;
+         param.relu_param().engine() != caffe::ReLUParameter_Engine_CUDNN &&
+         param.lrn_param().engine() != caffe::LRNParameter_Engine_CUDNN;
 }
 
 template <typename EngineLayer, bool kHasGpuCode>
@@ -65,6 +67,7 @@ const bool replaced = [] {
   Replace<EnginePooling>("Pooling");
   Replace<EngineInnerProduct>("InnerProduct");
   Replace<EngineRelu>("ReLU");
+  Replace<EngineLrn>("LRN");
   const char* wanted = std::getenv("CAFFE_EXT_ENGINE");
   SetEngine(wanted == nullptr || std::string(wanted) != "0");
   return true;

@@ -171,6 +171,21 @@ double RelativeDistance(const std::vector<Actual>& actual,
   return static_cast<double>(distance == 0 ? 0 : distance / largest);
 }
 
+/// @param tolerance in units of an array's largest value; 0: the same bits
+template <typename Dtype>
+void ExpectClose(const std::vector<std::vector<Dtype>>& actual,
+                 const std::vector<std::vector<Dtype>>& expected, double tolerance = 1e-5) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    if (tolerance == 0) {
+      EXPECT_EQ(actual[i], expected[i]) << "array " << i;
+    } else {
+      EXPECT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}), tolerance)
+          << "array " << i;
+    }
+  }
+}
+
 }  // namespace caffe_ext
 
 #endif  // TESTS_CPP_REFERENCE_HPP_

@@ -1,0 +1,58 @@
+#include "caffe_ext/src/engine_lrn.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+bool Supported(const Blobs& bottom, const Blobs& top) { return bottom[0] != top[0]; }
+
+}  // namespace
+
+bool EngineLrn::IsWithin() const {
+  return layer_param_.lrn_param().norm_region() == caffe::LRNParameter_NormRegion_WITHIN_CHANNEL;
+}
+
+void EngineLrn::LayerSetUp(const Blobs& bottom, const Blobs& top) {
+  LRNLayer::LayerSetUp(bottom, top);
+  LogWhoComputes(layer_param_, Supported(bottom, top));
+}
+
+/// Within channels, Caffe's layer reshapes five others, which nobody needs here.
+void EngineLrn::Reshape(const Blobs& bottom, const Blobs& top) {
+  if (IsWithin() && Supported(bottom, top) && caffe::Caffe::mode() == caffe::Caffe::CPU &&
+      bottom[0]->num_axes() == 4) {
+    top[0]->ReshapeLike(*bottom[0]);
+  } else {
+    LRNLayer::Reshape(bottom, top);
+  }
+}
+
+Lrn EngineLrn::Shape(const caffe::Blob<float>& bottom) const {
+  return {bottom.shape(0), bottom.shape(1), bottom.shape(2), bottom.shape(3),
+          size_,           alpha_,          beta_,           k_};
+}
+
+void EngineLrn::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  if (!Supported(bottom, top)) {
+    LRNLayer::Forward_cpu(bottom, top);
+    return;
+  }
+  const auto forward = IsWithin() ? LrnWithinForward : LrnAcrossForward;
+  forward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
+}
+
+void EngineLrn::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                             const Blobs& bottom) {
+  if (!propagate_down[0]) {
+    return;
+  }
+  if (!Supported(bottom, top)) {
+    LRNLayer::Backward_cpu(top, propagate_down, bottom);
+    return;
+  }
+  const auto backward = IsWithin() ? LrnWithinBackward : LrnAcrossBackward;
+  backward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->cpu_diff(),
+           bottom[0]->mutable_cpu_diff());
+}
+
+}  // namespace caffe_ext

@@ -1,0 +1,227 @@
+#include "caffe_ext/kernels/lrn_kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "tests/cpp/kernel_fixtures.hpp"
+
+namespace caffe_ext {
+namespace {
+
+using Doubles = std::vector<double>;
+
+struct Region {
+  const char* name;
+  void (*forward)(const Lrn&, const float*, float*);
+  void (*backward)(const Lrn&, const float*, const float*, float*);
+  bool within;
+};
+
+const Region kAcross = {"across", LrnAcrossForward, LrnAcrossBackward, false};
+const Region kWithin = {"within", LrnWithinForward, LrnWithinBackward, true};
+
+int ValuesOf(const Lrn& l) { return l.images * l.channels * l.height * l.width; }
+
+/// Value by value, as the equations stand; every derivative dy_i / dx_j for itself.
+struct LrnReference {
+  LrnReference(const Region& region, const Lrn& l, const Floats& x, const Floats& dy)
+      : s(x.size()), y(x.size()), dx(x.size()) {
+    const double a = l.alpha / (region.within ? 1.0 * l.size * l.size : l.size);
+    for (int i = 0; i < ValuesOf(l); ++i) {
+      const std::vector<int> window = WindowOf(region, l, i);
+      s[i] = region.within ? 1 : l.k;
+      for (const int j : window) {
+        s[i] += a * x[j] * x[j];
+      }
+      y[i] = x[i] * std::pow(s[i], -l.beta);
+      dx[i] += dy[i] * std::pow(s[i], -l.beta);
+      for (const int j : window) {
+        dx[j] -= dy[i] * x[i] * l.beta * std::pow(s[i], -l.beta - 1.0) * 2 * a * x[j];
+      }
+    }
+  }
+
+  static std::vector<int> WindowOf(const Region& region, const Lrn& l, int i) {
+    std::vector<int> window;
+    const int places = l.height * l.width, radius = l.size / 2;
+    const int h = i / l.width % l.height, w = i % l.width, c = i / places % l.channels;
+    for (int d = -radius; d <= radius; ++d) {
+      if (!region.within) {
+        if (c + d >= 0 && c + d < l.channels) {
+          window.push_back(i + d * places);
+        }
+        continue;
+      }
+      for (int e = -radius; e <= radius; ++e) {
+        if (h + d >= 0 && h + d < l.height && w + e >= 0 && w + e < l.width) {
+          window.push_back(i + d * l.width + e);
+        }
+      }
+    }
+    return window;
+  }
+
+  Doubles s, y, dx;
+};
+
+struct Results {
+  Results(const Region& region, const Lrn& l, const Floats& x, const Floats& dy)
+      : y(x.size(), 77), dx(x.size(), 77) {
+    region.forward(l, x.data(), y.data());
+    region.backward(l, x.data(), dy.data(), dx.data());
+  }
+
+  Floats y, dx;
+};
+
+std::string NameOf(const Region& region, const Lrn& l) {
+  std::string name = region.name;
+  for (const int size : {l.images, l.channels, l.height, l.width, l.size}) {
+    name += " " + std::to_string(size);
+  }
+  return name + ", alpha " + std::to_string(l.alpha) + ", beta " + std::to_string(l.beta) + ", k " +
+         std::to_string(l.k);
+}
+
+void CheckLrn(const Region& region, const Lrn& l) {
+  SCOPED_TRACE(NameOf(region, l));
+  const Floats x = Random(ValuesOf(l), 1), dy = Random(ValuesOf(l), 2);
+  const LrnReference expected(region, l, x, dy);
+  const Results actual(region, l, x, dy);
+  ExpectClose(actual.y, expected.y, "y", 1e-6);
+  ExpectClose(actual.dx, expected.dx, "dx", 2e-6);
+}
+
+TEST_F(EngineKernels, LrnOfAllShapes) {
+  const std::vector<std::pair<int, int>> planes = {{1, 1}, {1, 5}, {7, 1},   {2, 2},  {3, 4},
+                                                   {8, 8}, {9, 7}, {16, 16}, {5, 33}, {24, 17}};
+  SetKernelThreads(3);
+  for (const auto& [height, width] : planes) {
+    for (const int channels : {1, 2, 3, 8, 20}) {
+      for (const int size : {1, 3, 5, 7, 21}) {
+        const Lrn lrn = {2, channels, height, width, size, 0.7F, 0.75F, 1.5F};
+        CheckLrn(kAcross, lrn);
+        CheckLrn(kWithin, lrn);
+        if (HasFatalFailure()) {
+          return;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(EngineKernels, LrnOfOtherConstants) {
+  SetKernelThreads(2);
+  for (const Region& region : {kAcross, kWithin}) {
+    for (const float alpha : {0.0F, 5e-5F, 1.0F, 20.0F}) {
+      for (const float beta : {0.0F, 0.5F, 0.75F, 1.0F, 1.3F, -0.75F, -1.0F}) {
+        for (const float k : {0.5F, 1.0F, 2.0F}) {
+          CheckLrn(region, {2, 12, 9, 11, 5, alpha, beta, k});
+        }
+      }
+    }
+  }
+}
+
+TEST_F(EngineKernels, LrnOfImagesOfManyParts) {
+  SetKernelThreads(3);
+  CheckLrn(kAcross, {1, 96, 27, 29, 5, 1, 0.75F, 1});
+  CheckLrn(kAcross, {1, 20000, 3, 11, 5, 1, 0.75F, 1});
+  CheckLrn(kWithin, {1, 2, 70, 150, 3, 1, 0.75F, 1});
+}
+
+/// A sum that goes from window to window would keep the error of 1e4^2 when that has left.
+TEST_F(EngineKernels, LrnForgetsWhatHasLeftTheWindow) {
+  for (const Region& region : {kAcross, kWithin}) {
+    const Lrn lrn = {1, 40, 12, 12, 5, 1, 0.75F, 1e-6F};
+    Floats x = Random(ValuesOf(lrn), 3);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] = i % 97 == 0 ? 1e4F : 1e-3F * (1 + std::fabs(x[i]));
+    }
+    const LrnReference expected(region, lrn, x, x);
+    const Results actual(region, lrn, x, x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      ASSERT_NEAR(actual.y[i] / expected.y[i], 1, 1e-6) << region.name << " " << i;
+    }
+  }
+}
+
+TEST_F(EngineKernels, LrnOfAnImageIsTheSameInEveryBatch) {
+  for (const Region& region : {kAcross, kWithin}) {
+    for (const float beta : {0.75F, 0.6F}) {
+      for (const auto& [channels, side] : std::vector<std::pair<int, int>>{{64, 23}, {32, 13}}) {
+        Lrn lrn = {1, channels, side, side, 5, 0.5F, beta, 1};
+        const int size = ValuesOf(lrn);
+        SetKernelThreads(1);
+        lrn.images = 5;
+        const Floats x = Random(ValuesOf(lrn), 4), dy = Random(ValuesOf(lrn), 5);
+        const Results expected(region, lrn, x, dy);
+        for (const int threads : {1, 2, 3, 4}) {
+          SetKernelThreads(threads);
+          for (const int images : {1, 2, 5}) {
+            lrn.images = images;
+            const int begin = (5 - images) * size;
+            const auto part = [&](const Floats& of) {
+              return Floats(of.begin() + begin, of.begin() + begin + images * size);
+            };
+            const Results actual(region, lrn, part(x), part(dy));
+            EXPECT_TRUE(SameBits(actual.y, part(expected.y)));
+            EXPECT_TRUE(SameBits(actual.dx, part(expected.dx)));
+          }
+        }
+      }
+    }
+  }
+}
+
+/// What a double would hold is finite; float's squares are not.
+TEST_F(EngineKernels, LrnOfValuesThatAreNotFinite) {
+  SetKernelThreads(2);
+  for (const Region& region : {kAcross, kWithin}) {
+    for (const float beta : {0.75F, 0.6F}) {
+      for (const float value : {NAN, INFINITY, -INFINITY, 1e30F}) {
+        const Lrn lrn = {2, 9, 10, 11, 3, 1, beta, 1};
+        Floats x = Random(ValuesOf(lrn), 6);
+        const Floats dy = Random(ValuesOf(lrn), 7);
+        const int at = 4 * 110 + 5 * 11 + 6;
+        const Results before(region, lrn, x, dy);
+        x[at] = value;
+        const Results after(region, lrn, x, dy);
+        const std::vector<int> window = LrnReference::WindowOf(region, lrn, at);
+        const bool is_number = value == 1e30F;
+        for (int i = 0; i < ValuesOf(lrn); ++i) {
+          if (std::find(window.begin(), window.end(), i) == window.end()) {
+            ASSERT_EQ(after.y[i], before.y[i]) << i;
+          } else if (i == at) {
+            ASSERT_EQ(std::isnan(after.y[i]), !is_number);
+            ASSERT_EQ(std::isnan(after.dx[i]), !is_number);
+          } else if (std::isnan(value)) {
+            ASSERT_TRUE(std::isnan(after.y[i]));
+            ASSERT_TRUE(std::isnan(after.dx[i]));
+          } else {
+            ASSERT_EQ(after.y[i], 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(EngineKernels, LrnOfNothing) {
+  for (const Region& region : {kAcross, kWithin}) {
+    for (const Lrn& lrn : {Lrn{0, 2, 3, 4, 3, 1, 0.75F, 1}, Lrn{2, 0, 3, 4, 3, 1, 0.75F, 1},
+                           Lrn{2, 3, 0, 4, 3, 1, 0.75F, 1}, Lrn{2, 3, 4, 0, 3, 1, 0.75F, 1}}) {
+      const Results results(region, lrn, {}, {});
+      EXPECT_TRUE(results.y.empty());
+    }
+  }
+  const Lrn zeros = {1, 2, 2, 2, 3, 1, 0.75F, 0};  // 0 / 0
+  const Results results(kAcross, zeros, Floats(8, 0), Floats(8, 1));
+  EXPECT_TRUE(std::all_of(results.y.begin(), results.y.end(), [](float y) { return y != y; }));
+}
+
+}  // namespace
+}  // namespace caffe_ext
