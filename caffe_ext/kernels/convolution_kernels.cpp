@@ -112,21 +112,13 @@ CAFFE_EXT_CLONES void ColumnsToImage(const ConvolutionShape& s, const float* col
   }
 }
 
-bool IsPadded(const ConvolutionShape& s) { return s.pad_height > 0 || s.pad_width > 0; }
-
-/// 1x1 kernels without stride or pad see the image itself.
-bool IsColumns(const ConvolutionShape& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
-         s.stride_width == 1 && !IsPadded(s);
-}
-
 std::ptrdiff_t ColumnsSize(const ConvolutionShape& s) {
   return std::ptrdiff_t{s.groups} * s.KernelSize() * s.Positions();
 }
 
 /// The image with zeros around it, in this thread's buffer; the image itself without pads.
 const float* Padded(const ConvolutionShape& s, const float* image) {
-  if (!IsPadded(s)) {
+  if (!s.IsPadded()) {
     return image;
   }
   float* padded = ThreadBuffer(kPadded, s.PaddedSize());
@@ -153,7 +145,7 @@ void CopyInside(const ConvolutionShape& s, const float* padded, float* image) {
 
 /// An image's columns, in this thread's buffer or, where they are the same, in the image.
 const float* Columns(const ConvolutionShape& s, const float* image) {
-  if (IsColumns(s)) {
+  if (s.IsUnfolded()) {
     return image;
   }
   float* columns = ThreadBuffer(kColumns, ColumnsSize(s));
@@ -311,17 +303,17 @@ void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, c
   ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
     for (int image = begin; image < end; ++image) {
       float* dx = bottom_diff + image * s.BottomSize();
-      float* columns = IsColumns(s) ? dx : ThreadBuffer(kColumns, ColumnsSize(s));
+      float* columns = s.IsUnfolded() ? dx : ThreadBuffer(kColumns, ColumnsSize(s));
       for (int g = 0; g < s.groups; ++g) {
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1,
                     weights + std::ptrdiff_t{g} * k * m, m,
                     top_diff + image * s.TopSize() + std::ptrdiff_t{g} * k * n, n, 0,
                     columns + std::ptrdiff_t{g} * m * n, n);
       }
-      if (IsColumns(s)) {
+      if (s.IsUnfolded()) {
         continue;
       }
-      if (!IsPadded(s)) {
+      if (!s.IsPadded()) {
         ColumnsToImage(s, columns, dx);
         continue;
       }

@@ -26,6 +26,12 @@ struct ConvolutionShape {
   int Positions() const { return OutHeight() * OutWidth(); }
   /// Values under the kernel in one group's channels.
   int KernelSize() const { return channels / groups * kernel_height * kernel_width; }
+  bool IsPadded() const { return pad_height > 0 || pad_width > 0; }
+  /// Whether a kernel covers one value at each place: the image, as it is, is its own columns.
+  bool IsUnfolded() const {
+    return kernel_height == 1 && kernel_width == 1 && stride_height == 1 && stride_width == 1 &&
+           !IsPadded();
+  }
   std::ptrdiff_t BottomSize() const { return std::ptrdiff_t{channels} * height * width; }
   std::ptrdiff_t PaddedSize() const {
     return std::ptrdiff_t{channels} * PaddedHeight() * PaddedWidth();

@@ -17,12 +17,6 @@ int DivideUp(int a, int b) { return (a - 1) / b + 1; }
 // 256 bytes are what cudaMalloc aligns to.
 std::size_t Aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 
-// A kernel of one value at each place: the images are unfolded as they are.
-bool IsUnfolded(const ConvolutionShape& s) {
-  return s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
-         s.stride_width == 1 && s.pad_height == 0 && s.pad_width == 0;
-}
-
 // Calls run(part, first image) for parts of the batch that need at most the workspace's bytes.
 template <typename Run>
 void ForParts(const ConvolutionShape& shape, std::size_t bytes_an_image,
@@ -100,7 +94,7 @@ struct Pieces {
 template <typename Dtype>
 void ConvolutionForward(const ConvolutionShape& shape, const Dtype* bottom, const Dtype* weights,
                         const Dtype* bias, Dtype* top, const ConvolutionWorkspace& workspace) {
-  const bool is_unfolded = IsUnfolded(shape);
+  const bool is_unfolded = shape.IsUnfolded();
   const std::size_t bytes = is_unfolded ? 0 : UnfoldedValues(shape) * sizeof(Dtype);
   ForParts(shape, bytes, workspace, [&](const ConvolutionShape& part, int first) {
     const Dtype* images = bottom + first * part.BottomSize();
@@ -160,7 +154,7 @@ template <typename Dtype>
 void ConvolutionBackwardData(const ConvolutionShape& shape, const Dtype* top_diff,
                              const Dtype* weights, Dtype* bottom_diff,
                              const ConvolutionWorkspace& workspace) {
-  const bool is_unfolded = IsUnfolded(shape);
+  const bool is_unfolded = shape.IsUnfolded();
   const std::size_t bytes = is_unfolded ? 0 : UnfoldedValues(shape) * sizeof(Dtype);
   ForParts(shape, bytes, workspace, [&](const ConvolutionShape& part, int first) {
     Dtype* images = bottom_diff + first * part.BottomSize();

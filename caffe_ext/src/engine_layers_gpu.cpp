@@ -64,13 +64,14 @@ void GpuConvolution::BackwardWeights(const Blobs& top, const float* factors, con
 void GpuSoftmaxLoss::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   SoftmaxWithLossLayer::LayerSetUp(bottom, top);
   if (OnGpu()) {
-    LogWhoComputes(layer_param_, !has_ignore_label_);
+    Reshape(bottom, top);  // or Supported knows nothing yet
+    LogWhoComputes(layer_param_, Supported(top));
   }
 }
 
 // The loss stays on the GPU, too: nobody waits for it here.
 void GpuSoftmaxLoss::Forward_gpu(const Blobs& bottom, const Blobs& top) {
-  if (!Supported() || top.size() > 1) {
+  if (!Supported(top)) {
     SoftmaxWithLossLayer::Forward_gpu(bottom, top);
     return;
   }
@@ -82,7 +83,7 @@ void GpuSoftmaxLoss::Forward_gpu(const Blobs& bottom, const Blobs& top) {
 
 void GpuSoftmaxLoss::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                   const Blobs& bottom) {
-  if (!Supported() || propagate_down[1]) {
+  if (!Supported(top) || propagate_down[1]) {
     SoftmaxWithLossLayer::Backward_gpu(top, propagate_down, bottom);
     return;
   }

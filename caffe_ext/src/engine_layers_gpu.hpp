@@ -30,7 +30,8 @@ class GpuConvolution : public EngineConvolution {
 };
 
 /// In two launches, where Caffe has a dozen and waits for the GPU three times. One label for all
-/// classes of a sample, and none that is ignored; everything else is left to Caffe.
+/// classes of a sample, none that is ignored, and the loss alone as top; everything else is left to
+/// Caffe.
 class GpuSoftmaxLoss : public caffe::SoftmaxWithLossLayer<float> {
  public:
   using SoftmaxWithLossLayer::SoftmaxWithLossLayer;
@@ -42,7 +43,10 @@ class GpuSoftmaxLoss : public caffe::SoftmaxWithLossLayer<float> {
                     const Blobs& bottom) override;
 
  private:
-  bool Supported() const { return !has_ignore_label_ && inner_num_ == 1; }
+  /// After Reshape, which is where inner_num_ comes from.
+  bool Supported(const Blobs& top) const {
+    return top.size() == 1 && !has_ignore_label_ && inner_num_ == 1;
+  }
 
   SoftmaxLossWorkspace workspace_;
 };

@@ -55,11 +55,7 @@ TYPED_TEST(BangSolverGpu, TrainsTheWeightsOfTheCpu) {
           (base == "SGD" || base == "Nesterov" ? "momentum: 0.9 " : "") + "base_lr: 0.01 ";
       const auto on_cpu = TrainIn<TypeParam>(caffe::Caffe::CPU, text, 5, VariedNet());
       const auto weights = TrainIn<TypeParam>(caffe::Caffe::GPU, text, 5, VariedNet());
-      for (std::size_t i = 0; i < weights.size(); ++i) {
-        EXPECT_LT(RelativeDistance(weights[i], {on_cpu[i].begin(), on_cpu[i].end()}),
-                  sizeof(TypeParam) == 4 ? 1e-3 : 1e-6)
-            << i;
-      }
+      ExpectClose(weights, on_cpu, sizeof(TypeParam) == 4 ? 1e-3 : 1e-6);
     }
   }
 }
@@ -107,10 +103,7 @@ TYPED_TEST(BangSolverGpu, TheModeMayChangeBetweenSteps) {
     const InMode in_mode(i % 2 == 0 ? caffe::Caffe::CPU : caffe::Caffe::GPU);
     solver->Step(1);
   }
-  const auto weights = Weights(solver.get());
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    EXPECT_LT(RelativeDistance(weights[i], {expected[i].begin(), expected[i].end()}), 1e-4) << i;
-  }
+  ExpectClose(Weights(solver.get()), expected, 1e-4);
 }
 
 }  // namespace

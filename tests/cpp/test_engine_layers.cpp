@@ -3,7 +3,6 @@
 #include <sys/wait.h>
 
 #include <caffe/layers/conv_layer.hpp>
-#include <caffe/test/test_gradient_check_util.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -77,24 +76,8 @@ TEST_F(EngineLayers, ConvolutionsThatAreNotSupportedAreCaffes) {
 }
 
 TEST_F(EngineLayers, ConvolutionsChangeTheirShape) {
-  const auto engine = MakeLayer(Convolution("kernel_size: 3"), true);
-  const auto stock = MakeLayer(Convolution("kernel_size: 3"), false);
-  RunLayer({"", {{3, 4, 9, 8}}}, engine.get());
-  const Case smaller = {"", {{2, 4, 6, 11}}};
-  std::vector<std::vector<float>> results[2];
-  for (const auto& layer : {engine, stock}) {
-    Blob<float> bottom(smaller.bottoms[0]), top;
-    Fill(1, &bottom, false);
-    const std::vector<Blob<float>*> bottoms = {&bottom}, tops = {&top};
-    if (layer == stock) {
-      layer->SetUp(bottoms, tops);
-      layer->blobs()[0]->CopyFrom(*engine->blobs()[0]);
-      layer->blobs()[1]->CopyFrom(*engine->blobs()[1]);
-    }
-    layer->Forward(bottoms, tops);
-    results[layer == stock ? 1 : 0].push_back(Values(top));
-  }
-  EXPECT_LE(RelativeDistance(results[0][0], {results[1][0].begin(), results[1][0].end()}), 1e-5);
+  CompareInShapes({Convolution("kernel_size: 3"), {{3, 4, 9, 8}}},
+                  {{2, 4, 6, 11}, {9, 4, 6, 11}, {1, 4, 20, 7}});
 }
 
 // --- Pooling: the same bits ----------------------------------------------------------------------
@@ -123,8 +106,9 @@ TEST_F(EngineLayers, PoolingIsExactlyCaffes) {
 }
 
 TEST_F(EngineLayers, PoolingThatIsNotSupportedIsCaffes) {
-  Case c = {Pooling("pool: MAX kernel_size: 2 stride: 2"), {{3, 2, 7, 8}}};
+  LayerCase c = {Pooling("pool: MAX kernel_size: 2 stride: 2"), {{3, 2, 7, 8}}};
   c.tops = 2;  // the mask
+  c.keep_tops = true;
   Compare<EnginePooling>(c, 0);
   const auto layer = MakeLayer(Pooling("pool: STOCHASTIC kernel_size: 2"), true);
   EXPECT_TRUE(RunsOn<EnginePooling>(layer));
@@ -168,22 +152,11 @@ TEST_F(EngineLayers, RelusAreExactlyCaffes) {
 
 TEST_F(EngineLayers, GradientsAreThoseOfFiniteDifferences) {
   SetKernelThreads(2);
-  const auto check = [](const std::string& text, const std::vector<int>& shape) {
-    SCOPED_TRACE(text);
-    const auto layer = MakeLayer(text, true);
-    Blob<float> bottom(shape), top;
-    Fill(3, &bottom, false);
-    for (int i = 0; i < bottom.count(); ++i) {  // away from kinks and ties
-      bottom.mutable_cpu_data()[i] += (i % 7 - 3) * 0.3F;
-    }
-    caffe::GradientChecker<float> checker(1e-2F, 1e-2F, 1701, 0, 0.02F);
-    checker.CheckGradientExhaustive(layer.get(), {&bottom}, {&top});
-  };
-  check(Convolution("kernel_size: 3 pad: 1 stride: 2 group: 2"), {2, 4, 5, 4});
-  check(Convolution("kernel_size: 1"), {2, 2, 3, 2});
-  check(InnerProduct("transpose: true"), {3, 4});
-  check(Pooling("pool: AVE kernel_size: 3 stride: 2 pad: 1"), {2, 2, 5, 4});
-  check("type: 'ReLU' relu_param { negative_slope: 0.1 }", {3, 7});
+  CheckGradients(Convolution("kernel_size: 3 pad: 1 stride: 2 group: 2"), {2, 4, 5, 4});
+  CheckGradients(Convolution("kernel_size: 1"), {2, 2, 3, 2});
+  CheckGradients(InnerProduct("transpose: true"), {3, 4});
+  CheckGradients(Pooling("pool: AVE kernel_size: 3 stride: 2 pad: 1"), {2, 2, 5, 4});
+  CheckGradients("type: 'ReLU' relu_param { negative_slope: 0.1 }", {3, 7});
 }
 
 // --- The switch ----------------------------------------------------------------------------------
@@ -220,11 +193,11 @@ TEST_F(EngineLayers, BlasHasOneThreadWhileTheEngineIsOn) {
 TEST_F(EngineLayers, TheLogSaysWhoComputes) {
   SetKernelThreads(3);
   LogCapture log;
-  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), true).get());
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), true));
   EXPECT_EQ(log.With("it runs on caffe_ext's engine, threads: 3").size(), 1U);
-  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1 dilation: 2"), true).get());
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1 dilation: 2"), true));
   EXPECT_EQ(log.With("it runs on Caffe's own code").size(), 1U);
-  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), false).get());
+  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), false));
   EXPECT_EQ(log.With("it runs on").size(), 2U);
 }
 
@@ -238,13 +211,13 @@ TEST_F(EngineLayers, TheEnvironmentSwitchesItOff) {
 TEST_F(EngineLayers, TwoNetsInTwoThreads) {
   SetKernelThreads(2);
   SetEngine(true);
-  const Case c = {Convolution("kernel_size: 5 pad: 2"), {{16, 3, 16, 16}}};
+  const LayerCase c = {Convolution("kernel_size: 5 pad: 2"), {{16, 3, 16, 16}}};
   const auto first = MakeLayer(c.layer, true), second = MakeLayer(c.layer, true);
-  const auto expected = RunLayer(c, MakeLayer(c.layer, true).get());
-  std::vector<std::vector<float>> results[2];
+  const auto expected = RunLayer(c, MakeLayer(c.layer, true));
+  Arrays results[2];
   const auto run = [&](int which) {
     caffe::Caffe::set_random_seed(1701);
-    results[which] = RunLayer(c, which == 0 ? first.get() : second.get());
+    results[which] = RunLayer(c, which == 0 ? first : second);
   };
   std::thread other([&] { run(1); });
   run(0);

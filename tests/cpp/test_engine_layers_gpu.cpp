@@ -19,31 +19,10 @@
 namespace caffe_ext {
 namespace {
 
-using caffe::Blob;
 using caffe::Caffe;
-using Arrays = std::vector<std::vector<float>>;
 
-/// @param tolerance in units of an array's largest value; 0: the same bits
-void ExpectClose(const Arrays& actual, const Arrays& expected, double tolerance = 1e-5) {
-  ASSERT_EQ(actual.size(), expected.size());
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (tolerance == 0) {
-      EXPECT_EQ(actual[i], expected[i]) << "array " << i;
-    } else {
-      EXPECT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}), tolerance)
-          << "array " << i;
-    }
-  }
-}
-
-std::string Convolution(const std::string& options) {
-  return "type: 'Convolution' convolution_param { num_output: 8 "
-         "weight_filler { type: 'gaussian' std: 0.3 } bias_filler { type: 'gaussian' std: 0.3 } " +
-         options + " }";
-}
-
-GpuConvolution* AsEngine(const LayerWithBlobs& of) {
-  return dynamic_cast<GpuConvolution*>(of.layer.get());
+GpuConvolution* AsEngine(const caffe::shared_ptr<Layer<float>>& layer) {
+  return dynamic_cast<GpuConvolution*>(layer.get());
 }
 
 class EngineLayersGpu : public ::testing::Test {
@@ -60,18 +39,12 @@ class EngineLayersGpu : public ::testing::Test {
 
   static void Compare(const LayerCase& c, double tolerance = 1e-5) {
     SCOPED_TRACE(c.layer);
-    LayerWithBlobs engine(c, true), stock(c, false);
-    ASSERT_NE(AsEngine(engine), nullptr);
+    const auto stock = MakeLayer(c.layer, false);
     ASSERT_EQ(AsEngine(stock), nullptr);
-    for (const unsigned pass : {0U, 1U}) {
-      for (LayerWithBlobs* of : {&engine, &stock}) {
-        of->Forward();
-        of->FillTopDiffs(100 + 10 * pass);
-        of->layer->Backward(of->top, c.propagate, of->bottom);
-      }
-      ExpectClose(engine.TopValues(), stock.TopValues(), tolerance);
-      ExpectClose(engine.Derivatives(), stock.Derivatives(), tolerance);
-    }
+    const Arrays expected = RunLayer(c, stock);
+    const auto engine = MakeLayer(c.layer, true);
+    ASSERT_NE(AsEngine(engine), nullptr);
+    ExpectClose(RunLayer(c, engine), expected, tolerance);
   }
 
  private:
@@ -123,20 +96,8 @@ TEST_F(EngineLayersGpu, ConvolutionsThatAreNotSupportedAreCaffes) {
 }
 
 TEST_F(EngineLayersGpu, ConvolutionsChangeTheirShape) {
-  const LayerCase c = {Convolution("kernel_size: 3"), {{3, 4, 9, 8}}};
-  LayerWithBlobs engine(c, true), stock(c, false);
-  for (const std::vector<int>& shape :
-       std::vector<std::vector<int>>{{9, 4, 6, 11}, {1, 4, 20, 7}, {5, 4, 3, 3}}) {
-    for (LayerWithBlobs* of : {&engine, &stock}) {
-      of->bottom[0]->Reshape(shape);
-      Fill(1, of->bottom[0], false);
-      of->Forward();
-      of->FillTopDiffs(2);
-      of->layer->Backward(of->top, {true}, of->bottom);
-    }
-    ExpectClose(engine.TopValues(), stock.TopValues());
-    ExpectClose(engine.Derivatives(), stock.Derivatives());
-  }
+  CompareInShapes({Convolution("kernel_size: 3"), {{3, 4, 9, 8}}},
+                  {{9, 4, 6, 11}, {1, 4, 20, 7}, {5, 4, 3, 3}});
 }
 
 TEST_F(EngineLayersGpu, ConvolutionsGoOnInTheOtherMode) {
@@ -150,6 +111,30 @@ TEST_F(EngineLayersGpu, ConvolutionsGoOnInTheOtherMode) {
       Caffe::set_mode(mode);
       engine.Forward();
       ExpectClose(engine.TopValues(), stock.TopValues());
+    }
+  }
+}
+
+/// Made for the CPU; on the GPU, Caffe's code is what it has.
+TEST_F(EngineLayersGpu, NormalizationsGoOnInTheOtherMode) {
+  for (const std::string region : {"ACROSS_CHANNELS", "WITHIN_CHANNEL"}) {
+    const LayerCase c = {"type: 'LRN' lrn_param { alpha: 1 norm_region: " + region + " }",
+                         {{3, 4, 9, 8}}};
+    Caffe::set_mode(Caffe::CPU);
+    LayerWithBlobs engine(c, true), stock(c, false);
+    int images = 1;
+    for (const Caffe::Brew mode : {Caffe::GPU, Caffe::CPU, Caffe::CPU, Caffe::GPU}) {
+      for (LayerWithBlobs* of : {&engine, &stock}) {
+        Caffe::set_mode(of == &engine ? mode : Caffe::CPU);
+        of->bottom[0]->Reshape({images, 4, 9, 8});
+        Fill(1, of->bottom[0], false);
+        of->Forward();
+        of->FillTopDiffs(2);
+        of->layer->Backward(of->top, {true}, of->bottom);
+      }
+      ++images;
+      ExpectClose(engine.TopValues(), stock.TopValues());
+      ExpectClose(engine.Derivatives(), stock.Derivatives());
     }
   }
 }
@@ -175,13 +160,6 @@ TEST_F(EngineLayersGpu, ConvolutionGradientsAreThoseOfFiniteDifferences) {
 
 // --- Weighed samples -----------------------------------------------------------------------------
 
-void ScaleRows(const std::vector<float>& factors, Blob<float>* top) {
-  const int size = top->count() / top->shape(0);
-  for (int i = 0; i < top->count(); ++i) {
-    top->mutable_cpu_diff()[i] *= factors[i / size];
-  }
-}
-
 TEST_F(EngineLayersGpu, FactorsWeighSamples) {
   const std::vector<float> factors = {0.5F, -3, 0, 100, 1};
   const DeviceArray<float> on_device(factors);
@@ -199,14 +177,15 @@ TEST_F(EngineLayersGpu, FactorsWeighSamples) {
           of->Forward();
           of->FillTopDiffs(7);
         }
-        ASSERT_TRUE(AsEngine(engine)->CanWeigh());
-        AsEngine(engine)->BackwardWeights(
-            engine.top, mode == Caffe::GPU ? on_device.data() : factors.data(), engine.bottom);
+        ASSERT_TRUE(AsEngine(engine.layer)->CanWeigh());
+        AsEngine(engine.layer)
+            ->BackwardWeights(engine.top, mode == Caffe::GPU ? on_device.data() : factors.data(),
+                              engine.bottom);
         const Arrays tops = {Diffs(*engine.top[0]), Diffs(*engine.top[1])};
         EXPECT_EQ(tops[0], Diffs(*stock.top[0]));
         EXPECT_EQ(tops[1], Diffs(*stock.top[1]));
         for (Blob<float>* top : stock.top) {
-          ScaleRows(factors, top);
+          ScaleSamples(factors, top);
         }
         stock.layer->Backward(stock.top, {false, false}, stock.bottom);
         ExpectClose(engine.Derivatives(), stock.Derivatives());
@@ -221,7 +200,7 @@ TEST_F(EngineLayersGpu, WhatCannotWeighSamplesSaysSo) {
     const bool axis = option.find("axis") != std::string::npos;
     const std::vector<int> shape = axis ? std::vector<int>{4, 9, 8} : std::vector<int>{2, 4, 9, 8};
     const LayerWithBlobs engine({Convolution(option), {shape}}, true);
-    EXPECT_FALSE(AsEngine(engine)->CanWeigh()) << option;
+    EXPECT_FALSE(AsEngine(engine.layer)->CanWeigh()) << option;
   }
 }
 
@@ -325,6 +304,24 @@ TEST_F(EngineLayersGpu, TheLogSaysWhoComputes) {
   EXPECT_EQ(log.With("it runs on Caffe's own code").size(), 1U);
   LayerWithBlobs({Convolution("kernel_size: 1"), {{1, 2, 4, 4}}}, false);
   EXPECT_EQ(log.With("it runs on").size(), 2U);
+}
+
+TEST_F(EngineLayersGpu, TheLogSaysWhoComputesTheLoss) {
+  const auto runs_on_engine = [](const std::string& option, const LayerCase& shapes) {
+    LogCapture log;
+    LayerCase c = shapes;
+    c.layer = "type: 'SoftmaxWithLoss' " + option;
+    LayerWithBlobs(c, true);
+    const std::size_t engine = log.With("it runs on caffe_ext's engine, on the GPU").size();
+    EXPECT_EQ(engine + log.With("it runs on Caffe's own code").size(), 1U);
+    return engine == 1;
+  };
+  const LayerCase plain = {"", {{3, 5}, {3}}, {}, {}, false, 1};
+  EXPECT_TRUE(runs_on_engine("", plain));
+  EXPECT_FALSE(runs_on_engine("loss_param { ignore_label: 3 }", plain));
+  EXPECT_FALSE(runs_on_engine("", {"", {{3, 5, 2}, {3, 2}}, {}, {}, false, 1}));
+  EXPECT_TRUE(
+      runs_on_engine("softmax_param { axis: 2 }", {"", {{3, 2, 5}, {3, 2}}, {}, {}, false, 1}));
 }
 
 }  // namespace

@@ -37,10 +37,7 @@ TEST_F(EngineNets, TrainingIsAsOnCaffesOwnCode) {
   const auto expected = Train<float>("type: 'BANG' momentum: 0.9 iter_size: 2", 30, Network());
   SetEngine(true);
   const auto actual = Train<float>("type: 'BANG' momentum: 0.9 iter_size: 2", 30, Network());
-  ASSERT_EQ(actual.size(), expected.size());
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    EXPECT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}), 1e-4);
-  }
+  ExpectClose(actual, expected, 1e-4);
 }
 
 TEST_F(EngineNets, BangWithoutBalancingIsSgdBitForBit) {

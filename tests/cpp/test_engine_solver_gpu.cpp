@@ -54,12 +54,7 @@ TYPED_TEST(EngineSolverGpu, TrainsTheWeightsOfCaffes) {
     const auto expected = Train<TypeParam>(text, 6, Network());
     SetEngine(true);
     const auto actual = Train<TypeParam>(text, 6, Network());
-    ASSERT_EQ(actual.size(), expected.size());
-    for (std::size_t i = 0; i < actual.size(); ++i) {
-      EXPECT_LE(RelativeDistance(actual[i], {expected[i].begin(), expected[i].end()}),
-                sizeof(TypeParam) == sizeof(float) ? 1e-4 : 1e-12)
-          << i;
-    }
+    ExpectClose(actual, expected, sizeof(TypeParam) == sizeof(float) ? 1e-4 : 1e-12);
   }
 }
 
@@ -107,9 +102,7 @@ TYPED_TEST(EngineSolverGpu, GoesOnInTheOtherMode) {
     weights[changes ? 1 : 0] = Weights(solver.get());
     Caffe::set_mode(Caffe::GPU);
   }
-  for (std::size_t i = 0; i < weights[0].size(); ++i) {
-    EXPECT_LE(RelativeDistance(weights[1][i], {weights[0][i].begin(), weights[0][i].end()}), 1e-4);
-  }
+  ExpectClose(weights[1], weights[0], 1e-4);
 }
 
 TYPED_TEST(EngineSolverGpu, BangWithoutBalancingIsSgdBitForBit) {

@@ -1,12 +1,17 @@
-"""Attack runs on a small net, shared by test_attack_run.py and test_attack_folder.py."""
+"""Attack runs on a small net, shared by test_attack_run.py and test_attack_folder.py.
+
+conftest.py makes the fixtures known.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from attack_samples import ArraySource, Batch, linear
+from caffe_ext import attack_run
 from caffe_ext.attack_run import AttackRun
 from caffe_ext.attacks import parse_attack
 from caffe_ext.classifier import Classifier
@@ -22,15 +27,22 @@ IMAGES = RANDOM.integers(0, 256, (23, *SHAPE), dtype=np.uint8)
 IDENTITY = {"model": {"weights_sha256": "ab", "scale": 1.0}, "images_sha256": "cd"}
 
 
-def small_net(folder: Path) -> Classifier:
-    return linear(folder, WEIGHTS, shape=SHAPE, batch_size=4)
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    return linear(tmp_path / "net", WEIGHTS, shape=SHAPE, batch_size=4)
 
 
-def labelled_images(classifier: Classifier) -> ArraySource:
+@pytest.fixture
+def source(classifier: Classifier) -> ArraySource:
     """Return images, three of which are not classified as their labels."""
     which = classifier.predict(IMAGES)
     which[[2, 11, 22]] = (which[[2, 11, 22]] + 1) % 4
     return ArraySource(IMAGES, which)
+
+
+@pytest.fixture
+def pieces_of_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_run, "_VALUES", 5 * 144)
 
 
 def run_of(folder: Path, text: str = "hc1", **options: Any) -> AttackRun:

@@ -1,8 +1,13 @@
-"""Tests that need a GPU: `pytest -m gpu` runs them alone; without a GPU they are skipped."""
+"""Tests that need a GPU: `pytest -m gpu` runs them alone; without a GPU they are skipped.
+
+And whose fixtures several files of tests share.
+"""
 
 import pytest
 
 from caffe_ext.device import gpu_count
+
+pytest_plugins = ["attack_run_samples"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,9 +12,7 @@ from attack_run_samples import (
     IMAGES,
     Stopping,
     equal,
-    labelled_images,
     run_of,
-    small_net,
 )
 from attack_samples import ArraySource, Batch, linear
 from caffe_ext import attack_run
@@ -29,20 +27,7 @@ from caffe_ext.records import (
     load_records,
 )
 
-
-@pytest.fixture
-def classifier(tmp_path: Path) -> Classifier:
-    return small_net(tmp_path / "net")
-
-
-@pytest.fixture
-def source(classifier: Classifier) -> ArraySource:
-    return labelled_images(classifier)
-
-
-@pytest.fixture(autouse=True)
-def pieces_of_5(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_run, "_VALUES", 5 * 144)
+pytestmark = pytest.mark.usefixtures("pieces_of_5")
 
 
 @pytest.mark.parametrize("text", ["hc1", "fgs*1.5", "pgd=40/4x10+margin", "hot:2", "margin=60"])
