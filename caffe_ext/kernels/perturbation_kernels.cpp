@@ -32,9 +32,3 @@ void Perturb(const std::uint8_t* images, const float* units, const std::int64_t*
 }
 
 }  // namespace caffe_ext
-
-void caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
-                       const double* amplitudes, int count, std::ptrdiff_t values,
-                       std::uint8_t* points) {
-  caffe_ext::Perturb(images, units, which, amplitudes, count, values, points);
-}

@@ -22,11 +22,4 @@ void Perturb(const std::uint8_t* images, const float* units, const std::int64_t*
 
 }  // namespace caffe_ext
 
-extern "C" {
-/// The same for Python's ctypes.
-void caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
-                       const double* amplitudes, int count, std::ptrdiff_t values,
-                       std::uint8_t* points);
-}
-
 #endif  // CAFFE_EXT_PERTURBATION_KERNELS_HPP_

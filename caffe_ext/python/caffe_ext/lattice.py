@@ -7,21 +7,14 @@ pixel is clipped. All x(t) are points of the integer lattice: nothing is adversa
 would not be so after it was saved as an image.
 """
 
-import ctypes
-
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext import PLUGIN
+from caffe_ext.native import call
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Amplitudes = NDArray[np.float64]
-
-_perturb = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL).caffe_ext_perturb
-_perturb.restype = None
-_ARRAY = ctypes.c_void_p
-_perturb.argtypes = [_ARRAY, _ARRAY, _ARRAY, _ARRAY, ctypes.c_int, ctypes.c_ssize_t, _ARRAY]
 
 
 def unit(directions: Floats) -> Floats:
@@ -56,8 +49,8 @@ def perturbed(
     if len(which) and not (which.min() >= 0 and which.max() < len(images)):
         raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
     points = np.empty((len(which), *images.shape[1:]), np.uint8)
-    arrays = (array.ctypes.data for array in (images, units, which, amplitudes))
-    _perturb(*arrays, len(which), points[:1].size, points.ctypes.data)
+    size = points[:1].size
+    call("caffe_ext_perturb", images, units, which, amplitudes, len(which), size, points)
     return points
 
 

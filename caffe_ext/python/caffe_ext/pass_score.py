@@ -3,7 +3,7 @@
     PASS(x~, x) = SSIM(psi(x~, x), x)        Rozsa, Rudd and Boult, 2016, Section 3, Eq. 1 to 4
 
 psi warps x~ onto x by the homography that maximises the enhanced correlation coefficient (ECC,
-Evangelidis and Psarakis, 2008; cv2.findTransformECC), and SSIM compares their structure (ssim.py).
+Evangelidis and Psarakis, 2008; ecc.py), and SSIM compares their structure (ssim.py).
 1 means the same image; unrelated images are near 0, and can be slightly below.
 
 What the paper leaves open:
@@ -20,17 +20,14 @@ Protocol  which of the two images is moved, and which pixels the mean is over; s
 """
 
 import os
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.ecc import ecc_homographies, warp_images
 from caffe_ext.metrics import as_pairs, slices
 from caffe_ext.ssim import Average, ssim_scores
 
@@ -38,10 +35,8 @@ Images = NDArray[np.uint8]
 Moving = Literal["adversarial", "original"]
 
 ECC_ITERATIONS, ECC_EPSILON = 100, 1e-3
-_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ECC_ITERATIONS, ECC_EPSILON)
 # What a thread takes at a time: large enough to keep it busy, small beside any batch.
 _VALUES_AT_A_TIME = 1 << 16
-_HOW_TO_WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 @dataclass(frozen=True)
@@ -126,12 +121,11 @@ def pass_scores(
     values = int(np.prod(originals.shape[1:]))
     parts = list(slices(len(originals), values, _VALUES_AT_A_TIME))
     threads = min(_workers(workers), len(parts))
-    with _one_opencv_thread():
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                done = list(pool.map(score, parts))
-        else:
-            done = [score(part) for part in parts]
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            done = list(pool.map(score, parts))
+    else:
+        done = [score(part) for part in parts]
     scores = np.concatenate([np.empty(0), *(scores for scores, _ in done)])
     failed = np.concatenate([np.empty(0, np.bool_), *(failed for _, failed in done)])
     return PassScores(scores, failed)
@@ -158,55 +152,20 @@ def _workers(workers: int | None) -> int:
 
 def _align(moved: Images, fixed: Images) -> tuple[Images, NDArray[np.bool_]]:
     """Return the images warped onto the fixed ones, and where no warp was found."""
-    failed = np.zeros(len(moved), np.bool_)
-    # (N, H, W, C) is OpenCV's way.
-    images, templates = (np.ascontiguousarray(x.transpose(0, 2, 3, 1)) for x in (moved, fixed))
-    size = (images.shape[2], images.shape[1])
-    warped = images.copy()
+    warped, failed = moved.copy(), np.zeros(len(moved), np.bool_)
     # Where nothing differs there is nothing to align, also if ECC would fail: a flat image.
-    for index in np.flatnonzero((moved != fixed).any(axis=(1, 2, 3))):
-        homography = _homography(images[index], templates[index])
-        if homography is None:
-            failed[index] = True
-        else:
-            cv2.warpPerspective(images[index], homography, size, warped[index], _HOW_TO_WARP)
-    return warped.transpose(0, 3, 1, 2), failed
+    differ = np.flatnonzero((moved != fixed).any(axis=(1, 2, 3)))
+    images, templates = moved[differ], fixed[differ]
+    homographies, failed[differ] = ecc_homographies(
+        _luminance(images), _luminance(templates), iterations=ECC_ITERATIONS, epsilon=ECC_EPSILON
+    )
+    warped[differ] = warp_images(images, homographies)
+    return warped, failed
 
 
-def _homography(image: Images, template: Images) -> NDArray[np.float32] | None:
-    """Return where in the image the template's pixels lie, None if ECC fails; (H, W, C) both."""
-    if image.shape[2] == 3:
-        image, template = (_luminance(colour) for colour in (image, template))
-    start = np.eye(3, dtype=np.float32)
-    try:
-        _, found = cv2.findTransformECC(template, image, start, cv2.MOTION_HOMOGRAPHY, _CRITERIA)
-    except cv2.error:  # it did not converge, or the correlation is not a number
-        return None
-    return np.asarray(found, np.float32) if np.isfinite(found).all() else None
-
-
-def _luminance(image: Images) -> Images:
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-_opencv_lock = threading.Lock()
-_opencv_users = 0
-_opencv_threads = 1
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV, whose setting is global, from threads of its own while any call is at work."""
-    global _opencv_users, _opencv_threads  # noqa: PLW0603
-    with _opencv_lock:
-        if _opencv_users == 0:
-            _opencv_threads = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _opencv_users += 1
-    try:
-        yield
-    finally:
-        with _opencv_lock:
-            _opencv_users -= 1
-            if _opencv_users == 0:
-                cv2.setNumThreads(_opencv_threads)
+def _luminance(images: Images) -> Images:
+    """Return (N, H, W) of (N, C, H, W): OpenCV's RGB to grey, 0.299 R + 0.587 G + 0.114 B."""
+    if images.shape[1] == 1:
+        return images[:, 0]
+    red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
+    return np.asarray((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15, np.uint8)

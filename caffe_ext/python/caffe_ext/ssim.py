@@ -12,12 +12,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d
 
-from caffe_ext.metrics import as_pairs, slices
+from caffe_ext.metrics import as_pairs
+from caffe_ext.native import call
 
 Images = NDArray[np.uint8]
-Planes = NDArray[np.float64]
 
 Average = Literal["inner", "all"]
 """The pixels that the mean is over: "inner", those whose whole window lies in the image, as in
@@ -28,9 +27,6 @@ WINDOW = 2 * RADIUS + 1
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _WEIGHTS = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
 _WEIGHTS /= _WEIGHTS.sum()
-# So many values are filtered at a time that the planes stay in a core's cache, and that malloc
-# keeps their memory: twice as many take three times as long.
-_VALUES_AT_A_TIME = 1 << 13
 
 
 def ssim_scores(
@@ -52,29 +48,19 @@ def ssim_scores(
             f"{WINDOW} x {WINDOW}"
         )
     count, channels, height, width = first.shape
-    # A channel is an image of its own here: the filters are faster on small arrays.
-    x, y = (images.reshape(count * channels, height, width) for images in (first, second))
-    scores = np.empty(len(x))
-    for part in slices(len(x), height * width, _VALUES_AT_A_TIME):
-        scores[part] = _ssim(x[part], y[part], 0 if average == "all" else RADIUS)
+    # A channel is an image of its own here.
+    scores = np.empty(count * channels)
+    call(
+        "caffe_ext_ssim_scores",
+        np.ascontiguousarray(first),
+        np.ascontiguousarray(second),
+        len(scores),
+        height,
+        width,
+        _WEIGHTS,
+        C1,
+        C2,
+        int(average == "all"),
+        scores,
+    )
     return np.asarray(scores.reshape(count, channels).mean(axis=1), np.float64)
-
-
-def _ssim(first: Images, second: Images, cut: int) -> Planes:
-    """Return the SSIM of grey images (N, H, W), less so many pixels at each border."""
-    # The variances appear as a sum only, so that four planes do for scikit-image's five.
-    planes = np.empty((4, *first.shape))
-    planes[0], planes[1] = first, second
-    x, y = planes[:2]
-    np.multiply(x, y, out=planes[2])
-    np.add(x * x, y * y, out=planes[3])
-    _, height, width = first.shape
-    planes = correlate1d(planes, _WEIGHTS, axis=3, mode="reflect")[..., cut : width - cut]
-    planes = correlate1d(planes, _WEIGHTS, axis=2, mode="reflect")[:, :, cut : height - cut]
-    ux, uy, uxy, usquares = planes
-    product, squares = ux * uy, ux * ux + uy * uy
-    ratio = (2 * product + C1) * (2 * (uxy - product) + C2)
-    ratio /= (squares + C1) * (usquares - squares + C2)
-    # One contiguous row an image: its sum must not depend on what else is in the batch.
-    rows = np.ascontiguousarray(ratio).reshape(len(first), -1)
-    return np.asarray(rows.mean(axis=1), np.float64)

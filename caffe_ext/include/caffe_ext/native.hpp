@@ -1,0 +1,26 @@
+#ifndef CAFFE_EXT_NATIVE_HPP_
+#define CAFFE_EXT_NATIVE_HPP_
+
+#include <cstdint>
+
+/// The arithmetic of attacks and of PASS for Python's ctypes (python/caffe_ext/native.py), for many
+/// images in one call. The kernels' headers, perturbation_kernels.hpp, ecc_kernels.hpp and
+/// ssim_kernels.hpp, say what each does. All return 0, or 1 if there is not enough memory.
+extern "C" {
+/// Perturb()
+int caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
+                      const double* amplitudes, int count, int values, std::uint8_t* points);
+/// EccHomographies()
+int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
+                               int height, int width, int iterations, double epsilon,
+                               float* homographies, std::uint8_t* failed);
+/// WarpImages()
+int caffe_ext_warp_images(const std::uint8_t* images, int count, int channels, int height,
+                          int width, const float* homographies, std::uint8_t* warped);
+/// SsimScores(), with SsimWindow's weights, c1 and c2
+int caffe_ext_ssim_scores(const std::uint8_t* first, const std::uint8_t* second, int count,
+                          int height, int width, const double* weights, double c1, double c2,
+                          int all_pixels, double* scores);
+}
+
+#endif  // CAFFE_EXT_NATIVE_HPP_
