@@ -46,8 +46,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--compared",
         type=int,
         metavar="N",
-        default=100,
-        help="images that others search beside us (default: %(default)s)",
+        default=1000,
+        help="images that others search beside us; the slowest, a tenth (default: %(default)s)",
     )
     add("--runs", type=int, metavar="N", default=5, help="of each (default: %(default)s)")
     add(
@@ -64,31 +64,40 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def compare_settings(
-    model: "ModelDescription", classifier: "Classifier", sample: "Sample", runs: int
+    model: "ModelDescription",
+    classifier: "Classifier",
+    sample: "Sample",
+    fewer: "Sample",
+    runs: int,
 ) -> list[Row]:
     """Return, beside HC1: with one thread, on Caffe's own layers, and image by image on these."""
     from caffe_ext import engine
     from caffe_ext.attacks import parse_attack
-    from shared.search_timing import Answers, Comparison, cores, plain_loops
+    from shared.search_timing import Answers, Comparison, cores, plain_loop
 
     attack = parse_attack("hc1")
-
-    def ours() -> Answers:
-        return sample.search(classifier, attack)
 
     def one_thread() -> Answers:
         engine.set_threads(1)
         try:
-            return ours()
+            return sample.search(classifier, attack)
         finally:
             engine.set_threads(0)
 
     with engine.switched(on=False):
         stock = model.load(classifier.batch_size)
-        loops = plain_loops(model, stock, sample)
+        loop = plain_loop(model, stock)
     others: dict[str, Callable[[], Answers]] = {"one thread": one_thread} if cores() > 1 else {}
     others["Caffe's own layers"] = lambda: sample.search(stock, attack)
-    return Comparison(classifier, sample, ours, runs).all("HC1", {**others, **loops})
+    others["doubling and bisection, image by image, on these"] = loop(sample, "search")
+    # Where nothing is found, the way can have millions of steps.
+    slow = {"amplitude by amplitude, image by image, on these": loop(fewer, "step_by_step")}
+
+    def beside(mine: "Sample", jobs: dict[str, Callable[[], Answers]]) -> list[Row]:
+        ours = Comparison(classifier, mine, lambda: mine.search(classifier, attack), runs)
+        return ours.all("HC1", jobs)
+
+    return beside(sample, others) + beside(fewer, slow)
 
 
 def compare_foolbox(
@@ -155,9 +164,11 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     with Console().progress("HC1", len(images), "image") as step:
         hc1 = parse_attack("hc1")
         record["all"] = measure_all(classifier, hc1, images, labels, step, score=score_pairs)
-    record["beside_hc1"] = compare_settings(model, classifier, sample, arguments.runs)
+    few = slice(max(len(sample.images) // 10, 1))
+    fewer = Sample(sample.images[few], sample.labels[few])
+    record["beside_hc1"] = compare_settings(model, classifier, sample, fewer, arguments.runs)
     engine.set_threads(1)  # as PyTorch has it
-    record["foolbox"] = compare_foolbox(model, classifier, sample, arguments.runs)
+    record["foolbox"] = compare_foolbox(model, classifier, fewer, arguments.runs)
     engine.set_threads(0)
     return record
 

@@ -64,7 +64,7 @@ def test_a_small_benchmark(
     found = record["all"]
     assert (found["images"], found["attacked"]) == (12, 6)
     assert 0 < found["found"] <= 6
-    assert found["forwards_per_attacked_image"] > 3
+    assert found["forwards_per_attacked_image"] > 2
     assert found["images_per_second"] == pytest.approx(12 / found["seconds"]["search"])
     assert found["seconds_for_10000_images"] == pytest.approx(10_000 / found["images_per_second"])
     assert 0.1 < found["network_share"] < 1

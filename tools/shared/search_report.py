@@ -29,9 +29,8 @@ least {record["target_ratio"]} beside doubling and bisection image by image.
 
 ## Beside HC1
 
-HC1 on the engine with one thread for each core; the others with one BLAS thread. The first
-{compared["images"]} images that are classified correctly, medians of {compared["elapsed"]["pairs"]}
-runs each.
+HC1 on the engine with one thread for each core; the others with one BLAS thread. The first images
+that are classified correctly; medians of {compared["elapsed"]["pairs"]} runs each.
 
 {_beside_hc1(record["beside_hc1"])}
 
@@ -85,12 +84,13 @@ def _all(record: Record) -> str:
 
 def _beside_hc1(rows: Sequence[Record]) -> str:
     """Return the table of what ran beside HC1."""
-    heads = ["HC1 beside", "HC1", "other", "ratio", "quartiles", "by CPU time", "passes", "same"]
+    heads = ["HC1 beside", "images", "HC1", "other", "ratio", "quartiles", "by CPU time"]
     body = []
     for row in rows:
         passes = " to ".join(f"{count:.1f}" for count in row["forwards_per_image"])
-        body.append([row["name"], *_times(row), passes, f"{100 * row['same_adversarial']:.0f}%"])
-    return table([heads, *body])
+        same = f"{100 * row['same_adversarial']:.0f}%"
+        body.append([row["name"], f"{row['images']}", *_times(row), passes, same])
+    return table([[*heads, "passes", "same"], *body])
 
 
 def _beside_fgs(rows: Sequence[Record]) -> str:
@@ -128,9 +128,10 @@ def _foolbox(found: Any) -> str:
     """Return the section about Foolbox."""
     if isinstance(found, str):
         return f"Left out: {found}."
+    count = found["measurements"][0]["images"]
     return f"""\
 Foolbox {found["foolbox"]} on PyTorch {found["torch"]}, CPU, one thread, with the same LeNet:
-the logits differ by {found["largest_logit_difference"]:.0e} at most.
+the logits differ by {found["largest_logit_difference"]:.0e} at most. {count} of these images.
 
 Foolbox's fast gradient attack (FGSM) has no search of its own: it tries the epsilons that it is
 given, here 1 to 255 grey levels, all at once or, by a loop around it, one after the other, where

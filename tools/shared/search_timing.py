@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,27 +190,29 @@ class Comparison:
         return rows
 
 
-def plain_loops(
-    model: "ModelDescription", classifier: "Classifier", sample: Sample
-) -> Mapping[str, Callable[[], Answers]]:
-    """Return HC1's search image by image in pycaffe: by doubling and bisection, and one by one.
+PlainLoop = Callable[[Sample, Literal["search", "step_by_step"]], Callable[[], Answers]]
 
-    The net that they use is made here, on the engine or not.
+
+def plain_loop(model: "ModelDescription", classifier: "Classifier") -> PlainLoop:
+    """Return what makes a job of HC1's search of a sample, image by image in pycaffe.
+
+    By doubling and bisection, "search", or trying each amplitude, "step_by_step". The net that they
+    use is made here, on the engine or not.
     """
     sys.path.insert(0, str(REFERENCE))
-    from search_reference import Path1D, PlainNet, moved, plain_path
+    from search_reference import PlainNet, moved, plain_path
 
     net = PlainNet(
         model.deploy, model.weights, classifier.logits_blob, classifier.pixel_space.scale
     )
 
-    def loop(search: Callable[[Path1D], int | None]) -> Callable[[], Answers]:
+    def loop(sample: Sample, method: Literal["search", "step_by_step"]) -> Callable[[], Answers]:
         def job() -> Answers:
             amplitudes, adversarials = np.full(len(sample.images), np.nan), sample.images.copy()
             before = net.forwards
             for row, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
                 way = plain_path(net, "hc1", image, label)
-                amplitude = search(way)
+                amplitude = way.search() if method == "search" else way.step_by_step()
                 if amplitude is not None:
                     amplitudes[row] = amplitude
                     adversarials[row] = moved(image, way.u, amplitude)
@@ -218,10 +220,7 @@ def plain_loops(
 
         return job
 
-    return {
-        "doubling and bisection, image by image, on these": loop(Path1D.search),
-        "amplitude by amplitude, image by image, on these": loop(Path1D.step_by_step),
-    }
+    return loop
 
 
 def cores() -> int:
