@@ -290,6 +290,14 @@ def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> 
     assert found.forwards <= 20
 
 
+@pytest.mark.parametrize("first", [np.inf, -np.inf, np.nan, 0.0])
+def test_scores_that_are_no_numbers_do_not_stop_a_search(first: float) -> None:
+    steep: Any = Steep(200, 1.0)
+    scores = np.array([[first, 0]], np.float32)
+    found = line_search(steep, rows([0]), ways([1]), misclassified(labels(0)), logits=scores)
+    assert found.amplitudes.tolist() == [200]
+
+
 def test_scores_that_are_known_save_questions(tmp_path: Path) -> None:
     classifier, far = threshold(tmp_path), range(1, 8)
     images, way = rows(*([101 - t, 0] for t in far)), ways(*[[1.0, 0.0]] * len(far))

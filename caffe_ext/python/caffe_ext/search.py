@@ -179,11 +179,12 @@ def _go_further(candidates: _Candidates, sections: _Sections) -> None:
     while len(active):
         low, margin = sections.low[active], sections.margin_low[active]
         solved = sections.ask(candidates, active, amplitudes)
-        fall = (margin - sections.margin_low[active]) / (amplitudes - low)
         going_on = ~solved & (amplitudes < candidates.limits[active])
-        active, amplitudes, fall = active[going_on], amplitudes[going_on], fall[going_on]
+        active, step = active[going_on], (amplitudes - low)[going_on]
+        amplitudes = amplitudes[going_on]
+        before, now = margin[going_on], sections.margin_low[active]
         with np.errstate(all="ignore"):
-            way = np.where(fall > 0, sections.margin_low[active] / fall, np.inf)
+            way = np.where(before > now, now * step / (before - now), np.inf)
         growth = np.clip(1 + (1 + _BEYOND) * way / amplitudes, _LEAST_GROWTH, _MOST_GROWTH)
         amplitudes = np.minimum(np.ceil(growth * amplitudes), candidates.limits[active])
 
