@@ -17,9 +17,8 @@ from typing import Self
 
 import caffe
 
-from caffe_ext import PLUGIN
+from caffe_ext.native import library as _library
 
-_library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
 _library.caffe_ext_gpu_problem.restype = ctypes.c_char_p
 _library.caffe_ext_gpu_name.restype = ctypes.c_char_p
 

@@ -4,13 +4,10 @@ from caffe_ext import engine
 engine.enable(False)          # nets made from now on run on Caffe's own code
 """
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from caffe_ext import PLUGIN
-
-_library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
+from caffe_ext.native import library
 
 
 def enabled() -> bool:
@@ -18,7 +15,7 @@ def enabled() -> bool:
 
     At first they do, unless the environment variable CAFFE_EXT_ENGINE is 0.
     """
-    return bool(_library.caffe_ext_engine_enabled())
+    return bool(library.caffe_ext_engine_enabled())
 
 
 def enable(on: bool = True) -> None:
@@ -26,7 +23,7 @@ def enable(on: bool = True) -> None:
 
     OpenBLAS works with one thread while it is on, and with as many as before while it is off.
     """
-    _library.caffe_ext_set_engine(int(on))
+    library.caffe_ext_set_engine(int(on))
 
 
 @contextmanager
@@ -42,7 +39,7 @@ def switched(*, on: bool) -> Iterator[None]:
 
 def threads() -> int:
     """Return how many threads the engine uses."""
-    return int(_library.caffe_ext_threads())
+    return int(library.caffe_ext_threads())
 
 
 def set_threads(count: int) -> None:
@@ -53,4 +50,4 @@ def set_threads(count: int) -> None:
     """
     if count < 0:
         raise ValueError(f"the number of threads must be at least 0, not {count}")
-    _library.caffe_ext_set_threads(count)
+    library.caffe_ext_set_threads(count)

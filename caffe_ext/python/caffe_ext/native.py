@@ -1,4 +1,4 @@
-"""Calls of the plug-in's functions on arrays; include/caffe_ext/native.hpp lists them."""
+"""The plug-in for ctypes, and calls of its functions on arrays (include/caffe_ext/native.hpp)."""
 
 import ctypes
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from caffe_ext import PLUGIN
 
-_library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
+library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
 
 
 def call(name: str, *arguments: NDArray[Any] | int | float) -> None:
@@ -17,7 +17,7 @@ def call(name: str, *arguments: NDArray[Any] | int | float) -> None:
     Arrays must be contiguous and of the type and size that the function expects; Python's integers
     become int, and its floats double. Raises MemoryError where the function returns anything else.
     """
-    if getattr(_library, name)(*(_passed(argument) for argument in arguments)) != 0:
+    if getattr(library, name)(*(_passed(argument) for argument in arguments)) != 0:
         raise MemoryError(f"{name}: not enough memory")
 
 

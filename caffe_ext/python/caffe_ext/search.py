@@ -64,7 +64,9 @@ class _Candidates:
         self, classifier: Classifier, images: Images, directions: Floats, goal: Goal
     ) -> None:
         """Scale the directions."""
-        self.images, self.units = images, np.empty(directions.shape, np.float32)
+        # In one piece, or each question would copy all of them for the kernel.
+        self.images = np.ascontiguousarray(images)
+        self.units = np.empty(directions.shape, np.float32)
         self.limits = np.zeros(len(images))
         self.classes = np.full(len(images), -1, np.int64)
         self.largest_scores = np.zeros(len(images))
