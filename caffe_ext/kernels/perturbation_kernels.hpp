@@ -4,8 +4,32 @@
 #include <cstddef>
 #include <cstdint>
 
-/// The images that a search along a direction asks the network about.
+/// The ways of images along directions, and the images there that a search asks the network about.
 namespace caffe_ext {
+
+/// @brief Directions u whose largest value is 1, and how far images can go along them:
+///
+/// @f$ u = d / \max_i |d_i| \qquad
+/// \mathrm{limit} = \lceil \max_{u_i \neq 0} (255 - x_i \;\mathrm{or}\; x_i) / |u_i| \rceil @f$
+///
+/// At the limit every value that moves has arrived, at 255 where u > 0, else at 0. u = 0 and a
+/// limit of 0 for d = 0. Computed in double, u rounded to float: the same bits on all processors.
+/// @param images grey levels x, count x values
+/// @param directions d, finite, as many
+/// @param values of an image: channels x height x width
+/// @param units u, as many
+/// @param limits of amplitudes, whole numbers, count of them
+void WaysAlong(const std::uint8_t* images, const float* directions, int count,
+               std::ptrdiff_t values, float* units, double* limits);
+
+/// @brief How fast a function of images rises along directions, at the images:
+///
+/// @f$ \sum_i g_i u_i \quad @f$ over the values i that can move, which lie below 255 where u > 0
+/// and above 0 where u < 0.
+/// @param gradients g of the function, count x values; the other parameters are WaysAlong()'s
+/// @param rises a grey level of the largest |u|, count of them
+void RisesAlong(const std::uint8_t* images, const float* directions, const float* gradients,
+                int count, std::ptrdiff_t values, double* rises);
 
 /// @brief @f$ x(t) = \mathrm{clip}(\mathrm{round}(x + t u), 0, 255) @f$ for some of many images.
 ///

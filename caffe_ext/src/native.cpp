@@ -21,6 +21,18 @@ int WithMemory(const Work& work) {
 
 }  // namespace
 
+int caffe_ext_ways_along(const std::uint8_t* images, const float* directions, int count, int values,
+                         float* units, double* limits) {
+  return WithMemory(
+      [&] { caffe_ext::WaysAlong(images, directions, count, values, units, limits); });
+}
+
+int caffe_ext_rises_along(const std::uint8_t* images, const float* directions,
+                          const float* gradients, int count, int values, double* rises) {
+  return WithMemory(
+      [&] { caffe_ext::RisesAlong(images, directions, gradients, count, values, rises); });
+}
+
 int caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
                       const double* amplitudes, int count, int values, std::uint8_t* points) {
   return WithMemory(

@@ -61,5 +61,70 @@ TEST_F(EngineKernels, PerturbedHalvesGoToTheEvenNumber) {
   EXPECT_EQ(points, (Bytes{10, 12, 12, 0, 255}));
 }
 
+/// An image's way or rise, value by value, beside the kernels' sums in lanes.
+struct Plain {
+  std::vector<double> units;
+  double limit = 0;
+  double rise = 0;
+
+  Plain(const std::uint8_t* image, const float* direction, const float* gradient,
+        std::ptrdiff_t values) {
+    double largest = 0;
+    for (std::ptrdiff_t i = 0; i < values; ++i) {
+      largest = std::max(largest, std::fabs(double{direction[i]}));
+    }
+    for (std::ptrdiff_t i = 0; i < values; ++i) {
+      const auto unit = static_cast<float>(largest > 0 ? direction[i] / largest : 0);
+      units.push_back(unit);
+      const int way = unit > 0 ? 255 - image[i] : image[i];
+      if (unit != 0) {
+        limit = std::max(limit, std::ceil(way / std::fabs(double{unit})));
+      }
+      if (way > 0 && largest > 0) {
+        rise += direction[i] / largest * gradient[i];
+      }
+    }
+  }
+};
+
+TEST_F(EngineKernels, WaysAndRisesOfImagesOfAllSizes) {
+  constexpr int kImages = 5;
+  for (const std::ptrdiff_t values : {1, 7, 15, 16, 17, 33, 784, 3072}) {
+    Bytes images = RandomPixels(kImages * values);
+    for (std::size_t i = 0; i < images.size(); i += 3) {
+      images[i] = i % 2 == 0 ? 0 : 255;
+    }
+    Floats directions = Random(kImages * values, 2);
+    const Floats gradients = Random(kImages * values, 3);
+    std::fill_n(directions.begin(), values, 0.0F);  // of the first image
+    directions[values] = 0;                         // a value that does not move
+    directions[2 * values] = 1e-44F;                // and one that hardly does
+    for (std::ptrdiff_t i = 0; i < values; ++i) {
+      directions[3 * values + i] *= 1e37F;
+    }
+    for (const int threads : {1, 2, 4}) {
+      SetKernelThreads(threads);
+      Floats units(kImages * values + 1, 77);
+      std::vector<double> limits(kImages + 1, 77);
+      std::vector<double> rises(kImages + 1, 77);
+      WaysAlong(images.data(), directions.data(), kImages, values, units.data(), limits.data());
+      RisesAlong(images.data(), directions.data(), gradients.data(), kImages, values, rises.data());
+      for (int i = 0; i < kImages; ++i) {
+        const std::ptrdiff_t at = i * values;
+        const Plain plain(images.data() + at, directions.data() + at, gradients.data() + at,
+                          values);
+        EXPECT_TRUE(std::equal(plain.units.begin(), plain.units.end(), units.begin() + at));
+        EXPECT_EQ(limits[i], plain.limit) << values << " values, image " << i;
+        EXPECT_NEAR(rises[i], plain.rise, 1e-12 * values) << values << " values, image " << i;
+      }
+      EXPECT_EQ(limits[0], 0);
+      EXPECT_EQ(rises[0], 0);
+      EXPECT_EQ(units.back(), 77);
+      EXPECT_EQ(limits.back(), 77);
+      EXPECT_EQ(rises.back(), 77);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace caffe_ext

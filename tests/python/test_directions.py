@@ -219,6 +219,53 @@ def test_unknown_blobs_are_refused_even_without_images(tmp_path: Path) -> None:
         HotCold(through="ip9")(classifier, rows([1, 2, 3])[:0], labels())
 
 
+def fall(weights: NDArray[np.float64], image: NDArray[np.uint8], way: Any, label: int) -> float:
+    """Return by how much the margin of a linear net falls in one grey level."""
+    u = way.ravel().astype(float) / np.abs(way).max()
+    u *= np.where(u > 0, image.ravel() < 255, image.ravel() > 0)
+    scores = weights @ image.ravel().astype(float)
+    scores[label] = -np.inf
+    return float((weights[scores.argmax()] - weights[label]) @ u)
+
+
+@pytest.mark.parametrize("sign", [False, True])
+def test_slopes_are_exact_where_the_margin_is_linear(tmp_path: Path, sign: bool) -> None:
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (40, 1, 1, 5), dtype=np.uint8)
+    images[random.random(images.shape) < 0.2] = 0
+    images[random.random(images.shape) < 0.2] = 255
+    # Of two classes the loss's derivative lies along the margin's, too.
+    for classes, kind in ((2, FastGradient), (2, LogitMargin), (7, LogitMargin)):
+        weights = random.normal(size=(classes, 5)) / 400
+        classifier = linear(tmp_path / f"{classes}{kind.__name__}", weights, batch_size=16)
+        which = classifier.predict(images)
+        found = kind(sign=sign)(classifier, images, which)
+        expected = [fall(weights, *each) for each in zip(images, found.values, which, strict=True)]
+        np.testing.assert_allclose(found.slopes, expected, rtol=1e-4, atol=1e-7)
+        assert (found.slopes > 0).mean() > 0.9
+
+
+def test_a_hot_cold_slope_is_that_of_logits_that_move_along_omega(tmp_path: Path) -> None:
+    # Each class has pixels of its own, so that the logits do move along omega: 60 and 80 of 100.
+    classifier = linear(tmp_path, [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    found = HotCold()(classifier, rows([80, 60, 9]), labels(0))
+    assert found.values.ravel().tolist() == [-80, 60, 0]
+    assert found.slopes.tolist() == [pytest.approx((60 + 80) / 80)]
+
+
+def test_there_is_no_slope_where_nothing_is_said_of_the_label_s_score(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[1, 0], [0, 1]], [-60, -70])
+    images = rows([50, 9], [50, 9])
+    # Hot/cold takes logits below 0 up: -10 by 10 and -61 by 61 pixels' worth.
+    fall = HotCold()(classifier, images, labels(0, 1)).slopes
+    np.testing.assert_allclose(fall, [(61 - 10) / 61, (10 - 61) / 61])
+    # Logits 51 apart leave no loss at all, 13 do.
+    certain = FastGradient()(classifier, rows([50, 9], [12, 9]), labels(0, 0))
+    assert np.isnan(certain.slopes).tolist() == certain.certain.tolist() == [True, False]
+    assert not np.isnan(LogitMargin()(classifier, images, labels(0, 0)).slopes).any()
+    assert np.isnan(LogitMargin(through="score")(classifier, images, labels(0, 0)).slopes).all()
+
+
 def test_certain_and_blank_where_the_softmax_saturates(tmp_path: Path) -> None:
     # The other class's p is e^-x at (x, 0): at 255, float32 has no number for it.
     classifier = linear(tmp_path, [[1, 0], [0, 1]])

@@ -1,4 +1,4 @@
-"""lattice.py: x(t) beside its formula in NumPy, directions of unit length, where ways end."""
+"""lattice.py: x(t), where ways go and end, and rises, beside their formulas in NumPy."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext.lattice import perturbed, saturation, unit
+from caffe_ext.lattice import perturbed, rises, ways
 from search_samples import QUICK, Images, searches
 
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ def test_points_are_those_of_the_formula(
     search: tuple[Images, Floats], amplitude: float, random: "np.random.Generator"
 ) -> None:
     images, directions = search
-    units = unit(directions)
+    units = ways(images, directions).units
     amplitudes = np.array([amplitude * random.random() for _ in images], np.float64)
     before = images.copy(), units.copy()
     points = perturbed(images, units, amplitudes)
@@ -37,7 +37,8 @@ def test_points_are_those_of_the_formula(
 def test_points_of_some_images_only() -> None:
     random = np.random.default_rng(3)
     images = random.integers(0, 256, (9, 3, 17, 13), dtype=np.uint8)
-    units = unit(random.standard_normal(images.shape).astype(np.float32))
+    directions = random.standard_normal(images.shape).astype(np.float32)
+    units = ways(images, directions).units
     which = np.array([8, 0, 3, 3, 5])
     amplitudes = random.uniform(0, 300, 5)
     expected = by_numpy(images[which], units[which], amplitudes)
@@ -74,18 +75,31 @@ def test_what_does_not_fit_is_refused(
         )
 
 
+def plain_ways(images: Images, directions: Floats) -> tuple[Floats, NDArray[np.float64]]:
+    """Return units and limits, operation by operation."""
+    largest = np.abs(directions).max(axis=(1, 2, 3), keepdims=True, initial=0).astype(np.float64)
+    units = (directions / np.where(largest > 0, largest, 1)).astype(np.float32)
+    way = np.where(units > 0, 255 - images.astype(np.float64), images)
+    moving = units != 0
+    steps = np.divide(way, np.abs(units, dtype=np.float64), out=0 * way, where=moving)
+    return units, np.ceil(steps.max(axis=(1, 2, 3), initial=0))
+
+
 @QUICK
 @given(searches())
-def test_unit_and_saturation(search: tuple[Images, Floats]) -> None:
+def test_ways_and_where_they_end(search: tuple[Images, Floats]) -> None:
     images, directions = search
-    units = unit(directions)
+    found = ways(images, directions)
+    units, limits = found.units, found.limits
+    expected = plain_ways(images, directions)
+    np.testing.assert_array_equal(units, expected[0])
+    np.testing.assert_array_equal(limits, expected[1])
     assert units.dtype == np.float32
     assert np.isfinite(units).all()
     largest = np.abs(units).max(axis=(1, 2, 3), initial=0)
     blank = ~directions.any(axis=(1, 2, 3))
     assert (largest[~blank] == 1).all()
     assert not units[blank].any()
-    limits = saturation(images, units)
     assert np.isfinite(limits).all()
     ends = perturbed(images, units, limits)
     # Every pixel that moves has arrived, so that no amplitude beyond changes anything.
@@ -99,3 +113,50 @@ def test_unit_and_saturation(search: tuple[Images, Floats]) -> None:
     less = np.maximum(limits - largest_step * 1.01 - 2, 0)
     changes = (perturbed(images, units, less) != ends).any(axis=(1, 2, 3))
     assert changes[moving & (less > 0) & (less < limits - 1)].all()
+
+
+def test_ways_of_larger_images_and_of_arrays_in_pieces() -> None:
+    random = np.random.default_rng(4)
+    images = random.integers(0, 256, (50, 3, 33, 31), dtype=np.uint8)
+    directions = random.standard_normal(images.shape).astype(np.float32)
+    directions[random.random(images.shape) < 0.2] = 0
+    for order in ((0, 1, 2, 3), (0, 1, 3, 2)):
+        mine, way = images.transpose(order), directions.transpose(order)
+        found, (units, limits) = ways(mine, way), plain_ways(mine, way)
+        np.testing.assert_array_equal(found.units, units)
+        np.testing.assert_array_equal(found.limits, limits)
+
+
+def test_a_rise_is_the_derivative_along_the_way() -> None:
+    # Far from rounding and the ends: E = g x rises by g u a grey level.
+    images = np.array([100, 0, 255, 0, 255, 9], np.uint8).reshape(1, 1, 1, 6)
+    directions = np.array([2, 1, -4, -1, 1, 0], np.float32).reshape(1, 1, 1, 6)
+    gradients = np.array([3, 5, 7, 1000, 1000, 1000], np.float32).reshape(1, 1, 1, 6)
+    # The fourth and the fifth pixel are at the end that they go to; the last one does not move.
+    assert rises(images, directions, gradients).tolist() == [(2 * 3 + 1 * 5 - 4 * 7) / 4]
+    assert rises(images, 0 * directions, gradients).tolist() == [0]
+    assert rises(images[:0], directions[:0], gradients[:0]).shape == (0,)
+
+
+@QUICK
+@given(searches(), searches())
+def test_rises_are_those_of_the_formula(
+    search: tuple[Images, Floats], other: tuple[Images, Floats]
+) -> None:
+    images, directions = search
+    gradients = np.resize(other[1], images.shape) if other[1].size else directions
+    moving = np.where(directions > 0, images < 255, images > 0)
+    largest = np.abs(directions).max(axis=(1, 2, 3), initial=0).astype(np.float64)
+    terms = np.where(moving, directions.astype(np.float64) * gradients, 0)
+    sums, sizes = terms.sum(axis=(1, 2, 3)), np.abs(terms).sum(axis=(1, 2, 3))
+    scale = np.where(largest > 0, largest, 1)
+    found = rises(images, directions, gradients)
+    assert (np.abs(found - sums / scale) <= 1e-14 * sizes / scale).all()
+
+
+def test_what_does_not_fit_has_no_way() -> None:
+    images, directions = np.zeros((2, 1, 1, 3), np.uint8), np.zeros((2, 1, 1, 3), np.float32)
+    with pytest.raises(ValueError, match="do not fit"):
+        ways(images, directions[:1])
+    with pytest.raises(ValueError, match="do not fit"):
+        rises(images, directions, directions[:, :, :, :2])

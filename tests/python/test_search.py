@@ -14,7 +14,7 @@ from caffe_ext.classifier import Classifier
 from caffe_ext.data import load_images
 from caffe_ext.directions import Direction, FastGradient, HotCold
 from caffe_ext.goals import misclassified, reached
-from caffe_ext.lattice import perturbed, unit
+from caffe_ext.lattice import perturbed, ways
 from caffe_ext.pixels import PixelSpace
 from caffe_ext.search import SearchResult, fixed_epsilon, line_search
 from search_samples import QUICK, Floats, Images, searches
@@ -30,7 +30,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return linear(tmp_path_factory.mktemp("exact"), WEIGHTS, BIAS, batch_size=3)
 
 
-def ways(*directions: list[float]) -> Floats:
+def along(*directions: list[float]) -> Floats:
     """Return directions (N, 1, 1, values)."""
     return np.array(directions, np.float32)[:, None, None, :]
 
@@ -47,7 +47,7 @@ def test_the_closed_form_of_one_pixel(tmp_path: Path) -> None:
     found = line_search(
         classifier,
         images,
-        ways([1, 2], [1, -4], [3, 0], [0.25, 0]),
+        along([1, 2], [1, -4], [3, 0], [0.25, 0]),
         misclassified(labels(0, 0, 0, 0)),
     )
     assert found.found.all()
@@ -61,7 +61,7 @@ def test_the_other_way_there_is_nothing(tmp_path: Path) -> None:
     classifier = threshold(tmp_path)
     images = rows([100, 200], [100, 200], [100, 200])
     found = line_search(
-        classifier, images, ways([-1, 0], [0, 1], [0, 0]), misclassified(labels(0, 0, 0))
+        classifier, images, along([-1, 0], [0, 1], [0, 0]), misclassified(labels(0, 0, 0))
     )
     assert not found.found.any()
     assert np.isnan(found.amplitudes).all()
@@ -87,7 +87,7 @@ def test_brute_force_where_the_class_changes_once(tmp_path: Path) -> None:
     directions[:20] = np.sign(directions[:20])
     which = classifier.predict(images)
     found = line_search(classifier, images, directions, misclassified(which))
-    units = unit(directions)
+    units = ways(images, directions).units
     expected = [
         brute(classifier, image, u, label, 255)
         for image, u, label in zip(images, units, which, strict=True)
@@ -114,7 +114,8 @@ def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Float
     assert np.array_equal(found.adversarials[~where], images[~where])
     assert (found.classes[~where] == -1).all()
     assert np.array_equal(np.isnan(found.amplitudes), ~where)
-    t, units = found.amplitudes[where], unit(directions)[where]
+    every = ways(images, directions).units
+    t, units = found.amplitudes[where], every[where]
     assert (t == np.floor(t)).all()
     assert (t >= 1).all()
     assert np.array_equal(perturbed(images[where], units, t), found.adversarials[where])
@@ -123,7 +124,7 @@ def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Float
     shorter = perturbed(images[where], units, np.nextafter(t - 0.5, 0).round())
     assert np.array_equal(exact.predict(shorter), which[where])
     # Nothing was overlooked at the end of the way.
-    last = perturbed(images[~where], unit(directions)[~where], np.full((~where).sum(), 1e60))
+    last = perturbed(images[~where], every[~where], np.full((~where).sum(), 1e60))
     assert np.array_equal(exact.predict(last), which[~where])
 
 
@@ -132,7 +133,7 @@ def test_amplitudes_far_beyond_what_float64_counts(tmp_path: Path) -> None:
     classifier = threshold(tmp_path)
     steps = [1e-9, 1e-20, 1e-38, 1e-45]
     images = np.repeat(rows([0, 255]), len(steps), axis=0)
-    directions = ways(*([step, 1] for step in steps))
+    directions = along(*([step, 1] for step in steps))
     found = line_search(classifier, images, directions, misclassified(labels(0, 0, 0, 0)))
     assert found.found.all()
     assert (found.adversarials[:, 0, 0, 0] == 101).all()
@@ -179,16 +180,16 @@ def test_hard_positives_go_further_where_that_still_misleads(tmp_path: Path) -> 
     # Class 1 from 101 to 150 only: 1.25 times 10 is inside, 1.25 times 60 beyond.
     classifier = linear(tmp_path, [[0, 0], [1, 0], [2, 0]], [100.5, 0, -150.5])
     images, which = rows([91, 0], [41, 0], [0, 0]), labels(0, 0, 0)
-    small = line_search(classifier, images, ways([1, 0], [1, 0], [-1, 0]), misclassified(which))
+    small = line_search(classifier, images, along([1, 0], [1, 0], [-1, 0]), misclassified(which))
     assert small.amplitudes[:2].tolist() == [10, 60]
     further = line_search(
-        classifier, images, ways([1, 0], [1, 0], [-1, 0]), misclassified(which), 1.25
+        classifier, images, along([1, 0], [1, 0], [-1, 0]), misclassified(which), 1.25
     )
     assert further.found.tolist() == [True, True, False]
     assert further.amplitudes[:2].tolist() == [12.5, 75]
     assert further.adversarials[:, 0, 0, 0].tolist() == [104, 116, 0]  # 103.5, to the even one
     goal = reached(labels(1, 1, 1))
-    far = line_search(classifier, images, ways([1, 0], [1, 0], [-1, 0]), goal, 2)
+    far = line_search(classifier, images, along([1, 0], [1, 0], [-1, 0]), goal, 2)
     assert far.found.tolist() == [True, False, False]  # 161 is of class 2
     assert np.array_equal(far.adversarials[1:], images[1:])
 
@@ -196,13 +197,13 @@ def test_hard_positives_go_further_where_that_still_misleads(tmp_path: Path) -> 
 @pytest.mark.parametrize("scale", [0.99, 0, -1, float("nan"), float("inf")])
 def test_scales_below_1_are_refused(exact: Classifier, scale: float) -> None:
     with pytest.raises(ValueError, match="scale of a hard positive must be at least 1, not"):
-        line_search(exact, rows([0] * 6), ways([1] * 6), misclassified(labels(0)), scale)
+        line_search(exact, rows([0] * 6), along([1] * 6), misclassified(labels(0)), scale)
 
 
 def test_a_target_that_must_be_reached(tmp_path: Path) -> None:
     classifier = linear(tmp_path, [[0, 0], [1, 0], [2, 0]], [100.5, 0, -150.5])
     images = rows([91, 0], [91, 0], [91, 0])
-    found = line_search(classifier, images, ways([1, 0], [1, 0], [1, 0]), reached(labels(1, 2, 0)))
+    found = line_search(classifier, images, along([1, 0], [1, 0], [1, 0]), reached(labels(1, 2, 0)))
     # Class 0, where all three are, has been reached before anything moves: t = 1 is enough.
     assert found.amplitudes.tolist() == [10, 60, 1]
     assert found.classes.tolist() == [1, 2, 0]
@@ -215,7 +216,7 @@ def test_fixed_epsilon_goes_all_the_way_and_no_further(tmp_path: Path) -> None:
     found = fixed_epsilon(
         classifier,
         images,
-        ways([2, 0], [2, 0], [2, 0], [0, 0]),
+        along([2, 0], [2, 0], [2, 0], [0, 0]),
         40.0,
         misclassified(labels(0, 0, 0, 0)),
     )
@@ -228,7 +229,7 @@ def test_fixed_epsilon_goes_all_the_way_and_no_further(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epsilon", [0, -1, float("nan"), float("inf")])
 def test_epsilons_that_are_not_above_0_are_refused(exact: Classifier, epsilon: float) -> None:
     with pytest.raises(ValueError, match="epsilon must be above 0 grey levels, not"):
-        fixed_epsilon(exact, rows([0] * 6), ways([1] * 6), epsilon, misclassified(labels(0)))
+        fixed_epsilon(exact, rows([0] * 6), along([1] * 6), epsilon, misclassified(labels(0)))
 
 
 class Wavering:
@@ -254,7 +255,7 @@ def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None)
     # Line search 8, then between 0, where nothing is known, and 8: 4, 5, 6, 7; only then does
     # the boundary move.
     wavering: Any = Wavering([8] * 5 + [last], margin=1e-6)
-    found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
+    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
     assert found.found.tolist() == [expected is not None]
     if expected is not None:
         assert found.amplitudes.tolist() == [expected]
@@ -263,7 +264,7 @@ def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None)
 
 def test_what_lies_clearly_beyond_the_boundary_is_not_asked_about_again() -> None:
     wavering: Any = Wavering([8] * 5 + [255], margin=1e-3)
-    found = line_search(wavering, rows([0]), ways([1]), misclassified(labels(0)))
+    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
     assert found.amplitudes.tolist() == [8]
     assert found.forwards == 5
 
@@ -285,7 +286,7 @@ class Steep:
 @pytest.mark.parametrize("value", [1, 2, 7, 8, 9, 100, 201, 254, 255])
 def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> None:
     steep: Any = Steep(value, beyond)
-    found = line_search(steep, rows([0]), ways([1]), misclassified(labels(0)))
+    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)))
     assert found.amplitudes.tolist() == [value]
     assert found.forwards <= 20
 
@@ -294,19 +295,44 @@ def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> 
 def test_scores_that_are_no_numbers_do_not_stop_a_search(first: float) -> None:
     steep: Any = Steep(200, 1.0)
     scores = np.array([[first, 0]], np.float32)
-    found = line_search(steep, rows([0]), ways([1]), misclassified(labels(0)), logits=scores)
+    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)), logits=scores)
     assert found.amplitudes.tolist() == [200]
 
 
 def test_scores_that_are_known_save_questions(tmp_path: Path) -> None:
     classifier, far = threshold(tmp_path), range(1, 8)
-    images, way = rows(*([101 - t, 0] for t in far)), ways(*[[1.0, 0.0]] * len(far))
+    images, way = rows(*([101 - t, 0] for t in far)), along(*[[1.0, 0.0]] * len(far))
     goal = misclassified(labels(*(0 for _ in far)))
     less = line_search(classifier, images, way, goal, logits=classifier.logits(images))
     more = line_search(classifier, images, way, goal)
     same(less, more)
     assert less.amplitudes.tolist() == list(far)
     assert less.forwards < more.forwards
+
+
+def test_a_slope_that_is_known_saves_questions(tmp_path: Path) -> None:
+    # The margin is 100.5 - x: the first step goes a fifth too far, two or three cuts come back.
+    classifier, far = threshold(tmp_path), range(2, 101)
+    images, way = rows(*([101 - t, 0] for t in far)), along(*[[1.0, 0.0]] * len(far))
+    goal, logits = misclassified(labels(*(0 for _ in far))), classifier.logits(images)
+    one = line_search(classifier, images, way, goal, logits=logits, slopes=np.ones(len(far)))
+    assert one.amplitudes.tolist() == list(far)
+    assert one.forwards <= 4 * len(far)
+    other = line_search(classifier, images, way, goal, logits=logits)
+    same(one, other)
+    assert one.forwards < other.forwards
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf, -1.0, 0.0, 1e-300, 1e-9, 1e9])
+@pytest.mark.parametrize("score", [0.0, 1e-9, 1e30])
+@pytest.mark.parametrize("value", [1, 8, 100, 255])
+def test_slopes_that_mislead_cost_questions_only(value: int, score: float, slope: float) -> None:
+    steep: Any = Steep(value, 1.0)
+    logits, slopes = np.array([[score, 0]], np.float32), np.array([slope])
+    goal = misclassified(labels(0))
+    found = line_search(steep, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
+    assert found.amplitudes.tolist() == [value]
+    assert found.forwards <= 25
 
 
 def test_no_images_are_enough(exact: Classifier) -> None:

@@ -7,6 +7,12 @@
 /// images in one call. The kernels' headers, perturbation_kernels.hpp, ecc_kernels.hpp and
 /// ssim_kernels.hpp, say what each does. All return 0, or 1 if there is not enough memory.
 extern "C" {
+/// WaysAlong()
+int caffe_ext_ways_along(const std::uint8_t* images, const float* directions, int count, int values,
+                         float* units, double* limits);
+/// RisesAlong()
+int caffe_ext_rises_along(const std::uint8_t* images, const float* directions,
+                          const float* gradients, int count, int values, double* rises);
 /// Perturb()
 int caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
                       const double* amplitudes, int count, int values, std::uint8_t* points);

@@ -122,6 +122,7 @@ class Minimal(Attack):
             misclassified(labels),
             self.scale,
             logits=directions.logits,
+            slopes=directions.slopes,
         )
         return Attempt(directions, result)
 

@@ -26,8 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.classifier import Classifier, Floats, Images, softmax
+from caffe_ext.lattice import rises
 
 Ints = NDArray[np.int64]
+Slopes = NDArray[np.float64]
 NO_TARGET = -1
 
 
@@ -41,12 +43,15 @@ class Directions:
     certain  bool (N,): the float32 softmax probability of the label is exactly 1, so that the loss
              is exactly 0 there, and its derivative by the label's logit
     logits   float32 (N, K), the images' scores
+    slopes   float64 (N,), an estimate: by how much the margin h_label - max_{j != label} h_j falls
+             with the first grey levels in the direction; NaN where there is none
     """
 
     values: Floats
     targets: Ints
     certain: NDArray[np.bool_]
     logits: Floats
+    slopes: Slopes
 
     @property
     def blank(self) -> NDArray[np.bool_]:
@@ -83,17 +88,24 @@ class Direction(ABC):
         targets = np.full(len(images), NO_TARGET, np.int64)
         certain = np.zeros(len(images), np.bool_)
         scores = np.zeros((len(images), classifier.classes), np.float32)
+        slopes = np.full(len(images), np.nan)
 
         def diff(logits: Floats, rows: slice) -> Floats:
             mine, scores[rows] = labels[rows], logits
             certain[rows] = softmax(logits)[np.arange(len(mine)), mine] == 1
             derivative, targets[rows] = self.omega(logits, mine)
+            slopes[rows] = _fall_of_margin(logits, mine, derivative)
             return derivative
 
-        values = classifier.gradient(images, diff, through=self.through)
+        gradients = classifier.gradient(images, diff, through=self.through)
         # What is not a number points nowhere.
-        np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        return Directions(np.sign(values) if self.sign else values, targets, certain, scores)
+        np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        values = np.sign(gradients) if self.sign else gradients
+        if self.through is None:
+            slopes *= rises(images, values, gradients)
+        else:
+            slopes[:] = np.nan  # These are not the derivatives of <omega, h>.
+        return Directions(values, targets, certain, scores, slopes)
 
     def _named(self, name: str) -> str:
         """Return the name with the inner blob's, if there is one."""
@@ -183,6 +195,23 @@ class LogitMargin(Direction):
         vectors = np.zeros_like(logits)
         vectors[rows, labels], vectors[rows, hot] = -1, 1
         return vectors, hot
+
+
+def _fall_of_margin(logits: Floats, labels: Ints, omega: Floats) -> Slopes:
+    """Return by how much the margin falls where <omega, h> rises by 1, float64 (n,).
+
+        (omega_j* - omega_label) / |omega|^2            j*: the closest scoring class
+
+    if the logits move along omega: as good a guess as any before the net is asked. NaN where omega
+    says nothing of the label's logit.
+    """
+    rows = np.arange(len(labels))
+    wide = omega.astype(np.float64)
+    own, next_best = wide[rows, labels], wide[rows, closest(logits, labels, 1)]
+    fall = np.full(len(labels), np.nan)
+    with np.errstate(all="ignore"):
+        np.divide(next_best - own, np.square(wide).sum(axis=1), out=fall, where=own != 0)
+    return fall
 
 
 def closest(logits: Floats, labels: Ints, rank: int) -> Ints:

@@ -7,6 +7,8 @@ pixel is clipped. All x(t) are points of the integer lattice: nothing is adversa
 would not be so after it was saved as an image.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +19,46 @@ Floats = NDArray[np.float32]
 Amplitudes = NDArray[np.float64]
 
 
-def unit(directions: Floats) -> Floats:
-    """Return directions (N, C, H, W) scaled to max |u| = 1 an image; 0 stays 0."""
-    largest = np.abs(directions).max(axis=(1, 2, 3), keepdims=True, initial=0).astype(np.float64)
-    # In float64, as the reciprocal of what float32 can hold overflows float32.
-    return np.asarray(directions / np.where(largest > 0, largest, 1), np.float32)
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """Where N images go, and how far they can.
+
+    units   float32 (N, C, H, W), u; 0 where there is no direction
+    limits  float64 (N,), whole numbers: the amplitude from which on x(t) no longer changes,
+            max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
+    """
+
+    units: Floats
+    limits: Amplitudes
+
+
+def ways(images: Images, directions: Floats) -> Ways:
+    """Return the ways of images along directions of any length, both (N, C, H, W).
+
+    Raises ValueError for arrays that do not fit.
+    """
+    images, directions = _contiguous(images, directions)
+    found = Ways(np.empty_like(directions), np.empty(len(images)))
+    size = images[:1].size
+    call("caffe_ext_ways_along", images, directions, len(images), size, found.units, found.limits)
+    return found
+
+
+def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.float64]:
+    """Return how fast a function of the pixels rises at t = 0, a grey level, float64 (N,):
+
+        sum g_i u_i over the pixels that can move: below 255 where u > 0, above 0 where u < 0
+
+    gradients  g, float32 (N, C, H, W)
+
+    Raises ValueError for arrays that do not fit.
+    """
+    images, directions = _contiguous(images, directions)
+    images, gradients = _contiguous(images, gradients)
+    found = np.empty(len(images))
+    size = images[:1].size
+    call("caffe_ext_rises_along", images, directions, gradients, len(images), size, found)
+    return found
 
 
 def perturbed(
@@ -38,13 +75,12 @@ def perturbed(
     round() is to the nearest whole number, halves to the even one. Raises ValueError for arrays
     that do not fit.
     """
-    images, units = np.ascontiguousarray(images, np.uint8), np.ascontiguousarray(units, np.float32)
+    images, units = _contiguous(images, units)
     amplitudes = np.ascontiguousarray(amplitudes, np.float64)
     which = np.ascontiguousarray(np.arange(len(images)) if which is None else which, np.int64)
-    if units.shape != images.shape or amplitudes.shape != which.shape:
+    if amplitudes.shape != which.shape:
         raise ValueError(
-            f"{images.shape} images, {units.shape} directions, and {amplitudes.shape} amplitudes "
-            f"for {which.shape} of them do not fit"
+            f"{amplitudes.shape} amplitudes for {which.shape} of the images do not fit"
         )
     if len(which) and not (which.min() >= 0 and which.max() < len(images)):
         raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
@@ -54,13 +90,8 @@ def perturbed(
     return points
 
 
-def saturation(images: Images, units: Floats) -> Amplitudes:
-    """Return the amplitude from which on x(t) no longer changes, float64 (N,), whole numbers.
-
-    max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
-    """
-    way = np.where(units > 0, 255 - images.astype(np.float64), images)
-    amplitudes = np.divide(
-        way, np.abs(units, dtype=np.float64), out=np.zeros_like(way), where=units != 0
-    )
-    return np.asarray(np.ceil(amplitudes.max(axis=(1, 2, 3), initial=0)))
+def _contiguous(images: Images, values: Floats) -> tuple[Images, Floats]:
+    """Return arrays for the kernels; ValueError unless there is a value for each pixel."""
+    if values.shape != images.shape:
+        raise ValueError(f"{images.shape} images and {values.shape} directions do not fit")
+    return np.ascontiguousarray(images, np.uint8), np.ascontiguousarray(values, np.float32)

@@ -2,17 +2,18 @@
 
 It goes along x(t), t = 0, 1, 2, ... (lattice.py), in two phases:
 
-further   t = 8, then on until x(t) reaches the goal, or until it no longer changes, since every
-          pixel that moves has arrived at 0 or 255. The next t is a little beyond where a straight
-          line through the last two margins comes to 0, from 1.5 to 4 times the last one.
+further   on until x(t) reaches the goal, or until it no longer changes, since every pixel that
+          moves has arrived at 0 or 255. The first t is a little beyond where the margin's slope
+          takes it to 0 (Newton's step), else 8; the next ones, where a straight line through the
+          last two margins comes to 0, from 1.5 to 4 times the last one.
 between   the last section is cut where a straight line through the margins at its ends comes to 0
           (false position), in every other cut from the fourth on at its middle (bisection), until
           x(t) reaches the goal and x(t - 1) does not.
 
 The margin is by how much the scores miss the goal (goals.py). It says where to look only; what is
 reported, the classes decide. Where the class changes once on the way, that is the smallest t of
-all, the same as by t = 1, 2, 4, ... and bisection (tests/python/search_reference.py), after half as
-many questions. Where classes change more than once, a smaller t can exist. Sums in a net differ
+all, the same as by t = 1, 2, 4, ... and bisection (tests/python/search_reference.py), after a third
+of the questions. Where classes change more than once, a smaller t can exist. Sums in a net differ
 from batch to batch in their last bits: what is found within such a margin is asked about again.
 
                                                         Rozsa, Rudd and Boult, 2016, Section 4.3
@@ -27,11 +28,12 @@ from itertools import count
 import numpy as np
 
 from caffe_ext.classifier import Classifier, Floats, Images
-from caffe_ext.directions import Ints
+from caffe_ext.directions import Ints, Slopes
 from caffe_ext.goals import Bools, Goal, Margins
-from caffe_ext.lattice import Amplitudes, perturbed, saturation, unit
+from caffe_ext.lattice import Amplitudes, perturbed, ways
 
-_FIRST, _LEAST_GROWTH, _MOST_GROWTH = 8.0, 1.5, 4.0
+_FIRST, _FARTHEST_FIRST = 8.0, 255.0
+_LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
 _BEYOND = 0.2  # of the way that is left; most margins fall more slowly in the end
 _ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
 _STRAIGHT_CUTS = 3
@@ -66,16 +68,12 @@ class _Candidates:
         """Scale the directions."""
         # In one piece, or each question would copy all of them for the kernel.
         self.images = np.ascontiguousarray(images)
-        self.units = np.empty(directions.shape, np.float32)
-        self.limits = np.zeros(len(images))
+        way = ways(self.images, directions)
+        self.units, self.limits = way.units, way.limits
         self.classes = np.full(len(images), -1, np.int64)
         self.largest_scores = np.zeros(len(images))
         self.forwards = 0
         self._classifier, self._goal = classifier, goal
-        # A batch at a time, as the temporary arrays in float64 are then small.
-        for part in self._batches(len(images)):
-            self.units[part] = unit(directions[part])
-            self.limits[part] = saturation(images[part], self.units[part])
 
     def images_at(self, which: Ints, amplitudes: Amplitudes) -> Images:
         """Return x(t) of some images."""
@@ -113,6 +111,7 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     scale: float = 1.0,
     *,
     logits: Floats | None = None,
+    slopes: Slopes | None = None,
 ) -> SearchResult:
     """Find the smallest adversarial of each image in its direction; see above.
 
@@ -122,6 +121,8 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     scale       above 1: hard positives, that many times as far as the smallest adversarial, found
                 where that still reaches the goal; their amplitudes need not be whole numbers
     logits      float32 (N, K), the images' own, where they are known: that saves some questions
+    slopes      float64 (N,), by how much the margin falls with the first grey levels, NaN where
+                that is not known; with logits, saves some more
 
     Raises ValueError for a scale below 1.
     """
@@ -131,7 +132,9 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     margins = np.full(len(images), np.nan)
     if logits is not None:
         margins = goal.margins(logits, np.arange(len(images)))
-    sections = _narrowest(candidates, margins)
+    if slopes is None:
+        slopes = np.full(len(images), np.nan)
+    sections = _narrowest(candidates, margins, slopes)
     amplitudes = _confirmed(candidates, sections)
     if scale > 1:
         which = np.flatnonzero(~np.isnan(amplitudes))
@@ -162,22 +165,30 @@ class _Sections:
         return solved
 
 
-def _narrowest(candidates: _Candidates, margins: Margins) -> _Sections:
+def _narrowest(candidates: _Candidates, margins: Margins, slopes: Slopes) -> _Sections:
     """Return sections between whole numbers that follow each other; high is NaN without any.
 
-    margins  at t = 0
+    margins, slopes  at t = 0
     """
     unknown = np.full(len(margins), np.nan)
     sections = _Sections(np.zeros(len(margins)), unknown.copy(), margins, unknown)
-    _go_further(candidates, sections)
+    _go_further(candidates, sections, _first_steps(margins, slopes))
     _cut(candidates, sections)
     return sections
 
 
-def _go_further(candidates: _Candidates, sections: _Sections) -> None:
+def _first_steps(margins: Margins, slopes: Slopes) -> Amplitudes:
+    """Return the amplitudes to begin with, whole numbers; _FIRST where nothing is known."""
+    with np.errstate(all="ignore"):
+        steps = np.ceil((1 + _BEYOND) * margins / slopes)
+    known = (margins > 0) & (slopes > 0)
+    return np.where(known, np.clip(steps, 1, _FARTHEST_FIRST), _FIRST)
+
+
+def _go_further(candidates: _Candidates, sections: _Sections, first: Amplitudes) -> None:
     """Find an amplitude that reaches the goal for each image, and the last one before."""
     active = np.flatnonzero(candidates.limits > 0)
-    amplitudes = np.minimum(_FIRST, candidates.limits[active])
+    amplitudes = np.minimum(first[active], candidates.limits[active])
     while len(active):
         low, margin = sections.low[active], sections.margin_low[active]
         solved = sections.ask(candidates, active, amplitudes)
