@@ -335,6 +335,40 @@ def test_slopes_that_mislead_cost_questions_only(value: int, score: float, slope
     assert found.forwards <= 25
 
 
+class Window:
+    """Class 1 where the pixel lies within two values, both of them included; class 0 elsewhere."""
+
+    batch_size = 100
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    def logits(self, images: Images) -> Floats:
+        pixel = images[:, 0, 0, 0].astype(np.float32)
+        inside = np.minimum(pixel - self.first, self.last - pixel) + 0.5
+        return np.stack([np.zeros_like(inside), inside], axis=1)
+
+
+@pytest.mark.parametrize(("first", "last", "found"), [(41, 90, 41), (1, 1, 1), (120, 130, 120)])
+def test_what_the_steps_have_gone_beyond_is_looked_for_again(
+    first: int, last: int, found: int
+) -> None:
+    window: Any = Window(first, last)
+    goal, logits = misclassified(labels(0)), np.array([[first, 0]], np.float32)
+    # The slope takes the first step far beyond the window, the next one to the end of the way.
+    slopes = np.array([first / 180])
+    result = line_search(window, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
+    assert result.amplitudes.tolist() == [found]
+
+
+def test_where_there_is_nothing_the_search_ends() -> None:
+    window: Any = Window(256, 300)
+    result = line_search(window, rows([0], [250]), along([1], [1]), misclassified(labels(0, 0)))
+    assert not result.found.any()
+    # 8, 32, 128, 255 and 1, 2, ... 128 of the first; 5 and 1, 2, 4 of the other.
+    assert result.forwards <= 4 + 8 + 1 + 3
+
+
 def test_no_images_are_enough(exact: Classifier) -> None:
     images = np.zeros((0, 1, 1, 6), np.uint8)
     directions = np.zeros(images.shape, np.float32)

@@ -1,11 +1,12 @@
 """How far must an image go in a direction until it is classified as something else?
 
-It goes along x(t), t = 0, 1, 2, ... (lattice.py), in two phases:
+It goes along x(t), t = 0, 1, 2, ... (lattice.py), in three phases:
 
 further   on until x(t) reaches the goal, or until it no longer changes, since every pixel that
           moves has arrived at 0 or 255. The first t is a little beyond where the margin's slope
           takes it to 0 (Newton's step), else 8; the next ones, where a straight line through the
           last two margins comes to 0, from 1.5 to 4 times the last one.
+again     where nothing was found, at t = 1, 2, 4, ... 128, too.
 between   the last section is cut where a straight line through the margins at its ends comes to 0
           (false position), in every other cut from the fourth on at its middle (bisection), until
           x(t) reaches the goal and x(t - 1) does not.
@@ -32,7 +33,7 @@ from caffe_ext.directions import Ints, Slopes
 from caffe_ext.goals import Bools, Goal, Margins
 from caffe_ext.lattice import Amplitudes, perturbed, ways
 
-_FIRST, _FARTHEST_FIRST = 8.0, 255.0
+_FIRST, _WHOLE_RANGE = 8.0, 255.0
 _LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
 _BEYOND = 0.2  # of the way that is left; most margins fall more slowly in the end
 _ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
@@ -173,6 +174,7 @@ def _narrowest(candidates: _Candidates, margins: Margins, slopes: Slopes) -> _Se
     unknown = np.full(len(margins), np.nan)
     sections = _Sections(np.zeros(len(margins)), unknown.copy(), margins, unknown)
     _go_further(candidates, sections, _first_steps(margins, slopes))
+    _look_again(candidates, sections)
     _cut(candidates, sections)
     return sections
 
@@ -182,7 +184,7 @@ def _first_steps(margins: Margins, slopes: Slopes) -> Amplitudes:
     with np.errstate(all="ignore"):
         steps = np.ceil((1 + _BEYOND) * margins / slopes)
     known = (margins > 0) & (slopes > 0)
-    return np.where(known, np.clip(steps, 1, _FARTHEST_FIRST), _FIRST)
+    return np.where(known, np.clip(steps, 1, _WHOLE_RANGE), _FIRST)
 
 
 def _go_further(candidates: _Candidates, sections: _Sections, first: Amplitudes) -> None:
@@ -200,6 +202,16 @@ def _go_further(candidates: _Candidates, sections: _Sections, first: Amplitudes)
             way = np.where(before > now, now * step / (before - now), np.inf)
         growth = np.clip(1 + (1 + _BEYOND) * way / amplitudes, _LEAST_GROWTH, _MOST_GROWTH)
         amplitudes = np.minimum(np.ceil(growth * amplitudes), candidates.limits[active])
+
+
+def _look_again(candidates: _Candidates, sections: _Sections) -> None:
+    """Ask t = 1, 2, 4, ... where nothing was found: the steps can have gone beyond it."""
+    active = np.flatnonzero(np.isnan(sections.high) & (candidates.limits > 0))
+    sections.low[active], sections.margin_low[active] = 0, np.nan
+    amplitude = 1.0
+    while len(active := active[amplitude < np.minimum(candidates.limits[active], _WHOLE_RANGE)]):
+        solved = sections.ask(candidates, active, np.full(len(active), amplitude))
+        active, amplitude = active[~solved], 2 * amplitude
 
 
 def _cut(candidates: _Candidates, sections: _Sections) -> None:
