@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cfloat>
 #include <cmath>
 #include <cstddef>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "caffe_ext/kernels/lanes_in_use.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -101,8 +101,8 @@ int ProcessorLanes() {
   return 4;
 }
 
-std::atomic<int>& Lanes() {
-  static std::atomic<int> lanes(ProcessorLanes());
+LanesInUse& Lanes() {
+  static LanesInUse lanes(ProcessorLanes());
   return lanes;
 }
 
@@ -114,10 +114,10 @@ struct EccCode {
 
 EccCode Code() {
 #if CAFFE_EXT_ECC_WIDE
-  if (Lanes() == 16) {
+  if (Lanes().Get() == 16) {
     return {avx512::EccHomographies, avx512::WarpImages};
   }
-  if (Lanes() == 8) {
+  if (Lanes().Get() == 8) {
     return {avx2::EccHomographies, avx2::WarpImages};
   }
 #endif
@@ -126,11 +126,9 @@ EccCode Code() {
 
 }  // namespace
 
-int EccLanes() { return Lanes(); }
+int EccLanes() { return Lanes().Get(); }
 
-void SetEccLanes(int lanes) {
-  Lanes() = lanes < 0 ? ProcessorLanes() : std::min(lanes, ProcessorLanes());
-}
+void SetEccLanes(int lanes) { Lanes().Set(lanes); }
 
 void EccHomographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
                      int height, int width, const EccCriteria& criteria, float* homographies,

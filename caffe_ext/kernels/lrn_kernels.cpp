@@ -235,9 +235,6 @@ template <typename Work>
 void ForPlaces(const Lrn& lrn, const Work& work) {
   constexpr int kValues = 1 << 14;  // of a block: its buffers stay in the second-level cache
   constexpr int kColumns = 16;      // a cache line
-  if (IsEmpty(lrn)) {
-    return;
-  }
   const int places = lrn.height * lrn.width;
   const int most = std::max(kValues / lrn.channels / kColumns, 1) * kColumns;
   const int blocks = (places + most - 1) / most;
@@ -254,9 +251,6 @@ void ForPlaces(const Lrn& lrn, const Work& work) {
 /// Blocks of one channel of one image.
 template <typename Work>
 void ForPlanes(const Lrn& lrn, const Work& work) {
-  if (IsEmpty(lrn)) {
-    return;
-  }
   const Block block = {lrn.height, lrn.width, lrn.width, lrn.size / 2,
                        std::min(lrn.size / 2, lrn.width - 1)};
   const auto block_of = [&](int i, std::ptrdiff_t* first) {
@@ -266,43 +260,38 @@ void ForPlanes(const Lrn& lrn, const Work& work) {
   ForBlocks(lrn, lrn.images * lrn.channels, block_of, work);
 }
 
-Constants Across(const Lrn& lrn) {
-  return {lrn.k, lrn.alpha / static_cast<float>(lrn.size), lrn.beta};
+template <typename Work>
+void ForAll(const Lrn& lrn, const Work& work) {
+  if (IsEmpty(lrn)) {
+    return;
+  }
+  if (lrn.within) {
+    ForPlanes(lrn, work);
+  } else {
+    ForPlaces(lrn, work);
+  }
 }
 
-Constants Within(const Lrn& lrn) {
+Constants ConstantsOf(const Lrn& lrn) {
   const auto size = static_cast<float>(lrn.size);
-  return {1, lrn.alpha / (size * size), lrn.beta};
+  if (lrn.within) {
+    return {1, lrn.alpha / (size * size), lrn.beta};
+  }
+  return {lrn.k, lrn.alpha / size, lrn.beta};
 }
 
 }  // namespace
 
-void LrnAcrossForward(const Lrn& lrn, const float* bottom, float* top) {
-  const Constants constants = Across(lrn);
-  ForPlaces(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
+void LrnForward(const Lrn& lrn, const float* bottom, float* top) {
+  const Constants constants = ConstantsOf(lrn);
+  ForAll(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
     ForwardBlock(constants, block, bottom + first, buffers, top + first);
   });
 }
 
-void LrnAcrossBackward(const Lrn& lrn, const float* bottom, const float* top_diff,
-                       float* bottom_diff) {
-  const Constants constants = Across(lrn);
-  ForPlaces(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
-    BackwardBlock(constants, block, bottom + first, top_diff + first, buffers, bottom_diff + first);
-  });
-}
-
-void LrnWithinForward(const Lrn& lrn, const float* bottom, float* top) {
-  const Constants constants = Within(lrn);
-  ForPlanes(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
-    ForwardBlock(constants, block, bottom + first, buffers, top + first);
-  });
-}
-
-void LrnWithinBackward(const Lrn& lrn, const float* bottom, const float* top_diff,
-                       float* bottom_diff) {
-  const Constants constants = Within(lrn);
-  ForPlanes(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
+void LrnBackward(const Lrn& lrn, const float* bottom, const float* top_diff, float* bottom_diff) {
+  const Constants constants = ConstantsOf(lrn);
+  ForAll(lrn, [&](const Block& block, const Buffers& buffers, std::ptrdiff_t first) {
     BackwardBlock(constants, block, bottom + first, top_diff + first, buffers, bottom_diff + first);
   });
 }

@@ -23,22 +23,16 @@ struct Lrn {
   int images, channels, height, width;
   int size;  ///< n of the window, odd
   float alpha, beta, k;
+  /// The window: n channels at one place, @f$ a = \alpha / n @f$; or n x n places of one channel,
+  /// @f$ a = \alpha / n^2, k = 1 @f$ whatever `k` is.
+  bool within = false;
 };
 
-/// @brief The window: n channels at one place. @f$ a = \alpha / n @f$
 /// @param top may not be bottom
-void LrnAcrossForward(const Lrn& lrn, const float* bottom, float* top);
+void LrnForward(const Lrn& lrn, const float* bottom, float* top);
 
 /// @brief From bottom alone: nothing of the forward pass is needed. Overwrites bottom_diff.
-void LrnAcrossBackward(const Lrn& lrn, const float* bottom, const float* top_diff,
-                       float* bottom_diff);
-
-/// @brief The window: n x n places of one channel. @f$ a = \alpha / n^2, k = 1 @f$ whatever lrn.k
-/// is.
-void LrnWithinForward(const Lrn& lrn, const float* bottom, float* top);
-
-void LrnWithinBackward(const Lrn& lrn, const float* bottom, const float* top_diff,
-                       float* bottom_diff);
+void LrnBackward(const Lrn& lrn, const float* bottom, const float* top_diff, float* bottom_diff);
 
 }  // namespace caffe_ext
 

@@ -1,12 +1,12 @@
 #include "caffe_ext/kernels/winograd_kernels.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
+#include "caffe_ext/kernels/lanes_in_use.hpp"
 #include "caffe_ext/kernels/threads.hpp"
 #include "caffe_ext/kernels/vector_clones.hpp"
 
@@ -78,15 +78,15 @@ int ProcessorLanes() {
   return 0;
 }
 
-std::atomic<int>& Lanes() {
-  static std::atomic<int> lanes(ProcessorLanes());
+LanesInUse& Lanes() {
+  static LanesInUse lanes(ProcessorLanes());
   return lanes;
 }
 
 const WinogradCode& Code(const ConvolutionShape& shape) {
 #if CAFFE_EXT_WINOGRAD
   const bool is_five = shape.kernel_height == 5;
-  if (Lanes() == 16) {
+  if (Lanes().Get() == 16) {
     return is_five ? avx512::kCode<4> : avx512::kCode<6>;
   }
   return is_five ? avx2::kCode<4> : avx2::kCode<6>;
@@ -113,14 +113,12 @@ bool Pays(const ConvolutionShape& s, int channels, int outputs, std::int64_t til
 
 }  // namespace
 
-int WinogradLanes() { return Lanes(); }
+int WinogradLanes() { return Lanes().Get(); }
 
-void SetWinogradLanes(int lanes) {
-  Lanes() = lanes < 0 ? ProcessorLanes() : std::min(lanes, ProcessorLanes());
-}
+void SetWinogradLanes(int lanes) { Lanes().Set(lanes); }
 
 bool WinogradFits(const ConvolutionShape& s) {
-  return Lanes() > 0 && s.groups == 1 && (s.kernel_height == 3 || s.kernel_height == 5) &&
+  return Lanes().Get() > 0 && s.groups == 1 && (s.kernel_height == 3 || s.kernel_height == 5) &&
          s.kernel_width == s.kernel_height && s.pad_width == s.pad_height &&
          s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
 }

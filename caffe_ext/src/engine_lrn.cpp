@@ -29,7 +29,8 @@ void EngineLrn::Reshape(const Blobs& bottom, const Blobs& top) {
 
 Lrn EngineLrn::Shape(const caffe::Blob<float>& bottom) const {
   return {bottom.shape(0), bottom.shape(1), bottom.shape(2), bottom.shape(3),
-          size_,           alpha_,          beta_,           k_};
+          size_,           alpha_,          beta_,           k_,
+          IsWithin()};
 }
 
 void EngineLrn::Forward_cpu(const Blobs& bottom, const Blobs& top) {
@@ -37,8 +38,7 @@ void EngineLrn::Forward_cpu(const Blobs& bottom, const Blobs& top) {
     LRNLayer::Forward_cpu(bottom, top);
     return;
   }
-  const auto forward = IsWithin() ? LrnWithinForward : LrnAcrossForward;
-  forward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
+  LrnForward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->mutable_cpu_data());
 }
 
 void EngineLrn::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
@@ -50,9 +50,8 @@ void EngineLrn::Backward_cpu(const Blobs& top, const std::vector<bool>& propagat
     LRNLayer::Backward_cpu(top, propagate_down, bottom);
     return;
   }
-  const auto backward = IsWithin() ? LrnWithinBackward : LrnAcrossBackward;
-  backward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->cpu_diff(),
-           bottom[0]->mutable_cpu_diff());
+  LrnBackward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->cpu_diff(),
+              bottom[0]->mutable_cpu_diff());
 }
 
 }  // namespace caffe_ext
