@@ -45,5 +45,11 @@ add_cpp_test(gpu *Gpu*)
 # Tests of the CPU, once more with all of Caffe on the GPU.
 add_cpp_test(gpu_mode BangBalancer*:BangSolver*:GoodState*:Misclassification*)
 set_property(TEST cpp.gpu_mode APPEND PROPERTY ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
-set_tests_properties(gpu.kernels cpp.gpu cpp.gpu_mode PROPERTIES
+# Python's, too; those that only a GPU can run are among the tests of any build.
+add_test(NAME gpu.python_gpu_mode
+  COMMAND ${Python3_EXECUTABLE} -m pytest -q -p no:cacheprovider -m any_device
+    ${PROJECT_SOURCE_DIR}/tests/python
+  WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+set_tests_properties(gpu.python_gpu_mode PROPERTIES ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
+set_tests_properties(gpu.kernels gpu.python_gpu_mode cpp.gpu cpp.gpu_mode PROPERTIES
   SKIP_REGULAR_EXPRESSION "skipped: no GPU" LABELS gpu)

@@ -75,14 +75,14 @@ def numeric(net: Any, given: Mapping[str, Array]) -> NDArray[np.float64]:
         net.forward()
         return float(sum(np.sum(g * net.blobs[b].data.astype(float)) for b, g in given.items()))
 
-    data = net.blobs["data"].data
-    gradient = np.zeros(data.shape)
-    for index in np.ndindex(*data.shape):
-        value = float(data[index])
-        data[index] = value + step
+    gradient = np.zeros(net.blobs["data"].data.shape)
+    for index in np.ndindex(*gradient.shape):
+        # On a GPU, `.data` brings the values back each time, and says that they are to be changed.
+        value = float(net.blobs["data"].data[index])
+        net.blobs["data"].data[index] = value + step
         above = objective()
-        data[index] = value - step
+        net.blobs["data"].data[index] = value - step
         gradient[index] = (above - objective()) / (2 * step)
-        data[index] = value
+        net.blobs["data"].data[index] = value
     net.forward()
     return gradient

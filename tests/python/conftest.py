@@ -1,19 +1,37 @@
-"""Tests that need a GPU: `pytest -m gpu` runs them alone; without a GPU they are skipped.
+"""On which device tests run, and fixtures that several files of tests share.
 
-And whose fixtures several files of tests share.
+gpu         needs a GPU: `pytest -m gpu` runs these alone; without a GPU they are skipped
+any_device  with CAFFE_EXT_TEST_MODE=GPU, runs its nets on the first GPU
 """
+
+import os
+from collections.abc import Iterator
 
 import pytest
 
-from caffe_ext.device import gpu_count
+from caffe_ext.device import Device, gpu_count
 
 pytest_plugins = ["attack_run_samples"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a GPU, and a build with CUDA")
+    config.addinivalue_line("markers", "any_device: CAFFE_EXT_TEST_MODE=GPU runs it on a GPU")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and not gpu_count():
+    if (item.get_closest_marker("gpu") or on_gpu(item)) and not gpu_count():
         pytest.skip("skipped: no GPU")
+
+
+def on_gpu(item: pytest.Item) -> bool:
+    """Say whether a test that runs on any device is to run on a GPU."""
+    marked = item.get_closest_marker("any_device") is not None
+    return marked and os.environ.get("CAFFE_EXT_TEST_MODE") == "GPU"
+
+
+@pytest.fixture(autouse=True)
+def device_of_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test begin on the CPU or on the first GPU."""
+    with Device(0 if on_gpu(request.node) else None).active():
+        yield

@@ -27,7 +27,7 @@ from caffe_ext.records import (
     load_records,
 )
 
-pytestmark = pytest.mark.usefixtures("pieces_of_5")
+pytestmark = [pytest.mark.usefixtures("pieces_of_5"), pytest.mark.any_device]
 
 
 @pytest.mark.parametrize("text", ["hc1", "fgs*1.5", "pgd=40/4x10+margin", "hot:2", "margin=60"])

@@ -21,6 +21,8 @@ from caffe_ext.attacks import (
 from caffe_ext.directions import Direction, FastGradient, HotCold, LogitMargin
 from caffe_ext.iterative import Ball
 
+pytestmark = pytest.mark.any_device
+
 # Of blobs; "*", "=" and "+" have a meaning of their own in the name of an attack.
 BLOBS = st.none() | st.text(min_size=1).filter(
     lambda text: not set(text) & set("*=+") and text == text.strip()

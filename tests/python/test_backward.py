@@ -8,6 +8,8 @@ import pytest
 
 from backward_nets import BLOBS, NET, Array, build, data_gradient, numeric, random_diff, soil
 
+pytestmark = pytest.mark.any_device
+
 
 @pytest.fixture
 def net(tmp_path: Path) -> Any:

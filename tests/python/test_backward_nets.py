@@ -10,6 +10,8 @@ import pytest
 
 from backward_nets import NET, build, data_gradient, random_diff, soil
 
+pytestmark = pytest.mark.any_device
+
 
 @pytest.fixture
 def net(tmp_path: Path) -> Any:

@@ -15,6 +15,8 @@ from caffe_ext.data import load_images
 from caffe_ext.pixels import PixelSpace
 from classifier_models import BIAS, DEEP, IMAGES, LINEAR, SPACE, WEIGHTS, write_model
 
+pytestmark = pytest.mark.any_device
+
 Array = NDArray[np.float32]
 
 

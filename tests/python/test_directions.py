@@ -20,6 +20,8 @@ from caffe_ext.directions import (
 )
 from caffe_ext.quiet import quiet_caffe
 
+pytestmark = pytest.mark.any_device
+
 WEIGHTS = np.array([[1, 2, -1, 0], [0, -1, 1, 3], [2, 0, 0, -2]], np.float32) / 64
 BIAS = np.array([0.25, 0, -0.5], np.float32)
 IMAGES = rows([10, 200, 30, 4], [0, 255, 7, 90], [128, 3, 250, 60])

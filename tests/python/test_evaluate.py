@@ -27,6 +27,8 @@ from caffe_ext.noise import noise_stability
 from caffe_ext.records import COLUMNS
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
+pytestmark = pytest.mark.any_device
+
 Pair = tuple[ModelEvaluation, ...]
 PLAIN = Settings(seed=1, probe=0)
 

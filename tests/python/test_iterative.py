@@ -17,6 +17,8 @@ from caffe_ext.directions import FastGradient, HotCold, LogitMargin
 from caffe_ext.iterative import Ball, ProjectedDescent
 from caffe_ext.search import SearchResult
 
+pytestmark = pytest.mark.any_device
+
 QUICK = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

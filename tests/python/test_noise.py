@@ -13,6 +13,8 @@ from caffe_ext.noise import TooFewError, correct_everywhere, noise_stability, no
 from caffe_ext.pixels import PixelSpace
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 
+pytestmark = pytest.mark.any_device
+
 RANDOM = np.random.default_rng(3)
 COLOUR = RANDOM.integers(0, 256, (7, 3, 6, 6), dtype=np.uint8)
 LEVELS = [0, 10, 40.5, 90]

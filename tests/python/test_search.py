@@ -19,6 +19,8 @@ from caffe_ext.pixels import PixelSpace
 from caffe_ext.search import SearchResult, fixed_epsilon, line_search
 from search_samples import QUICK, Floats, Images, searches
 
+pytestmark = pytest.mark.any_device
+
 # Small whole numbers, so that all sums in the net are exact in any order.
 RANDOM = np.random.default_rng(7)
 WEIGHTS = RANDOM.integers(-8, 9, (4, 6))

@@ -12,6 +12,8 @@ from caffe_ext.directions import Ints
 from caffe_ext.pixels import PixelSpace
 from search_reference import Path1D, PlainNet, last_amplitude, moved, plain_path
 
+pytestmark = pytest.mark.any_device
+
 # All weights are whole numbers, and float32 holds all sums exactly: they do not depend on how the
 # images fall into batches, and results must not differ in a single bit.
 NET = """
