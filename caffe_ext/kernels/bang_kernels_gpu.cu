@@ -312,7 +312,7 @@ void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,
                     bool add, BangWorkspace<Dtype>* workspace, cudaStream_t stream) {
   Batch<Dtype> batch = MakeBatch(tops, samples);
   Scratch<Dtype> scratch = MakeScratch(batch, workspace);
-  const unsigned blocks = BlocksFor(batch, tops.size(), workspace->most_blocks);
+  unsigned blocks = BlocksFor(batch, tops.size(), workspace->most_blocks);
   if (blocks == 1) {
     Balance<Dtype><<<1, kThreads, 0, stream>>>(batch, settings, misclassified, scratch, sums, add);
   } else {
@@ -320,14 +320,22 @@ void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,
     together.id = cudaLaunchAttributeCooperative;
     together.val.cooperative = 1;
     cudaLaunchConfig_t launch = {};
-    launch.gridDim = dim3(blocks);
     launch.blockDim = dim3(kThreads);
     launch.stream = stream;
     launch.attrs = &together;
     launch.numAttrs = 1;
-    CheckCuda(cudaLaunchKernelEx(&launch, Balance<Dtype>, batch, settings, misclassified, scratch,
-                                 sums, add),
-              "cudaLaunchKernelEx");
+    // Tools that put code of their own into kernels leave room for fewer blocks than CUDA has said;
+    // any number gives the same bits.
+    for (bool launched = false; !launched; blocks /= 2) {
+      launch.gridDim = dim3(blocks);
+      const cudaError_t status = cudaLaunchKernelEx(&launch, Balance<Dtype>, batch, settings,
+                                                    misclassified, scratch, sums, add);
+      launched = status != cudaErrorCooperativeLaunchTooLarge || blocks == 1;
+      CheckCuda(launched ? status : cudaSuccess, "cudaLaunchKernelEx");
+      if (!launched) {
+        cudaGetLastError();  // not to be reported below
+      }
+    }
   }
   CheckCuda(cudaGetLastError(), "BalanceSamples");
 }

@@ -158,17 +158,39 @@ void EnginePooling::Backward_cpu(const Blobs& top, const std::vector<bool>& prop
   }
   const PoolingShape shape = Shape(*bottom[0]);
   if (IsMax()) {
-    if (!has_mask_) {  // the top itself may have been changed in place since
-      scratch_.resize(top[0]->count());
-      MaxPoolingForward(shape, bottom[0]->cpu_data(), scratch_.data(), max_idx_.mutable_cpu_data());
-      has_mask_ = true;
-    }
+    MakeMask(top, bottom);
     MaxPoolingBackward(shape, top[0]->cpu_diff(), max_idx_.cpu_data(),
                        bottom[0]->mutable_cpu_diff());
   } else {
     AveragePoolingBackward(shape, top[0]->cpu_diff(), bottom[0]->mutable_cpu_diff());
   }
 }
+
+/// Of the last forward pass, if it left none.
+void EnginePooling::MakeMask(const Blobs& top, const Blobs& bottom) {
+  if (!has_mask_) {  // the top itself may have been changed in place since
+    scratch_.resize(top[0]->count());
+    MaxPoolingForward(Shape(*bottom[0]), bottom[0]->cpu_data(), scratch_.data(),
+                      max_idx_.mutable_cpu_data());
+    has_mask_ = true;
+  }
+}
+
+#ifndef CPU_ONLY
+void EnginePooling::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  PoolingLayer::Forward_gpu(bottom, top);
+  has_mask_ = true;
+}
+
+/// The forward pass may have been on the CPU.
+void EnginePooling::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                 const Blobs& bottom) {
+  if (propagate_down[0] && IsMax() && Supported(top) && WindowsBeginInside()) {
+    MakeMask(top, bottom);
+  }
+  PoolingLayer::Backward_gpu(top, propagate_down, bottom);
+}
+#endif
 
 void EngineInnerProduct::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   InnerProductLayer::LayerSetUp(bottom, top);

@@ -34,7 +34,8 @@ Lrn EngineLrn::Shape(const caffe::Blob<float>& bottom) const {
 }
 
 void EngineLrn::Forward_cpu(const Blobs& bottom, const Blobs& top) {
-  if (!Supported(bottom, top)) {
+  kept_nothing_ = Supported(bottom, top);
+  if (!kept_nothing_) {
     LRNLayer::Forward_cpu(bottom, top);
     return;
   }
@@ -53,5 +54,22 @@ void EngineLrn::Backward_cpu(const Blobs& top, const std::vector<bool>& propagat
   LrnBackward(Shape(*bottom[0]), bottom[0]->cpu_data(), top[0]->cpu_diff(),
               bottom[0]->mutable_cpu_diff());
 }
+
+#ifndef CPU_ONLY
+void EngineLrn::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  LRNLayer::Forward_gpu(bottom, top);
+  kept_nothing_ = false;
+}
+
+/// After a forward pass on the CPU, which kept nothing for it, that is where it is computed.
+void EngineLrn::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                             const Blobs& bottom) {
+  if (kept_nothing_) {
+    Backward_cpu(top, propagate_down, bottom);
+  } else {
+    LRNLayer::Backward_gpu(top, propagate_down, bottom);
+  }
+}
+#endif
 
 }  // namespace caffe_ext

@@ -24,10 +24,17 @@ class EngineLrn : public caffe::LRNLayer<float> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 
  private:
   bool IsWithin() const;
   Lrn Shape(const caffe::Blob<float>& bottom) const;
+
+  bool kept_nothing_ = false;  // of the last forward pass, for Caffe's code on the GPU
 };
 
 }  // namespace caffe_ext

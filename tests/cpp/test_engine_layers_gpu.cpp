@@ -139,6 +139,30 @@ TEST_F(EngineLayersGpu, NormalizationsGoOnInTheOtherMode) {
   }
 }
 
+/// Forward on one, backward on the other.
+TEST_F(EngineLayersGpu, BackwardPassesGoOnInTheOtherMode) {
+  for (const std::string type :
+       {"type: 'Pooling' pooling_param { kernel_size: 2 stride: 2 }",
+        "type: 'Pooling' pooling_param { kernel_size: 2 stride: 2 } phase: TEST",
+        "type: 'Pooling' pooling_param { kernel_size: 3 stride: 2 pool: AVE }",
+        "type: 'LRN' lrn_param { alpha: 1 }",
+        "type: 'LRN' lrn_param { alpha: 1 norm_region: WITHIN_CHANNEL }"}) {
+    for (const Caffe::Brew mode : {Caffe::CPU, Caffe::GPU}) {
+      SCOPED_TRACE(type);
+      Caffe::set_mode(Caffe::CPU);
+      LayerWithBlobs engine({type, {{3, 4, 9, 8}}}, true), stock({type, {{3, 4, 9, 8}}}, false);
+      for (LayerWithBlobs* of : {&engine, &stock}) {
+        Caffe::set_mode(of == &engine ? mode : Caffe::CPU);
+        of->Forward();
+        of->FillTopDiffs(2);
+        Caffe::set_mode(of == &engine && mode == Caffe::CPU ? Caffe::GPU : Caffe::CPU);
+        of->layer->Backward(of->top, {true}, of->bottom);
+      }
+      ExpectClose(engine.Derivatives(), stock.Derivatives());
+    }
+  }
+}
+
 TEST_F(EngineLayersGpu, ConvolutionsLeaveTheirResultsOnTheGpu) {
   LayerWithBlobs engine({Convolution("kernel_size: 3"), {{3, 4, 9, 8}}}, true);
   engine.Forward();

@@ -5,8 +5,9 @@ with Device().active():                   # on the CPU for a while
     ...
 current()                                 # where this thread computes
 
-Caffe keeps it for each thread apart, and a thread begins on the CPU. A net can be made on one
-device and run on another; CUDA does not work in a process that was forked from one that used it.
+Caffe keeps it for each thread apart, and a thread begins on the CPU. A net can go from the CPU to a
+GPU and back, but not from one GPU to another. CUDA does not work in a process that was forked from
+one that used it.
 """
 
 import ctypes
