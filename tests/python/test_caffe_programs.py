@@ -152,3 +152,18 @@ def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> 
     errors = [line for line in done.stderr.splitlines() if line[0] != "I"]
     assert len(errors) == 1
     assert "is asked for (-gpu, or solver_mode" in errors[0]
+
+
+@pytest.mark.parametrize("kind", ["", 'type: "SGD"', 'type: "Adam"'])
+def test_a_bang_param_that_nobody_reads_is_an_error(kind: str, tmp_path: Path) -> None:
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f"{kind} bang_param {{ epsilon: 0.5 }}\n")
+    program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
+    command = [str(program), "train", f"-solver={solver}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    says = f"{solver}: there is a bang_param, but a solver of the type"
+    assert says in done.stderr
+    assert "Check failure" not in done.stderr
+    with pytest.raises(ValueError, match='write type: "BANG", or leave bang_param out'):
+        caffe.get_solver(str(solver))
