@@ -190,3 +190,14 @@ def test_who_waited_for_the_lock_takes_what_the_other_has_finished(
     assert len(source.asked) == 5
     equal(found, load_records(run.path))
     assert [file.name for file in run.folder.iterdir()] == [run.path.name]
+
+
+@pytest.mark.parametrize("text", ["{", "", "7"])
+def test_a_damaged_description_is_named(tmp_path: Path, text: str) -> None:
+    run = run_of(tmp_path / "out")
+    run.parts.mkdir(parents=True)
+    run.note.write_text(text)
+    with pytest.raises(RecordError) as refused:
+        check_run(run)
+    says = f"{run.note} is damaged: delete {run.parts}, or choose another folder"
+    assert str(refused.value).startswith(says)

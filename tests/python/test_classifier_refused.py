@@ -54,6 +54,11 @@ def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-20])
     with pytest.raises(ValueError, match="damaged"):
         Classifier(deploy, weights, PixelSpace())
+    deploy, weights = write_model(tmp_path / "hdf5", hdf5=True)
+    weights.write_bytes(weights.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f"^{weights} is damaged: .*truncated"):
+        Classifier(deploy, weights, PixelSpace())
+    deploy, weights = write_model(tmp_path)
     with pytest.raises(ValueError, match="batch_size must be 1 or more, not 0"):
         Classifier(deploy, weights, PixelSpace(), batch_size=0)
 

@@ -22,7 +22,7 @@ from caffe_ext.data import (
     write_mean_image,
 )
 from caffe_ext.data.cifar import CIFAR10
-from caffe_ext.data.database import map_size
+from caffe_ext.data.database import Records, count_records, map_size
 from caffe_ext.data.mnist import MNIST, NAMES
 from data_samples import cifar_batches, image_set, records, write_mnist
 
@@ -181,3 +181,36 @@ def test_cifar10_and_its_mean_are_what_caffes_programs_write(tmp_path: Path) -> 
     run(averager, tmp_path / "train", tmp_path / "theirs")
     write_mean_image(tmp_path / "ours", mean_image(data_set.train))
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_a_database_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "db"
+    write_database(folder, image_set(300), 8)
+    file, count = folder / "data.mdb", len(records(folder))
+    ready = Records(folder)
+    whole = file.stat().st_size
+    os.truncate(file, whole + 99)
+    assert count_records(folder) == count
+    os.truncate(file, whole // 2)
+    text = f"^{folder} is truncated: {whole // 2:,} bytes of at least [0-9,]+$"
+    for read in (lambda: Records(folder), lambda: ready.read(slice(299, 300))):
+        with pytest.raises(DataError, match=text):
+            read()
+    assert count_records(folder) is None
+
+
+def test_a_database_may_be_shorter_than_its_pages_are_numbered(tmp_path: Path) -> None:
+    # LMDB does not write pages that the same transaction takes and gives back.
+    folder, random = tmp_path / "db", np.random.default_rng(1)
+    with lmdb.open(str(folder), map_size=1 << 26) as env:
+        for start in (0, 1000, 2000):
+            with env.begin(write=True) as transaction:
+                for number in range(start, start + 1000):
+                    size = int(random.choice([50, 700, 3000]))
+                    datum = caffe_pb2.Datum(channels=1, height=1, width=size, data=bytes(size))
+                    transaction.put(b"%08d" % number, datum.SerializeToString())
+                for number in range(start + 999, start + 299, -1):
+                    transaction.delete(b"%08d" % number)
+        numbered = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    assert (folder / "data.mdb").stat().st_size < numbered
+    assert len(Records(folder).read(slice(None))) == 900

@@ -24,7 +24,7 @@ from caffe_ext.evaluation.summary import (
     summarize,
 )
 from caffe_ext.noise import noise_stability
-from caffe_ext.records import COLUMNS
+from caffe_ext.records import COLUMNS, RecordError
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
 pytestmark = pytest.mark.any_device
@@ -267,3 +267,12 @@ def test_pick_images() -> None:
     picks = {tuple(pick_images(labels, np.arange(3), 1, seed=s).tolist()) for s in range(20)}
     assert picks == {(0,), (1,), (2,)}
     assert pick_images(labels, np.empty(0, np.int64), 2, seed=0).tolist() == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_damaged_counts_of_noise_are_named(tmp_path: Path, text: str) -> None:
+    evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(Silent())
+    damaged = next(tmp_path.rglob("noise-*.json"))
+    damaged.write_text(text)
+    with pytest.raises(RecordError, match=f"{damaged} is damaged: delete it, or choose another"):
+        evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(Silent())

@@ -85,9 +85,23 @@ def test_what_is_there_is_not_overwritten(
     before = snapshot(tmp_path)
     assert "differs in: limit" in refusal(*given, "--limit", 3)
     assert "differs in: seed" in refusal(*given, "--seed", 7)
-    (tmp_path / "out" / "evaluation.json").rename(tmp_path / "evaluation.json")
+    names = ("evaluation.json", "table.csv", "attacks.csv", "report.html")
+    for name in names:
+        (tmp_path / "out" / name).rename(tmp_path / name)
     assert "holds results of another run" in refusal(*given, "--limit", 3)
-    (tmp_path / "evaluation.json").rename(tmp_path / "out" / "evaluation.json")
+    for name in names:
+        (tmp_path / name).rename(tmp_path / "out" / name)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["table.csv", "attacks.csv", "report.html"])
+def test_files_of_others_stay(
+    given: Arguments, tmp_path: Path, refusal: Callable[..., str], name: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    before = snapshot(tmp_path)
+    assert f"{name} is there without evaluation.json" in refusal(*given)
     assert snapshot(tmp_path) == before
 
 

@@ -14,6 +14,7 @@ from caffe_ext.records import load_records
 from classifier_models import write_model
 from data_samples import snapshot
 from hotcold_samples import NET, Setting, entries, make_setting, refused, run, write_yaml
+from shared import attack_program
 
 
 @pytest.fixture
@@ -166,4 +167,30 @@ def test_changed_files(setting: Setting) -> None:
         f"{first} is not the image that was found; remove it, and it is written again"
     )
     first.unlink()
+    assert run(*setting.arguments) == 0
+
+
+@pytest.mark.parametrize("name", ["summary.json", "figure1.png", "tiny/sheet.png"])
+def test_files_of_others_stay(setting: Setting, name: str) -> None:
+    path = setting.output / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"models": []}')
+    before = snapshot(setting.output)
+    says = refused(*setting.arguments)
+    assert says.startswith(f"{path} is ")
+    assert "choose another --output, or replace it with --again" in says
+    assert snapshot(setting.output) == before
+    assert run(*setting.arguments, "--again") == 0
+
+
+def test_pictures_that_are_not_all_written_are_no_hindrance(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attack_program, "write_pictures", interrupted)
+        assert run(*setting.arguments) == 130
+    assert (setting.output / "summary.json").exists()
     assert run(*setting.arguments) == 0

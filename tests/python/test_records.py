@@ -4,8 +4,10 @@ import errno
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from caffe_ext import records
+from caffe_ext.hdf5_file import new_hdf5
 from caffe_ext.records import (
     COLUMNS,
     AttackRecords,
@@ -345,3 +348,52 @@ def test_the_file_is_as_its_head_says(path: Path) -> None:
         assert json.loads(file.attrs["description"]) == {"a": [1, None]}
         assert file.attrs["format"] == records.FORMAT
         assert all(file[name].shape == (9,) for name in COLUMNS)
+
+
+def test_a_signal_waits_until_the_file_is_closed(path: Path) -> None:
+    def exits(*_: object) -> None:
+        raise SystemExit(143)
+
+    for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
+        before = signal.signal(number, exits if error is SystemExit else signal.default_int_handler)
+        try:
+            handler, closed = signal.getsignal(number), False
+            with pytest.raises(error), new_hdf5(path) as file:
+                inner = path.with_name("inner.h5")
+                with new_hdf5(inner):
+                    signal.raise_signal(number)
+                file["a"] = [1, 2]
+                closed = True
+            assert closed
+            assert signal.getsignal(number) is handler
+        finally:
+            signal.signal(number, before)
+        with h5py.File(path) as file:
+            assert file["a"][...].tolist() == [1, 2]
+        assert sorted(path.parent.iterdir()) == [path, inner]
+
+
+def test_a_signal_that_nobody_handles_ends_the_program_later(path: Path) -> None:
+    code = """
+import signal, sys
+from pathlib import Path
+from caffe_ext.hdf5_file import new_hdf5
+with new_hdf5(Path(sys.argv[1])) as file:
+    signal.raise_signal(signal.SIGTERM)
+    file["a"] = [1, 2]
+print("not reached")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
+    with h5py.File(path) as file:
+        assert file["a"][...].tolist() == [1, 2]
+
+
+def test_other_threads_write_as_well(path: Path) -> None:
+    some, images = made(4, 3)
+    thread = threading.Thread(target=save_records, args=(path, some, [images], {}))
+    thread.start()
+    thread.join()
+    assert len(load_records(path)) == 4

@@ -245,9 +245,28 @@ def test_a_report_about_something_else_stays(report: Report, tmp_path: Path) -> 
     check_folder(tmp_path, IDENTITY)
     with pytest.raises(RecordError, match=r"differs in: limit, seed\); choose another folder"):
         check_folder(tmp_path, IDENTITY | {"limit": 3, "seed": 2})
-    (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(RecordError, match="damaged"):
-        check_folder(tmp_path, IDENTITY)
+    for text in ("{", '{"identity": ["a"]}'):
+        (tmp_path / "evaluation.json").write_text(text)
+        with pytest.raises(RecordError, match="damaged"):
+            check_folder(tmp_path, IDENTITY)
+
+
+def test_a_report_that_was_cut_short_can_be_written_again(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_, count = Path.replace, 0
+
+    def interrupted(path: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        return replace_(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path, report)
+    check_folder(tmp_path, IDENTITY)
 
 
 def test_rows_have_no_nesting(report: Report) -> None:

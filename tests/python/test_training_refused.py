@@ -11,7 +11,8 @@ import pytest
 from caffe_ext.data import write_database
 from caffe_ext.training import TrainingError, TrainingRequest, train
 from caffe_ext.training import run as training
-from data_samples import image_set
+from caffe_ext.training.folder import Progress, TrainingFolder
+from data_samples import image_set, snapshot
 from training_samples import DATABASE_NETWORK, tiny_request
 
 
@@ -86,3 +87,76 @@ def test_no_caffe(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) ->
     program = request_.root / "caffe"
     program.touch(mode=0o755)
     assert training.caffe_program() == str(program)
+
+
+@pytest.mark.parametrize("record", [None, "{", "[]"])
+@pytest.mark.parametrize("name", ["tiny_iter_9.caffemodel", "a_iter_9.solverstate", "train.log"])
+def test_weights_of_others_stay(request_: TrainingRequest, record: str | None, name: str) -> None:
+    request_.output.mkdir(parents=True)
+    (request_.output / name).write_text("mine")
+    if record is not None:
+        (request_.output / "training.json").write_text(record)
+    before = snapshot(request_.output)
+    for again in (False, True):
+        with pytest.raises(TrainingError, match="choose another folder, or move them away"):
+            train(replace(request_, again=again))
+    assert snapshot(request_.output) == before
+
+
+def test_an_earlier_training_does_not_come_back_over_files_of_others(
+    request_: TrainingRequest,
+) -> None:
+    train(replace(request_, overrides="max_iter: 3"))
+    train(replace(request_, overrides="max_iter: 2"))
+    (request_.output / "training.json").write_text("{")
+    before = snapshot(request_.output)
+    with pytest.raises(TrainingError, match=r"or its record training\.json is damaged"):
+        train(replace(request_, overrides="max_iter: 3"))
+    assert snapshot(request_.output) == before
+
+
+def test_a_move_that_was_cut_short_is_finished(request_: TrainingRequest) -> None:
+    short = replace(request_, overrides="max_iter: 3")
+    weights = train(short).weights
+    train(replace(request_, overrides="max_iter: 2"))
+    (earlier,) = (request_.output / "earlier").iterdir()
+    for path in (*request_.output.glob("*_iter_*"), *request_.output.glob("*.*")):
+        path.unlink(missing_ok=True)
+    (earlier / weights.name).replace(weights)
+    assert train(short).reused
+
+
+def test_a_full_disk_is_named(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text = Path.write_text
+
+    def full(path: Path, text: str) -> int:
+        if path.name == name and (name != ".training.json" or '"started": null' in text):
+            raise OSError(28, "No space left on device")
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    output = request_.output
+    name = "solver.prototxt"
+    with pytest.raises(TrainingError, match=f"^cannot write into {output}: No space left"):
+        train(request_)
+    name = ".training.json"
+    text = f"^cannot write {output / 'training.json'}: No space left on device$"
+    with pytest.raises(TrainingError, match=text):
+        train(request_)
+
+
+def test_a_full_disk_does_not_hide_what_caffe_says(
+    request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = TrainingFolder.write
+
+    def full(folder: TrainingFolder, progress: Progress) -> None:
+        if progress.seconds:
+            raise TrainingError("cannot write")
+        write(folder, progress)
+
+    monkeypatch.setattr(TrainingFolder, "write", full)
+    with pytest.raises(TrainingError, match=r"caffe train failed: .*base_type"):
+        train(replace(request_, overrides='bang_param { base_type: "BANG" }'))
+    with pytest.raises(TrainingError, match="cannot write"):
+        train(request_)

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.attack_arguments import Program, parse
-from shared.attack_report import AttackDone, ModelDone, print_report, write_pictures, write_summary
+from shared.attack_report import (
+    AttackDone,
+    ModelDone,
+    check_report,
+    print_report,
+    write_pictures,
+    write_summary,
+)
 from shared.console import Console, run_program
 from shared.image_arguments import open_source, shown_origin
 from shared.lenet_training import shown
@@ -104,7 +111,8 @@ def plan(
 ) -> "list[list[Export]]":
     """Return for each model what is to be run and written; nothing is written yet.
 
-    Raises RecordError if the folder holds something else, ValueError for names that are too alike.
+    Raises RecordError or ValueError if the folder holds something else, ValueError for names that
+    are too alike.
     """
     from caffe_ext.adversarial_files import Export, check_export, identity, plain_name
     from caffe_ext.attack_run import AttackRun, check_run
@@ -112,6 +120,8 @@ def plan(
     folders = {plain_name(model.name): model.name for model in models}
     if len(folders) < len(models):
         raise ValueError("some models' names are too alike for folders; give them others: `name:`")
+    if not arguments.again:
+        check_report(arguments.output, [arguments.output / folder for folder in folders])
     planned = []
     for folder, model in zip(folders, models, strict=True):
         depends = identity(model, digest)
@@ -187,8 +197,9 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
                     attack_model(exports, source, arguments.batch_size, console)
                     for exports in planned
                 ]
-                write_pictures(arguments.output, source, done)
+                # The summary goes first: pictures without it are not taken for this program's.
                 write_summary(arguments, images, done)
+                write_pictures(arguments.output, source, done)
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")
     print_report(arguments.output, len(source), done)

@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import argparse
+import json
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from caffe_ext.pictures.tiles import Picture
 
 SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
+_OURS = ("seed", "images", "pass_protocols", "models")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,31 @@ class ModelDone:
     def name(self) -> str:
         """Return the name of the model."""
         return self.attacks[0].finished.model.name
+
+
+def check_report(output: Path, folders: Sequence[Path]) -> None:
+    """Raise ValueError if the output holds a summary or pictures of somebody else.
+
+    folders  of the models' results
+    """
+    path = output / SUMMARY
+    if path.exists():
+        try:
+            made_here = {*_OURS} <= {*json.loads(path.read_bytes())}
+        except (ValueError, TypeError):
+            made_here = False
+        if not made_here:
+            raise ValueError(
+                f"{shown(path)} is damaged, or not this program's; choose another --output, or "
+                "replace it with --again"
+            )
+        return
+    for picture in (output / FIGURE, *(folder / SHEET for folder in folders)):
+        if picture.exists():
+            raise ValueError(
+                f"{shown(picture)} is there without {SUMMARY}, which says what it is of; choose "
+                "another --output, or replace it with --again"
+            )
 
 
 def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDone]) -> None:

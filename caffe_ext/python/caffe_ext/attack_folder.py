@@ -80,7 +80,13 @@ def check_run(run: AttackRun) -> None:
     if run.path.exists():
         _same(run, load_description(run.path), run.path)
     elif run.note.exists():
-        _same(run, json.loads(run.note.read_text(encoding="utf-8")), run.parts)
+        try:
+            found = dict(json.loads(run.note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise RecordError(
+                f"{run.note} is damaged: delete {run.parts}, or choose another folder ({error})"
+            ) from error
+        _same(run, found, run.parts)
 
 
 def finished(run: AttackRun) -> AttackRecords | None:

@@ -2,14 +2,18 @@
 
 HDF5 does not survive a full disk: what it could not write it tries to write again as the file is
 closed and as the process ends, and crashes there. So it does not hear of such errors; they are
-raised once it has closed the file.
+raised once it has closed the file. An exception of a signal's handler in one of these calls it
+would swallow half-way, and the file would look finished and lack images: so signals wait.
 """
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import h5py
@@ -19,8 +23,36 @@ import h5py
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
     """Yield an empty HDF5 file for writing, which gets its name when all is on the disk.
 
-    Raises OSError with the file's name; what was there under that name stays then.
+    Ctrl-C, and a polite kill, wait until the file is closed. Raises OSError with the file's name;
+    what was there under that name stays then.
     """
+    with _deferred(signal.SIGTERM), _deferred(signal.SIGINT), _new_hdf5(path) as file:
+        yield file
+
+
+@contextmanager
+def _deferred(number: signal.Signals) -> Iterator[None]:
+    """Let the handler of a signal, if it has one, hear of it only at the end."""
+    before = signal.getsignal(number)
+    # Only the main thread runs handlers; None is one that is not Python's.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is None or before == signal.SIG_IGN:
+        yield
+        return
+    frames: list[FrameType | None] = []
+    signal.signal(number, lambda _, frame: frames.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+        if frames and callable(before):
+            before(number, frames[0])
+        elif frames:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _new_hdf5(path: Path) -> Iterator[h5py.File]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -104,5 +136,5 @@ class _Target(io.RawIOBase):
         if self._error is None:
             try:
                 action()
-            except BaseException as error:  # KeyboardInterrupt, too, is not HDF5's business
+            except BaseException as error:  # nor are other signals' exceptions HDF5's business
                 self._error = error

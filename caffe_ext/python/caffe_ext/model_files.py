@@ -129,14 +129,17 @@ def _shared(net: Any) -> set[tuple[str, int]]:
 
 def _hdf5_shapes(path: Path) -> Shapes:
     """Return the shapes in an HDF5 model: data/<layer>/<number>."""
-    with h5py.File(path, "r") as file:
-        if not isinstance(file.get("data"), h5py.Group):
-            raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
-        return {
-            name: [tuple(layer[number].shape) for number in sorted(layer, key=int)]
-            for name, layer in file["data"].items()
-            if all(number.isdecimal() for number in layer)
-        }
+    try:
+        with h5py.File(path, "r") as file:
+            if not isinstance(file.get("data"), h5py.Group):
+                raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
+            return {
+                name: [tuple(layer[number].shape) for number in sorted(layer, key=int)]
+                for name, layer in file["data"].items()
+                if all(number.isdecimal() for number in layer)
+            }
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _binary_shapes(path: Path) -> Shapes:

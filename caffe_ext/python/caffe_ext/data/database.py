@@ -23,6 +23,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.reporter import Reporter, Silent
 
 _PAGE = mmap.PAGESIZE
+_META_PAGES = 2
 # What a record costs beyond its pixels: the Datum's other fields, the key, LMDB's node header.
 _RECORD_OVERHEAD = 64
 _PER_TRANSACTION = 5_000
@@ -197,9 +198,21 @@ def count_records(folder: Path) -> int | None:
     try:
         with _open(folder) as env:
             return int(env.stat()["entries"])
-    except lmdb.Error:
+    except (lmdb.Error, DataError):
         return None
 
 
 def _open(folder: Path) -> lmdb.Environment:
-    return lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=True)
+    """Open an LMDB for reading; DataError if its file was cut off: to read there ends Python.
+
+    It need not reach to the last page that was ever numbered: those that a transaction takes and
+    gives back LMDB does not write. So the pages in use are counted.
+    """
+    env = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=True)
+    pages = env.stat()
+    used = _META_PAGES + pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"]
+    size, least = (folder / "data.mdb").stat().st_size, used * pages["psize"]
+    if size < least:
+        env.close()
+        raise DataError(f"{folder} is truncated: {size:,} bytes of at least {least:,}")
+    return env

@@ -14,6 +14,7 @@ from caffe_ext.data.reporter import Reporter
 from caffe_ext.directions import Ints
 from caffe_ext.model_description import ModelDescription
 from caffe_ext.noise import NoiseStability, check_levels, noise_stability
+from caffe_ext.records import RecordError
 
 # About a quarter of a minute of LeNet on a core.
 _FORWARDS_AT_A_TIME = 50_000
@@ -119,10 +120,15 @@ class NoiseTask:
 
 
 def _done(path: Path) -> list[list[int]]:
-    """Return the counts of the images that an earlier run has finished."""
+    """Return the counts of the images that an earlier run has finished; RecordError if damaged."""
     if not path.exists():
         return []
-    changed: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["changed"]
+    try:
+        changed: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["changed"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path} is damaged: delete it, or choose another folder ({error!r})"
+        ) from error
     return changed
 
 

@@ -55,15 +55,21 @@ class Report:
 
 
 def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Raise RecordError if the folder holds a report about something else.
+    """Raise RecordError if the folder holds a report about something else, or files of others.
 
     Fewer or more attacks, another probe and other noise are about the same.
     """
     path = folder / RECORD
     if not path.exists():
+        for other in (folder / name for name in (TABLE, ATTACKS, PAGE)):
+            if other.exists():
+                raise RecordError(
+                    f"{other} is there without {RECORD}, which says what it is of; "
+                    "choose another folder, or replace it with --again"
+                )
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        found = dict(json.loads(path.read_text(encoding="utf-8"))["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged, or no report: {error!r}") from error
     mine = json.loads(json.dumps(identity))
@@ -78,10 +84,11 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
 def write_report(folder: Path, report: Report) -> None:
     """Write all four files, each whole or not at all."""
     texts = {
+        # First: without it the others are not taken for this program's.
+        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False) + "\n",
         TABLE: as_csv([table_row(model) for model in report.models]),
         ATTACKS: as_csv([row for model in report.models for row in attack_rows(model)]),
         PAGE: as_page(report),
-        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False) + "\n",
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -10,7 +10,7 @@ earlier/                            trainings with other settings, kept for when
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -84,14 +84,23 @@ class TrainingFolder:
         """Return how far the training with these settings went, and put others out of its way.
 
         again  forget a finished training
+
+        Raises TrainingError if there are weights or logs without a record of what they are.
         """
         present = self._read()
         if present is not None and present.settings != settings:
             self._move_contents(self.path, self._earlier(present.settings))
             present = None
-        if present is None and self._earlier(settings).is_dir():
-            self._move_contents(self._earlier(settings), self.path)
+        earlier = self._earlier(settings)
+        if present is None and earlier.is_dir():
+            # Some are here already if a move was cut short; what lies in both places is another's.
+            names = {path.name for path in self._contents(earlier)}
+            self._refuse(path for path in self._contents(self.path) if path.name in names)
+            self._move_contents(earlier, self.path)
             present = self._read()
+        if present is None:
+            # The record of a training is the first that is written, and the last that is removed.
+            self._refuse(self._contents(self.path))
         if present is None or (again and present.finished):
             self._clear()
             present = Progress(settings)
@@ -104,10 +113,14 @@ class TrainingFolder:
         return present
 
     def write(self, progress: Progress) -> None:
-        """Write the record, whole or not at all."""
-        partial = self.path / f".{_RECORD}"
-        partial.write_text(json.dumps({"format": _FORMAT} | asdict(progress), indent=2) + "\n")
-        partial.replace(self.path / _RECORD)
+        """Write the record, whole or not at all; raises TrainingError if that cannot be done."""
+        path, partial = self.path / _RECORD, self.path / f".{_RECORD}"
+        text = json.dumps({"format": _FORMAT} | asdict(progress), indent=2) + "\n"
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        except OSError as error:
+            raise TrainingError(f"cannot write {path}: {error.strerror}") from error
 
     def newest_state(self) -> tuple[int, Path] | None:
         """Return the iteration and the path of the last solver state that is whole, if any."""
@@ -134,20 +147,29 @@ class TrainingFolder:
         return self.path / _EARLIER / settings[:12]
 
     def _contents(self, folder: Path) -> list[Path]:
-        """Return the files of a training in a folder, and nothing that others put there."""
+        """Return the files of a training in a folder, the record last."""
         names = {_RECORD, self.log.name, "solver.prototxt"}
-        return [
+        found = [
             path
             for path in folder.iterdir()
             if path.name in names
             or re.fullmatch(r"network\d*\.prototxt", path.name)
             or re.search(r"_iter_\d+\.(caffemodel|solverstate)(\.h5)?$", path.name)
         ]
+        return sorted(found, key=lambda path: (path.name == _RECORD, path.name))
+
+    def _refuse(self, foreign: Iterable[Path]) -> None:
+        """Raise TrainingError if there are such files."""
+        for path in foreign:
+            raise TrainingError(
+                f"{self.path} holds weights or logs that this program did not make, or its record "
+                f"{_RECORD} is damaged ({path.name}): choose another folder, or move them away"
+            )
 
     def _move_contents(self, old: Path, new: Path) -> None:
         new.mkdir(parents=True, exist_ok=True)
         # The record goes last: a training without one is not taken for another.
-        for path in sorted(self._contents(old), key=lambda path: path.name == _RECORD):
+        for path in self._contents(old):
             path.replace(new / path.name)
         if old != self.path:
             old.rmdir()

@@ -109,7 +109,10 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
             result = _result(folder, progress, iterations, reused=True)
             reporter.note(f"{name}: trained before, {_describe(result)}")
             return result
-        settings.write(folder.path)
+        try:
+            settings.write(folder.path)
+        except OSError as error:
+            raise TrainingError(f"cannot write into {folder.path}: {error.strerror}") from error
         devices = tuple(dict.fromkeys([*progress.devices, device.about()]))
         unfinished = replace(progress, finished=False, devices=devices)
         seconds = _Run(settings, folder, unfinished, program, lock, reporter, device).run()
@@ -174,9 +177,20 @@ class _Run:
             raise
         finally:
             seconds = self.progress.seconds + time.monotonic() - start
-            self.folder.write(replace(self.progress, seconds=seconds))
+            unwritten = self._record(seconds)
+        # What ended Caffe comes first: the same full disk, mostly.
         self._check(process.returncode, parse_log(_read(self.folder.log, offset)), interrupted)
+        if unwritten is not None:
+            raise unwritten
         return seconds
+
+    def _record(self, seconds: float) -> TrainingError | None:
+        """Write for how long Caffe ran; return the error if that cannot be done."""
+        try:
+            self.folder.write(replace(self.progress, seconds=seconds))
+        except TrainingError as error:
+            return error
+        return None
 
     def _announce(self, state: tuple[int, Path] | None) -> None:
         name, log = self.folder.path.name, self.settings.shown(self.folder.log)
