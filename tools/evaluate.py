@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         given = getattr(arguments, name)
         if given is not None and given < number:
             parser.error(f"--{name.replace('_', '-')} must be at least {number}, and is {given}")
+    radius = arguments.probe_epsilon
+    if radius is not None and not (isfinite(radius) and radius > 0):
+        parser.error(f"--probe-epsilon must be above 0 grey levels, and is {radius:g}")
     return arguments
 
 
@@ -115,7 +119,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--probe",
         type=int,
         metavar="N",
-        help="hold iterated attacks against single steps on the first N images (default: 1000)",
+        help="iterated attacks against single steps on the first N images; 0: none (default: 1000)",
     )
     add(
         "--probe-epsilon",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
-from shared.attack_arguments import Program
+from shared.attack_arguments import Program, blob_name, number_above_0
 from shared.attack_program import attack_main
 
 EXAMPLES = """\
@@ -29,11 +29,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--epsilon",
         nargs="+",
-        type=float,
+        type=number_above_0,
         metavar="E",
         help="go exactly E grey levels (0..255) and do not search for the smallest adversarial",
     )
-    add("--through", nargs="+", metavar="BLOB", help="go through an inner blob: ip1, say")
+    add(
+        "--through",
+        nargs="+",
+        type=blob_name,
+        metavar="BLOB",
+        help="go through an inner blob: ip1, say",
+    )
     add(
         "--logits",
         action="store_true",

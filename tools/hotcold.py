@@ -9,9 +9,10 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 
-from shared.attack_arguments import Program, class_number
+from shared.attack_arguments import Program, blob_name, class_number, number_from
 from shared.attack_program import attack_main
 
 EXAMPLES = """\
@@ -37,11 +38,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--target", nargs="+", metavar="CLASS", help="make this class hot: its number, or its name")
     add("--sign", action="store_true", help='take the derivative\'s sign ("S" in the paper)')
-    add("--through", nargs="+", metavar="BLOB", help="go through an inner blob: ip1, say")
+    add(
+        "--through",
+        nargs="+",
+        type=blob_name,
+        metavar="BLOB",
+        help="go through an inner blob: ip1, say",
+    )
     add(
         "--scale",
         nargs="+",
-        type=float,
+        type=partial(number_from, 1),
         metavar="FACTOR",
         help="hard positives: that many times as far as the smallest adversarial (1: itself)",
     )

@@ -123,6 +123,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     """
     from caffe_ext.model_description import read_model
     from caffe_ext.noise_curves.snapshots import common_iterations, find_snapshots
+    from caffe_ext.words import amount
 
     given = [paths for paths in (arguments.first, arguments.second, *arguments.more) if paths]
     names = arguments.names
@@ -135,7 +136,8 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     trainings = [find_snapshots(paths) for paths in given]
     names = names or [training.name for training in trainings]
     if len(names) != len(trainings):
-        raise ValueError(f"there are {len(names)} --names for {len(trainings)} trainings")
+        have = f"there {'is' if len(names) == 1 else 'are'} {len(names)} --names"
+        raise ValueError(f"{have} for {amount(len(trainings), 'training')}")
     if len(set(names)) != len(names):
         raise ValueError(f"two trainings are called {names[0]}; --names can give them others")
     iterations = common_iterations(trainings, arguments.every)
@@ -192,12 +194,16 @@ def plan(run: "NoiseCurvesRun", finished: int, seconds: float) -> str:
     finished  how many of the chosen images are done, all networks together
     seconds   that an image takes in a network
     """
+    from caffe_ext.words import amount
+
     protocol, networks, images = run.protocol, len(run.networks), run.chosen
     total = (networks * images - finished) * protocol.copies * len(protocol.levels)
-    each = f"{images:,} images x {protocol.copies:,} noisy copies x {len(protocol.levels)} levels"
+    copies = amount(protocol.copies, "noisy copy", "noisy copies")
+    each = f"{amount(images, 'image')} x {copies} x {amount(len(protocol.levels), 'level')}"
+    left = f"{amount(total, 'image')} {'is' if total == 1 else 'are'}"
     done = f", {finished / (networks * images):.0%} of it is done" if finished else ""
     return (
-        f"{networks} networks x {each}{done}; {total:,} images are left to classify: about "
+        f"{amount(networks, 'network')} x {each}{done}; {left} left to classify: about "
         f"{duration(total * seconds)} at {1 / seconds:,.0f} images a second"
     )
 
@@ -264,11 +270,12 @@ def save(
 ) -> None:
     """Write the files with the results."""
     from caffe_ext.noise_curves.figure import noise_figure, save_figure
+    from caffe_ext.words import amount
 
     path = arguments.output / RESULTS
     subtitle = (
-        f"Gaussian noise on {len(chosen.images):,} images that all classify correctly, "
-        f"{curves.copies:,} noisy copies of each at each level"
+        f"Gaussian noise on {amount(len(chosen.images), 'image')} that all classify correctly, "
+        f"{amount(curves.copies, 'noisy copy', 'noisy copies')} of each at each level"
     )
     figure = noise_figure(curves, subtitle)
     for suffix in (".svg", ".png"):

@@ -37,7 +37,7 @@ from shared.lenet_training import (
     training_request,
     write_record,
 )
-from shared.table1_report import compare
+from shared.table1_report import compare, departure
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -256,7 +256,10 @@ def run(arguments: argparse.Namespace) -> None:
         elif arguments.data_dir:
             options += ["--data-dir", f"{arguments.data_dir}"]
         options += passed_on(arguments)
-        compare(described, arguments.output, arguments.evaluate, options)
+        digits = data.record.embedded
+        iterations = arguments.iterations or (DIGITS_ITERATIONS if digits else None)
+        otherwise = departure(iterations, digits=digits)
+        compare(described, arguments.output, arguments.evaluate, options, otherwise)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

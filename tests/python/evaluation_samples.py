@@ -53,14 +53,14 @@ def write_brightness(folder: Path, name: str, gain: float) -> Path:
     return described
 
 
-def write_images(folder: Path) -> tuple[Path, Path]:
-    """Write the images and their labels."""
+def write_images(folder: Path, times: int = 1) -> tuple[Path, Path]:
+    """Write the images and their labels, so many times."""
     images, labels = folder / "images.npy", folder / "labels.npy"
     flat = np.broadcast_to(
         np.array(VALUES, np.uint8)[:, None, None, None], (len(VALUES), 1, 12, 12)
     )
-    np.save(images, flat)
-    np.save(labels, np.array(LABELS))
+    np.save(images, np.tile(flat, (times, 1, 1, 1)))
+    np.save(labels, np.tile(LABELS, times))
     return images, labels
 
 
@@ -69,7 +69,7 @@ def open_sample(images: Path, labels: Path) -> ImageSource:
 
 
 def evaluator(
-    folder: Path, settings: Settings, *, jobs: int = 1, labelled: bool = True
+    folder: Path, settings: Settings, *, jobs: int = 1, labelled: bool = True, times: int = 1
 ) -> Evaluator:
     """Return an evaluator of both models, which are written into the folder."""
     folder.mkdir(exist_ok=True)
@@ -77,11 +77,11 @@ def evaluator(
         read_model(write_brightness(folder, name, gain))
         for name, gain in (("masked", MASKED), ("open", OPEN))
     ]
-    images, labels = write_images(folder)
+    images, labels = write_images(folder, times)
     opener = partial(open_sample, images, labels) if labelled else partial(open_images, images)
     source: Source = opener()
     digest = opener().digest()
-    assert len(source) == len(VALUES)
+    assert len(source) == times * len(VALUES)
     results, resources = folder / "results", Resources(batch_size=3, jobs=jobs)
     return Evaluator(models, Images(opener, digest, labelled), settings, results, resources)
 

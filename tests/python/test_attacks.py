@@ -140,8 +140,9 @@ def test_unknown_names_are_answered_with_the_known_ones(text: str) -> None:
     ("text", "says"),
     [
         ("hc0", "rank of the hot class must be at least 1, not 0"),
-        ("hc1*0.5", "scale of a hard positive must be at least 1, not 0.5"),
-        ("hc1*1e999", "scale of a hard positive must be at least 1, not inf"),
+        ("hc1*0.5", "scale of a hard positive must be from 1 to 1,000,000, not 0.5"),
+        ("hc1*1e308", "scale of a hard positive must be from 1 to 1,000,000, not 1e.308"),
+        ("hc1*1e999", "scale of a hard positive must be from 1 to 1,000,000, not inf"),
         ("fgs=0", "epsilon must be above 0 grey levels, not 0"),
         ("fgs=1e999", "epsilon must be above 0 grey levels, not inf"),
         ("bim=0", "epsilon must be above 0 grey levels, not 0"),

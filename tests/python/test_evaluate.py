@@ -77,8 +77,12 @@ def test_nothing_is_masked_where_nothing_saturates(pair: Pair) -> None:
     assert model.warnings == ()
 
 
-def test_warnings(pair: Pair) -> None:
-    signs = {warning.sign for warning in pair[0].warnings}
+def test_warnings(pair: Pair, tmp_path: Path) -> None:
+    assert pair[0].warnings == ()  # of four images
+    settings = Settings(ranks=(1,), seed=1, probe=0)
+    masked, plain = evaluator(tmp_path, settings, times=8).evaluate(Silent())
+    assert plain.warnings == ()
+    signs = {warning.sign for warning in masked.warnings}
     assert {"paper-below-others", "strict-below-logit", "certain", "blank"} <= signs
 
 
@@ -90,6 +94,13 @@ def test_probe(pair: Pair) -> None:
     assert (masked.epsilon, masked.images) == (14, 4)
     assert (masked.single_loss, masked.single_margin) == (0.5, 0.5)
     assert (plain.iterated_loss, plain.iterated_margin) == (0.5, 0.5)
+
+
+def test_no_probe_where_nothing_is_tried(pair: Pair) -> None:
+    margin = pair[0].records["margin-s"]
+    nothing = replace(margin, attempted=margin.attempted & False, found=margin.found & False)
+    for settings in (Settings(), Settings(probe_epsilon=8)):
+        assert probe_radius(nothing, settings) is None
 
 
 def test_probe_of_a_given_radius(pair: Pair) -> None:

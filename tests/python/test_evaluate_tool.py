@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import evaluate
 from caffe_ext.folder_lock import lock_folder
 from data_samples import CHECKOUT, snapshot
-from evaluation_samples import MASKED, OPEN, write_brightness, write_images
+from evaluation_samples import MASKED, OPEN, VALUES, write_brightness, write_images
 
 Arguments = list[object]
 
@@ -50,7 +52,6 @@ def test_report(given: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(*given) == 0
     printed = capsys.readouterr()
     assert "masked    80.00%  FGS, paper's protocol" in printed.out
-    assert "masked: what to be wary of" in printed.out
     assert "images: 5 of 5, NumPy file" in printed.err
     assert f"The report: {tmp_path / 'out' / 'report.html'}" in printed.out
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -113,11 +114,27 @@ def test_refused(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) 
     assert "--noise-copies must be at least 1" in refusal(*given, "--noise-copies", 0)
     assert "--seed must be at least 0" in refusal(*given, "--seed", -1)
     assert "standard deviations" in refusal(*given, "--noise-levels", -3)
+    for radius in ("-5", "0", "nan", "inf"):
+        assert "--probe-epsilon must be above 0" in refusal(*given, "--probe-epsilon", radius)
     assert "does not exist" in refusal(*given, "--images", tmp_path / "nowhere")
     assert "network takes 12 x 12" in refusal(*given, "--resize", "20x20")
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refusal(*given, "--output", tmp_path / "file")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_classified_correctly(given: Arguments, tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.where(np.array(VALUES) > 100, 0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(*given, "--probe-epsilon", 8) == 0
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    text = (tmp_path / "out" / "evaluation.json").read_text()
+    record = json.loads(text, parse_constant=refuse)
+    assert [model["probe"] for model in record["models"]] == [None, None]
 
 
 def test_one_at_a_time(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import fastgradient
 from caffe_ext import adversarial_files
 from caffe_ext.data import write_png
 from caffe_ext.folder_lock import lock_folder
@@ -33,7 +34,7 @@ def setting(tmp_path: Path) -> Setting:
         (["--hot", "1", "--target", "1"], "--hot ranks the classes by their scores"),
         (["--target", "3"], "tiny: the hot class 3 is none of 0..2"),
         (["--target", "whale"], "'whale' is no class: give its number or its name; the names are"),
-        (["--scale", "0.5"], "the scale of a hard positive must be at least 1"),
+        (["--scale", "1e308"], "the scale of a hard positive must be from 1 to 1,000,000, not"),
         (["--attacks", "fgsm"], "unknown attack 'fgsm'; there are fgs, fgv"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--resize", "8x8"], "tiny: the images are 8 x 8 grey and the network takes 12 x 12 grey"),
@@ -51,6 +52,10 @@ def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
         (["--attacks", "fgs", "--hot", "1"], "--hot does not go with them"),
         (["--seed", "-1"], "--seed must not be negative"),
         (["--limit", "x"], "must be a number of images"),
+        (["--scale", "0.5"], "argument --scale: must be a number from 1 on, not '0.5'"),
+        (["--scale", "nan"], "argument --scale: must be a number from 1 on, not 'nan'"),
+        (["--through", ""], "argument --through: must be the name of a blob"),
+        (["--through", "a*2"], "argument --through: must be the name of a blob"),
     ],
 )
 def test_no_sense(
@@ -58,6 +63,24 @@ def test_no_sense(
 ) -> None:
     with pytest.raises(SystemExit) as end:
         run(*setting.arguments, *arguments)
+    assert end.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--epsilon", "-1"], "argument --epsilon: must be a number from 0 on, not '-1'"),
+        (["--epsilon", "0"], "argument --epsilon: must be above 0"),
+        (["--epsilon", "inf"], "argument --epsilon: must be a number"),
+        (["--through", ""], "argument --through: must be the name of a blob"),
+    ],
+)
+def test_no_sense_of_the_twin(
+    setting: Setting, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*setting.arguments, *arguments, main=fastgradient.main)
     assert end.value.code == 2
     assert sentence in capsys.readouterr().err
 

@@ -107,6 +107,30 @@ def test_several_models_and_the_twin(setting: Setting, tmp_path: Path) -> None:
             assert image is not None
 
 
+def test_pictures_of_an_earlier_run_are_not_shown_as_this_ones(
+    setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_yaml(tmp_path / "other", "other")
+    arguments = [*setting.arguments, "--model", setting.model, other]
+    assert run(*arguments, "--limit", 5) == 0
+    pictures = [setting.output / name for name in ("figure1.png", "tiny/sheet.png")]
+    said = capsys.readouterr().out
+    assert all(f"{path}" in said for path in pictures)
+    # The first image is the one that the models get wrong: nothing is attempted.
+    assert run(*arguments, "--limit", 1, "--again") == 0
+    said = capsys.readouterr().out
+    assert "1 image, 2 attacks: " in said
+    for path in pictures:
+        assert not path.exists()
+        assert f"{path}" not in said
+    # Where no such run has been, files of these names are somebody else's.
+    (setting.output / "summary.json").unlink()
+    pictures[1].write_text("mine")
+    assert run(*arguments, "--limit", 1, "--again") == 0
+    assert pictures[1].read_text() == "mine"
+    assert f"{pictures[1]}" not in capsys.readouterr().out
+
+
 def test_images_in_a_folder(setting: Setting, tmp_path: Path) -> None:
     for number, (image, label) in enumerate(zip(setting.pixels, setting.labels, strict=True)):
         (tmp_path / "png" / str(label)).mkdir(parents=True, exist_ok=True)

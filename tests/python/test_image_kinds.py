@@ -97,7 +97,7 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused("not on this machine", "cifar10")
     refused("no split 'val'", "mnist:val")
     refused("no split ''", "mnist:")
-    refused("labels= does not go with the data set digits", "digits", "labels.txt")
+    refused("a file of labels does not go with the data set digits", "digits", "labels.txt")
     # A path is never the name of a data set.
     monkeypatch.chdir(tmp_path)
     refused("mnist does not exist", Path("mnist"))

@@ -59,10 +59,12 @@ def test_what_is_nothing_known_is_refused_with_what_is(tmp_path: Path) -> None:
 
 def test_arguments_that_do_not_go_with_the_images(tmp_path: Path) -> None:
     write_database(tmp_path / "db", COLOUR, 8)
-    refused("labels= does not go with .*db, an LMDB", tmp_path / "db", "labels.txt")
+    refused("a file of labels does not go with .*db, an LMDB", tmp_path / "db", "labels.txt")
     folder = write_images(tmp_path / "images", COLOUR)
-    refused("channel_order= does not go with .*images, a folder", folder, channel_order="BGR")
-    refused("channel_order= does not go with the data set", "digits", channel_order="BGR")
+    refused(
+        "an order of the channels does not go with .*images, a folder", folder, channel_order="BGR"
+    )
+    refused("an order of the channels does not go with the data set", "digits", channel_order="BGR")
     with pytest.raises(ValueError, match="channel_order must be RGB or BGR"):
         open_images(folder, channel_order="GBR")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one after the other"):

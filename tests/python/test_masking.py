@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from caffe_ext.evaluation.masking import Evidence, NoiseLevel, Probe, find_warnings
+from caffe_ext.evaluation.masking import Evidence, NoiseLevel, Probe, clear, find_warnings
 
-SOUND = Evidence(paper=0.95, strict=0.99, logit=1.0, certain=0.03, blank=0.0, unbroken=0.0)
+SOUND = Evidence(
+    images=1000, paper=0.95, strict=0.99, logit=1.0, certain=0.03, blank=0.0, unbroken=0.0
+)
 PROBE = Probe(
     epsilon=32,
     images=991,
@@ -22,12 +24,12 @@ def signs(evidence: Evidence) -> list[str]:
 
 
 def test_a_sound_model_gets_no_warning() -> None:
-    noise = (NoiseLevel(10, 0.001, 0.02), NoiseLevel(100, 0.2, 1.0))
+    noise = (NoiseLevel(10, 0.001, 0.02, 100), NoiseLevel(100, 0.2, 1.0, 100))
     assert signs(replace(SOUND, probe=PROBE, noise=noise)) == []
 
 
 def test_nothing_measured_gives_no_warning() -> None:
-    assert signs(Evidence(None, None, None, None, None, None)) == []
+    assert signs(Evidence(0, None, None, None, None, None, None)) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_nothing_measured_gives_no_warning() -> None:
         ({"certain": 0.12}, "certain"),
         ({"blank": 0.213}, "blank"),
         ({"unbroken": 0.05}, "unbroken"),
-        ({"noise": (NoiseLevel(60, 0.12, 0.05),)}, "noise-above-gradient"),
+        ({"noise": (NoiseLevel(60, 0.12, 0.05, 100),)}, "noise-above-gradient"),
         ({"probe": replace(PROBE, iterated_loss=0.3, iterated_margin=0.34)}, None),
         ({"probe": replace(PROBE, iterated_loss=0.7)}, "iterated-loss-below-margin"),
     ],
@@ -72,7 +74,31 @@ def test_the_gravest_comes_first_and_says_the_numbers() -> None:
 
 
 def test_the_worst_level_of_noise_is_named() -> None:
-    levels = (NoiseLevel(20, 0.05, 0.01), NoiseLevel(40, 0.30, 0.02), NoiseLevel(60, 0.5, 0.9))
+    levels = tuple(
+        NoiseLevel(*level, images=100)
+        for level in ((20, 0.05, 0.01), (40, 0.30, 0.02), (60, 0.5, 0.9))
+    )
     (found,) = find_warnings(replace(SOUND, noise=levels))
     assert "40 grey levels" in found.measured
     assert "30.0%" in found.measured
+
+
+def test_few_images_say_little() -> None:
+    probe = replace(PROBE, images=15, iterated_loss=8 / 15, iterated_margin=9 / 15)
+    assert signs(replace(SOUND, probe=probe)) == []
+    probe = replace(probe, iterated_loss=3 / 15, single_loss=3 / 15)
+    assert signs(replace(SOUND, probe=probe)) == ["iterated-loss-below-margin"]
+    few = {"paper": 0.0, "strict": 0.5, "certain": 1.0, "blank": 1.0, "unbroken": 1.0}
+    assert signs(replace(SOUND, images=9, **few)) == []  # type: ignore[arg-type]
+    assert len(signs(replace(SOUND, images=10, **few))) == 5  # type: ignore[arg-type]
+    assert signs(replace(SOUND, noise=(NoiseLevel(60, 0.12, 0.05, 20),))) == []
+
+
+def test_from_500_images_on_the_thresholds_alone_decide() -> None:
+    assert all(clear(least + 1e-4, least, 500) for least in (0.01, 0.02, 0.05, 0.1))
+    assert not any(clear(least, least, 10**6) for least in (0.01, 0.02, 0.05, 0.1))
+
+
+def test_one_grey_level() -> None:
+    (found,) = find_warnings(replace(SOUND, probe=replace(PROBE, epsilon=1, iterated_loss=0.7)))
+    assert found.measured.startswith("Within 1 grey level, on 991 images, BIM breaks 70.0%")

@@ -15,6 +15,7 @@ import pytest
 
 from caffe_ext.data.reporter import Silent
 from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.masking import Evidence, find_warnings
 from caffe_ext.evaluation.report import (
     Report,
     as_csv,
@@ -32,6 +33,7 @@ from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.summary import Spread
 from caffe_ext.provenance import provenance
 from caffe_ext.records import RecordError
+from caffe_ext.words import amount
 from data_samples import CHECKOUT
 from evaluation_samples import NOISE, evaluator
 
@@ -75,8 +77,9 @@ class Page(HTMLParser):
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     ready = evaluator(tmp_path_factory.mktemp("report"), Settings(seed=1, noise=NOISE))
     models = list(ready.evaluate(Silent()))
-    # Flat images have one PASS each; the names are to be escaped.
-    models[0] = replace(models[0], name="<masked> & co")
+    # Four images are too few for warnings; the names are to be escaped.
+    warnings = find_warnings(Evidence(1000, 0.5, 0.75, 1.0, 0.5, 0.25, 0.0))
+    models[0] = replace(models[0], name="<masked> & co", warnings=warnings)
     return Report(
         models=models,
         images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64},
@@ -118,6 +121,14 @@ def test_the_page_says_the_numbers(report: Report) -> None:
     for text in ("0" * 64, report.provenance["command"], report.models[0].record["weights_sha256"]):
         assert text in words
     assert any("no proof that there are none" in text for text in said)
+
+
+def test_one_copy_is_no_copies(report: Report) -> None:
+    noise = dict(report.settings["noise"]) | {"copies": 1}
+    text = as_page(replace(report, settings=dict(report.settings) | {"noise": noise}))
+    assert "Gaussian noise, 1 noisy copy of each of\n" in text
+    images = len(report.models[0].noise_rows)
+    assert f"\n{amount(images, 'image')} that all models classify correctly" in text
 
 
 def test_plots_are_svg(report: Report) -> None:
@@ -229,6 +240,7 @@ def test_text(report: Report) -> None:
     ]
     assert "5.00 ± 1.00" in lines[2]
     assert "<masked> & co: what to be wary of" in text
+    assert "\nPASS as in the BANG paper's tables; as defined: report.html\n" in text
     assert "open: what to be wary of" not in text
 
 
@@ -267,6 +279,13 @@ def test_a_report_that_was_cut_short_can_be_written_again(
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path, report)
     check_folder(tmp_path, IDENTITY)
+
+
+def test_json_is_valid_or_not_written(report: Report, tmp_path: Path) -> None:
+    broken = replace(report, settings=dict(report.settings) | {"seed": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_report(tmp_path, broken)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_have_no_nesting(report: Report) -> None:

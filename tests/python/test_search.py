@@ -196,9 +196,11 @@ def test_hard_positives_go_further_where_that_still_misleads(tmp_path: Path) -> 
     assert np.array_equal(far.adversarials[1:], images[1:])
 
 
-@pytest.mark.parametrize("scale", [0.99, 0, -1, float("nan"), float("inf")])
-def test_scales_below_1_are_refused(exact: Classifier, scale: float) -> None:
-    with pytest.raises(ValueError, match="scale of a hard positive must be at least 1, not"):
+@pytest.mark.parametrize("scale", [0.99, 0, -1, 1e7, float("nan"), float("inf")])
+def test_scales_that_make_no_sense_are_refused(exact: Classifier, scale: float) -> None:
+    with pytest.raises(
+        ValueError, match="scale of a hard positive must be from 1 to 1,000,000, not"
+    ):
         line_search(exact, rows([0] * 6), along([1] * 6), misclassified(labels(0)), scale)
 
 

@@ -80,6 +80,11 @@ def test_text_fits() -> None:
     lines = wrapped("a line that is longer than it may be " + "x" * 60, 100, face)
     assert all(face.getlength(line) <= 100 for line in lines)
     assert wrapped("", 100, face) == []
+    assert wrapped("quick_bang_iter_10500", 100, face) == ["quick_bang_", "iter_10500"]
+    long = "x" * 40
+    (one,), (other,) = (wrapped(f"{long}{end}", 100, face) for end in "12")
+    assert (one[-1], other[-1]) == ("1", "2")
+    assert "…" in one
 
 
 def test_metrics() -> None:

@@ -13,6 +13,8 @@ import table1
 from caffe_ext import __version__
 from caffe_ext.provenance import sha256
 from data_samples import CHECKOUT
+from shared import table1_report
+from shared.table1_report import ABOUT, departure, markdown
 
 TOOL = CHECKOUT / "tools" / "table1.py"
 SHORT = ("--digits", "--iterations", "4", "--snapshots", "2", "--seed", "7")
@@ -136,6 +138,32 @@ def test_wrong_arguments() -> None:
         ran = run(*arguments)
         assert (ran.returncode, ran.stdout) == (2, "")
         assert reason in ran.stderr
+
+
+def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
+    report: dict[str, Any] = {"models": [{"images": 10_000}], "images": {"origin": "MNIST"}}
+    committed = (CHECKOUT / "results" / "table1" / "table1.md").read_text()
+    usual = ABOUT.format(
+        what="the same measured here",
+        but="",
+        n=10_000,
+        origin="mnist, test images: data/mnist",
+    )
+    assert usual.splitlines()[:3] == committed.splitlines()[:3]
+    assert [departure(None, digits=False), departure(10_000, digits=False)] == ["", ""]
+    assert departure(200, digits=False) == "for 200 iterations, where the paper has 10,000"
+    other = departure(2000, digits=True)
+    assert other == (
+        "on scikit-learn's digits and for 2,000 iterations, where the paper has 10,000"
+    )
+    row = ["x"] * 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table1_report, "_measured", lambda _: row)
+        report["models"][0]["name"] = "A"
+        said = markdown(report, other)
+        assert "the same measured here" in markdown(report)
+    assert f"of the paper, but {other}: not comparable with the paper's figures, once" in said
+    assert "the same measured here" not in said
 
 
 def test_defaults() -> None:

@@ -5,6 +5,7 @@ import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite, nan
 from pathlib import Path
 
 from shared.console import ROOT
@@ -100,6 +101,32 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.seed < 0:
         parser.error(f"--seed must not be negative, and is {arguments.seed}")
     return arguments
+
+
+def number_from(least: float, text: str) -> float:
+    """Return a number, not below `least`; ArgumentTypeError for others, nan and inf too."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not (isfinite(value) and value >= least):
+        raise argparse.ArgumentTypeError(f"must be a number from {least:g} on, not {text!r}")
+    return value
+
+
+def number_above_0(text: str) -> float:
+    """Return a number above 0; ArgumentTypeError for others, nan and inf too."""
+    value = number_from(0, text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def blob_name(text: str) -> str:
+    """Return a blob's name; ArgumentTypeError for what names of attacks cannot hold."""
+    if not text.strip() or set(text) & set("*=+"):
+        raise argparse.ArgumentTypeError(f"must be the name of a blob, without * = +, not {text!r}")
+    return text
 
 
 def class_number(text: str, classes: Sequence[str]) -> int:

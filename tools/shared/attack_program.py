@@ -199,10 +199,10 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
                 ]
                 # The summary goes first: pictures without it are not taken for this program's.
                 write_summary(arguments, images, done)
-                write_pictures(arguments.output, source, done)
+                pictures = write_pictures(arguments.output, source, done)
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")
-    print_report(arguments.output, len(source), done)
+    print_report(arguments.output, len(source), done, pictures)
 
 
 @contextmanager

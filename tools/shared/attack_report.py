@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
 _OURS = ("seed", "images", "pass_protocols", "models")
+PASS_PROTOCOL = f"PASS as defined; as in the BANG paper's tables: {SUMMARY}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +84,23 @@ def check_report(output: Path, folders: Sequence[Path]) -> None:
             )
 
 
-def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDone]) -> None:
-    """Write a sheet for each model, and figure 1 if there are several."""
+def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDone]) -> list[Path]:
+    """Write a sheet for each model, and figure 1 if there are several; return what was written.
+
+    Those of an earlier run that have nothing in them now are removed.
+    """
     from caffe_ext.attacks import Minimal
     from caffe_ext.pictures.images import figure_rows, original, sheet_cases
     from caffe_ext.pictures.sheet import contact_sheet, figure1
 
+    written = []
     for model in models:
         finished = [attack.finished for attack in model.attacks]
         cases = sheet_cases(source, finished)
         if cases:
             names = [one.run.attack.name for one in finished]
             _save(contact_sheet(model.name, names, cases), model.folder / SHEET)
+            written.append(model.folder / SHEET)
     first = [model.attacks[0].finished for model in models]
     rows = figure_rows(first).tolist()
     if len(models) > 1 and rows:
@@ -107,6 +113,12 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
         least = isinstance(attack, Minimal) and attack.scale == 1
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
         _save(figure1(title, originals, found), output / FIGURE)
+        written.append(output / FIGURE)
+    figures = [output / FIGURE] if len(models) > 1 else []
+    for path in [*(model.folder / SHEET for model in models), *figures]:
+        if path not in written:
+            path.unlink(missing_ok=True)
+    return written
 
 
 def _save(picture: "Picture", path: Path) -> None:
@@ -159,20 +171,23 @@ def _attacks(model: ModelDone) -> list[dict[str, Any]]:
     ]
 
 
-def print_report(output: Path, images: int, models: Sequence[ModelDone]) -> None:
-    """Print the table, and where the files are."""
+def print_report(
+    output: Path, images: int, models: Sequence[ModelDone], pictures: Sequence[Path]
+) -> None:
+    """Print the table, and where the files are; pictures: those that were written."""
+    from caffe_ext.words import amount
+
     done = [attack for model in models for attack in model.attacks]
     files = sum(len(attack.verified) for attack in done)
     good = sum(int(attack.verified.sum()) for attack in done)
-    print(f"\n{table(models)}\n")
+    print(f"\n{table(models)}\n{PASS_PROTOCOL}\n")
     print(f"{good:,} of {files:,} PNG files are adversarial when they are read again")
-    pictures = [model.folder / SHEET for model in models]
-    for path in (output / SUMMARY, *pictures, *([output / FIGURE] if len(models) > 1 else [])):
-        if path.exists():
-            print(f"  {shown(path)}")
+    for path in (output / SUMMARY, *pictures):
+        print(f"  {shown(path)}")
     attacked, seconds = sum(one.images for one in done), sum(one.seconds for one in done)
     speed = f"{attacked / seconds:,.0f} images a second" if seconds else "nothing was left to do"
-    print(f"{images:,} images, {len(done)} attacks: {speed}; peak memory {peak_memory():,} MiB")
+    count = f"{amount(images, 'image')}, {amount(len(done), 'attack')}"
+    print(f"{count}: {speed}; peak memory {peak_memory():,} MiB")
 
 
 def table(models: Sequence[ModelDone]) -> str:

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,10 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     GPU that cannot be used, and a file that cannot be read or written. Errors of the package are
     the program's own business.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that the terminal's encoding does not have must not cost the results.
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         use_device(arguments)
         run(arguments)

@@ -25,6 +25,7 @@ PAPER: Mapping[str, tuple[float, ...]] = {
     "B4": (99.11, 1.52, 0.8220, 0.1310, 4.19, 3.01, 97.68, 0.4669, 0.1881, 203.50, 58.97),
     "B5": (99.32, 4.45, 0.6771, 0.1487, 8.20, 4.40, 98.95, 0.6376, 0.1829, 146.96, 61.97),
 }
+PAPER_ITERATIONS = 10_000
 HEADS = (
     "ID",
     "accuracy",
@@ -38,9 +39,9 @@ HEADS = (
     "FGS rate, logits",
 )
 ABOUT = """\
-# Table 1 of the BANG paper, and the same measured here
+# Table 1 of the BANG paper, and {what}
 
-Each model was trained from scratch with the settings of the paper, once, and attacked on {count:,}
+Each model was trained from scratch with the settings of the paper{but}, once, and attacked on {n:,}
 images ({origin}). The paper's figures are in italics.
 
 FGS is in the paper's protocol and PASS as in the paper's tables. The last two columns are not in
@@ -51,13 +52,24 @@ report](report.html) says more.
 FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
 
 
-def compare(models: Sequence[Path], work: Path, results: Path, options: Sequence[str]) -> None:
+def departure(iterations: int | None, *, digits: bool) -> str:
+    """Say in what a training is not the paper's; "" if in nothing. iterations: None: as in it."""
+    parts = ["on scikit-learn's digits"] if digits else []
+    if iterations not in (None, PAPER_ITERATIONS):
+        parts.append(f"for {iterations:,} iterations, where the paper has {PAPER_ITERATIONS:,}")
+    return " and ".join(parts)
+
+
+def compare(
+    models: Sequence[Path], work: Path, results: Path, options: Sequence[str], otherwise: str = ""
+) -> None:
     """Evaluate models and write their table beside the paper's.
 
-    models   YAML files, named as in the table
-    work     folder for records and adversarials, from which an interrupted run goes on
-    results  folder for the table, the report and Figure 1
-    options  the arguments that say what the models are asked about, and where that is computed
+    models     YAML files, named as in the table
+    work       folder for records and adversarials, from which an interrupted run goes on
+    results    folder for the table, the report and Figure 1
+    options    the arguments that say what the models are asked about, and where that is computed
+    otherwise  in what the trainings are not the paper's, as departure() says it
     """
     common = ["--model", *(f"{path}" for path in models), *options]
     evaluation, pictures = work / "evaluation", work / "hotcold"
@@ -72,11 +84,11 @@ def compare(models: Sequence[Path], work: Path, results: Path, options: Sequence
         shutil.copyfile(evaluation / name, results / name)
     shutil.copyfile(pictures / "figure1.png", results / "figure1.png")
     report = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
-    (results / "table1.md").write_text(markdown(report), encoding="utf-8")
+    (results / "table1.md").write_text(markdown(report, otherwise), encoding="utf-8")
     print(f"\nThe table beside the paper's: {shown(results / 'table1.md')}")
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Mapping[str, Any], otherwise: str = "") -> str:
     """Return the table of a report (evaluation.json), the paper's figures below each model's."""
     rows = []
     for model in report["models"]:
@@ -84,7 +96,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         if model["name"] in PAPER:
             rows.append(_published(PAPER[model["name"]]))
     lines = [f"| {' | '.join(row)} |" for row in (HEADS, ["---"] * len(HEADS), *rows)]
-    about = ABOUT.format(count=report["models"][0]["images"], origin=report["images"]["origin"])
+    about = ABOUT.format(
+        what="models trained otherwise" if otherwise else "the same measured here",
+        but=f", but {otherwise}: not comparable with the paper's figures" if otherwise else "",
+        n=report["models"][0]["images"],
+        origin=report["images"]["origin"],
+    )
     return "\n".join(
         [
             about,

@@ -8,7 +8,8 @@ hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s mak
 bim=8  pgd=8                            iterated, Linf, within 8 grey levels, of the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
 /STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
-+DIRECTION                              at the end, along another direction: pgd=8/2x40+margin
++DIRECTION                              as the last part of the name: along that direction and
+                                        not the loss: pgd=8/2x40+margin
 """
 
 import re
@@ -30,7 +31,7 @@ from caffe_ext.directions import (
 )
 from caffe_ext.goals import misclassified
 from caffe_ext.iterative import Ball, ProjectedDescent
-from caffe_ext.search import SearchResult, fixed_epsilon, line_search
+from caffe_ext.search import SearchResult, check_scale, fixed_epsilon, line_search
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,8 @@ class Minimal(Attack):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a scale below 1."""
-        if not (np.isfinite(self.scale) and self.scale >= 1):
-            raise ValueError(f"the scale of a hard positive must be at least 1, not {self.scale}")
+        """Raise ValueError for a scale below 1, or far too large."""
+        check_scale(self.scale)
 
     @property
     def name(self) -> str:

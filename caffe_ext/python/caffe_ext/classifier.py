@@ -74,7 +74,8 @@ class Classifier:
         self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
         softmax = self._last_softmax()
         if logits is None and softmax is None:
-            raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: logits=")
+            how = "`logits:` in the model's YAML file, logits= in Python"
+            raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: {how}")
         self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
         self._known(self.logits_blob)
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None

@@ -38,6 +38,7 @@ _LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
 _BEYOND = 0.2  # of the way that is left; most margins fall more slowly in the end
 _ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
 _STRAIGHT_CUTS = 3
+_LARGEST_SCALE = 1_000_000  # far beyond 255, and far from what float64 cannot hold
 # Sums in a net differ from batch to batch by some 1e-6 of the scores.
 _DOUBTFUL = 1e-4
 
@@ -104,6 +105,14 @@ class _Candidates:
         return (slice(start, start + step) for start in range(0, images, step))
 
 
+def check_scale(scale: float) -> None:
+    """Raise ValueError unless the scale of a hard positive is from 1 to a million."""
+    if not 1 <= scale <= _LARGEST_SCALE:
+        raise ValueError(
+            f"the scale of a hard positive must be from 1 to {_LARGEST_SCALE:,}, not {scale}"
+        )
+
+
 def line_search(  # noqa: PLR0913  they are independent of each other
     classifier: Classifier,
     images: Images,
@@ -125,10 +134,9 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     slopes      float64 (N,), by how much the margin falls with the first grey levels, NaN where
                 that is not known; with logits, saves some more
 
-    Raises ValueError for a scale below 1.
+    Raises ValueError for a scale that check_scale refuses.
     """
-    if not (np.isfinite(scale) and scale >= 1):
-        raise ValueError(f"the scale of a hard positive must be at least 1, not {scale}")
+    check_scale(scale)
     candidates = _Candidates(classifier, images, directions, goal)
     margins = np.full(len(images), np.nan)
     if logits is not None:

@@ -30,7 +30,7 @@ def folder_labels(folder: Path, paths: Sequence[Path]) -> Labels | None:
     if len(found) == 2:
         raise DataError(
             f"{folder}: {found[True]} has a label, its folder's name, and {found[False]} has none; "
-            "give the labels in a file (labels=)"
+            "give the labels in a file (--labels; in Python labels=)"
         )
     return np.array(labels, np.int64) if True in found else None
 

@@ -156,13 +156,13 @@ class ImageSource:
             grey, colour = (name, first) if len(image) == 1 else (first, name)
             raise DataError(
                 f"{self.origin}: {grey} is grey and {colour} is in colour; make all grey "
-                "(grey=True) or all RGB (grey=False)"
+                "(--grey; in Python grey=True, or grey=False for RGB)"
             )
         if self._form.resize is None and image.shape[1:] != shape[1:]:
             one, other = (f"{s[1]} x {s[2]}" for s in (image.shape, shape))
             raise DataError(
                 f"{self.origin}: {name} has {one} pixels (H x W) and {first} has {other}; bring "
-                "all to one size: resize=(H, W)"
+                "all to one size (--resize HxW; in Python resize=(H, W))"
             )
         return self._form.apply(image)
 
@@ -218,9 +218,9 @@ def open_images(  # noqa: PLR0913  they are independent of each other
 def _refuse(what: str, *, labels: bool, order: bool) -> None:
     """Raise DataError for arguments about what the data itself says."""
     if labels:
-        raise DataError(f"labels= does not go with {what}: only its own labels are read")
+        raise DataError(f"a file of labels does not go with {what}: only its own labels are read")
     if order:
-        raise DataError(f"channel_order= does not go with {what}: its channels' order is known")
+        raise DataError(f"an order of the channels does not go with {what}: that is known")
 
 
 def _rows_first(image: Image) -> Image:

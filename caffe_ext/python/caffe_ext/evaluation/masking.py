@@ -11,12 +11,17 @@ of FGS (summary.py).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 # What a difference must be, in shares, so that a warning is worth a reader's time.
 _FAR_BELOW = 0.10
 _BELOW = 0.02
 _MANY = 0.05
 _SOME = 0.01
+# How many of its standard errors it must be, and of how many images: few images say little. From
+# 500 images on, this is less than what is asked for above.
+_ERRORS = 2
+_FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -63,22 +68,26 @@ class NoiseLevel:
     level     standard deviation of the noise, in grey levels
     noise     share of noisy copies that change class
     gradient  share of images that FGS (strict) breaks within that L2 per pixel
+    images    how many
     """
 
     level: float
     noise: float
     gradient: float
+    images: int
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the warnings are about; shares of the attacked images, None where not measured.
 
+    images                how many were attacked
     paper, strict, logit  rates of FGS in its three readings
     certain, blank        of FGS
     unbroken              no attack at all breaks them, at any distance
     """
 
+    images: int
     paper: float | None
     strict: float | None
     logit: float | None
@@ -94,6 +103,17 @@ def find_warnings(evidence: Evidence) -> tuple[MaskingWarning, ...]:
     return tuple(warning for rule in _RULES for warning in rule(evidence))
 
 
+def clear(difference: float, least: float, images: int) -> bool:
+    """Return whether a share, or a difference of two shares of the same images, says something.
+
+    It must be above `least`, and above two standard errors. These are those of a paired difference
+    where one share's images are among the other's, sqrt(d (1 - d) / images): the least they can be.
+    """
+    if images < _FEWEST or difference <= least:
+        return False
+    return difference > _ERRORS * sqrt(difference * (1 - difference) / images)
+
+
 def percent(share: float) -> str:
     """Return a share as text: 97.5%."""
     return f"{100 * share:.1f}%"
@@ -103,7 +123,7 @@ def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
     paper, strict, logit = evidence.paper, evidence.strict, evidence.logit
     if paper is None or strict is None or logit is None:
         return
-    if max(strict, logit) - paper > _FAR_BELOW:
+    if clear(max(strict, logit) - paper, _FAR_BELOW, evidence.images):
         yield MaskingWarning(
             "paper-below-others",
             f"FGS breaks {percent(paper)} of the images in the paper's protocol, but "
@@ -118,7 +138,9 @@ def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
     strict, logit = evidence.strict, evidence.logit
-    if strict is not None and logit is not None and logit - strict > _FAR_BELOW:
+    if strict is None or logit is None:
+        return
+    if clear(logit - strict, _FAR_BELOW, evidence.images):
         yield MaskingWarning(
             "strict-below-logit",
             f"Along the sign of the loss's gradient {percent(strict)} of the images are broken, "
@@ -130,7 +152,7 @@ def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 
 def _certain(evidence: Evidence) -> Iterator[MaskingWarning]:
-    if evidence.certain is not None and evidence.certain > _MANY:
+    if evidence.certain is not None and clear(evidence.certain, _MANY, evidence.images):
         yield MaskingWarning(
             "certain",
             f"For {percent(evidence.certain)} of the images the softmax of the label is exactly 1 "
@@ -142,7 +164,7 @@ def _certain(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 
 def _blank(evidence: Evidence) -> Iterator[MaskingWarning]:
-    if evidence.blank is not None and evidence.blank > _SOME:
+    if evidence.blank is not None and clear(evidence.blank, _SOME, evidence.images):
         yield MaskingWarning(
             "blank",
             f"For {percent(evidence.blank)} of the images the gradient of the loss is 0 in every "
@@ -152,20 +174,25 @@ def _blank(evidence: Evidence) -> Iterator[MaskingWarning]:
         )
 
 
+def _where(probe: Probe) -> str:
+    """Return the radius and the images of a probe as the head of a sentence."""
+    levels = "level" if probe.epsilon == 1 else "levels"
+    return f"Within {probe.epsilon:g} grey {levels}, on {probe.images:,} images,"
+
+
 def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
     probe = evidence.probe
     if probe is None:
         return
-    where = f"Within {probe.epsilon:g} grey levels, on {probe.images:,} images,"
     pairs = (
         ("loss", "the loss", probe.single_loss, probe.iterated_loss),
         ("margin", "the margin of the logits", probe.single_margin, probe.iterated_margin),
     )
     for sign, objective, single, iterated in pairs:
-        if single - iterated > _BELOW:
+        if clear(single - iterated, _BELOW, probe.images):
             yield MaskingWarning(
                 f"iterated-below-single-{sign}",
-                f"{where} a single step along {objective} breaks {percent(single)}, and an "
+                f"{_where(probe)} a single step along {objective} breaks {percent(single)}, and an "
                 f"iterated attack (BIM) along it {percent(iterated)}.",
                 "An iterated attack may do all that a single step does, and more: it has been led "
                 "astray by gradients that are of use only far away, or nowhere.",
@@ -176,10 +203,12 @@ def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 def _loss_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
     probe = evidence.probe
-    if probe is not None and probe.iterated_margin - probe.iterated_loss > _MANY:
+    if probe is None:
+        return
+    if clear(probe.iterated_margin - probe.iterated_loss, _MANY, probe.images):
         yield MaskingWarning(
             "iterated-loss-below-margin",
-            f"Within {probe.epsilon:g} grey levels, on {probe.images:,} images, BIM breaks "
+            f"{_where(probe)} BIM breaks "
             f"{percent(probe.iterated_loss)} along the loss, and {percent(probe.iterated_margin)} "
             "along the margin of the logits.",
             "The loss is the wrong objective here: iterated attacks on it overrate the model, too.",
@@ -188,7 +217,7 @@ def _loss_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 
 def _noise_stronger(evidence: Evidence) -> Iterator[MaskingWarning]:
-    worse = [one for one in evidence.noise if one.noise - one.gradient > _BELOW]
+    worse = [one for one in evidence.noise if clear(one.noise - one.gradient, _BELOW, one.images)]
     if worse:
         worst = max(worse, key=lambda one: one.noise - one.gradient)
         yield MaskingWarning(
@@ -203,7 +232,7 @@ def _noise_stronger(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 
 def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
-    if evidence.unbroken is not None and evidence.unbroken > _SOME:
+    if evidence.unbroken is not None and clear(evidence.unbroken, _SOME, evidence.images):
         yield MaskingWarning(
             "unbroken",
             f"{percent(evidence.unbroken)} of the images withstand every attack of this report, "

@@ -21,7 +21,7 @@ def probe_radius(margin: AttackRecords, settings: Settings) -> float | None:
 
     margin  records of FGS on the logits, whose median Linf it is by default
     """
-    if not settings.probe:
+    if not margin.attempted[: settings.probe].any():
         return None
     if settings.probe_epsilon is not None:
         return settings.probe_epsilon

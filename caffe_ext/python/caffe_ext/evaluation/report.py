@@ -24,6 +24,7 @@ from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.records import RecordError
+from caffe_ext.words import amount
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -85,7 +86,7 @@ def write_report(folder: Path, report: Report) -> None:
     """Write all four files, each whole or not at all."""
     texts = {
         # First: without it the others are not taken for this program's.
-        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False) + "\n",
+        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         TABLE: as_csv([table_row(model) for model in report.models]),
         ATTACKS: as_csv([row for model in report.models for row in attack_rows(model)]),
         PAGE: as_page(report),
@@ -204,6 +205,7 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
         for row in rows
     ]
     lines.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
+    lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
     for model in models:
         if model.warnings:
             lines.append(f"\n{model.name}: what to be wary of")
@@ -218,6 +220,7 @@ def as_page(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = percent
+    environment.filters["amount"] = amount
     text = files("caffe_ext.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         report=report,

@@ -138,6 +138,7 @@ def gathered(  # noqa: PLR0913  these are all the parts that there are
     broken = share(np.isfinite(worst), first.attempted)
     fgs = {one.reading: one for one in summaries if one.attack in (FGS, LOGIT)}
     evidence = Evidence(
+        images=int(first.attempted.sum()),
         paper=fgs["paper"].rate,
         strict=fgs["strict"].rate,
         logit=fgs["logit"].rate,
@@ -170,6 +171,6 @@ def _against_gradients(
         return ()
     within = np.where(fgs.found, fgs.l2_per_pixel, np.inf)[rows]
     return tuple(
-        NoiseLevel(float(level), float(rate), float(np.mean(within <= level)))
+        NoiseLevel(float(level), float(rate), float(np.mean(within <= level)), len(rows))
         for level, rate in zip(noise.levels, noise.rates, strict=True)
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.directions import Ints
 from caffe_ext.noise import check_levels
+from caffe_ext.words import amount
 
 Rates = NDArray[np.float64]
 
@@ -52,7 +53,8 @@ class NoiseProtocol:
         if mine == papers:
             return ""
         return (
-            f"{self.per_class:,} images per class and {self.copies:,} noisy copies of each at each "
+            f"{amount(self.per_class, 'image')} per class and "
+            f"{amount(self.copies, 'noisy copy', 'noisy copies')} of each at each "
             f"level; the paper takes {papers[0]:,} and {papers[1]:,}"
         )
 

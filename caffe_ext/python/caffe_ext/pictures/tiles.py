@@ -3,6 +3,7 @@
 Images are uint8 (C, H, W), C 1 (grey) or 3 (RGB), and are only read.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -73,15 +74,39 @@ def fitted(text: str, width: float, face: Font) -> str:
 
 
 def wrapped(text: str, width: float, face: Font) -> list[str]:
-    """Return text as lines that are no wider than `width` pixels; single long words are cut."""
+    """Return text as lines no wider than `width` pixels.
+
+    Long words go on in the next line behind "_", "-" or "/"; what has none is cut in its middle.
+    """
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and face.getlength(longer) <= width:
             lines[-1] = longer
         else:
-            lines.append(fitted(word, width, face))
+            lines += _pieces(word, width, face)
     return lines
+
+
+def _pieces(word: str, width: float, face: Font) -> list[str]:
+    """Return a word as lines that are no wider than `width` pixels."""
+    lines = [""]
+    for part in re.split(r"(?<=[_/-])", word):
+        if face.getlength(lines[-1] + part) <= width:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return [_cut_in_middle(line, width, face) for line in lines if line]
+
+
+def _cut_in_middle(text: str, width: float, face: Font) -> str:
+    """Return text no wider than `width` pixels: names that begin alike differ at their ends."""
+    short = text
+    for kept in range(len(text) - 1, -1, -1):
+        if face.getlength(short) <= width:
+            break
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
 
 
 def label(  # noqa: PLR0913  they are independent of each other
