@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import caffe
 import numpy as np
 import pytest
 
@@ -78,6 +79,86 @@ def test_nets_that_are_refused(tmp_path: Path, old: str, new: str, text: str) ->
     deploy.write_text(deploy.read_text().replace(old, new))
     with pytest.raises(ValueError, match=text):
         Classifier(deploy, weights, PixelSpace())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("bottom: 'data'", "bottom: 'dat'", r"Unknown bottom blob 'dat' \(layer 'score'"),
+        ("num_output: 3", "", "layer 'score': "),
+        ("dim: 2 dim: 2", "dim: 0 dim: 2", "layer 'score': "),
+        ("shape { dim: 1 dim: 1 dim: 2 dim: 2 }", "", "layer 'score': "),
+        ("top: 'prob'", "top: 'data'", "layer 'prob': Top blob 'data' produced by multiple"),
+        ("'Softmax' bottom", "'SoftmaxWithLoss' bottom: 'label' bottom", "bottom blob 'label'"),
+        ("'Softmax'", "'LRN' lrn_param { local_size: 4 }", "layer 'prob': .*odd"),
+        pytest.param(
+            "'Softmax'",
+            "'Python' python_param { module: 'no_such_module' layer: 'X' }",
+            "layer 'prob': ModuleNotFoundError: No module named 'no_such_module'",
+            marks=pytest.mark.skipif(
+                "Python" not in caffe.layer_type_list(), reason="a Caffe without Python layers"
+            ),
+        ),
+    ],
+)
+def test_nets_that_caffe_cannot_build(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], old: str, new: str, text: str
+) -> None:
+    deploy, weights = write_model(tmp_path)
+    deploy.write_text(deploy.read_text().replace(old, new))
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=rf"^{deploy}: Caffe cannot build this network: .*{text}"):
+        Classifier(deploy, weights, PixelSpace())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_file_is_written_by_a_layer(tmp_path: Path) -> None:
+    deploy, weights = write_model(tmp_path)
+    mine = tmp_path / "mine.h5"
+    mine.write_text("mine")
+    output = f"'HDF5Output' hdf5_output_param {{ file_name: '{mine}' }}"
+    deploy.write_text(deploy.read_text().replace("'Softmax'", output))
+    with pytest.raises(ValueError, match=r"'prob' \(HDF5Output\) writes a file; remove it"):
+        Classifier(deploy, weights, PixelSpace())
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_are_not_finite(tmp_path: Path, hdf5: bool, wrong: float) -> None:
+    deploy, weights = write_model(tmp_path)
+    net = caffe.Net(str(deploy), str(weights), caffe.TEST)
+    net.params["score"][1].data[2] = wrong
+    (net.save_hdf5 if hdf5 else net.save)(str(weights))
+    text = f"^{weights}: the weights of layer 'score' are not all finite numbers"
+    with pytest.raises(ValueError, match=text):
+        Classifier(deploy, weights, PixelSpace())
+
+
+@pytest.mark.parametrize("size", [2**29, 3 * 10**9, 10**10])
+def test_batches_that_caffe_cannot_count(tmp_path: Path, size: int) -> None:
+    text = f"batch_size must be at most 536870911, not {size}: blob 'data' has 4 values"
+    with pytest.raises(ValueError, match=text):
+        Classifier(*write_model(tmp_path), PixelSpace(), batch_size=size)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "input_shape { dim: 1 dim: 1 dim: 2 dim: 2 }",
+        "input_dim: 1 input_dim: 1 input_dim: 2 input_dim: 2",
+    ],
+)
+def test_inputs_of_caffe_s_first_years_are_read_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], shape: str
+) -> None:
+    deploy, weights = write_model(tmp_path)
+    _, _, layers = LINEAR.partition("} } }")
+    deploy.write_text(f"input: 'data' {shape} {layers}")
+    capfd.readouterr()
+    classifier = Classifier(deploy, weights, PixelSpace())
+    assert classifier.input_shape == (1, 2, 2)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("hdf5", [False, True])

@@ -98,6 +98,37 @@ def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
     assert not setting.output.exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("crop: 10", "tiny: `crop: 10` in its file is another size than the network's input, 12 x"),
+        ("mean: [1, 2, 3]", "tiny: the images are grey (channels: 1) and the mean (3,) has 3 chan"),
+        ("mean: m.npy", "tiny: the images are 12 x 12 and the mean image is 14 x 13; --resize 14x"),
+    ],
+)
+def test_sizes_that_do_not_fit(setting: Setting, line: str, sentence: str) -> None:
+    np.save(setting.model.parent / "m.npy", np.zeros((1, 14, 13), np.float32))
+    with setting.model.open("a") as file:
+        file.write(f"{line}\n")
+    assert refused(*setting.arguments).startswith(sentence)
+
+
+def test_two_classes_of_one_name(setting: Setting) -> None:
+    text = setting.model.read_text()
+    setting.model.write_text(text.replace('"gold fish"', '"shark"'))
+    says = refused(*setting.arguments, "--target", "whale")
+    assert says.endswith("the names are 'tench', 'shark', 'shark' ...")
+    says = refused(*setting.arguments, "--target", "shark")
+    assert says == "several classes are called 'shark': give the number, of 1, 2"
+
+
+def test_the_model_is_named_once(setting: Setting) -> None:
+    text = setting.model.read_text()
+    setting.model.write_text(text.replace('"gold fish", ', ""))
+    says = refused(*setting.arguments)
+    assert says.startswith("tiny: there are names for 2 classes, and the network of ")
+
+
 def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
     folder = tmp_path / "png"
     folder.mkdir()
@@ -112,7 +143,7 @@ def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
     write_png(damaged, setting.pixels[2])
     labels.write_text("0.png 0\n1.png 7\n2.png 1\n")
     says = refused(*setting.arguments, "--images", folder, "--labels", labels)
-    assert says == "tiny: label 7 of image 1 is none of the 3 classes 0..2"
+    assert says == "tiny: label 7 of image 1 (1.png) is none of the 3 classes 0..2"
     write_png(damaged, np.zeros((3, 12, 12), np.uint8))
     assert "0.png is grey and 2.png is in colour" in refused(*setting.arguments, "--images", folder)
     assert not setting.output.exists()

@@ -123,12 +123,6 @@ def test_pictures_of_an_earlier_run_are_not_shown_as_this_ones(
     for path in pictures:
         assert not path.exists()
         assert f"{path}" not in said
-    # Where no such run has been, files of these names are somebody else's.
-    (setting.output / "summary.json").unlink()
-    pictures[1].write_text("mine")
-    assert run(*arguments, "--limit", 1, "--again") == 0
-    assert pictures[1].read_text() == "mine"
-    assert f"{pictures[1]}" not in capsys.readouterr().out
 
 
 def test_images_in_a_folder(setting: Setting, tmp_path: Path) -> None:

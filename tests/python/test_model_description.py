@@ -150,7 +150,9 @@ def test_names_of_classes(folder: Path) -> None:
 
 def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path) -> None:
     model = read_model(write(folder, classes=["a", "b"]))
-    with pytest.raises(ValueError, match="net: there are names for 2 classes, and the network has"):
+    with pytest.raises(
+        ValueError, match=r"^there are names for 2 classes, and the network of .* has 3$"
+    ):
         model.load()
 
 
@@ -234,6 +236,22 @@ def test_files_that_are_no_descriptions(tmp_path: Path, content: bytes, says: st
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path} {says}"):
         read_model(path)
+
+
+@pytest.mark.parametrize("content", ["layer { name: 'a' }\ninput: [", "name: 'a'\n- b", "a"])
+def test_a_prototxt_in_place_of_a_description(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"^{path}: --model takes a YAML file whose `deploy:`"):
+        read_model(path)
+
+
+def test_what_is_wrong_with_yaml_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("a: [\nb: c: d\n")
+    with pytest.raises(ValueError, match="is not YAML") as raised:
+        read_model(path)
+    assert "\n" not in str(raised.value)
 
 
 def named(*names: str, folder: str = "f") -> list[ModelDescription]:

@@ -142,7 +142,7 @@ def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
         ({"first_index": -1}, "first_index must be at least 0"),
         ({"labels": np.array([5])}, "label 5 of image 0"),
         ({"images": COLOUR[:0], "labels": np.array([], np.int64)}, "no images"),
-        ({"images": COLOUR[:1, :1]}, "not one of 1 channels"),
+        ({"images": COLOUR[:1, :1]}, "the images are grey .* and the mean .* has 3 channels"),
     ],
 )
 def test_refused(deep: Classifier, change: dict[str, object], match: str) -> None:

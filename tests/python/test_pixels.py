@@ -166,7 +166,7 @@ def test_arrays_that_are_refused() -> None:
         (PixelSpace(), images[0], r"not uint8 \(3, 4, 4\)"),
         (PixelSpace(), images[:, :2], r"1 or 3 channels, not 2"),
         (PixelSpace(crop=5), images, "crop of 5 does not fit images of 4x4"),
-        (PixelSpace(mean=[1, 2]), images, r"mean \(2,\) is not one of 3 channels"),
+        (PixelSpace(mean=[1, 2]), images, r"images are in colour .*the mean \(2,\) has 2"),
         (PixelSpace(mean=np.ones((3, 5, 4))), images, r"\(3, 5, 4\) has another size .* 4x4"),
     ]:
         with pytest.raises(ValueError, match=text):

@@ -131,9 +131,14 @@ def blob_name(text: str) -> str:
 
 def class_number(text: str, classes: Sequence[str]) -> int:
     """Return the class that a text means, a number or a name; ValueError if it is neither."""
-    if text in classes:
-        return list(classes).index(text)
+    numbers = [number for number, name in enumerate(classes) if name == text]
+    if len(numbers) > 1:
+        several = ", ".join(map(str, numbers))
+        raise ValueError(f"several classes are called {text!r}: give the number, of {several}")
+    if numbers:
+        return numbers[0]
     if text.isdecimal():
         return int(text)
-    known = f"the names are {', '.join(classes[:5])} ..." if classes else "the model has no names"
+    names = ", ".join(map(repr, classes[:5]))
+    known = f"the names are {names} ..." if classes else "the model has no names"
     raise ValueError(f"{text!r} is no class: give its number or its name; {known}")

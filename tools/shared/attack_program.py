@@ -81,7 +81,19 @@ def check_model(
     try:
         classifier = model.load(batch_size)
         first = source.read(slice(1)).images
-        shape = model.pixel_space.to_input(first).shape[1:]
+        space, size = model.pixel_space, source.image_shape[1:]
+        if space.mean is not None and space.mean.ndim == 3 and space.mean.shape[1:] != size:
+            height, width = space.mean.shape[1:]
+            raise ValueError(
+                f"the images are {size[0]} x {size[1]} and the mean image is {height} x {width}; "
+                f"--resize {height}x{width} brings the images to its size"
+            )
+        shape = space.to_input(first).shape[1:]
+        if space.crop is not None and shape[1:] != classifier.input_shape[1:]:
+            raise ValueError(
+                f"`crop: {space.crop}` in its file is another size than the network's input, "
+                f"{_shape(classifier.input_shape)}; make the crop as large as the input"
+            )
         if shape != classifier.input_shape:
             raise ValueError(
                 f"the images are {_shape(source.image_shape)} and the network takes "
@@ -92,7 +104,9 @@ def check_model(
             attack.direction(classifier, first, predicted)
         labels = source.labels()
         if labels is not None:
-            classifier.check_labels(labels, len(labels))
+            classifier.check_labels(
+                labels, len(labels), named=lambda row: source.read(slice(row, row + 1)).names[0]
+            )
     except ValueError as error:
         raise ValueError(f"{model.name}: {error}") from error
 

@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 DiffFunction = Callable[[Floats, slice], NDArray[Any]]
 """(the blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
 Diff = NDArray[Any] | DiffFunction
+_MOST_VALUES = 2**31 - 1
+"""In a blob: Caffe counts with 32 bits."""
 
 
 class Classifier:
@@ -57,8 +59,8 @@ class Classifier:
         device       by default the one that this thread's Caffe is on
 
         Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
-        input, for logits that are not there, and for a batch_size below 1, DeviceError for a GPU
-        that cannot be used.
+        input, for logits that are not there, and for a batch_size below 1 or
+        too large for Caffe, DeviceError for a GPU that cannot be used.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
@@ -79,6 +81,7 @@ class Classifier:
         self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
         self._known(self.logits_blob)
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
+        self._check_batch_size()
         self._reshape(batch_size)
         scores = self._shape(self.logits_blob)
         if len(scores) < 2 or scores[0] != batch_size or any(side != 1 for side in scores[2:]):
@@ -181,10 +184,17 @@ class Classifier:
                 results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
-    def check_labels(self, labels: NDArray[Any], count: int, first: int = 0) -> NDArray[np.int64]:
+    def check_labels(
+        self,
+        labels: NDArray[Any],
+        count: int,
+        first: int = 0,
+        named: Callable[[int], str] | None = None,
+    ) -> NDArray[np.int64]:
         """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1.
 
         first  number of the first image, for the error
+        named  gives the name of an image by its number, for the error
         """
         labels = np.asarray(labels)
         if labels.shape != (count,) or (count and labels.dtype.kind not in "iu"):
@@ -193,8 +203,10 @@ class Classifier:
             )
         wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
         if len(wrong):
+            number = first + int(wrong[0])
+            name = f" ({named(number)})" if named else ""
             raise ValueError(
-                f"label {labels[wrong[0]]} of image {first + wrong[0]} is none of the "
+                f"label {labels[wrong[0]]} of image {number}{name} is none of the "
                 f"{self.classes} classes 0..{self.classes - 1}"
             )
         return labels.astype(np.int64)
@@ -271,6 +283,18 @@ class Classifier:
         if values.ndim == 0 or len(values) != count:
             raise ValueError(f"blob '{blob}' is not one row an image, but {values.shape}")
         return values.reshape(count, self.classes) if blob == self.logits_blob else values
+
+    def _check_batch_size(self) -> None:
+        """Raise ValueError for more values in a blob than Caffe can count."""
+        self._reshape(1)
+        sizes = {name: blob.count for name, blob in self._net.blobs.items()}
+        name = max(sizes, key=sizes.__getitem__)
+        largest = _MOST_VALUES // max(1, sizes[name])
+        if self.batch_size > largest:
+            raise ValueError(
+                f"batch_size must be at most {largest}, not {self.batch_size}: blob '{name}' has "
+                f"{sizes[name]} values for each image, and Caffe takes less than 2^31 in all"
+            )
 
     def _reshape(self, count: int) -> None:
         """Make room for a batch of `count` images."""

@@ -77,8 +77,8 @@ class ModelDescription:
         )
         if self.classes and len(self.classes) != classifier.classes:
             raise ValueError(
-                f"{self.name}: there are names for {len(self.classes)} classes, and the network "
-                f"has {classifier.classes}"
+                f"there are names for {len(self.classes)} classes, and the network "
+                f"of {self.deploy} has {classifier.classes}"
             )
         return classifier
 
@@ -116,10 +116,22 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2001-99-99
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        _refuse_prototxt(path)
+        reason = " ".join(f"{error}".split())  # YAML's own has several lines
+        raise ValueError(f"{path} is not YAML: {reason}") from error
     if not isinstance(given, dict):
+        _refuse_prototxt(path)
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
     return describe_model(given, weights=weights, source=path)
+
+
+def _refuse_prototxt(path: Path) -> None:
+    """Raise ValueError that says what is needed, if a file without YAML is a network's."""
+    if path.suffix == ".prototxt":
+        raise ValueError(
+            f"{path}: --model takes a YAML file whose `deploy:` names the prototxt "
+            "(see --help-model)"
+        )
 
 
 def describe_model(

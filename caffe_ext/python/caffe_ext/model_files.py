@@ -7,17 +7,21 @@ from typing import Any
 
 import caffe
 import h5py
+import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from caffe_ext.quiet import quiet_caffe
+from caffe_ext.trial_build import check_builds
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Sequence[Shape]]
 """The shapes of each layer's parameters, by the layer's name."""
 
 _READS_FILES = {"Data", "ImageData", "HDF5Data", "WindowData"}
+_SHAPE_SIZE = 4
+"""How many input_dim make the shape of an input."""
 
 
 def load_net(deploy: Path, weights: Path) -> Any:
@@ -30,22 +34,34 @@ def load_net(deploy: Path, weights: Path) -> Any:
 
     Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
     prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
-    and for weights that are damaged, missing for a layer, or of another shape.
+    for a net that Caffe cannot build, and for weights that are damaged, missing for a layer, of
+    another shape, or not finite.
     """
     for path in (deploy, weights):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file")
     parameter = _read_prototxt(deploy)
     parameter.force_backward = True
-    with TemporaryDirectory() as folder, quiet_caffe():
-        path = Path(folder) / "deploy.prototxt"
-        path.write_text(text_format.MessageToString(parameter), encoding="utf-8")
-        net = caffe.Net(str(path), caffe.TEST)
+    text = text_format.MessageToString(parameter)
+    try:
+        check_builds(text)
+        with TemporaryDirectory() as folder, quiet_caffe():
+            path = Path(folder) / "deploy.prototxt"
+            path.write_text(text, encoding="utf-8")
+            net = caffe.Net(str(path), caffe.TEST)
+    except (ValueError, SystemError) as error:  # SystemError: of a Python layer
+        raise ValueError(f"{deploy}: Caffe cannot build this network: {error}") from error
     if len(net.inputs) != 1:
         raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
     _check_weights(net, deploy, weights)
     with quiet_caffe():
         net.copy_from(str(weights))
+    for name, blobs in net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            raise ValueError(
+                f"{weights}: the weights of layer '{name}' are not all finite numbers: the "
+                "training that made them has diverged"
+            )
     for layer in net.layers:
         for number in range(len(layer.blobs)):
             layer.set_param_propagate_down(number, False)
@@ -59,6 +75,7 @@ def _read_prototxt(path: Path) -> Any:
         text_format.Parse(path.read_text(encoding="utf-8"), parameter)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not the prototxt of a net: {error}") from error
+    _input_as_layer(parameter)
     known = set(caffe.layer_type_list())
     for layer in parameter.layer:
         if layer.type in _READS_FILES:
@@ -66,6 +83,8 @@ def _read_prototxt(path: Path) -> Any:
                 f"{path}: layer '{layer.name}' ({layer.type}) reads data; a deploy net is needed, "
                 "with an Input layer in its place"
             )
+        if layer.type == "HDF5Output":
+            raise ValueError(f"{path}: layer '{layer.name}' (HDF5Output) writes a file; remove it")
         if layer.type not in known:
             raise ValueError(f"{path}: layer '{layer.name}' has an unknown type, '{layer.type}'")
         dims = layer.reshape_param.shape.dim
@@ -77,7 +96,31 @@ def _read_prototxt(path: Path) -> Any:
     for old in parameter.layers:
         if caffe_pb2.V1LayerParameter.LayerType.Name(old.type).endswith("DATA"):
             raise ValueError(f"{path}: layer '{old.name}' reads data; a deploy net is needed")
+        if old.type == caffe_pb2.V1LayerParameter.HDF5_OUTPUT:
+            raise ValueError(f"{path}: layer '{old.name}' (HDF5Output) writes a file; remove it")
     return parameter
+
+
+def _input_as_layer(parameter: Any) -> None:
+    """Make an Input layer of the older `input:`, as Caffe does, which warns at length about it.
+
+    What it cannot be made of, and nets with the older `layers`, are left to Caffe.
+    """
+    names, dims = list(parameter.input), list(parameter.input_dim)
+    shapes = [list(shape.dim) for shape in parameter.input_shape] or [
+        dims[start : start + _SHAPE_SIZE] for start in range(0, len(dims), _SHAPE_SIZE)
+    ]
+    both = parameter.input_shape and dims
+    if parameter.layers or both or len(shapes) != len(names) or len(dims) % _SHAPE_SIZE:
+        return
+    layers = list(parameter.layer)
+    for field in ("layer", "input", "input_dim", "input_shape"):
+        parameter.ClearField(field)
+    if names:
+        layer = parameter.layer.add(name="input", type="Input", top=names)
+        for shape in shapes:
+            layer.input_param.shape.add(dim=shape)
+    parameter.layer.extend(layers)
 
 
 def _check_weights(net: Any, deploy: Path, weights: Path) -> None:

@@ -146,7 +146,11 @@ class PixelSpace:
         """Return the mean for images of this size as (C, H, W), as a view."""
         mean: Float32s = np.zeros((), np.float32) if self.mean is None else self.mean
         if mean.ndim and mean.shape[0] != channels:
-            raise ValueError(f"the mean {mean.shape} is not one of {channels} channels")
+            kind = {1: "grey", 3: "in colour"}[channels]
+            raise ValueError(
+                f"the images are {kind} (channels: {channels}) and the mean {mean.shape} has "
+                f"{mean.shape[0]} channels: give images or a mean of the other kind"
+            )
         if mean.ndim == 3 and mean.shape[1:] != size:
             raise ValueError(
                 f"the mean image {mean.shape} has another size than the images, {size[0]}x{size[1]}"

@@ -16,10 +16,8 @@ def quiet_caffe(least: int = WARNING) -> Iterator[None]:
     What was asked for by the environment variable GLOG_minloglevel stays, if it hides more. Where
     glog does not show its setting, nothing is hidden.
     """
-    try:
-        library = ctypes.CDLL(caffe._caffe.__file__)
-        level = ctypes.c_int.in_dll(library, "_ZN3fLI17FLAGS_minloglevelE")
-    except (OSError, ValueError):
+    level = log_level()
+    if level is None:
         yield
         return
     before = level.value
@@ -28,3 +26,12 @@ def quiet_caffe(least: int = WARNING) -> Iterator[None]:
         yield
     finally:
         level.value = before
+
+
+def log_level() -> ctypes.c_int | None:
+    """Return glog's own setting, the least severity that is shown; None where it is not found."""
+    try:
+        library = ctypes.CDLL(caffe._caffe.__file__)
+        return ctypes.c_int.in_dll(library, "_ZN3fLI17FLAGS_minloglevelE")
+    except (OSError, ValueError):
+        return None

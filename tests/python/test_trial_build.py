@@ -1,0 +1,106 @@
+"""trial_build.py: a net is built in another process first, once, and that leaves nothing behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from caffe_ext import trial_build
+from caffe_ext.trial_build import check_builds
+from classifier_models import LINEAR
+
+WRONG = LINEAR.replace("bottom: 'data'", "bottom: 'dat'")
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> None:
+    check_builds.cache_clear()
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list of what is forked from now on."""
+    fork, forked = os.fork, list[int]()
+
+    def noted() -> int:
+        child = fork()
+        forked.append(child)
+        return child
+
+    monkeypatch.setattr(os, "fork", noted)
+    return forked
+
+
+def gone(child: int) -> bool:
+    try:
+        os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def test_what_can_be_built_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_builds(LINEAR)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("once more"))
+    check_builds(LINEAR)
+
+
+def test_no_core_is_dumped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: list[int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # what is wrong may be put right: it is tried again
+        with pytest.raises(ValueError, match="Unknown bottom blob 'dat'"):
+            check_builds(WRONG)
+    assert list(tmp_path.iterdir()) == []
+    assert len(children) == 2
+    assert all(map(gone, children))
+
+
+def test_without_a_further_process_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    check_builds(WRONG)
+
+
+def test_an_interrupted_wait_ends_the_child(
+    monkeypatch: pytest.MonkeyPatch, children: list[int]
+) -> None:
+    waitpid, calls = os.waitpid, []
+
+    def interrupted(child: int, options: int) -> tuple[int, int]:
+        calls.append(child)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return waitpid(child, options)
+
+    monkeypatch.setattr(os, "waitpid", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check_builds(LINEAR)
+    monkeypatch.undo()
+    assert set(calls) == set(children)
+    assert all(map(gone, children))
+
+
+def test_a_child_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, children: list[int]
+) -> None:
+    monkeypatch.setattr(trial_build, "_PATIENCE", 0.0)
+    check_builds(WRONG)
+    assert len(children) == 1
+    assert gone(children[0])
+
+
+def test_reasons() -> None:
+    lines = [
+        "I1122 07:01:02.123456  1234 layer_factory.hpp:77] Creating layer conv",
+        "I1122 07:01:02.123456  1234 net.cpp:86] Creating Layer conv",
+        "F1122 07:01:02.123456  1234 base.cpp:12] Check failed: a == b (1 vs. 2) ",
+        "*** Check failure stack trace: ***",
+    ]
+    assert trial_build._reason(lines) == "layer 'conv': Check failed: a == b (1 vs. 2)"
+    assert trial_build._reason(lines[2:]) == "Check failed: a == b (1 vs. 2)"
+    assert trial_build._reason([*lines[:2], "ImportError: x", ""]) == "layer 'conv': ImportError: x"
+    assert trial_build._reason([]) == ""
