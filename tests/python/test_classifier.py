@@ -167,6 +167,11 @@ def test_logits_by_name_without_a_softmax(tmp_path: Path) -> None:
         Classifier(*model, PixelSpace(), logits="ip9")
     with pytest.raises(ValueError, match=r"'data' must be \(N, K\)"):
         Classifier(*model, PixelSpace(), logits="data")
+    with pytest.raises(ValueError, match=r"'prob' has the probabilities .* which takes 'sc"):
+        Classifier(*write_model(tmp_path / "full"), PixelSpace(), logits="prob")
+    in_place = write_model(tmp_path / "place", LINEAR.replace("top: 'prob'", "top: 'score'"))
+    with pytest.raises(ValueError, match=r"'score' has the probabilities .* not let that work"):
+        Classifier(*in_place, PixelSpace())
 
 
 @pytest.mark.parametrize("hdf5", [False, True])

@@ -38,6 +38,9 @@ def setting(tmp_path: Path) -> Setting:
         (["--attacks", "fgsm"], "unknown attack 'fgsm'; there are fgs, fgv"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--resize", "8x8"], "tiny: the images are 8 x 8 grey and the network takes 12 x 12 grey"),
+        (["--resize", "8x8"], "; --resize 12x12 brings them into this form"),
+        (["--colour"], "12 x 12 colour and the network takes 12 x 12 grey; --grey brings them"),
+        (["--colour", "--resize", "9x9"], " 12 x 12 grey; --grey --resize 12x12 brings them"),
         (["--images", "/no/where"], "/no/where does not exist; images are read from"),
     ],
 )  # fmt: skip
@@ -51,6 +54,7 @@ def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
     [
         (["--attacks", "fgs", "--hot", "1"], "--hot does not go with them"),
         (["--seed", "-1"], "--seed must not be negative"),
+        (["--grey", "--colour"], "argument --colour: not allowed with argument --grey"),
         (["--limit", "x"], "must be a number of images"),
         (["--scale", "0.5"], "argument --scale: must be a number from 1 on, not '0.5'"),
         (["--scale", "nan"], "argument --scale: must be a number from 1 on, not 'nan'"),
@@ -145,7 +149,8 @@ def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
     says = refused(*setting.arguments, "--images", folder, "--labels", labels)
     assert says == "tiny: label 7 of image 1 (1.png) is none of the 3 classes 0..2"
     write_png(damaged, np.zeros((3, 12, 12), np.uint8))
-    assert "0.png is grey and 2.png is in colour" in refused(*setting.arguments, "--images", folder)
+    says = refused(*setting.arguments, "--images", folder)
+    assert "0.png is grey and 2.png is in colour; make all grey or all RGB (--grey or --c" in says
     assert not setting.output.exists()
 
 

@@ -150,6 +150,8 @@ def test_plots_are_svg(report: Report) -> None:
     panel = next(axis for axis in lines.axes if axis.get_title() == "FGS, paper's protocol")
     heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.lines]
     assert heights == [50, 100]
+    assert panel.get_xlim() == (1, 255)
+    assert [label.get_text() for label in panel.get_xticklabels()][-2:] == ["128", "255"]
 
 
 def test_without_noise_and_probe(report: Report) -> None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from caffe_ext.model_description import ModelDescription
 
 
+_CHANNELS = {1: "grey", 3: "colour"}
+
+
 class Counting(Console):
     """A console that counts the steps."""
 
@@ -97,7 +100,7 @@ def check_model(
         if shape != classifier.input_shape:
             raise ValueError(
                 f"the images are {_shape(source.image_shape)} and the network takes "
-                f"{_shape(classifier.input_shape)}; --resize and --grey bring images into a form"
+                f"{_shape(classifier.input_shape)}{_way(shape, classifier.input_shape)}"
             )
         predicted = classifier.predict(first)
         for attack in attacks:
@@ -111,9 +114,19 @@ def check_model(
         raise ValueError(f"{model.name}: {error}") from error
 
 
+def _way(given: Sequence[int], wanted: Sequence[int]) -> str:
+    """Return the options that bring images of one shape (C, H, W) into another."""
+    options = []
+    if given[0] != wanted[0] and wanted[0] in _CHANNELS:
+        options.append("--grey" if wanted[0] == 1 else "--colour")
+    if given[1:] != wanted[1:]:
+        options.append(f"--resize {wanted[1]}x{wanted[2]}")
+    return f"; {' '.join(options)} brings them into this form" if options else ""
+
+
 def _shape(shape: Sequence[int]) -> str:
     channels, height, width = shape
-    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    kind = _CHANNELS.get(channels, f"{channels} channels")
     return f"{height} x {width} {kind}"
 
 

@@ -30,7 +30,8 @@ def add_image_arguments(
 ) -> None:
     """Add --images and how they are read: --labels, --resize, --grey, --limit, ..."""
     first = "all" if limit is None else f"{limit:,}; 0: all"
-    add = parser.add_argument_group("images").add_argument
+    group = parser.add_argument_group("images")
+    add = group.add_argument
     add(
         "--images",
         metavar="IMAGES",
@@ -44,7 +45,14 @@ def add_image_arguments(
         help='labels of --images: lines "path label"; for an array an IDX or .npy file',
     )
     add("--resize", type=_size, metavar="HxW", help="bring all images to this size, say 227x227")
-    add("--grey", action="store_true", help="make all images grey")
+    kind = group.add_mutually_exclusive_group().add_argument
+    kind("--grey", action="store_true", default=None, help="make all images grey")
+    kind(
+        "--colour",
+        action="store_false",
+        dest="grey",
+        help="make all images RGB: grey ones get three equal channels",
+    )
     add(
         "--image-order",
         choices=("RGB", "BGR"),
@@ -73,7 +81,7 @@ def open_source(arguments: argparse.Namespace) -> "ImageSource":
             images,
             arguments.labels,
             resize=arguments.resize,
-            grey=arguments.grey or None,
+            grey=arguments.grey,
             channel_order=arguments.image_order,
             data_dir=arguments.data_dir,
             homes=HOMES,

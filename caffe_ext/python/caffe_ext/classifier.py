@@ -80,6 +80,13 @@ class Classifier:
             raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: {how}")
         self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
         self._known(self.logits_blob)
+        if softmax and self.logits_blob == softmax[1]:
+            other = f"leave logits out, which takes '{softmax[0]}'"
+            way = "do not let that work in place" if softmax[0] == softmax[1] else other
+            raise ValueError(
+                f"{deploy}: blob '{softmax[1]}' has the probabilities of the last Softmax layer, "
+                f"and not the scores: {way}"
+            )
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
         self._check_batch_size()
         self._reshape(batch_size)

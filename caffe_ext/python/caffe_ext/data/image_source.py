@@ -156,7 +156,7 @@ class ImageSource:
             grey, colour = (name, first) if len(image) == 1 else (first, name)
             raise DataError(
                 f"{self.origin}: {grey} is grey and {colour} is in colour; make all grey "
-                "(--grey; in Python grey=True, or grey=False for RGB)"
+                "or all RGB (--grey or --colour; in Python grey=True or grey=False)"
             )
         if self._form.resize is None and image.shape[1:] != shape[1:]:
             one, other = (f"{s[1]} x {s[2]}" for s in (image.shape, shape))
