@@ -1,4 +1,4 @@
-"""Random images and directions for the tests of the search and of what it walks along."""
+"""Images and directions, drawn or given, for the tests of the search and of what it walks along."""
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -14,6 +14,11 @@ QUICK = settings(
 IMAGES = arrays(np.uint8, st.tuples(st.integers(0, 7), st.just(1), st.just(1), st.just(6)))
 SIZES = st.sampled_from([0.0, 1.0, 1e-3, 1e-12, 1e-30, 1e-38, 1e-45, 1e30, 3e38])
 VALUES = st.tuples(SIZES, st.floats(-1, 1, width=32)).map(lambda pair: pair[0] * pair[1])
+
+
+def along(*directions: list[float]) -> Floats:
+    """Return directions (N, 1, 1, values)."""
+    return np.array(directions, np.float32)[:, None, None, :]
 
 
 @st.composite

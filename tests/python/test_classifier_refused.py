@@ -1,12 +1,20 @@
 """What Classifier refuses, in words, where Caffe would end the process or go on with nonsense."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import caffe
+import h5py
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 
-from caffe_ext.classifier import Classifier
+from attack_samples import Batch
+from caffe_ext.attack_run import attack_images
+from caffe_ext.attacks import parse_attack
+from caffe_ext.classifier import NO_CLASS, Classifier
+from caffe_ext.directions import FastGradient
 from caffe_ext.pixels import PixelSpace
 from classifier_models import IMAGES, LINEAR, write_model
 
@@ -167,7 +175,11 @@ def test_inputs_of_caffe_s_first_years_are_read_in_silence(
     [
         ("num_output: 3", "num_output: 4", r"'score', parameter 0, has shape \(4, 4\), .*\(3, 4\)"),
         ("name: 'score'", "name: 'other'", "'other' is missing in the weights; they have"),
-        ("num_output: 3", "num_output: 3 bias_term: false", "has 1 parameters, in the weights 2"),
+        (
+            "num_output: 3",
+            "num_output: 3 bias_term: false",
+            "has 1 parameter, in the weights 2 parameters",
+        ),
         ("name: 'prob'", "name: 'score'", "prob"),
     ],
 )
@@ -181,3 +193,73 @@ def test_weights_that_do_not_fit(tmp_path: Path, hdf5: bool, old: str, new: str,
         deploy.write_text(LINEAR.replace(old, new))
     with pytest.raises(ValueError, match=text):
         Classifier(deploy, weights, PixelSpace())
+
+
+def test_layers_of_equal_names(tmp_path: Path) -> None:
+    """Caffe would load the first, and leave the second as it was made, by chance."""
+    first = "layer { name: 'twin' type: 'InnerProduct' bottom: 'data' top: 'a' %s }"
+    second = "layer { name: 'twin' type: 'InnerProduct' bottom: 'a' top: 'b' %s }"
+    size = "inner_product_param { num_output: 4 }"
+    text = LINEAR.replace(
+        "layer { name: 'score' type: 'InnerProduct' bottom: 'data'",
+        f"{first % size} {second % size} layer {{ name: 'score' type: 'InnerProduct' bottom: 'b'",
+    )
+    deploy, weights = write_model(tmp_path, text)
+    with pytest.raises(ValueError, match=rf"^{deploy}: 2 layers with parameters .* name 'twin'"):
+        Classifier(deploy, weights, PixelSpace())
+
+
+def test_axes_in_front_are_of_the_first_years_only(tmp_path: Path) -> None:
+    before = write_model(tmp_path / "before")
+    deploy, weights = write_model(tmp_path)
+    model = caffe_pb2.NetParameter.FromString(weights.read_bytes())
+    bias = next(layer for layer in model.layer if layer.name == "score").blobs[1]
+    bias.ClearField("shape")
+    bias.num, bias.channels, bias.height, bias.width = 1, 1, 1, 3
+    weights.write_bytes(model.SerializeToString())
+    logits = Classifier(deploy, weights, PixelSpace()).logits(IMAGES)
+    np.testing.assert_array_equal(logits, Classifier(*before, PixelSpace()).logits(IMAGES))
+    for side in ("num", "channels", "height", "width"):
+        bias.ClearField(side)
+    bias.shape.dim.extend([1, 1, 1, 3])
+    weights.write_bytes(model.SerializeToString())
+    text = r"'score', parameter 1, has shape \(3,\), in the weights \(1, 1, 1, 3\)"
+    with pytest.raises(ValueError, match=text):
+        Classifier(deploy, weights, PixelSpace())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda data: data["score"].move("1", "5"), r"has 2 parameters, .* \(numbers 0, 5\)"),
+        (lambda data: data.create_dataset("more", data=[1]), "not a Caffe model: data/more holds"),
+        (lambda data: data["score"].create_group("2"), "not a Caffe model: data/score holds"),
+        (lambda data: data["score"].create_dataset("2", data=b"x"), "data/score holds other"),
+    ],
+)
+def test_hdf5_files_of_another_kind(
+    tmp_path: Path, change: Callable[[h5py.Group], Any], text: str
+) -> None:
+    deploy, weights = write_model(tmp_path, hdf5=True)
+    with h5py.File(weights, "r+") as file:
+        change(file["data"])
+    with pytest.raises(ValueError, match=text):
+        Classifier(deploy, weights, PixelSpace())
+
+
+def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
+    text = LINEAR.replace("bottom: 'data' top: 'score'", "bottom: 'root' top: 'score'").replace(
+        "layer { name: 'score'",
+        "layer { name: 'root' type: 'Power' bottom: 'data' top: 'root'"
+        " power_param { power: 0.5 shift: -1 } } layer { name: 'score'",
+    )
+    classifier = Classifier(*write_model(tmp_path, text), PixelSpace())
+    assert classifier.predict(IMAGES)[0] == NO_CLASS  # it has a pixel of 0
+    assert classifier.predict(np.full_like(IMAGES, 9)).min() >= 0
+    with pytest.raises(ValueError, match=r"label -1 of image 0 .*stands for scores that are no n"):
+        FastGradient(sign=True)(classifier, IMAGES, classifier.predict(IMAGES))
+    batch = Batch(IMAGES[:1], None)
+    records, adversarials = attack_images(classifier, parse_attack("fgs"), batch)
+    assert records.predicted.tolist() == [NO_CLASS]
+    assert not records.attempted.any()
+    assert len(adversarials) == 0

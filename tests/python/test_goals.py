@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from attack_samples import labels
+from caffe_ext.classifier import NO_CLASS, highest
 from caffe_ext.goals import misclassified, reached
 
 SCORES = arrays(np.float32, (4, 3), elements=st.floats(-9, 9, width=16))
@@ -32,6 +33,14 @@ def test_the_sign_of_a_margin_says_what_the_class_says(scores: NDArray[np.float3
     other = misclassified(LABELS).reached(classes, WHICH)
     np.testing.assert_array_equal(other, ~reached(LABELS).reached(classes, WHICH))
     np.testing.assert_array_equal(other, classes != LABELS[WHICH])
+
+
+def test_no_class_is_no_answer() -> None:
+    none = np.full(4, NO_CLASS)
+    assert not misclassified(LABELS).reached(none, WHICH).any()
+    assert not reached(LABELS).reached(none, WHICH).any()
+    scores = np.array([[np.nan, 1, 2], [3, 1, np.nan], [1, np.inf, 0], [-np.inf] * 3], np.float32)
+    assert highest(scores).tolist() == [NO_CLASS, NO_CLASS, 1, 0]
 
 
 def test_scores_that_are_no_numbers_and_single_classes_warn_nobody() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext.lattice import perturbed, rises, ways
+from caffe_ext.lattice import next_amplitudes, perturbed, rises, ways
 from search_samples import QUICK, Images, searches
 
 Floats = NDArray[np.float32]
@@ -50,6 +50,41 @@ def test_points_of_some_images_only() -> None:
         perturbed(turned, units.transpose(0, 1, 3, 2), amplitudes, which), other
     )
     assert perturbed(images, units, np.zeros(0), which[:0]).shape == (0, 3, 17, 13)
+
+
+@QUICK
+@given(searches(), st.integers(0, 600))
+def test_the_next_amplitude_is_the_next_other_image(
+    search: tuple[Images, Floats], amplitude: int
+) -> None:
+    images, directions = search
+    units = ways(images, directions).units
+    amplitudes = np.full(len(images), float(amplitude))
+    others = next_amplitudes(images, units, amplitudes)
+    same = perturbed(images, units, amplitudes)
+    for row, other in enumerate(others):
+        one, unit = images[row : row + 1], units[row : row + 1]
+
+        def point(t: float, one: Images = one, unit: Floats = unit) -> bytes:
+            return perturbed(one, unit, np.array([t])).tobytes()
+
+        if np.isnan(other):
+            assert point(1e60) == same[row].tobytes()
+        else:
+            assert other >= amplitude + 1
+            assert other.is_integer()
+            # Quotients are rounded, and so are halves: one more or less.
+            assert point(max(amplitude, other * (1 - 1e-12) - 2)) == same[row].tobytes()
+            assert point(other * (1 + 1e-12) + 1) != same[row].tobytes()
+
+
+def test_next_amplitudes_by_hand() -> None:
+    images = np.array([[100, 254, 0], [100, 254, 0], [255, 255, 0]], np.uint8).reshape(3, 1, 1, 3)
+    units = np.array([[1, 1, -1], [1 / 1024, 1e-6, 0], [1, 1, -1]], np.float32).reshape(3, 1, 1, 3)
+    assert next_amplitudes(images, units, np.zeros(3))[:2].tolist() == [1, 512]
+    assert next_amplitudes(images, units, np.array([3.0, 513, 0]))[:2].tolist() == [4, 1536]
+    ends = next_amplitudes(images, units, np.array([155.0, 2.0**60, 0]))
+    assert np.isnan(ends).all()
 
 
 @pytest.mark.parametrize(

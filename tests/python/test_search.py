@@ -17,7 +17,7 @@ from caffe_ext.goals import misclassified, reached
 from caffe_ext.lattice import perturbed, ways
 from caffe_ext.pixels import PixelSpace
 from caffe_ext.search import SearchResult, fixed_epsilon, line_search
-from search_samples import QUICK, Floats, Images, searches
+from search_samples import QUICK, Floats, Images, along, searches
 
 pytestmark = pytest.mark.any_device
 
@@ -30,11 +30,6 @@ BIAS = RANDOM.integers(-500, 500, 4)
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return linear(tmp_path_factory.mktemp("exact"), WEIGHTS, BIAS, batch_size=3)
-
-
-def along(*directions: list[float]) -> Floats:
-    """Return directions (N, 1, 1, values)."""
-    return np.array(directions, np.float32)[:, None, None, :]
 
 
 def threshold(folder: Path, *, at: float = 100.5) -> Classifier:
@@ -236,73 +231,6 @@ def test_epsilons_that_are_not_above_0_are_refused(exact: Classifier, epsilon: f
         fixed_epsilon(exact, rows([0] * 6), along([1] * 6), epsilon, misclassified(labels(0)))
 
 
-class Wavering:
-    """A classifier that takes back what it gave away: class 1 is above a value that grows.
-
-    It stands for a net whose sums differ from batch to batch in their last bits.
-    """
-
-    batch_size = 4
-
-    def __init__(self, values: list[int], margin: float) -> None:
-        self.values, self.margin, self.calls = values, margin, 0
-
-    def logits(self, images: Images) -> Floats:
-        value = self.values[min(self.calls, len(self.values) - 1)]
-        self.calls += 1
-        above = np.where(images[:, 0, 0, 0] >= value, self.margin, -self.margin)
-        return np.stack([np.zeros_like(above), above, np.full_like(above, -1)], axis=1)
-
-
-@pytest.mark.parametrize(("last", "expected"), [(8, 8), (11, 11), (255, 255), (256, None)])
-def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None) -> None:
-    # Line search 8, then between 0, where nothing is known, and 8: 4, 5, 6, 7; only then does
-    # the boundary move.
-    wavering: Any = Wavering([8] * 5 + [last], margin=1e-6)
-    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
-    assert found.found.tolist() == [expected is not None]
-    if expected is not None:
-        assert found.amplitudes.tolist() == [expected]
-        assert found.adversarials.ravel().tolist() == [expected]
-
-
-def test_what_lies_clearly_beyond_the_boundary_is_not_asked_about_again() -> None:
-    wavering: Any = Wavering([8] * 5 + [255], margin=1e-3)
-    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
-    assert found.amplitudes.tolist() == [8]
-    assert found.forwards == 5
-
-
-class Steep:
-    """Class 1 from a value on, at a margin that is no number beyond it, or says nothing."""
-
-    batch_size = 100
-
-    def __init__(self, value: int, beyond: float) -> None:
-        self.value, self.beyond = value, beyond
-
-    def logits(self, images: Images) -> Floats:
-        above = images[:, 0, 0, 0] >= self.value
-        return np.stack([np.where(above, -1.0, 1e-9), np.where(above, self.beyond, 0)], axis=1)
-
-
-@pytest.mark.parametrize("beyond", [np.nan, np.inf, 0.0, 1e30])
-@pytest.mark.parametrize("value", [1, 2, 7, 8, 9, 100, 201, 254, 255])
-def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> None:
-    steep: Any = Steep(value, beyond)
-    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)))
-    assert found.amplitudes.tolist() == [value]
-    assert found.forwards <= 20
-
-
-@pytest.mark.parametrize("first", [np.inf, -np.inf, np.nan, 0.0])
-def test_scores_that_are_no_numbers_do_not_stop_a_search(first: float) -> None:
-    steep: Any = Steep(200, 1.0)
-    scores = np.array([[first, 0]], np.float32)
-    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)), logits=scores)
-    assert found.amplitudes.tolist() == [200]
-
-
 def test_scores_that_are_known_save_questions(tmp_path: Path) -> None:
     classifier, far = threshold(tmp_path), range(1, 8)
     images, way = rows(*([101 - t, 0] for t in far)), along(*[[1.0, 0.0]] * len(far))
@@ -325,52 +253,6 @@ def test_a_slope_that_is_known_saves_questions(tmp_path: Path) -> None:
     other = line_search(classifier, images, way, goal, logits=logits)
     same(one, other)
     assert one.forwards < other.forwards
-
-
-@pytest.mark.parametrize("slope", [np.nan, np.inf, -1.0, 0.0, 1e-300, 1e-9, 1e9])
-@pytest.mark.parametrize("score", [0.0, 1e-9, 1e30])
-@pytest.mark.parametrize("value", [1, 8, 100, 255])
-def test_slopes_that_mislead_cost_questions_only(value: int, score: float, slope: float) -> None:
-    steep: Any = Steep(value, 1.0)
-    logits, slopes = np.array([[score, 0]], np.float32), np.array([slope])
-    goal = misclassified(labels(0))
-    found = line_search(steep, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
-    assert found.amplitudes.tolist() == [value]
-    assert found.forwards <= 25
-
-
-class Window:
-    """Class 1 where the pixel lies within two values, both of them included; class 0 elsewhere."""
-
-    batch_size = 100
-
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
-
-    def logits(self, images: Images) -> Floats:
-        pixel = images[:, 0, 0, 0].astype(np.float32)
-        inside = np.minimum(pixel - self.first, self.last - pixel) + 0.5
-        return np.stack([np.zeros_like(inside), inside], axis=1)
-
-
-@pytest.mark.parametrize(("first", "last", "found"), [(41, 90, 41), (1, 1, 1), (120, 130, 120)])
-def test_what_the_steps_have_gone_beyond_is_looked_for_again(
-    first: int, last: int, found: int
-) -> None:
-    window: Any = Window(first, last)
-    goal, logits = misclassified(labels(0)), np.array([[first, 0]], np.float32)
-    # The slope takes the first step far beyond the window, the next one to the end of the way.
-    slopes = np.array([first / 180])
-    result = line_search(window, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
-    assert result.amplitudes.tolist() == [found]
-
-
-def test_where_there_is_nothing_the_search_ends() -> None:
-    window: Any = Window(256, 300)
-    result = line_search(window, rows([0], [250]), along([1], [1]), misclassified(labels(0, 0)))
-    assert not result.found.any()
-    # 8, 32, 128, 255 and 1, 2, ... 128 of the first; 5 and 1, 2, 4 of the other.
-    assert result.forwards <= 4 + 8 + 1 + 3
 
 
 def test_no_images_are_enough(exact: Classifier) -> None:

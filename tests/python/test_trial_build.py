@@ -1,6 +1,8 @@
 """trial_build.py: a net is built in another process first, once, and that leaves nothing behind."""
 
 import os
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -68,20 +70,35 @@ def test_without_a_further_process_nothing_is_checked(monkeypatch: pytest.Monkey
 def test_an_interrupted_wait_ends_the_child(
     monkeypatch: pytest.MonkeyPatch, children: list[int]
 ) -> None:
-    waitpid, calls = os.waitpid, []
+    def interrupted() -> None:
+        raise KeyboardInterrupt
 
-    def interrupted(child: int, options: int) -> tuple[int, int]:
-        calls.append(child)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return waitpid(child, options)
-
-    monkeypatch.setattr(os, "waitpid", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("select.poll", interrupted)
         check_builds(LINEAR)
-    monkeypatch.undo()
-    assert set(calls) == set(children)
-    assert all(map(gone, children))
+    assert len(children) == 1
+    assert gone(children[0])
+
+
+@pytest.mark.parametrize("text", [LINEAR, WRONG])
+def test_where_nobody_is_told_of_ended_children(text: str) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with nullcontext() if text == LINEAR else pytest.raises(ValueError, match="'dat'"):
+            check_builds(text)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_another_number_of_images() -> None:
+    """Caffe would end the process in a reshape, too."""
+    scale = "layer { name: 's' type: 'Scale' bottom: 'data' top: 's' scale_param { axis: 0 } }"
+    check_builds(LINEAR + scale, batch_size=1)
+    refused = pytest.raises(ValueError, match=r"^with another number of images: Check failed: ")
+    with refused:
+        check_builds(LINEAR + scale, batch_size=100)
+    with refused:
+        check_builds(LINEAR.replace("dim: 1 ", "dim: 3 ", 1) + scale, batch_size=1)
 
 
 def test_a_child_that_does_not_end_is_given_up(
@@ -103,4 +120,7 @@ def test_reasons() -> None:
     assert trial_build._reason(lines) == "layer 'conv': Check failed: a == b (1 vs. 2)"
     assert trial_build._reason(lines[2:]) == "Check failed: a == b (1 vs. 2)"
     assert trial_build._reason([*lines[:2], "ImportError: x", ""]) == "layer 'conv': ImportError: x"
+    lines.insert(2, trial_build._RESHAPING)
+    says = "with another number of images: Check failed: a == b (1 vs. 2)"
+    assert trial_build._reason(lines) == says
     assert trial_build._reason([]) == ""

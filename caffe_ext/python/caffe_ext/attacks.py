@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.classifier import Classifier, Images
+from caffe_ext.classifier import NO_CLASS, Classifier, Images
 from caffe_ext.directions import (
     NO_TARGET,
     Direction,
@@ -296,8 +296,8 @@ def _escaped(blob: str) -> str:
 def attempted(attack: Attack, labels: Ints, predicted: Ints) -> NDArray[np.bool_]:
     """Return which images an attack is to be tried on: those classified as their label.
 
-    An image whose label is the attack's own target is left out, too.
+    An image whose label is the attack's own target is left out, too, and one without a class.
     """
     target = getattr(attack.direction, "target", None)
     target = NO_TARGET if target is None else target
-    return np.asarray((predicted == labels) & (labels != target))
+    return np.asarray((predicted == labels) & (labels != target) & (predicted != NO_CLASS))

@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 DiffFunction = Callable[[Floats, slice], NDArray[Any]]
 """(the blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
 Diff = NDArray[Any] | DiffFunction
+NO_CLASS = -1
+"""What an image is classified as if a score of it is no number."""
 _MOST_VALUES = 2**31 - 1
 """In a blob: Caffe counts with 32 bits."""
 
@@ -68,7 +70,7 @@ class Classifier:
         self.batch_size = batch_size
         self.device = device or current()
         with self.device.active():
-            self._net = load_net(Path(deploy), Path(weights))
+            self._net = load_net(Path(deploy), Path(weights), batch_size)
         self._input: str = self._net.inputs[0]
         shape = self._shape(self._input)
         if len(shape) != 4:
@@ -110,8 +112,8 @@ class Classifier:
         return softmax(self.logits(images))
 
     def predict(self, images: Images) -> NDArray[np.int64]:
-        """Return the class with the highest score, int64 (N,); of equals the first."""
-        return np.asarray(self.logits(images).argmax(axis=1), np.int64)
+        """Return the class with the highest score, int64 (N,), as highest() has it."""
+        return highest(self.logits(images))
 
     def accuracy(self, images: Images, labels: NDArray[Any]) -> float:
         """Return the share of the images that get their label, 0..1; NaN for no images."""
@@ -212,9 +214,11 @@ class Classifier:
         if len(wrong):
             number = first + int(wrong[0])
             name = f" ({named(number)})" if named else ""
+            why = "; that stands for scores that are no numbers"
             raise ValueError(
                 f"label {labels[wrong[0]]} of image {number}{name} is none of the "
                 f"{self.classes} classes 0..{self.classes - 1}"
+                f"{why if labels[wrong[0]] == NO_CLASS else ''}"
             )
         return labels.astype(np.int64)
 
@@ -293,8 +297,11 @@ class Classifier:
 
     def _check_batch_size(self) -> None:
         """Raise ValueError for more values in a blob than Caffe can count."""
-        self._reshape(1)
-        sizes = {name: blob.count for name, blob in self._net.blobs.items()}
+        counts = []
+        for images in (1, min(2, self.batch_size)):
+            self._reshape(images)
+            counts.append({name: blob.count for name, blob in self._net.blobs.items()})
+        sizes = {name: count - counts[0][name] for name, count in counts[1].items()}
         name = max(sizes, key=sizes.__getitem__)
         largest = _MOST_VALUES // max(1, sizes[name])
         if self.batch_size > largest:
@@ -335,6 +342,16 @@ class Classifier:
             if kind == "Softmax":
                 return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
         return None
+
+
+def highest(logits: Floats) -> NDArray[np.int64]:
+    """Return the class of the highest of the scores (N, K), int64 (N,); of equals the first.
+
+    NO_CLASS where one of them is no number: of such scores none is the highest.
+    """
+    classes = np.asarray(logits.argmax(axis=1), np.int64)  # that of a NaN, where there is one
+    scores = np.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
+    return np.where(np.isnan(scores), NO_CLASS, classes)
 
 
 def softmax(logits: Floats) -> Floats:

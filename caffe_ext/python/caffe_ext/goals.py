@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.classifier import Floats
+from caffe_ext.classifier import NO_CLASS, Floats
 from caffe_ext.directions import Ints
 
 Bools = NDArray[np.bool_]
@@ -24,8 +24,12 @@ class Goal:
     avoided: bool
 
     def reached(self, answers: Ints, which: Ints) -> Bools:
-        """Return which of these answers of the net, int64 (n,), for images `which`, (n,), do."""
-        return np.asarray((answers == self.classes[which]) != self.avoided)
+        """Return which of these answers of the net, int64 (n,), for images `which`, (n,), do.
+
+        NO_CLASS is no answer.
+        """
+        there = (answers == self.classes[which]) != self.avoided
+        return np.asarray(there & (answers != NO_CLASS))
 
     def margins(self, logits: Floats, which: Ints) -> Margins:
         """Return by how much the scores, (n, K), miss the goal, float64 (n,).

@@ -90,6 +90,27 @@ def perturbed(
     return points
 
 
+def next_amplitudes(images: Images, units: Floats, amplitudes: Amplitudes) -> Amplitudes:
+    """Return the next whole amplitudes, float64 (N,), from which on x(t) is another image:
+
+        min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can move on
+
+    NaN where no pixel can. It may be one too small, where a half is rounded down.
+
+    images, units  (N, C, H, W)
+    amplitudes     t, float64 (N,)
+    """
+    points = perturbed(images, units, amplitudes)
+    moved = np.abs(points.astype(np.float64) - images)
+    movable = np.where(units > 0, points < 255, points > 0) & (units != 0)
+    turns = np.full(images.shape, np.inf)
+    np.divide(moved + 0.5, np.abs(units, dtype=np.float64), out=turns, where=movable)
+    # Beyond 2^53 the next number is not t + 1.
+    least = np.maximum(amplitudes + 1, np.nextafter(amplitudes, np.inf))
+    turns = np.maximum(np.ceil(turns.min(axis=(1, 2, 3), initial=np.inf)), least)
+    return np.asarray(np.where(np.isinf(turns), np.nan, turns))
+
+
 def _contiguous(images: Images, values: Floats) -> tuple[Images, Floats]:
     """Return arrays for the kernels; ValueError unless there is a value for each pixel."""
     if values.shape != images.shape:

@@ -1,6 +1,7 @@
 """A deploy net and its weights, checked before Caffe reads them: its CHECKs would end Python."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,23 +15,27 @@ from google.protobuf.message import DecodeError
 
 from caffe_ext.quiet import quiet_caffe
 from caffe_ext.trial_build import check_builds
+from caffe_ext.words import amount
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Sequence[Shape]]
-"""The shapes of each layer's parameters, by the layer's name."""
+Shapes = Mapping[str, Mapping[int, Shape]]
+"""The shapes of each layer's parameters, by the layer's name and the parameter's number."""
 
 _READS_FILES = {"Data", "ImageData", "HDF5Data", "WindowData"}
 _SHAPE_SIZE = 4
 """How many input_dim make the shape of an input."""
+_LEGACY_SIDES = ("num", "channels", "height", "width")
 
 
-def load_net(deploy: Path, weights: Path) -> Any:
+def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     """Return the caffe.Net (TEST phase) of a deploy prototxt with its weights in it.
 
     force_backward is set, whatever the prototxt says, so that gradients reach the input; gradients
     of the weights are left out, which takes half the arithmetic out of the backward pass. The
     prototxt may be of any age that Caffe reads; the weights binary (.caffemodel) or HDF5 (.h5).
     Of Caffe's log only warnings are shown.
+
+    batch_size  most images that will be in it at a time
 
     Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
     prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
@@ -44,7 +49,7 @@ def load_net(deploy: Path, weights: Path) -> Any:
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
     try:
-        check_builds(text)
+        check_builds(text, batch_size)
         with TemporaryDirectory() as folder, quiet_caffe():
             path = Path(folder) / "deploy.prototxt"
             path.write_text(text, encoding="utf-8")
@@ -128,6 +133,15 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
     hdf5 = h5py.is_hdf5(weights)
     found = _hdf5_shapes(weights) if hdf5 else _binary_shapes(weights)
     wanted = {name: [tuple(b.shape) for b in blobs] for name, blobs in net.params.items()}
+    named = Counter(
+        name for name, layer in zip(net._layer_names, net.layers, strict=True) if len(layer.blobs)
+    )
+    for name, layers in named.items():
+        if layers > 1:  # Caffe would give them to the first one only
+            raise ValueError(
+                f"{deploy}: {layers} layers with parameters have the name '{name}', by which each "
+                "finds its own in the weights"
+            )
     text = f"{weights} does not fit {deploy}: layer"
     shared = _shared(net)
     for name, shapes in wanted.items():
@@ -136,25 +150,42 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
                 f"{text} '{name}' is missing in the weights; they have {', '.join(found) or 'none'}"
             )
         # HDF5 holds a parameter that layers share just once, with the first of them.
-        expected = [s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)]
-        if len(found[name]) != len(expected):
+        expected = {n: s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)}
+        if expected.keys() != found[name].keys():
             raise ValueError(
-                f"{text} '{name}' has {len(expected)} parameters, in the weights {len(found[name])}"
+                f"{text} '{name}' has {_parameters(expected)}, in the weights "
+                f"{_parameters(found[name])}"
             )
-        for number, (mine, theirs) in enumerate(zip(expected, found[name], strict=True)):
-            if mine != theirs and (len(theirs) != 4 or hdf5 or _legacy(mine) != theirs):
+        for number, mine in expected.items():
+            theirs = found[name][number]
+            if theirs != (_legacy(mine) if isinstance(theirs, _LegacyShape) else mine):
                 raise ValueError(
                     f"{text} '{name}', parameter {number}, has shape {mine}, in the weights "
                     f"{theirs}"
                 )
     for name in net._layer_names:
         if found.get(name) and name not in wanted:
-            raise ValueError(f"{text} '{name}' has no parameters, in the weights {found[name]}")
+            raise ValueError(
+                f"{text} '{name}' has no parameters, in the weights {_parameters(found[name])}"
+            )
 
 
-def _legacy(shape: Shape) -> Shape:
-    """Return the shape as files of Caffe's first years have it: four axes, ones in front."""
-    return (1,) * (4 - len(shape)) + shape
+class _LegacyShape(tuple[int, ...]):
+    """A shape as files of Caffe's first years have it: four axes, ones in front."""
+
+    __slots__ = ()
+
+
+def _legacy(shape: Shape) -> _LegacyShape:
+    return _LegacyShape((1,) * (4 - len(shape)) + shape)
+
+
+def _parameters(shapes: Mapping[int, Shape]) -> str:
+    """Return how many parameters these are, with their numbers where some are left out."""
+    numbers = sorted(shapes)
+    left_out = numbers != list(range(len(numbers)))
+    words = f" (numbers {', '.join(map(str, numbers))})" if left_out else ""
+    return amount(len(numbers), "parameter") + words
 
 
 def _shared(net: Any) -> set[tuple[str, int]]:
@@ -174,15 +205,24 @@ def _hdf5_shapes(path: Path) -> Shapes:
     """Return the shapes in an HDF5 model: data/<layer>/<number>."""
     try:
         with h5py.File(path, "r") as file:
-            if not isinstance(file.get("data"), h5py.Group):
+            layers = file.get("data")
+            if not isinstance(layers, h5py.Group):
                 raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
+            for name, layer in layers.items():
+                if not isinstance(layer, h5py.Group) or not all(map(_numbers, layer.values())):
+                    raise ValueError(f"{path} is not a Caffe model: data/{name} holds other things")
             return {
-                name: [tuple(layer[number].shape) for number in sorted(layer, key=int)]
-                for name, layer in file["data"].items()
+                name: {int(number): tuple(values.shape) for number, values in layer.items()}
+                for name, layer in layers.items()
                 if all(number.isdecimal() for number in layer)
             }
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _numbers(item: Any) -> bool:
+    """Say whether an item of an HDF5 file is an array of numbers."""
+    return isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
 
 
 def _binary_shapes(path: Path) -> Shapes:
@@ -194,16 +234,16 @@ def _binary_shapes(path: Path) -> Shapes:
         raise ValueError(f"{path} is not a Caffe model, or is damaged: {error}") from error
     shapes = {}
     for layer in [*parameter.layer, *parameter.layers]:
-        shapes[layer.name] = [shape for _, shape in _blobs(path, layer)]
+        shapes[layer.name] = dict(_blobs(path, layer))
     return shapes
 
 
 def _blobs(path: Path, layer: Any) -> Iterator[tuple[int, Shape]]:
     """Yield number and shape of a layer's parameters."""
     for number, blob in enumerate(layer.blobs):
-        shape: Shape = (blob.num, blob.channels, blob.height, blob.width)
-        if blob.HasField("shape"):
-            shape = tuple(blob.shape.dim)
+        shape: Shape = tuple(blob.shape.dim)
+        if any(map(blob.HasField, _LEGACY_SIDES)):
+            shape = _LegacyShape(getattr(blob, side) for side in _LEGACY_SIDES)
         count = 1
         for side in shape:
             count *= side

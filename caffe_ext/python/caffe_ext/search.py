@@ -28,10 +28,10 @@ from itertools import count
 
 import numpy as np
 
-from caffe_ext.classifier import Classifier, Floats, Images
+from caffe_ext.classifier import Classifier, Floats, Images, highest
 from caffe_ext.directions import Ints, Slopes
 from caffe_ext.goals import Bools, Goal, Margins
-from caffe_ext.lattice import Amplitudes, perturbed, ways
+from caffe_ext.lattice import Amplitudes, next_amplitudes, perturbed, ways
 
 _FIRST, _WHOLE_RANGE = 8.0, 255.0
 _LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
@@ -81,13 +81,17 @@ class _Candidates:
         """Return x(t) of some images."""
         return perturbed(self.images, self.units, amplitudes, which)
 
+    def next_amplitudes(self, which: Ints, amplitudes: Amplitudes) -> Amplitudes:
+        """Return from where on x(t) of some images is another image; NaN if it stays the same."""
+        return next_amplitudes(self.images[which], self.units[which], amplitudes)
+
     def ask(self, which: Ints, amplitudes: Amplitudes) -> tuple[Bools, Margins]:
         """Return which of these x(t) reach the goal, and margins; keep the classes of those."""
         solved, margins = np.zeros(len(which), np.bool_), np.zeros(len(which))
         for part in self._batches(len(which)):
             mine = which[part]
             logits = self._classifier.logits(self.images_at(mine, amplitudes[part]))
-            classes = logits.argmax(axis=1)
+            classes = highest(logits)
             solved[part] = self._goal.reached(classes, mine)
             margins[part] = self._goal.margins(logits, mine)
             self.classes[mine[solved[part]]] = classes[solved[part]]
@@ -285,8 +289,7 @@ def _confirmed(candidates: _Candidates, sections: _Sections) -> Amplitudes:
     doubtful = np.flatnonzero(~np.isnan(amplitudes) & ~clear)
     while len(doubtful):
         lost = doubtful[~candidates.solved(doubtful, amplitudes[doubtful])]
-        further = np.minimum(amplitudes[lost] + 1, candidates.limits[lost])
-        amplitudes[lost] = np.where(further > amplitudes[lost], further, np.nan)
+        amplitudes[lost] = candidates.next_amplitudes(lost, amplitudes[lost])
         doubtful = lost[~np.isnan(amplitudes[lost])]
     return amplitudes
 

@@ -39,7 +39,7 @@ _LEGEND = (
     "stretched to fill the scale. In brackets: (PASS, L₂ norm per pixel, L∞), the norms in grey "
     "levels of 0..255."
 )
-_ORIGINALS = "test images"
+_ORIGINALS = "originals"
 
 
 @dataclass(frozen=True, eq=False)
