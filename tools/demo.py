@@ -133,8 +133,8 @@ def measure(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Mo
         f"{describe_model(output, solver, model.result.weights, model.name)}"
         for (_, solver), model in zip(SOLVERS, models, strict=True)
     ]
-    common = ["--again", "--model", *files, "--images", shown(data.folder / "test_lmdb")]
-    common += passed_on(arguments)
+    images = (data.folder / "test_lmdb").absolute()
+    common = ["--again", "--model", *files, "--images", f"{images}", *passed_on(arguments)]
     print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images")
     hotcold_output = f"{output / 'hotcold'}"
     _step(hotcold.main, [*common, "--limit", f"{HOT_COLD_IMAGES}", "--output", hotcold_output])

@@ -138,8 +138,9 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     if len(names) != len(trainings):
         have = f"there {'is' if len(names) == 1 else 'are'} {len(names)} --names"
         raise ValueError(f"{have} for {amount(len(trainings), 'training')}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"two trainings are called {names[0]}; --names can give them others")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"two trainings are called {twice[0]}; --names can give them others")
     iterations = common_iterations(trainings, arguments.every)
     network = (as_list(arguments.model) or [LENET])[0]
     return {

@@ -11,6 +11,7 @@ is written beside the paper's.
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -37,14 +38,14 @@ from shared.lenet_training import (
     training_request,
     write_record,
 )
-from shared.table1_report import compare, departure
+from shared.table1_report import PAPER_VALIDATION, compare, departure
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
     from caffe_ext.training import TrainingResult
 
 # Of both data sets about a sixth of the training images.
-VALIDATION, DIGITS_VALIDATION = 10_000, 250
+VALIDATION, DIGITS_VALIDATION = PAPER_VALIDATION, 250
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ what is written
   build/table1/R0/R0_iter_500.caffemodel, ..., R0_iter_10000.caffemodel    the weights
   build/table1/data                                                        the data bases
   build/table1/R0.yaml, models.json                                        after each model
+  build/table1/attacks/R0-R1-1a2b3c4d                                      with --evaluate
   A training with other settings, another --snapshots too, is put aside: build/table1/R0/earlier.
+  Attacks on other models, or on the same with other weights, go to a folder of their own.
   Two of these programs may run at once if they train different --models on the same data.
 
 examples
@@ -125,7 +128,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--evaluate",
         type=Path,
         metavar="DIR",
-        help="attack the models, and write their table, a report and a picture to DIR",
+        help="attack the models, with --again anew, and write their table, a report and a picture "
+        "to DIR",
     )
     add(
         "--validation",
@@ -212,6 +216,23 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def attacks_folder(output: Path, entries: Sequence[Mapping[str, Any]]) -> Path:
+    """Return the folder for the attacks on models, by their entries: no other weights share it."""
+    entries = sorted(entries, key=lambda one: list(MODELS).index(one["id"]))
+    digest = hashlib.sha256("".join(one["sha256"] for one in entries).encode()).hexdigest()
+    return output / "attacks" / "-".join([*(one["id"] for one in entries), digest[:8]])
+
+
+def evaluate_options(arguments: argparse.Namespace, data: "Prepared") -> list[str]:
+    """Return the arguments with which the programs that attack ask about the test images."""
+    options = ["--images", "mnist"]
+    if data.record.embedded:
+        options = ["--images", f"{(data.folder / 'test_lmdb').absolute()}"]
+    elif arguments.data_dir:
+        options += ["--data-dir", f"{arguments.data_dir}"]
+    return options + ["--again"] * arguments.again + passed_on(arguments)
+
+
 def table(rows: Sequence[tuple[Model, int, "TrainingResult"]]) -> str:
     """Return the table of models, with their seeds and results."""
     heads = ("model", "beta", "epsilon", "seed", "test accuracy", "training time")
@@ -228,7 +249,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.provenance import provenance
     from caffe_ext.training import TrainingError
 
-    rows = []
+    rows, entries = [], []
     if arguments.evaluate is not None:
         check_output(arguments.evaluate)
     try:
@@ -244,22 +265,19 @@ def run(arguments: argparse.Namespace) -> None:
             save(arguments.output, new | about, reused=result.reused)
             describe_model(arguments.output, model.id, result.weights, model.id)
             rows.append((model, seed, result))
+            entries.append(new)
     except (DataError, TrainingError) as error:
         sys.exit(f"{error}")
     path = shown(arguments.output / "models.json")
     print(f"\n{table(rows)}\n\nThe weights, the settings and where they come from: {path}")
     if arguments.evaluate is not None:
         described = [arguments.output / f"{model.id}.yaml" for model, _, _ in rows]
-        options = ["--images", "mnist"]
-        if data.record.embedded:
-            options = ["--images", shown(data.folder / "test_lmdb")]
-        elif arguments.data_dir:
-            options += ["--data-dir", f"{arguments.data_dir}"]
-        options += passed_on(arguments)
         digits = data.record.embedded
         iterations = arguments.iterations or (DIGITS_ITERATIONS if digits else None)
-        otherwise = departure(iterations, digits=digits)
-        compare(described, arguments.output, arguments.evaluate, options, otherwise)
+        otherwise = departure(iterations, arguments.validation, digits=digits)
+        work = attacks_folder(arguments.output, entries)
+        options = evaluate_options(arguments, data)
+        compare(described, work, arguments.evaluate, options, otherwise)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

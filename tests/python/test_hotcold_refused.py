@@ -126,6 +126,23 @@ def test_two_classes_of_one_name(setting: Setting) -> None:
     assert says == "several classes are called 'shark': give the number, of 1, 2"
 
 
+def test_classes_with_other_numbers_in_another_model(setting: Setting, tmp_path: Path) -> None:
+    other = write_yaml(tmp_path / "other", "other")
+    text = other.read_text()
+    arguments = [*setting.arguments, "--model", setting.model, other, "--target", "shark"]
+    other.write_text(text.replace('"gold fish", "shark"', '"shark", "gold fish"'))
+    assert refused(*arguments) == (
+        "the models' classes have other numbers: what is hot:2 for tiny is hot:1 for other; give "
+        "the class by its number"
+    )
+    assert refused(*arguments, "tench").startswith("the models' classes have other numbers")
+    other.write_text(text.replace('"shark"', '"whale"'))
+    says = refused(*arguments)
+    assert says.startswith("other: 'shark' is no class: give its number or its name; the names are")
+    assert not setting.output.exists()
+    assert run(*arguments, "--target", "2") == run(*arguments, "--target", "tench", "--again") == 0
+
+
 def test_the_model_is_named_once(setting: Setting) -> None:
     text = setting.model.read_text()
     setting.model.write_text(text.replace('"gold fish", ', ""))

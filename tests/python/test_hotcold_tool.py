@@ -125,6 +125,47 @@ def test_pictures_of_an_earlier_run_are_not_shown_as_this_ones(
         assert f"{path}" not in said
 
 
+def test_a_picture_of_several_models_is_not_left_beside_one(
+    setting: Setting, tmp_path: Path
+) -> None:
+    other = write_yaml(tmp_path / "other", "other")
+    assert run(*setting.arguments, "--model", setting.model, other) == 0
+    assert (setting.output / "figure1.png").exists()
+    assert run(*setting.arguments) == 0
+    assert not (setting.output / "figure1.png").exists()
+    assert (setting.output / "other" / "sheet.png").exists()
+
+
+def test_other_names_of_the_classes(setting: Setting) -> None:
+    assert run(*setting.arguments) == 0
+    before = {path.name for path in setting.hc1.iterdir()}
+    first = min(path for path in setting.hc1.iterdir() if path.suffix == ".png")
+    mine = {first.with_name(f"{first.stem}_mine.png"): b"mine"}
+    mine[first.with_name(f"{first.stem}_as_mine.json")] = b'{"index": -1}'
+    mine[first.with_name(f"{first.stem}_as_too.json")] = b"mine"
+    for path, content in mine.items():
+        path.write_bytes(content)
+    setting.model.write_text(setting.model.read_text().replace("gold fish", "Goldfisch"))
+    assert run(*setting.arguments) == 0
+    expected = {name.replace("gold_fish", "Goldfisch") for name in before}
+    assert expected != before
+    assert {path.name for path in setting.hc1.iterdir()} == expected | {path.name for path in mine}
+    assert all(path.read_bytes() == content for path, content in mine.items())
+
+
+def test_long_names_of_classes(setting: Setting) -> None:
+    names = {name: sign * 60 for name, sign in zip(NAMES, ("漢", "字", "n"), strict=True)}
+    text = setting.model.read_text()
+    for name, long in names.items():
+        text = text.replace(f'"{name}"', f'"{long}"')
+    setting.model.write_text(text)
+    assert run(*setting.arguments) == 0
+    found = load_records(setting.hc1.with_suffix(".h5")).found
+    pairs = {tuple(path.stem[6:].split("_as_")) for path in setting.hc1.glob("*.png")}
+    assert {part for pair in pairs for part in pair} <= {"漢" * 26, "字" * 26, "n" * 40}
+    assert len(entries(setting.hc1)) == len(list(setting.hc1.glob("*.png"))) == found.sum()
+
+
 def test_images_in_a_folder(setting: Setting, tmp_path: Path) -> None:
     for number, (image, label) in enumerate(zip(setting.pixels, setting.labels, strict=True)):
         (tmp_path / "png" / str(label)).mkdir(parents=True, exist_ok=True)

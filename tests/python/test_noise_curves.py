@@ -231,6 +231,13 @@ def test_refused(
     assert not list(place.output.glob("noise_curves.*"))
 
 
+def test_the_name_that_is_there_twice_is_told(
+    place: Place, refusal: Callable[[list[str]], str]
+) -> None:
+    more = ("--more", place.folder / "plain", "--names", "A", "B", "B")
+    assert "two trainings are called B" in refusal(place.arguments(*more))
+
+
 def test_images_without_labels(place: Place, refusal: Callable[[list[str]], str]) -> None:
     arguments = place.arguments()
     at = arguments.index("--labels")

@@ -128,6 +128,54 @@ def test_an_entry_gives_way_to_another_training(tmp_path: Path) -> None:
     assert table1.listed(tmp_path / "models.json") == {}
 
 
+def test_attacks_go_where_no_other_weights_had_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called: list[tuple[Path, list[str]]] = []
+
+    def compare(_: Any, work: Path, __: Path, options: list[str], ___: str) -> None:
+        called.append((work, options))
+
+    def evaluated(*more: str) -> Path:
+        given = ["--digits", "--iterations", "2", *more]
+        table1.run(table1.parse([*given, "--output", f"{output}", "--evaluate", "results"]))
+        return called[-1][0]
+
+    monkeypatch.setattr(table1, "compare", compare)
+    output = tmp_path / "out"
+    one = evaluated("--models", "R0")
+    assert re.fullmatch(r"R0-[0-9a-f]{8}", one.name)
+    assert one.parent == output / "attacks"
+    both = evaluated("--models", "B1", "R0")
+    assert re.fullmatch(r"R0-B1-[0-9a-f]{8}", both.name)
+    other = evaluated("--models", "R0", "--seed", "5")
+    assert len({one, both, other}) == 3
+    assert evaluated("--models", "R0", "B1") == both
+    assert evaluated("--models", "R0") == one
+    assert all("--again" not in options for _, options in called)
+    evaluated("--models", "R0", "--again")
+    assert "--again" in called[-1][1]
+
+
+def test_the_images_are_named_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Data:
+        folder = CHECKOUT / "build" / "table1" / "data" / "digits"
+
+        class record:  # noqa: N801
+            embedded = True
+
+    monkeypatch.chdir(tmp_path)
+    options = table1.evaluate_options(table1.parse(["--digits"]), Data())  # type: ignore[arg-type]
+    assert options == ["--images", f"{Data.folder / 'test_lmdb'}"]
+    options = table1.evaluate_options(
+        table1.parse(["--output", "x"]),
+        type("Data", (Data,), {"folder": Path("x")}),  # type: ignore[arg-type]
+    )
+    assert options == ["--images", f"{tmp_path / 'x' / 'test_lmdb'}"]
+
+
 def test_wrong_arguments() -> None:
     for arguments, reason in (
         (("--models", "B6"), "argument --models: invalid choice: 'B6'"),
@@ -150,9 +198,14 @@ def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
         origin="mnist, test images: data/mnist",
     )
     assert usual.splitlines()[:3] == committed.splitlines()[:3]
-    assert [departure(None, digits=False), departure(10_000, digits=False)] == ["", ""]
-    assert departure(200, digits=False) == "for 200 iterations, where the paper has 10,000"
-    other = departure(2000, digits=True)
+    assert departure(None, 10_000, digits=False) == departure(10_000, 10_000, digits=False) == ""
+    assert departure(200, 10_000, digits=False) == "for 200 iterations, where the paper has 10,000"
+    assert departure(200, 0, digits=False) == (
+        "with none of the images kept apart for validation in place of the paper's 10,000 and "
+        "for 200 iterations, where the paper has 10,000"
+    )
+    assert "with 5,000 of the images kept apart" in departure(None, 5000, digits=False)
+    other = departure(2000, 250, digits=True)
     assert other == (
         "on scikit-learn's digits and for 2,000 iterations, where the paper has 10,000"
     )

@@ -69,9 +69,29 @@ def find_attacks(
     """Return the attacks that the arguments mean, each once; ValueError if they make no sense."""
     from caffe_ext.attacks import parse_attack
 
-    names = arguments.attacks or program.attacks(arguments, models[0].classes)
+    names = arguments.attacks or _common_names(program, arguments, models)
     attacks = [parse_attack(name, seed=arguments.seed) for name in names]
     return list({attack.text: attack for attack in attacks}.values())
+
+
+def _common_names(
+    program: Program, arguments: argparse.Namespace, models: "Sequence[ModelDescription]"
+) -> list[str]:
+    """Return the names of the attacks that the options mean; ValueError if models disagree."""
+    first, *others = models
+    names = program.attacks(arguments, first.classes)
+    for model in others:
+        try:
+            found = program.attacks(arguments, model.classes)
+        except ValueError as error:
+            raise ValueError(f"{model.name}: {error}") from error
+        for mine, other in zip(names, found, strict=True):
+            if mine != other:
+                raise ValueError(
+                    f"the models' classes have other numbers: what is {mine} for {first.name} is "
+                    f"{other} for {model.name}; give the class by its number"
+                )
+    return names
 
 
 def check_model(

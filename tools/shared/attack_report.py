@@ -114,8 +114,7 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
         _save(figure1(title, originals, found), output / FIGURE)
         written.append(output / FIGURE)
-    figures = [output / FIGURE] if len(models) > 1 else []
-    for path in [*(model.folder / SHEET for model in models), *figures]:
+    for path in [*(model.folder / SHEET for model in models), output / FIGURE]:
         if path not in written:
             path.unlink(missing_ok=True)
     return written

@@ -26,6 +26,8 @@ PAPER: Mapping[str, tuple[float, ...]] = {
     "B5": (99.32, 4.45, 0.6771, 0.1487, 8.20, 4.40, 98.95, 0.6376, 0.1829, 146.96, 61.97),
 }
 PAPER_ITERATIONS = 10_000
+# Of the 60,000 training images.
+PAPER_VALIDATION = 10_000
 HEADS = (
     "ID",
     "accuracy",
@@ -53,9 +55,19 @@ FIGURE = "figure1.png"
 FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
 
 
-def departure(iterations: int | None, *, digits: bool) -> str:
-    """Say in what a training is not the paper's; "" if in nothing. iterations: None: as in it."""
+def departure(iterations: int | None, validation: int, *, digits: bool) -> str:
+    """Say in what a training is not the paper's; "" if in nothing.
+
+    iterations  None: as many as in it
+    validation  how many images were kept apart; of the digits they need not be the paper's number
+    """
     parts = ["on scikit-learn's digits"] if digits else []
+    if not digits and validation != PAPER_VALIDATION:
+        kept = f"{validation:,}" if validation else "none"
+        parts.append(
+            f"with {kept} of the images kept apart for validation in place of the paper's "
+            f"{PAPER_VALIDATION:,}"
+        )
     if iterations not in (None, PAPER_ITERATIONS):
         parts.append(f"for {iterations:,} iterations, where the paper has {PAPER_ITERATIONS:,}")
     return " and ".join(parts)
@@ -67,7 +79,8 @@ def compare(
     """Evaluate models and write their table beside the paper's.
 
     models     YAML files, named as in the table
-    work       folder for records and adversarials, from which an interrupted run goes on
+    work       folder for records and adversarials of these models alone, from which an interrupted
+               run goes on
     results    folder for the table, the report and Figure 1
     options    the arguments that say what the models are asked about, and where that is computed
     otherwise  in what the trainings are not the paper's, as departure() says it

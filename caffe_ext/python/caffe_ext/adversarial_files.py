@@ -3,7 +3,8 @@
     00017_7_as_2.png  00017_7_as_2.json         number of the image, its label, the new class
 
 Each PNG is read back and classified once more: what counts is the file. Files that are there
-already are not written again, so that an interrupted export goes on where it was.
+already are not written again, so that an interrupted export goes on where it was. Where the classes
+have got other names, the files with the old ones are removed once those with the new are there.
 """
 
 import json
@@ -28,6 +29,8 @@ from caffe_ext.records import AttackRecords, RecordError, load_adversarials
 
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part)")
 _PATHS = ("name", "deploy", "weights")
+# Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.part".
+_NAME_CHARACTERS, _NAME_BYTES = 40, 80
 _MEASURES = ("amplitudes", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
 
 
@@ -52,7 +55,7 @@ class Export:
     def png(self, records: AttackRecords, row: int) -> Path:
         """Return the file of a row's adversarial."""
         label, new = (
-            plain_name(self.model.class_name(number))[:40]
+            _cut(plain_name(self.model.class_name(number)))
             for number in (int(records.labels[row]), int(records.classes[row]))
         )
         return self.folder / f"{records.indices[row]:05}_{label}_as_{new}.png"
@@ -129,6 +132,7 @@ def export_adversarials(
                 entry = export.entry(records, row, names[row - start], bool(good))
                 _write_json(path.with_suffix(".json"), entry)
             step(len(rows))
+    _remove_old_names(export, records, found)
     return verified
 
 
@@ -164,6 +168,37 @@ def identity(model: ModelDescription, digest: str) -> dict[str, Any]:
 def plain_name(text: str) -> str:
     """Return a text as part of a file's name: letters, digits, and what file systems like."""
     return re.sub(r"[^\w.@-]+", "_", text).strip("._") or "_"
+
+
+def _cut(name: str) -> str:
+    """Return as much of a class's name as goes into a file's, in whole characters."""
+    return name[:_NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
+
+
+def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.int64]) -> None:
+    """Remove the pairs of files that are of an image found, but by other names of the classes.
+
+    What a pair is of stands in its JSON file; images without one are not the export's.
+    """
+    present = {int(records.indices[row]): export.png(records, row).stem for row in found}
+    for path in exported_files(export.folder):
+        index = int(path.name.lstrip(".").partition("_")[0])
+        old = path.suffix == ".json" and path.stem != present.get(index, path.stem)
+        if old and _describes(path, index, export.run.attack.text):
+            path.with_suffix(".png").unlink(missing_ok=True)
+            path.unlink()
+
+
+def _describes(path: Path, index: int, attack: str) -> bool:
+    """Tell whether a JSON file is an export's, of this image and attack."""
+    try:
+        entry = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and (entry.get("index"), entry.get("attack_text")) == (
+        index,
+        attack,
+    )
 
 
 def _written(paths: Sequence[Path], adversarials: Images) -> Images:
