@@ -51,7 +51,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 _WIDTH, _ROW = 9.6, 2.5
-_BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128, 255)
+_BUDGETS = (0, 4, 16, 36, 64, 100, 144, 196, 255)
 
 
 def budget_curves(models: Sequence[ModelEvaluation]) -> Figure:
@@ -69,16 +69,16 @@ def budget_curves(models: Sequence[ModelEvaluation]) -> Figure:
         if key is None or any(model.summary(*key) for model in models)
     ]
     figure, axes = _panels(len(panels), columns=3)
-    budgets = np.arange(1, _BUDGETS[-1] + 1, dtype=np.float64)
+    budgets = np.arange(_BUDGETS[-1] + 1, dtype=np.float64)
     for axis, (title, key) in zip(axes, panels, strict=True):
         for model, colour in _coloured(models):
             summary = model.summary(*key) if key else None
             if key is None or summary:
                 broken = 100 * model.curve(summary, budgets)
-                axis.plot(budgets, broken, color=colour, label=model.name, drawstyle="steps-post")
-        axis.set(title=title, xscale="log", xlim=(1, _BUDGETS[-1]), ylim=(0, 102))
-        axis.set_xticks(_BUDGETS, [f"{budget}" for budget in _BUDGETS])
-        axis.set_xticks([], minor=True)
+                axis.plot(budgets, broken, color=colour, label=model.name)
+        # Roots give room to Linf of 1 to 5, usual for colour images, and to those above 100.
+        axis.set_xscale("function", functions=(np.sqrt, np.square))
+        axis.set(title=title, xlim=(0, _BUDGETS[-1]), ylim=(0, 102), xticks=_BUDGETS)
     _outer_labels(axes, 3, "Linf, grey levels", "images broken, %")
     _legend(figure, axes[0])
     return figure
