@@ -110,6 +110,14 @@ def test_what_does_not_fit_is_refused(
         )
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_directions_that_are_not_finite_are_refused(wrong: float) -> None:
+    directions = np.ones((2, 1, 2, 2), np.float32)
+    directions[1, 0, 1, 0] = wrong
+    with pytest.raises(ValueError, match="directions must be finite numbers"):
+        ways(np.zeros(directions.shape, np.uint8), directions)
+
+
 def plain_ways(images: Images, directions: Floats) -> tuple[Floats, NDArray[np.float64]]:
     """Return units and limits, operation by operation."""
     largest = np.abs(directions).max(axis=(1, 2, 3), keepdims=True, initial=0).astype(np.float64)

@@ -35,9 +35,11 @@ class Ways:
 def ways(images: Images, directions: Floats) -> Ways:
     """Return the ways of images along directions of any length, both (N, C, H, W).
 
-    Raises ValueError for arrays that do not fit.
+    Raises ValueError for arrays that do not fit, and for directions that are not finite.
     """
     images, directions = _contiguous(images, directions)
+    if not np.isfinite(directions).all():
+        raise ValueError("directions must be finite numbers; 0 where there is none")
     found = Ways(np.empty_like(directions), np.empty(len(images)))
     size = images[:1].size
     call("caffe_ext_ways_along", images, directions, len(images), size, found.units, found.limits)

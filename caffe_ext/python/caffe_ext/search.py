@@ -138,7 +138,7 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     slopes      float64 (N,), by how much the margin falls with the first grey levels, NaN where
                 that is not known; with logits, saves some more
 
-    Raises ValueError for a scale that check_scale refuses.
+    Raises ValueError for a scale that check_scale refuses, and for directions that are not finite.
     """
     check_scale(scale)
     candidates = _Candidates(classifier, images, directions, goal)
@@ -266,7 +266,7 @@ def fixed_epsilon(
     """Go `epsilon` grey levels in each direction, and no further: found where that is enough.
 
     This is no search: where less would have been enough it still goes all the way.
-    Raises ValueError for an epsilon that is not above 0.
+    Raises ValueError for an epsilon that is not above 0, and for directions that are not finite.
     """
     if not (np.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"epsilon must be above 0 grey levels, not {epsilon}")
