@@ -6,8 +6,8 @@
 #   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
 #   make lint    check format, types and style of our own sources
 #
-#   make CUDA=1 [demo, test, ...]    the same with CUDA, in build-cuda/; CUDAARCHS=native (or 90, ...)
-#                                    in the environment compiles for those GPUs alone, and faster
+#   make CUDA=1 [test, ...]    build (and test, ...) with CUDA, in build-cuda/; CUDAARCHS=native (or 90,
+#                              ...) in the environment compiles for those GPUs alone, and faster
 
 BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja

@@ -71,8 +71,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, limit=10_000)
     arguments = parser.parse_args(argv)
-    for name in ("rounds", "processes", "limit"):
-        if (getattr(arguments, name) or 0) < 1:
+    for name in ("rounds", "processes"):
+        if getattr(arguments, name) < 1:
             parser.error(f"--{name} must be at least 1")
     return arguments
 

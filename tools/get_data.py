@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         default=DATA,
-        help="where to write (default: %(default)s)",
+        help="where to write (default: data)",
     )
     add(
         "--validation",

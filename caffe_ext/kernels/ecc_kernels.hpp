@@ -29,14 +29,12 @@ struct EccCriteria {
   double epsilon;  ///< of rho
 };
 
-/// No side of an image may be longer: positions are as wide as OpenCV's.
-constexpr int kEccLongestSide = 32766;
-
 /// @brief Finds for each pair of grey images where in the image the template's pixels lie.
 ///
 /// A pair fails where rho is not a number (a flat image) or is about to become smaller. What a pair
 /// gets does not depend on the others. Works in the calling thread.
-/// @param images,templates count x height x width
+/// @param images,templates count x height x width, no side longer than 32,766: positions are as
+///   wide as OpenCV's
 /// @param homographies count x 3 x 3; (x y 1) of the template to that of the image, in pixels
 /// @param failed count; 1 where there is no homography, which is then the identity, else 0
 void EccHomographies(const std::uint8_t* images, const std::uint8_t* templates, int count,

@@ -188,7 +188,7 @@ def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
         bench.call_child(sys.executable, "nothing", LENET, arguments)
 
 
-@pytest.mark.parametrize("name", ["rounds", "processes", "limit"])
+@pytest.mark.parametrize("name", ["rounds", "processes"])
 def test_wrong_arguments(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main([f"--{name}", "0"])

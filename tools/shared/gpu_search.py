@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caffe_ext.model_description import ModelDescription
 
 RANDOM = "random images"
+_RANDOM_IMAGES = 10_000
 
 
 def measure_search(arguments: argparse.Namespace, device: "Device") -> dict[str, Any]:
@@ -80,15 +81,16 @@ def _model(arguments: argparse.Namespace) -> "Iterator[ModelDescription]":
 def _images(
     arguments: argparse.Namespace, model: "ModelDescription"
 ) -> "tuple[Images, Ints | None, str]":
-    """Return --limit images, again from the start if there are fewer; labels; where they are from.
+    """Return --limit images (None: all), again from the start if there are fewer; labels; origin.
 
     For a random model random ones: all that it sees looks alike to it.
     """
-    count: int = arguments.limit
     if model.name == "random" and arguments.images is None:
+        count = arguments.limit or _RANDOM_IMAGES
         random = np.random.default_rng(0)
         return random.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), None, RANDOM
     source = open_source(arguments)
+    count = arguments.limit or len(source)
     batch = source.read(slice(0, count))
     rows = np.arange(count) % len(batch.images)
     labels = None if batch.labels is None else batch.labels[rows]

@@ -19,9 +19,9 @@ HOMES = (DATA, ROOT / "build" / "demo" / "data")
 HELP = """\
 images
   --images takes a data set (mnist, cifar10 or digits, with :train or :test behind it), an LMDB, a
-  folder of image files, a listing of them, one image, or an IDX, HDF5 or NumPy file. Without it
-  MNIST's test images are taken, else what `make demo` has used, else scikit-learn's digits; it says
-  which.
+  folder of image files, a listing of them, one image, or an IDX, CIFAR, HDF5 or NumPy file. Without
+  it MNIST's test images are taken, else what `make demo` has used, else scikit-learn's digits; it
+  says which.
 """
 
 
