@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 
-from shared.attack_arguments import Program, blob_name, number_above_0
+from shared.attack_arguments import Program, add_through, number_above_0
 from shared.attack_program import attack_main
 
 EXAMPLES = """\
@@ -25,7 +25,8 @@ EXAMPLES = """\
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the fast gradient methods."""
-    add = parser.add_argument_group("fast gradient").add_argument
+    group = parser.add_argument_group("fast gradient")
+    add = group.add_argument
     add(
         "--epsilon",
         nargs="+",
@@ -33,13 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="go exactly E grey levels (0..255) and do not search for the smallest adversarial",
     )
-    add(
-        "--through",
-        nargs="+",
-        type=blob_name,
-        metavar="BLOB",
-        help="go through an inner blob: ip1, say",
-    )
+    add_through(group)
     add(
         "--logits",
         action="store_true",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
-from shared.attack_arguments import Program, blob_name, class_number, number_from
+from shared.attack_arguments import Program, add_through, class_number, number_from
 from shared.attack_program import attack_main
 
 EXAMPLES = """\
@@ -29,7 +29,8 @@ EXAMPLES = """\
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the hot/cold approach."""
-    add = parser.add_argument_group("hot/cold").add_argument
+    group = parser.add_argument_group("hot/cold")
+    add = group.add_argument
     add(
         "--hot",
         nargs="+",
@@ -38,13 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--target", nargs="+", metavar="CLASS", help="make this class hot: its number, or its name")
     add("--sign", action="store_true", help='take the derivative\'s sign ("S" in the paper)')
-    add(
-        "--through",
-        nargs="+",
-        type=blob_name,
-        metavar="BLOB",
-        help="go through an inner blob: ip1, say",
-    )
+    add_through(group)
     add(
         "--scale",
         nargs="+",

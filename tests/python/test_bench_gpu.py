@@ -195,6 +195,16 @@ def test_wrong_arguments(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--{name} must be at least 1" in capsys.readouterr().err
 
 
+def test_all_images(tmp_path: Path) -> None:
+    model: Any = argparse.Namespace(name="mine")
+    np.save(tmp_path / "images.npy", np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1))
+    for limit, count in (("0", 23), ("7", 7), ("50", 50)):
+        arguments = bench.parse(["--images", str(tmp_path / "images.npy"), "--limit", limit])
+        images, labels, _ = gpu_search._images(arguments, model)
+        assert images.ravel().tolist() == [number % 23 for number in range(count)]
+        assert labels is None
+
+
 @pytest.mark.gpu
 def test_on_a_gpu(tmp_path: Path) -> None:
     assert bench.main(["--rounds", "1", "--processes", "1", "--limit", "100",

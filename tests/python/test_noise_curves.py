@@ -231,6 +231,18 @@ def test_refused(
     assert not list(place.output.glob("noise_curves.*"))
 
 
+@pytest.mark.parametrize("text", ["{", "7", "{}"])
+@pytest.mark.parametrize("name", ["chosen", "1_iter_10"])
+def test_damaged_pieces_are_named(
+    place: Place, refusal: Callable[[list[str]], str], name: str, text: str
+) -> None:
+    assert noise_curves.main(place.arguments()) == 0
+    piece = place.output / "pieces" / f"{name}.json"
+    assert piece.exists()
+    piece.write_text(text)
+    assert f"{piece} is damaged: remove it, or use --again (" in refusal(place.arguments())
+
+
 def test_the_name_that_is_there_twice_is_told(
     place: Place, refusal: Callable[[list[str]], str]
 ) -> None:

@@ -122,7 +122,18 @@ def number_above_0(text: str) -> float:
     return value
 
 
-def blob_name(text: str) -> str:
+def add_through(group: argparse._ArgumentGroup) -> None:
+    """Add --through, the inner blobs that attacks go through."""
+    group.add_argument(
+        "--through",
+        nargs="+",
+        type=_blob_name,
+        metavar="BLOB",
+        help="go through an inner blob: ip1, say",
+    )
+
+
+def _blob_name(text: str) -> str:
     """Return a blob's name; ArgumentTypeError for what names of attacks cannot hold."""
     if not text.strip() or set(text) & set("*=+"):
         raise argparse.ArgumentTypeError(f"must be the name of a blob, without * = +, not {text!r}")

@@ -105,8 +105,8 @@ def check_model(
         classifier = model.load(batch_size)
         first = source.read(slice(1)).images
         space, size = model.pixel_space, source.image_shape[1:]
-        if space.mean is not None and space.mean.ndim == 3 and space.mean.shape[1:] != size:
-            height, width = space.mean.shape[1:]
+        if space.mean_size not in (None, size):
+            height, width = space.mean_size
             raise ValueError(
                 f"the images are {size[0]} x {size[1]} and the mean image is {height} x {width}; "
                 f"--resize {height}x{width} brings the images to its size"

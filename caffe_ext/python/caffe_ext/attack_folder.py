@@ -16,6 +16,7 @@ from typing import Any
 
 from caffe_ext.attacks import Attack
 from caffe_ext.folder_lock import lock_folder
+from caffe_ext.json_file import read_json
 from caffe_ext.records import AttackRecords, RecordError, load_description, load_records
 
 
@@ -80,13 +81,8 @@ def check_run(run: AttackRun) -> None:
     if run.path.exists():
         _same(run, load_description(run.path), run.path)
     elif run.note.exists():
-        try:
-            found = dict(json.loads(run.note.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise RecordError(
-                f"{run.note} is damaged: delete {run.parts}, or choose another folder ({error})"
-            ) from error
-        _same(run, found, run.parts)
+        advice = f"delete {run.parts}, or choose another folder"
+        _same(run, read_json(run.note, advice), run.parts)
 
 
 def finished(run: AttackRun) -> AttackRecords | None:

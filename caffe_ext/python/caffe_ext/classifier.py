@@ -61,8 +61,8 @@ class Classifier:
         device       by default the one that this thread's Caffe is on
 
         Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
-        input, for logits that are not there, and for a batch_size below 1 or
-        too large for Caffe, DeviceError for a GPU that cannot be used.
+        input, for logits that are not there, and for a batch_size below 1 or too large for Caffe,
+        DeviceError for a GPU that cannot be used.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")

@@ -87,7 +87,7 @@ class PixelSpace:
         channels, height, width = net_input.shape[1:]
         if self.crop is not None and (height, width) != (self.crop, self.crop):
             raise ValueError(f"input {net_input.shape} is not of the crop's size, {self.crop}")
-        full = self._mean_size() or (height, width)
+        full = self.mean_size or (height, width)
         rows, columns = self._window(*full)
         mean = self._mean(channels, full)[:, rows, columns]
         if mean.shape[1:] not in ((1, 1), (height, width)):
@@ -136,7 +136,8 @@ class PixelSpace:
         top, left = (height - self.crop) // 2, (width - self.crop) // 2
         return slice(top, top + self.crop), slice(left, left + self.crop)
 
-    def _mean_size(self) -> tuple[int, int] | None:
+    @property
+    def mean_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the mean image, if there is one."""
         if self.mean is None or self.mean.ndim < 3:
             return None
@@ -151,7 +152,7 @@ class PixelSpace:
                 f"the images are {kind} (channels: {channels}) and the mean {mean.shape} has "
                 f"{mean.shape[0]} channels: give images or a mean of the other kind"
             )
-        if mean.ndim == 3 and mean.shape[1:] != size:
+        if self.mean_size not in (None, size):
             raise ValueError(
                 f"the mean image {mean.shape} has another size than the images, {size[0]}x{size[1]}"
             )

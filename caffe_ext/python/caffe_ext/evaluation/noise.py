@@ -12,9 +12,9 @@ import numpy as np
 from caffe_ext.attack_run import Source
 from caffe_ext.data.reporter import Reporter
 from caffe_ext.directions import Ints
+from caffe_ext.json_file import read_json
 from caffe_ext.model_description import ModelDescription
 from caffe_ext.noise import NoiseStability, check_levels, noise_stability
-from caffe_ext.records import RecordError
 
 # About a quarter of a minute of LeNet on a core.
 _FORWARDS_AT_A_TIME = 50_000
@@ -123,12 +123,8 @@ def _done(path: Path) -> list[list[int]]:
     """Return the counts of the images that an earlier run has finished; RecordError if damaged."""
     if not path.exists():
         return []
-    try:
-        changed: list[list[int]] = json.loads(path.read_text(encoding="utf-8"))["changed"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{path} is damaged: delete it, or choose another folder ({error!r})"
-        ) from error
+    note = read_json(path, "delete it, or choose another folder", "changed")
+    changed: list[list[int]] = note["changed"]
     return changed
 
 

@@ -50,7 +50,7 @@ def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> Chos
     """
     note = run.folder / CHOSEN
     if note.exists():
-        return _gathered(run, np.array(read_piece(note)["indices"], np.int64))
+        return _gathered(run, np.array(read_piece(note, "indices")["indices"], np.int64))
     indices = _choose(run, reporter or Silent())
     write_piece(note, {"indices": indices.tolist()})
     return _gathered(run, indices)

@@ -112,5 +112,5 @@ def _piece(path: Path) -> tuple[list[list[int]], float]:
     """Return what is done of a network: the counts of its first images, and the time they took."""
     if not path.exists():
         return [], 0.0
-    piece = read_piece(path)
+    piece = read_piece(path, "changed", "seconds")
     return list(piece["changed"]), float(piece["seconds"])

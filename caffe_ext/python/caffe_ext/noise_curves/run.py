@@ -18,6 +18,7 @@ import numpy as np
 from caffe_ext.data import ImageSource
 from caffe_ext.directions import Ints
 from caffe_ext.folder_lock import lock_folder
+from caffe_ext.json_file import read_json
 from caffe_ext.model_description import ModelDescription
 from caffe_ext.noise_curves.curves import NoiseProtocol
 from caffe_ext.records import RecordError
@@ -117,12 +118,9 @@ def claimed(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_piece(path: Path) -> dict[str, Any]:
-    """Read a file of the folder, JSON; RecordError if it is damaged."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}); remove it, or use --again") from error
+def read_piece(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a file of the folder, JSON; RecordError if it is damaged, or lacks a key."""
+    return read_json(path, "remove it, or use --again", *keys)
 
 
 def write_piece(path: Path, content: Mapping[str, Any]) -> None:
