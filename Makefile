@@ -5,6 +5,7 @@
 #   make test    build and run all tests
 #   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
 #   make lint    check format, types and style of our own sources
+#   make lock    pin the Python packages of pyproject.toml by hash (UPGRADE=1: the newest versions)
 #
 #   make CUDA=1 [test, ...]    build (and test, ...) with CUDA, in build-cuda/; CUDAARCHS=native (or 90,
 #                              ...) in the environment compiles for those GPUs alone, and faster
@@ -12,7 +13,7 @@
 BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench lint
+.PHONY: build demo test bench lint lock
 
 build:
 	@python3 tools/system_packages.py
@@ -33,3 +34,11 @@ bench: build
 
 lint: build
 	@cmake --build $(BUILD) --target lint
+
+# Without `build`, which would install the old pins.
+lock:
+	@python3 -m venv $(BUILD)/lock
+	@$(BUILD)/lock/bin/python -m pip install --quiet --require-hashes --no-deps \
+	  --requirement caffe_ext/python/requirements/lock.txt
+	@PATH=$(CURDIR)/$(BUILD)/lock/bin:$$PATH \
+	  python caffe_ext/python/pin_requirements.py $(if $(UPGRADE),--upgrade)

@@ -1,13 +1,12 @@
-# Target `lint`: format, style and types of our own sources. Needs the extra [lint] of
-# pyproject.toml, which it installs into the build's environment when it is missing.
+# Target `lint`: format, style and types of our own sources. Installs its tools,
+# requirements/lint.txt, into the build's Python environment.
 
 set(venv_bin ${CAFFE_EXT_VENV}/bin)
 add_custom_command(
   OUTPUT ${PROJECT_BINARY_DIR}/lint-tools
-  COMMAND ${venv_bin}/python -m pip install --disable-pip-version-check --quiet
-    --editable ${PROJECT_SOURCE_DIR}[test,lint]
+  COMMAND ${CAFFE_EXT_PIP} --requirement ${CAFFE_EXT_REQUIREMENTS}/lint.txt
   COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/lint-tools
-  DEPENDS ${CAFFE_EXT_VENV}/made-from
+  DEPENDS ${CAFFE_EXT_VENV}/made-from ${CAFFE_EXT_REQUIREMENTS}/lint.txt
   COMMENT "Installing the tools for lint")
 
 file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
@@ -25,6 +24,7 @@ endif()
 set(python_sources caffe_ext/caffe caffe_ext/python tools tests)
 
 add_custom_target(lint
+  COMMAND ${venv_bin}/python caffe_ext/python/pin_requirements.py --check
   COMMAND ${venv_bin}/ruff check ${python_sources}
   COMMAND ${venv_bin}/ruff format --check ${python_sources}
   COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools tests/python
