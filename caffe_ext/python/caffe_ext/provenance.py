@@ -15,6 +15,7 @@ from pathlib import Path
 
 from caffe_ext import PLUGIN, __version__
 from caffe_ext.device import current
+from caffe_ext.system_libraries import system_libraries
 
 UNKNOWN = "unknown"
 
@@ -40,6 +41,7 @@ class Machine:
     memory_gib  main memory in GiB
     system      the operating system, its kernel and the processor's architecture
     compiler    what the plug-in was compiled with
+    libraries   the versions of the system's libraries that Caffe runs on, as far as known
     """
 
     cpu: str
@@ -49,6 +51,7 @@ class Machine:
     compiler: str
     blas: Blas
     python: str
+    libraries: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def machine() -> Machine:
         compiler=_compiler(PLUGIN),
         blas=_blas(),
         python=platform.python_version(),
+        libraries=system_libraries(),
     )
 
 

@@ -1,0 +1,100 @@
+"""Which of the system's libraries Caffe runs on, and their versions."""
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+# The libraries that results may depend on, by the beginning of their files' names. Wheels have
+# copies of some, with other names or in other folders; Caffe does not use those.
+LIBRARIES = {
+    "boost": "libboost_thread",
+    "cublas": "libcublas",
+    "cudart": "libcudart",
+    "glog": "libglog",
+    "hdf5": "libhdf5",
+    "leveldb": "libleveldb",
+    "libc": "libc",
+    "lmdb": "liblmdb",
+    "openblas": "libopenblas",
+    "opencv": "libopencv_core",
+    "protobuf": "libprotobuf",
+    "stdc++": "libstdc++",
+}
+DPKG_SECONDS = 10
+
+
+@cache
+def system_libraries() -> dict[str, str]:
+    """Return the version of each of LIBRARIES that this process has loaded.
+
+    The version is the package's where dpkg knows one ("libprotobuf32 3.21.12-3"), else the file's
+    name ("libprotobuf.so.32.0.12"). What cannot be found out is left out.
+    """
+    files = loaded_files()
+    packages = _debian_packages(list(files.values()))
+    return {name: packages.get(file, file.name) for name, file in sorted(files.items())}
+
+
+def loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
+    """Return the file of each of LIBRARIES that this process has loaded, links resolved."""
+    try:
+        lines = maps.read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    # address, permissions, offset, device, inode, path
+    paths = {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
+    found = {}
+    for path in sorted(paths):
+        if path.parent.name.endswith(".libs"):  # of a wheel
+            continue
+        for name, stem in LIBRARIES.items():
+            if re.match(rf"{re.escape(stem)}(_serial|p|o)?(-r?[\d.]+)?\.so", path.name):
+                found.setdefault(name, path)
+    return found
+
+
+def _debian_packages(files: list[Path]) -> dict[Path, str]:
+    """Return "package version" of the files that belong to a package of Debian or a descendant."""
+    if not files or shutil.which("dpkg-query") is None:
+        return {}
+    # libc's package lists its file without the /usr that /lib is a link into.
+    names = {str(name): file for file in files for name in _names(file)}
+    owners = {}
+    for line in _dpkg("--search", *names):
+        package, _, name = line.rpartition(": ")
+        if name in names and "," not in package:
+            owners[names[name]] = package
+    if not owners:  # dpkg would list every package
+        return {}
+    versions = dict(
+        line.split(" ", 1)
+        for line in _dpkg(
+            "--show", "--showformat=${binary:Package} ${Version}\\n", *owners.values()
+        )
+        if " " in line
+    )
+    return {
+        file: f"{package.split(':')[0]} {versions[package]}"
+        for file, package in owners.items()
+        if package in versions
+    }
+
+
+def _names(file: Path) -> set[Path]:
+    return {file, Path("/", *file.parts[2:])} if file.parts[1:3] == ("usr", "lib") else {file}
+
+
+def _dpkg(*arguments: str) -> list[str]:
+    try:
+        done = subprocess.run(
+            ["dpkg-query", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,  # fails if one of several is unknown
+            timeout=DPKG_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return []
+    return done.stdout.splitlines()
