@@ -27,10 +27,10 @@ test: build
 	ctest --test-dir $(BUILD) --output-on-failure --parallel $(shell nproc)
 
 bench: build
-	@$(BUILD)/venv/bin/python tools/bench_bang.py
-	@$(BUILD)/venv/bin/python tools/bench_engine.py
-	@$(BUILD)/venv/bin/python tools/bench_pass.py
-	@$(BUILD)/venv/bin/python tools/bench_search.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_bang.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_engine.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_pass.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_search.py
 
 lint: build
 	@cmake --build $(BUILD) --target lint

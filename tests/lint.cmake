@@ -21,13 +21,13 @@ list(FILTER tidy_sources INCLUDE REGEX "^${PROJECT_SOURCE_DIR}/caffe_ext/.*cpp$"
 if(NOT USE_CUDA)
   list(FILTER tidy_sources EXCLUDE REGEX _gpu\\.cpp$) # they need CUDA's headers
 endif()
-set(python_sources caffe_ext/caffe caffe_ext/python tools tests)
+set(python_sources caffe_ext/caffe caffe_ext/python tools benchmarks tests)
 
 add_custom_target(lint
   COMMAND ${venv_bin}/python caffe_ext/python/pin_requirements.py --check
   COMMAND ${venv_bin}/ruff check ${python_sources}
   COMMAND ${venv_bin}/ruff format --check ${python_sources}
-  COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools tests/python
+  COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools benchmarks tests/python
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}
   COMMAND ${venv_bin}/clang-tidy -p ${PROJECT_BINARY_DIR} --quiet ${tidy_sources}
   DEPENDS ${PROJECT_BINARY_DIR}/lint-tools

@@ -1,62 +1,8 @@
-"""Find the smallest adversarials of a Caffe model's images by the gradient of its loss.
+"""Find adversarials along the loss gradient (FGS and FGV): the same as `caffe-ext fastgradient`."""
 
-FGS goes along the gradient's sign (Goodfellow, Shlens and Szegedy, 2015), FGV along the gradient
-itself (Rozsa, Rudd and Boult, 2016), as little as changes the class. Where the softmax is exactly
-1, the loss is 0, and its gradient says little: FGS is counted twice, with such images as failures,
-as in the BANG paper, and without. --logits adds what an objective finds that cannot saturate.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
-from itertools import product
 
-from shared.attack_arguments import Program, add_through, number_above_0
-from shared.attack_program import attack_main
-
-EXAMPLES = """\
-  python tools/fastgradient.py                           # the models of `make demo`, FGS and FGV
-  python tools/fastgradient.py --logits                  # and along the margin of the logits
-  python tools/fastgradient.py --epsilon 8 16 32         # fixed steps, no search
-  python tools/fastgradient.py --attacks fgs bim=8 pgd=8/2x40 pgd-l2=400
-  python tools/fastgradient.py --weights plain.caffemodel bang.caffemodel.h5 --limit 0
-"""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the fast gradient methods."""
-    group = parser.add_argument_group("fast gradient")
-    add = group.add_argument
-    add(
-        "--epsilon",
-        nargs="+",
-        type=number_above_0,
-        metavar="E",
-        help="go exactly E grey levels (0..255) and do not search for the smallest adversarial",
-    )
-    add_through(group)
-    add(
-        "--logits",
-        action="store_true",
-        help="the same along the margin of the logits, too: by its sign, and itself",
-    )
-
-
-def attack_names(arguments: argparse.Namespace, _: Sequence[str]) -> list[str]:
-    """Return the names of the attacks that the options mean."""
-    directions = ["fgs", "fgv", *(["margin-s", "margin"] if arguments.logits else [])]
-    through = [f"@{blob}" for blob in arguments.through or ()] or [""]
-    epsilons = [f"={epsilon!r}" for epsilon in arguments.epsilon or ()] or [""]
-    return ["".join(parts) for parts in product(directions, through, epsilons)]
-
-
-PROGRAM = Program("fastgradient", __doc__, EXAMPLES, add_options, attack_names)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status."""
-    return attack_main(PROGRAM, argv)
-
+from launch import launch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch("fastgradient"))

@@ -1,82 +1,8 @@
-"""Find the smallest adversarials of a Caffe model's images with the hot/cold approach.
+"""Find smallest adversarials with the hot/cold approach: the same as `caffe-ext hotcold`."""
 
-From the scores before the softmax it goes back to the pixels: towards a hot class, away from the
-cold one, as little as changes the class (Rozsa, Rudd and Boult, 2016). What it finds are images of
-8 bits a channel, saved as PNG files, read again and classified again.
-"""
-
-import argparse
-import re
 import sys
-from collections.abc import Sequence
-from functools import partial
-from itertools import product
 
-from shared.attack_arguments import Program, add_through, class_number, number_from
-from shared.attack_program import attack_main
-
-EXAMPLES = """\
-  python tools/hotcold.py                                # the models of `make demo`, HC1
-  python tools/hotcold.py --hot 1-9                      # towards each other class in turn
-  python tools/hotcold.py --target 7 --limit 0           # whatever can become a 7; all images
-  python tools/hotcold.py --scale 1 1.05 1.10            # hard positives, to train with
-  python tools/hotcold.py --attacks fgs fgv hc1 hc2      # side by side on one sheet
-  python tools/hotcold.py --weights plain.caffemodel bang.caffemodel.h5    # two LeNets, figure 1
-  python tools/hotcold.py --model googlenet.yaml --images photos/ --labels labels.txt \\
-      --resize 224x224 --hot 1 13                        # your own model, your own images
-"""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the hot/cold approach."""
-    group = parser.add_argument_group("hot/cold")
-    add = group.add_argument
-    add(
-        "--hot",
-        nargs="+",
-        metavar="K",
-        help="make the K-th closest scoring class hot; 1-9: each of these (default: 1)",
-    )
-    add("--target", nargs="+", metavar="CLASS", help="make this class hot: its number, or its name")
-    add("--sign", action="store_true", help='take the derivative\'s sign ("S" in the paper)')
-    add_through(group)
-    add(
-        "--scale",
-        nargs="+",
-        type=partial(number_from, 1),
-        metavar="FACTOR",
-        help="hard positives: that many times as far as the smallest adversarial (1: itself)",
-    )
-
-
-def attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[str]:
-    """Return the names of the attacks that the options mean; ValueError for other options."""
-    if arguments.hot and arguments.target:
-        raise ValueError("--hot ranks the classes by their scores, --target names one: give one")
-    hot = [f"hot:{class_number(name, classes)}" for name in arguments.target or ()]
-    hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in ranks(text)]
-    sign = "-s" if arguments.sign else ""
-    through = [f"@{blob}" for blob in arguments.through or ()] or [""]
-    scales = ["" if scale == 1 else f"*{scale!r}" for scale in arguments.scale or [1.0]]
-    return ["".join(parts) for parts in product(hot, [sign], through, scales)]
-
-
-def ranks(text: str) -> range:
-    """Return the ranks of "3" or "1-9"; ValueError for others."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not found or found[0] < 1:
-        raise ValueError(f"--hot takes ranks, 1 or more, or a range such as 1-9, not {text!r}")
-    return found
-
-
-PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, attack_names)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status."""
-    return attack_main(PROGRAM, argv)
-
+from launch import launch
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(launch("hotcold"))

@@ -144,7 +144,7 @@ def steps(python: Path, output: Path) -> list[Step]:
         ]
     else:
         print("compute-sanitizer is not on this machine: memcheck and racecheck are left out")
-    benchmark = ROOT / "tools" / "bench_gpu.py"
+    benchmark = ROOT / "benchmarks" / "bench_gpu.py"
     if benchmark.is_file():
         command = [python, benchmark, "--output", output, *torch_arguments()]
         found.append(Step("bench_gpu", command))

@@ -31,7 +31,15 @@ PACKAGES_LEFT_TO_THE_MACHINE = {"cv2", "opencv_python_headless.libs"}
 # OpenCV reads geodata and medical images by libraries which bring a hundred others.
 STUBBED = re.compile(r"lib(gdal|gdcm.*)\.so.*")
 
-SOURCES = ["caffe_ext/python", "prototxt", "pyproject.toml", "solvers", "tests", "tools"]
+SOURCES = [
+    "benchmarks",
+    "caffe_ext/python",
+    "prototxt",
+    "pyproject.toml",
+    "solvers",
+    "tests",
+    "tools",
+]
 TESTS = ("caffe_ext_tests", "caffe_ext_gpu_kernel_tests", "caffe_upstream_tests")
 BUILT = [
     *(f"bin/{name}" for name in ("caffe", "convert_imageset", "compute_image_mean")),
@@ -58,9 +66,10 @@ NO_PYTHON = shutil.ignore_patterns(
 PROBE = """
 import importlib, pathlib, re, sys
 import caffe, caffe_ext, h5py, lmdb, pytest, hypothesis, tqdm
-sys.path[:0] = ["tools", "tests/python"]
-for path in [*pathlib.Path("tests/python").glob("*.py"), *pathlib.Path("tools").glob("*_gpu.py")]:
-    if path.match("tools/*") or re.search(r"mark\\.(gpu|any_device)\\b", path.read_text()):
+sys.path[:0] = ["benchmarks", "tests/python"]
+tests, benchmarks = pathlib.Path("tests/python"), pathlib.Path("benchmarks")
+for path in [*tests.glob("*.py"), *benchmarks.glob("*_gpu.py")]:
+    if path.match("benchmarks/*") or re.search(r"mark\\.(gpu|any_device)\\b", path.read_text()):
         importlib.import_module(path.stem)
 modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
 maps = [line.split()[-1] for line in open("/proc/self/maps") if ".so" in line]

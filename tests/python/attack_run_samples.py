@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from attack_samples import ArraySource, Batch, linear
-from caffe_ext import attack_run
-from caffe_ext.attack_run import AttackRun
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier
-from caffe_ext.records import (
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.records import (
     COLUMNS,
     AttackRecords,
 )
+from caffe_ext.runs.runner import AttackRun
 
 SHAPE = (1, 12, 12)
 RANDOM = np.random.default_rng(5)

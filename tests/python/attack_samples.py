@@ -9,9 +9,9 @@ import caffe
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.classifier import Classifier
-from caffe_ext.pixels import PixelSpace
-from caffe_ext.quiet import quiet_caffe
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.runtime.quiet import quiet_caffe
 
 Images = NDArray[np.uint8]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from pathlib import Path
 import caffe
 import numpy as np
 
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.models.pixels import PixelSpace
 
 LINEAR = """
 layer { name: 'data' type: 'Input' top: 'data'

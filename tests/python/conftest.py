@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from caffe_ext.device import Device, gpu_count
+from caffe_ext.runtime.device import Device, gpu_count
 
 pytest_plugins = ["attack_run_samples"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from caffe_ext import device
+from caffe_ext.runtime import device
 
 
 @dataclass

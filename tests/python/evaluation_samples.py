@@ -12,13 +12,13 @@ import caffe
 import numpy as np
 import yaml
 
-from caffe_ext.attack_run import Source
 from caffe_ext.data import ImageSource, open_images
-from caffe_ext.data.reporter import Silent
 from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
 from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.model_description import ModelDescription, read_model
+from caffe_ext.models.description import ModelDescription, read_model
+from caffe_ext.reporting import Silent
+from caffe_ext.runs.runner import Source
 from classifier_models import write_model
 
 NET = """

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe_ext.classifier import Classifier
 from caffe_ext.data import ImageSource, open_images, read_database
-from caffe_ext.hard_positives.presets import Recipe
-from caffe_ext.hard_positives.training_set import SetRequest
-from caffe_ext.model_description import ModelDescription, read_model
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import ModelDescription, read_model
+from caffe_ext.training.hard_positives.presets import Recipe
+from caffe_ext.training.hard_positives.training_set import SetRequest
 from classifier_models import write_model
 
 NETWORK = """

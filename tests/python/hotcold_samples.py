@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import hotcold
-from caffe_ext.classifier import Classifier
-from caffe_ext.model_description import read_model
+from caffe_ext.cli import hotcold
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import read_model
 from classifier_models import write_model
 
 NET = """

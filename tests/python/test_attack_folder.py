@@ -15,16 +15,14 @@ from attack_run_samples import (
     run_of,
 )
 from attack_samples import ArraySource
-from caffe_ext import attack_folder, attack_run
-from caffe_ext.attack_run import AttackRun, check_run, run_attack
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier
-from caffe_ext.folder_lock import lock_folder
-from caffe_ext.records import (
-    RecordError,
-    load_description,
-    load_records,
-)
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.errors import RecordError
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.runs import folder as attack_folder
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.records import load_description, load_records
+from caffe_ext.runs.runner import AttackRun, check_run, run_attack
+from caffe_ext.storage.lock import lock_folder
 
 pytestmark = pytest.mark.usefixtures("pieces_of_5")
 

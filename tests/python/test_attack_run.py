@@ -15,17 +15,17 @@ from attack_run_samples import (
     run_of,
 )
 from attack_samples import ArraySource, Batch, linear
-from caffe_ext import attack_run
-from caffe_ext.attack_run import attack_images, run_attack
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier
-from caffe_ext.metrics import distances
-from caffe_ext.pass_score import PUBLISHED, pass_scores
-from caffe_ext.records import (
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.metrics.distances import distances
+from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.records import (
     adversarial_batches,
     load_adversarials,
     load_records,
 )
+from caffe_ext.runs.runner import attack_images, run_attack
 
 pytestmark = [pytest.mark.usefixtures("pieces_of_5"), pytest.mark.any_device]
 

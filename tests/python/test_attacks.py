@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attack_samples import labels, linear, rows
-from caffe_ext.attacks import (
+from caffe_ext.attacks.directions import Direction, FastGradient, HotCold, LogitMargin
+from caffe_ext.attacks.pgd import Ball
+from caffe_ext.attacks.registry import (
     Attack,
     FixedEpsilon,
     Iterated,
@@ -18,8 +20,6 @@ from caffe_ext.attacks import (
     attempted,
     parse_attack,
 )
-from caffe_ext.directions import Direction, FastGradient, HotCold, LogitMargin
-from caffe_ext.iterative import Ball
 
 pytestmark = pytest.mark.any_device
 

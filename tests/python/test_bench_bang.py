@@ -1,4 +1,4 @@
-"""tools/bench_bang.py and paired_timing: what is measured, and what is written down."""
+"""benchmarks/bench_bang.py and paired_timing: what is measured, and what is written down."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import bench_bang as bench
-from caffe_ext.paired_timing import compare, time_pair
-from caffe_ext.provenance import machine, provenance
+from caffe_ext.storage.provenance import machine, provenance
 from data_samples import CHECKOUT
+from paired_timing import compare, time_pair
 
-TOOL = CHECKOUT / "tools" / "bench_bang.py"
+TOOL = CHECKOUT / "benchmarks" / "bench_bang.py"
 
 
 def test_medians_and_quartiles() -> None:
@@ -83,14 +83,14 @@ def test_a_benchmark_without_data(
 ) -> None:
     monkeypatch.setattr(bench, "DATA", tmp_path / "none")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    monkeypatch.setattr(sys, "argv", ["tools/bench_bang.py", "--networks", "lenet"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks/bench_bang.py", "--networks", "lenet"])
     out = tmp_path / "results"
     assert bench.main(["--networks", "lenet", "--iterations", "4", "--output", str(out)]) == 0
     printed, told = capfd.readouterr()
     assert told == "data/mnist is not there; random images serve as well\n"
 
     record = json.loads((out / "bench_bang.json").read_text())
-    assert record["command"] == "python tools/bench_bang.py --networks lenet"
+    assert record["command"] == "python benchmarks/bench_bang.py --networks lenet"
     assert record["target_ratio"] == 1.05
     assert {"date", "version", "commit", "machine", "load_average"} < record.keys()
     (row,) = record["measurements"]

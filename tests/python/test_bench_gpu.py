@@ -1,4 +1,4 @@
-"""tools/bench_gpu.py: what is measured and written down, on made-up GPUs; and nothing without."""
+"""benchmarks/bench_gpu.py: what it measures and writes, on made-up GPUs, and without one."""
 
 import argparse
 import json
@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 import bench_gpu as bench
-from caffe_ext.device import Device, gpu_count
-from caffe_ext.model_description import read_model
+import gpu_search
+from caffe_ext.models.description import read_model
+from caffe_ext.runtime.device import Device, gpu_count
 from classifier_models import write_model
 from data_samples import CHECKOUT
 from device_samples import made_up
-from shared import gpu_search
-from shared.engine_jobs import CIFAR, LENET
-from shared.gpu_report import PEERS, report, speed
-from shared.job_timing import RUNS, Job, repeated
+from engine_jobs import CIFAR, LENET
+from gpu_report import PEERS, report, speed
+from job_timing import RUNS, Job, repeated
 
-TOOL = CHECKOUT / "tools" / "bench_gpu.py"
+TOOL = CHECKOUT / "benchmarks" / "bench_gpu.py"
 
 
 @pytest.mark.skipif(bool(gpu_count()), reason="there is a GPU")

@@ -1,4 +1,4 @@
-"""tools/bench_search.py: what is measured, and what is written down."""
+"""benchmarks/bench_search.py: what is measured, and what is written down."""
 
 import json
 import sys
@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import bench_search as bench
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier
-from caffe_ext.model_description import describe_model
-from caffe_ext.pixels import PixelSpace
+import foolbox_lenet
+import search_report
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import describe_model
+from caffe_ext.models.pixels import PixelSpace
 from classifier_models import write_model
 from data_samples import CHECKOUT
-from shared import foolbox_lenet, search_report
-from shared.search_timing import Answers, Comparison, Sample, measure_all
+from search_timing import Answers, Comparison, Sample, measure_all
 
 LENET = CHECKOUT / "prototxt" / "lenet_deploy.prototxt"
 
@@ -52,13 +53,13 @@ def test_a_small_benchmark(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(foolbox_lenet, "versions", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["tools/bench_search.py", "--runs", "2"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks/bench_search.py", "--runs", "2"])
     assert bench.main(arguments(weights, listing, tmp_path)) == 0
     printed, told = capsys.readouterr()
     assert "Foolbox and PyTorch are not installed; `python -m pip install -e '.[bench]'`" in told
 
     record = json.loads((tmp_path / "bench_search.json").read_text())
-    assert record["command"] == "python tools/bench_search.py --runs 2"
+    assert record["command"] == "python benchmarks/bench_search.py --runs 2"
     assert {"date", "version", "commit", "machine", "images_sha256"} < record.keys()
     assert record["model"]["weights_sha256"]
     found = record["all"]

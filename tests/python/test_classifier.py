@@ -10,9 +10,9 @@ import pytest
 from caffe.proto import caffe_pb2
 from numpy.typing import NDArray
 
-from caffe_ext.classifier import Classifier
 from caffe_ext.data import load_images
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
 from classifier_models import BIAS, DEEP, IMAGES, LINEAR, SPACE, WEIGHTS, write_model
 
 pytestmark = pytest.mark.any_device

@@ -11,11 +11,11 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from attack_samples import Batch
-from caffe_ext.attack_run import attack_images
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import NO_CLASS, Classifier
-from caffe_ext.directions import FastGradient
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.attacks.directions import FastGradient
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.classifier import NO_CLASS, Classifier
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.runs.runner import attack_images
 from classifier_models import IMAGES, LINEAR, write_model
 
 

@@ -1,4 +1,4 @@
-"""How all programs speak: tools/shared/console.py."""
+"""How all programs speak: caffe_ext.cli.console."""
 
 import sys
 from argparse import Namespace
@@ -6,7 +6,7 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 
-from shared.console import run_program
+from caffe_ext.cli.console import run_program
 
 
 def test_a_terminal_without_unicode_costs_no_results(monkeypatch: pytest.MonkeyPatch) -> None:

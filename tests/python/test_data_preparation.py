@@ -28,7 +28,7 @@ from caffe_ext.data import (
 from caffe_ext.data.cifar import CIFAR10
 from caffe_ext.data.digits import TITLE
 from caffe_ext.data.mnist import MNIST, NAMES
-from caffe_ext.data.reporter import Step
+from caffe_ext.reporting import Step
 from data_samples import (
     Server,
     cifar_batches,

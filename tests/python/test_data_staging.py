@@ -13,16 +13,17 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from caffe_ext.data import DataError, Request, Silent, preparation, prepare, staging
-from caffe_ext.data.reporter import Step
-from caffe_ext.data.staging import locked
+from caffe_ext.data import DataError, Request, Silent, preparation, prepare
+from caffe_ext.reporting import Step
+from caffe_ext.storage import staging
+from caffe_ext.storage.staging import locked
 from data_samples import snapshot, write_mnist
 
 # A writer that waits for ever in the middle of its work; where is told by its first argument.
 WRITER = """
 import sys, time
 from pathlib import Path
-from caffe_ext.data import Request, Silent, prepare, staging
+from caffe_ext.data import Request, Silent, prepare
 
 class Waiting(Silent):
     def progress(self, what, total, unit, done=0):

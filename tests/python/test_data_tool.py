@@ -124,7 +124,7 @@ def test_no_network_means_digits_and_a_warning(
     monkeypatch.setitem(
         preparation.COLLECTIONS, "mnist", elsewhere(MNIST, nobody(), {f"{NAMES[0]}.gz": b"x"})
     )
-    tool = import_module("get_data")
+    tool = import_module("caffe_ext.cli.get_data")
     monkeypatch.setattr(tool, "DATA", tmp_path)
     assert tool.main(["mnist", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -138,7 +138,7 @@ def test_a_download_has_no_bar_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
-    tool = import_module("get_data")
+    tool = import_module("caffe_ext.cli.get_data")
     monkeypatch.setattr(tool, "DATA", tmp_path)
     with serving(Server(packed_mnist())) as server:
         collection = elsewhere(MNIST, server.url, server.files)

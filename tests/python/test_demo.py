@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-import demo
 from caffe_ext import __version__
+from caffe_ext.cli import demo
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "demo.py"
@@ -173,9 +173,7 @@ def test_without_the_package_it_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-S", str(TOOL), "--output", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert ran.stderr == (
-        "No module named 'caffe_ext'; run `make`, then `. build/venv/bin/activate`\n"
-    )
+    assert ran.stderr == ("No module named 'lmdb'; run `make`, then `. build/venv/bin/activate`\n")
     ran = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "--digits" in ran.stdout
     assert max(map(len, ran.stdout.splitlines())) <= 100

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_ext import workers
-from caffe_ext.classifier import Classifier
-from caffe_ext.data.reporter import Reporter, Silent
-from caffe_ext.device import Device, DeviceError, current, gpu_count, synchronize
+from caffe_ext.errors import DeviceError
 from caffe_ext.evaluation.evaluate import Resources
-from caffe_ext.pixels import PixelSpace
-from caffe_ext.provenance import provenance
-from caffe_ext.workers import Workers
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime import workers
+from caffe_ext.runtime.device import Device, current, gpu_count, synchronize
+from caffe_ext.runtime.workers import Workers
+from caffe_ext.storage.provenance import provenance
 from classifier_models import BIAS, IMAGES, WEIGHTS, write_model
 from device_samples import made_up
 

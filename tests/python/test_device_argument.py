@@ -7,20 +7,22 @@ from typing import Any
 
 import pytest
 
-import demo
-import evaluate
-import fastgradient
-import hardpositives
-import hotcold
-import noise_curves
-import table1
-from caffe_ext.device import Device, current
+from caffe_ext.cli import (
+    demo,
+    evaluate,
+    fastgradient,
+    hardpositives,
+    hotcold,
+    noise_curves,
+    table1,
+    table1_report,
+)
+from caffe_ext.cli.console import run_program
+from caffe_ext.cli.device_argument import add_device_argument, passed_on, use_device
+from caffe_ext.cli.lenet_training import training_request
+from caffe_ext.runtime.device import Device, current
 from data_samples import CHECKOUT
 from device_samples import made_up
-from shared import table1_report
-from shared.console import run_program
-from shared.device_argument import add_device_argument, passed_on, use_device
-from shared.lenet_training import training_request
 
 PROGRAMS = (demo, evaluate, fastgradient, hardpositives, hotcold, noise_curves, table1)
 
@@ -59,7 +61,7 @@ def test_programs_compute_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_it_nothing_is_loaded() -> None:
     code = (
         "import sys; sys.path.insert(0, 'tools'); from argparse import Namespace\n"
-        "from shared.device_argument import use_device\n"
+        "from caffe_ext.cli.device_argument import use_device\n"
         "use_device(Namespace(gpu=None)); print('caffe' in sys.modules)"
     )
     done = subprocess.run(

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, net, rows, two_layers
-from caffe_ext.classifier import Classifier, softmax
-from caffe_ext.directions import (
+from caffe_ext.attacks.directions import (
     NO_TARGET,
     Direction,
     FastGradient,
@@ -18,7 +17,8 @@ from caffe_ext.directions import (
     LogitMargin,
     closest,
 )
-from caffe_ext.quiet import quiet_caffe
+from caffe_ext.models.classifier import Classifier, softmax
+from caffe_ext.runtime.quiet import quiet_caffe
 
 pytestmark = pytest.mark.any_device
 

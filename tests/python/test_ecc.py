@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from caffe_ext.data import make_digits
-from caffe_ext.ecc import LONGEST_SIDE, ecc_homographies, warp_images
+from caffe_ext.metrics.ecc import LONGEST_SIDE, ecc_homographies, warp_images
 
 Images = NDArray[np.uint8]
 ITERATIONS, EPSILON = 100, 1e-3

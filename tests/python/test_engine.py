@@ -13,11 +13,11 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
-from caffe_ext import engine
-from caffe_ext.classifier import Classifier
 from caffe_ext.data import load_images
-from caffe_ext.pixels import PixelSpace
-from caffe_ext.provenance import machine
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.runtime import engine
+from caffe_ext.storage.provenance import machine
 from data_samples import CHECKOUT
 
 PROTOTXT = CHECKOUT / "prototxt"
@@ -96,7 +96,7 @@ def test_the_number_of_threads() -> None:
 def test_the_environment(variables: dict[str, str], enabled: bool, threads: int) -> None:
     names = ("CAFFE_EXT_ENGINE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    code = "from caffe_ext import engine; print(engine.enabled(), engine.threads())"
+    code = "from caffe_ext.runtime import engine; print(engine.enabled(), engine.threads())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment | variables,

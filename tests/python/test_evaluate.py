@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_ext import attack_run
-from caffe_ext.attacks import parse_attack
-from caffe_ext.data.reporter import Silent, Step
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import noise as noise_run
 from caffe_ext.evaluation.noise import NoiseSettings, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.stability import noise_stability
 from caffe_ext.evaluation.summary import (
     Spread,
     broken_within,
@@ -23,8 +23,9 @@ from caffe_ext.evaluation.summary import (
     spread,
     summarize,
 )
-from caffe_ext.noise import noise_stability
-from caffe_ext.records import COLUMNS, RecordError
+from caffe_ext.reporting import Silent, Step
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.records import COLUMNS
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
 pytestmark = pytest.mark.any_device

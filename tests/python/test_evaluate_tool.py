@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import evaluate
-from caffe_ext.folder_lock import lock_folder
+from caffe_ext.cli import evaluate
+from caffe_ext.storage.lock import lock_folder
 from data_samples import CHECKOUT, snapshot
 from evaluation_samples import MASKED, OPEN, VALUES, write_brightness, write_images
 

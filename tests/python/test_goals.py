@@ -7,8 +7,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from attack_samples import labels
-from caffe_ext.classifier import NO_CLASS, highest
-from caffe_ext.goals import misclassified, reached
+from caffe_ext.attacks.criteria import misclassified, reached
+from caffe_ext.models.classifier import NO_CLASS, highest
 
 SCORES = arrays(np.float32, (4, 3), elements=st.floats(-9, 9, width=16))
 LABELS = labels(0, 1, 2, 2, 1)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_ext.attack_run import attack_images
-from caffe_ext.attacks import parse_attack
+from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import DataError, Silent, open_images, read_database
 from caffe_ext.data.mixture import Pool, shuffled
-from caffe_ext.data.reporter import Step
-from caffe_ext.hard_positives.folder import read_set
-from caffe_ext.hard_positives.presets import BEST, PRESETS, Recipe
-from caffe_ext.hard_positives.training_set import SetRequest, make_set
-from caffe_ext.records import RecordError
+from caffe_ext.errors import RecordError
+from caffe_ext.reporting import Step
+from caffe_ext.runs.runner import attack_images
+from caffe_ext.training.hard_positives.folder import read_set
+from caffe_ext.training.hard_positives.presets import BEST, PRESETS, Recipe
+from caffe_ext.training.hard_positives.training_set import SetRequest, make_set
 from data_samples import records, snapshot
 from hard_positive_samples import (
     COUNT,

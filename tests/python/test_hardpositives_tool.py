@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import hardpositives
+from caffe_ext.cli import hardpositives
 from caffe_ext.data import read_database
-from caffe_ext.hard_positives.presets import PRESETS, Recipe
+from caffe_ext.training.hard_positives.presets import PRESETS, Recipe
 from data_samples import CHECKOUT, snapshot
 from hard_positive_samples import COUNT, small_request
 

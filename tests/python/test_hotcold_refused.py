@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import fastgradient
-from caffe_ext import adversarial_files
+from caffe_ext.cli import attack_program, fastgradient
 from caffe_ext.data import write_png
-from caffe_ext.folder_lock import lock_folder
-from caffe_ext.records import load_records
+from caffe_ext.runs import export as adversarial_files
+from caffe_ext.runs.records import load_records
+from caffe_ext.storage.lock import lock_folder
 from classifier_models import write_model
 from data_samples import snapshot
 from hotcold_samples import NET, Setting, entries, make_setting, refused, run, write_yaml
-from shared import attack_program
 
 
 @pytest.fixture

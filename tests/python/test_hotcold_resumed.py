@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from caffe_ext import adversarial_files, attack_run
+from caffe_ext.cli.console import Console
+from caffe_ext.runs import export as adversarial_files
+from caffe_ext.runs import runner as attack_run
 from data_samples import snapshot
 from hotcold_samples import Setting, make_setting, run
-from shared.console import Console
 
 
 @pytest.fixture

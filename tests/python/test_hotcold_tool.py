@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import fastgradient
-import hotcold
-from caffe_ext import adversarial_files, attack_run
-from caffe_ext.adversarial_files import Export, export_adversarials
-from caffe_ext.attacks import parse_attack
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.cli import fastgradient, hotcold
+from caffe_ext.cli.attack_arguments import parse as parse_program
+from caffe_ext.cli.checkout import ROOT
 from caffe_ext.data import open_images, read_image, write_png
-from caffe_ext.metrics import distances
-from caffe_ext.model_description import read_model
-from caffe_ext.pass_score import PUBLISHED, pass_score
-from caffe_ext.records import load_adversarials, load_records
+from caffe_ext.metrics.distances import distances
+from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
+from caffe_ext.models.description import read_model
+from caffe_ext.runs import export as adversarial_files
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.export import Export, export_adversarials
+from caffe_ext.runs.records import load_adversarials, load_records
 from data_samples import snapshot
 from hotcold_samples import COUNT, NAMES, Setting, entries, make_setting, run, write_yaml
-from shared.attack_arguments import parse as parse_program
-from shared.console import ROOT
 
 
 @pytest.fixture
@@ -245,8 +245,8 @@ def test_without_arguments(
         for blobs in net.params.values():
             blobs[0].data[...] = np.random.default_rng(number).normal(size=blobs[0].shape) / 30
         net.save(str(folder / "a_iter_5.caffemodel"))
-    monkeypatch.setattr("shared.model_arguments.DEMO", folders)
-    monkeypatch.setattr("shared.image_arguments.HOMES", ())
+    monkeypatch.setattr("caffe_ext.cli.model_arguments.DEMO", folders)
+    monkeypatch.setattr("caffe_ext.cli.image_arguments.HOMES", ())
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
     assert run("--output", tmp_path / "out", "--limit", 30) == 0
     told = capsys.readouterr()

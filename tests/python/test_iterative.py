@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, rows, two_layers
-from caffe_ext import iterative
-from caffe_ext.classifier import Classifier
-from caffe_ext.directions import FastGradient, HotCold, LogitMargin
-from caffe_ext.iterative import Ball, ProjectedDescent
-from caffe_ext.search import SearchResult
+from caffe_ext.attacks import pgd as iterative
+from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
+from caffe_ext.attacks.line_search import SearchResult
+from caffe_ext.attacks.pgd import Ball, ProjectedDescent
+from caffe_ext.models.classifier import Classifier
 
 pytestmark = pytest.mark.any_device
 

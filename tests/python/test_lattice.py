@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext.lattice import next_amplitudes, perturbed, rises, ways
+from caffe_ext.attacks.lattice import next_amplitudes, perturbed, rises, ways
 from search_samples import QUICK, Images, searches
 
 Floats = NDArray[np.float32]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from caffe_ext import metrics
-from caffe_ext.metrics import Distances, as_pairs, distances
+from caffe_ext.metrics import distances as metrics
+from caffe_ext.metrics.distances import Distances, as_pairs, distances
 
 Images = NDArray[np.uint8]
 

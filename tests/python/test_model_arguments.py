@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from attack_samples import linear
-from shared import model_arguments
-from shared.model_arguments import add_model_arguments, find_models, newest_weights
+from caffe_ext.cli import model_arguments
+from caffe_ext.cli.model_arguments import add_model_arguments, find_models, newest_weights
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import yaml
 from numpy.typing import NDArray
 
 from attack_samples import linear, rows
-from caffe_ext import model_description
-from caffe_ext.model_description import ModelDescription, describe_model, read_model, renamed
-from caffe_ext.provenance import sha256
+from caffe_ext.models import description as model_description
+from caffe_ext.models.description import ModelDescription, describe_model, read_model, renamed
+from caffe_ext.storage.provenance import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 

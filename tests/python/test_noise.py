@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caffe_ext.classifier import Classifier, Images
-from caffe_ext.noise import TooFewError, correct_everywhere, noise_stability, noisy
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.evaluation.stability import TooFewError, correct_everywhere, noise_stability, noisy
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.pixels import PixelSpace
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 
 pytestmark = pytest.mark.any_device

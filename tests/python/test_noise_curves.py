@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import noise_curves
-from caffe_ext.classifier import Classifier, Images
-from caffe_ext.noise import noise_stability
-from caffe_ext.noise_curves import measure as noise_curves_measure
-from caffe_ext.noise_curves import run as noise_curves_run
-from caffe_ext.noise_curves.curves import NoiseCurves, NoiseProtocol
-from caffe_ext.noise_curves.figure import noise_figure
-from caffe_ext.noise_curves.snapshots import find_snapshots
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.cli import noise_curves
+from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.studies.noise_curves import measure as noise_curves_measure
+from caffe_ext.studies.noise_curves import run as noise_curves_run
+from caffe_ext.studies.noise_curves.curves import NoiseCurves, NoiseProtocol
+from caffe_ext.studies.noise_curves.figure import noise_figure
+from caffe_ext.studies.noise_curves.snapshots import find_snapshots
 from classifier_models import LINEAR
 
 ITERATIONS = {"plain": (10, 20, 30), "robust": (10, 30, 40)}

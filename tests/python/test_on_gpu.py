@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caffe_ext import engine
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier
-from caffe_ext.data.reporter import Reporter, Silent
-from caffe_ext.device import Device, current, gpu_count, synchronize
-from caffe_ext.pixels import PixelSpace
-from caffe_ext.workers import Workers
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime import engine
+from caffe_ext.runtime.device import Device, current, gpu_count, synchronize
+from caffe_ext.runtime.workers import Workers
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 from data_samples import CHECKOUT
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from caffe_ext import pass_score as module
 from caffe_ext.data import make_digits
-from caffe_ext.pass_score import PUBLISHED, STANDARD, Protocol, pass_score, pass_scores
-from caffe_ext.ssim import Average, ssim_scores
+from caffe_ext.metrics import pass_score as module
+from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD, Protocol, pass_score, pass_scores
+from caffe_ext.metrics.ssim import Average, ssim_scores
 from pass_reference import reference_pass_score, reference_ssim
 
 Images = NDArray[np.uint8]

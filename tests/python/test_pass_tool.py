@@ -1,10 +1,9 @@
-"""tools/pass.py, as people run it, and tools/bench_pass.py."""
+"""tools/pass.py, as people run it, and benchmarks/bench_pass.py."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import cv2
@@ -12,32 +11,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caffe_ext.metrics import distances
-from caffe_ext.pass_score import PUBLISHED, pass_score
-from caffe_ext.ssim import ssim_scores
+from caffe_ext.cli.pass_score import main
+from caffe_ext.metrics.distances import distances
+from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
+from caffe_ext.metrics.ssim import ssim_scores
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "pass.py"
 RANDOM = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module")
-def main() -> Callable[[list[str]], int]:
-    """Return the tool's function; its name, a keyword, cannot be imported."""
-    spec = spec_from_file_location("pass_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["pass_tool"] = module
-    spec.loader.exec_module(module)
-    function: Callable[[list[str]], int] = module.main
-    return function
-
-
 @pytest.fixture
-def refusal(
-    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return a function that returns the sentence with which the tool ends."""
 
     def sentence(*arguments: object) -> str:
@@ -172,7 +157,14 @@ def test_exit_status(tmp_path: Path) -> None:
 
 
 def test_the_benchmark(tmp_path: Path) -> None:
-    command = [sys.executable, str(TOOL.with_name("bench_pass.py")), "--pairs", "5", "--runs", "2"]
+    command = [
+        sys.executable,
+        str(CHECKOUT / "benchmarks" / "bench_pass.py"),
+        "--pairs",
+        "5",
+        "--runs",
+        "2",
+    ]
     printed = subprocess.run(
         [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=True
     ).stdout

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from caffe_ext.data import write_mean_image
-from caffe_ext.pixels import PixelSpace, read_mean
+from caffe_ext.models.pixels import PixelSpace, read_mean
 
 IMAGES = arrays(
     np.uint8,

@@ -6,7 +6,7 @@ from pathlib import Path
 import caffe
 import pytest
 
-from caffe_ext.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import quiet_caffe
 
 NET = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 1 } } }"
 

@@ -20,12 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext import records
-from caffe_ext.hdf5_file import new_hdf5
-from caffe_ext.records import (
+from caffe_ext.errors import RecordError
+from caffe_ext.runs import records
+from caffe_ext.runs.records import (
     COLUMNS,
     AttackRecords,
-    RecordError,
     adversarial_batches,
     concatenated,
     empty_columns,
@@ -35,6 +34,7 @@ from caffe_ext.records import (
     save_records,
     set_verified,
 )
+from caffe_ext.storage.hdf5_file import new_hdf5
 
 QUICK = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -306,7 +306,7 @@ def test_a_program_on_a_full_disk_ends_as_others_do(path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from caffe_ext.records import AttackRecords, empty_columns, save_records
+from caffe_ext.runs.records import AttackRecords, empty_columns, save_records
 columns = empty_columns(2000)
 columns["found"][:] = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
@@ -377,7 +377,7 @@ def test_a_signal_that_nobody_handles_ends_the_program_later(path: Path) -> None
     code = """
 import signal, sys
 from pathlib import Path
-from caffe_ext.hdf5_file import new_hdf5
+from caffe_ext.storage.hdf5_file import new_hdf5
 with new_hdf5(Path(sys.argv[1])) as file:
     signal.raise_signal(signal.SIGTERM)
     file["a"] = [1, 2]

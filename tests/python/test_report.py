@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_ext.data.reporter import Silent
+from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.masking import Evidence, find_warnings
 from caffe_ext.evaluation.report import (
@@ -31,9 +31,8 @@ from caffe_ext.evaluation.report import (
 )
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.summary import Spread
-from caffe_ext.provenance import provenance
-from caffe_ext.records import RecordError
-from caffe_ext.words import amount
+from caffe_ext.reporting import Silent, pluralize
+from caffe_ext.storage.provenance import provenance
 from data_samples import CHECKOUT
 from evaluation_samples import NOISE, evaluator
 
@@ -128,7 +127,7 @@ def test_one_copy_is_no_copies(report: Report) -> None:
     text = as_page(replace(report, settings=dict(report.settings) | {"noise": noise}))
     assert "Gaussian noise, 1 noisy copy of each of\n" in text
     images = len(report.models[0].noise_rows)
-    assert f"\n{amount(images, 'image')} that all models classify correctly" in text
+    assert f"\n{pluralize(images, 'image')} that all models classify correctly" in text
 
 
 def test_plots_are_svg(report: Report) -> None:

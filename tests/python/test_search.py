@@ -10,13 +10,13 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, rows
-from caffe_ext.classifier import Classifier
+from caffe_ext.attacks.criteria import misclassified, reached
+from caffe_ext.attacks.directions import Direction, FastGradient, HotCold
+from caffe_ext.attacks.lattice import perturbed, ways
+from caffe_ext.attacks.line_search import SearchResult, fixed_epsilon, line_search
 from caffe_ext.data import load_images
-from caffe_ext.directions import Direction, FastGradient, HotCold
-from caffe_ext.goals import misclassified, reached
-from caffe_ext.lattice import perturbed, ways
-from caffe_ext.pixels import PixelSpace
-from caffe_ext.search import SearchResult, fixed_epsilon, line_search
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
 from search_samples import QUICK, Floats, Images, along, searches
 
 pytestmark = pytest.mark.any_device

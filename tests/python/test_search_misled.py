@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from attack_samples import labels, rows
-from caffe_ext.goals import misclassified
-from caffe_ext.search import line_search
+from caffe_ext.attacks.criteria import misclassified
+from caffe_ext.attacks.line_search import line_search
 from search_samples import Floats, Images, along
 
 

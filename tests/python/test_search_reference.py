@@ -6,10 +6,10 @@ import caffe
 import numpy as np
 import pytest
 
-from caffe_ext.attacks import parse_attack
-from caffe_ext.classifier import Classifier, Images
-from caffe_ext.directions import Ints
-from caffe_ext.pixels import PixelSpace
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.pixels import PixelSpace
 from search_reference import Path1D, PlainNet, last_amplitude, moved, plain_path
 
 pytestmark = pytest.mark.any_device

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from caffe_ext.pictures.sheet import Adversarial, Case, contact_sheet, figure1
-from caffe_ext.pictures.tiles import fitted, font, perturbation, tile, tile_size, wrapped
+from caffe_ext.runs.pictures.sheet import Adversarial, Case, contact_sheet, figure1
+from caffe_ext.runs.pictures.tiles import fitted, font, perturbation, tile, tile_size, wrapped
 
 Pixels = NDArray[np.uint8]
 RANDOM = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caffe_ext.provenance import machine
-from caffe_ext.system_libraries import loaded_files, system_libraries
+from caffe_ext.runtime.system_libraries import loaded_files, system_libraries
 
 
 @pytest.fixture(autouse=True)

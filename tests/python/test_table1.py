@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-import table1
 from caffe_ext import __version__
-from caffe_ext.provenance import sha256
+from caffe_ext.cli import table1, table1_report
+from caffe_ext.cli.table1_report import ABOUT, departure, markdown
+from caffe_ext.storage.provenance import sha256
 from data_samples import CHECKOUT
-from shared import table1_report
-from shared.table1_report import ABOUT, departure, markdown
 
 TOOL = CHECKOUT / "tools" / "table1.py"
 SHORT = ("--digits", "--iterations", "4", "--snapshots", "2", "--seed", "7")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.device import Device
+from caffe_ext.runtime.device import Device
 from caffe_ext.training import TrainingError, TrainingRequest, train
 from caffe_ext.training import run as training
 from caffe_ext.training.log import parse_log

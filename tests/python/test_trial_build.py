@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext import trial_build
-from caffe_ext.trial_build import check_builds
+from caffe_ext.runtime import trial_build
+from caffe_ext.runtime.trial_build import check_builds
 from classifier_models import LINEAR
 
 WRONG = LINEAR.replace("bottom: 'data'", "bottom: 'dat'")

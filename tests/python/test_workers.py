@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from caffe_ext.data.reporter import Reporter, Silent, Step
-from caffe_ext.workers import WorkerError, Workers
+from caffe_ext.errors import WorkerError
+from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.runtime.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -7,34 +7,29 @@ the solver type "BANG"::
 
     solver = caffe.get_solver("solvers/lenet_bang.prototxt")
     solver.step(1)
+
+The plug-in is loaded as soon as both `caffe` and `caffe_ext` are imported, in either order: what
+needs no network, `caffe-ext --help` say, does not wait for Caffe.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import caffe
+from caffe_ext import _plugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    PLUGIN: Path
 
 __version__ = "0.1.0"
 
-
-def _load_plugin() -> Path:
-    """Load libcaffe_ext, from $CAFFE_EXT_LIBRARY or from beside pycaffe; return its path.
-
-    A build and an installation have the same layout: python/caffe and lib in one folder.
-    """
-    given = os.environ.get("CAFFE_EXT_LIBRARY")
-    path = Path(given) if given else Path(caffe.__file__).parents[2] / "lib" / "libcaffe_ext.so"
-    if not path.is_file():
-        raise ImportError(
-            f"the plug-in {path} is missing: build it with `make`, or name it in CAFFE_EXT_LIBRARY"
-        )
-    # Local: made global, the HDF5 of the system would take the place of the one that h5py brings.
-    ctypes.CDLL(str(path), ctypes.RTLD_LOCAL)
-    return path
+_plugin.load_with_caffe()
 
 
-PLUGIN = _load_plugin()
-"""Path of the plug-in that was loaded."""
+def __getattr__(name: str) -> Any:
+    """Return PLUGIN, the path of the plug-in, which is loaded if it was not yet."""
+    if name == "PLUGIN":
+        return _plugin.load_plugin()
+    raise AttributeError(f"module 'caffe_ext' has no attribute {name!r}")

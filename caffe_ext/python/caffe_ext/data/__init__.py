@@ -7,7 +7,6 @@ test.images, test.labels    # uint8 (10000, 1, 28, 28), int64 (10000,)
 
 from caffe_ext.data.database import read_database, write_database
 from caffe_ext.data.digits import make_digits
-from caffe_ext.data.errors import DataError, UnreachableError
 from caffe_ext.data.image_files import read_image, write_png
 from caffe_ext.data.image_set import DataSet, ImageSet
 from caffe_ext.data.image_source import ImageBatch, ImageSource, open_images
@@ -15,7 +14,8 @@ from caffe_ext.data.load import load_images
 from caffe_ext.data.mean_image import mean_image, write_mean_image
 from caffe_ext.data.preparation import Prepared, Request, prepare
 from caffe_ext.data.record import SourceRecord, read_record
-from caffe_ext.data.reporter import Reporter, Silent
+from caffe_ext.errors import DataError, UnreachableError
+from caffe_ext.reporting import Reporter, Silent
 
 __all__ = [
     "DataError",

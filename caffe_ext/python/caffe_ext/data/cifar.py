@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from caffe_ext.data.collection import Collection, RemoteFile
 from caffe_ext.data.digest import md5_of_bytes
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.idx import check_labels
 from caffe_ext.data.image_set import DataSet, ImageSet
-from caffe_ext.data.reporter import Reporter
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter
 
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_ext.data.image_set import DataSet
-from caffe_ext.data.reporter import Reporter
+from caffe_ext.reporting import Reporter
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
-from caffe_ext.data.reporter import Reporter, Silent
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter, Silent
 
 _PAGE = mmap.PAGESIZE
 _META_PAGES = 2

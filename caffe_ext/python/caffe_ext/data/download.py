@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from caffe_ext.data.collection import RemoteFile
 from caffe_ext.data.digest import raw_file
-from caffe_ext.data.errors import DataError, UnreachableError
-from caffe_ext.data.reporter import Reporter, Step
+from caffe_ext.errors import DataError, UnreachableError
+from caffe_ext.reporting import Reporter, Step
 
 TIMEOUT_SECONDS = 15.0
 _CHUNK = 1 << 16

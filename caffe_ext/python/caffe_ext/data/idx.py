@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.data.digest import md5_of_bytes
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_set import CLASSES
+from caffe_ext.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"

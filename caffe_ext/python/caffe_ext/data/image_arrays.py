@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.data import cifar, idx
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_labels import Labels, as_labels, labels_beside, read_labels, readable
 from caffe_ext.data.image_set import ImageSet
+from caffe_ext.errors import DataError
 
 ChannelOrder = Literal["RGB", "BGR"]
 _IMAGES = ("images", "data")

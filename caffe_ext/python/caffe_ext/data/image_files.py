@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.errors import DataError
+from caffe_ext.errors import DataError
 
 Image = NDArray[np.uint8]
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from caffe_ext.data import idx
 from caffe_ext.data.database import Records
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_arrays import (
     ChannelOrder,
     Pulled,
@@ -21,6 +20,7 @@ from caffe_ext.data.image_arrays import (
 )
 from caffe_ext.data.image_files import SUFFIXES, find_images, read_image
 from caffe_ext.data.image_labels import Labels, folder_labels, listed_labels, read_listing
+from caffe_ext.errors import DataError
 
 DATA_SETS = ("mnist", "cifar10", "digits")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.data import idx
-from caffe_ext.data.errors import DataError
+from caffe_ext.errors import DataError
 
 Labels = NDArray[np.int64]
 _LIMIT = 2**63

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.errors import DataError
+from caffe_ext.errors import DataError
 
 CLASSES = 10
 

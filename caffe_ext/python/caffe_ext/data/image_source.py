@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_arrays import ChannelOrder, Stored, in_image_set
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_kinds import DATA_SETS, kind_of
 from caffe_ext.data.load import load_images
-from caffe_ext.data.reporter import Reporter, Silent
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter, Silent
 
 _BYTES_AT_A_TIME = 8 << 20
 _ROWS_AT_A_TIME = 1000

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from caffe_ext.data.database import read_database
 from caffe_ext.data.digits import make_digits
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.preparation import COLLECTIONS, intact_record
-from caffe_ext.data.reporter import Silent
 from caffe_ext.data.sources import local_source
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Silent
 
 
 def load_images(

@@ -6,9 +6,9 @@ import numpy as np
 
 from caffe_ext.data import idx
 from caffe_ext.data.collection import Collection, RemoteFile
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_set import DataSet, ImageSet
-from caffe_ext.data.reporter import Reporter
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter
 
 NAMES = (
     "train-images-idx3-ubyte",

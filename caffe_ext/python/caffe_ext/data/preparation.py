@@ -8,13 +8,13 @@ from caffe_ext.data import digits
 from caffe_ext.data.cifar import CIFAR10
 from caffe_ext.data.collection import Collection
 from caffe_ext.data.database import count_records, write_database
-from caffe_ext.data.errors import DataError, UnreachableError
 from caffe_ext.data.mean_image import mean_image, write_mean_image
 from caffe_ext.data.mnist import MNIST
 from caffe_ext.data.record import FILE_NAME, UNFINISHED, SourceRecord, read_record
-from caffe_ext.data.reporter import Reporter, Silent
 from caffe_ext.data.sources import Source, digits_source, downloaded_source, local_source
-from caffe_ext.data.staging import explained, locked, staged
+from caffe_ext.errors import DataError, UnreachableError
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.storage.staging import explained, locked, staged
 
 COLLECTIONS: dict[str, Collection] = {"mnist": MNIST, "cifar10": CIFAR10}
 MEAN_FILE = "mean.binaryproto"

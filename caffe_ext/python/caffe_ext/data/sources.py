@@ -15,9 +15,9 @@ from caffe_ext.data import digits
 from caffe_ext.data.collection import Collection
 from caffe_ext.data.digest import RawFile, md5_of_bytes, raw_file
 from caffe_ext.data.download import download
-from caffe_ext.data.errors import DataError
 from caffe_ext.data.image_set import DataSet
-from caffe_ext.data.reporter import Reporter
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter
 
 VARIABLE = "CAFFE_EXT_DATA"
 

@@ -18,20 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.adversarial_files import identity, plain_name
-from caffe_ext.attack_run import AttackRun, Source, run_attack
-from caffe_ext.attacks import Attack
-from caffe_ext.data.reporter import Reporter, Step
-from caffe_ext.device import current
+from caffe_ext.attacks.registry import Attack
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings, gathered
+from caffe_ext.evaluation.stability import NoiseStability
 from caffe_ext.evaluation.summary import FGS, LOGIT
-from caffe_ext.model_description import ModelDescription
-from caffe_ext.noise import NoiseStability
-from caffe_ext.records import AttackRecords
-from caffe_ext.workers import Workers
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Step
+from caffe_ext.runs.export import identity, plain_name
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.runner import AttackRun, Source, run_attack
+from caffe_ext.runtime.device import current
+from caffe_ext.runtime.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attack_run import Source
-from caffe_ext.data.reporter import Reporter
-from caffe_ext.directions import Ints
-from caffe_ext.json_file import read_json
-from caffe_ext.model_description import ModelDescription
-from caffe_ext.noise import NoiseStability, check_levels, noise_stability
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.evaluation.stability import NoiseStability, check_levels, noise_stability
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter
+from caffe_ext.runs.runner import Source
+from caffe_ext.storage.json_file import read_json
 
 # About a quarter of a minute of LeNet on a core.
 _FORWARDS_AT_A_TIME = 50_000

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from caffe_ext.attacks import Attack, parse_attack
+from caffe_ext.attacks.registry import Attack, parse_attack
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.summary import FGS, LOGIT
-from caffe_ext.records import AttackRecords
+from caffe_ext.runs.records import AttackRecords
 
 _STEPS, _STEPS_OF_RADIUS = 20, 8
 

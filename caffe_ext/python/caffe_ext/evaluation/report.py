@@ -20,11 +20,11 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
-from caffe_ext.records import RecordError
-from caffe_ext.words import amount
+from caffe_ext.reporting import pluralize
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -220,7 +220,7 @@ def as_page(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = percent
-    environment.filters["amount"] = amount
+    environment.filters["pluralize"] = pluralize
     text = files("caffe_ext.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         report=report,

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks import Attack, parse_attack
-from caffe_ext.directions import Ints
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.attacks.registry import Attack, parse_attack
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
 from caffe_ext.evaluation.noise import NoiseSettings
+from caffe_ext.evaluation.stability import NoiseStability
 from caffe_ext.evaluation.summary import (
     FGS,
     LOGIT,
@@ -22,9 +23,8 @@ from caffe_ext.evaluation.summary import (
     smallest_linf,
     summarize,
 )
-from caffe_ext.model_description import ModelDescription
-from caffe_ext.noise import NoiseStability
-from caffe_ext.records import AttackRecords
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.runs.records import AttackRecords
 
 BASE = (FGS, LOGIT, "fgv")
 MOST_RANKS = 9

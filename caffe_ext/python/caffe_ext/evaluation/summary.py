@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks import Attack
-from caffe_ext.records import AttackRecords
+from caffe_ext.attacks.registry import Attack
+from caffe_ext.runs.records import AttackRecords
 
 Reading = Literal["paper", "strict", "logit", "all"]
 Bools = NDArray[np.bool_]

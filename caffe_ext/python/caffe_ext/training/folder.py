@@ -18,7 +18,7 @@ from pathlib import Path
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
-from caffe_ext.folder_lock import lock_folder
+from caffe_ext.storage.lock import lock_folder
 from caffe_ext.training.settings import TrainingError
 
 _FORMAT = 1

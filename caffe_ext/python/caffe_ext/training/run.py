@@ -21,8 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from caffe_ext.data.reporter import Reporter, Silent
-from caffe_ext.device import Device, DeviceError
+from caffe_ext.errors import DeviceError
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime.device import Device
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
 from caffe_ext.training.settings import SolverSettings, TrainingError, read_settings

@@ -13,7 +13,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from caffe_ext.device import Device
+from caffe_ext.runtime.device import Device
 
 _NET_FILES = ("net", "train_net", "test_net")
 _NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")

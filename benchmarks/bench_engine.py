@@ -1,0 +1,256 @@
+"""Measure how fast the engine is: against Caffe's own code, and against PyTorch where it is there.
+
+LeNet and CIFAR-10 quick, the same random images in memory for all: a training iteration with SGD
+and with BANG, and a forward pass of 500 images, with one thread and with two. All of them run in
+one process, in turns, and the figures are medians. PyTorch (eager, channels_last, torch.compile,
+and both; the best counts) comes with `pip install -e .[bench]`.
+"""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench_report import origin
+from caffe_ext.cli.checkout import ROOT
+from caffe_ext.cli.console import Console, run_program
+from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
+from job_timing import RUNS, time_jobs
+from torch_jobs import torch_jobs, torch_scores, torch_version
+
+TASKS = ("SGD", "BANG", "forward")
+THREADS = (1, 2)
+TARGETS = {"SGD": None, "BANG": 1.5, "forward": 1.3}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, metavar="N", help=f"of {RUNS} runs of each job (default: 15, 6)")
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "results",
+        help="where to write bench_engine.json, .md and .svg (default: results)",
+    )
+    add("--child", nargs=2, metavar=("NETWORK", "THREADS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error(f"--rounds must be at least 1, and is {arguments.rounds}")
+    return arguments
+
+
+def measure(network: Network, threads: int, rounds: int) -> dict[str, Any]:
+    """Return the measurements of a network, from a process of its own."""
+    command = [sys.executable, __file__, "--rounds", str(rounds)]
+    command += ["--child", network.stem, str(threads)]
+    variables = {"OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        sys.exit(f"measuring {network.title} failed, see above")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def child(network: Network, threads: int, rounds: int) -> None:
+    """Measure in this process, and print the figures as JSON."""
+    import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
+    from caffe_ext.storage.provenance import machine
+
+    jobs = list(caffe_jobs(network, threads))
+    differ = None
+    if torch_version() is not None:
+        differ = apart(caffe_scores(network), torch_scores(network))
+        jobs += torch_jobs(network, threads)
+    with Console().progress(f"{network.title}, {threads} threads", rounds + 1, "round") as step:
+        times = time_jobs(jobs, rounds, lambda: step(1))
+    print(
+        json.dumps(
+            {
+                "network": network.title,
+                "batch": network.batch,
+                "threads": threads,
+                "scores_differ": differ,
+                "blas_core": machine().blas.core,
+                "jobs": times,
+            }
+        )
+    )
+
+
+def clock(measured: Mapping[str, Any]) -> str:
+    """Return which clock counts: with one thread its own, which leaves other processes out."""
+    return "thread_ms" if measured["threads"] == 1 else "elapsed_ms"
+
+
+def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str, Any] | None:
+    """Return the fastest job of a task whose framework begins like that; None: there is none."""
+    jobs = [
+        job
+        for job in measured["jobs"]
+        if job["task"] == task and job["framework"].startswith(framework)
+    ]
+    return min(jobs, key=lambda job: float(job[clock(measured)]), default=None)
+
+
+def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the table's cells."""
+    cells: list[tuple[str, ...]] = []
+    for measured in measurements:
+        key = clock(measured)
+        peak = find(measured, "peak", "OpenBLAS")
+        for task in TASKS:
+            stock, ours = (find(measured, task, name) for name in ("stock Caffe", "caffe_ext"))
+            # PyTorch knows no BANG: ours is compared with its SGD.
+            torch = find(measured, "SGD" if task == "BANG" else task, "PyTorch")
+            assert stock is not None and ours is not None and peak is not None
+            share = ours["gflop"] / ours[key] / (peak["gflop"] / peak[key])
+            cells.append(
+                (
+                    measured["network"],
+                    str(measured["threads"]),
+                    task,
+                    f"{stock[key]:.1f}",
+                    f"{ours[key]:.1f}",
+                    f"{torch[key]:.1f}" if torch else "–",
+                    torch["framework"].removeprefix("PyTorch ") if torch else "–",
+                    f"{stock[key] / ours[key]:.2f}",
+                    f"{torch[key] / ours[key]:.2f}" if torch else "–",
+                    f"{100 * share:.0f} %",
+                )
+            )
+    return cells
+
+
+def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Return the measurements as a table in Markdown, in milliseconds."""
+    head = ("network", "threads", "task", "stock Caffe", "ours", "PyTorch", "its best mode")
+    lines = [(*head, "stock / ours", "PyTorch / ours", "of the peak"), *rows(measurements)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
+
+
+def report(record: Mapping[str, Any]) -> str:
+    """Return bench_engine.md."""
+    peer = f"PyTorch {record['pytorch']}" if record["pytorch"] else "PyTorch is not installed"
+    ratios, peaks = [], []
+    for measured in record["measurements"]:
+        name, key = f"{measured['network']}, threads {measured['threads']}", clock(measured)
+        sgd, bang = (find(measured, task, "caffe_ext") for task in ("SGD", "BANG"))
+        peak = find(measured, "peak", "OpenBLAS")
+        assert sgd is not None and bang is not None and peak is not None
+        ratios.append(f"{name}: {bang[key] / sgd[key]:.3f}")
+        peaks.append(f"{name}: {1000 * peak['gflop'] / peak[key]:.0f}")
+    return f"""\
+# How fast the engine is
+
+Milliseconds of a training iteration (SGD, BANG) or of a forward pass of 500 images. BANG is
+compared with PyTorch's plain SGD.
+
+Targets: PyTorch / ours at least {TARGETS["BANG"]} for BANG, {TARGETS["forward"]} for forward.
+
+{table(record["measurements"])}
+
+![the same as bars](bench_engine.svg)
+
+BANG / SGD of ours: {", ".join(ratios)}.
+Peak: a product of matrices of 1024 x 1024 by the same BLAS, in GFLOP/s:
+{", ".join(peaks)}.
+The share of it counts the operations that the layers' definitions have; the engine's convolutions
+of 3 x 3 and 5 x 5 need fewer, so that it can be above 100 %.
+
+Medians of runs in turns in one process; the same random images in memory for all, no data layer.
+With one thread, the processor's time of that thread, which leaves out what other processes took
+away; with two, the time that passed, which holds other work on the machine.
+
+| | |
+|---|---|
+{origin(record)}
+| peer | {peer} |
+"""
+
+
+def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the measurements as bars, a panel for each network and number of threads."""
+    from matplotlib.figure import Figure
+
+    colours = {"stock Caffe": "#9aa5b1", "PyTorch": "#e07a3f", "caffe_ext": "#2a6fbb"}
+    figure = Figure(figsize=(3.1 * len(measurements), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(measurements), squeeze=False)[0]
+    for panel, measured in zip(panels, measurements, strict=True):
+        for place, (framework, colour) in enumerate(colours.items()):
+            for column, task in enumerate(TASKS):
+                job = find(measured, task, framework)
+                if job is not None:
+                    value = job[clock(measured)]
+                    x = column + 0.27 * (place - 1)
+                    panel.bar(
+                        x, value, 0.25, color=colour, label=framework if column == 0 else None
+                    )
+                    panel.annotate(f"{value:.0f}", (x, value), ha="center", va="bottom", fontsize=7)
+        panel.set_title(f"{measured['network']}, threads: {measured['threads']}", fontsize=10)
+        panel.set_xticks(range(len(TASKS)), ["SGD", "BANG", "forward\nof 500"])
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(length=0)
+    panels[0].set_ylabel("milliseconds; shorter is better")
+    figure.legend(*panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.storage.provenance import provenance
+
+    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+        "load_average": os.getloadavg()[0],
+        "pytorch": torch_version(),
+        "targets": TARGETS,
+        "measurements": [],
+    }
+    if record["pytorch"] is None:
+        Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if not os.access(arguments.output, os.W_OK):
+        sys.exit(f"{arguments.output}: not writable")
+    for name in arguments.networks:
+        network = NETWORKS[name]
+        for threads in THREADS:
+            if threads <= len(os.sched_getaffinity(0)):
+                rounds = arguments.rounds or network.rounds
+                record["measurements"].append(measure(network, threads, rounds))
+    stem = arguments.output / "bench_engine"
+    stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    stem.with_suffix(".md").write_text(report(record))
+    draw(record["measurements"], stem.with_suffix(".svg"))
+    print(table(record["measurements"]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = parse(argv)
+    if not arguments.child:
+        return run_program(run, arguments)
+    name, threads = arguments.child
+    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
+        child(NETWORKS[name], int(threads), arguments.rounds)
+        return 0
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

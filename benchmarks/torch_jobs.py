@@ -1,0 +1,180 @@
+"""The networks of engine_jobs.py in PyTorch, and the jobs that run them. No Caffe is needed."""
+
+# PyTorch is imported late: only the processes that time it need it.
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine_jobs import (
+    FORWARD_BATCH,
+    LENET,
+    SETTINGS,
+    Network,
+    known_weights,
+    random_batch,
+)
+from job_timing import Job
+
+Wrap = Callable[[Any], Any]
+
+
+def torch_version() -> str | None:
+    """Return PyTorch's version, or None where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return str(torch.__version__)
+
+
+def torch_network(network: Network) -> Any:
+    """Return the network in PyTorch; its scores, without the softmax."""
+    from torch import nn
+
+    if network is LENET:
+        return nn.Sequential(
+            nn.Conv2d(1, 20, 5),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(800, 500),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(500, 10),
+        )
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 5, padding=2),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(32, 32, 5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.Flatten(),
+        nn.Linear(1024, 64),
+        nn.Linear(64, 10),
+    )
+
+
+def torch_scores(network: Network, device: str = "cpu") -> Any:
+    """Return PyTorch's scores before the softmax, with known weights."""
+    import torch
+
+    model = torch_network(network).eval()
+    parameters = list(model.parameters())
+    known = known_weights(tuple(one.shape) for one in parameters)
+    for parameter, values in zip(parameters, known, strict=True):
+        parameter.data[...] = torch.from_numpy(values)
+    images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0]).to(device)
+    with torch.inference_mode():
+        return model.to(device)(images).cpu().numpy()
+
+
+def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
+    """Yield the jobs of PyTorch: eager, in the layout that it likes better, and compiled."""
+    import torch
+
+    torch.set_num_threads(threads)
+    for title, last, compiled in (
+        ("PyTorch eager", False, False),
+        ("PyTorch channels_last", True, False),
+        ("PyTorch compile", False, True),
+        ("PyTorch compile channels_last", True, True),
+    ):
+        layout = torch.channels_last if last else torch.contiguous_format
+        wrap = torch.compile if compiled else lambda function: function
+        yield Job("SGD", title, torch_training(network, layout, wrap))
+        yield Job("forward", title, torch_forward(network, layout, wrap))
+
+
+def torch_training(
+    network: Network, layout: Any, wrap: Wrap, device: str = "cpu"
+) -> Callable[[], None]:
+    """Return a training iteration of PyTorch's."""
+    import torch
+
+    torch.manual_seed(1)
+    model = torch_network(network).to(device, memory_format=layout)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=SETTINGS["base_lr"],
+        momentum=SETTINGS["momentum"],
+        weight_decay=SETTINGS["weight_decay"],
+        fused=True,
+    )
+    images, labels = map(torch.from_numpy, random_batch(network, network.batch))
+    images, labels = images.to(device, memory_format=layout), labels.to(device)
+    loss = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(images, labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def torch_forward(
+    network: Network, layout: Any, wrap: Wrap, device: str = "cpu"
+) -> Callable[[], object]:
+    """Return a forward pass of PyTorch's, of FORWARD_BATCH images."""
+    import torch
+
+    images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0])
+    images = images.to(device, memory_format=layout)
+    scores = wrap(torch_network(network).to(device, memory_format=layout).eval())
+
+    def forward() -> object:
+        with torch.inference_mode():
+            return torch.softmax(scores(images), 1)
+
+    return forward
+
+
+def torch_gpu_jobs(network: Network) -> Iterator[Job]:
+    """Yield PyTorch's jobs on the current GPU: eager, and as CUDA graphs.
+
+    In float32 throughout, as Caffe computes; and with TensorFloat-32 in all products, which keeps
+    10 bits of each factor.
+    """
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    layout = torch.contiguous_format
+    for title, short, graphs in (
+        ("PyTorch eager", False, False),
+        ("PyTorch graphs", False, True),
+        ("PyTorch graphs, TF32", True, True),
+    ):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = short
+        makers = {"SGD": torch_training, "forward": torch_forward}
+        for task, make in makers.items():
+            job = make(network, layout, lambda function: function, "cuda")
+            yield Job(task, title, captured(job) if graphs else job)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def captured(job: Callable[[], object]) -> Callable[[], object]:
+    """Return a job as one CUDA graph, after a few runs that settle what it allocates."""
+    import torch
+
+    cuda: Any = torch.cuda  # in parts without types
+    aside = cuda.Stream()
+    aside.wait_stream(cuda.current_stream())
+    with cuda.stream(aside):
+        for _ in range(5):
+            job()
+    cuda.current_stream().wait_stream(aside)
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
+        result = job()
+
+    def replay() -> object:
+        graph.replay()
+        return result  # it lives as long as this function
+
+    return replay

@@ -1,0 +1,1 @@
+"""Attacks: directions, line searches and iterated methods, and the registry of their names."""

@@ -1,0 +1,120 @@
+"""x(t), the images that lie on the way of an image in a direction; uint8, all of them.
+
+    x(t) = clip(round(x + t u), 0, 255)        u = direction / max |direction|,  t >= 0
+
+t, the amplitude, is in grey levels: the change of the pixel that changes most, so Linf unless that
+pixel is clipped. All x(t) are points of the integer lattice: nothing is adversarial there that
+would not be so after it was saved as an image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.runtime.native import call
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Amplitudes = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """Where N images go, and how far they can.
+
+    units   float32 (N, C, H, W), u; 0 where there is no direction
+    limits  float64 (N,), whole numbers: the amplitude from which on x(t) no longer changes,
+            max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
+    """
+
+    units: Floats
+    limits: Amplitudes
+
+
+def ways(images: Images, directions: Floats) -> Ways:
+    """Return the ways of images along directions of any length, both (N, C, H, W).
+
+    Raises ValueError for arrays that do not fit, and for directions that are not finite.
+    """
+    images, directions = _contiguous(images, directions)
+    if not np.isfinite(directions).all():
+        raise ValueError("directions must be finite numbers; 0 where there is none")
+    found = Ways(np.empty_like(directions), np.empty(len(images)))
+    size = images[:1].size
+    call("caffe_ext_ways_along", images, directions, len(images), size, found.units, found.limits)
+    return found
+
+
+def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.float64]:
+    """Return how fast a function of the pixels rises at t = 0, a grey level, float64 (N,):
+
+        sum g_i u_i over the pixels that can move: below 255 where u > 0, above 0 where u < 0
+
+    gradients  g, float32 (N, C, H, W)
+
+    Raises ValueError for arrays that do not fit.
+    """
+    images, directions = _contiguous(images, directions)
+    images, gradients = _contiguous(images, gradients)
+    found = np.empty(len(images))
+    size = images[:1].size
+    call("caffe_ext_rises_along", images, directions, gradients, len(images), size, found)
+    return found
+
+
+def perturbed(
+    images: Images,
+    units: Floats,
+    amplitudes: NDArray[np.floating],
+    which: NDArray[np.int64] | None = None,
+) -> Images:
+    """Return x(t), uint8 (n, C, H, W), for an amplitude t >= 0 an image (n,).
+
+    images, units  (N, C, H, W)
+    which          int64 (n,), the images that these amplitudes are of; None: of all, n = N
+
+    round() is to the nearest whole number, halves to the even one. Raises ValueError for arrays
+    that do not fit.
+    """
+    images, units = _contiguous(images, units)
+    amplitudes = np.ascontiguousarray(amplitudes, np.float64)
+    which = np.ascontiguousarray(np.arange(len(images)) if which is None else which, np.int64)
+    if amplitudes.shape != which.shape:
+        raise ValueError(
+            f"{amplitudes.shape} amplitudes for {which.shape} of the images do not fit"
+        )
+    if len(which) and not (which.min() >= 0 and which.max() < len(images)):
+        raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
+    points = np.empty((len(which), *images.shape[1:]), np.uint8)
+    size = points[:1].size
+    call("caffe_ext_perturb", images, units, which, amplitudes, len(which), size, points)
+    return points
+
+
+def next_amplitudes(images: Images, units: Floats, amplitudes: Amplitudes) -> Amplitudes:
+    """Return the next whole amplitudes, float64 (N,), from which on x(t) is another image:
+
+        min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can move on
+
+    NaN where no pixel can. It may be one too small, where a half is rounded down.
+
+    images, units  (N, C, H, W)
+    amplitudes     t, float64 (N,)
+    """
+    points = perturbed(images, units, amplitudes)
+    moved = np.abs(points.astype(np.float64) - images)
+    movable = np.where(units > 0, points < 255, points > 0) & (units != 0)
+    turns = np.full(images.shape, np.inf)
+    np.divide(moved + 0.5, np.abs(units, dtype=np.float64), out=turns, where=movable)
+    # Beyond 2^53 the next number is not t + 1.
+    least = np.maximum(amplitudes + 1, np.nextafter(amplitudes, np.inf))
+    turns = np.maximum(np.ceil(turns.min(axis=(1, 2, 3), initial=np.inf)), least)
+    return np.asarray(np.where(np.isinf(turns), np.nan, turns))
+
+
+def _contiguous(images: Images, values: Floats) -> tuple[Images, Floats]:
+    """Return arrays for the kernels; ValueError unless there is a value for each pixel."""
+    if values.shape != images.shape:
+        raise ValueError(f"{images.shape} images and {values.shape} directions do not fit")
+    return np.ascontiguousarray(images, np.uint8), np.ascontiguousarray(values, np.float32)

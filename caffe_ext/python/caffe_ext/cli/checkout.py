@@ -1,0 +1,20 @@
+"""Where prototxt/, solvers/, data/ and build/ are, which the programs name by default."""
+
+from pathlib import Path
+
+
+def _find_root() -> Path:
+    """Return the checkout that this package is installed from in place, else the current folder."""
+    checkout = Path(__file__).resolve().parents[4]
+    named = ("prototxt", "solvers")
+    return checkout if all((checkout / name).is_dir() for name in named) else Path.cwd()
+
+
+ROOT = _find_root()
+DATA = ROOT / "data"
+
+
+def shown(path: Path) -> str:
+    """Return a path as messages and records have it: relative if it lies in the checkout."""
+    path = path.absolute()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,0 +1,110 @@
+"""Find, download or make a data set, and write the LMDBs that the networks name."""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe_ext.cli.checkout import DATA
+from caffe_ext.cli.console import Console, run_program
+
+if TYPE_CHECKING:
+    from caffe_ext.data import Prepared
+
+EPILOG = """\
+what is written
+  mnist    mnist/train_lmdb, mnist/test_lmdb                60,000 + 10,000 images, 1 x 28 x 28
+  cifar10  cifar10/train_lmdb, cifar10/test_lmdb,           50,000 + 10,000 images, 3 x 32 x 32
+           cifar10/mean.binaryproto
+  digits   digits/train_lmdb, digits/test_lmdb, digits/idx   1,497 +    300 images, 1 x 28 x 28
+  Beside them, source.json says what they were made from. A second run with the same raw files and
+  options does nothing; a run that is cut short changes nothing.
+
+where the raw files are looked for
+  1. --data-dir
+  2. the folder that the environment variable CAFFE_EXT_DATA names
+  3. data/ in the checkout
+  4. the data set's public home, with checksums; a broken download is resumed
+  5. for mnist without a network: scikit-learn's 1,797 handwritten digits take its place, and a
+     warning says so
+  A folder may hold them directly or in mnist/ or cifar10/: the four IDX files, packed with gzip or
+  not; cifar-10-binary.tar.gz (or .tar.xz), or the six .bin files of it.
+
+examples
+  python tools/get_data.py mnist
+  python tools/get_data.py mnist --validation 10000      # 50,000 + 10,000 + 10,000, as in the paper
+  python tools/get_data.py cifar10 --data-dir ~/Downloads
+"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("data_set", choices=("mnist", "cifar10", "digits"), help="the data set")
+    add("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=DATA,
+        help="where to write (default: data)",
+    )
+    add(
+        "--validation",
+        type=int,
+        metavar="N",
+        default=0,
+        help="keep the last N training images apart, in val_lmdb",
+    )
+    add("--no-download", action="store_true", help="do not use the network")
+    add(
+        "--force",
+        action="store_true",
+        help="make it again even if it is up to date, and replace what another program made",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.validation < 0:
+        parser.error(f"--validation must not be negative, and is {arguments.validation}")
+    return arguments
+
+
+def describe(prepared: "Prepared") -> str:
+    """Return the lines that tell what there is now."""
+    folder, record = prepared.folder, prepared.record
+    if not prepared.made:
+        return f"{folder} is up to date: {record.content}, {record.origin}"
+    lines = [f"{folder}: {record.content}, {record.origin}"]
+    lines += [f"  {name:<16}{count:>7,} images" for name, count in record.images.items()]
+    lines += [f"  {name}" for name in record.extras]
+    return "\n".join(lines)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.data import DataError, Request, prepare
+
+    request = Request(
+        name=arguments.data_set,
+        output=arguments.output,
+        data_dir=arguments.data_dir,
+        homes=(DATA,),
+        validation=arguments.validation,
+        download=not arguments.no_download,
+        force=arguments.force,
+    )
+    try:
+        print(describe(prepare(request, Console())))
+    except DataError as error:
+        sys.exit(f"{error}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    return run_program(run, parse(argv))

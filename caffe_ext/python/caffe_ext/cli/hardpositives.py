@@ -1,0 +1,185 @@
+"""Make hard positives, adversarials with their originals' labels, to fine-tune a network on."""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe_ext.cli.checkout import ROOT, shown
+from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.device_argument import add_device_argument
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
+from caffe_ext.cli.lenet_training import aligned
+from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
+
+if TYPE_CHECKING:
+    from caffe_ext.data import ImageSource
+    from caffe_ext.models.description import ModelDescription
+    from caffe_ext.training.hard_positives.folder import HardPositiveSet
+    from caffe_ext.training.hard_positives.presets import Recipe
+
+OUTPUT = ROOT / "data" / "mnist_hardpositives"
+IMAGES = "mnist:train"
+SOLVER = "solvers/lenet_finetune.prototxt"
+
+EPILOG = f"""\
+{HELP}  One model is attacked; of the two, the plain LeNet.
+
+which hard positives
+  --preset names a training set of Table 1 in Rozsa, Rudd and Boult, 2016:
+    HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as it takes; the best there, the default
+    HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
+    HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
+  --attacks names others: fgs fgv margin hc1 hc1-s hc1@ip1 hc1*1.1 hot:7 fgs=8 pgd=8 ...
+  --limit N attacks the first N images only, for trying out; the mix has all originals still.
+
+what is written
+  data/mnist_hardpositives/train_lmdb            shuffled, as Caffe reads in order
+  data/mnist_hardpositives/hard_positives.json   how many of which kind, PASS, digests, settings
+  data/mnist_hardpositives/attacks               what the attacks found
+  An interrupted run goes on where it was. Another range of PASS, seed or mix needs no new attack,
+  only --again.
+
+examples
+  python tools/hardpositives.py
+  python tools/hardpositives.py --preset FGV --min-pass 0.8 --alone --output data/fgv
+  python tools/hardpositives.py --weights build/table1/R0/R0_iter_10000.caffemodel --limit 5000
+  caffe train --solver={SOLVER} \\
+      --weights=build/demo/lenet_sgd/lenet_sgd_iter_10000.caffemodel
+"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    kinds = parser.add_mutually_exclusive_group().add_argument
+    kinds("--preset", metavar="NAME", help="a training set of the paper (default: HC-D-9-1.05)")
+    kinds("--attacks", nargs="+", metavar="ATTACK", help="attacks by name; see below")
+    add("--min-pass", type=float, metavar="X", help="drop what has a lower PASS")
+    add("--max-pass", type=float, metavar="X", help="drop what has a higher PASS")
+    mixed = parser.add_mutually_exclusive_group().add_argument
+    mixed("--mix", action="store_true", default=True, help="with all originals (default)")
+    mixed("--alone", dest="mix", action="store_false", help="hard positives only")
+    add("--seed", type=int, default=0, metavar="N", help="of the order (default: %(default)s)")
+    add(
+        "--output",
+        type=Path,
+        default=OUTPUT,
+        metavar="DIR",
+        help=f"where to write (default: {shown(OUTPUT)})",
+    )
+    add("--again", action="store_true", help="make it again; attacks that fit are taken over")
+    add_model_arguments(parser, several=False)
+    add_image_arguments(parser, images=IMAGES)
+    add_device_argument(parser)
+    return parser.parse_args(argv)
+
+
+def read_recipe(arguments: argparse.Namespace) -> "Recipe":
+    """Return what the arguments say about the hard positives; ValueError if it makes no sense."""
+    from caffe_ext.training.hard_positives.presets import BEST, PRESETS, Recipe
+
+    preset = arguments.preset or BEST
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    return Recipe(
+        attacks=tuple(arguments.attacks or PRESETS[preset]),
+        min_pass=arguments.min_pass,
+        max_pass=arguments.max_pass,
+        mix=arguments.mix,
+        limit=arguments.limit or None,
+        seed=arguments.seed,
+    )
+
+
+def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
+    """Return where the hard positives come from, for their record."""
+    from caffe_ext.metrics.pass_score import STANDARD
+    from caffe_ext.storage.provenance import provenance
+
+    files = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+    return {
+        "pass_protocol": asdict(STANDARD),
+        "model": model.record() | files,
+        "source": {"origin": shown_origin(source), "images": len(source)},
+        "provenance": asdict(provenance(ROOT)),
+    }
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return what each attack has given."""
+    heads = ("attack", "tried on", "found", "dropped", "kept", "mean PASS", "least", "greatest")
+    rows = [
+        (
+            one["name"],
+            f"{one['attempted']:,}",
+            f"{one['found']:,}",
+            f"{one['found'] - one['kept']:,}",
+            f"{one['kept']:,}",
+            *(f"{score:.3f}" for score in _mean_first(one["pass_scores"])),
+        )
+        for one in record["attacks"]
+    ]
+    return aligned([heads, *[(*row, *("–",) * (len(heads) - len(row))) for row in rows]])
+
+
+def _mean_first(scores: Sequence[float] | None) -> Sequence[float]:
+    return () if scores is None else (scores[1], scores[0], scores[2])
+
+
+def report(made: "HardPositiveSet", model: "ModelDescription") -> str:
+    """Return the lines to print."""
+    record, folder = made.record, shown(made.folder)
+    lines = [] if made.made else [f"{folder} is up to date"]
+    lines += [table(record), ""]
+    lines.append(
+        f"{shown(made.database)}: {record['hard_positives']:,} hard positives and "
+        f"{record['originals']:,} originals, shuffled"
+    )
+    if made.folder.absolute() == OUTPUT:
+        lines += ["", f"caffe train --solver={SOLVER} --weights={shown(model.weights)}"]
+    else:
+        lines.append("A network trains on it that names this folder as its Data layer's source.")
+    return "\n".join(lines)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.data import DataError
+    from caffe_ext.errors import RecordError
+    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.training.hard_positives.training_set import SetRequest, make_set
+
+    console = Console()
+    try:
+        recipe = read_recipe(arguments)
+        model = find_models(arguments)[0]
+        source = open_source(arguments)
+        console.note(f"{model.name} ({shown(model.weights)}) on {shown_origin(source)}")
+        request = SetRequest(
+            model,
+            source,
+            recipe,
+            arguments.output,
+            batch_size=arguments.batch_size,
+            again=arguments.again,
+            about=about(model, source),
+        )
+        with quiet_caffe():
+            made = make_set(request, console)
+    except (DataError, RecordError, ValueError) as error:
+        sys.exit(f"{error}")
+    print(report(made, model))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    return run_program(run, parse(argv))

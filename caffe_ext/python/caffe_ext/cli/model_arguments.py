@@ -1,0 +1,105 @@
+"""The arguments that name models, the same for all programs that use trained networks."""
+
+# The package, which loads Caffe, is imported late: --help is instant.
+# ruff: noqa: PLC0415
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe_ext.cli.checkout import ROOT
+
+if TYPE_CHECKING:
+    from caffe_ext.models.description import ModelDescription
+
+LENET = ROOT / "prototxt" / "lenet.yaml"
+# What `make demo` trains.
+DEMO = {
+    "LeNet": ROOT / "build" / "demo" / "lenet_sgd",
+    "LeNet with BANG": ROOT / "build" / "demo" / "lenet_bang",
+}
+
+HELP = """\
+models
+  A model is a YAML file (prototxt/lenet.yaml is one; all keys: --help-model), or weights for such a
+  file: --model prototxt/lenet.yaml --weights a.caffemodel b.caffemodel.h5 names two models. Without
+  either, those that `make demo` has trained are taken.
+"""
+
+
+def add_model_arguments(
+    parser: argparse.ArgumentParser, *, several: bool, weights: bool = True
+) -> None:
+    """Add --model, --batch-size, --help-model, and --weights unless they are named otherwise."""
+    add = parser.add_argument_group("model").add_argument
+    number = "+" if several else None
+    add("--model", type=Path, nargs=number, metavar="YAML", help="description of a Caffe model")
+    if weights:
+        add(
+            "--weights",
+            type=Path,
+            nargs=number,
+            metavar="FILE",
+            help=".caffemodel or .caffemodel.h5, for the network of --model (default: LeNet)",
+        )
+    add(
+        "--batch-size",
+        type=int,
+        default=100,
+        metavar="N",
+        help="images in the network at a time; bounds the memory (default: %(default)s)",
+    )
+    add("--help-model", action=_HelpModel, nargs=0, help="show what can stand in a YAML file")
+
+
+class _HelpModel(argparse.Action):
+    """Print the documentation of the YAML file."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print and end."""
+        from caffe_ext.models import description as model_description
+
+        print((model_description.__doc__ or "").strip())
+        parser.exit()
+
+
+def as_list(value: Path | list[Path] | None) -> list[Path]:
+    """Return what argparse has found as a list."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
+    """Return the models that the arguments name, with names that differ.
+
+    Raises FileNotFoundError and ValueError, each with a sentence for the user.
+    """
+    from dataclasses import replace
+
+    from caffe_ext.models.description import read_model, renamed
+
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, and is {arguments.batch_size}")
+    models, weights = as_list(arguments.model), as_list(arguments.weights)
+    if weights:
+        if len(models) > 1:
+            raise ValueError("--weights go with one --model, which says what network they are for")
+        return renamed([read_model((models or [LENET])[0], file) for file in weights])
+    if models:
+        return renamed([read_model(path) for path in models])
+    found = {name: newest_weights(folder) for name, folder in DEMO.items()}
+    if None in found.values():
+        raise FileNotFoundError(
+            "there is no model: `make demo` trains two, --model and --weights name others"
+        )
+    return [replace(read_model(LENET, file), name=name) for name, file in found.items()]
+
+
+def newest_weights(folder: Path) -> Path | None:
+    """Return the weights of a training folder after most iterations; None if there are none."""
+    found = (
+        (re.search(r"_iter_(\d+)\.caffemodel(?:\.h5)?$", path.name), path)
+        for path in sorted(folder.glob("*"))
+    )
+    files = {int(number[1]): path for number, path in found if number}
+    return files[max(files)] if files else None

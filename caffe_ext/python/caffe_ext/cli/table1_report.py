@@ -1,0 +1,158 @@
+"""Table 1 of the BANG paper beside the same figures of models trained here."""
+
+# The package, which loads Caffe, is imported late: --help is instant.
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.cli import evaluate, hotcold
+from caffe_ext.cli.checkout import shown
+
+# Rozsa, Günther and Boult, 2018, Table 1: accuracy; then for FGS and HC1 the rate, PASS and its
+# deviation, Linf and its deviation.
+PAPER: Mapping[str, tuple[float, ...]] = {
+    "R0": (99.16, 90.33, 0.4072, 0.1081, 40.51, 15.72, 99.53, 0.7535, 0.1143, 122.60, 49.46),
+    "R1": (99.15, 91.41, 0.4072, 0.1065, 40.70, 15.88, 99.77, 0.7517, 0.1160, 122.16, 49.07),
+    "B0": (99.16, 3.51, 0.6806, 0.1457, 8.34, 4.32, 95.13, 0.5359, 0.2023, 187.86, 63.66),
+    "B1": (99.22, 1.68, 0.7638, 0.1367, 5.52, 2.86, 94.19, 0.4880, 0.2110, 201.84, 62.51),
+    "B2": (99.31, 2.13, 0.7579, 0.1452, 5.57, 3.05, 94.56, 0.5129, 0.2015, 186.10, 63.77),
+    "B3": (99.25, 3.86, 0.6763, 0.1471, 8.28, 4.26, 94.73, 0.5709, 0.2127, 178.11, 65.76),
+    "B4": (99.11, 1.52, 0.8220, 0.1310, 4.19, 3.01, 97.68, 0.4669, 0.1881, 203.50, 58.97),
+    "B5": (99.32, 4.45, 0.6771, 0.1487, 8.20, 4.40, 98.95, 0.6376, 0.1829, 146.96, 61.97),
+}
+PAPER_ITERATIONS = 10_000
+# Of the 60,000 training images.
+PAPER_VALIDATION = 10_000
+HEADS = (
+    "ID",
+    "accuracy",
+    "FGS rate",
+    "FGS PASS",
+    "FGS Linf",
+    "HC1 rate",
+    "HC1 PASS",
+    "HC1 Linf",
+    "FGS rate, strict",
+    "FGS rate, logits",
+)
+ABOUT = """\
+# Table 1 of the BANG paper, and {what}
+
+Each model was trained from scratch with the settings of the paper{but}, once, and attacked on {n:,}
+images ({origin}). The paper's figures are in italics.
+
+FGS is in the paper's protocol and PASS as in the paper's tables. The last two columns are not in
+the paper: the same attack where every adversarial counts, and along the logits. Where they are far
+above the paper's protocol, its low rate is masking of gradients and no robustness; [the
+report](report.html) says more.
+"""
+FIGURE = "figure1.png"
+FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
+
+
+def departure(iterations: int | None, validation: int, *, digits: bool) -> str:
+    """Say in what a training is not the paper's; "" if in nothing.
+
+    iterations  None: as many as in it
+    validation  how many images were kept apart; of the digits they need not be the paper's number
+    """
+    parts = ["on scikit-learn's digits"] if digits else []
+    if not digits and validation != PAPER_VALIDATION:
+        kept = f"{validation:,}" if validation else "none"
+        parts.append(
+            f"with {kept} of the images kept apart for validation in place of the paper's "
+            f"{PAPER_VALIDATION:,}"
+        )
+    if iterations not in (None, PAPER_ITERATIONS):
+        parts.append(f"for {iterations:,} iterations, where the paper has {PAPER_ITERATIONS:,}")
+    return " and ".join(parts)
+
+
+def compare(
+    models: Sequence[Path], work: Path, results: Path, options: Sequence[str], otherwise: str = ""
+) -> None:
+    """Evaluate models and write their table beside the paper's.
+
+    models     YAML files, named as in the table
+    work       folder for records and adversarials of these models alone, from which an interrupted
+               run goes on
+    results    folder for the table, the report and Figure 1
+    options    the arguments that say what the models are asked about, and where that is computed
+    otherwise  in what the trainings are not the paper's, as departure() says it
+    """
+    common = ["--model", *(f"{path}" for path in models), *options]
+    evaluation, pictures = work / "evaluation", work / "hotcold"
+    for program, argv in (
+        (evaluate.main, [*common, "--output", f"{evaluation}"]),
+        (hotcold.main, [*common, "--limit", "100", "--output", f"{pictures}"]),
+    ):
+        if status := program(argv):
+            sys.exit(status)
+    results.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(evaluation / name, results / name)
+    figure = pictures / FIGURE
+    if figure.exists():  # of several models only, and where they get an image right
+        shutil.copyfile(figure, results / FIGURE)
+    report = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
+    text = markdown(report, otherwise, picture=figure.exists())
+    (results / "table1.md").write_text(text, encoding="utf-8")
+    print(f"\nThe table beside the paper's: {shown(results / 'table1.md')}")
+
+
+def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = True) -> str:
+    """Return the table of a report (evaluation.json), the paper's figures below each model's."""
+    rows = []
+    for model in report["models"]:
+        rows.append(_measured(model))
+        if model["name"] in PAPER:
+            rows.append(_published(PAPER[model["name"]]))
+    lines = [f"| {' | '.join(row)} |" for row in (HEADS, ["---"] * len(HEADS), *rows)]
+    about = ABOUT.format(
+        what="models trained otherwise" if otherwise else "the same measured here",
+        but=f", but {otherwise}: not comparable with the paper's figures" if otherwise else "",
+        n=report["models"][0]["images"],
+        origin=report["images"]["origin"],
+    )
+    if picture:
+        lines += ["", f"![The smallest HC1 adversarials]({FIGURE})"]
+    return "\n".join([about, *lines, ""])
+
+
+def _measured(model: Mapping[str, Any]) -> list[str]:
+    """Return the row of a model."""
+    by_reading = {(one["attack"], one["reading"]): one for one in model["attacks"]}
+    fgs, hot = by_reading["fgs", "paper"], by_reading["hc1", "all"]
+    others = [by_reading["fgs", "strict"], by_reading["margin-s", "logit"]]
+    return [
+        model["name"],
+        f"{model['accuracy']:.2%}",
+        *_attack(fgs),
+        *_attack(hot),
+        *(_rate(one["rate"]) for one in others),
+    ]
+
+
+def _attack(one: Mapping[str, Any]) -> list[str]:
+    """Return rate, PASS and Linf."""
+    spreads = [
+        "–" if one[key] is None else f"{one[key]['mean']:{form}} ± {one[key]['std']:{form}}"
+        for key, form in (("pass_published", ".4f"), ("linf", ".2f"))
+    ]
+    return [_rate(one["rate"]), *spreads]
+
+
+def _rate(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.2%}"
+
+
+def _published(row: Sequence[float]) -> list[str]:
+    """Return the paper's row, in italics."""
+    cells = [f"{row[0]:.2f}%"]
+    for rate, score, score_std, linf, linf_std in (row[1:6], row[6:11]):
+        cells += [f"{rate:.2f}%", f"{score:.4f} ± {score_std:.4f}", f"{linf:.2f} ± {linf_std:.2f}"]
+    return ["", *(f"*{cell}*" for cell in cells), "", ""]

@@ -1,0 +1,160 @@
+"""How often does random noise change what an image is classified as?
+
+    x~ = clip(round(x + sigma z), 0, 255)        z ~ N(0, 1), independent for each value of x
+
+sigma, the level, is in grey levels, before the clipping: white and black pixels are moved by less.
+x~ is a uint8 image, as it would be after it was saved; round() takes halves to the even number.
+
+z depends on the seed, on the number of the image and on that of the copy, and on nothing else: not
+on batches, not on how many copies are taken, not on the classifier, so that classifiers are
+compared on the very same noisy images. All levels scale the same z. At each level the rate is what
+it would be with noise of its own; only the rates' errors are alike from level to level, which
+makes differences between levels more exact.
+
+Rozsa, Günther and Boult, 2018, Section 4: 1,000 images, 1,000 copies, sigma up to 100 (MNIST) or
+40 (CIFAR-10).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.models.classifier import Classifier, Floats, Images
+from caffe_ext.reporting import Reporter, Silent
+
+Levels = NDArray[np.float64]
+
+
+class TooFewError(ValueError):
+    """A class does not have as many images as are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseStability:
+    """How often noise has changed the class of N images at L levels.
+
+    levels   float64 (L,), standard deviations in grey levels
+    changed  int64 (N, L), how many copies of each image are not classified as its label
+    copies   how many there are of each image at each level
+    """
+
+    levels: Levels
+    changed: Ints
+    copies: int
+
+    @property
+    def rates(self) -> Levels:
+        """Return the share of all copies that are not classified as their label, float64 (L,)."""
+        return np.asarray(self.changed.sum(axis=0) / (len(self.changed) * self.copies))
+
+
+def noise_stability(  # noqa: PLR0913  the settings are independent of each other
+    classifier: Classifier,
+    images: Images,
+    labels: Ints,
+    levels: Sequence[float] | Levels,
+    copies: int,
+    *,
+    seed: int,
+    reporter: Reporter | None = None,
+    first_index: int = 0,
+) -> NoiseStability:
+    """Count how many of `copies` noisy copies of each image are not classified as its label.
+
+    images       uint8 (N, C, H, W), N >= 1
+    labels       int64 (N,)
+    levels       standard deviations in grey levels, 0 or more
+    first_index  number of the first image, which its noise depends on
+
+    Memory: the net, and some batches. Raises ValueError for images and labels that do not fit the
+    classifier, for no images, and for levels, copies, seeds and numbers that make no sense.
+    """
+    labels = classifier.check_labels(labels, len(images))
+    scales = check_levels(levels)
+    if not len(images):
+        raise ValueError("there are no images to add noise to")
+    wanted = {"copies": (copies, 1), "seed": (seed, 0), "first_index": (first_index, 0)}
+    for name, (number, least) in wanted.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, not {number}")
+    changed = np.zeros((len(images), len(scales)), np.int64)
+    total = len(images) * copies * len(scales)
+    with (reporter or Silent()).progress("noise", total, "image") as step:
+        for rows, copy_numbers in _batches(len(images), copies, classifier.batch_size):
+            normals = _normals(seed, first_index + rows, copy_numbers, images.shape[1:])
+            for column, level in enumerate(scales):
+                classes = classifier.predict(noisy(images[rows], normals, level))
+                np.add.at(changed[:, column], rows, classes != labels[rows])
+                step(len(rows))
+    return NoiseStability(scales, changed, copies)
+
+
+def noisy(images: Images, normals: Floats, level: float) -> Images:
+    """Return clip(round(images + level * normals), 0, 255), uint8 like the images.
+
+    normals  float32, of the images' shape; computed in float32
+    """
+    moved = normals * np.float32(level)
+    moved += images
+    np.rint(moved, out=moved)
+    return np.clip(moved, 0, 255, out=moved).astype(np.uint8)
+
+
+def check_levels(levels: Sequence[float] | Levels) -> Levels:
+    """Return levels as float64 (L,); ValueError unless there are some, finite and not negative."""
+    scales = np.array(levels, np.float64)
+    if scales.ndim != 1 or not len(scales) or not np.all(np.isfinite(scales) & (scales >= 0)):
+        raise ValueError(
+            f"levels must be standard deviations of 0 or more grey levels, not {levels}"
+        )
+    return scales
+
+
+def correct_everywhere(
+    classifiers: Iterable[Classifier], images: Images, labels: Ints, per_class: int
+) -> Ints:
+    """Return the first images of each class that all classifiers classify correctly.
+
+    images     uint8 (N, C, H, W)
+    labels     int64 (N,)
+    per_class  how many of each class; classes are those that occur among the labels
+
+    The result are their numbers, int64, ascending. The classifiers are used one after the other,
+    so that a generator can load each when its turn comes.
+
+    Raises TooFewError, a ValueError, naming a class that has too few such images.
+    """
+    if per_class < 1:
+        raise ValueError(f"there must be at least 1 image per class, not {per_class}")
+    correct = np.arange(len(images), dtype=np.int64)
+    for classifier in classifiers:
+        known = classifier.check_labels(labels, len(images))[correct]
+        correct = correct[classifier.predict(images[correct]) == known]
+    chosen = []
+    for label in np.unique(labels):
+        mine = correct[labels[correct] == label][:per_class]
+        if len(mine) < per_class:
+            raise TooFewError(
+                f"only {len(mine)} images of class {label} are classified correctly by all of the "
+                f"networks; {per_class} are asked for"
+            )
+        chosen.append(mine)
+    return np.sort(np.concatenate(chosen)) if chosen else correct
+
+
+def _batches(count: int, copies: int, size: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the copies of all images, `size` at a time: which images', and which copies."""
+    for start in range(0, count * copies, size):
+        numbers = np.arange(start, min(start + size, count * copies), dtype=np.int64)
+        yield numbers // copies, numbers % copies
+
+
+def _normals(seed: int, indices: Ints, copies: Ints, shape: tuple[int, ...]) -> Floats:
+    """Return z of some copies of some images, float32 (n, C, H, W)."""
+    normals = np.empty((len(indices), *shape), np.float32)
+    for row, index, copy in zip(normals, indices.tolist(), copies.tolist(), strict=True):
+        np.random.default_rng([seed, index, copy]).standard_normal(dtype=np.float32, out=row)
+    return normals

@@ -1,0 +1,1 @@
+"""How far apart two images are: distances, SSIM, and PASS."""

@@ -1,0 +1,1 @@
+"""Models: what classifies images, how pixels become its input, and where it is described."""

@@ -1,0 +1,360 @@
+"""Classifier: a deploy net and its weights; uint8 images in, scores and pixel gradients out.
+
+classifier = Classifier("lenet_deploy.prototxt", "lenet.caffemodel.h5", PixelSpace(1 / 256))
+classifier.predict(images)
+classifier.gradient(images, one_hot)    # of the label's score, by the pixels
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.models.files import load_net
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.runtime.device import Device, current
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+DiffFunction = Callable[[Floats, slice], NDArray[Any]]
+"""(the blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
+Diff = NDArray[Any] | DiffFunction
+NO_CLASS = -1
+"""What an image is classified as if a score of it is no number."""
+_MOST_VALUES = 2**31 - 1
+"""In a blob: Caffe counts with 32 bits."""
+
+
+class Classifier:
+    """A trained network of Caffe that can be asked for scores, and for gradients by the pixels.
+
+    Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
+    and the results do not depend on how they fall into batches (but for the last bits of float32:
+    BLAS adds up products of other sizes in another order). What is returned is a copy, and nothing
+    passed in is changed. A classifier holds the state of its net: one thread at a time. All that it
+    computes it computes on its own device, whichever one Caffe is on otherwise.
+
+    device       the CPU or a GPU
+    input_shape  (C, H, W) of the network's input, after the pixel space's crop
+    logits_blob  name of the blob of scores before the softmax
+    classes      K
+    """
+
+    def __init__(  # noqa: PLR0913  they are independent of each other
+        self,
+        deploy: Path | str,
+        weights: Path | str,
+        pixel_space: PixelSpace,
+        *,
+        batch_size: int = 100,
+        logits: str | None = None,
+        device: Device | None = None,
+    ) -> None:
+        """Load the net.
+
+        deploy       prototxt with one input (N, C, H, W); force_backward need not be set in it
+        weights      .caffemodel or .caffemodel.h5
+        pixel_space  how pixels become the net's input
+        logits       blob with the scores (N, K); by default the bottom of the last Softmax layer
+        device       by default the one that this thread's Caffe is on
+
+        Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
+        input, for logits that are not there, and for a batch_size below 1 or too large for Caffe,
+        DeviceError for a GPU that cannot be used.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+        self.pixel_space = pixel_space
+        self.batch_size = batch_size
+        self.device = device or current()
+        with self.device.active():
+            self._net = load_net(Path(deploy), Path(weights), batch_size)
+        self._input: str = self._net.inputs[0]
+        shape = self._shape(self._input)
+        if len(shape) != 4:
+            raise ValueError(f"{deploy}: input '{self._input}' must be (N, C, H, W), not {shape}")
+        self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
+        softmax = self._last_softmax()
+        if logits is None and softmax is None:
+            how = "`logits:` in the model's YAML file, logits= in Python"
+            raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: {how}")
+        self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
+        self._known(self.logits_blob)
+        if softmax and self.logits_blob == softmax[1]:
+            other = f"leave logits out, which takes '{softmax[0]}'"
+            way = "do not let that work in place" if softmax[0] == softmax[1] else other
+            raise ValueError(
+                f"{deploy}: blob '{softmax[1]}' has the probabilities of the last Softmax layer, "
+                f"and not the scores: {way}"
+            )
+        self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
+        self._check_batch_size()
+        self._reshape(batch_size)
+        scores = self._shape(self.logits_blob)
+        if len(scores) < 2 or scores[0] != batch_size or any(side != 1 for side in scores[2:]):
+            raise ValueError(
+                f"{deploy}: blob '{self.logits_blob}' must be (N, K) or (N, K, 1, 1) for N "
+                f"images, not {scores} for {batch_size}"
+            )
+        self.classes: int = scores[1]
+        self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
+
+    def logits(self, images: Images) -> Floats:
+        """Return the scores before the softmax, float32 (N, K)."""
+        return self.features(images, self.logits_blob)
+
+    def probabilities(self, images: Images) -> Floats:
+        """Return the softmax of the scores, float32 (N, K), as Caffe computes it."""
+        if self._probabilities is not None:
+            return self.features(images, self._probabilities).reshape(len(images), self.classes)
+        return softmax(self.logits(images))
+
+    def predict(self, images: Images) -> NDArray[np.int64]:
+        """Return the class with the highest score, int64 (N,), as highest() has it."""
+        return highest(self.logits(images))
+
+    def accuracy(self, images: Images, labels: NDArray[Any]) -> float:
+        """Return the share of the images that get their label, 0..1; NaN for no images."""
+        labels = self.check_labels(labels, len(images))
+        return float(np.mean(self.predict(images) == labels)) if len(images) else float("nan")
+
+    def features(self, images: Images, blob: str) -> Floats:
+        """Return a blob's values, float32 (N, ...), as the forward pass leaves them; logits (N, K).
+
+        Raises ValueError for an unknown blob or one that is not one row an image.
+        """
+        self._known(blob)
+        row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
+        results = np.empty((len(images), *row), np.float32)
+        with self.device.active():
+            for rows in self._forward(images):
+                results[rows] = self._rows(blob, rows.stop - rows.start)
+        return results
+
+    def backward_from(
+        self, blob: str, diff: NDArray[Any], others: Mapping[str, NDArray[Any]] | None = None
+    ) -> Floats:
+        """Return d<diff, blob>/dpixel, float32 (n, C, H, W), for the n images that ran last.
+
+        diff    (n, ...) of the blob's shape
+        others  the same for more blobs; what is backpropagated is the sum
+
+        Raises ValueError for unknown blobs, other shapes, and unless the last call ran one batch.
+        """
+        if isinstance(self._last, str):
+            raise ValueError(f"there is no batch to go back through: {self._last}")
+        count, size = self._last
+        with self.device.active():
+            return self._backward({**(others or {}), blob: diff}, count, size)
+
+    def gradient(
+        self,
+        images: Images,
+        diff: Diff | Mapping[str, Diff],
+        blob: str | None = None,
+        *,
+        through: str | None = None,
+    ) -> Floats:
+        """Return dE/dpixel, float32 (N, C, H, W), for an objective E given by its derivatives.
+
+        diff     dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
+                 and of the slice of the images that they are of; several blobs: a mapping by name
+        blob     the blob, by default the logits (whose values and diffs are (n, K) always)
+        through  the blob itself, or an inner one h below: the derivative that arrives there,
+                 g = dE/dh, goes on as |h| g, each feature's in proportion to its own magnitude; by
+                 default as it is
+
+        Raises ValueError for other images, unknown blobs, diffs of other shapes, and a `through`
+        that does not lie between the input and the blobs of the diffs.
+        """
+        diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
+        if through is not None:
+            self._known(through)
+        for name, given in diffs.items():
+            self._known(name)
+            if not callable(given) and len(given) != len(images):
+                raise ValueError(
+                    f"the diff of blob '{name}' has {len(given)} rows for {len(images)} images"
+                )
+        results = np.empty(images.shape, np.float32)
+        with self.device.active():
+            for rows in self._forward(images):
+                count = rows.stop - rows.start
+                parts = {
+                    name: given(self._rows(name, count).copy(), rows)
+                    if callable(given)
+                    else given[rows]
+                    for name, given in diffs.items()
+                }
+                if through is not None:
+                    parts = {through: self._weighted(parts, through, count)}
+                results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
+        return results
+
+    def check_labels(
+        self,
+        labels: NDArray[Any],
+        count: int,
+        first: int = 0,
+        named: Callable[[int], str] | None = None,
+    ) -> NDArray[np.int64]:
+        """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1.
+
+        first  number of the first image, for the error
+        named  gives the name of an image by its number, for the error
+        """
+        labels = np.asarray(labels)
+        if labels.shape != (count,) or (count and labels.dtype.kind not in "iu"):
+            raise ValueError(
+                f"labels must be integers ({count},), not {labels.dtype} {labels.shape}"
+            )
+        wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
+        if len(wrong):
+            number = first + int(wrong[0])
+            name = f" ({named(number)})" if named else ""
+            why = "; that stands for scores that are no numbers"
+            raise ValueError(
+                f"label {labels[wrong[0]]} of image {number}{name} is none of the "
+                f"{self.classes} classes 0..{self.classes - 1}"
+                f"{why if labels[wrong[0]] == NO_CLASS else ''}"
+            )
+        return labels.astype(np.int64)
+
+    def _forward(self, images: Images) -> Iterator[slice]:
+        """Run the images batch by batch; yield which of them the net holds."""
+        shape = self.pixel_space.to_input(images[:0]).shape[1:]
+        if shape != self.input_shape:
+            raise ValueError(
+                f"images {images.shape} make an input (N, {', '.join(map(str, shape))}); the net "
+                f"takes (N, {', '.join(map(str, self.input_shape))})"
+            )
+        self._last = "the last call had no images"
+        for start in range(0, len(images), self.batch_size):
+            rows = slice(start, min(start + self.batch_size, len(images)))
+            self._reshape(rows.stop - start)
+            self.pixel_space.to_input(images[rows], out=self._net.blobs[self._input].data)
+            self._net.forward()
+            self._last = (rows.stop - start, (images.shape[2], images.shape[3]))
+            yield rows
+        if len(images) > self.batch_size:
+            self._last = (
+                f"the last call ran {len(images)} images in batches of {self.batch_size}; "
+                "gradient() does that"
+            )
+
+    def _backward(
+        self, diffs: Mapping[str, NDArray[Any]], count: int, size: tuple[int, int]
+    ) -> Floats:
+        """Return the gradient by the pixels of the batch that the net holds."""
+        found = self._net.backward(**self._checked(diffs, count))
+        return self.pixel_space.gradient_to_pixels(found[self._input], size)
+
+    def _weighted(self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int) -> Floats:
+        """Return |h| dE/dh of an inner blob h for the batch that the net holds."""
+        values, given = self._rows(blob, count), self._checked(diffs, count)
+        if set(given) != {blob}:
+            given = self._net.backward(diffs=[blob], end=self._above(blob, diffs), **given)
+        return np.asarray(np.abs(values) * given[blob].reshape(values.shape))
+
+    def _above(self, blob: str, tops: Iterable[str]) -> str:
+        """Return the layer above an inner blob; ValueError unless the tops depend on the blob.
+
+        A layer, as the name of a blob can be a layer's, too, and not the one that is meant.
+        """
+        names, layers = list(self._net._blob_names), list(self._net._layer_names)
+        number, ends = names.index(blob), {names.index(top) for top in tops}
+        # Above the last that writes it: layers can change it in place.
+        last = max(i for i in range(len(layers)) if number in self._net._top_ids(i))
+        reached = {number}
+        for i in range(last + 1, len(layers)):
+            if not reached.isdisjoint(self._net._bottom_ids(i)):
+                reached.update(self._net._top_ids(i))
+        if blob == self._input or not ends <= reached:
+            raise ValueError(f"blob '{blob}' is no inner blob, between the input and the scores")
+        return str(layers[last + 1])
+
+    def _checked(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
+        """Return the diffs in the shapes that pycaffe takes."""
+        given = {}
+        for name, diff in diffs.items():
+            values = self._rows(name, count)
+            if np.shape(diff) != values.shape:
+                raise ValueError(
+                    f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
+                )
+            given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
+        return given
+
+    def _rows(self, blob: str, count: int) -> Floats:
+        """Return a blob's live values, one row an image; logits as (n, K)."""
+        self._known(blob)
+        values: Floats = self._net.blobs[blob].data
+        if values.ndim == 0 or len(values) != count:
+            raise ValueError(f"blob '{blob}' is not one row an image, but {values.shape}")
+        return values.reshape(count, self.classes) if blob == self.logits_blob else values
+
+    def _check_batch_size(self) -> None:
+        """Raise ValueError for more values in a blob than Caffe can count."""
+        counts = []
+        for images in (1, min(2, self.batch_size)):
+            self._reshape(images)
+            counts.append({name: blob.count for name, blob in self._net.blobs.items()})
+        sizes = {name: count - counts[0][name] for name, count in counts[1].items()}
+        name = max(sizes, key=sizes.__getitem__)
+        largest = _MOST_VALUES // max(1, sizes[name])
+        if self.batch_size > largest:
+            raise ValueError(
+                f"batch_size must be at most {largest}, not {self.batch_size}: blob '{name}' has "
+                f"{sizes[name]} values for each image, and Caffe takes less than 2^31 in all"
+            )
+
+    def _reshape(self, count: int) -> None:
+        """Make room for a batch of `count` images."""
+        if self._shape(self._input)[0] != count:
+            self._net.blobs[self._input].reshape(count, *self.input_shape)
+            self._net.reshape()
+
+    def _shape(self, blob: str) -> tuple[int, ...]:
+        return tuple(self._net.blobs[blob].shape)
+
+    def _known(self, blob: str) -> None:
+        """Raise ValueError for a blob that the net does not have."""
+        if blob not in self._net.blobs:
+            names = ", ".join(self._net.blobs)
+            raise ValueError(f"the net has no blob '{blob}'; there are {names}")
+
+    def _last_softmax(self) -> tuple[str, str] | None:
+        """Return bottom and top of the last Softmax layer; a bottom in front of Caffe's Splits."""
+        bottoms, tops = self._net.bottom_names, self._net.top_names
+        types = {
+            name: layer.type
+            for name, layer in zip(self._net._layer_names, self._net.layers, strict=True)
+        }
+        split = {
+            top: bottoms[name][0]
+            for name, kind in types.items()
+            if kind == "Split"
+            for top in tops[name]
+        }
+        for name, kind in reversed(types.items()):
+            if kind == "Softmax":
+                return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
+        return None
+
+
+def highest(logits: Floats) -> NDArray[np.int64]:
+    """Return the class of the highest of the scores (N, K), int64 (N,); of equals the first.
+
+    NO_CLASS where one of them is no number: of such scores none is the highest.
+    """
+    classes = np.asarray(logits.argmax(axis=1), np.int64)  # that of a NaN, where there is one
+    scores = np.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
+    return np.where(np.isnan(scores), NO_CLASS, classes)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return the probabilities of scores (N, K) in their own precision, in Caffe's way."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -1,0 +1,272 @@
+"""ModelDescription: all that is needed to use a Caffe model, and its form as a small YAML file.
+
+# lenet.yaml: paths are relative to this file
+name: LeNet                       # in tables and pictures; default: the name of the weights' file
+deploy: lenet_deploy.prototxt
+weights: lenet.caffemodel.h5      # may be left out here and named on the command line
+scale: 0.00390625                 # input = (pixels - mean) * scale; default 1
+mean: [104, 117, 123]             # a number, one a channel in the network's order, or a mean file
+channel_order: BGR                # or RGB, the default
+crop: 227                         # side of the square in the middle; default: all of the image
+logits: ip2                       # blob of scores; default: what goes into the softmax
+classes: synset_words.txt         # names of the classes, one a line, or a list of them
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256 as digest_of
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace, read_mean
+from caffe_ext.runtime.device import Device
+from caffe_ext.storage.provenance import sha256
+
+_KEYS = (
+    "name",
+    "deploy",
+    "weights",
+    "scale",
+    "mean",
+    "channel_order",
+    "crop",
+    "logits",
+    "classes",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelDescription:
+    """A network for use, its weights, and how pixels become its input.
+
+    name         as tables and pictures call it
+    deploy       prototxt with one input
+    weights      .caffemodel or .caffemodel.h5
+    pixel_space  scale, mean, channel order, crop
+    logits       blob with the scores; None: what goes into the last Softmax
+    classes      names of the classes; empty: their numbers
+    """
+
+    name: str
+    deploy: Path
+    weights: Path
+    pixel_space: PixelSpace
+    logits: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def load(self, batch_size: int = 100, device: Device | None = None) -> Classifier:
+        """Return the model, ready for images, on a device, by default the one that Caffe is on.
+
+        Raises FileNotFoundError, ValueError and DeviceError as Classifier does, and ValueError if
+        there are names for another number of classes.
+        """
+        classifier = Classifier(
+            self.deploy,
+            self.weights,
+            self.pixel_space,
+            batch_size=batch_size,
+            logits=self.logits,
+            device=device,
+        )
+        if self.classes and len(self.classes) != classifier.classes:
+            raise ValueError(
+                f"there are names for {len(self.classes)} classes, and the network "
+                f"of {self.deploy} has {classifier.classes}"
+            )
+        return classifier
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class, its number if it has none."""
+        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record of results says of the model: settings and digests, for JSON."""
+        space = self.pixel_space
+        mean = None if space.mean is None else space.mean.tolist()
+        if space.mean is not None and space.mean.ndim == 3:
+            digest = digest_of(space.mean.tobytes()).hexdigest()
+            mean = f"image {space.mean.shape}, mean {float(space.mean.mean()):.6g}, {digest}"
+        return {
+            "name": self.name,
+            "deploy": str(self.deploy),
+            "deploy_sha256": sha256(self.deploy),
+            "weights": str(self.weights),
+            "weights_sha256": sha256(self.weights),
+            "scale": space.scale,
+            "mean": mean,
+            "channel_order": space.channel_order,
+            "crop": space.crop,
+            "logits": self.logits,
+        }
+
+
+def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
+    """Read a model's YAML file; `weights`, if given, take the place of the file's.
+
+    With weights of its own the model is called after their file.
+    Raises FileNotFoundError, and ValueError that names the file and the key.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2001-99-99
+        _refuse_prototxt(path)
+        reason = " ".join(f"{error}".split())  # YAML's own has several lines
+        raise ValueError(f"{path} is not YAML: {reason}") from error
+    if not isinstance(given, dict):
+        _refuse_prototxt(path)
+        raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
+    return describe_model(given, weights=weights, source=path)
+
+
+def _refuse_prototxt(path: Path) -> None:
+    """Raise ValueError that says what is needed, if a file without YAML is a network's."""
+    if path.suffix == ".prototxt":
+        raise ValueError(
+            f"{path}: --model takes a YAML file whose `deploy:` names the prototxt "
+            "(see --help-model)"
+        )
+
+
+def describe_model(
+    settings: Mapping[str, Any], *, weights: Path | None = None, source: Path | None = None
+) -> ModelDescription:
+    """Return the description for settings by the keys of the YAML file.
+
+    weights  take the place of the settings', and give the model its name
+    source   the file that the settings are from: paths are relative to it
+
+    Raises FileNotFoundError for a file that is not there, ValueError for other settings.
+    """
+    where = f"{source}: " if source else ""
+    unknown = [key for key in settings if key not in _KEYS]
+    if unknown:
+        raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
+    folder = source.parent if source else Path()
+    text = {key: _text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
+    if not text["deploy"]:
+        raise ValueError(f"{where}`deploy:` is missing, the prototxt of the network")
+    file = weights or (folder / text["weights"] if text["weights"] else None)
+    if file is None:
+        raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
+    description = ModelDescription(
+        name=text["name"] if text["name"] and not weights else _stem(file),
+        # Without the ".." that a path beside the file begins with; records show these paths.
+        deploy=Path(os.path.normpath(folder / text["deploy"])),
+        weights=Path(os.path.normpath(file)),
+        pixel_space=_pixel_space(settings, folder, where),
+        logits=text["logits"],
+        classes=_classes(settings.get("classes"), folder, where),
+    )
+    keys = {"`deploy:` ": description.deploy, "" if weights else "`weights:` ": file}
+    for key, path in keys.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"{where}{key}{path} is not a file")
+    return description
+
+
+def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
+    """Return the models with names that differ: equal ones get their folder's name in front."""
+    names = [model.name for model in descriptions]
+    result = [
+        replace(model, name=f"{model.weights.absolute().parent.name}/{model.name}")
+        if names.count(model.name) > 1
+        else model
+        for model in descriptions
+    ]
+    while len(set(names := [model.name for model in result])) < len(names):
+        result = [
+            replace(model, name=f"{model.name} ({number})")
+            if names.count(model.name) > 1
+            else model
+            for number, model in enumerate(result, 1)
+        ]
+    return result
+
+
+def _stem(weights: Path) -> str:
+    """Return the name of a weights' file without its suffixes."""
+    return weights.name.removesuffix(".h5").removesuffix(".caffemodel")
+
+
+def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = settings.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{where}`{key}:` must be text, not {value!r}")
+    return value
+
+
+def _pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> PixelSpace:
+    """Return how pixels become the input."""
+    crop = settings.get("crop")
+    if crop is not None and type(crop) is not int:
+        raise ValueError(f"{where}`crop:` must be a whole number, not {crop!r}")
+    mean = settings.get("mean")
+    with _file_of(f"{where}`mean:`"):
+        mean = read_mean(folder / mean) if isinstance(mean, str) else _numbers(mean)
+    try:
+        return PixelSpace(
+            scale=_scale(settings.get("scale", 1)),
+            mean=mean,
+            channel_order=settings.get("channel_order", "RGB"),
+            crop=crop,
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+
+
+def _scale(value: Any) -> float:
+    """Return the scale; 4e-3, which is text in YAML, is a number, too."""
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"`scale:` must be a number, not {value!r}")
+
+
+def _numbers(mean: Any) -> Any:
+    """Return a mean that stands in the settings themselves: nothing, a number, one a channel."""
+    if mean is None or np.asarray(mean).dtype.kind in "iuf":
+        return mean
+    raise ValueError(f"must be a number, one a channel, or the name of a file, not {mean!r}")
+
+
+def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
+    """Return the names of the classes; of ImageNet's "n01440764 tench, Tinca tinca" the words."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        with _file_of(f"{where}`classes:`"):
+            lines = (folder / value).read_text(encoding="utf-8").splitlines()
+        value = [line.strip() for line in lines if line.strip()]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{where}`classes:` must be a list of names, or a file with one a line")
+    for name in value:
+        # YAML takes a bare yes, no, on or off for a truth value.
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise ValueError(f"{where}`classes:` has {name!r}; put names into quotes")
+    names = [str(name) for name in value]
+    words = [re.fullmatch(r"n\d{8}\s+(.+)", name) for name in names]
+    return tuple(found[1] for found in words if found) if all(words) else tuple(names)
+
+
+@contextmanager
+def _file_of(key: str) -> Iterator[None]:
+    """Put the key in front of what is wrong with its file."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{key} {error.filename}: {error.strerror}") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{key} {error}") from error
+
+
+def _words(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys)

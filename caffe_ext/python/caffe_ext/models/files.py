@@ -1,0 +1,252 @@
+"""A deploy net and its weights, checked before Caffe reads them: its CHECKs would end Python."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import caffe
+import h5py
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from caffe_ext.reporting import pluralize
+from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.trial_build import check_builds
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Mapping[int, Shape]]
+"""The shapes of each layer's parameters, by the layer's name and the parameter's number."""
+
+_READS_FILES = {"Data", "ImageData", "HDF5Data", "WindowData"}
+_SHAPE_SIZE = 4
+"""How many input_dim make the shape of an input."""
+_LEGACY_SIDES = ("num", "channels", "height", "width")
+
+
+def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
+    """Return the caffe.Net (TEST phase) of a deploy prototxt with its weights in it.
+
+    force_backward is set, whatever the prototxt says, so that gradients reach the input; gradients
+    of the weights are left out, which takes half the arithmetic out of the backward pass. The
+    prototxt may be of any age that Caffe reads; the weights binary (.caffemodel) or HDF5 (.h5).
+    Of Caffe's log only warnings are shown.
+
+    batch_size  most images that will be in it at a time
+
+    Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
+    prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
+    for a net that Caffe cannot build, and for weights that are damaged, missing for a layer, of
+    another shape, or not finite.
+    """
+    for path in (deploy, weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not a file")
+    parameter = _read_prototxt(deploy)
+    parameter.force_backward = True
+    text = text_format.MessageToString(parameter)
+    try:
+        check_builds(text, batch_size)
+        with TemporaryDirectory() as folder, quiet_caffe():
+            path = Path(folder) / "deploy.prototxt"
+            path.write_text(text, encoding="utf-8")
+            net = caffe.Net(str(path), caffe.TEST)
+    except (ValueError, SystemError) as error:  # SystemError: of a Python layer
+        raise ValueError(f"{deploy}: Caffe cannot build this network: {error}") from error
+    if len(net.inputs) != 1:
+        raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
+    _check_weights(net, deploy, weights)
+    with quiet_caffe():
+        net.copy_from(str(weights))
+    for name, blobs in net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            raise ValueError(
+                f"{weights}: the weights of layer '{name}' are not all finite numbers: the "
+                "training that made them has diverged"
+            )
+    for layer in net.layers:
+        for number in range(len(layer.blobs)):
+            layer.set_param_propagate_down(number, False)
+    return net
+
+
+def _read_prototxt(path: Path) -> Any:
+    """Return the NetParameter in a file, if Caffe can build it without data."""
+    parameter = caffe_pb2.NetParameter()
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), parameter)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not the prototxt of a net: {error}") from error
+    _input_as_layer(parameter)
+    known = set(caffe.layer_type_list())
+    for layer in parameter.layer:
+        if layer.type in _READS_FILES:
+            raise ValueError(
+                f"{path}: layer '{layer.name}' ({layer.type}) reads data; a deploy net is needed, "
+                "with an Input layer in its place"
+            )
+        if layer.type == "HDF5Output":
+            raise ValueError(f"{path}: layer '{layer.name}' (HDF5Output) writes a file; remove it")
+        if layer.type not in known:
+            raise ValueError(f"{path}: layer '{layer.name}' has an unknown type, '{layer.type}'")
+        dims = layer.reshape_param.shape.dim
+        if layer.type == "Reshape" and not layer.reshape_param.axis and dims and dims[0] > 0:
+            raise ValueError(
+                f"{path}: layer '{layer.name}' (Reshape) fixes the batch size at {dims[0]}; "
+                "`dim: 0` keeps what it is"
+            )
+    for old in parameter.layers:
+        if caffe_pb2.V1LayerParameter.LayerType.Name(old.type).endswith("DATA"):
+            raise ValueError(f"{path}: layer '{old.name}' reads data; a deploy net is needed")
+        if old.type == caffe_pb2.V1LayerParameter.HDF5_OUTPUT:
+            raise ValueError(f"{path}: layer '{old.name}' (HDF5Output) writes a file; remove it")
+    return parameter
+
+
+def _input_as_layer(parameter: Any) -> None:
+    """Make an Input layer of the older `input:`, as Caffe does, which warns at length about it.
+
+    What it cannot be made of, and nets with the older `layers`, are left to Caffe.
+    """
+    names, dims = list(parameter.input), list(parameter.input_dim)
+    shapes = [list(shape.dim) for shape in parameter.input_shape] or [
+        dims[start : start + _SHAPE_SIZE] for start in range(0, len(dims), _SHAPE_SIZE)
+    ]
+    both = parameter.input_shape and dims
+    if parameter.layers or both or len(shapes) != len(names) or len(dims) % _SHAPE_SIZE:
+        return
+    layers = list(parameter.layer)
+    for field in ("layer", "input", "input_dim", "input_shape"):
+        parameter.ClearField(field)
+    if names:
+        layer = parameter.layer.add(name="input", type="Input", top=names)
+        for shape in shapes:
+            layer.input_param.shape.add(dim=shape)
+    parameter.layer.extend(layers)
+
+
+def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
+    """Raise ValueError where a layer's parameters are not in the file as the net has them."""
+    hdf5 = h5py.is_hdf5(weights)
+    found = _hdf5_shapes(weights) if hdf5 else _binary_shapes(weights)
+    wanted = {name: [tuple(b.shape) for b in blobs] for name, blobs in net.params.items()}
+    named = Counter(
+        name for name, layer in zip(net._layer_names, net.layers, strict=True) if len(layer.blobs)
+    )
+    for name, layers in named.items():
+        if layers > 1:  # Caffe would give them to the first one only
+            raise ValueError(
+                f"{deploy}: {layers} layers with parameters have the name '{name}', by which each "
+                "finds its own in the weights"
+            )
+    text = f"{weights} does not fit {deploy}: layer"
+    shared = _shared(net)
+    for name, shapes in wanted.items():
+        if name not in found:
+            raise ValueError(
+                f"{text} '{name}' is missing in the weights; they have {', '.join(found) or 'none'}"
+            )
+        # HDF5 holds a parameter that layers share just once, with the first of them.
+        expected = {n: s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)}
+        if expected.keys() != found[name].keys():
+            raise ValueError(
+                f"{text} '{name}' has {_parameters(expected)}, in the weights "
+                f"{_parameters(found[name])}"
+            )
+        for number, mine in expected.items():
+            theirs = found[name][number]
+            if theirs != (_legacy(mine) if isinstance(theirs, _LegacyShape) else mine):
+                raise ValueError(
+                    f"{text} '{name}', parameter {number}, has shape {mine}, in the weights "
+                    f"{theirs}"
+                )
+    for name in net._layer_names:
+        if found.get(name) and name not in wanted:
+            raise ValueError(
+                f"{text} '{name}' has no parameters, in the weights {_parameters(found[name])}"
+            )
+
+
+class _LegacyShape(tuple[int, ...]):
+    """A shape as files of Caffe's first years have it: four axes, ones in front."""
+
+    __slots__ = ()
+
+
+def _legacy(shape: Shape) -> _LegacyShape:
+    return _LegacyShape((1,) * (4 - len(shape)) + shape)
+
+
+def _parameters(shapes: Mapping[int, Shape]) -> str:
+    """Return how many parameters these are, with their numbers where some are left out."""
+    numbers = sorted(shapes)
+    left_out = numbers != list(range(len(numbers)))
+    words = f" (numbers {', '.join(map(str, numbers))})" if left_out else ""
+    return pluralize(len(numbers), "parameter") + words
+
+
+def _shared(net: Any) -> set[tuple[str, int]]:
+    """Return the parameters (layer, number) that lie in the memory of an earlier layer's."""
+    seen: set[int] = set()
+    shared = set()
+    for name, blobs in net.params.items():
+        for number, blob in enumerate(blobs):
+            address = blob.data.ctypes.data
+            if address in seen:
+                shared.add((name, number))
+            seen.add(address)
+    return shared
+
+
+def _hdf5_shapes(path: Path) -> Shapes:
+    """Return the shapes in an HDF5 model: data/<layer>/<number>."""
+    try:
+        with h5py.File(path, "r") as file:
+            layers = file.get("data")
+            if not isinstance(layers, h5py.Group):
+                raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
+            for name, layer in layers.items():
+                if not isinstance(layer, h5py.Group) or not all(map(_numbers, layer.values())):
+                    raise ValueError(f"{path} is not a Caffe model: data/{name} holds other things")
+            return {
+                name: {int(number): tuple(values.shape) for number, values in layer.items()}
+                for name, layer in layers.items()
+                if all(number.isdecimal() for number in layer)
+            }
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _numbers(item: Any) -> bool:
+    """Say whether an item of an HDF5 file is an array of numbers."""
+    return isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+
+
+def _binary_shapes(path: Path) -> Shapes:
+    """Return the shapes in a binary model, and see that each has its numbers."""
+    parameter = caffe_pb2.NetParameter()
+    try:
+        parameter.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path} is not a Caffe model, or is damaged: {error}") from error
+    shapes = {}
+    for layer in [*parameter.layer, *parameter.layers]:
+        shapes[layer.name] = dict(_blobs(path, layer))
+    return shapes
+
+
+def _blobs(path: Path, layer: Any) -> Iterator[tuple[int, Shape]]:
+    """Yield number and shape of a layer's parameters."""
+    for number, blob in enumerate(layer.blobs):
+        shape: Shape = tuple(blob.shape.dim)
+        if any(map(blob.HasField, _LEGACY_SIDES)):
+            shape = _LegacyShape(getattr(blob, side) for side in _LEGACY_SIDES)
+        count = 1
+        for side in shape:
+            count *= side
+        if len(blob.data) + len(blob.double_data) != count:
+            raise ValueError(f"{path} is damaged: layer '{layer.name}', parameter {number}")
+        yield number, shape

@@ -1,0 +1,46 @@
+"""How work tells its caller what it is doing (the package itself never prints), and its wording."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+Step = Callable[[int], object]
+
+
+class Reporter(Protocol):
+    """Who listens to the work; a program brings its own, which shows what it wants to show."""
+
+    def note(self, text: str) -> None:
+        """Take one sentence about a choice that was made, such as which files are used."""
+
+    def warn(self, text: str) -> None:
+        """Take one sentence that the user must not miss."""
+
+    def progress(
+        self, what: str, total: int, unit: str, done: int = 0
+    ) -> AbstractContextManager[Step]:
+        """Open a progress bar over `total` units, `done` of them already behind us.
+
+        Inside the context, call the returned function with each number of further units.
+        """
+
+
+class Silent:
+    """The reporter that tells nobody."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""
+
+    def warn(self, text: str) -> None:
+        """Ignore it."""
+
+    def progress(
+        self, what: str, total: int, unit: str, done: int = 0
+    ) -> AbstractContextManager[Step]:
+        """Return a function that ignores every step."""
+        return nullcontext(lambda _: None)
+
+
+def pluralize(number: int, singular: str, plural: str | None = None) -> str:
+    """Return "1 image" or "1,000 images"; plural: of words that take more than an s."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

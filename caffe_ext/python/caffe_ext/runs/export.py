@@ -1,0 +1,242 @@
+"""The adversarials of a run as PNG files, each with a JSON file that says all about it.
+
+    00017_7_as_2.png  00017_7_as_2.json         number of the image, its label, the new class
+
+Each PNG is read back and classified once more: what counts is the file. Files that are there
+already are not written again, so that an interrupted export goes on where it was. Where the classes
+have got other names, the files with the old ones are removed once those with the new are there.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.data.image_files import read_image, write_png
+from caffe_ext.data.image_source import ImageSource
+from caffe_ext.errors import DataError, RecordError
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runs.records import AttackRecords, load_adversarials
+from caffe_ext.runs.runner import AttackRun
+
+_OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part)")
+_PATHS = ("name", "deploy", "weights")
+# Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.part".
+_NAME_CHARACTERS, _NAME_BYTES = 40, 80
+_MEASURES = ("amplitudes", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Where the files of a run go, and what all of them say.
+
+    run     the run whose records are there
+    model   gives the classes their names
+    common  what each JSON file says besides what is known of its image: the model's digests, ...
+    """
+
+    run: AttackRun
+    model: ModelDescription
+    common: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the files."""
+        return self.run.folder / self.run.attack.file_name
+
+    def png(self, records: AttackRecords, row: int) -> Path:
+        """Return the file of a row's adversarial."""
+        label, new = (
+            _cut(plain_name(self.model.class_name(number)))
+            for number in (int(records.labels[row]), int(records.classes[row]))
+        )
+        return self.folder / f"{records.indices[row]:05}_{label}_as_{new}.png"
+
+    def entry(self, records: AttackRecords, row: int, name: str, verified: bool) -> dict[str, Any]:
+        """Return what the JSON file of a row's adversarial says; what is not known is null."""
+        attack = self.run.attack
+        numbers = {column: _number(getattr(records, column)[row]) for column in _MEASURES}
+        numbers["amplitude"] = numbers.pop("amplitudes")
+        target = int(records.targets[row])
+        classes = {
+            "label": int(records.labels[row]),
+            "predicted": int(records.predicted[row]),
+            "class": int(records.classes[row]),
+            "target": target if target >= 0 else None,
+        }
+        names = {
+            f"{key}_name": self.model.class_name(number)
+            for key, number in classes.items()
+            if self.model.classes and number is not None
+        }
+        scores = {
+            "pass_standard": _number(records.pass_scores[row]),
+            "ecc_failed_standard": bool(records.ecc_failed[row]),
+            "pass_published": _number(records.pass_published[row]),
+            "ecc_failed_published": bool(records.ecc_failed_published[row]),
+        }
+        return {
+            "index": int(records.indices[row]),
+            "image": name,
+            **classes,
+            **names,
+            "verified": verified,
+            **numbers,
+            **scores,
+            "attack": attack.name,
+            "attack_text": attack.text,
+            "threat_model": attack.threat_model,
+            **self.common,
+        }
+
+
+def export_adversarials(
+    classifier: Classifier,
+    source: ImageSource,
+    export: Export,
+    records: AttackRecords,
+    reporter: Reporter | None = None,
+) -> NDArray[np.bool_]:
+    """Write the adversarials of a finished run; return which of those found are so in their files.
+
+    The result is bool (M,), in the order of the records; False where the image that was read back
+    gets its label after all. Memory: a batch.
+
+    Raises RecordError if another image has the name of one, OSError naming what cannot be written.
+    """
+    found = np.flatnonzero(records.found)
+    verified = np.zeros(len(found), np.bool_)
+    export.folder.mkdir(parents=True, exist_ok=True)
+    what = f"{export.run.attack.name}: PNG files"
+    with (reporter or Silent()).progress(what, len(found), "image") as step:
+        for start in range(0, len(records), classifier.batch_size):
+            stop = start + classifier.batch_size
+            part = slice(*np.searchsorted(found, [start, stop]).tolist())
+            rows = found[part]
+            if not len(rows):
+                continue
+            adversarials = load_adversarials(export.run.path, part)
+            paths = [export.png(records, row) for row in rows]
+            written = _written(paths, adversarials)
+            verified[part] = classifier.predict(written) != records.labels[rows]
+            names = source.read(slice(start, stop)).names
+            for row, path, good in zip(rows, paths, verified[part], strict=True):
+                entry = export.entry(records, row, names[row - start], bool(good))
+                _write_json(path.with_suffix(".json"), entry)
+            step(len(rows))
+    _remove_old_names(export, records, found)
+    return verified
+
+
+def check_export(export: Export) -> None:
+    """Raise RecordError if the folder holds images without the records that they are of."""
+    run = export.run
+    if not run.path.exists() and not run.parts.exists() and exported_files(export.folder):
+        raise RecordError(
+            f"{export.folder} holds adversarials, and {run.path.name}, their records, is gone; "
+            "choose another folder, or throw the old results away with --again"
+        )
+
+
+def discard_export(export: Export) -> None:
+    """Remove what earlier exports have written into the folder, and nothing else."""
+    for path in exported_files(export.folder):
+        path.unlink()
+
+
+def exported_files(folder: Path) -> list[Path]:
+    """Return the files in a folder whose names are those of an export."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+
+
+def identity(model: ModelDescription, digest: str) -> dict[str, Any]:
+    """Return what results depend on: settings and digests, not where the files lie."""
+    record = {key: value for key, value in model.record().items() if key not in _PATHS}
+    return {"model": record, "images": {"sha256": digest}}
+
+
+def plain_name(text: str) -> str:
+    """Return a text as part of a file's name: letters, digits, and what file systems like."""
+    return re.sub(r"[^\w.@-]+", "_", text).strip("._") or "_"
+
+
+def _cut(name: str) -> str:
+    """Return as much of a class's name as goes into a file's, in whole characters."""
+    return name[:_NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
+
+
+def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.int64]) -> None:
+    """Remove the pairs of files that are of an image found, but by other names of the classes.
+
+    What a pair is of stands in its JSON file; images without one are not the export's.
+    """
+    present = {int(records.indices[row]): export.png(records, row).stem for row in found}
+    for path in exported_files(export.folder):
+        index = int(path.name.lstrip(".").partition("_")[0])
+        old = path.suffix == ".json" and path.stem != present.get(index, path.stem)
+        if old and _describes(path, index, export.run.attack.text):
+            path.with_suffix(".png").unlink(missing_ok=True)
+            path.unlink()
+
+
+def _describes(path: Path, index: int, attack: str) -> bool:
+    """Tell whether a JSON file is an export's, of this image and attack."""
+    try:
+        entry = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and (entry.get("index"), entry.get("attack_text")) == (
+        index,
+        attack,
+    )
+
+
+def _written(paths: Sequence[Path], adversarials: Images) -> Images:
+    """Write images that are not there yet; return all as they are read back from their files."""
+    for path, adversarial in zip(paths, adversarials, strict=True):
+        if not path.exists():
+            write_png(path, adversarial)
+    read = np.empty_like(adversarials)
+    for number, (path, adversarial) in enumerate(zip(paths, adversarials, strict=True)):
+        try:
+            image = read_image(path)
+        except DataError as error:
+            raise RecordError(f"{error}; remove the file, and it is written again") from error
+        if not np.array_equal(image, adversarial):
+            raise RecordError(
+                f"{path} is not the image that was found; remove it, and it is written again"
+            )
+        read[number] = image
+    return read
+
+
+def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all, unless it is there and says the same."""
+    content = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        if path.exists() and path.read_bytes() == content:
+            return
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _number(value: Any) -> float | None:
+    """Return a number as JSON has it: whole ones without a point, NaN as null."""
+    number = float(value)
+    if math.isnan(number):
+        return None
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,175 @@
+"""The folder of an attack's results: what is run, the pieces that are finished, and who may write.
+
+<attack>.h5       the records, when all is done
+<attack>.parts/   the finished pieces until then; locked by the process that works on them
+
+A folder that holds the results of something else, another model, say, is never overwritten.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.attacks.registry import Attack
+from caffe_ext.errors import RecordError
+from caffe_ext.runs.records import AttackRecords, load_description, load_records
+from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.lock import lock_folder
+
+
+@dataclass(frozen=True)
+class AttackRun:
+    """What is run, on what, and where the results go.
+
+    identity  what the results depend on, for JSON: the digests of model and images; without the
+              attack, which is added
+    folder    where the files go; made if it is not there
+    limit     how many of the source's images, 1 or more; None: all
+    again     throw away what an earlier run has left for this attack; an interrupted run that was
+              asked for in this way goes on
+    """
+
+    attack: Attack
+    identity: dict[str, Any]
+    folder: Path
+    limit: int | None = None
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a limit below 1."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
+
+    @property
+    def path(self) -> Path:
+        """Return the file with the records."""
+        return self.folder / f"{self.attack.file_name}.h5"
+
+    @property
+    def parts(self) -> Path:
+        """Return the folder with the finished pieces."""
+        return self.folder / f"{self.attack.file_name}.parts"
+
+    @property
+    def note(self) -> Path:
+        """Return the file that says what the finished pieces are of."""
+        return self.parts / "description.json"
+
+    @property
+    def asked_again(self) -> Path:
+        """Return the file that says that the finished pieces are of a run with `again`."""
+        return self.parts / "again"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return what stands in the file beside the records."""
+        attack = {
+            "name": self.attack.name,
+            "text": self.attack.text,
+            "threat_model": self.attack.threat_model,
+        }
+        ball = getattr(self.attack, "ball", None)
+        seed = ball.seed if ball and ball.random_start else None
+        return {**self.identity, "limit": self.limit, "attack": attack, "seed": seed}
+
+
+def check_run(run: AttackRun) -> None:
+    """Raise RecordError if the folder holds the results of something else; only reads."""
+    if run.path.exists():
+        _same(run, load_description(run.path), run.path)
+    elif run.note.exists():
+        advice = f"delete {run.parts}, or choose another folder"
+        _same(run, read_json(run.note, advice), run.parts)
+
+
+def finished(run: AttackRun) -> AttackRecords | None:
+    """Return the records if they are there already; raises as check_run does."""
+    check_run(run)
+    return load_records(run.path) if run.path.exists() else None
+
+
+@contextmanager
+def alone(run: AttackRun) -> Iterator[None]:
+    """Make the folder for pieces, and be the only one who works there; leave it with pieces only.
+
+    Raises RecordError if another process is at work in it.
+    """
+    try:
+        lock = _locked(run.parts)
+    except BlockingIOError as error:
+        raise RecordError(
+            f"another process is at work in {run.parts}; wait for it or end it"
+        ) from error
+    try:
+        yield
+    finally:
+        if not any(run.parts.glob("[0-9]*.h5")):
+            empty(run)
+            run.parts.rmdir()
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """Return the lock of a folder that is there."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = lock_folder(folder)
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        except FileNotFoundError:  # whoever had it before has removed it
+            continue
+        os.close(lock)
+
+
+def begun_again(run: AttackRun) -> bool:
+    """Tell whether the pieces are of a run like this that was to throw away what was there."""
+    try:
+        check_run(run)
+    except RecordError:
+        return False
+    return run.asked_again.exists() and not run.path.exists()
+
+
+def part_of(run: AttackRun, rows: slice) -> Path:
+    """Return the file of a piece."""
+    return run.parts / f"{rows.start:08}-{rows.stop:08}.h5"
+
+
+def claim(run: AttackRun) -> None:
+    """Say in the folder for pieces what they are of."""
+    partial = run.note.with_name(".description.partial")
+    partial.write_text(json.dumps(run.description, indent=2, sort_keys=True), encoding="utf-8")
+    partial.replace(run.note)
+
+
+def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
+    """Raise RecordError unless the description is this run's."""
+    mine = json.loads(json.dumps(run.description))
+    if found != mine:
+        raise RecordError(
+            f"{where} holds results of another run (it differs in: "
+            f"{', '.join(_different(mine, found))}); choose "
+            "another folder, or throw the old results away with --again"
+        )
+
+
+def _different(mine: Any, found: Any) -> list[str]:
+    """Return the keys of what differs in two descriptions, as `model.weights_sha256`."""
+    keys = []
+    for key in sorted({*mine, *found}):
+        pair = mine.get(key), found.get(key)
+        if pair[0] != pair[1]:
+            inner = _different(*pair) if all(isinstance(half, dict) for half in pair) else []
+            keys += [f"{key}.{name}" for name in inner] or [key]
+    return keys
+
+
+def empty(run: AttackRun) -> None:
+    """Remove the pieces, and what belongs to them."""
+    for path in run.parts.iterdir():
+        path.unlink()

@@ -1,0 +1,221 @@
+"""Pictures of adversarials, to be looked at: a contact sheet, and the paper's Figure 1.
+
+contact_sheet   original, perturbation, adversarial of some images; several attacks side by side
+                (Figures 2 and 3 of Rozsa, Rudd and Boult, 2016)
+figure1         the same images under several models, a row each
+                (Figure 1 of Rozsa, Günther and Boult, 2018)
+
+Both return a Pillow image. How images are enlarged, and what a perturbation looks like, says
+tiles.py; nothing that is passed in is changed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, isnan
+
+from PIL import Image
+
+from caffe_ext.runs.pictures.tiles import (
+    EMPTY,
+    FAINT,
+    Picture,
+    Pixels,
+    above,
+    beside,
+    font,
+    framed,
+    label,
+    perturbation,
+    tile,
+    tile_size,
+    wrapped,
+)
+
+_GAP, _BETWEEN, _MARGIN = 4, 26, 24
+_NARROWEST = 124  # what a caption such as (0.912, 12.3, 130) needs
+_SHAPE = 1.5  # width to height of a sheet, about
+_LEGEND = (
+    "Perturbation: grey no change, black −1, white +1; the largest change of each image is "
+    "stretched to fill the scale. In brackets: (PASS, L₂ norm per pixel, L∞), the norms in grey "
+    "levels of 0..255."
+)
+_ORIGINALS = "originals"
+
+
+@dataclass(frozen=True, eq=False)
+class Adversarial:
+    """An adversarial uint8 (C, H, W), its class, and how far it lies from the original.
+
+    pass_score is NaN for images that are too small for PASS.
+    """
+
+    image: Pixels
+    class_name: str
+    pass_score: float
+    l2_per_pixel: float
+    linf: float
+
+    @property
+    def metrics(self) -> str:
+        """Return (PASS, L2 per pixel, Linf), as the 2016 paper prints it below images."""
+        score = "–" if isnan(self.pass_score) else f"{self.pass_score:.3f}"
+        return f"({score}, {self.l2_per_pixel:.1f}, {self.linf:.0f})"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An original uint8 (C, H, W), its class, and what each attack found; None: nothing."""
+
+    image: Pixels
+    class_name: str
+    found: tuple[Adversarial | None, ...]
+
+
+def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> Picture:
+    """Return originals, perturbations and adversarials as one picture.
+
+    title    what stands above
+    attacks  their names, in the order in which each case has what they found; one or more
+    cases    one or more, images of one size
+
+    Raises ValueError where there are no cases, or where a case has not one entry for each attack.
+    """
+    if not cases or not attacks or any(len(case.found) != len(attacks) for case in cases):
+        raise ValueError("a sheet needs cases, each with one adversarial or None for each attack")
+    if len(attacks) == 1:
+        title, blocks = f"{title}, {attacks[0]}", [_column(case) for case in cases]
+    else:
+        blocks = [_row(case, attacks) for case in cases]
+    return _page(title, _grid(blocks), _LEGEND)
+
+
+def figure1(
+    title: str,
+    originals: Sequence[tuple[str, Pixels]],
+    models: Sequence[tuple[str, Sequence[Adversarial | None]]],
+) -> Picture:
+    """Return raw images on top, and below them a row of adversarials for each model.
+
+    originals  class and image uint8 (C, H, W): the columns
+    models     name, and what was found for each of the originals: the rows
+
+    Raises ValueError where there are no columns, or a row has another number of them.
+    """
+    if not originals or any(len(found) != len(originals) for _, found in models):
+        raise ValueError("a figure needs images, and one adversarial or None for each in each row")
+    bold = font(14, bold=True)
+    longest = max(bold.getlength(name) for name in (_ORIGINALS, *(name for name, _ in models)))
+    side, width = ceil(min(longest, 180)) + 12, _width(originals[0][1])
+
+    def row(name: str, cells: Sequence[Picture]) -> Picture:
+        words = label(wrapped(name, side, bold) or [""], side, bold, centred=False)
+        return beside([words, *cells], 2 * _GAP)
+
+    rows = [
+        row("", [label([name], width, bold) for name, _ in originals]),
+        row(_ORIGINALS, [_wide(tile(image), width) for _, image in originals]),
+    ]
+    for name, found in models:
+        cells = [
+            above([_picture(one, image), _caption(f"→ {one.class_name}" if one else "", width)])
+            for one, (_, image) in zip(found, originals, strict=True)
+        ]
+        rows.append(row(name, cells))
+    return _page(title, above(rows, 2 * _GAP), "")
+
+
+def _column(case: Case) -> Picture:
+    """Return a case under one attack: original, perturbation, adversarial, captions."""
+    (one,), width = case.found, _width(case.image)
+    change = f"{case.class_name} → {one.class_name}" if one else case.class_name
+    texts = [change] if font(bold=True).getlength(change) <= width or not one else []
+    texts = texts or [case.class_name, f"→ {one.class_name}" if one else ""]
+    captions = label(texts, width, font(bold=True))
+    parts = [
+        tile(case.image),
+        _perturbation(one, case.image),
+        _picture(one, case.image),
+        above([captions, _caption(one.metrics if one else "", width)]),
+    ]
+    return above(parts, _GAP)
+
+
+def _row(case: Case, attacks: Sequence[str]) -> Picture:
+    """Return a case under several attacks: original | perturbation over adversarial for each."""
+    width = _width(case.image)
+    columns = []
+    for attack, one in zip(attacks, case.found, strict=True):
+        texts = above(
+            [
+                label([f"→ {one.class_name}" if one else ""], width, font(bold=True)),
+                _caption(one.metrics if one else "", width),
+            ]
+        )
+        pictures = [_perturbation(one, case.image), _picture(one, case.image)]
+        columns.append(above([_caption(attack, width), *pictures, texts], _GAP))
+    name = label([case.class_name], width, font(bold=True))
+    return beside([above([tile(case.image), name], _GAP), *columns], 2 * _GAP)
+
+
+def _picture(one: Adversarial | None, original: Pixels) -> Picture:
+    """Return the tile of an adversarial; where there is none, an empty one that says so."""
+    return tile(one.image) if one else _nothing(original, "none found")
+
+
+def _perturbation(one: Adversarial | None, original: Pixels) -> Picture:
+    """Return the tile of a perturbation."""
+    return tile(perturbation(one.image, original)) if one else _nothing(original, "")
+
+
+def _nothing(original: Pixels, text: str) -> Picture:
+    """Return an empty tile of an image's size with a text in its middle."""
+    height, width = tile_size(*original.shape[1:])
+    empty = Image.new("RGB", (width, height), EMPTY)
+    if text:
+        words = label([text], min(width, 80), font(), FAINT, paper=EMPTY)
+        empty.paste(words, ((width - words.width) // 2, (height - words.height) // 2))
+    return empty
+
+
+def _caption(text: str, width: int) -> Picture:
+    """Return a line in grey."""
+    return label([text], width, font(12), FAINT)
+
+
+def _width(image: Pixels) -> int:
+    """Return the width of the column of an image: its tile's, or what captions need."""
+    return max(tile_size(*image.shape[1:])[1], _NARROWEST)
+
+
+def _wide(picture: Picture, width: int) -> Picture:
+    """Return a picture in the middle of a column."""
+    return above([picture, Image.new("RGB", (width, 1), "white")])
+
+
+def _grid(blocks: Sequence[Picture]) -> Picture:
+    """Return blocks in as many columns as give the sheet a pleasant shape."""
+    width = max(block.width for block in blocks) + _BETWEEN
+    height = max(block.height for block in blocks) + _BETWEEN
+
+    def away(columns: int) -> float:
+        rows = ceil(len(blocks) / columns)
+        shape = columns * width / (rows * height)
+        holes = columns * rows / len(blocks)
+        return max(shape / _SHAPE, _SHAPE / shape) * holes**2
+
+    columns = min(range(1, len(blocks) + 1), key=away)
+    lines = [
+        beside(blocks[start : start + columns], _BETWEEN, align=0)
+        for start in range(0, len(blocks), columns)
+    ]
+    return above(lines, _BETWEEN, align=0)
+
+
+def _page(title: str, content: Picture, legend: str) -> Picture:
+    """Return a picture with a title above, a legend below, and a margin."""
+    width = max(content.width, 420)
+    parts = [label(wrapped(title, width, font(20, bold=True)), width, font(20, bold=True))]
+    parts.append(content)
+    if legend:
+        parts.append(label(wrapped(legend, width, font(12)), width, font(12), FAINT))
+    return framed(above(parts, 16), _MARGIN)

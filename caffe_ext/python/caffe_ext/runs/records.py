@@ -1,0 +1,232 @@
+"""AttackRecords: what an attack did to each of many images, a row an image; kept in HDF5.
+
+The file has one data set of N rows for each field of AttackRecords, and `adversarials`, uint8
+(M, C, H, W), with the images that were found, in their order; its attribute `description` is JSON
+that says what the records depend on. h5py, MATLAB, R and others read it.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.errors import RecordError
+from caffe_ext.models.classifier import Images
+from caffe_ext.storage.hdf5_file import new_hdf5
+
+FORMAT = 1
+_FOUND_ONLY = "adversarials"
+# What HDF5 takes besides, at most: for itself, and for its index of the images.
+_OVERHEAD, _OVERHEAD_OF_IMAGE = 1 << 18, 128
+
+
+@dataclass(frozen=True, eq=False)
+class AttackRecords:
+    """N images under one attack; where nothing was found, distances are NaN and classes -1.
+
+    indices               int64    the image's number in its source
+    labels                int64
+    predicted             int64    what the image itself is classified as
+    attempted             bool     whether it was attacked: it was classified correctly
+    found                 bool     whether there is an adversarial
+    verified              bool     it is still misclassified after it was read back from the file
+    targets               int64    class that the direction points to, -1 if to none
+    classes               int64    what the adversarial is classified as
+    certain               bool     float32 softmax of the label exactly 1: the loss is exactly 0
+    blank                 bool     the direction is 0 everywhere
+    amplitudes            float64  how far the search went, in grey levels
+    l0, l1, l2, l2_per_pixel, linf, mean_absolute
+                          float64  distances from the original (metrics.py)
+    pass_scores           float64  PASS, standard protocol (pass_score.py)
+    pass_published        float64  PASS, as in the BANG paper's tables
+    ecc_failed, ecc_failed_published
+                          bool     no alignment was found, so that the score is the SSIM
+    """
+
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    attempted: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    verified: NDArray[np.bool_]
+    targets: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    certain: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+    amplitudes: NDArray[np.float64]
+    l0: NDArray[np.float64]
+    l1: NDArray[np.float64]
+    l2: NDArray[np.float64]
+    l2_per_pixel: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    mean_absolute: NDArray[np.float64]
+    pass_scores: NDArray[np.float64]
+    pass_published: NDArray[np.float64]
+    ecc_failed: NDArray[np.bool_]
+    ecc_failed_published: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for columns of different lengths; make them read-only views."""
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if column.shape != self.indices.shape or column.ndim != 1:
+                raise ValueError(
+                    f"{field.name} {column.shape} and indices {self.indices.shape} must have one "
+                    "row an image"
+                )
+            view = column.view()
+            view.flags.writeable = False
+            object.__setattr__(self, field.name, view)
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.indices)
+
+
+COLUMNS = tuple(field.name for field in fields(AttackRecords))
+
+
+def empty_columns(count: int) -> dict[str, NDArray[Any]]:
+    """Return a column for each field of AttackRecords in which nothing was found."""
+    kinds = {field.name: field.type for field in fields(AttackRecords)}
+    fillers: dict[str, tuple[Any, Any]] = {
+        str(NDArray[np.bool_]): (np.bool_, False),
+        str(NDArray[np.int64]): (np.int64, -1),
+        str(NDArray[np.float64]): (np.float64, np.nan),
+    }
+    columns = {}
+    for name, kind in kinds.items():
+        dtype, filler = fillers[str(kind)]
+        columns[name] = np.full(count, filler, dtype)
+    return columns
+
+
+def concatenated(parts: Sequence[AttackRecords]) -> AttackRecords:
+    """Return records one after the other."""
+    nothing = empty_columns(0)
+    return AttackRecords(
+        **{
+            name: np.concatenate([nothing[name], *(getattr(part, name) for part in parts)])
+            for name in COLUMNS
+        }
+    )
+
+
+def save_records(
+    path: Path, records: AttackRecords, adversarials: Iterable[Images], description: dict[str, Any]
+) -> None:
+    """Write a file of records, whole or not at all.
+
+    adversarials  uint8 (m, C, H, W) each, together the images that were found
+    Raises OSError with the file's name.
+    """
+    parts = iter(adversarials)
+    first = next(parts, None)
+    _check_space(path, records, first)
+    with new_hdf5(path) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["description"] = json.dumps(description, sort_keys=True)
+        for name in COLUMNS:
+            file[name] = getattr(records, name)
+        _write_images(
+            file, int(records.found.sum()), chain(() if first is None else (first,), parts)
+        )
+
+
+def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
+    """Fill in the column `verified` of a file."""
+    with h5py.File(path, "r+") as file:
+        file["verified"][...] = verified
+
+
+def load_records(path: Path) -> AttackRecords:
+    """Read the records of a file, without the adversarials.
+
+    Raises FileNotFoundError, and RecordError for a file that is damaged or something else.
+    """
+    kinds = {name: column.dtype for name, column in empty_columns(0).items()}
+    with _opened(path) as file:
+        columns = {name: file[name][...] for name in COLUMNS}
+        for name, column in columns.items():
+            if column.dtype != kinds[name]:
+                raise ValueError(f"{name} is {column.dtype}, not {kinds[name]}")
+        return AttackRecords(**columns)
+
+
+def load_description(path: Path) -> dict[str, Any]:
+    """Read what the records of a file depend on; raises as load_records does."""
+    with _opened(path) as file:
+        return dict(json.loads(file.attrs["description"]))
+
+
+def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None) -> Images:
+    """Read adversarials, uint8 (m, C, H, W); raises as load_records does.
+
+    rows  which of those that were found (row 0 is the first found), ascending; None: all
+    """
+    with _opened(path) as file:
+        return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
+
+
+def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]]:
+    """Yield all adversarials of a file, `batch` at a time, with their rows."""
+    with _opened(path) as file:
+        count = len(file[_FOUND_ONLY])
+    for start in range(0, count, batch):
+        rows = slice(start, min(start + batch, count))
+        yield rows, load_adversarials(path, rows)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file of records; what goes wrong with it is a RecordError that names it."""
+    if not path.is_file():
+        raise FileNotFoundError(2, "there is no such file", str(path))
+    try:
+        with h5py.File(path, "r") as file:
+            known = np.array_equal(file.attrs.get("format"), FORMAT)
+            if known:
+                yield file
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+        raise RecordError(f"{path} is damaged, or no file of records: {error}") from error
+    if not known:
+        raise RecordError(f"{path} holds no records of attacks that this version reads")
+
+
+def _check_space(path: Path, records: AttackRecords, first: Images | None) -> None:
+    """Raise OSError if the disk has no room for a file."""
+    of_image = 0 if first is None else int(np.prod(first.shape[1:])) + _OVERHEAD_OF_IMAGE
+    images = int(records.found.sum()) * of_image
+    needed = images + sum(getattr(records, name).nbytes for name in COLUMNS) + _OVERHEAD
+    if shutil.disk_usage(path.parent).free < needed:
+        reason = f"{os.strerror(errno.ENOSPC)}; {needed / 2**20:,.1f} MiB are needed"
+        raise OSError(errno.ENOSPC, reason, str(path))
+
+
+def _write_images(file: h5py.File, count: int, parts: Iterable[Images]) -> None:
+    """Write `count` images that come in parts, compressed, one chunk an image."""
+    start = 0
+    for part in parts:
+        if _FOUND_ONLY not in file:
+            shape = part.shape[1:]
+            packing = {"chunks": (1, *shape), "compression": "gzip", "compression_opts": 1}
+            file.create_dataset(
+                _FOUND_ONLY, (count, *shape), np.uint8, **(packing if count else {})
+            )
+        if len(part):
+            file[_FOUND_ONLY][start : start + len(part)] = part
+        start += len(part)
+    if start != count:
+        raise ValueError(f"{count} images were found, and there are {start} adversarials")
+    if _FOUND_ONLY not in file:
+        file.create_dataset(_FOUND_ONLY, (0, 1, 1, 1), np.uint8)

@@ -1,0 +1,204 @@
+"""Run an attack on all images of a source: piece by piece, so that memory stays bounded and an
+interrupted run goes on where it was.
+
+Finished pieces lie in a folder (attack_folder.py); when all are there, they become one file of
+records (records.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.attacks.registry import Attack, attempted
+from caffe_ext.metrics.distances import distances
+from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runs.folder import (
+    AttackRun,
+    alone,
+    begun_again,
+    check_run,
+    claim,
+    empty,
+    finished,
+    part_of,
+)
+from caffe_ext.runs.records import (
+    AttackRecords,
+    adversarial_batches,
+    concatenated,
+    empty_columns,
+    load_adversarials,
+    load_records,
+    save_records,
+    set_verified,
+)
+
+__all__ = ["AttackRun", "Batch", "Source", "attack_images", "check_run", "run_attack"]
+
+# Values of float64 that a piece may take for its directions and candidates, besides the net.
+_VALUES = 1 << 24
+_SMALLEST_FOR_PASS = 11
+
+
+class Batch(Protocol):
+    """Some images of a source, as data.image_source has them."""
+
+    @property
+    def images(self) -> Images:
+        """Return uint8 (n, C, H, W)."""
+
+    @property
+    def labels(self) -> Ints | None:
+        """Return int64 (n,), or None if there are none."""
+
+
+class Source(Protocol):
+    """Where images come from; data.open_images makes one."""
+
+    def __len__(self) -> int:
+        """Count the images."""
+
+    def read(self, rows: slice) -> Batch:
+        """Return some of them."""
+
+
+def attack_images(
+    classifier: Classifier,
+    attack: Attack,
+    batch: Batch,
+    first_index: int = 0,
+    workers: int | None = None,
+) -> tuple[AttackRecords, Images]:
+    """Attack images; return the records, and the adversarials that were found.
+
+    batch        images uint8 (N, C, H, W) and labels int64 (N,); labels None: the images' labels
+                 are what they are classified as
+    first_index  number of the first image, which random choices depend on
+    workers      threads for PASS, as pass_scores has them
+
+    Raises ValueError for images and labels that do not fit the classifier.
+    """
+    images, labels = batch.images, batch.labels
+    predicted = classifier.predict(images)
+    labels = (
+        predicted if labels is None else classifier.check_labels(labels, len(images), first_index)
+    )
+    columns = empty_columns(len(images))
+    columns["indices"] = first_index + np.arange(len(images))
+    columns["labels"], columns["predicted"] = labels, predicted
+    columns["attempted"] = attempted(attack, labels, predicted)
+    tried = np.flatnonzero(columns["attempted"])
+    attempt = attack(classifier, images[tried], labels[tried], columns["indices"][tried])
+    directions, result = attempt.directions, attempt.result
+    for name, values in (
+        ("found", result.found),
+        ("targets", directions.targets),
+        ("classes", result.classes),
+        ("certain", directions.certain),
+        ("blank", directions.blank),
+        ("amplitudes", result.amplitudes),
+    ):
+        columns[name][tried] = values
+    found = tried[result.found]
+    adversarials = result.adversarials[result.found]
+    _measure(columns, found, adversarials, images[found], workers)
+    return AttackRecords(**columns), adversarials
+
+
+def _measure(
+    columns: dict[str, NDArray[Any]],
+    rows: Ints,
+    adversarials: Images,
+    originals: Images,
+    workers: int | None,
+) -> None:
+    """Put distances and scores into the columns."""
+    apart = distances(adversarials, originals)
+    for name in ("l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute"):
+        columns[name][rows] = getattr(apart, name)
+    if min(originals.shape[2:]) < _SMALLEST_FOR_PASS:
+        return  # SSIM's window does not fit
+    standard = pass_scores(adversarials, originals, workers=workers)
+    published = pass_scores(adversarials, originals, protocol=PUBLISHED, workers=workers)
+    columns["pass_scores"][rows], columns["ecc_failed"][rows] = standard.scores, standard.ecc_failed
+    columns["pass_published"][rows] = published.scores
+    columns["ecc_failed_published"][rows] = published.ecc_failed
+
+
+def run_attack(
+    classifier: Classifier,
+    source: Source,
+    run: AttackRun,
+    reporter: Reporter | None = None,
+    *,
+    workers: int | None = None,
+) -> AttackRecords:
+    """Run an attack on a source's images; return the records, which then are in run.path.
+
+    What an interrupted run of the same description has finished is taken over; a file that is there
+    already is read. Memory: the net, and one piece.
+
+    Raises RecordError if the folder holds the results of something else or another process is at
+    work on them, OSError if it cannot be written, ValueError as attack_images does.
+    """
+    reporter = reporter or Silent()
+    count = len(source) if run.limit is None else min(run.limit, len(source))
+    if not run.again and (records := finished(run)) is not None:
+        return records
+    with alone(run):
+        if run.again and not begun_again(run):
+            empty(run)
+            run.path.unlink(missing_ok=True)
+            run.asked_again.touch()
+        if (records := finished(run)) is not None:
+            return records
+        claim(run)
+        pieces = list(_pieces(classifier, count))
+        left = [rows for rows in pieces if not part_of(run, rows).exists()]
+        before = count - sum(rows.stop - rows.start for rows in left)
+        with reporter.progress(run.attack.name, count, "image", before) as step:
+            for rows in left:
+                batch = source.read(rows)
+                if len(batch.images) != rows.stop - rows.start:
+                    raise ValueError(
+                        f"the source has given {len(batch.images)} images for {rows.start} to "
+                        f"{rows.stop - 1}"
+                    )
+                records, adversarials = attack_images(
+                    classifier, run.attack, batch, rows.start, workers
+                )
+                save_records(part_of(run, rows), records, [adversarials], run.description)
+                step(rows.stop - rows.start)
+        return _joined(classifier, run, pieces)
+
+
+def _pieces(classifier: Classifier, count: int) -> Iterator[slice]:
+    """Cut the images into pieces: some batches each, as the solved ones leave the batch."""
+    values = int(np.prod(classifier.input_shape))
+    # The same for every batch size that allows it, so that a resumed run may choose another.
+    size = max(1, min(1000, _VALUES // values))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def _joined(classifier: Classifier, run: AttackRun, pieces: list[slice]) -> AttackRecords:
+    """Make one file of the pieces, and ask the classifier about all that it holds once more."""
+    paths = [part_of(run, rows) for rows in pieces]
+    records = concatenated([load_records(path) for path in paths])
+    joined = run.parts / "joined.h5"
+    save_records(joined, records, map(load_adversarials, paths), run.description)
+    verified = np.zeros(len(records), np.bool_)
+    found = np.flatnonzero(records.found)
+    for rows, adversarials in adversarial_batches(joined, classifier.batch_size):
+        which = found[rows]
+        verified[which] = classifier.predict(adversarials) != records.labels[which]
+    set_verified(joined, verified)
+    joined.replace(run.path)
+    empty(run)
+    return replace(records, verified=verified)

@@ -1,0 +1,137 @@
+"""Device: where Caffe computes, on the CPU or on one of the GPUs.
+
+Device.parse("gpu:1").use()               # this thread computes on GPU 1 from now on
+with Device().active():                   # on the CPU for a while
+    ...
+current()                                 # where this thread computes
+
+Caffe keeps it for each thread apart, and a thread begins on the CPU. A net can go from the CPU to a
+GPU and back, but not from one GPU to another. CUDA does not work in a process that was forked from
+one that used it.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import caffe
+
+from caffe_ext.errors import DeviceError
+from caffe_ext.runtime.native import library as _library
+
+_library.caffe_ext_gpu_problem.restype = ctypes.c_char_p
+_library.caffe_ext_gpu_name.restype = ctypes.c_char_p
+
+
+@dataclass(frozen=True)
+class Device:
+    """The CPU, or a GPU.
+
+    gpu  its number, as CUDA counts (CUDA_VISIBLE_DEVICES hides some from it); None: the CPU
+    """
+
+    gpu: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number below 0."""
+        if self.gpu is not None and self.gpu < 0:
+            raise ValueError(f"GPUs have numbers from 0, and not {self.gpu}")
+
+    @classmethod
+    def parse(cls, given: "str | int | Device") -> Self:
+        """Return the device of "cpu", "gpu" (the first), "gpu:1" or the number of a GPU.
+
+        Raises ValueError for anything else.
+        """
+        if isinstance(given, Device):
+            return cls(given.gpu)
+        text = f"gpu:{given}" if isinstance(given, int) else given.lower()
+        kind, colon, number = text.partition(":")
+        if text == "cpu":
+            return cls()
+        if kind == "gpu" and (number.removeprefix("-").isdecimal() or not colon):
+            return cls(int(number or 0))
+        raise ValueError(f"a device is cpu, gpu, or gpu: with a number, and not {given!r}")
+
+    def __str__(self) -> str:
+        """Return "CPU" or "GPU 0"."""
+        return "CPU" if self.gpu is None else f"GPU {self.gpu}"
+
+    def about(self) -> str:
+        """Return what records say: a GPU's number, name, memory and version of CUDA, too."""
+        if self.gpu is None:
+            return f"{self}"
+        name = (_library.caffe_ext_gpu_name(self.gpu) or b"").decode(errors="replace")
+        return f"{self}: {name or 'unknown'}"
+
+    def check(self) -> None:
+        """Raise DeviceError, which says what to do, unless it can be used here."""
+        if self.gpu is None:
+            return
+        count = gpu_count()
+        if count is None:
+            raise DeviceError("this Caffe was built for the CPU: build it with `make CUDA=1`")
+        if not count:
+            raise DeviceError(f"there is no GPU here (CUDA: {_problem(0)})")
+        if self.gpu >= count:
+            only = "is 1 GPU, number 0" if count == 1 else f"are {count} GPUs, 0 to {count - 1}"
+            raise DeviceError(f"there is no GPU {self.gpu}: there {only}")
+        if problem := _problem(self.gpu):
+            raise DeviceError(f"{self} cannot be used (CUDA: {problem})")
+
+    def use(self) -> None:
+        """Let this thread compute here from now on; raises DeviceError as check() does."""
+        self.check()
+        self._switch()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let this thread compute here in a `with`, and then where it did before.
+
+        Raises DeviceError as check() does.
+        """
+        before = current()
+        if before == self:
+            yield
+            return
+        self.use()
+        try:
+            yield
+        finally:
+            before._switch()
+
+    def _switch(self) -> None:
+        """Tell Caffe."""
+        if self.gpu is None:
+            caffe.set_mode_cpu()
+        else:
+            # In this order: asked for its mode first, Caffe would take memory of GPU 0, too.
+            caffe.set_device(self.gpu)
+            caffe.set_mode_gpu()
+
+
+def gpu_count() -> int | None:
+    """Count the GPUs here; None if Caffe was built for the CPU alone."""
+    count = int(_library.caffe_ext_gpu_count())
+    return None if count < 0 else count
+
+
+def _problem(gpu: int) -> str:
+    """Return why a GPU cannot be used, in CUDA's words; empty if it can."""
+    return (_library.caffe_ext_gpu_problem(gpu) or b"").decode(errors="replace")
+
+
+def current() -> Device:
+    """Return where this thread computes."""
+    gpu = int(_library.caffe_ext_device())
+    return Device(None if gpu < 0 else gpu)
+
+
+def synchronize() -> None:
+    """Wait until this thread's GPU has done all that it was asked for; on the CPU there is nothing.
+
+    Caffe's calls return before a GPU has finished. Who reads a blob waits by itself.
+    """
+    _library.caffe_ext_synchronize()

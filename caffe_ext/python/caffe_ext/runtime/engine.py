@@ -1,0 +1,53 @@
+"""The engine: faster layers, on the CPU and on GPUs; see include/caffe_ext/engine.hpp. Its switch.
+
+from caffe_ext.runtime import engine
+engine.enable(False)          # nets made from now on run on Caffe's own code
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from caffe_ext.runtime.native import library
+
+
+def enabled() -> bool:
+    """Return whether nets made from now on run on the engine.
+
+    At first they do, unless the environment variable CAFFE_EXT_ENGINE is 0.
+    """
+    return bool(library.caffe_ext_engine_enabled())
+
+
+def enable(on: bool = True) -> None:
+    """Switch the engine on or off for nets made from now on; those that are there stay as they are.
+
+    OpenBLAS works with one thread while it is on, and with as many as before while it is off.
+    """
+    library.caffe_ext_set_engine(int(on))
+
+
+@contextmanager
+def switched(*, on: bool) -> Iterator[None]:
+    """Switch the engine on or off for the nets that are made in a `with`."""
+    before = enabled()
+    enable(on)
+    try:
+        yield
+    finally:
+        enable(before)
+
+
+def threads() -> int:
+    """Return how many threads the engine uses."""
+    return int(library.caffe_ext_threads())
+
+
+def set_threads(count: int) -> None:
+    """Set how many threads the engine uses, in all nets; 0: as the environment says.
+
+    That is OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. Sums of gradients
+    come out the same in every run with the same number of threads. Raises ValueError below 0.
+    """
+    if count < 0:
+        raise ValueError(f"the number of threads must be at least 0, not {count}")
+    library.caffe_ext_set_threads(count)

@@ -1,0 +1,147 @@
+"""Where a result comes from: the command, the software, the machine; for the record beside it."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from caffe_ext import PLUGIN, __version__
+from caffe_ext.runtime.device import current
+from caffe_ext.runtime.system_libraries import system_libraries
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Blas:
+    """The BLAS that Caffe computes with, as this process has set it up.
+
+    core  the processor for which the BLAS has chosen its kernels
+    """
+
+    name: str
+    version: str
+    core: str
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a measurement depends on.
+
+    cores       the processor cores that this process may use
+    memory_gib  main memory in GiB
+    system      the operating system, its kernel and the processor's architecture
+    compiler    what the plug-in was compiled with
+    libraries   the versions of the system's libraries that Caffe runs on, as far as known
+    """
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    compiler: str
+    blas: Blas
+    python: str
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from.
+
+    date    when this was asked, ISO 8601, UTC
+    commit  of the checkout, with "-dirty" if tracked files were changed since; None if unknown
+    device  where Caffe computed: "CPU", or a GPU with all that is known of it
+    """
+
+    command: str
+    date: str
+    version: str
+    commit: str | None
+    device: str
+    machine: Machine
+
+
+def provenance(checkout: Path) -> Provenance:
+    """Describe this process, which runs a program of that checkout."""
+    return Provenance(
+        command=shlex.join(["python", *sys.argv]),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        commit=_commit(checkout),
+        device=current().about(),
+        machine=machine(),
+    )
+
+
+def machine() -> Machine:
+    """Describe this machine; what cannot be found out is "unknown"."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(memory / 2**30, 1),
+        system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
+        compiler=_compiler(PLUGIN),
+        blas=_blas(),
+        python=platform.python_version(),
+        libraries=system_libraries(),
+    )
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _commit(checkout: Path) -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    # Without --exclude, a tag would take the place of the digest.
+    command = [git, "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty"]
+    done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or UNKNOWN
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return UNKNOWN
+
+
+def _compiler(library: Path) -> str:
+    """Return what the compiler wrote about itself into the library's section .comment."""
+    found = re.findall(rb"(GCC: \([^\0]*|[\w ]*clang version [^\0]*)\0", library.read_bytes())
+    return found[-1].decode(errors="replace").strip() if found else UNKNOWN
+
+
+def _blas() -> Blas:
+    """Ask the OpenBLAS that Caffe has loaded; NumPy and OpenCV bring others of their own."""
+    library = ctypes.CDLL(str(PLUGIN))  # whose symbols are found in what it depends on
+    if not hasattr(library, "openblas_get_config"):
+        return Blas(UNKNOWN, UNKNOWN, UNKNOWN, None)
+    library.openblas_get_config.restype = ctypes.c_char_p
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    name, version, *_ = library.openblas_get_config().decode().split()
+    core = library.openblas_get_corename().decode()
+    return Blas(name, version, core, library.openblas_get_num_threads())

@@ -1,0 +1,135 @@
+"""A folder whose content is replaced as a whole, or not at all.
+
+New content is made in a hidden folder beside the old, written through to the disk, and then moved
+into place. Whatever happens before leaves the old content as it was; what a killed process left
+behind is removed by the next one. During the moves, a few microseconds, the record in the folder
+says that it is unfinished; old and new content never stand side by side.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from caffe_ext.errors import DataError
+from caffe_ext.storage.lock import lock_folder
+
+_PREFIX = ".making-"
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder if need be, and be the only process that works in it.
+
+    Raises DataError if another one does already. The lock ends with the process, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = lock_folder(folder)
+    except BlockingIOError as error:
+        raise DataError(
+            f"another process is making {folder}; wait for it, or end it, and try again"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk, which LMDB and files report in different ways, into a DataError."""
+    try:
+        yield
+    except (lmdb.Error, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _FULL_DISK:
+            raise
+        # LMDB calls it an input/output error if the last page fits in part.
+        raise DataError(
+            f"cannot write {folder}, most likely because the disk is full "
+            f"({getattr(error, 'strerror', None) or error}); what was there before is unchanged"
+        ) from error
+
+
+@contextmanager
+def staged(folder: Path, names: Sequence[str], record: str, unfinished: bytes) -> Iterator[Path]:
+    """Yield an empty folder for new content; at the end it replaces the old. Needs the lock.
+
+    names       every entry that is replaced; one that was not made anew is removed
+    record      the entry that goes in last, a file
+    unfinished  what the record says while the others are exchanged
+    """
+    for stale in folder.glob(f"{_PREFIX}*"):
+        shutil.rmtree(stale)
+    making = folder / f"{_PREFIX}{os.getpid()}"
+    making.mkdir()
+    try:
+        yield making
+        _sync_tree(making)
+        with _uninterrupted():
+            _exchange(making, folder, names, record, unfinished)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _exchange(
+    making: Path, folder: Path, names: Sequence[str], record: str, unfinished: bytes
+) -> None:
+    old = making / "old"
+    old.mkdir()
+    announcement = making / "unfinished"
+    announcement.write_bytes(unfinished)
+    _sync(announcement)
+    announcement.replace(folder / record)
+    _sync(folder)
+    for name in names:
+        if (folder / name).exists():
+            (folder / name).rename(old / name)
+    for name in names:
+        if (making / name).exists():
+            (making / name).rename(folder / name)
+    _sync(folder)
+    (making / record).replace(folder / record)
+    _sync(folder)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the end.
+
+    A signal mask would not do: it holds for one thread, and libraries start others. Outside the
+    main thread there is nothing to do, since Python raises KeyboardInterrupt only there.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _sync_tree(root: Path) -> None:
+    for path in (*root.rglob("*"), root):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder's list of entries through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,118 @@
+"""NoiseCurves as a picture: a map for each training, and one for each difference from the first."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from caffe_ext.studies.noise_curves.curves import NoiseCurves, Rates
+
+# Lines of equal rates, in %, and of equal differences, in percentage points.
+_RATE_LINES = (1, 5, 10, 20, 40, 60, 80)
+_DIFFERENCE_LINES = (-40, -20, -10, -5, -1, 1, 5, 10, 20, 40)
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What colours values get, and which lines of equal values are drawn over them."""
+
+    scale: Normalize
+    colours: str
+    lines: tuple[float, ...]
+
+    @property
+    def mappable(self) -> ScalarMappable:
+        """Return what colour bars are made of."""
+        return ScalarMappable(self.scale, self.colours)
+
+
+def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
+    """Draw rates over iteration and noise level, in one scale of colours for all trainings.
+
+    Nothing is interpolated but the lines of equal rates.
+    """
+    count = len(curves.names)
+    rates = 100 * curves.rates
+    differences = [100 * curves.improvements(number)[0] for number in range(1, count)]
+    rows = 1 if count <= 2 else 2
+    columns = count + len(differences) if rows == 1 else count
+    figure = Figure(figsize=(0.9 + 3.7 * columns, 0.8 + 3.1 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    first = list(axes[0, :count])
+    # The square root shows what happens at low rates, where the better networks are.
+    paint = _Paint(PowerNorm(0.5, 0, max(1.0, rates.max())), "inferno", _RATE_LINES)
+    for place, name, values in zip(first, curves.names, rates, strict=True):
+        _map(place, curves, values, paint)
+        place.set_title(name)
+    figure.colorbar(paint.mappable, ax=first, label="classified differently (%)", pad=0.02)
+    if differences:
+        second = list(axes[0, count:] if rows == 1 else axes[1, 1:])
+        most = max(1.0, *(np.abs(apart).max() for apart in differences))
+        paint = _Paint(Normalize(-most, most), "RdBu", _DIFFERENCE_LINES)
+        for place, name, values in zip(second, curves.names[1:], differences, strict=True):
+            _map(place, curves, values, paint)
+            place.set_title(f"{curves.names[0]} − {name}")
+        label = "difference (percentage points)"
+        figure.colorbar(paint.mappable, ax=second, label=label, pad=0.02)
+    if rows == 2:
+        axes[1, 0].set_visible(False)
+    for row in range(rows):
+        axes[row, row].set_ylabel("standard deviation of the noise (grey levels)")
+    if subtitle:
+        figure.suptitle(subtitle, fontsize="small", color="0.35")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's suffix, whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
+    metadata = {"Date": None} if path.suffix == ".svg" else {}
+    # Without a date and random names, equal results give equal files.
+    with rc_context({"svg.hashsalt": "caffe_ext"}):
+        figure.savefig(partial, dpi=150, metadata=metadata)
+    partial.replace(path)
+
+
+def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
+    """Draw values (T, L) as fields of colour, with lines of equal values."""
+    iterations, levels = curves.iterations.astype(np.float64), curves.levels
+    axes.pcolormesh(
+        _edges(iterations),
+        _edges(levels),
+        values.T,
+        norm=paint.scale,
+        cmap=paint.colours,
+        rasterized=True,
+    )
+    inside = [line for line in paint.lines if values.min() < line < values.max()]
+    if min(values.shape) > 1 and inside:
+        shade = paint.mappable.to_rgba(np.array(inside))[:, :3].mean(axis=1)
+        drawn = axes.contour(
+            iterations,
+            levels,
+            values.T,
+            levels=inside,
+            colors=["black" if light > 0.5 else "white" for light in shade],
+            linewidths=0.8,
+            linestyles="solid",
+        )
+        axes.clabel(drawn, fmt="%g", fontsize="small")
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _edges(centres: Rates) -> Rates:
+    """Return the borders of the fields around ascending values, one more than those."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middles = (centres[1:] + centres[:-1]) / 2
+    return np.array([2 * centres[0] - middles[0], *middles, 2 * centres[-1] - middles[-1]])

@@ -1,0 +1,103 @@
+"""The images that noise is added to: those that all networks classify correctly."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.data import ImageSource
+from caffe_ext.evaluation.stability import TooFewError, correct_everywhere
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.studies.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
+
+_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The images that noise is added to.
+
+    indices  int64 (N,), their numbers in the source, ascending
+    images   uint8 (N, C, H, W)
+    labels   int64 (N,)
+    """
+
+    indices: Ints
+    images: Images
+    labels: Ints
+
+
+def read_labels(source: ImageSource, limit: int | None = None) -> Ints:
+    """Return the labels of a source's first images, int64 (N,); reads those images.
+
+    Raises ValueError if there are none.
+    """
+    parts = []
+    for rows in _blocks(len(source) if limit is None else min(limit, len(source))):
+        labels = source.read(rows).labels
+        if labels is None:
+            raise ValueError("the images have no labels, and only images of known class are chosen")
+        parts.append(labels)
+    return np.concatenate(parts)
+
+
+def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> Chosen:
+    """Return the first images of each class that all networks classify correctly.
+
+    Raises TooFewError, a ValueError, if a class has too few of them.
+    """
+    note = run.folder / CHOSEN
+    if note.exists():
+        return _gathered(run, np.array(read_piece(note, "indices")["indices"], np.int64))
+    indices = _choose(run, reporter or Silent())
+    write_piece(note, {"indices": indices.tolist()})
+    return _gathered(run, indices)
+
+
+def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:
+    """Ask the networks about the first images of each class, of more where they do not suffice."""
+    wanted = 2 * run.protocol.per_class
+    while True:
+        candidates = _first(run.labels, wanted)
+        some = _gathered(run, candidates)
+        try:
+            with reporter.progress("choosing images", len(run.networks), "network") as step:
+                rows = correct_everywhere(
+                    _loaded(run, step), some.images, some.labels, run.protocol.per_class
+                )
+            return candidates[rows]
+        except TooFewError:
+            if len(candidates) == len(run.labels):
+                raise
+        wanted *= 2
+
+
+def _loaded(run: NoiseCurvesRun, step: Step) -> Iterator[Classifier]:
+    """Yield the networks, one in memory at a time."""
+    for _, model in run.networks:
+        yield model.load(run.batch_size)
+        step(1)
+
+
+def _first(labels: Ints, count: int) -> Ints:
+    """Return the numbers of the first images of each class, ascending."""
+    firsts = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(firsts))
+
+
+def _gathered(run: NoiseCurvesRun, indices: Ints) -> Chosen:
+    """Read the images with these numbers."""
+    parts = []
+    for rows in _blocks(len(run.labels)):
+        mine = indices[(indices >= rows.start) & (indices < rows.stop)]
+        if len(mine):
+            parts.append(run.source.read(rows).images[mine - rows.start])
+    return Chosen(indices, np.concatenate(parts), run.labels[indices])
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Cut images into parts that fit into memory."""
+    for start in range(0, count, _AT_A_TIME):
+        yield slice(start, min(start + _AT_A_TIME, count))

@@ -1,0 +1,116 @@
+"""Measure NoiseCurves, network by network; say before how long that will take."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.studies.noise_curves.curves import NoiseCurves
+from caffe_ext.studies.noise_curves.images import Chosen
+from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
+
+# As many noisy images are lost at most when a run is interrupted: a quarter of a minute of LeNet.
+_IMAGES_AT_A_TIME = 50_000
+
+
+def seconds_per_image(run: NoiseCurvesRun) -> float:
+    """Time a noisy batch through the first network, the best of three.
+
+    Raises ValueError if images and network do not fit.
+    """
+    classifier = run.networks[0][1].load(run.batch_size)
+    sample = run.source.read(slice(0, min(run.batch_size, len(run.labels)))).images
+
+    def seconds() -> float:
+        start = perf_counter()
+        noise_stability(
+            classifier, sample, run.labels[: len(sample)], run.protocol.levels[:1], 1, seed=0
+        )
+        return perf_counter() - start
+
+    seconds()  # Caffe makes room for the batch in its first pass.
+    return min(seconds() for _ in range(3)) / len(sample)
+
+
+def finished(run: NoiseCurvesRun) -> int:
+    """Count the images, without their copies, that are done, all networks together."""
+    return sum(len(_piece(path)[0]) for path, _ in run.networks)
+
+
+def seconds_taken(run: NoiseCurvesRun) -> float:
+    """Return how long what is done has taken, all parts together."""
+    return sum(_piece(path)[1] for path, _ in run.networks)
+
+
+def measure(run: NoiseCurvesRun, chosen: Chosen, reporter: Reporter | None = None) -> NoiseCurves:
+    """Return the curves; what an interrupted run has finished is taken over.
+
+    Call it, as choose_images(), while the folder is claimed.
+    """
+    protocol = run.protocol
+    each = protocol.copies * len(protocol.levels)
+    total = len(run.networks) * len(chosen.images) * each
+    with (reporter or Silent()).progress("noise", total, "image", finished(run) * each) as step:
+        counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
+    shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
+    return NoiseCurves(
+        tuple(run.models),
+        np.array(run.iterations, np.int64),
+        np.array(protocol.levels, np.float64),
+        np.stack(counts).reshape(shape),
+        protocol.copies,
+    )
+
+
+class _Onwards(Silent):
+    """A reporter whose progress goes on in a bar that is open already."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def progress(
+        self, what: str, total: int, unit: str, done: int = 0
+    ) -> AbstractContextManager[Step]:
+        """Return the open bar's step."""
+        return nullcontext(self._step)
+
+
+def _network(
+    run: NoiseCurvesRun, chosen: Chosen, path: Path, model: ModelDescription, step: Step
+) -> Ints:
+    """Return the counts of one network, int64 (N, L); keep them, some images at a time."""
+    protocol = run.protocol
+    at_a_time = max(1, _IMAGES_AT_A_TIME // (protocol.copies * len(protocol.levels)))
+    changed, seconds = _piece(path)
+    if len(changed) < len(chosen.images):
+        classifier = model.load(run.batch_size)
+    while len(changed) < len(chosen.images):
+        rows = slice(len(changed), len(changed) + at_a_time)
+        start = perf_counter()
+        stability = noise_stability(
+            classifier,
+            chosen.images[rows],
+            chosen.labels[rows],
+            protocol.levels,
+            protocol.copies,
+            seed=protocol.seed,
+            reporter=_Onwards(step),
+            first_index=rows.start,
+        )
+        changed += stability.changed.tolist()
+        seconds += perf_counter() - start
+        write_piece(path, {"changed": changed, "seconds": seconds})
+    return np.array(changed, np.int64)
+
+
+def _piece(path: Path) -> tuple[list[list[int]], float]:
+    """Return what is done of a network: the counts of its first images, and the time they took."""
+    if not path.exists():
+        return [], 0.0
+    piece = read_piece(path, "changed", "seconds")
+    return list(piece["changed"]), float(piece["seconds"])

@@ -1,0 +1,157 @@
+"""NoiseCurvesRun: what NoiseCurves are measured on, and the folder in which the pieces lie.
+
+In the folder lie description.json, with all that the results depend on, chosen.json, with the
+images that were chosen, and a file for each network that has been begun, so that an interrupted run
+goes on where it was. Those of another run, of other weights, say, are never overwritten.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.data import ImageSource
+from caffe_ext.errors import RecordError
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.lock import lock_folder
+from caffe_ext.studies.noise_curves.curves import NoiseProtocol
+
+FORMAT = 1
+DESCRIPTION, CHOSEN = "description.json", "chosen.json"
+# What of a model's record only says where its files lie and how it is called.
+_PLACES = ("name", "deploy", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseCurvesRun:
+    """What is measured, on what, and where the pieces go.
+
+    models      the networks of each training by iteration; the same iterations in all, ascending
+    source      where the images are
+    labels      int64 (N,), of the source's first N images, those to choose from
+    images      what the results depend on in the source, for JSON: its digest
+    folder      where the pieces go; made if it is not there
+    batch_size  images in a network at a time
+    """
+
+    models: Mapping[str, Mapping[int, ModelDescription]]
+    source: ImageSource
+    labels: Ints
+    images: Mapping[str, Any]
+    protocol: NoiseProtocol
+    folder: Path
+    batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a class has too few images."""
+        classes, counts = np.unique(self.labels, return_counts=True)
+        if counts.min() < self.protocol.per_class:
+            raise ValueError(
+                f"there are only {counts.min()} images of class {classes[counts.argmin()]}; "
+                f"{self.protocol.per_class} are asked for"
+            )
+
+    @property
+    def chosen(self) -> int:
+        """Return how many images are chosen, in all."""
+        return len(np.unique(self.labels)) * self.protocol.per_class
+
+    @property
+    def iterations(self) -> list[int]:
+        """Return the iterations."""
+        return list(next(iter(self.models.values())))
+
+    @property
+    def networks(self) -> list[tuple[Path, ModelDescription]]:
+        """Return each network with the file of its piece, training by training."""
+        return [
+            (self.folder / f"{number}_iter_{iteration}.json", model)
+            for number, training in enumerate(self.models.values(), 1)
+            for iteration, model in training.items()
+        ]
+
+    def description(self) -> dict[str, Any]:
+        """Return all that the results depend on, for JSON; reads the weights' files."""
+        return {
+            "format": FORMAT,
+            "protocol": asdict(self.protocol),
+            "images": dict(self.images) | {"candidates": len(self.labels)},
+            "trainings": [
+                {
+                    "name": name,
+                    "networks": {str(number): _settings(model) for number, model in by.items()},
+                }
+                for name, by in self.models.items()
+            ],
+        }
+
+
+@contextmanager
+def claimed(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
+    """Make the folder, and be the only process that works in it; it must be this run's, or new.
+
+    again  remove first what other runs have left in it
+
+    Raises RecordError if it holds another run's pieces or another process works in it, OSError if
+    it cannot be written.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = lock_folder(run.folder)
+    except BlockingIOError as error:
+        raise RecordError(
+            f"another process works in {run.folder}; wait for it or end it"
+        ) from error
+    try:
+        if again:
+            _discard(run.folder)
+        _check(run, run.folder / DESCRIPTION)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_piece(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a file of the folder, JSON; RecordError if it is damaged, or lacks a key."""
+    return read_json(path, "remove it, or use --again", *keys)
+
+
+def write_piece(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of the folder, JSON, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _discard(folder: Path) -> None:
+    """Remove all that runs have left in a folder; what it depended on goes last."""
+    for name in ("*_iter_*.json", CHOSEN, DESCRIPTION):
+        for path in folder.glob(name):
+            path.unlink()
+
+
+def _check(run: NoiseCurvesRun, note: Path) -> None:
+    """Write down what the run depends on, or see that this is what stands there."""
+    mine = json.loads(json.dumps(run.description()))
+    if not note.exists():
+        write_piece(note, mine)
+        return
+    found = read_piece(note)
+    keys = sorted(key for key in {*mine, *found} if mine.get(key) != found.get(key))
+    if keys:
+        raise RecordError(
+            f"{run.folder} holds results of another run (it differs in: {', '.join(keys)}); "
+            "choose another folder, or throw the old results away with --again"
+        )
+
+
+def _settings(model: ModelDescription) -> dict[str, Any]:
+    """Return what of a model the results depend on."""
+    return {key: value for key, value in model.record().items() if key not in _PLACES}

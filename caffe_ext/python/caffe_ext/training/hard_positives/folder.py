@@ -1,0 +1,99 @@
+"""The folder of a training set of hard positives: an LMDB of Caffe, and how it came about.
+
+    train_lmdb            hard positives with their originals' labels, and the originals, shuffled
+    hard_positives.json   counts, PASS, digests, settings
+    attacks/              what the attacks have found, a file each (attack_run.py)
+
+LMDB and record are exchanged for older ones as a whole, or not at all.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.data.database import write_parts
+from caffe_ext.data.image_set import ImageSet
+from caffe_ext.errors import DataError
+from caffe_ext.reporting import Reporter
+from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.staging import staged
+
+DATABASE, RECORD, ATTACKS = "train_lmdb", "hard_positives.json", "attacks"
+FORMAT = 1
+_UNFINISHED = json.dumps({"format": FORMAT, "finished": False}).encode()
+
+
+@dataclass(frozen=True)
+class HardPositiveSet:
+    """A finished set: its record, and whether it was made just now or was there before."""
+
+    folder: Path
+    record: dict[str, Any]
+    made: bool
+
+    @property
+    def database(self) -> Path:
+        """Return the folder of the LMDB."""
+        return self.folder / DATABASE
+
+
+def read_set(folder: Path) -> HardPositiveSet | None:
+    """Return the set in a folder; None if there is none, or it is unfinished."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+        intact = record["format"] == FORMAT and record["finished"] and "settings" in record
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        return None
+    there = intact and (folder / DATABASE / "data.mdb").is_file()
+    return HardPositiveSet(folder, record, made=False) if there else None
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise DataError for a folder that holds what is no set of hard positives."""
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    known = {DATABASE, RECORD, ATTACKS}
+    foreign = sorted(names - known) or sorted(names & {DATABASE} if RECORD not in names else ())
+    if foreign:
+        raise DataError(
+            f"{folder} holds other things ({', '.join(foreign[:3])}); choose another folder"
+        )
+
+
+def refuse_other(present: HardPositiveSet, settings: Mapping[str, Any]) -> None:
+    """Raise DataError if the set was made with other settings."""
+    held = present.record["settings"]
+    keys = sorted(key for key in {*held, *settings} if held.get(key) != settings.get(key))
+    if keys:
+        raise DataError(
+            f"{present.folder} holds hard positives of other settings (they differ in: "
+            f"{', '.join(keys)}); choose another folder, or replace them with --again, which takes "
+            "over the attacks that fit"
+        )
+
+
+def write_set(
+    folder: Path,
+    parts: Iterable[ImageSet],
+    record: Mapping[str, Any],
+    shape: tuple[int, ...],
+    reporter: Reporter,
+) -> None:
+    """Write the images (C, H, W), in the place of an older set; needs the folder's lock.
+
+    parts   in their order; one is in memory at a time
+    record  for JSON; "images" is how many there are
+    """
+    with staged(folder, (DATABASE,), RECORD, _UNFINISHED) as making:
+        write_parts(making / DATABASE, parts, record["images"], shape, reporter=reporter)
+        about = {
+            "format": FORMAT,
+            "finished": True,
+            **record,
+            "sha256": {f"{DATABASE}/data.mdb": sha256(making / DATABASE / "data.mdb")},
+        }
+        text = json.dumps(about, indent=2, ensure_ascii=False)
+        (making / RECORD).write_text(f"{text}\n", encoding="utf-8")

@@ -1,0 +1,146 @@
+"""Hard positives: adversarial images with the labels of their originals, to fine-tune a network on.
+
+    x~ = clip(round(x + s t u))      s >= 1; t: the smallest amplitude along u that misleads
+
+Rozsa, Rudd and Boult, 2016, Section 5.2: many directions u (HC-1 to HC-9), each gone a little
+further than it takes (s = 1.05), improve LeNet most, on MNIST and on adversarials. Of those found,
+a range of PASS can be chosen: its Figure 6 has the range in the middle as the best.
+
+hard_positive_set.py makes a training set of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.attacks.registry import Attack, parse_attack
+from caffe_ext.runs.records import AttackRecords
+
+_NINE, _FIVE = range(1, 10), range(1, 6)
+PRESETS: dict[str, tuple[str, ...]] = {
+    "HC-D-9-1.05": tuple(f"hc{rank}*1.05" for rank in _NINE),
+    "HC-D-9": tuple(f"hc{rank}" for rank in _NINE),
+    "HC-D-5": tuple(f"hc{rank}" for rank in _FIVE),
+    "HC-S-5": tuple(f"hc{rank}-s" for rank in _FIVE),
+    "FGV": ("fgv",),
+    "FGS": ("fgs",),
+}
+"""The training sets of Table 1 by the paper's names: D along derivatives, S along their signs."""
+BEST = "HC-D-9-1.05"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which hard positives are made, and what becomes of them.
+
+    attacks   what makes them, by the names in attacks.py; default: what did best in the paper
+    min_pass  only those with this PASS (standard protocol) or more; None: any
+    max_pass  only those with this PASS or less; None: any
+    mix       with all originals, or alone
+    limit     how many images are attacked, the first of the source; None: all
+    seed      of the order, and of the attacks that start at random
+
+    Raises ValueError for unknown attacks, one that is named twice, a range of PASS in which there
+    is nothing, and a limit or a seed that makes no sense.
+    """
+
+    attacks: tuple[str, ...] = PRESETS[BEST]
+    min_pass: float | None = None
+    max_pass: float | None = None
+    mix: bool = True
+    limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.seed < 0:
+            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
+        texts = [attack.text for attack in self.parsed()]
+        if not texts:
+            raise ValueError("without an attack there are no hard positives")
+        twice = next((text for text in texts if texts.count(text) > 1), None)
+        if twice:
+            raise ValueError(f"the attack {twice} is named twice")
+        least, greatest = self.pass_range
+        if not (least <= greatest and least <= 1):
+            raise ValueError(
+                f"no image has a PASS of at least {least:g} and at most {min(greatest, 1):g}"
+            )
+
+    @property
+    def pass_range(self) -> tuple[float, float]:
+        """Return the least and the greatest PASS; infinite where there is no filter."""
+        return (
+            -np.inf if self.min_pass is None else self.min_pass,
+            np.inf if self.max_pass is None else self.max_pass,
+        )
+
+    def parsed(self) -> list[Attack]:
+        """Return the attacks."""
+        return [parse_attack(text, seed=self.seed) for text in self.attacks]
+
+
+@dataclass(frozen=True)
+class AttackYield:
+    """What one attack has given.
+
+    attempted    images that it was tried on: those classified as their label
+    found        adversarials
+    unconfirmed  dropped: classified as their label after all when asked about once more
+    below_pass   dropped: PASS below the range
+    above_pass   dropped: PASS above the range
+    kept         hard positives: found, and not dropped
+    classes      those, by their labels 0 .. K-1
+    pass_scores  their least, mean and greatest PASS; None if none is kept, or PASS is not defined
+    ecc_failed   of those kept, the ones whose PASS is the plain SSIM, as no alignment was found
+    """
+
+    attack: str
+    name: str
+    attempted: int
+    found: int
+    unconfirmed: int
+    below_pass: int
+    above_pass: int
+    kept: int
+    classes: tuple[int, ...]
+    pass_scores: tuple[float, float, float] | None
+    ecc_failed: int
+
+
+def select(
+    records: AttackRecords, recipe: Recipe, attack: Attack, classes: int
+) -> tuple[NDArray[np.bool_], AttackYield]:
+    """Return which images' adversarials are hard positives, bool (N,), and what that amounts to.
+
+    Both ends belong to the range of PASS. `classes` is the network's K.
+    """
+    least, greatest = recipe.pass_range
+    scores, confirmed = records.pass_scores, records.found & records.verified
+    below, above = confirmed & (scores < least), confirmed & (scores > greatest)
+    kept = confirmed & ~below & ~above
+    known = scores[kept & ~np.isnan(scores)]
+    return kept, AttackYield(
+        attack=attack.text,
+        name=attack.name,
+        attempted=int(records.attempted.sum()),
+        found=int(records.found.sum()),
+        unconfirmed=int((records.found & ~records.verified).sum()),
+        below_pass=int(below.sum()),
+        above_pass=int(above.sum()),
+        kept=int(kept.sum()),
+        classes=per_class(records.labels[kept], classes),
+        pass_scores=(float(known.min()), float(known.mean()), float(known.max()))
+        if len(known)
+        else None,
+        ecc_failed=int((kept & records.ecc_failed).sum()),
+    )
+
+
+def per_class(labels: Ints, classes: int) -> tuple[int, ...]:
+    """Return how many labels there are of each class 0 .. K-1."""
+    return tuple(np.bincount(labels, minlength=classes).tolist())

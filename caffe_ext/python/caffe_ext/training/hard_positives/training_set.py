@@ -1,0 +1,241 @@
+"""From a model and the images it was trained on to a training set of hard positives.
+
+An interrupted run goes on where it was, and another filter, order or mixture needs no new attack:
+what the attacks have found stays in the set's folder (hard_positive_folder.py).
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attacks.directions import Ints
+from caffe_ext.data.database import map_size
+from caffe_ext.data.image_set import ImageSet
+from caffe_ext.data.image_source import ImageSource
+from caffe_ext.data.mixture import Pool, shuffled
+from caffe_ext.errors import DataError, RecordError
+from caffe_ext.metrics.ssim import WINDOW
+from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runs.records import load_adversarials
+from caffe_ext.runs.runner import AttackRun, check_run, run_attack
+from caffe_ext.storage.staging import explained, locked
+from caffe_ext.training.hard_positives.folder import (
+    ATTACKS,
+    HardPositiveSet,
+    read_set,
+    refuse_foreign,
+    refuse_other,
+    write_set,
+)
+from caffe_ext.training.hard_positives.presets import AttackYield, Recipe, per_class, select
+
+# What a row of an attack's records takes besides the image.
+_ROW = 256
+_READ_AT_A_TIME = 500
+_ENDS = ("below", "above")
+
+
+@dataclass(frozen=True, eq=False)
+class SetRequest:
+    """What is asked for.
+
+    model       the one that is attacked, and is to be fine-tuned
+    source      labelled images, those that it was trained on
+    folder      for the set; nothing else may be in it
+    batch_size  images in the network at a time
+    again       make it again, and replace what other settings have left
+    about       what else stands in the record, for JSON: where all this comes from
+    """
+
+    model: ModelDescription
+    source: ImageSource
+    recipe: Recipe
+    folder: Path
+    batch_size: int = 100
+    again: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def swaps_channels(self) -> bool:
+        """Return whether the LMDB is BGR, as the network is: Data layers do not swap channels."""
+        return self.model.pixel_space.channel_order == "BGR" and self.source.image_shape[0] == 3
+
+
+def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPositiveSet:
+    """Attack, filter, mix, shuffle, write; or return the set that these settings have made before.
+
+    All that can be known to be wrong is refused before the first attack.
+    Raises DataError for a folder with other things in it or without room, for images that are
+    damaged or have no labels, and where the filter leaves nothing; RecordError for attacks on
+    something else in the folder; ValueError if model, images and attacks do not go together.
+    """
+    reporter = reporter or Silent()
+    refuse_foreign(request.folder)
+    classifier = request.model.load(request.batch_size)
+    labels = _check_images(classifier, request)
+    settings = _settings(request, reporter)
+    with explained(request.folder), locked(request.folder):
+        present = read_set(request.folder)
+        if present and not request.again:
+            refuse_other(present, settings)
+            return present
+        runs = _runs(request, settings)
+        _check_room(request, runs, len(labels))
+        pools, yields = _hard_positives(classifier, request, runs, reporter)
+        if request.recipe.mix:
+            pools.append(Pool(labels, lambda rows: _originals(request.source, rows)))
+        every = np.concatenate([pool.labels for pool in pools])
+        hard = sum(one.kept for one in yields)
+        record = {
+            "images": len(every),
+            "hard_positives": hard,
+            "originals": len(every) - hard,
+            "channel_order": "BGR" if request.swaps_channels else "RGB",
+            "classes": per_class(every, classifier.classes),
+            "attacks": [asdict(one) for one in yields],
+            "settings": settings,
+            **request.about,
+        }
+        parts = _parts(request, pools)
+        write_set(request.folder, parts, record, request.source.image_shape, reporter)
+        finished = read_set(request.folder)
+    if finished is None:
+        raise DataError(f"{request.folder} was changed by another program while it was made")
+    return replace(finished, made=True)
+
+
+def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
+    """Return the labels of all images; see that network, images and attacks go together."""
+    source, recipe = request.source, request.recipe
+    if min(source.image_shape[1:]) < WINDOW and (recipe.min_pass, recipe.max_pass) != (None, None):
+        raise ValueError(
+            f"{source.origin}: PASS needs {WINDOW} x {WINDOW} pixels or more; leave out its range"
+        )
+    first = source.read(slice(1))
+    for attack in recipe.parsed():
+        try:
+            attack.direction(classifier, first.images, classifier.predict(first.images))
+        except ValueError as error:
+            raise ValueError(f"{attack.text} on {source.origin}: {error}") from error
+    parts = []
+    for start in range(0, len(source), _READ_AT_A_TIME):
+        batch = source.read(slice(start, start + _READ_AT_A_TIME))
+        if batch.labels is None:
+            raise DataError(
+                f"{source.origin}: there are no labels; a hard positive gets that of its original"
+            )
+        parts.append(batch.labels)
+    labels = np.concatenate(parts)
+    try:
+        return classifier.check_labels(labels, len(labels))
+    except ValueError as error:
+        raise ValueError(f"{source.origin}: {error}") from error
+
+
+def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
+    """Return all that the set depends on, as JSON has it; of files the digests, not the names."""
+    recipe = request.recipe
+    names = ("name", "deploy", "weights")
+    model = {key: value for key, value in request.model.record().items() if key not in names}
+    settings = {
+        "model": model,
+        "images": request.source.digest(reporter),
+        **asdict(recipe),
+        "attacks": [attack.text for attack in recipe.parsed()],
+    }
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
+    """Return the attacks to run; only if that was said are others' results thrown away."""
+    identity = {key: settings[key] for key in ("model", "images")}
+    folder, limit = request.folder / ATTACKS, request.recipe.limit
+    runs = []
+    for attack in request.recipe.parsed():
+        run = AttackRun(attack, identity, folder, limit)
+        try:
+            check_run(run)
+        except RecordError:
+            if not request.again:
+                raise
+            run = replace(run, again=True)
+        runs.append(run)
+    return runs
+
+
+def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) -> None:
+    """Raise DataError unless there is room for as much as there can be."""
+    attacked = min(request.recipe.limit or originals, originals)
+    count = len(runs) * attacked + (originals if request.recipe.mix else 0)
+    to_run = sum(not run.path.exists() for run in runs)
+    # The pieces of an attack and the file that they become are there at the same time.
+    rows = (to_run + (to_run > 0)) * attacked
+    shape = request.source.image_shape
+    needed = map_size(count, shape) + rows * (int(np.prod(shape)) + _ROW)
+    free = shutil.disk_usage(request.folder).free
+    if needed > free:
+        raise DataError(
+            f"{request.folder} needs up to {_size(needed)}, and its disk has {_size(free)} left; "
+            "make room, choose another folder, or attack fewer images"
+        )
+
+
+def _hard_positives(
+    classifier: Classifier, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
+) -> tuple[list[Pool], list[AttackYield]]:
+    """Run the attacks; return what they have found, filtered."""
+    pools, yields = [], []
+    for run in runs:
+        records = run_attack(classifier, request.source, run, reporter)
+        kept, amount = select(records, request.recipe, run.attack, classifier.classes)
+        # A file of records has the adversarials of those rows only that were found.
+        places = (np.cumsum(records.found) - 1)[kept]
+        pools.append(_pool(run.path, places, records.labels[kept]))
+        yields.append(amount)
+    _refuse_nothing(yields, request.recipe)
+    return pools, yields
+
+
+def _refuse_nothing(yields: Sequence[AttackYield], recipe: Recipe) -> None:
+    """Raise DataError if no hard positive is left."""
+    if any(one.kept for one in yields):
+        return
+    below, above = (sum(getattr(one, f"{end}_pass") for one in yields) for end in _ENDS)
+    reasons = [
+        f"{count:,} have a PASS {end} {limit}"
+        for count, end, limit in zip((below, above), _ENDS, recipe.pass_range, strict=True)
+        if count
+    ]
+    found = sum(one.found for one in yields)
+    raise DataError(
+        f"no hard positive is left of {found:,} adversarials that were found"
+        f"{''.join(f'; {reason}' for reason in reasons)}; no training set was written"
+    )
+
+
+def _pool(path: Path, places: Ints, labels: Ints) -> Pool:
+    """Return adversarials of a file of records; `places` are theirs among all in it."""
+    return Pool(labels, lambda rows: load_adversarials(path, places[rows]))
+
+
+def _originals(source: ImageSource, rows: Ints) -> Images:
+    """Return the images of a source in these rows."""
+    return np.concatenate([source.read(slice(row, row + 1)).images for row in rows.tolist()])
+
+
+def _parts(request: SetRequest, pools: Sequence[Pool]) -> Iterator[ImageSet]:
+    """Yield all images shuffled, their channels in the network's order."""
+    for part in shuffled(pools, request.source.image_shape, request.recipe.seed):
+        yield ImageSet(part.images[:, ::-1], part.labels) if request.swaps_channels else part
+
+
+def _size(count: float) -> str:
+    """Return bytes as sentences have them."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

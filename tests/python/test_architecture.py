@@ -1,0 +1,69 @@
+"""The floors of the package: a module imports only what lies on its own floor or below it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import caffe_ext
+
+PACKAGE = Path(caffe_ext.__file__).parent
+# From the ground up. Modules of one floor may import one another.
+FLOORS = (
+    {"errors", "reporting", "_plugin"},
+    {"runtime"},
+    {"storage"},
+    {"data"},
+    {"models"},
+    {"metrics"},
+    {"attacks"},
+    {"runs"},
+    {"evaluation", "training"},
+    {"studies"},
+    {"cli"},
+)
+HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the parts of the package that a file imports, those for type checkers too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "caffe_ext":
+                names = [f"caffe_ext.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("caffe_ext."):
+                yield name.split(".")[1]
+
+
+def test_every_part_has_its_floor() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert parts - {"__init__", "__pycache__"} == set(HEIGHT)
+
+
+def test_imports_point_down() -> None:
+    upwards = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for name in imports(path)
+        if (part := path.relative_to(PACKAGE).parts[0].removesuffix(".py")) in HEIGHT
+        and HEIGHT.get(name, 0) > HEIGHT[part]
+    ]
+    assert upwards == []
+
+
+def test_nothing_but_the_commands_prints() -> None:
+    printing = [
+        str(path.relative_to(PACKAGE))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] not in ("cli", "runtime")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    assert printing == []

@@ -1,1 +1,0 @@
-"""What the programs in tools/ share."""
