@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.provenance import machine
 from caffe_ext.runtime.system_libraries import loaded_files, system_libraries
+from caffe_ext.storage.provenance import machine
 
 
 @pytest.fixture(autouse=True)
