@@ -45,7 +45,7 @@ def loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
         return {}
     # address, permissions, offset, device, inode, path
     paths = {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
-    found: dict[str, str] = {}
+    found: dict[str, Path] = {}
     for path in sorted(paths):
         if path.parent.name.endswith(".libs"):  # of a wheel
             continue
