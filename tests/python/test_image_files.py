@@ -134,13 +134,18 @@ def test_images_that_cannot_be_read_are_refused_by_name(
     refused("is not an image", b"")
     refused("is not an image", b"<html>")
     refused("is not an image", good[:20])
-    refused("has 16 bits a channel", np.zeros((4, 4), np.uint16))
-    refused("has 4 channels", np.zeros((4, 4, 4), np.uint8))
+    refused("is transparent in places", np.zeros((4, 4, 4), np.uint8))
     huge = good[:16] + (2**31 - 1).to_bytes(4, "big") * 2 + good[24:]
     refused("is not an image", huge)
     jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
     for cut in (2, 40, len(jpeg) // 2):
         refused("is not an image", jpeg[:-cut])
+    for pixels, message in (
+        (np.zeros((4, 4), np.uint16), "has 16 bits a channel"),
+        (np.zeros((4, 4, 4), np.uint8), "has 4 channels"),
+    ):
+        with pytest.raises(DataError, match=f"record {message}"):
+            decode_image(cv2.imencode(".png", pixels)[1].tobytes(), "record")
     with pytest.raises(FileNotFoundError, match="missing"):
         read_image(tmp_path / "missing.png")
     assert "ERROR" not in capfd.readouterr().err

@@ -20,6 +20,20 @@ _IMAGES = ("images", "data")
 _LABELS = ("labels", "label")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How images are to be read.
+
+    labels         file of labels, in the place of those that come with the images
+    channel_order  of arrays that leave it open
+    grey           True: as grey images; False: as RGB; None: as they are
+    """
+
+    labels: Path | None = None
+    channel_order: ChannelOrder = "RGB"
+    grey: bool | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Pulled:
     """Some of the images: uint8 (C, H, W) of any size, labels (n,) if there are any, and names."""
@@ -50,20 +64,20 @@ def in_image_set(images: ImageSet, origin: str) -> Stored:
     )
 
 
-def in_idx(path: Path, labels: Path | None, _: ChannelOrder) -> Stored:
+def in_idx(path: Path, reading: Reading) -> Stored:
     """Return the images of an IDX file, labelled by the file beside it with MNIST's name for it."""
     images = idx.read_images(path).values[:, np.newaxis]
-    beside = labels or labels_beside(path)
+    beside = reading.labels or labels_beside(path)
     found = read_labels(beside, len(images)) if beside else None
     return _stored_arrays(f"IDX file {path}", len(images), found, lambda a, b: images[a:b])
 
 
-def in_cifar(path: Path, _: Path | None, __: ChannelOrder) -> Stored:
+def in_cifar(path: Path, _: Reading) -> Stored:
     """Return the images in one of CIFAR-10's files."""
     return in_image_set(cifar.read_batch(path), f"CIFAR-10 batch {path}")
 
 
-def in_hdf5(path: Path, labels: Path | None, channel_order: ChannelOrder) -> Stored:
+def in_hdf5(path: Path, reading: Reading) -> Stored:
     """Return the images of an HDF5 file; it is open only while it is read."""
     with readable(path), h5py.File(path, "r") as file:
         name, labels_name = _chosen(path, file)
@@ -78,11 +92,11 @@ def in_hdf5(path: Path, labels: Path | None, channel_order: ChannelOrder) -> Sto
         with readable(path), h5py.File(path, "r") as file:
             return np.asarray(file[name][start:stop])
 
-    found = _labels(path, own, labels, count)
-    return _stored_arrays(f"HDF5 file {path}", count, found, _in_rgb(part, channel_order))
+    found = _labels(path, own, reading.labels, count)
+    return _stored_arrays(f"HDF5 file {path}", count, found, _in_rgb(part, reading.channel_order))
 
 
-def in_numpy(path: Path, labels: Path | None, channel_order: ChannelOrder) -> Stored:
+def in_numpy(path: Path, reading: Reading) -> Stored:
     """Return the images of a .npy file, which is mapped, or of a .npz file, which is read."""
     where, own = str(path), None
     with readable(path):
@@ -93,8 +107,8 @@ def in_numpy(path: Path, labels: Path | None, channel_order: ChannelOrder) -> St
                 where, images = f"{path}: '{name}'", content[name]
                 own = content[labels_name] if labels_name else None
     _check_images(where, images)
-    part = _in_rgb(lambda start, stop: images[start:stop], channel_order)
-    found = _labels(path, own, labels, len(images))
+    part = _in_rgb(lambda start, stop: images[start:stop], reading.channel_order)
+    found = _labels(path, own, reading.labels, len(images))
     return _stored_arrays(f"NumPy file {path}", len(images), found, part)
 
 

@@ -2,53 +2,76 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from caffe_ext.errors import DataError
 
 Image = NDArray[np.uint8]
 
+_FLAGS = {None: cv2.IMREAD_ANYCOLOR, True: cv2.IMREAD_GRAYSCALE, False: cv2.IMREAD_COLOR}
+_JPEG = b"\xff\xd8"
 SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )  # fmt: skip
 
 
-def read_image(path: Path) -> Image:
-    """Return the pixels (C, H, W) of a file as they are stored: EXIF's rotation is not applied.
+def read_image(path: Path, grey: bool | None = None) -> Image:
+    """Return the pixels (C, H, W) of a file as Caffe's ImageData layer reads it.
 
-    Raises OSError for a file that cannot be opened, and DataError naming a file that is no image,
-    is damaged, has more than 8 bits a channel, or an alpha channel.
+    convert_imageset does the same: the orientation in EXIF is applied, of 16 bits a channel the
+    upper 8 are taken, CMYK becomes RGB, and an opaque alpha channel is dropped.
+
+    grey  True: grey, as with `is_color: false`; False: RGB; None: as the file has it
+
+    Raises OSError for a file that cannot be opened, and DataError naming a file that is no regular
+    file, no image, damaged, or in part transparent. Caffe reads the colours below the transparency,
+    which no viewer shows: such a file is refused.
     """
-    return decode_image(path.read_bytes(), str(path))
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a regular file")
+    content, name = path.read_bytes(), str(path)
+    pixels = _decode(content, name, _FLAGS[grey])
+    if content[:2] != _JPEG and _is_transparent(content):
+        raise DataError(
+            f"{name} is transparent in places, where Caffe reads colours that no viewer shows; "
+            "save it without transparency"
+        )
+    if content[8:12] == b"WEBP":
+        upright = _decode(content, name, _FLAGS[grey] | cv2.IMREAD_IGNORE_ORIENTATION)
+        if not np.array_equal(upright, pixels):
+            raise DataError(
+                f"{name} has an orientation in EXIF, which of WebP files only some versions of "
+                "OpenCV apply; save it upright"
+            )
+    return _channels_first(pixels)
 
 
 def decode_image(content: bytes, name: str) -> Image:
-    """Return the pixels (C, H, W) of a file's content; `name` is for the error message.
+    """Return the pixels (C, H, W) of an encoded record, as Caffe's Data layer decodes it.
 
-    Raises DataError as read_image() does.
+    Unlike read_image(), as the pixels are stored: no orientation is applied. `name` is for the
+    error message.
+
+    Raises DataError for what is no image, is damaged, has more than 8 bits a channel, or alpha.
     """
-    try:
-        with _silence():
-            packed = np.frombuffer(content, np.uint8)
-            pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if content else None
-    except cv2.error as error:
-        raise DataError(f"{name} is not an image that OpenCV can read ({error.err})") from error
-    if pixels is None:
-        raise DataError(f"{name} is not an image that OpenCV can read")
+    pixels = _decode(content, name, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint8:
         raise DataError(f"{name} has {8 * pixels.itemsize} bits a channel; only 8 are read")
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] not in (1, 3):
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
         raise DataError(
             f"{name} has {pixels.shape[2]} channels; save it without transparency, grey or RGB"
         )
-    return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1), np.uint8)
+    return _channels_first(pixels)
 
 
 def write_png(path: Path, image: Image) -> None:
@@ -112,6 +135,42 @@ def _natural(path: Path) -> tuple[list[list[str | int]], str]:
         for part in path.parts
     ]
     return parts, str(path)
+
+
+def _decode(content: bytes, name: str, flags: int) -> NDArray[Any]:
+    """Return what OpenCV makes of a file's content: (H, W) or (H, W, C), BGR."""
+    try:
+        with _silence():
+            packed = np.frombuffer(content, np.uint8)
+            pixels = cv2.imdecode(packed, flags) if content else None
+    except cv2.error as error:
+        raise DataError(f"{name} is not an image that OpenCV can read ({error.err})") from error
+    if pixels is None:
+        raise DataError(f"{name} is not an image that OpenCV can read")
+    return pixels
+
+
+def _channels_first(pixels: NDArray[Any]) -> Image:
+    """Return OpenCV's (H, W) or (H, W, C), BGR, as (C, H, W), RGB."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1), np.uint8)
+
+
+def _is_transparent(content: bytes) -> bool:
+    """Tell whether any pixel of an image is not opaque.
+
+    Pillow says so: of some files, grey PNGs among them, OpenCV does not show the transparency.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images
+            image = PIL.Image.open(BytesIO(content))
+            if not image.has_transparency_data:
+                return False
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    except Exception:  # Pillow's readers raise many; OpenCV has read the file
+        return False
+    return bool(alpha.min(initial=255) < 255)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import numpy as np
 from caffe_ext.data import idx
 from caffe_ext.data.database import Records
 from caffe_ext.data.image_arrays import (
-    ChannelOrder,
     Pulled,
+    Reading,
     Stored,
     in_cifar,
     in_hdf5,
@@ -25,28 +25,30 @@ from caffe_ext.errors import DataError
 DATA_SETS = ("mnist", "cifar10", "digits")
 
 
-def in_folder(folder: Path, labels: Path | None, _: ChannelOrder) -> Stored:
+def in_folder(folder: Path, reading: Reading) -> Stored:
     """Return image files, labelled by the listing, or by folders whose names are integers."""
     paths = find_images(folder)
     origin, names = f"image files in {folder}", [path.as_posix() for path in paths]
+    labels = reading.labels
     found = listed_labels(labels, names) if labels else folder_labels(folder, paths)
-    return _stored_files(origin, [folder / path for path in paths], names, found)
+    return _stored_files(origin, [folder / path for path in paths], names, found, reading.grey)
 
 
-def in_image_file(path: Path, labels: Path | None, _: ChannelOrder) -> Stored:
+def in_image_file(path: Path, reading: Reading) -> Stored:
     """Return one image file, labelled by the listing if there is one."""
-    found = listed_labels(labels, [path.name]) if labels else None
-    return _stored_files(f"image file {path}", [path], [path.name], found)
+    found = listed_labels(reading.labels, [path.name]) if reading.labels else None
+    return _stored_files(f"image file {path}", [path], [path.name], found, reading.grey)
 
 
-def in_listing(path: Path, _: Path | None, __: ChannelOrder) -> Stored:
+def in_listing(path: Path, reading: Reading) -> Stored:
     """Return the image files in a listing of Caffe's ImageData layer, relative to its folder."""
     names, labels = zip(*read_listing(path), strict=True)
     paths = [path.parent / name for name in names]
-    return _stored_files(f"image files in listing {path}", paths, names, np.array(labels, np.int64))
+    found, origin = np.array(labels, np.int64), f"image files in listing {path}"
+    return _stored_files(origin, paths, names, found, reading.grey)
 
 
-def in_database(folder: Path, _: Path | None, channel_order: ChannelOrder) -> Stored:
+def in_database(folder: Path, reading: Reading) -> Stored:
     """Return the images of an LMDB; they have labels where the first one has."""
     records = Records(folder)
     labelled = records.read(slice(1))[0][1].HasField("label")
@@ -61,7 +63,7 @@ def in_database(folder: Path, _: Path | None, channel_order: ChannelOrder) -> St
                     f"{'a' if labelled else 'no'} label; labels are 0 or above, for all or none"
                 )
         return Pulled(
-            (records.image(key, datum, channel_order) for key, datum in rows),
+            (records.image(key, datum, reading.channel_order) for key, datum in rows),
             np.array([datum.label for _, datum in rows], np.int64) if labelled else None,
             [key.decode("utf-8", "backslashreplace") for key, _ in rows],
         )
@@ -70,11 +72,15 @@ def in_database(folder: Path, _: Path | None, channel_order: ChannelOrder) -> St
 
 
 def _stored_files(
-    origin: str, paths: Sequence[Path], names: Sequence[str], labels: Labels | None
+    origin: str,
+    paths: Sequence[Path],
+    names: Sequence[str],
+    labels: Labels | None,
+    grey: bool | None,
 ) -> Stored:
     def pull(start: int, stop: int) -> Pulled:
         return Pulled(
-            map(read_image, paths[start:stop]),
+            (read_image(path, grey) for path in paths[start:stop]),
             None if labels is None else labels[start:stop],
             names[start:stop],
         )
@@ -82,7 +88,7 @@ def _stored_files(
     return Stored(origin, len(paths), pull)
 
 
-Opener = Callable[[Path, Path | None, ChannelOrder], Stored]
+Opener = Callable[[Path, Reading], Stored]
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Kind:
 
     title         what a sentence calls it
     fits          whether a path is one
-    opener        (path, file of labels, channel order) -> Stored
+    opener        (path, reading) -> Stored
     takes_labels  whether labels may come from another file
     takes_order   whether the file leaves open what its channels are
     """

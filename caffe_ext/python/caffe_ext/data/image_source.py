@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.image_arrays import ChannelOrder, Stored, in_image_set
+from caffe_ext.data.image_arrays import ChannelOrder, Reading, Stored, in_image_set
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_kinds import DATA_SETS, kind_of
 from caffe_ext.data.load import load_images
@@ -188,7 +188,8 @@ def open_images(  # noqa: PLR0913  they are independent of each other
                    NumPy file: an IDX or .npy file
     resize         (H, W) that all images are brought to, by averages where both sides shrink and
                    else by linear interpolation
-    grey           True: make all images grey; False: make all RGB; None: they must be all alike
+    grey           True: make all images grey; False: make all RGB; None: they must be all alike.
+                   Image files are decoded so, as Caffe's `is_color` has it
     channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset made it
     data_dir, homes  where data sets are looked for, as in load_images()
 
@@ -212,7 +213,8 @@ def open_images(  # noqa: PLR0913  they are independent of each other
         labels=labels is not None and not kind.takes_labels,
         order=channel_order != "RGB" and not kind.takes_order,
     )
-    return ImageSource(kind.opener(path, Path(labels) if labels else None, channel_order), form)
+    reading = Reading(Path(labels) if labels else None, channel_order, grey)
+    return ImageSource(kind.opener(path, reading), form)
 
 
 def _refuse(what: str, *, labels: bool, order: bool) -> None:
