@@ -152,7 +152,8 @@ def test_exit_status(tmp_path: Path) -> None:
     )
     printed = run(tmp_path / "good.png", tmp_path / "bad.png", status=1)
     assert printed == f"{tmp_path / 'bad.png'} is not an image that OpenCV can read\n"
-    assert "images come in pairs, and there are 3 paths" in run("a", "b", "c", status=2)
+    assert "3 images given: images are compared in pairs" in run("a", "b", "c", status=2)
+    assert "1 image given: images are compared in pairs" in run("a", status=2)
     assert "ADVERSARIAL ORIGINAL" in run("--help")
 
 

@@ -1,22 +1,21 @@
 """The arguments of hotcold.py and fastgradient.py."""
 
 import argparse
-import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite, nan
 from pathlib import Path
 
+from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
 from caffe_ext.cli.checkout import ROOT
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments
+from caffe_ext.cli.parser import add_again, new_parser
 
 LIMIT = 100
-ATTACKS = Path(__file__).parents[1] / "attacks" / "registry.py"
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,9 @@ class Program:
 
 def epilog(program: Program) -> str:
     """Return the end of --help."""
-    names = (ast.get_docstring(ast.parse(ATTACKS.read_text(encoding="utf-8"))) or "").split("\n", 2)
-    attacks = "\n".join(f"  {line}".rstrip() for line in names[2].splitlines())
     return f"""\
-attacks by name (--attacks)
-{attacks}
+attacks by name (--attacks; all of them: --help-attacks)
+  {EXAMPLES}
 
 {MODELS_HELP}
 {IMAGES_HELP}
@@ -64,21 +61,13 @@ The exit status is 0 if all was done, 1 with a sentence if something is wrong, 1
 """
 
 
-def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=program.description,
-        epilog=epilog(program),
-        formatter_class=partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
-        ),
-        usage="%(prog)s [options]",
-    )
-    before = {action.dest for action in parser._actions}
+def program_parser(program: Program) -> argparse.ArgumentParser:
+    """Return the parser of one of the programs."""
+    parser = new_parser(program.name, program.description, epilog(program), "[options]")
     program.add_options(parser)
-    own = [action.dest for action in parser._actions if action.dest not in before]
     add = parser.add_argument_group("any attacks").add_argument
     add("--attacks", nargs="+", metavar="NAME", help="these, in place of the above; names: below")
+    add_attack_help(parser)
     add("--seed", type=int, default=1, metavar="N", help="of PGD's random starts (default: 1)")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=LIMIT)
@@ -91,9 +80,23 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help=f"where to write (default: {folder})",
     )
-    add("--again", action="store_true", help="throw away what is there of these attacks")
+    add_again(parser, "discard earlier results of these attacks in --output")
     add_device_argument(parser)
+    return parser
+
+
+def own_options(program: Program) -> list[str]:
+    """Return the destinations of the options that name attacks of this program."""
+    parser = argparse.ArgumentParser(add_help=False)
+    program.add_options(parser)
+    return [action.dest for action in parser._actions]
+
+
+def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = program_parser(program)
     arguments = parser.parse_args(argv)
+    own = own_options(program)
     given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
     if arguments.attacks and given:
         parser.error(f"--attacks name attacks completely; {given[0]} does not go with them")

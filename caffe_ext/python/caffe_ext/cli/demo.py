@@ -42,13 +42,13 @@ HOT_COLD_IMAGES = 100
 
 EPILOG = f"""\
 data
-  MNIST, as `python tools/get_data.py mnist` finds or downloads it. Without it, and with --digits,
+  MNIST, as `caffe-ext get-data mnist` finds or downloads it. Without it, and with --digits,
   scikit-learn's 1,797 handwritten digits, and {DIGITS_ITERATIONS:,} iterations in place of 10,000.
 
 examples
-  python tools/demo.py
-  python tools/demo.py --digits --output build/demo-digits
-  python tools/demo.py --iterations 1000 --output build/demo-short
+  caffe-ext demo
+  caffe-ext demo --digits --output build/demo-digits
+  caffe-ext demo --iterations 1000 --output build/demo-short
 """
 
 
@@ -63,9 +63,14 @@ class Model:
     result: "TrainingResult"
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    return training_parser("demo", __doc__, EPILOG, "build/demo", "of both trainings")
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    return parse_training(training_parser(__doc__, EPILOG, "build/demo", "of both trainings"), argv)
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    return parse_training(make_parser(), argv)
 
 
 def train_models(arguments: argparse.Namespace, data: "Prepared") -> list[Model]:
@@ -137,7 +142,7 @@ def measure(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Mo
     print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images")
     hotcold_output = f"{output / 'hotcold'}"
     _step(hotcold.main, [*common, "--limit", f"{HOT_COLD_IMAGES}", "--output", hotcold_output])
-    print("\nA first report on robustness (tools/evaluate.py makes the whole one)")
+    print("\nA first report on robustness (caffe-ext evaluate makes the whole one)")
     _step(evaluate.main, [*common, "--quick", "--output", f"{output / 'evaluate'}"])
 
 

@@ -16,6 +16,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from caffe_ext.cli.attack_names import add_attack_help
 from caffe_ext.cli.attack_program import check_model, check_output, locked
 from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console
@@ -27,6 +28,7 @@ from caffe_ext.cli.lenet_training import run_training
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.noise_curves import COLOUR_LEVELS, GREY_LEVELS
+from caffe_ext.cli.parser import add_again, new_parser
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
@@ -44,7 +46,7 @@ EPILOG = f"""\
 {IMAGES_HELP}
 what is done
   fgs, margin-s, fgv, hc1 ... hc9   the smallest adversarials of all images that are classified
-                                    correctly; more by --attacks (names: hotcold.py --help)
+                                    correctly; more by --attacks (names: --help-attacks)
   noise                             how often Gaussian noise changes the class, per level
   probe                             iterated attacks, held against single steps: signs of masking
 
@@ -57,24 +59,17 @@ what is written to --output
   The same command goes on where an earlier one was interrupted, and adds what is new.
 
 examples
-  python tools/evaluate.py                               # the models of `make demo`
-  python tools/evaluate.py --quick                       # the same in seconds, on 500 images
-  python tools/evaluate.py --weights plain.caffemodel bang.caffemodel.h5 --attacks pgd=32+margin
-  python tools/evaluate.py --model prototxt/cifar10_quick.yaml --weights my.caffemodel \\
+  caffe-ext evaluate                               # the models of `make demo`
+  caffe-ext evaluate --quick                       # the same in seconds, on 500 images
+  caffe-ext evaluate --weights plain.caffemodel bang.caffemodel.h5 --attacks pgd=32+margin
+  caffe-ext evaluate --model prototxt/cifar10_quick.yaml --weights my.caffemodel \\
       --images cifar10 --hot 1 9 --noise-images 100 --noise-copies 1000
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
-        ),
-        usage="%(prog)s [options]",
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("evaluate", __doc__, EPILOG, "[options]")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser)
     _add_measurements(parser)
@@ -86,9 +81,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=ROOT / "build" / "evaluate",
         help="where to write (default: build/evaluate)",
     )
-    add("--again", action="store_true", help="throw away what is there of these models")
+    add_again(parser, "discard earlier results of these models in --output")
     add("--jobs", type=int, metavar="N", help="processes (default: one a core; on a GPU one)")
     add_device_argument(parser)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     for name, value in (USUAL | (QUICK if arguments.quick else {})).items():
         if getattr(arguments, name) is None:
@@ -105,7 +106,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _add_measurements(parser: argparse.ArgumentParser) -> None:
-    """Add what is measured."""
+    """Add the options that say what is measured."""
     add = parser.add_argument_group("measurements").add_argument
     add("--quick", action="store_true", help="a first look: 500 images, HC1, little noise")
     add(
@@ -115,6 +116,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         help="the HC-k: ranks of the hot class, 1-9 for each of these (default: 1-9; always 1)",
     )
     add("--attacks", nargs="+", default=[], metavar="NAME", help="more attacks: bim=8, hc1-s, ...")
+    add_attack_help(parser)
     add("--seed", type=int, default=1, metavar="N", help="of all random choices (default: 1)")
     add(
         "--probe",

@@ -10,15 +10,15 @@ import argparse
 from collections.abc import Sequence
 from itertools import product
 
-from caffe_ext.cli.attack_arguments import Program, add_through, number_above_0
+from caffe_ext.cli.attack_arguments import Program, add_through, number_above_0, program_parser
 from caffe_ext.cli.attack_program import attack_main
 
 EXAMPLES = """\
-  python tools/fastgradient.py                           # the models of `make demo`, FGS and FGV
-  python tools/fastgradient.py --logits                  # and along the margin of the logits
-  python tools/fastgradient.py --epsilon 8 16 32         # fixed steps, no search
-  python tools/fastgradient.py --attacks fgs bim=8 pgd=8/2x40 pgd-l2=400
-  python tools/fastgradient.py --weights plain.caffemodel bang.caffemodel.h5 --limit 0
+  caffe-ext fastgradient                           # the models of `make demo`, FGS and FGV
+  caffe-ext fastgradient --logits                  # and along the margin of the logits
+  caffe-ext fastgradient --epsilon 8 16 32         # fixed steps, no search
+  caffe-ext fastgradient --attacks fgs bim=8 pgd=8/2x40 pgd-l2=400
+  caffe-ext fastgradient --weights plain.caffemodel bang.caffemodel.h5 --limit 0
 """
 
 
@@ -50,6 +50,11 @@ def attack_names(arguments: argparse.Namespace, _: Sequence[str]) -> list[str]:
 
 
 PROGRAM = Program("fastgradient", __doc__, EXAMPLES, add_options, attack_names)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    return program_parser(PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

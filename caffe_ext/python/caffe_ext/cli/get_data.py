@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.checkout import DATA
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.parser import add_again, new_parser
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -35,17 +36,15 @@ where the raw files are looked for
   not; cifar-10-binary.tar.gz (or .tar.xz), or the six .bin files of it.
 
 examples
-  python tools/get_data.py mnist
-  python tools/get_data.py mnist --validation 10000      # 50,000 + 10,000 + 10,000, as in the paper
-  python tools/get_data.py cifar10 --data-dir ~/Downloads
+  caffe-ext get-data mnist
+  caffe-ext get-data mnist --validation 10000      # 50,000 + 10,000 + 10,000, as in the paper
+  caffe-ext get-data cifar10 --data-dir ~/Downloads
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("get-data", __doc__, EPILOG)
     add = parser.add_argument
     add("data_set", choices=("mnist", "cifar10", "digits"), help="the data set")
     add("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
@@ -64,11 +63,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="keep the last N training images apart, in val_lmdb",
     )
     add("--no-download", action="store_true", help="do not use the network")
-    add(
-        "--force",
-        action="store_true",
-        help="make it again even if it is up to date, and replace what another program made",
+    add_again(
+        parser, "make it again even if it is up to date, and replace what another program made"
     )
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.validation < 0:
         parser.error(f"--validation must not be negative, and is {arguments.validation}")
@@ -97,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
         homes=(DATA,),
         validation=arguments.validation,
         download=not arguments.no_download,
-        force=arguments.force,
+        force=arguments.again,
     )
     try:
         print(describe(prepare(request, Console())))

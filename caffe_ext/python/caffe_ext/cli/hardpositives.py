@@ -10,12 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
 from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
 from caffe_ext.cli.lenet_training import aligned
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
+from caffe_ext.cli.parser import add_again, new_parser
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
@@ -35,7 +37,8 @@ which hard positives
     HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as it takes; the best there, the default
     HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
-  --attacks names others: fgs fgv margin hc1 hc1-s hc1@ip1 hc1*1.1 hot:7 fgs=8 pgd=8 ...
+  --attacks names others; --help-attacks lists all of them:
+    {EXAMPLES}
   --limit N attacks the first N images only, for trying out; the mix has all originals still.
 
 what is written
@@ -46,23 +49,22 @@ what is written
   only --again.
 
 examples
-  python tools/hardpositives.py
-  python tools/hardpositives.py --preset FGV --min-pass 0.8 --alone --output data/fgv
-  python tools/hardpositives.py --weights build/table1/R0/R0_iter_10000.caffemodel --limit 5000
+  caffe-ext hardpositives
+  caffe-ext hardpositives --preset FGV --min-pass 0.8 --alone --output data/fgv
+  caffe-ext hardpositives --weights build/table1/R0/R0_iter_10000.caffemodel --limit 5000
   caffe train --solver={SOLVER} \\
       --weights=build/demo/lenet_sgd/lenet_sgd_iter_10000.caffemodel
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("hardpositives", __doc__, EPILOG)
     add = parser.add_argument
     kinds = parser.add_mutually_exclusive_group().add_argument
     kinds("--preset", metavar="NAME", help="a training set of the paper (default: HC-D-9-1.05)")
     kinds("--attacks", nargs="+", metavar="ATTACK", help="attacks by name; see below")
+    add_attack_help(parser)
     add("--min-pass", type=float, metavar="X", help="drop what has a lower PASS")
     add("--max-pass", type=float, metavar="X", help="drop what has a higher PASS")
     mixed = parser.add_mutually_exclusive_group().add_argument
@@ -76,11 +78,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help=f"where to write (default: {shown(OUTPUT)})",
     )
-    add("--again", action="store_true", help="make it again; attacks that fit are taken over")
+    add_again(parser, "make it again; attacks with the same settings are reused")
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, images=IMAGES)
     add_device_argument(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def read_recipe(arguments: argparse.Namespace) -> "Recipe":
@@ -182,4 +184,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_program(run, parse(argv))
+    return run_program(run, make_parser().parse_args(argv))

@@ -11,17 +11,23 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
-from caffe_ext.cli.attack_arguments import Program, add_through, class_number, number_from
+from caffe_ext.cli.attack_arguments import (
+    Program,
+    add_through,
+    class_number,
+    number_from,
+    program_parser,
+)
 from caffe_ext.cli.attack_program import attack_main
 
 EXAMPLES = """\
-  python tools/hotcold.py                                # the models of `make demo`, HC1
-  python tools/hotcold.py --hot 1-9                      # towards each other class in turn
-  python tools/hotcold.py --target 7 --limit 0           # whatever can become a 7; all images
-  python tools/hotcold.py --scale 1 1.05 1.10            # hard positives, to train with
-  python tools/hotcold.py --attacks fgs fgv hc1 hc2      # side by side on one sheet
-  python tools/hotcold.py --weights plain.caffemodel bang.caffemodel.h5    # two LeNets, figure 1
-  python tools/hotcold.py --model googlenet.yaml --images photos/ --labels labels.txt \\
+  caffe-ext hotcold                                # the models of `make demo`, HC1
+  caffe-ext hotcold --hot 1-9                      # towards each other class in turn
+  caffe-ext hotcold --target 7 --limit 0           # whatever can become a 7; all images
+  caffe-ext hotcold --scale 1 1.05 1.10            # hard positives, to train with
+  caffe-ext hotcold --attacks fgs fgv hc1 hc2      # side by side on one sheet
+  caffe-ext hotcold --weights plain.caffemodel bang.caffemodel.h5    # two LeNets, figure 1
+  caffe-ext hotcold --model googlenet.yaml --images photos/ --labels labels.txt \\
       --resize 224x224 --hot 1 13                        # your own model, your own images
 """
 
@@ -70,6 +76,11 @@ def ranks(text: str) -> range:
 
 
 PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, attack_names)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    return program_parser(PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

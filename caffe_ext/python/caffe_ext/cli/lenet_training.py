@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from caffe_ext.cli.checkout import DATA, ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
+from caffe_ext.cli.parser import add_again, new_parser
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -26,24 +27,20 @@ DIGITS_ITERATIONS = 2000
 
 
 def training_parser(
-    description: str | None, epilog: str, output: str, seed_of: str
+    subcommand: str, description: str | None, epilog: str, output: str, seed_of: str
 ) -> argparse.ArgumentParser:
     """Return a parser with the options of every such program.
 
     output   the folder to write to by default, relative to the checkout
     seed_of  what the seed is of, for --help
     """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(subcommand, description, epilog)
     add = parser.add_argument
     add("--data-dir", type=Path, metavar="DIR", help="where MNIST's raw files lie")
     add("--digits", action="store_true", help="take scikit-learn's digits, not MNIST")
     add("--iterations", type=int, metavar="N", help="train for N iterations")
     add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")
-    add("--again", action="store_true", help="train again what was trained before")
+    add_again(parser, "train again what was trained before")
     add(
         "--output",
         type=Path,

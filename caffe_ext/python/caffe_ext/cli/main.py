@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 
 from caffe_ext import __version__
 
@@ -16,8 +18,13 @@ SUBCOMMANDS = {
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
     "table1": ("table1", "train and evaluate the LeNets of the BANG paper's Table 1"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
+    "completion": ("completion", "print what lets a shell complete this command"),
 }
-"""The module of each subcommand in this folder, and what it does in one line."""
+"""The module of each subcommand in this folder, and what it does in one line.
+
+Each has make_parser(), which returns its argparse parser, and main(argv), which runs it and returns
+the exit status.
+"""
 
 
 def usage() -> str:
@@ -36,23 +43,31 @@ subcommands
 `caffe-ext SUBCOMMAND --help` shows the options of one."""
 
 
+def subcommand_module(name: str) -> ModuleType:
+    """Import the module of a subcommand; what it computes with is loaded only when it runs."""
+    return import_module(f"caffe_ext.cli.{SUBCOMMANDS[name][0]}")
+
+
+def unknown(name: str) -> str:
+    """Return the sentence about a subcommand that does not exist."""
+    kind = "option" if name.startswith("-") else "subcommand"
+    known = ("--help", "--version") if name.startswith("-") else SUBCOMMANDS
+    similar = get_close_matches(name.replace("_", "-"), known, n=2, cutoff=0.5)
+    meant = f"did you mean {' or '.join(similar)}?" if similar else "see caffe-ext --help"
+    return f"caffe-ext: there is no {kind} {name!r}; {meant}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit status."""
+    """Run a subcommand and return its exit status, 2 if there is none of that name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        print(usage(), file=None if arguments else sys.stderr)
         return 0 if arguments else 2
-    if arguments[0] == "--version":
+    name, *options = arguments
+    if name == "--version":
         print(f"caffe-ext {__version__}")
         return 0
-    return run_subcommand(arguments[0], arguments[1:])
-
-
-def run_subcommand(name: str, argv: Sequence[str]) -> int:
-    """Run one subcommand with its arguments; return its exit status, 2 if there is none."""
     if name not in SUBCOMMANDS:
-        print(f"caffe-ext: there is no subcommand {name!r}; see caffe-ext --help", file=sys.stderr)
+        print(unknown(name), file=sys.stderr)
         return 2
-    sys.argv = [f"caffe-ext {name}", *argv]  # as usage messages and provenance show the command
-    module = import_module(f"caffe_ext.cli.{SUBCOMMANDS[name][0]}")
-    return int(module.main(argv))
+    return int(subcommand_module(name).main(options))

@@ -22,6 +22,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
 from caffe_ext.cli.lenet_training import aligned, write_record
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
+from caffe_ext.cli.parser import add_again, new_parser
 
 if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription
@@ -49,18 +50,16 @@ what is written
   build/noise_curves/pieces               what goes on after an interruption: by network and image
 
 examples
-  python tools/noise_curves.py
-  python tools/noise_curves.py --first build/table1/R0 --second build/table1/B1
-  python tools/noise_curves.py --first build/table1/R0 --second build/table1/B1 \\
+  caffe-ext noise-curves
+  caffe-ext noise-curves --first build/table1/R0 --second build/table1/B1
+  caffe-ext noise-curves --first build/table1/R0 --second build/table1/B1 \\
       --copies 1000                                  # as in the paper: 400,000,000 noisy images
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("noise-curves", __doc__, EPILOG)
     add = parser.add_argument_group("trainings").add_argument
     path: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "PATH"}
     add("--first", **path, help="a training: its folder, or its snapshots")
@@ -105,8 +104,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=ROOT / "build" / "noise_curves",
         help="where to write (default: build/noise_curves)",
     )
-    add("--again", action="store_true", help="throw away what --output holds, and measure again")
+    add_again(parser, "discard earlier results in --output and measure again")
     add_device_argument(parser)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.first is None and (arguments.second or arguments.more):
         parser.error("--second and --more go with --first")

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import run_program
+from caffe_ext.cli.parser import new_parser
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +36,9 @@ what is printed
   A star after a PASS says that no alignment was found, so that it is the SSIM.
 
 examples
-  python tools/pass.py adversarial.png original.png --json
-  python tools/pass.py a1.png o1.png a2.png o2.png          # several pairs: a table, and the means
-  python tools/pass.py adversarials/ originals/             # images of equal names in two folders
+  caffe-ext pass adversarial.png original.png --json
+  caffe-ext pass a1.png o1.png a2.png o2.png          # several pairs: a table, and the means
+  caffe-ext pass adversarials/ originals/             # images of equal names in two folders
 
 The exit status is 0 if all was measured, 1 if an image cannot be, 2 if the command makes no sense.
 """
@@ -76,14 +77,10 @@ TITLES = {
 }
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [--json] [--published] ADVERSARIAL ORIGINAL [ADVERSARIAL ORIGINAL ...]",
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    usage = "[--json] [--published] ADVERSARIAL ORIGINAL [ADVERSARIAL ORIGINAL ...]"
+    parser = new_parser("pass", __doc__, EPILOG, usage)
     add = parser.add_argument
     add(
         "paths",
@@ -98,11 +95,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="as in the BANG paper's tables: warp the original, count the border's pixels too",
     )
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if len(arguments.paths) % 2:
         parser.error(
-            f"images come in pairs, and there are {len(arguments.paths)} paths: "
-            "each adversarial needs its original after it"
+            f"{len(arguments.paths)} image{'s' if len(arguments.paths) > 1 else ''} given: images "
+            "are compared in pairs, each adversarial followed by its original"
         )
     return arguments
 

@@ -105,16 +105,16 @@ what is written
   Two of these programs may run at once if they train different --models on the same data.
 
 examples
-  python tools/table1.py
-  python tools/table1.py --evaluate results/table1       # train, attack, compare with the paper
-  python tools/table1.py --models R0 B1
-  python tools/table1.py --digits --output build/table1-digits
+  caffe-ext table1
+  caffe-ext table1 --evaluate results/table1       # train, attack, compare with the paper
+  caffe-ext table1 --models R0 B1
+  caffe-ext table1 --digits --output build/table1-digits
 """
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; end the program with a sentence if they make no sense."""
-    parser = training_parser(__doc__, EPILOG, "build/table1", "of R0; see below")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = training_parser("table1", __doc__, EPILOG, "build/table1", "of R0; see below")
     add = parser.add_argument
     add(
         "--models",
@@ -144,6 +144,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=500,
         help="keep the weights every N iterations; 0: only the last (default: %(default)s)",
     )
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they are wrong."""
+    parser = make_parser()
     arguments = parse_training(parser, argv)
     for name in ("validation", "snapshots"):
         if (getattr(arguments, name) or 0) < 0:

@@ -74,13 +74,23 @@ class Provenance:
 def provenance(checkout: Path) -> Provenance:
     """Describe this process, which runs a program of that checkout."""
     return Provenance(
-        command=shlex.join(["python", *sys.argv]),
+        command=shlex.join(_command()),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         commit=_commit(checkout),
         device=current().about(),
         machine=machine(),
     )
+
+
+def _command() -> list[str]:
+    """Return the command that started this process, as one types it."""
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if module is not None:  # python -m
+        return ["python", "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]]
+    if sys.argv[0].endswith(".py") or not sys.argv[0]:
+        return ["python", *sys.argv]
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
 def machine() -> Machine:

@@ -1,0 +1,65 @@
+"""Print a script that completes `caffe-ext` in a shell: subcommands, options, paths.
+
+The script is written once and knows the options of this version; nothing of this package runs while
+you type.
+"""
+
+# shtab is imported late: --help is instant.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from caffe_ext import __version__
+from caffe_ext.cli.main import SUBCOMMANDS, subcommand_module
+from caffe_ext.cli.parser import new_parser
+
+EPILOG = """\
+examples
+  caffe-ext completion bash > ~/.local/share/bash-completion/completions/caffe-ext
+  caffe-ext completion zsh > ~/.zfunc/_caffe-ext         # with ~/.zfunc in fpath, before compinit
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this subcommand."""
+    parser = new_parser("completion", __doc__, EPILOG)
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    return parser
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return one parser for the whole command, with those of all subcommands."""
+    parser = argparse.ArgumentParser(prog="caffe-ext")
+    parser.add_argument("--version", action="version", version=__version__, help="show the version")
+    subparsers = parser.add_subparsers()
+    for name, (_, about) in SUBCOMMANDS.items():
+        own = subcommand_module(name).make_parser()
+        subparsers.add_parser(name, help=about, parents=[own], add_help=False)
+        _complete_paths(own)
+    return parser
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Mark the options that take a file or a folder."""
+    import shtab
+
+    for action in parser._actions:
+        if action.type is Path or action.dest == "images":
+            folder = action.metavar == "DIR"
+            marked: Any = action
+            marked.complete = shtab.DIRECTORY if folder else shtab.FILE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        import shtab
+    except ImportError as error:
+        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
+    print(shtab.complete(whole_parser(), shell=arguments.shell))
+    return 0

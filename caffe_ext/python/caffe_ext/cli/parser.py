@@ -1,0 +1,61 @@
+"""The parsers of the programs: under which name they run, and what --help looks like."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+
+def program_name(subcommand: str) -> str:
+    """Return what usage messages call a program: hotcold.py or caffe-ext hotcold, as started."""
+    started = Path(sys.argv[0]).name
+    as_file = started.endswith(".py") and started != "__main__.py"
+    return started if as_file else f"caffe-ext {subcommand}"
+
+
+def new_parser(
+    subcommand: str, description: str | None, epilog: str, usage: str | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser whose --help shows description and epilog as they are written.
+
+    usage  what stands behind the name of the program; None: all options
+    """
+    name = program_name(subcommand)
+    return argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog=epilog,
+        formatter_class=partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=30, width=100
+        ),
+        usage=None if usage is None else f"{name} {usage}",
+    )
+
+
+class _RenamedFlag(argparse.Action):
+    """A flag under its old name: it works, and names the new one."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, new: str) -> None:
+        super().__init__(
+            option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
+        self.new = new
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option: str | None = None,
+    ) -> None:
+        """Set the flag."""
+        print(f"{parser.prog}: {option} is deprecated; use {self.new}", file=sys.stderr)
+        setattr(namespace, self.dest, True)
+
+
+def add_again(parser: Any, about: str, *, old: str = "--force") -> None:
+    """Add --again, by which every program discards earlier results; `old`: its other name."""
+    parser.add_argument("--again", action="store_true", help=about)
+    parser.add_argument(old, action=_RenamedFlag, dest="again", new="--again")

@@ -1,0 +1,161 @@
+"""The command caffe-ext: its help, its subcommands, completion, and what records say of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caffe_ext import __version__
+from caffe_ext.cli import main as command
+from caffe_ext.cli.parser import program_name
+from data_samples import CHECKOUT
+
+# What `make` has installed beside Python: the editable install's entry point.
+INSTALLED = Path(sys.executable).with_name("caffe-ext")
+HEAVY = ("caffe", "numpy", "h5py", "PIL", "cv2", "matplotlib", "tqdm", "shtab")
+
+
+def run(*arguments: str, folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the installed command in another folder."""
+    return subprocess.run(
+        [INSTALLED, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_installed_command_works_in_any_folder(tmp_path: Path) -> None:
+    helped = run("--help", folder=tmp_path)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert all(f"\n  {name} " in helped.stdout for name in command.SUBCOMMANDS)
+    assert run("--version", folder=tmp_path).stdout == f"caffe-ext {__version__}\n"
+    nothing = run(folder=tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert nothing.stderr == helped.stdout
+
+
+@pytest.mark.parametrize("name", command.SUBCOMMANDS)
+def test_every_subcommand_has_its_help(name: str, tmp_path: Path) -> None:
+    helped = run(name, "--help", folder=tmp_path)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert helped.stdout.startswith(f"usage: caffe-ext {name} ")
+    assert "caffe-ext " in helped.stdout.partition("examples")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in command.SUBCOMMANDS)]
+)
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import json, sys\n"
+        "from caffe_ext.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    loaded = json.loads(ran.stdout.splitlines()[-1])
+    assert not set(HEAVY) & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("evalaute", "there is no subcommand 'evalaute'; did you mean evaluate?"),
+        ("noise_curves", "there is no subcommand 'noise_curves'; did you mean noise-curves?"),
+        ("zzz", "there is no subcommand 'zzz'; see caffe-ext --help"),
+        ("--versoin", "there is no option '--versoin'; did you mean --version?"),
+    ],
+)
+def test_a_mistyped_subcommand(typed: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([typed]) == 2
+    assert capsys.readouterr().err == f"caffe-ext: {answer}\n"
+
+
+def test_a_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for started, name in (
+        ("tools/hotcold.py", "hotcold.py"),
+        ("/usr/bin/caffe-ext", "caffe-ext hotcold"),
+        ("/x/caffe_ext/cli/__main__.py", "caffe-ext hotcold"),
+    ):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert program_name("hotcold") == name
+    tool = [sys.executable, str(CHECKOUT / "tools" / "hotcold.py"), "--help"]
+    assert subprocess.run(tool, capture_output=True, text=True, check=True).stdout.startswith(
+        "usage: hotcold.py "
+    )
+
+
+def test_the_old_name_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in command.SUBCOMMANDS:
+        parser = command.subcommand_module(name).make_parser()
+        if "--again" in parser.format_help():
+            assert "--force" not in parser.format_help()
+    parser = command.subcommand_module("get-data").make_parser()
+    assert parser.parse_args(["mnist"]).again is False
+    assert parser.parse_args(["mnist", "--again"]).again is True
+    assert capsys.readouterr().err == ""
+    assert parser.parse_args(["mnist", "--force"]).again is True
+    assert "--force is deprecated; use --again" in capsys.readouterr().err
+
+
+def test_bash_completes_subcommands_options_and_choices(tmp_path: Path) -> None:
+    script = run("completion", "bash", folder=tmp_path)
+    assert (script.returncode, script.stderr) == (0, "")
+    program = script.stdout + (
+        "complete_words() {\n"
+        '  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()\n'
+        '  _shtab_caffe_ext; echo "${COMPREPLY[@]}"\n'
+        "}\n"
+        "complete_words caffe-ext hot\n"
+        "complete_words caffe-ext hotcold --ima\n"
+        "complete_words caffe-ext get-data cif\n"
+    )
+    ran = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["hotcold", "--images --image-order", "cifar10"]
+
+
+def test_zsh_gets_a_script_and_an_unknown_shell_a_sentence(tmp_path: Path) -> None:
+    assert run("completion", "zsh", folder=tmp_path).stdout.startswith("#compdef caffe-ext")
+    unknown = run("completion", "csh", folder=tmp_path)
+    assert unknown.returncode == 2
+    assert "invalid choice: 'csh'" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("started", "recorded"),
+    [
+        ([str(INSTALLED)], "caffe-ext digits --output 'a b'"),
+        ([sys.executable, "-m", "caffe_ext.cli"], "python -m caffe_ext.cli digits --output 'a b'"),
+        ([sys.executable, "{tool}"], "python {tool} digits --output 'a b'"),
+    ],
+)
+def test_records_have_the_command_as_typed(
+    started: list[str], recorded: str, tmp_path: Path
+) -> None:
+    tool = tmp_path / "tool.py"
+    text = "from caffe_ext.storage.provenance import provenance\nimport pathlib, sys\n"
+    tool.write_text(text + "print(provenance(pathlib.Path()).command)\n")
+    # Each form runs a module that prints what provenance says, in place of a program.
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        f"import caffe_ext.cli.main as m\nm.main = lambda *_: exec({tool.read_text()!r})\n"
+    )
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    ran = subprocess.run(
+        [part.format(tool=tool) for part in (*started, "digits", "--output", "a b")],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == recorded.format(tool=tool) + "\n"
