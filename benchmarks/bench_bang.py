@@ -22,6 +22,7 @@ from typing import Any
 from bench_report import origin
 from caffe_ext.cli.checkout import DATA, ROOT
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.storage.atomic import write_json, write_text
 
 TARGET = 1.05
 WARM_UP = 20
@@ -211,8 +212,8 @@ def run(arguments: argparse.Namespace) -> None:
             sys.exit(f"{arguments.output}: not writable")
         for name in arguments.networks:
             record["measurements"] += measure(NETWORKS[name], arguments.iterations)
-        (arguments.output / "bench_bang.json").write_text(json.dumps(record, indent=2) + "\n")
-        (arguments.output / "bench_bang.md").write_text(report(record))
+        write_json(arguments.output / "bench_bang.json", record)
+        write_text(arguments.output / "bench_bang.md", report(record))
     except TrainingError as error:
         sys.exit(f"{error}")
     print(table(record["measurements"]))

@@ -23,6 +23,7 @@ from typing import Any
 from bench_report import origin
 from caffe_ext.cli.checkout import ROOT
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.storage.atomic import replacing, write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
 from job_timing import RUNS, time_jobs
 from torch_jobs import torch_jobs, torch_scores, torch_version
@@ -209,7 +210,8 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
         panel.tick_params(length=0)
     panels[0].set_ylabel("milliseconds; shorter is better")
     figure.legend(*panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
-    figure.savefig(path, metadata={"Date": None})
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."), metadata={"Date": None})
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -234,8 +236,8 @@ def run(arguments: argparse.Namespace) -> None:
                 rounds = arguments.rounds or network.rounds
                 record["measurements"].append(measure(network, threads, rounds))
     stem = arguments.output / "bench_engine"
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    stem.with_suffix(".md").write_text(report(record))
+    write_json(stem.with_suffix(".json"), record)
+    write_text(stem.with_suffix(".md"), report(record))
     draw(record["measurements"], stem.with_suffix(".svg"))
     print(table(record["measurements"]))
 

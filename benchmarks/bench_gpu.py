@@ -27,6 +27,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import gpu_number
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments
+from caffe_ext.storage.atomic import write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_scores, layer_jobs
 from job_timing import repeated, time_jobs
 from torch_jobs import torch_gpu_jobs, torch_scores, torch_version
@@ -181,7 +182,7 @@ def write_report(record: Mapping[str, Any], folder: Path) -> None:
     from gpu_report import draw, report, summary
 
     print(summary(record))
-    (folder / "bench_gpu.md").write_text(report(record))
+    write_text(folder / "bench_gpu.md", report(record))
     try:
         draw(record["measurements"], folder / "bench_gpu.svg")
     except ImportError as error:
@@ -229,7 +230,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     except (DataError, ValueError) as error:
         sys.exit(f"{error}")
     record["measurements"] = [measure(NETWORKS[name], arguments) for name in arguments.networks]
-    (arguments.output / "bench_gpu.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(arguments.output / "bench_gpu.json", record)
     write_report(record, arguments.output)
 
 

@@ -9,7 +9,6 @@ under a smooth perturbation. The target is a ratio of at least 4 on 2 cores.
 # ruff: noqa: PLC0415
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.checkout import DATA, ROOT
 from caffe_ext.cli.console import run_program
+from caffe_ext.storage.atomic import write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not os.access(arguments.output, os.W_OK):
         sys.exit(f"{arguments.output}: not writable")
     record |= measure(arguments.pairs, arguments.runs)
-    (arguments.output / "bench_pass.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_json(arguments.output / "bench_pass.json", record)
     print(summary(record))
 
 

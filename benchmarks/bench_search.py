@@ -10,7 +10,6 @@ The targets are 45 seconds for 10,000 images of MNIST, and a twentieth of the pl
 # ruff: noqa: PLC0415
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.storage.atomic import write_json, write_text
 
 if TYPE_CHECKING:
     from caffe_ext.models.classifier import Classifier
@@ -173,13 +173,6 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     return record
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
@@ -203,8 +196,8 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"{error}")
     if isinstance(record["foolbox"], str):
         Console().note(f"Without a comparison with Foolbox: {record['foolbox']}")
-    write(arguments.output / "bench_search.json", json.dumps(record, indent=2) + "\n")
-    write(arguments.output / "bench_search.md", report(record))
+    write_json(arguments.output / "bench_search.json", record)
+    write_text(arguments.output / "bench_search.md", report(record))
     print(summary(record))
 
 

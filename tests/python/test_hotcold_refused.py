@@ -218,11 +218,11 @@ def test_full_disk(
         assert says.startswith(f"{setting.hc1}.parts/00000000-00000009.h5: No space left on device")
     written: list[Path] = []
 
-    def write(path: Path, image: NDArray[np.uint8]) -> None:
+    def write(path: Path, image: NDArray[np.uint8], *, sync: bool) -> None:
         if len(written) == 3:
             raise OSError(28, "No space left on device", str(path))
         written.append(path)
-        write_png(path, image)
+        write_png(path, image, sync=sync)
 
     with monkeypatch.context() as patch:
         patch.setattr(adversarial_files, "write_png", write)

@@ -114,7 +114,7 @@ def test_folders_that_cannot_hold_it_are_named(tmp_path: Path) -> None:
 
 def test_a_killed_writers_file_is_no_image(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", IMAGE)
-    (tmp_path / ".b.png.17.part").write_bytes(b"x")
+    (tmp_path / ".b.png.partial").write_bytes(b"x")
     (tmp_path / "._a.png").write_bytes(b"x")
     assert find_images(tmp_path) == [Path("a.png")]
 

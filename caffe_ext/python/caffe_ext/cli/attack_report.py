@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.checkout import ROOT, shown
-from caffe_ext.cli.lenet_training import aligned, write_record
+from caffe_ext.cli.lenet_training import aligned
+from caffe_ext.storage.atomic import replacing, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,13 +123,8 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
 
 def _save(picture: "Picture", path: Path) -> None:
     """Write a picture, whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        picture.save(partial, "PNG")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with replacing(path) as file:
+        picture.save(file, "PNG")
 
 
 def write_summary(
@@ -149,7 +145,7 @@ def write_summary(
             for model in models
         ],
     }
-    write_record(arguments.output / SUMMARY, record)
+    write_json(arguments.output / SUMMARY, record)
 
 
 def _attacks(model: ModelDone) -> list[dict[str, Any]]:

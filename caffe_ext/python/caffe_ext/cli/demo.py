@@ -30,8 +30,8 @@ from caffe_ext.cli.lenet_training import (
     setting,
     training_parser,
     training_request,
-    write_record,
 )
+from caffe_ext.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -126,7 +126,7 @@ def save(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model
         ],
     }
     path: Path = arguments.output / "result.json"
-    write_record(path, record)
+    write_json(path, record)
     return path
 
 

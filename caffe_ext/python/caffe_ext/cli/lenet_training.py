@@ -4,18 +4,18 @@
 # ruff: noqa: PLC0415
 
 import argparse
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffe_ext.cli.checkout import DATA, ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.storage.atomic import write_text
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -144,10 +144,8 @@ def describe_model(folder: Path, stem: str, weights: Path, name: str) -> Path:
         if line.partition(":")[0] not in changes and not line.startswith("#")
     ]
     path = folder / f"{stem}.yaml"
-    partial = path.with_name(f".{path.name}")
     lines = [f"{key}: {value}" for key, value in changes.items()] + rest
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 
@@ -170,13 +168,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def run_training(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

@@ -20,9 +20,10 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
-from caffe_ext.cli.lenet_training import aligned, write_record
+from caffe_ext.cli.lenet_training import aligned
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.storage.atomic import write_json, write_text
 
 if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription
@@ -287,10 +288,8 @@ def save(
     figure = noise_figure(curves, subtitle)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))
-    partial = path.with_name(f".{RESULTS}.csv")
-    partial.write_text(curves.csv(), encoding="utf-8")
-    partial.replace(path.with_suffix(".csv"))
-    write_record(path.with_suffix(".json"), record(run, chosen, curves))
+    write_text(path.with_suffix(".csv"), curves.csv())
+    write_json(path.with_suffix(".json"), record(run, chosen, curves))
 
 
 def run(arguments: argparse.Namespace) -> None:

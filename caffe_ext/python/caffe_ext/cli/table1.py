@@ -36,9 +36,9 @@ from caffe_ext.cli.lenet_training import (
     setting,
     training_parser,
     training_request,
-    write_record,
 )
 from caffe_ext.cli.table1_report import PAPER_VALIDATION, compare, departure
+from caffe_ext.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -208,7 +208,7 @@ def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
         if not (reused and same):
             entries[new["id"]] = dict(new)
         ids = [name for name in MODELS if name in entries]
-        write_record(path, {"models": [entries[name] for name in ids]})
+        write_json(path, {"models": [entries[name] for name in ids]})
 
 
 @contextmanager

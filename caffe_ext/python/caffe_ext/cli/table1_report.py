@@ -11,6 +11,7 @@ from typing import Any
 
 from caffe_ext.cli import evaluate, hotcold
 from caffe_ext.cli.checkout import shown
+from caffe_ext.storage.atomic import write_text
 
 # Rozsa, Günther and Boult, 2018, Table 1: accuracy; then for FGS and HC1 the rate, PASS and its
 # deviation, Linf and its deviation.
@@ -100,7 +101,7 @@ def compare(
         shutil.copyfile(figure, results / FIGURE)
     report = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
     text = markdown(report, otherwise, picture=figure.exists())
-    (results / "table1.md").write_text(text, encoding="utf-8")
+    write_text(results / "table1.md", text)
     print(f"\nThe table beside the paper's: {shown(results / 'table1.md')}")
 
 

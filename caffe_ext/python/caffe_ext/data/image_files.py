@@ -1,10 +1,9 @@
 """Image files, whatever OpenCV reads: uint8 (C, H, W) in memory, C 1 (grey) or 3 (RGB order)."""
 
-import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from caffe_ext.errors import DataError
+from caffe_ext.storage.atomic import write_bytes
 
 Image = NDArray[np.uint8]
 
@@ -74,10 +74,11 @@ def decode_image(content: bytes, name: str) -> Image:
     return _channels_first(pixels)
 
 
-def write_png(path: Path, image: Image) -> None:
+def write_png(path: Path, image: Image, *, sync: bool = True) -> None:
     """Write an image, uint8 (C, H, W), C 1 (grey) or 3 (RGB), as a PNG that read_image() returns.
 
-    The file is there whole or not at all, and takes the place of one that was there before.
+    The file is there whole or not at all, and takes the place of one that was there before; `sync`
+    as atomic.replacing() has it.
     Raises ValueError for another array, and OSError naming the path, as on a full disk.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3) or not image.size:
@@ -89,17 +90,7 @@ def write_png(path: Path, image: Image) -> None:
     done, content = cv2.imencode(".png", np.ascontiguousarray(image[::-1].transpose(1, 2, 0)))
     if not done:
         raise ValueError(f"{path}: OpenCV cannot make a PNG of an image {image.shape}")
-    # A name that find_images() passes over, should this process be killed.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content.tobytes())
-        partial.replace(path)
-    except OSError as error:
-        # What write() and close() raise names no file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    write_bytes(path, content.tobytes(), sync=sync)
 
 
 def find_images(folder: Path) -> list[Path]:

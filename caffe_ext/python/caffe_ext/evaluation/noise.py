@@ -14,6 +14,7 @@ from caffe_ext.evaluation.stability import NoiseStability, check_levels, noise_s
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
+from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import read_json
 
 # About a quarter of a minute of LeNet on a core.
@@ -131,6 +132,4 @@ def _done(path: Path) -> list[list[int]]:
 def _save(path: Path, record: dict[str, Any]) -> None:
     """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.replace(path)
+    write_json(path, record, indent=None)

@@ -25,6 +25,7 @@ from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.reporting import pluralize
+from caffe_ext.storage.atomic import write_text
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -93,9 +94,7 @@ def write_report(folder: Path, report: Report) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        write_text(folder / name, text)
 
 
 def table_row(model: ModelEvaluation) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.records import AttackRecords, load_adversarials
 from caffe_ext.runs.runner import AttackRun
+from caffe_ext.storage.atomic import json_bytes, write_bytes
 
-_OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part)")
+_OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 _PATHS = ("name", "deploy", "weights")
-# Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.part".
+# Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
 _MEASURES = ("amplitudes", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
 
@@ -204,8 +205,9 @@ def _describes(path: Path, index: int, attack: str) -> bool:
 def _written(paths: Sequence[Path], adversarials: Images) -> Images:
     """Write images that are not there yet; return all as they are read back from their files."""
     for path, adversarial in zip(paths, adversarials, strict=True):
-        if not path.exists():
-            write_png(path, adversarial)
+        # A power cut may have left an empty one: thousands of files are not synced one by one.
+        if not path.exists() or not path.stat().st_size:
+            write_png(path, adversarial, sync=False)
     read = np.empty_like(adversarials)
     for number, (path, adversarial) in enumerate(zip(paths, adversarials, strict=True)):
         try:
@@ -222,16 +224,9 @@ def _written(paths: Sequence[Path], adversarials: Images) -> Images:
 
 def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all, unless it is there and says the same."""
-    content = (json.dumps(entry, indent=2, ensure_ascii=False) + "\n").encode()
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        if path.exists() and path.read_bytes() == content:
-            return
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    content = json_bytes(entry)
+    if not (path.exists() and path.read_bytes() == content):
+        write_bytes(path, content, sync=False)
 
 
 def _number(value: Any) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any
 from caffe_ext.attacks.registry import Attack
 from caffe_ext.errors import RecordError
 from caffe_ext.runs.records import AttackRecords, load_description, load_records
+from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.lock import lock_folder
 
@@ -142,9 +143,7 @@ def part_of(run: AttackRun, rows: slice) -> Path:
 
 def claim(run: AttackRun) -> None:
     """Say in the folder for pieces what they are of."""
-    partial = run.note.with_name(".description.partial")
-    partial.write_text(json.dumps(run.description, indent=2, sort_keys=True), encoding="utf-8")
-    partial.replace(run.note)
+    write_json(run.note, run.description)
 
 
 def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import h5py
 
+from caffe_ext.storage.atomic import replacing
+
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
@@ -53,24 +55,13 @@ def _deferred(number: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def _new_hdf5(path: Path) -> Iterator[h5py.File]:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    with replacing(path) as beside:
+        target = _Target(beside.fileno())
         try:
-            target = _Target(descriptor)
-            try:
-                with h5py.File(target, "w") as file:
-                    yield file
-            finally:
-                target.finish()
+            with h5py.File(target, "w") as file:
+                yield file
         finally:
-            os.close(descriptor)
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror or f"{error}", str(path)) from error
-        raise
+            target.finish()
 
 
 class _Target(io.RawIOBase):

@@ -18,6 +18,7 @@ from pathlib import Path
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.lock import lock_folder
 from caffe_ext.training.settings import TrainingError
 
@@ -114,11 +115,9 @@ class TrainingFolder:
 
     def write(self, progress: Progress) -> None:
         """Write the record, whole or not at all; raises TrainingError if that cannot be done."""
-        path, partial = self.path / _RECORD, self.path / f".{_RECORD}"
-        text = json.dumps({"format": _FORMAT} | asdict(progress), indent=2) + "\n"
+        path = self.path / _RECORD
         try:
-            partial.write_text(text)
-            partial.replace(path)
+            write_json(path, {"format": _FORMAT} | asdict(progress))
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error.strerror}") from error
 

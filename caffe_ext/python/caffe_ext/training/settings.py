@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from caffe_ext.runtime.device import Device
+from caffe_ext.storage.atomic import write_text
 
 _NET_FILES = ("net", "train_net", "test_net")
 _NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")
@@ -93,7 +94,7 @@ class SolverSettings:
         written: dict[str, str] = {}
         for number, (name, network) in enumerate(self.networks.items(), 1):
             path = folder / ("network.prototxt" if number == 1 else f"network{number}.prototxt")
-            path.write_text(text_format.MessageToString(network))
+            write_text(path, text_format.MessageToString(network))
             written[name] = self.shown(path)
         for field in _NET_FILES:
             if field == "test_net":
@@ -102,7 +103,7 @@ class SolverSettings:
                 setattr(solver, field, written[getattr(solver, field)])
         path = folder / "solver.prototxt"
         command = f"# caffe train --solver={self.shown(path)}\n"
-        path.write_text(command + text_format.MessageToString(solver))
+        write_text(path, command + text_format.MessageToString(solver))
         return path
 
     def shown(self, path: Path) -> str:

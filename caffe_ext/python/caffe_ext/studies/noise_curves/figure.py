@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from caffe_ext.storage.atomic import replacing
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, Rates
 
 # Lines of equal rates, in %, and of equal differences, in percentage points.
@@ -73,12 +74,11 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the path's suffix, whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
+    kind = path.suffix.removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else {}
     # Without a date and random names, equal results give equal files.
-    with rc_context({"svg.hashsalt": "caffe_ext"}):
-        figure.savefig(partial, dpi=150, metadata=metadata)
-    partial.replace(path)
+    with rc_context({"svg.hashsalt": "caffe_ext"}), replacing(path) as file:
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
 
 
 def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:

@@ -19,6 +19,7 @@ from caffe_ext.attacks.directions import Ints
 from caffe_ext.data import ImageSource
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import ModelDescription
+from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.lock import lock_folder
 from caffe_ext.studies.noise_curves.curves import NoiseProtocol
@@ -125,9 +126,7 @@ def read_piece(path: Path, *keys: str) -> dict[str, Any]:
 
 def write_piece(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file of the folder, JSON, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, content, indent=None)
 
 
 def _discard(folder: Path) -> None:

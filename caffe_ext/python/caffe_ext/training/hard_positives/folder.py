@@ -17,6 +17,7 @@ from caffe_ext.data.database import write_parts
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter
+from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.provenance import sha256
 from caffe_ext.storage.staging import staged
 
@@ -95,5 +96,4 @@ def write_set(
             **record,
             "sha256": {f"{DATABASE}/data.mdb": sha256(making / DATABASE / "data.mdb")},
         }
-        text = json.dumps(about, indent=2, ensure_ascii=False)
-        (making / RECORD).write_text(f"{text}\n", encoding="utf-8")
+        write_json(making / RECORD, about)

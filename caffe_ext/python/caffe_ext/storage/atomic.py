@@ -1,0 +1,137 @@
+"""Files that are replaced as a whole, or stay as they were: written beside, then renamed.
+
+The new content goes into `.NAME.partial` in the same folder, through to the disk, and takes the
+file's place by a rename, which is written through as well. So whatever happens, an exception, a
+full disk, a kill, a power cut, the file has its old content or its new one.
+
+The partial file is locked while it is written: two processes that write one file never share it
+(the second one takes `.NAME.1.partial`), and what a killed process has left is used again.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PARTIAL = ".partial"
+# A file's name may have 255 bytes on most file systems, in whatever encoding.
+_LONGEST_NAME = 255
+# What file systems answer that cannot write a folder through to the disk.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Yield an empty file, open for reading and writing, that replaces `path` at the end.
+
+    sync  write through to the disk before and after the rename, so that a power cut loses nothing;
+          without it, a power cut may leave an empty file
+
+    On any exception the partial file is removed and `path` is as it was. Raises OSError with the
+    name of `path`, whatever went wrong.
+    """
+    try:
+        partial, file = _open_partial(path)
+        try:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            # While it is locked: afterwards the name may be another process's.
+            with suppress(OSError):
+                partial.unlink()
+            with suppress(OSError):
+                file.close()
+            raise
+        file.close()
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        # What write() and close() raise names no file, what rename() raises names the partial one.
+        if error.filename == str(path):
+            raise
+        raise named_error(error, path) from error
+
+
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file, as replacing() does."""
+    with replacing(path, sync=sync) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a file in UTF-8, as replacing() does.
+
+    Half surrogates, which the names of files that are not UTF-8 have, are written as `\\udcff`.
+    """
+    write_bytes(path, _encoded(text), sync=sync)
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 2, sync: bool = True) -> None:
+    """Write a file of JSON, as replacing() does; ValueError for NaN and infinities."""
+    write_bytes(path, json_bytes(content, indent=indent), sync=sync)
+
+
+def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
+    """Return JSON in UTF-8 with a line feed at its end; ValueError for NaN and infinities."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _encoded(text + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of entries through to the disk, where its file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def named_error(error: OSError, path: Path) -> OSError:
+    """Return an error of the same kind that names this file."""
+    if error.errno is None:
+        return OSError(f"{path}: {error}")
+    return OSError(error.errno, error.strerror, str(path))
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text in UTF-8; in JSON, `\\udcff` for a half surrogate reads as just that."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _open_partial(path: Path) -> tuple[Path, BinaryIO]:
+    """Return a partial file that no other process has, empty and locked, and its name."""
+    for number in count():
+        partial = path.with_name(_partial_name(path.name, number))
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(partial, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it before may have given it its name, or removed it, in the meantime.
+            if os.path.samestat(os.fstat(descriptor), os.lstat(partial)):
+                os.ftruncate(descriptor, 0)
+                return partial, os.fdopen(descriptor, "w+b")
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise AssertionError("count() has no end")
+
+
+def _partial_name(name: str, number: int) -> str:
+    """Return the hidden name of a partial file; of long names only as much as fits."""
+    suffix = f".{number}{PARTIAL}" if number else PARTIAL
+    kept = os.fsencode(name)[: _LONGEST_NAME - 1 - len(suffix)]
+    return f".{os.fsdecode(kept)}{suffix}"
