@@ -5,6 +5,8 @@
 #   make test    build and run all tests
 #   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
 #   make lint    check format, types and style of our own sources
+#   make docs    build the documentation in docs/ as a site, into build/site
+#   make docs-check   run all commands that README.md and docs/ show, the slow ones too
 #   make lock    pin the Python packages of pyproject.toml by hash (UPGRADE=1: the newest versions)
 #
 #   make CUDA=1 [test, ...]    build (and test, ...) with CUDA, in build-cuda/; CUDAARCHS=native (or 90,
@@ -13,7 +15,7 @@
 BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench lint lock
+.PHONY: build demo test bench lint docs docs-check lock
 
 build:
 	@python3 tools/system_packages.py
@@ -35,10 +37,18 @@ bench: build
 lint: build
 	@cmake --build $(BUILD) --target lint
 
-# Without `build`, which would install the old pins.
-lock:
-	@python3 -m venv $(BUILD)/lock
-	@$(BUILD)/lock/bin/python -m pip install --quiet --require-hashes --no-deps \
-	  --requirement caffe_ext/python/requirements/lock.txt
-	@PATH=$(CURDIR)/$(BUILD)/lock/bin:$$PATH \
+# A Python environment for one task, from a file in caffe_ext/python/requirements; needs no build.
+$(BUILD)/%-tools: caffe_ext/python/requirements/%.txt
+	@python3 -m venv --clear $@
+	@$@/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
+	@touch $@
+
+docs: $(BUILD)/docs-tools
+	@NO_MKDOCS_2_WARNING=1 $</bin/mkdocs --quiet build --site-dir $(CURDIR)/$(BUILD)/site
+
+docs-check: build
+	@$(BUILD)/venv/bin/python tests/docs/run_commands.py --build $(BUILD) --slow
+
+lock: $(BUILD)/lock-tools
+	@PATH=$(CURDIR)/$</bin:$$PATH \
 	  python caffe_ext/python/pin_requirements.py $(if $(UPGRADE),--upgrade)
