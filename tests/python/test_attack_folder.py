@@ -18,11 +18,10 @@ from attack_samples import ArraySource
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.errors import RecordError
 from caffe_ext.models.classifier import Classifier
-from caffe_ext.runs import folder as attack_folder
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import load_description, load_records
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 
 pytestmark = pytest.mark.usefixtures("pieces_of_5")
 
@@ -156,13 +155,12 @@ def test_two_processes_do_not_share_the_pieces(
     tmp_path: Path, classifier: Classifier, source: ArraySource
 ) -> None:
     run = run_of(tmp_path / "out")
-    run.parts.mkdir(parents=True)
-    lock = lock_folder(run.parts)
-    with pytest.raises(RecordError, match=r"another process is at work in .*hc1\.parts; wait for"):
-        run_attack(classifier, source, run)
-    assert not source.asked
-    run_attack(classifier, source, run_of(tmp_path / "out", "hc2"))  # another attack can run
-    os.close(lock)
+    with locked(run.parts, None):
+        busy = r"another process is at work in .*hc1\.parts; wait for"
+        with pytest.raises(RecordError, match=busy):
+            run_attack(classifier, source, run)
+        assert not source.asked
+        run_attack(classifier, source, run_of(tmp_path / "out", "hc2"))  # another attack can run
     run_attack(classifier, source, run)
 
 
@@ -170,20 +168,20 @@ def test_who_waited_for_the_lock_takes_what_the_other_has_finished(
     tmp_path: Path, classifier: Classifier, source: ArraySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of(tmp_path / "out")
-    original, locks = lock_folder, 0
+    original, locks = os.open, 0
 
-    def late(folder: Path) -> int:
+    def late(path: Path, *rest: int) -> int:
         """Let another process do all of it between mkdir and lock."""
         nonlocal locks
-        locks += 1
-        if locks == 1:
-            with monkeypatch.context() as patch:
-                patch.setattr(attack_folder, "lock_folder", original)
+        descriptor = original(path, *rest)
+        if path == run.parts:
+            locks += 1
+            if locks == 1:
                 run_attack(classifier, source, run)
-        return original(folder)
+        return descriptor
 
     with monkeypatch.context() as patch:
-        patch.setattr(attack_folder, "lock_folder", late)
+        patch.setattr(os, "open", late)
         found = run_attack(classifier, source, run)
     assert len(source.asked) == 5
     equal(found, load_records(run.path))

@@ -16,7 +16,7 @@ import pytest
 from caffe_ext.data import DataError, Request, Silent, preparation, prepare
 from caffe_ext.reporting import Step
 from caffe_ext.storage import staging
-from caffe_ext.storage.staging import locked
+from caffe_ext.storage.staging import locked_for_making
 from data_samples import snapshot, write_mnist
 
 # A writer that waits for ever in the middle of its work; where is told by its first argument.
@@ -164,5 +164,5 @@ def test_two_writers_do_not_meet(asked: Request) -> None:
 
 def test_the_lock_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
-        with locked(tmp_path / "new"):
+        with locked_for_making(tmp_path / "new"):
             pass

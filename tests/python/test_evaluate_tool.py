@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from caffe_ext.cli import evaluate
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 from data_samples import CHECKOUT, snapshot
 from evaluation_samples import MASKED, OPEN, VALUES, write_brightness, write_images
 
@@ -138,12 +138,8 @@ def test_nothing_is_classified_correctly(given: Arguments, tmp_path: Path) -> No
 
 
 def test_one_at_a_time(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) -> None:
-    (tmp_path / "out").mkdir()
-    descriptor = lock_folder(tmp_path / "out")
-    try:
+    with locked(tmp_path / "out", None):
         assert "another process is writing" in refusal(*given)
-    finally:
-        os.close(descriptor)
 
 
 def test_interrupted(

@@ -224,7 +224,7 @@ def test_other_settings_are_refused_and_need_no_new_attack(request_: SetRequest)
     make_set(request_)
     before = snapshot(request_.folder)
     other = replace(request_, recipe=replace(MIXED, seed=3))
-    with pytest.raises(DataError, match=r"other settings \(they differ in: mix, seed\)"):
+    with pytest.raises(RecordError, match=r"other settings \(it differs in: mix, seed\)"):
         make_set(other)
     assert snapshot(request_.folder) == before
     listener = Listener()
@@ -236,7 +236,7 @@ def test_other_settings_are_refused_and_need_no_new_attack(request_: SetRequest)
 def test_another_model_replaces_nothing_unless_asked(request_: SetRequest, tmp_path: Path) -> None:
     first = make_set(request_)
     other = replace(request_, model=other_model(tmp_path))
-    with pytest.raises(DataError, match="they differ in: model"):
+    with pytest.raises(RecordError, match="it differs in: model"):
         make_set(other)
     (request_.folder / "hard_positives.json").unlink()
     shutil.rmtree(first.database)

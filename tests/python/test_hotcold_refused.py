@@ -1,6 +1,5 @@
 """tools/hotcold.py: what it refuses, and how it ends; nothing is written or lost."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from caffe_ext.cli import attack_program, fastgradient
 from caffe_ext.data import write_png
 from caffe_ext.runs import export as adversarial_files
 from caffe_ext.runs.records import load_records
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 from classifier_models import write_model
 from data_samples import snapshot
 from hotcold_samples import NET, Setting, entries, make_setting, refused, run, write_yaml
@@ -198,10 +197,9 @@ def test_results_of_something_else(setting: Setting, tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(setting: Setting) -> None:
-    setting.output.mkdir()
-    lock = lock_folder(setting.output)
-    assert f"another process is writing into {setting.output}" in refused(*setting.arguments)
-    os.close(lock)
+    with locked(setting.output, None):
+        says = refused(*setting.arguments)
+        assert f"another process is writing into {setting.output}" in says
     assert list(setting.output.iterdir()) == []
     assert run(*setting.arguments) == 0
 

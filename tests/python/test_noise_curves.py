@@ -192,7 +192,7 @@ def test_other_results_are_kept(
 ) -> None:
     assert noise_curves.main(place.arguments()) == 0
     before = {path: path.read_bytes() for path in place.output.rglob("*.*")}
-    assert "another run (it differs in: protocol)" in refusal(place.arguments("--seed", 3))
+    assert "another run (it differs in: protocol.seed)" in refusal(place.arguments("--seed", 3))
     weights = place.folder / "plain" / "net_iter_30.caffemodel"
     weights.write_bytes((place.folder / "plain" / "net_iter_10.caffemodel").read_bytes())
     assert "another run (it differs in: trainings)" in refusal(place.arguments())

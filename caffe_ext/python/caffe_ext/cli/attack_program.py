@@ -25,8 +25,11 @@ from caffe_ext.cli.checkout import shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import open_source, shown_origin
 from caffe_ext.cli.model_arguments import find_models
+from caffe_ext.storage.lock import locked
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from caffe_ext.attacks.registry import Attack
     from caffe_ext.data import ImageSource
     from caffe_ext.models.description import ModelDescription
@@ -239,7 +242,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
             images |= {"sha256": source.digest(console)}
             planned = plan(arguments, models, attacks, images["sha256"])
             console.steps = 0
-            with locked(arguments.output):
+            with locked_output(arguments.output):
                 done = [
                     attack_model(exports, source, arguments.batch_size, console)
                     for exports in planned
@@ -252,20 +255,10 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
     print_report(arguments.output, len(source), done, pictures)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the folder, and be the only one that writes into it."""
-    from caffe_ext.storage.lock import lock_folder
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = lock_folder(folder)
-    except BlockingIOError as error:
-        raise ValueError(f"another process is writing into {shown(folder)}; wait for it") from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def locked_output(folder: Path) -> "AbstractContextManager[int]":
+    """Make the folder, and be the only one that writes into it, or ValueError."""
+    busy = f"another process is writing into {shown(folder)}; wait for it"
+    return locked(folder, ValueError(busy))
 
 
 def attack_main(program: Program, argv: Sequence[str] | None) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.attack_names import add_attack_help
-from caffe_ext.cli.attack_program import check_model, check_output, locked
+from caffe_ext.cli.attack_program import check_model, check_output, locked_output
 from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
@@ -266,7 +266,7 @@ def run(arguments: argparse.Namespace) -> None:
             identity = evaluator.identity()
             if not arguments.again:
                 check_folder(arguments.output, identity)
-            with locked(arguments.output):
+            with locked_output(arguments.output):
                 models = evaluator.evaluate(console)
                 report = make_report(models, evaluator, images, identity)
                 write_report(arguments.output, report)

@@ -10,13 +10,10 @@ is written beside the paper's.
 # ruff: noqa: PLC0415
 
 import argparse
-import fcntl
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +36,7 @@ from caffe_ext.cli.lenet_training import (
 )
 from caffe_ext.cli.table1_report import PAPER_VALIDATION, compare, departure
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.lock import locked
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
@@ -201,7 +199,7 @@ def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
     A model that was reused keeps its entry, which says what trained it.
     """
     path = output / "models.json"
-    with alone(output):
+    with locked(output, None):  # another of these programs may be at work on other models
         entries = listed(path)
         present = entries.get(new["id"], {})
         same = all(present.get(key) == new[key] for key in ("settings", "weights", "sha256"))
@@ -209,17 +207,6 @@ def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
             entries[new["id"]] = dict(new)
         ids = [name for name in MODELS if name in entries]
         write_json(path, {"models": [entries[name] for name in ids]})
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other of these programs writes models.json in the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def attacks_folder(output: Path, entries: Sequence[Mapping[str, Any]]) -> Path:

@@ -14,7 +14,7 @@ from caffe_ext.data.record import FILE_NAME, UNFINISHED, SourceRecord, read_reco
 from caffe_ext.data.sources import Source, digits_source, downloaded_source, local_source
 from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.reporting import Reporter, Silent
-from caffe_ext.storage.staging import explained, locked, staged
+from caffe_ext.storage.staging import explained, locked_for_making, staged
 
 COLLECTIONS: dict[str, Collection] = {"mnist": MNIST, "cifar10": CIFAR10}
 MEAN_FILE = "mean.binaryproto"
@@ -68,7 +68,7 @@ def prepare(request: Request, reporter: Reporter | None = None) -> Prepared:
     reporter = reporter or Silent()
     folder = request.folder
     source = _local(request, reporter)
-    with explained(folder), locked(folder):
+    with explained(folder), locked_for_making(folder):
         present = intact_record(folder)
         if present is None and not request.force:
             _refuse_foreign(folder)

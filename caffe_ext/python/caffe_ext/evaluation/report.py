@@ -26,6 +26,7 @@ from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.reporting import pluralize
 from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.description import check_same
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -74,13 +75,8 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         found = dict(json.loads(path.read_text(encoding="utf-8"))["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged, or no report: {error!r}") from error
-    mine = json.loads(json.dumps(identity))
-    keys = sorted(key for key in {*mine, *found} if mine.get(key) != found.get(key))
-    if keys:
-        raise RecordError(
-            f"{folder} holds the report of another evaluation (it differs in: {', '.join(keys)}); "
-            "choose another folder, or replace it with --again"
-        )
+    what = f"{folder} holds the report of another evaluation"
+    check_same(identity, found, what, "choose another folder, or replace it with --again")
 
 
 def write_report(folder: Path, report: Report) -> None:

@@ -41,6 +41,9 @@ _KEYS = (
     "classes",
 )
 
+# What of a model's record says only how it is called and where its files lie.
+_PLACES = ("name", "deploy", "weights")
+
 
 @dataclass(frozen=True, eq=False)
 class ModelDescription:
@@ -105,6 +108,10 @@ class ModelDescription:
             "crop": space.crop,
             "logits": self.logits,
         }
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results depend on, for JSON: record() without name and places."""
+        return {key: value for key, value in self.record().items() if key not in _PLACES}
 
 
 def read_model(path: Path, weights: Path | None = None) -> ModelDescription:

@@ -29,7 +29,6 @@ from caffe_ext.runs.runner import AttackRun
 from caffe_ext.storage.atomic import json_bytes, write_bytes
 
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
-_PATHS = ("name", "deploy", "weights")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
 _MEASURES = ("amplitudes", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
@@ -162,8 +161,7 @@ def exported_files(folder: Path) -> list[Path]:
 
 def identity(model: ModelDescription, digest: str) -> dict[str, Any]:
     """Return what results depend on: settings and digests, not where the files lie."""
-    record = {key: value for key, value in model.record().items() if key not in _PATHS}
-    return {"model": record, "images": {"sha256": digest}}
+    return {"model": model.identity(), "images": {"sha256": digest}}
 
 
 def plain_name(text: str) -> str:

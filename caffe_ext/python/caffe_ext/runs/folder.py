@@ -6,8 +6,6 @@
 A folder that holds the results of something else, another model, say, is never overwritten.
 """
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from caffe_ext.attacks.registry import Attack
 from caffe_ext.errors import RecordError
 from caffe_ext.runs.records import AttackRecords, load_description, load_records
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import read_json
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 
 
 @dataclass(frozen=True)
@@ -99,32 +98,14 @@ def alone(run: AttackRun) -> Iterator[None]:
 
     Raises RecordError if another process is at work in it.
     """
-    try:
-        lock = _locked(run.parts)
-    except BlockingIOError as error:
-        raise RecordError(
-            f"another process is at work in {run.parts}; wait for it or end it"
-        ) from error
-    try:
-        yield
-    finally:
-        if not any(run.parts.glob("[0-9]*.h5")):
-            empty(run)
-            run.parts.rmdir()
-        os.close(lock)
-
-
-def _locked(folder: Path) -> int:
-    """Return the lock of a folder that is there."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
+    busy = RecordError(f"another process is at work in {run.parts}; wait for it or end it")
+    with locked(run.parts, busy):
         try:
-            lock = lock_folder(folder)
-            if os.path.samestat(os.fstat(lock), folder.stat()):
-                return lock
-        except FileNotFoundError:  # whoever had it before has removed it
-            continue
-        os.close(lock)
+            yield
+        finally:
+            if not any(run.parts.glob("[0-9]*.h5")):
+                empty(run)
+                run.parts.rmdir()
 
 
 def begun_again(run: AttackRun) -> bool:
@@ -148,24 +129,8 @@ def claim(run: AttackRun) -> None:
 
 def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
     """Raise RecordError unless the description is this run's."""
-    mine = json.loads(json.dumps(run.description))
-    if found != mine:
-        raise RecordError(
-            f"{where} holds results of another run (it differs in: "
-            f"{', '.join(_different(mine, found))}); choose "
-            "another folder, or throw the old results away with --again"
-        )
-
-
-def _different(mine: Any, found: Any) -> list[str]:
-    """Return the keys of what differs in two descriptions, as `model.weights_sha256`."""
-    keys = []
-    for key in sorted({*mine, *found}):
-        pair = mine.get(key), found.get(key)
-        if pair[0] != pair[1]:
-            inner = _different(*pair) if all(isinstance(half, dict) for half in pair) else []
-            keys += [f"{key}.{name}" for name in inner] or [key]
-    return keys
+    advice = "choose another folder, or throw the old results away with --again"
+    check_same(run.description, found, f"{where} holds results of another run", advice)
 
 
 def empty(run: AttackRun) -> None:

@@ -2,20 +2,48 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def lock_folder(folder: Path) -> int:
-    """Lock a folder; return the descriptor that holds the lock until it is closed.
+@contextmanager
+def locked(folder: Path, busy: Exception | None) -> Iterator[int]:
+    """Make the folder if need be, and be the only process that works in it.
 
-    The lock ends with the process, however it ends; a process that inherits the descriptor keeps it
-    for as long as it lives. Raises BlockingIOError if another process has the lock, and OSError if
-    the folder cannot be opened.
+    busy  raised if another process has the lock; None: wait for it
+
+    Yields the descriptor that holds the lock. The lock ends with the process, however it ends; a
+    process that inherits the descriptor keeps it for as long as it lives. The folder may be removed
+    by whoever has the lock. Raises OSError if the folder cannot be made or opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
+        descriptor = _lock(folder, wait=busy is None)
+    except BlockingIOError as error:
+        if busy is None:
+            raise
+        raise busy from error
+    try:
+        yield descriptor
+    finally:
         os.close(descriptor)
-        raise
-    return descriptor
+
+
+def _lock(folder: Path, *, wait: bool) -> int:
+    """Return the descriptor of a folder that is locked, and still there."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # whoever had the lock has removed it
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

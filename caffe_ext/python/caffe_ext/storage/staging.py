@@ -12,35 +12,22 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import lmdb
 
 from caffe_ext.errors import DataError
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 
 _PREFIX = ".making-"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and be the only process that works in it.
-
-    Raises DataError if another one does already. The lock ends with the process, however it ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = lock_folder(folder)
-    except BlockingIOError as error:
-        raise DataError(
-            f"another process is making {folder}; wait for it, or end it, and try again"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def locked_for_making(folder: Path) -> AbstractContextManager[int]:
+    """Make the folder if need be, and be the only process that makes its content, or DataError."""
+    busy = f"another process is making {folder}; wait for it, or end it, and try again"
+    return locked(folder, DataError(busy))
 
 
 @contextmanager

@@ -8,10 +8,9 @@ earlier/                            trainings with other settings, kept for when
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 from caffe_ext.training.settings import TrainingError
 
 _FORMAT = 1
@@ -64,22 +63,16 @@ class TrainingFolder:
         A process that inherits the descriptor keeps the lock for as long as it lives.
         Raises TrainingError if the folder cannot be written or is in use.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".probe"
-            probe.touch()
-            probe.unlink()
-            descriptor = lock_folder(self.path)
-        except BlockingIOError as error:
-            raise TrainingError(
-                f"another process is training in {self.path}; wait for it or end it"
-            ) from error
-        except OSError as error:
-            raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
-        try:
+        busy = f"another process is training in {self.path}; wait for it or end it"
+        with ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(locked(self.path, TrainingError(busy)))
+                probe = self.path / ".probe"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def claim(self, settings: str, *, again: bool) -> Progress:
         """Return how far the training with these settings went, and put others out of its way.

@@ -5,8 +5,6 @@ images that were chosen, and a file for each network that has been begun, so tha
 goes on where it was. Those of another run, of other weights, say, are never overwritten.
 """
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,14 +18,13 @@ from caffe_ext.data import ImageSource
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import read_json
-from caffe_ext.storage.lock import lock_folder
+from caffe_ext.storage.lock import locked
 from caffe_ext.studies.noise_curves.curves import NoiseProtocol
 
 FORMAT = 1
 DESCRIPTION, CHOSEN = "description.json", "chosen.json"
-# What of a model's record only says where its files lie and how it is called.
-_PLACES = ("name", "deploy", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,7 @@ class NoiseCurvesRun:
             "trainings": [
                 {
                     "name": name,
-                    "networks": {str(number): _settings(model) for number, model in by.items()},
+                    "networks": {str(number): model.identity() for number, model in by.items()},
                 }
                 for name, by in self.models.items()
             ],
@@ -103,20 +100,12 @@ def claimed(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
     Raises RecordError if it holds another run's pieces or another process works in it, OSError if
     it cannot be written.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = lock_folder(run.folder)
-    except BlockingIOError as error:
-        raise RecordError(
-            f"another process works in {run.folder}; wait for it or end it"
-        ) from error
-    try:
+    busy = RecordError(f"another process works in {run.folder}; wait for it or end it")
+    with locked(run.folder, busy):
         if again:
             _discard(run.folder)
         _check(run, run.folder / DESCRIPTION)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def read_piece(path: Path, *keys: str) -> dict[str, Any]:
@@ -138,19 +127,9 @@ def _discard(folder: Path) -> None:
 
 def _check(run: NoiseCurvesRun, note: Path) -> None:
     """Write down what the run depends on, or see that this is what stands there."""
-    mine = json.loads(json.dumps(run.description()))
+    mine = run.description()
     if not note.exists():
         write_piece(note, mine)
         return
-    found = read_piece(note)
-    keys = sorted(key for key in {*mine, *found} if mine.get(key) != found.get(key))
-    if keys:
-        raise RecordError(
-            f"{run.folder} holds results of another run (it differs in: {', '.join(keys)}); "
-            "choose another folder, or throw the old results away with --again"
-        )
-
-
-def _settings(model: ModelDescription) -> dict[str, Any]:
-    """Return what of a model the results depend on."""
-    return {key: value for key, value in model.record().items() if key not in _PLACES}
+    advice = "choose another folder, or throw the old results away with --again"
+    check_same(mine, read_piece(note), f"{run.folder} holds results of another run", advice)

@@ -18,6 +18,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
 from caffe_ext.storage.provenance import sha256
 from caffe_ext.storage.staging import staged
 
@@ -65,15 +66,12 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_other(present: HardPositiveSet, settings: Mapping[str, Any]) -> None:
-    """Raise DataError if the set was made with other settings."""
-    held = present.record["settings"]
-    keys = sorted(key for key in {*held, *settings} if held.get(key) != settings.get(key))
-    if keys:
-        raise DataError(
-            f"{present.folder} holds hard positives of other settings (they differ in: "
-            f"{', '.join(keys)}); choose another folder, or replace them with --again, which takes "
-            "over the attacks that fit"
-        )
+    """Raise RecordError if the set was made with other settings."""
+    what = f"{present.folder} holds hard positives of other settings"
+    advice = (
+        "choose another folder, or replace them with --again, which takes over the attacks that fit"
+    )
+    check_same(settings, present.record["settings"], what, advice)
 
 
 def write_set(

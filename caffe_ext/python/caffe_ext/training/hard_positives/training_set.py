@@ -25,7 +25,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.records import load_adversarials
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
-from caffe_ext.storage.staging import explained, locked
+from caffe_ext.storage.staging import explained, locked_for_making
 from caffe_ext.training.hard_positives.folder import (
     ATTACKS,
     HardPositiveSet,
@@ -81,7 +81,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
     classifier = request.model.load(request.batch_size)
     labels = _check_images(classifier, request)
     settings = _settings(request, reporter)
-    with explained(request.folder), locked(request.folder):
+    with explained(request.folder), locked_for_making(request.folder):
         present = read_set(request.folder)
         if present and not request.again:
             refuse_other(present, settings)
@@ -142,10 +142,8 @@ def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
 def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
     """Return all that the set depends on, as JSON has it; of files the digests, not the names."""
     recipe = request.recipe
-    names = ("name", "deploy", "weights")
-    model = {key: value for key, value in request.model.record().items() if key not in names}
     settings = {
-        "model": model,
+        "model": request.model.identity(),
         "images": request.source.digest(reporter),
         **asdict(recipe),
         "attacks": [attack.text for attack in recipe.parsed()],

@@ -1,0 +1,43 @@
+"""Descriptions of what results depend on: only where they are equal, results are taken over."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from caffe_ext.errors import RecordError
+
+
+def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return the keys of what differs, sorted; of what lies further inside `model.weights_sha256`.
+
+    mine   what is asked for, of any types that JSON takes
+    found  what was read from a file
+
+    A key that is missing and one that is null are the same: so files stay valid where settings
+    are added later.
+    """
+    return _differences(json.loads(json.dumps(mine)), found)
+
+
+def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, advice: str) -> None:
+    """Raise RecordError if the two differ.
+
+    what    the subject of the sentence: "x.h5 holds results of another run"
+    advice  its end: what to do
+    """
+    keys = differences(mine, found)
+    if keys:
+        raise RecordError(f"{what} (it differs in: {', '.join(keys)}); {advice}")
+
+
+def _differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    keys = []
+    for key in sorted({*mine, *found}):
+        one, other = mine.get(key), found.get(key)
+        if one == other:
+            continue
+        inner = []
+        if isinstance(one, dict) and isinstance(other, dict):
+            inner = _differences(one, other)
+        keys += [f"{key}.{name}" for name in inner] or [key]
+    return keys
