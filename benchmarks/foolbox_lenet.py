@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from search_timing import Answers
 
 if TYPE_CHECKING:
-    from caffe_ext.attacks.directions import Ints
-    from caffe_ext.models.classifier import Floats, Images
+    from caffe_ext.models.base import Floats, Images, Ints
     from caffe_ext.models.description import ModelDescription
 
 Search = Callable[[NDArray[np.uint8], NDArray[np.int64]], Answers]

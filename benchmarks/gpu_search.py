@@ -20,8 +20,7 @@ from engine_jobs import set_weights
 from search_timing import PIECE, measure_all
 
 if TYPE_CHECKING:
-    from caffe_ext.attacks.directions import Ints
-    from caffe_ext.models.classifier import Images
+    from caffe_ext.models.base import Images, Ints
     from caffe_ext.models.description import ModelDescription
     from caffe_ext.runtime.device import Device
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from caffe_ext.cli.console import Console
 
 if TYPE_CHECKING:
-    from caffe_ext.attacks.directions import Ints
-    from caffe_ext.attacks.registry import Attack
-    from caffe_ext.models.classifier import Classifier, Images
+    from caffe_ext.attacks.base import Attack
+    from caffe_ext.models.base import Images, Ints
+    from caffe_ext.models.classifier import Classifier
     from caffe_ext.models.description import ModelDescription
     from caffe_ext.reporting import Step
 
@@ -56,10 +56,11 @@ class Sample:
 
     def search(self, classifier: "Classifier", attack: "Attack") -> Answers:
         """Attack the sample."""
-        attempt = attack(classifier, self.images, self.labels, np.arange(len(self.images)))
-        # The direction's own pass through the net, with which the search begins, is one more.
-        forwards = attempt.result.forwards + len(self.images)
-        return Answers(attempt.result.amplitudes, attempt.result.adversarials, forwards)
+        from caffe_ext.attacks import Misclassification
+
+        rows = np.arange(len(self.images))
+        result = attack.run(classifier, self.images, Misclassification(self.labels), rows)
+        return Answers(result.step_lengths, result.adversarials, result.queries)
 
 
 def measure_all(  # noqa: PLR0913  the job, and what it is done on
@@ -79,6 +80,8 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
     the images that are classified correctly and the attack in it, `scores` the score.
     """
 
+    from caffe_ext.attacks import Misclassification
+
     clocks: dict[str, list[tuple[float, float]]] = {"search": [], "scores": []}
 
     def clocked(name: str, job: Callable[..., Any], *given: Any) -> Any:
@@ -90,15 +93,17 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
     def find(part: slice) -> tuple["Images", Any]:
         sample = Sample.of(classifier, images[part], labels[part])
         rows = np.arange(len(sample.images))
-        return sample.images, attack(classifier, sample.images, sample.labels, rows).result
+        return sample.images, attack.run(
+            classifier, sample.images, Misclassification(sample.labels), rows
+        )
 
     before, forwards, amplitudes = _peak_mib(), 0, []
     for start in range(0, len(images), PIECE):
         part = slice(start, start + PIECE)
         originals, result = clocked("search", find, part)
         clocked("scores", score, result.adversarials[result.found], originals[result.found])
-        amplitudes.append(result.amplitudes)
-        forwards += result.forwards
+        amplitudes.append(result.step_lengths)
+        forwards += result.queries
         step(len(images[part]))
     sizes = [len(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]
     speeds = [size / wall for size, (wall, _) in zip(sizes, clocks["search"], strict=True)]

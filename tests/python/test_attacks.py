@@ -10,16 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attack_samples import labels, linear, rows
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import PerturbationBudget, parse_distance, show_distance
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.directions import Direction, FastGradient, HotCold, LogitMargin
-from caffe_ext.attacks.pgd import Ball
-from caffe_ext.attacks.registry import (
-    Attack,
-    FixedEpsilon,
-    Iterated,
-    Minimal,
-    attempted,
-    parse_attack,
-)
+from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
+from caffe_ext.attacks.pgd import ProjectedGradient
+from caffe_ext.attacks.registry import parse_attack
 
 pytestmark = pytest.mark.any_device
 
@@ -34,20 +31,20 @@ DIRECTIONS: st.SearchStrategy[Direction] = st.one_of(
     st.builds(HotCold, target=st.integers(0, 999), **COMMON),
     st.builds(LogitMargin, **COMMON),
 )
-GREY_LEVELS = st.floats(1e-3, 1e9) | st.integers(1, 255)
-BALLS = st.builds(
-    Ball,
-    norm=st.sampled_from(["linf", "l2"]),
-    epsilon=GREY_LEVELS,
-    step=GREY_LEVELS,
-    iterations=st.integers(1, 999),
-    random_start=st.booleans(),
-    seed=st.just(11),
-)
+GREY_LEVELS = st.floats(1, 1e9) | st.integers(1, 255)
+BUDGETS = st.builds(PerturbationBudget, st.sampled_from(["linf", "l2"]), GREY_LEVELS)
 ATTACKS: st.SearchStrategy[Attack] = st.one_of(
-    st.builds(Minimal, DIRECTIONS, st.floats(1, 1e3) | st.integers(1, 9)),
-    st.builds(FixedEpsilon, DIRECTIONS, GREY_LEVELS),
-    st.builds(Iterated, DIRECTIONS, BALLS),
+    st.builds(MinimumNormAttack, DIRECTIONS, st.floats(1, 1e3) | st.integers(1, 9)),
+    st.builds(SingleStep, DIRECTIONS, GREY_LEVELS),
+    st.builds(
+        ProjectedGradient,
+        DIRECTIONS,
+        BUDGETS,
+        step=st.floats(1e-3, 1e9) | st.integers(1, 255),
+        iterations=st.integers(1, 999),
+        random_start=st.booleans(),
+        start_seed=st.just(11),
+    ),
 )
 
 
@@ -74,7 +71,18 @@ def test_no_two_attacks_share_a_file(attacks: list[Attack]) -> None:
 
 def test_names_of_files_that_are_easily_the_same() -> None:
     texts = ["hc1*1.05", "hc1=1.05", "hc1@1.05", "hc1@a*2", "hc1@a=2", "hc1@a~2.0", "hc1@a_2.0"]
-    texts += ["hc1@a:2", "hc1@a/2", "hc1@a,2", "hc1@a 2", "hc1@a%2f2", "hc1@a%2", "hot:7", "hc7"]
+    texts += [
+        "hc1@a:2",
+        "hc1@a(2",
+        "hc1@a(2)",
+        "hc1@a/2",
+        "hc1@a,2",
+        "hc1@a 2",
+        "hc1@a%2f2",
+        "hc1@a%2",
+        "hot:7",
+        "hc7",
+    ]
     texts += ["hc1-s", "hc1@-s", "bim=8/2x4", "bim=8/2x40", "pgd=8/2x4", "bim-l2=8/2x4"]
     texts += ["bim=8/2x4+hc1@x", "hc1@é", "hc1@Ã©", "fgs", "fgv", "margin", "margin-s"]
     names = [parse_attack(text).file_name for text in texts]
@@ -84,44 +92,46 @@ def test_names_of_files_that_are_easily_the_same() -> None:
     assert parse_attack("hot:7-s@ip1").file_name == "hot7-s@ip1"
 
 
+def iterated(
+    direction: Direction, epsilon: float, step: float, iterations: int, **given: Any
+) -> ProjectedGradient:
+    budget = PerturbationBudget(given.pop("norm", "linf"), epsilon)
+    return ProjectedGradient(direction, budget, step, iterations, **given)
+
+
 @pytest.mark.parametrize(
     ("text", "attack"),
     [
-        ("fgs", Minimal(FastGradient(sign=True))),
-        ("FGV", Minimal(FastGradient())),
-        ("hc1", Minimal(HotCold())),
-        ("hc12-s", Minimal(HotCold(rank=12, sign=True))),
-        ("hot:0", Minimal(HotCold(target=0))),
-        ("hot:7-S", Minimal(HotCold(target=7, sign=True))),
-        ("margin-s", Minimal(LogitMargin(sign=True))),
-        ("HC1@Conv1", Minimal(HotCold(through="Conv1"))),
-        ("hc2@inception_3a/1x1*1.05", Minimal(HotCold(rank=2, through="inception_3a/1x1"), 1.05)),
-        ("hc1*1", Minimal(HotCold())),
-        ("fgs=8", FixedEpsilon(FastGradient(sign=True), 8)),
-        ("fgs=1e1", FixedEpsilon(FastGradient(sign=True), 10)),
+        ("fgs", MinimumNormAttack(FastGradient(sign=True))),
+        ("FGV", MinimumNormAttack(FastGradient())),
+        ("hc1", MinimumNormAttack(HotCold())),
+        ("hc12-s", MinimumNormAttack(HotCold(rank=12, sign=True))),
+        ("hot:0", MinimumNormAttack(HotCold(target=0))),
+        ("hot:7-S", MinimumNormAttack(HotCold(target=7, sign=True))),
+        ("margin-s", MinimumNormAttack(LogitMargin(sign=True))),
+        ("HC1@Conv1", MinimumNormAttack(HotCold(through="Conv1"))),
         (
-            "bim=8",
-            Iterated(FastGradient(), Ball(epsilon=8, step=1, iterations=40)),
+            "hc2@inception_3a/1x1*1.05",
+            MinimumNormAttack(HotCold(rank=2, through="inception_3a/1x1"), 1.05),
         ),
-        (
-            "pgd=32",
-            Iterated(
-                FastGradient(), Ball(epsilon=32, step=2, iterations=40, random_start=True, seed=3)
-            ),
-        ),
-        (
-            "bim-l2=8+margin",
-            Iterated(LogitMargin(), Ball(norm="l2", epsilon=8, step=0.5, iterations=40)),
-        ),
+        ("hc1*1", MinimumNormAttack(HotCold())),
+        ("fgs=8", SingleStep(FastGradient(sign=True), 8)),
+        ("fgs=1e1", SingleStep(FastGradient(sign=True), 10)),
+        ("fgs=8/255", SingleStep(FastGradient(sign=True), 8)),
+        ("bim=8", iterated(FastGradient(), 8, 1, 40)),
+        ("pgd=32", iterated(FastGradient(), 32, 2, 40, random_start=True, start_seed=3)),
+        ("bim-l2=8+margin", iterated(LogitMargin(), 8, 0.5, 40, norm="l2")),
+        ("bim=8/255/2/255x9", iterated(FastGradient(), 8, 2, 9)),
+        ("bim=0.2of1/0.01of1x9", iterated(FastGradient(), 51, 2.55, 9)),
         (
             "bim=8/2.5x7+hc3@conv1/a",
-            Iterated(HotCold(rank=3, through="conv1/a"), Ball(epsilon=8, step=2.5, iterations=7)),
+            iterated(HotCold(rank=3, through="conv1/a"), 8, 2.5, 7),
         ),
     ],
 )
 def test_what_names_mean(text: str, attack: Attack) -> None:
     found = parse_attack(text, seed=3)
-    if isinstance(found, Iterated) and not found.ball.random_start:
+    if isinstance(found, ProjectedGradient) and not found.random_start:
         found = parse_attack(text)
     assert found == attack
 
@@ -146,6 +156,8 @@ def test_unknown_names_are_answered_with_the_known_ones(text: str) -> None:
         ("fgs=0", "epsilon must be above 0 grey levels, not 0"),
         ("fgs=1e999", "epsilon must be above 0 grey levels, not inf"),
         ("bim=0", "epsilon must be above 0 grey levels, not 0"),
+        ("pgd=0.3", r"did you mean 76\.5 \(0\.3 of 1\)\?.* 76\.5, 76\.5/255 or 0\.3of1"),
+        ("fgs=0.1", r"did you mean 25\.5 \(0\.1 of 1\)\?"),
         ("bim=8/0x40", "step must be above 0 grey levels, not 0"),
         ("bim=8/1x0", "iterations must be at least 1, not 0"),
     ],
@@ -157,11 +169,15 @@ def test_numbers_that_make_no_sense(text: str, says: str) -> None:
 
 def test_names_and_threat_models_tell_what_is_done() -> None:
     for text, name, words in (
-        ("hc1*1.05", "HC1 x 1.05", "as little as changes the class, 1.05 times as far"),
+        ("hc1*1.05", "HC1 x 1.05", "as little as makes the image adversarial, 1.05 times as far"),
         ("fgs", "FGS", "moves all pixels within 0..255 along one direction"),
-        ("fgs=8", "FGS, epsilon 8", "the largest change being 8 grey levels"),
-        ("pgd=8/2x40", "PGD Linf 8 (FGV)", "each pixel by at most 8 grey levels .* 40 steps of 2"),
-        ("bim-l2=400+margin", "BIM L2 400 (margin)", r"the whole image \(L2\) by at most 400"),
+        ("fgs=8", "FGS, epsilon 8", r"the largest change being 8 \(0.0314 of 1\) grey levels"),
+        ("pgd=8/2x40", "PGD Linf 8, 40 x 2 (loss)", "each pixel by at most 8 .* 40 steps of 2"),
+        (
+            "bim-l2=400+margin",
+            "BIM L2 400, 40 x 25 (margin)",
+            r"the whole image \(L2\) by at most 400",
+        ),
     ):
         attack = parse_attack(text)
         assert attack.name == name
@@ -169,38 +185,38 @@ def test_names_and_threat_models_tell_what_is_done() -> None:
         assert "knows the network and its weights" in attack.threat_model
 
 
-def test_attempted_are_those_that_are_classified_as_their_label() -> None:
-    truth, predicted = labels(0, 1, 2, 2), labels(0, 2, 2, 2)
-    assert attempted(parse_attack("hc1"), truth, predicted).tolist() == [True, False, True, True]
-    assert attempted(parse_attack("hot:2"), truth, predicted).tolist() == [True] + [False] * 3
-    assert attempted(parse_attack("hot:0"), truth, predicted).tolist() == [False, False, True, True]
-    assert not attempted(parse_attack("pgd=8+hot:0"), truth, predicted)[0]
+def test_images_with_the_attack_s_own_target_are_left_out() -> None:
+    truth = labels(0, 1, 2, 2)
+    for text, expected in (
+        ("hc1", [True] * 4),
+        ("hot:2", [True, True, False, False]),
+        ("hot:0=8", [False, True, True, True]),
+        ("pgd=8+hot:0", [False, True, True, True]),
+    ):
+        assert parse_attack(text).applicable(truth).tolist() == expected
+
+
+def test_distances_in_both_units() -> None:
+    assert parse_distance("8") == parse_distance("8/255") == 8
+    assert parse_distance("0.5of1") == 127.5
+    assert show_distance(8) == "8 (0.0314 of 1)"
+    for text in ("", "8/256", "of1", "8 of 2", "-1", "nan"):
+        with pytest.raises(ValueError, match="a distance is grey levels"):
+            parse_distance(text)
 
 
 @pytest.mark.parametrize("text", ["hc1", "hc1*1.5", "margin=30", "bim=30/1x40+margin"])
 def test_attacks_find_what_their_parts_find(tmp_path: Path, text: str) -> None:
     classifier = linear(tmp_path, [[0, 0], [1, 0]], [100.5, 0])
     images, which = rows([81, 3], [2, 3]), labels(0, 0)
-    attempt = parse_attack(text)(classifier, images, which, np.arange(2))
+    found = parse_attack(text).run(classifier, images, Misclassification(which), np.arange(2))
     near, far = {
         "hc1": (101, 101),
         "hc1*1.5": (111, 150),  # 20 and 99 grey levels, 1.5 times; halves to the even number
         "margin=30": (111, 2),
         "bim=30/1x40+margin": (101, 2),
     }[text]
-    assert attempt.result.adversarials[:, 0, 0, 0].tolist() == [near, far]
-    assert attempt.result.found.tolist() == [True, far != 2]
-    assert attempt.directions.targets.tolist() == [1, 1]
-
-
-def test_attacks_of_python_without_a_text(tmp_path: Path) -> None:
-    class Mine(HotCold):
-        pass
-
-    class Other(Direction):
-        name = "other"
-        omega: Any = None
-
-    assert Minimal(Mine()).text == "hc1"
-    with pytest.raises(TypeError, match="no name that can be typed"):
-        assert Minimal(Other()).text
+    assert found.adversarials[:, 0, 0, 0].tolist() == [near, far]
+    assert found.found.tolist() == [True, far != 2]
+    assert found.diagnostics is not None
+    assert found.diagnostics.targets.tolist() == [1, 1]

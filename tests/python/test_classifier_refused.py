@@ -11,9 +11,11 @@ import pytest
 from caffe.proto import caffe_pb2
 
 from attack_samples import Batch
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.directions import FastGradient
 from caffe_ext.attacks.registry import parse_attack
-from caffe_ext.models.classifier import NO_CLASS, Classifier
+from caffe_ext.models.base import NO_CLASS
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.runs.runner import attack_images
 from classifier_models import IMAGES, LINEAR, write_model
@@ -256,8 +258,8 @@ def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     classifier = Classifier(*write_model(tmp_path, text), PixelSpace())
     assert classifier.predict(IMAGES)[0] == NO_CLASS  # it has a pixel of 0
     assert classifier.predict(np.full_like(IMAGES, 9)).min() >= 0
-    with pytest.raises(ValueError, match=r"label -1 of image 0 .*stands for scores that are no n"):
-        FastGradient(sign=True)(classifier, IMAGES, classifier.predict(IMAGES))
+    with pytest.raises(ValueError, match=r"label -1 of image 0 .*: a logit of this image is NaN"):
+        FastGradient(sign=True)(classifier, IMAGES, Misclassification(classifier.predict(IMAGES)))
     batch = Batch(IMAGES[:1], None)
     records, adversarials = attack_images(classifier, parse_attack("fgs"), batch)
     assert records.predicted.tolist() == [NO_CLASS]

@@ -9,15 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, net, rows, two_layers
-from caffe_ext.attacks.directions import (
+from caffe_ext.attacks.criteria import (
     NO_TARGET,
-    Direction,
-    FastGradient,
-    HotCold,
-    LogitMargin,
-    closest,
+    Misclassification,
+    TargetedMisclassification,
+    TopKMisclassification,
+    ranked,
 )
-from caffe_ext.models.classifier import Classifier, softmax
+from caffe_ext.attacks.directions import Direction, FastGradient, HotCold, LogitMargin
+from caffe_ext.models.base import softmax
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.runtime.quiet import quiet_caffe
 
 pytestmark = pytest.mark.any_device
@@ -42,7 +43,7 @@ def loss(pixels: NDArray[np.float64], which: NDArray[np.int64]) -> NDArray[np.fl
 
 @pytest.mark.parametrize("which", [labels(0, 1, 2), labels(2, 0, 1)])
 def test_fgv_is_the_derivative_of_the_loss(three: Classifier, which: NDArray[np.int64]) -> None:
-    found = FastGradient()(three, IMAGES, which)
+    found = FastGradient()(three, IMAGES, Misclassification(which))
     numeric, step = np.zeros(IMAGES.shape), 1e-4
     for index in np.ndindex(*IMAGES.shape[1:]):
         at = (slice(None), *index)
@@ -54,7 +55,7 @@ def test_fgv_is_the_derivative_of_the_loss(three: Classifier, which: NDArray[np.
     assert found.values.dtype == np.float32
     assert found.targets.tolist() == [NO_TARGET] * 3
     np.testing.assert_array_equal(found.logits, three.logits(IMAGES))
-    signs = FastGradient(sign=True)(three, IMAGES, which).values
+    signs = FastGradient(sign=True)(three, IMAGES, Misclassification(which)).values
     assert np.array_equal(signs, np.sign(found.values))
     assert set(np.unique(signs)) <= {-1, 0, 1}
 
@@ -75,56 +76,56 @@ def test_fgv_is_the_gradient_of_caffe_s_own_loss(three: Classifier, tmp_path: Pa
     caffes.blobs["label"].data[...] = which
     caffes.forward()
     gradient = caffes.backward(diffs=["data"])["data"] * 3  # of the mean over the batch
-    found = FastGradient()(three, IMAGES, which).values
+    found = FastGradient()(three, IMAGES, Misclassification(which)).values
     np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-7)
     assert found.any()
 
 
 def test_hot_and_cold_are_equation_7() -> None:
     logits = np.array([[5, 3, -2, 4], [-1, -7, -3, -2], [0, 0, 0, 0]], np.float32)
-    omega, hot = HotCold().omega(logits, labels(0, 0, 1))
+    omega, hot = HotCold().omega(logits, Misclassification(labels(0, 0, 1)))
     assert hot.tolist() == [3, 3, 0]
     # |h_hot| where it is hot, -h_label where it is cold, also if that is above 0
     assert omega.tolist() == [[-5, 0, 0, 4], [1, 0, 0, 2], [0, 0, 0, 0]]
     assert omega.dtype == np.float32
-    second, hot = HotCold(rank=2).omega(logits, labels(0, 0, 1))
+    second, hot = HotCold(rank=2).omega(logits, Misclassification(labels(0, 0, 1)))
     assert hot.tolist() == [1, 2, 2]
     assert second[:2].tolist() == [[-5, 3, 0, 0], [1, 0, 3, 0]]
 
 
 def test_the_label_s_own_score_does_not_count_among_the_ranks() -> None:
     logits = np.array([[1, 9, 5, 3]], np.float32)
-    assert [closest(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
-    assert [closest(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
+    assert [ranked(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
+    assert [ranked(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
 
 
 def test_of_equal_scores_the_lower_class_comes_first() -> None:
     logits = np.array([[2, 7, 7, 2, 7]], np.float32)
-    assert [closest(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
+    assert [ranked(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
 
 
 def test_hot_cold_goes_back_to_the_pixels(three: Classifier) -> None:
     logits = three.logits(IMAGES)
     which = three.predict(IMAGES)
-    found = HotCold()(three, IMAGES, which)
-    expected = HotCold().omega(logits, which)[0] @ WEIGHTS
+    found = HotCold()(three, IMAGES, Misclassification(which))
+    expected = HotCold().omega(logits, Misclassification(which))[0] @ WEIGHTS
     np.testing.assert_allclose(found.values.reshape(3, 4), expected, rtol=1e-5)
     assert np.array_equal(found.targets, np.argsort(-logits, axis=1)[:, 1])
-    signs = HotCold(sign=True)(three, IMAGES, which).values
+    signs = HotCold(sign=True)(three, IMAGES, Misclassification(which)).values
     assert np.array_equal(signs, np.sign(found.values))
 
 
 def test_a_named_target_and_the_label_itself(three: Classifier) -> None:
-    found = HotCold(target=1)(three, IMAGES, labels(0, 1, 2))
+    found = HotCold(target=1)(three, IMAGES, Misclassification(labels(0, 1, 2)))
     assert found.targets.tolist() == [1, 1, 1]
-    assert found.blank.tolist() == [False, True, False]
+    assert found.zero_gradient.tolist() == [False, True, False]
     logits = three.logits(IMAGES)[0]
     expected = np.array([-logits[0], abs(logits[1]), 0]) @ WEIGHTS
     np.testing.assert_allclose(found.values[0].ravel(), expected, rtol=1e-5)
 
 
 def test_the_margin_is_the_difference_of_two_rows_of_weights(three: Classifier) -> None:
-    found = LogitMargin()(three, IMAGES, labels(0, 1, 2))
+    found = LogitMargin()(three, IMAGES, Misclassification(labels(0, 1, 2)))
     for row, label in enumerate((0, 1, 2)):
         expected = WEIGHTS[found.targets[row]] - WEIGHTS[label]
         np.testing.assert_array_equal(found.values[row].ravel(), expected)
@@ -150,12 +151,14 @@ def test_through_an_inner_blob_that_a_relu_changes_in_place(
 ) -> None:
     classifier = two_layers(tmp_path, FIRST / 16, SECOND / 16, batch_size=2)
     images, which = rows([10, 20, 30], [200, 5, 90], [3, 90, 90]), labels(0, 0, 1)
-    omega = direction().omega(classifier.logits(images), which)[0]
-    found = direction(through="ip1")(classifier, images, which)
+    omega = direction().omega(classifier.logits(images), Misclassification(which))[0]
+    found = direction(through="ip1")(classifier, images, Misclassification(which))
     expected = hand(images, omega) / 16**3
     np.testing.assert_allclose(found.values.reshape(3, 3), expected, rtol=1e-5, atol=1e-9)
     assert found.values.any()
-    assert not np.allclose(found.values, direction()(classifier, images, which).values)
+    assert not np.allclose(
+        found.values, direction()(classifier, images, Misclassification(which)).values
+    )
 
 
 def test_through_a_blob_against_a_net_that_ends_there(tmp_path: Path) -> None:
@@ -168,9 +171,12 @@ def test_through_a_blob_against_a_net_that_ends_there(tmp_path: Path) -> None:
     text = text[: text.index("layer { name: 'ip2'")]
     ends = net(tmp_path / "ends", text, [first / 50, 0], logits="ip1")
     # At f, E = h_hot - h_label has the derivative W2_hot - W2_label: linear above f.
-    margins = second[LogitMargin().omega(whole.logits(images), which)[1]] - second[which]
+    margins = (
+        second[LogitMargin().omega(whole.logits(images), Misclassification(which))[1]]
+        - second[which]
+    )
     expected = ends.gradient(images, np.abs(ends.logits(images)) * margins)
-    found = LogitMargin(through="ip1")(whole, images, which).values
+    found = LogitMargin(through="ip1")(whole, images, Misclassification(which)).values
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -182,8 +188,8 @@ def test_at_the_logits_the_margin_through_them_is_hot_cold(tmp_path: Path) -> No
             classifier = linear(tmp_path / "one", abs(SECOND), logits="score")
         which = classifier.predict(images)
         blob = classifier.logits_blob
-        found = LogitMargin(through=blob)(classifier, images, which).values
-        assert np.array_equal(found, HotCold()(classifier, images, which).values)
+        found = LogitMargin(through=blob)(classifier, images, Misclassification(which)).values
+        assert np.array_equal(found, HotCold()(classifier, images, Misclassification(which)).values)
         assert found.any()
 
 
@@ -204,7 +210,7 @@ def test_through_what_a_split_makes_of_a_blob(tmp_path: Path) -> None:
     omega = np.array([-1, 1])
     # Both ways back arrive at h, and only its own at a.
     for blob, factor in (("h", 5), ("a", 2 * 2)):
-        found = LogitMargin(through=blob)(classifier, images, which).values
+        found = LogitMargin(through=blob)(classifier, images, Misclassification(which)).values
         assert np.array_equal(found.ravel(), factor * (np.abs(h) * omega) @ weights)
 
 
@@ -212,13 +218,13 @@ def test_through_what_a_split_makes_of_a_blob(tmp_path: Path) -> None:
 def test_blobs_that_are_no_inner_ones_are_refused(tmp_path: Path, blob: str) -> None:
     classifier = two_layers(tmp_path, FIRST, SECOND)
     with pytest.raises(ValueError, match=f"blob '{blob}' is no inner blob, between the input and"):
-        HotCold(through=blob)(classifier, rows([1, 2, 3]), labels(0))
+        HotCold(through=blob)(classifier, rows([1, 2, 3]), Misclassification(labels(0)))
 
 
 def test_unknown_blobs_are_refused_even_without_images(tmp_path: Path) -> None:
     classifier = two_layers(tmp_path, FIRST, SECOND)
     with pytest.raises(ValueError, match=r"no blob 'ip9'; there are data, ip1, ip2"):
-        HotCold(through="ip9")(classifier, rows([1, 2, 3])[:0], labels())
+        HotCold(through="ip9")(classifier, rows([1, 2, 3])[:0], Misclassification(labels()))
 
 
 def fall(weights: NDArray[np.float64], image: NDArray[np.uint8], way: Any, label: int) -> float:
@@ -241,7 +247,7 @@ def test_slopes_are_exact_where_the_margin_is_linear(tmp_path: Path, sign: bool)
         weights = random.normal(size=(classes, 5)) / 400
         classifier = linear(tmp_path / f"{classes}{kind.__name__}", weights, batch_size=16)
         which = classifier.predict(images)
-        found = kind(sign=sign)(classifier, images, which)
+        found = kind(sign=sign)(classifier, images, Misclassification(which))
         expected = [fall(weights, *each) for each in zip(images, found.values, which, strict=True)]
         np.testing.assert_allclose(found.slopes, expected, rtol=1e-4, atol=1e-7)
         assert (found.slopes > 0).mean() > 0.9
@@ -250,7 +256,7 @@ def test_slopes_are_exact_where_the_margin_is_linear(tmp_path: Path, sign: bool)
 def test_a_hot_cold_slope_is_that_of_logits_that_move_along_omega(tmp_path: Path) -> None:
     # Each class has pixels of its own, so that the logits do move along omega: 60 and 80 of 100.
     classifier = linear(tmp_path, [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    found = HotCold()(classifier, rows([80, 60, 9]), labels(0))
+    found = HotCold()(classifier, rows([80, 60, 9]), Misclassification(labels(0)))
     assert found.values.ravel().tolist() == [-80, 60, 0]
     assert found.slopes.tolist() == [pytest.approx((60 + 80) / 80)]
 
@@ -259,31 +265,39 @@ def test_there_is_no_slope_where_nothing_is_said_of_the_label_s_score(tmp_path: 
     classifier = linear(tmp_path, [[1, 0], [0, 1]], [-60, -70])
     images = rows([50, 9], [50, 9])
     # Hot/cold takes logits below 0 up: -10 by 10 and -61 by 61 pixels' worth.
-    fall = HotCold()(classifier, images, labels(0, 1)).slopes
+    fall = HotCold()(classifier, images, Misclassification(labels(0, 1))).slopes
     np.testing.assert_allclose(fall, [(61 - 10) / 61, (10 - 61) / 61])
     # Logits 51 apart leave no loss at all, 13 do.
-    certain = FastGradient()(classifier, rows([50, 9], [12, 9]), labels(0, 0))
-    assert np.isnan(certain.slopes).tolist() == certain.certain.tolist() == [True, False]
-    assert not np.isnan(LogitMargin()(classifier, images, labels(0, 0)).slopes).any()
-    assert np.isnan(LogitMargin(through="score")(classifier, images, labels(0, 0)).slopes).all()
+    saturated = FastGradient()(classifier, rows([50, 9], [12, 9]), Misclassification(labels(0, 0)))
+    assert np.isnan(saturated.slopes).tolist() == saturated.saturated.tolist() == [True, False]
+    assert not np.isnan(
+        LogitMargin()(classifier, images, Misclassification(labels(0, 0))).slopes
+    ).any()
+    assert np.isnan(
+        LogitMargin(through="score")(classifier, images, Misclassification(labels(0, 0))).slopes
+    ).all()
 
 
-def test_certain_and_blank_where_the_softmax_saturates(tmp_path: Path) -> None:
+def test_saturated_and_zero_where_the_softmax_saturates(tmp_path: Path) -> None:
     # The other class's p is e^-x at (x, 0): at 255, float32 has no number for it.
     classifier = linear(tmp_path, [[1, 0], [0, 1]])
     images, which = rows([1, 0], [30, 0], [255, 0], [0, 0]), labels(0, 0, 0, 0)
-    found = FastGradient()(classifier, images, which)
-    assert found.certain.tolist() == [False, True, True, False]
-    assert found.blank.tolist() == [False, False, True, False]
+    found = FastGradient()(classifier, images, Misclassification(which))
+    assert found.saturated.tolist() == [False, True, True, False]
+    assert found.zero_gradient.tolist() == [False, False, True, False]
     for other in (HotCold(), LogitMargin()):
-        assert not other(classifier, images[:3], which[:3]).blank.any()
-        assert other(classifier, images[:3], which[:3]).certain.tolist() == [False, True, True]
+        assert not other(classifier, images[:3], Misclassification(which[:3])).zero_gradient.any()
+        assert other(classifier, images[:3], Misclassification(which[:3])).saturated.tolist() == [
+            False,
+            True,
+            True,
+        ]
 
 
 def test_what_is_left_where_the_loss_is_exactly_0(tmp_path: Path) -> None:
     classifier = linear(tmp_path, [[1, 0], [0, 1]])
-    found = FastGradient()(classifier, rows([40, 0]), labels(0))
-    assert found.certain.all()
+    found = FastGradient()(classifier, rows([40, 0]), Misclassification(labels(0)))
+    assert found.saturated.all()
     # omega = (0, e^-40): only the other class's row of weights
     expected = np.exp(np.float32(-40))
     assert found.values.ravel().tolist() == [0, pytest.approx(expected, rel=1e-4)]
@@ -293,7 +307,7 @@ def test_numbers_that_are_none_point_nowhere(tmp_path: Path) -> None:
     classifier = linear(tmp_path, [[3e38, 0], [-3e38, 0]])
     with np.errstate(all="ignore"):
         for direction in (FastGradient(), HotCold(), LogitMargin(), HotCold(sign=True)):
-            found = direction(classifier, rows([0, 1], [255, 1]), labels(0, 0))
+            found = direction(classifier, rows([0, 1], [255, 1]), Misclassification(labels(0, 0)))
             assert np.isfinite(found.values).all()
 
 
@@ -301,14 +315,14 @@ def test_nothing_that_is_passed_in_is_changed(three: Classifier) -> None:
     which, images = labels(0, 1, 2), IMAGES.copy()
     which.flags.writeable = images.flags.writeable = False
     for direction in (FastGradient(sign=True), HotCold(), LogitMargin()):
-        direction(three, images, which)
+        direction(three, images, Misclassification(which))
 
 
 def test_no_images_are_enough(three: Classifier) -> None:
     for direction in (FastGradient(), HotCold(), LogitMargin(through="score")):
-        found = direction(three, IMAGES[:0], labels())
+        found = direction(three, IMAGES[:0], Misclassification(labels()))
         assert found.values.shape == (0, 1, 1, 4)
-        assert found.blank.shape == found.certain.shape == found.targets.shape == (0,)
+        assert found.zero_gradient.shape == found.saturated.shape == found.targets.shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -322,14 +336,42 @@ def test_no_images_are_enough(three: Classifier) -> None:
 )
 def test_labels_that_are_no_classes_are_refused(three: Classifier, which: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        FastGradient()(three, IMAGES, which)
+        FastGradient()(three, IMAGES, Misclassification(which))
+
+
+def test_targeted_directions_point_to_the_target(three: Classifier) -> None:
+    which, targets = labels(0, 1, 2), labels(2, 0, 1)
+    criterion = TargetedMisclassification(which, targets)
+    loss_of_target = FastGradient()(three, IMAGES, criterion)
+    away = FastGradient()(three, IMAGES, Misclassification(targets))
+    np.testing.assert_array_equal(loss_of_target.values, -away.values)
+    assert np.array_equal(loss_of_target.targets, targets)
+    assert np.array_equal(HotCold(rank=2)(three, IMAGES, criterion).targets, targets)
+    found = LogitMargin()(three, IMAGES, criterion)
+    others = three.logits(IMAGES)
+    others[np.arange(3), targets] = -np.inf
+    for row, target in enumerate(targets):
+        expected = WEIGHTS[target] - WEIGHTS[others[row].argmax()]
+        np.testing.assert_array_equal(found.values[row].ravel(), expected)
+
+
+def test_the_margin_of_a_top_k_criterion(three: Classifier) -> None:
+    found = LogitMargin()(three, IMAGES, TopKMisclassification(labels(0, 1, 2), 2))
+    second = ranked(three.logits(IMAGES), labels(0, 1, 2), 2)
+    assert np.array_equal(found.targets, second)
+    for row, label in enumerate((0, 1, 2)):
+        np.testing.assert_array_equal(
+            found.values[row].ravel(), WEIGHTS[second[row]] - WEIGHTS[label]
+        )
 
 
 def test_ranks_and_targets_that_the_net_does_not_have(three: Classifier) -> None:
-    with pytest.raises(ValueError, match="no class of rank 3 besides the label: the net has 3"):
-        HotCold(rank=3)(three, IMAGES, labels(0, 1, 2))
+    with pytest.raises(
+        ValueError, match="no class of rank 3 besides the label: the network has 3 classes"
+    ):
+        HotCold(rank=3)(three, IMAGES, Misclassification(labels(0, 1, 2)))
     with pytest.raises(ValueError, match=r"the hot class 3 is none of 0\.\.2"):
-        HotCold(target=3)(three, IMAGES, labels(0, 1, 2))
+        HotCold(target=3)(three, IMAGES, Misclassification(labels(0, 1, 2)))
     with pytest.raises(ValueError, match="at least 1, not 0"):
         HotCold(rank=0)
     with pytest.raises(ValueError, match="0 or more, not -1"):

@@ -57,8 +57,8 @@ def test_the_three_readings_of_fgs(pair: Pair) -> None:
     assert (paper.attempted, paper.found, paper.rate) == (4, 2, 0.5)
     assert (strict.found, strict.rate) == (3, 0.75)
     assert (logit.found, logit.rate) == (4, 1)
-    assert (strict.certain, strict.blank) == (0.5, 0.25)
-    assert (logit.certain, logit.blank) == (0.5, 0)
+    assert (strict.saturated, strict.zero_gradient) == (0.5, 0.25)
+    assert (logit.saturated, logit.zero_gradient) == (0.5, 0)
     # Each reading has the means of what it counts.
     assert paper.linf == deviations(LINF[0], LINF[3])
     assert strict.linf == deviations(LINF[0], LINF[1], LINF[3])
@@ -74,7 +74,7 @@ def test_nothing_is_masked_where_nothing_saturates(pair: Pair) -> None:
     model = pair[1]
     assert [one.rate for one in model.summaries] == [1] * 5
     assert {one.linf for one in model.summaries} == {deviations(*LINF)}
-    assert {(one.certain, one.blank) for one in model.summaries} == {(0, 0)}
+    assert {(one.saturated, one.zero_gradient) for one in model.summaries} == {(0, 0)}
     assert model.warnings == ()
 
 
@@ -84,7 +84,12 @@ def test_warnings(pair: Pair, tmp_path: Path) -> None:
     masked, plain = evaluator(tmp_path, settings, times=8).evaluate(Silent())
     assert plain.warnings == ()
     signs = {warning.sign for warning in masked.warnings}
-    assert {"paper-below-others", "strict-below-logit", "certain", "blank"} <= signs
+    assert {
+        "paper-below-others",
+        "strict-below-logit",
+        "saturated-softmax",
+        "zero-gradient",
+    } <= signs
 
 
 def test_probe(pair: Pair) -> None:

@@ -26,7 +26,7 @@ def setting(tmp_path: Path) -> Setting:
     [
         (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; there are data, inner,"),
         (["--through", "data"], "tiny: blob 'data' is no inner blob"),
-        (["--hot", "3"], "tiny: there is no class of rank 3 besides the label: the net has 3"),
+        (["--hot", "3"], "tiny: there is no class of rank 3 besides the label: the network has 3"),
         (["--hot", "x"], "--hot takes ranks, 1 or more, or a range such as 1-9, not 'x'"),
         (["--hot", "0"], "--hot takes ranks"),
         (["--hot", "1", "--target", "1"], "--hot ranks the classes by their scores"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.lattice import next_amplitudes, perturbed, rises, ways
+from caffe_ext.attacks.lattice import next_step_lengths, perturbed, rises, ways
 from search_samples import QUICK, Images, searches
 
 Floats = NDArray[np.float32]
@@ -60,7 +60,7 @@ def test_the_next_amplitude_is_the_next_other_image(
     images, directions = search
     units = ways(images, directions).units
     amplitudes = np.full(len(images), float(amplitude))
-    others = next_amplitudes(images, units, amplitudes)
+    others = next_step_lengths(images, units, amplitudes)
     same = perturbed(images, units, amplitudes)
     for row, other in enumerate(others):
         one, unit = images[row : row + 1], units[row : row + 1]
@@ -78,12 +78,12 @@ def test_the_next_amplitude_is_the_next_other_image(
             assert point(other * (1 + 1e-12) + 1) != same[row].tobytes()
 
 
-def test_next_amplitudes_by_hand() -> None:
+def test_next_step_lengths_by_hand() -> None:
     images = np.array([[100, 254, 0], [100, 254, 0], [255, 255, 0]], np.uint8).reshape(3, 1, 1, 3)
     units = np.array([[1, 1, -1], [1 / 1024, 1e-6, 0], [1, 1, -1]], np.float32).reshape(3, 1, 1, 3)
-    assert next_amplitudes(images, units, np.zeros(3))[:2].tolist() == [1, 512]
-    assert next_amplitudes(images, units, np.array([3.0, 513, 0]))[:2].tolist() == [4, 1536]
-    ends = next_amplitudes(images, units, np.array([155.0, 2.0**60, 0]))
+    assert next_step_lengths(images, units, np.zeros(3))[:2].tolist() == [1, 512]
+    assert next_step_lengths(images, units, np.array([3.0, 513, 0]))[:2].tolist() == [4, 1536]
+    ends = next_step_lengths(images, units, np.array([155.0, 2.0**60, 0]))
     assert np.isnan(ends).all()
 
 

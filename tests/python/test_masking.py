@@ -7,7 +7,7 @@ import pytest
 from caffe_ext.evaluation.masking import Evidence, NoiseLevel, Probe, clear, find_warnings
 
 SOUND = Evidence(
-    images=1000, paper=0.95, strict=0.99, logit=1.0, certain=0.03, blank=0.0, unbroken=0.0
+    images=1000, paper=0.95, strict=0.99, logit=1.0, saturated=0.03, zero_gradient=0.0, unbroken=0.0
 )
 PROBE = Probe(
     epsilon=32,
@@ -35,10 +35,10 @@ def test_nothing_measured_gives_no_warning() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"paper": 0.017, "certain": 0.01}, "paper-below-others"),
+        ({"paper": 0.017, "saturated": 0.01}, "paper-below-others"),
         ({"strict": 0.80, "paper": 0.78}, "strict-below-logit"),
-        ({"certain": 0.12}, "certain"),
-        ({"blank": 0.213}, "blank"),
+        ({"saturated": 0.12}, "saturated-softmax"),
+        ({"zero_gradient": 0.213}, "zero-gradient"),
         ({"unbroken": 0.05}, "unbroken"),
         ({"noise": (NoiseLevel(60, 0.12, 0.05, 100),)}, "noise-above-gradient"),
         ({"probe": replace(PROBE, iterated_loss=0.3, iterated_margin=0.34)}, None),
@@ -55,12 +55,14 @@ def test_signs(changes: dict[str, object], expected: str | None) -> None:
 
 
 def test_the_gravest_comes_first_and_says_the_numbers() -> None:
-    found = find_warnings(replace(SOUND, paper=0.017, strict=0.773, certain=0.96, blank=0.213))
+    found = find_warnings(
+        replace(SOUND, paper=0.017, strict=0.773, saturated=0.96, zero_gradient=0.213)
+    )
     assert [one.sign for one in found] == [
         "paper-below-others",
         "strict-below-logit",
-        "certain",
-        "blank",
+        "saturated-softmax",
+        "zero-gradient",
     ]
     for number in ("1.7%", "77.3%", "100.0%"):
         assert number in found[0].measured
@@ -88,7 +90,7 @@ def test_few_images_say_little() -> None:
     assert signs(replace(SOUND, probe=probe)) == []
     probe = replace(probe, iterated_loss=3 / 15, single_loss=3 / 15)
     assert signs(replace(SOUND, probe=probe)) == ["iterated-loss-below-margin"]
-    few = {"paper": 0.0, "strict": 0.5, "certain": 1.0, "blank": 1.0, "unbroken": 1.0}
+    few = {"paper": 0.0, "strict": 0.5, "saturated": 1.0, "zero_gradient": 1.0, "unbroken": 1.0}
     assert signs(replace(SOUND, images=9, **few)) == []  # type: ignore[arg-type]
     assert len(signs(replace(SOUND, images=10, **few))) == 5  # type: ignore[arg-type]
     assert signs(replace(SOUND, noise=(NoiseLevel(60, 0.12, 0.05, 20),))) == []

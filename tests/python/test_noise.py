@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from caffe_ext.evaluation.stability import TooFewError, correct_everywhere, noise_stability, noisy
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from caffe_ext.cli import noise_curves
 from caffe_ext.evaluation.stability import noise_stability
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.studies.noise_curves import measure as noise_curves_measure
 from caffe_ext.studies.noise_curves import run as noise_curves_run

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
@@ -116,7 +117,8 @@ def test_attacks(attack: str, tmp_path: Path) -> None:
     assert np.mean(nets.gpu.predict(images) == labels) > 0.98
     rows = np.arange(len(images))
     parsed = parse_attack(attack)
-    gpu, cpu = (parsed(one, images, labels, rows).result for one in (nets.gpu, nets.cpu))
+    wrong = Misclassification(labels)
+    gpu, cpu = (parsed.run(one, images, wrong, rows) for one in (nets.gpu, nets.cpu))
     # A score at the edge falls to one side or the other with the order of its sum.
     assert np.mean(gpu.found == cpu.found) > 0.95
     common = gpu.found & cpu.found

@@ -158,11 +158,26 @@ def test_settings_that_are_refused(settings: dict[str, Any], text: str) -> None:
         PixelSpace(**settings)
 
 
+def test_real_valued_pixels_are_marked_by_float32() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8)
+    space = PixelSpace(0.5, mean=[1, 2, 3], channel_order="BGR", crop=4)
+    expected = space.to_input(images)
+    np.testing.assert_array_equal(space.to_input(images.astype(np.float32)), expected)
+    halves = images.astype(np.float32) * np.float32(0.5)
+    np.testing.assert_array_equal(
+        space.to_input(halves),
+        (expected / 0.5 + [[[1]], [[2]], [[3]]]) * 0.25 - [[[0.5]], [[1]], [[1.5]]],
+    )
+
+
 def test_arrays_that_are_refused() -> None:
     images = np.zeros((2, 3, 4, 4), np.uint8)
     one = np.zeros((2, 3, 4, 4), np.float32)
     for space, array, text in [
-        (PixelSpace(), one, r"uint8 \(N, C, H, W\), not float32 \(2, 3, 4, 4\)"),
+        (PixelSpace(), one.astype(float), r"must be uint8 or, .* not float64 \(2, 3, 4, 4\)"),
+        (PixelSpace(), one - 1, "real-valued pixels must be from 0 to 255"),
+        (PixelSpace(), one + 256, "real-valued pixels must be from 0 to 255"),
+        (PixelSpace(), one * np.nan, "real-valued pixels must be from 0 to 255"),
         (PixelSpace(), images[0], r"not uint8 \(3, 4, 4\)"),
         (PixelSpace(), images[:, :2], r"1 or 3 channels, not 2"),
         (PixelSpace(crop=5), images, "crop of 5 does not fit images of 4x4"),

@@ -205,7 +205,7 @@ def changed(name: str) -> Any:
             if name == "classes":
                 file[name] = np.zeros(9, np.float32)
             if name == "format":
-                file.attrs[name] = 2
+                file.attrs[name] = records.FORMAT + 1
             if name == "old":
                 del file.attrs["format"]
             if name == "several":
@@ -245,6 +245,20 @@ def test_files_of_something_else(path: Path, name: str) -> None:
             load(path)
     with h5py.File(path, "r+"):
         pass  # it was not left open
+
+
+def test_files_of_format_1_are_read(path: Path) -> None:
+    some, images = made(9, 7)
+    save_records(path, some, [images], {"limit": 9})
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = 1
+        for new, old in records._NAMES_OF_1.items():
+            file.move(new, old)
+    found = load_records(path)
+    for name in records.COLUMNS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(some, name))
+    assert load_description(path) == {"limit": 9}
+    np.testing.assert_array_equal(load_adversarials(path), images)
 
 
 @pytest.mark.parametrize("value", [None, "{", "3", 3.5])

@@ -195,7 +195,7 @@ def test_table(report: Report) -> None:
     assert (row["hc1_rate"], row["hc1_linf_mean"]) == (1, 28)
     records = report.models[0].records["hc1"]
     assert row["hc1_pass_mean"] == records.pass_published[records.found].mean()
-    assert (row["certain"], row["blank"]) == (0.5, 0.25)
+    assert (row["saturated"], row["zero_gradient"]) == (0.5, 0.25)
 
 
 def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
         mine = [row for row in rows if row["model"] == model.name]
         for row, one in zip(mine, written["attacks"], strict=True):
             records = model.records[row["attack"]]
-            found = records.found & ~(records.certain & (row["reading"] == "paper"))
+            found = records.found & ~(records.saturated & (row["reading"] == "paper"))
             assert int(row["found"]) == one["found"] == found.sum()
             mean = records.l2_per_pixel[found].mean()
             assert float(row["l2_per_pixel_mean"]) == one["l2_per_pixel"]["mean"] == mean

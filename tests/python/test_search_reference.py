@@ -6,9 +6,11 @@ import caffe
 import numpy as np
 import pytest
 
-from caffe_ext.attacks.directions import Ints
+from caffe_ext.attacks.base import AttackResult
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.registry import parse_attack
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from search_reference import Path1D, PlainNet, last_amplitude, moved, plain_path
 
@@ -81,13 +83,18 @@ def changes_once(way: Path1D) -> bool:
     return wrong == sorted(wrong)
 
 
+def attacked(kind: str, classifier: Classifier, images: Images, labels: Ints) -> AttackResult:
+    """Run an attack on all images."""
+    return parse_attack(kind).run(classifier, images, Misclassification(labels), np.arange(COUNT))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 7, 100])
 def test_bit_for_bit_where_the_class_changes_once(
     model: tuple[Path, Path], images: Images, labels: Ints, kind: str, batch: int
 ) -> None:
     classifier = Classifier(*model, PixelSpace(SCALE), batch_size=batch)
-    result = parse_attack(kind)(classifier, images, labels, np.arange(COUNT)).result
+    result = attacked(kind, classifier, images, labels)
 
     net, found, compared = PlainNet(*model, "score", SCALE), 0, 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -98,11 +105,11 @@ def test_bit_for_bit_where_the_class_changes_once(
         amplitude = way.search()
         assert result.found[row] == (amplitude is not None)
         if amplitude is None:
-            assert np.isnan(result.amplitudes[row])
+            assert np.isnan(result.step_lengths[row])
             np.testing.assert_array_equal(result.adversarials[row], image)
             continue
         adversarial = moved(image, way.u, amplitude)
-        assert result.amplitudes[row] == amplitude
+        assert result.step_lengths[row] == amplitude
         np.testing.assert_array_equal(result.adversarials[row], adversarial)
         assert result.classes[row] == net.scores(adversarial).argmax() != label
         found += 1
@@ -111,21 +118,21 @@ def test_bit_for_bit_where_the_class_changes_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fewer_questions(model: tuple[Path, Path], images: Images, labels: Ints, kind: str) -> None:
+def test_fewer_queries(model: tuple[Path, Path], images: Images, labels: Ints, kind: str) -> None:
     classifier, net = Classifier(*model, PixelSpace(SCALE)), PlainNet(*model, "score", SCALE)
-    result = parse_attack(kind)(classifier, images, labels, np.arange(COUNT)).result
+    result = attacked(kind, classifier, images, labels)
     before = net.forwards
     for image, label in zip(images, labels, strict=True):
         plain_path(net, kind, image, label).search()
     # One of the reference's is for the direction, one of ours asks about what was found once more.
     asked = net.forwards - before - COUNT
-    assert result.forwards - result.found.sum() < 0.6 * asked
+    assert result.queries - result.gradients - result.found.sum() < 0.6 * asked
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_brute_force(model: tuple[Path, Path], images: Images, labels: Ints, kind: str) -> None:
     classifier = Classifier(*model, PixelSpace(SCALE), batch_size=20)
-    result = parse_attack(kind)(classifier, images, labels, np.arange(COUNT)).result
+    result = attacked(kind, classifier, images, labels)
     net, smallest = PlainNet(*model, "score", SCALE), 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         way = plain_path(net, kind, image, label)
@@ -135,7 +142,7 @@ def test_brute_force(model: tuple[Path, Path], images: Images, labels: Ints, kin
             # What the search asks last is the end of the way.
             assert not way.wrong(last_amplitude(image, way.u))
             continue
-        amplitude = int(result.amplitudes[row])
+        amplitude = int(result.step_lengths[row])
         assert wrong[amplitude]
         assert not wrong[amplitude - 1]
         first = way.step_by_step()

@@ -1,1 +1,40 @@
-"""Attacks: directions, line searches and iterated methods, and the registry of their names."""
+"""Attacks: directions, line searches and iterated methods, and the registry of their names.
+
+from caffe_ext.attacks import parse_attack
+attack = parse_attack("pgd=8/255/2x40+margin")
+"""
+
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
+from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.attacks.criteria import (
+    MISCLASSIFIED,
+    Criterion,
+    CriterionKind,
+    Misclassification,
+    TargetedMisclassification,
+    TopKMisclassification,
+    parse_criterion,
+)
+from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
+from caffe_ext.attacks.pgd import ProjectedGradient
+from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
+
+__all__ = [
+    "MISCLASSIFIED",
+    "Attack",
+    "AttackResult",
+    "Criterion",
+    "CriterionKind",
+    "Diagnostics",
+    "MinimumNormAttack",
+    "Misclassification",
+    "PerturbationBudget",
+    "ProjectedGradient",
+    "SingleStep",
+    "TargetedMisclassification",
+    "TopKMisclassification",
+    "parse_attack",
+    "parse_criterion",
+    "register_attack",
+    "registered_attacks",
+]

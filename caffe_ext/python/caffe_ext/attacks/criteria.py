@@ -1,56 +1,284 @@
-"""What an attack wants: any class but the label, or one class in particular."""
+"""Criteria: when is an image adversarial?
 
+Misclassification          it gets any class but its label
+TargetedMisclassification  it gets a given class, which is not its label
+TopKMisclassification      its label is not among the k classes with the largest logits
+
+A criterion holds what it asks of N images; `which` numbers some of them, int64 (n,), and the logits
+are theirs, float32 (n, K). An image with a NaN among its logits satisfies no criterion.
+"""
+
+import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
-from caffe_ext.models.classifier import NO_CLASS, Floats
+from caffe_ext.models.base import NO_CLASS, Floats, Ints, top_class
 
 Bools = NDArray[np.bool_]
 Margins = NDArray[np.float64]
+NO_TARGET = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
-    """What an attack wants N images to be classified as.
+class Criterion(ABC):
+    """What makes N images adversarial.
 
-    classes  int64 (N,)
-    avoided  whether that is any class but these; else, it is these
+    labels  int64 (N,), the classes that they should get
     """
 
-    classes: Ints
-    avoided: bool
+    labels: Ints
 
-    def reached(self, answers: Ints, which: Ints) -> Bools:
-        """Return which of these answers of the net, int64 (n,), for images `which`, (n,), do.
+    @property
+    def targets(self) -> Ints | None:
+        """Return the classes that they have to get, int64 (N,); None: any of several will do."""
+        return None
 
-        NO_CLASS is no answer.
+    @abstractmethod
+    def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
+        """Return which of these images are adversarial, bool (n,)."""
+
+    @abstractmethod
+    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+        """Return classes a and b of each image, int64 (n,), between which the criterion decides.
+
+        The criterion is satisfied where h_a < h_b, and may be where they are equal.
         """
-        there = (answers == self.classes[which]) != self.avoided
-        return np.asarray(there & (answers != NO_CLASS))
 
     def margins(self, logits: Floats, which: Ints) -> Margins:
-        """Return by how much the scores, (n, K), miss the goal, float64 (n,).
+        """Return by how much the logits h miss the criterion, h_a - h_b, float64 (n,).
 
-            h_class - max_{j != class} h_j        for a class to avoid, less that for one to reach
-
-        Below 0 the goal is reached, at 0 it may be; of equal scores the first one wins.
+        Below 0 it is satisfied, at 0 it may be. NaN or infinite where a logit is.
         """
-        scores, rows = logits.astype(np.float64), np.arange(len(logits))
-        own = scores[rows, self.classes[which]]
-        scores[rows, self.classes[which]] = -np.inf
+        above, below = self.margin_classes(logits, which)
+        rows, wide = np.arange(len(logits)), logits.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            lead = own - scores.max(axis=1, initial=-np.inf)
-        return np.asarray(lead if self.avoided else -lead)
+            return np.asarray(wide[rows, above] - wide[rows, below])
+
+    @abstractmethod
+    def select(self, which: Ints) -> "Criterion":
+        """Return the criterion of these images alone."""
 
 
-def misclassified(labels: Ints) -> Goal:
-    """Return the goal that is reached by any class but the label."""
-    return Goal(labels, avoided=True)
+@dataclass(frozen=True, eq=False)
+class Misclassification(Criterion):
+    """Any class but the label; the margin is h_label - max_{j != label} h_j."""
+
+    def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
+        """Return where the class is another one; NaN is no class."""
+        classes = top_class(logits)
+        return np.asarray((classes != self.labels[which]) & (classes != NO_CLASS))
+
+    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+        """Return the label and the class with the largest logit besides it."""
+        labels = self.labels[which]
+        return labels, largest_besides(logits, labels)
+
+    def select(self, which: Ints) -> "Misclassification":
+        """Return the criterion of these images alone."""
+        return Misclassification(self.labels[which])
 
 
-def reached(targets: Ints) -> Goal:
-    """Return the goal that is reached by the target class only."""
-    return Goal(targets, avoided=False)
+@dataclass(frozen=True, eq=False)
+class TargetedMisclassification(Criterion):
+    """The target class; the margin is max_{j != target} h_j - h_target.
+
+    target_classes  int64 (N,)
+    """
+
+    target_classes: Ints
+
+    @property
+    def targets(self) -> Ints:
+        """Return the target classes."""
+        return self.target_classes
+
+    def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
+        """Return where the class is the target."""
+        return np.asarray(top_class(logits) == self.target_classes[which])
+
+    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+        """Return the class with the largest logit besides the target, and the target."""
+        targets = self.target_classes[which]
+        return largest_besides(logits, targets), targets
+
+    def select(self, which: Ints) -> "TargetedMisclassification":
+        """Return the criterion of these images alone."""
+        return TargetedMisclassification(self.labels[which], self.target_classes[which])
+
+
+@dataclass(frozen=True, eq=False)
+class TopKMisclassification(Criterion):
+    """The label is not among the k classes with the largest logits; of equal ones the first counts.
+
+    The margin is h_label less the k-th largest of the other logits. Satisfiable for 1 <= k < K.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a k below 1."""
+        if self.k < 1:
+            raise ValueError(f"the k of a top-k criterion must be at least 1, not {self.k}")
+
+    def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
+        """Return where k other classes come before the label."""
+        labels = self.labels[which]
+        own = logits[np.arange(len(logits)), labels][:, None]
+        first = np.arange(logits.shape[1]) < labels[:, None]
+        before = (logits > own) | ((logits == own) & first)
+        return np.asarray((before.sum(axis=1) >= self.k) & ~np.isnan(logits).any(axis=1))
+
+    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+        """Return the label and the class with the k-th largest logit besides it."""
+        labels = self.labels[which]
+        return labels, ranked(logits, labels, self.k)
+
+    def select(self, which: Ints) -> "TopKMisclassification":
+        """Return the criterion of these images alone."""
+        return TopKMisclassification(self.labels[which], self.k)
+
+
+def largest_besides(logits: Floats, classes: Ints) -> Ints:
+    """Return the class with the largest logit besides one, int64 (n,); of equal ones the first."""
+    others = logits.astype(np.float64)
+    others[np.arange(len(logits)), classes] = -np.inf
+    return np.asarray(others.argmax(axis=1), np.int64)
+
+
+def ranked(logits: Floats, labels: Ints, rank: int) -> Ints:
+    """Return the class with the rank-th largest logit besides the label, int64 (n,).
+
+    Of equal logits the lower class comes first. Raises ValueError for a rank above K-1.
+    """
+    classes = logits.shape[1]
+    if rank >= classes:
+        raise ValueError(
+            f"there is no class of rank {rank} besides the label: the network has {classes} "
+            f"classes, so that a rank is at most {classes - 1}"
+        )
+    scores = logits.astype(np.float64)
+    scores[np.arange(len(labels)), labels] = np.inf  # always the first
+    return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, rank], np.int64)
+
+
+@dataclass(frozen=True)
+class CriterionKind(ABC):
+    """A criterion without its images: what a run is asked for."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """Return what parse_criterion makes this of."""
+
+    @property
+    @abstractmethod
+    def wording(self) -> str:
+        """Say in words what the attacker wants."""
+
+    @abstractmethod
+    def __call__(self, labels: Ints) -> Criterion:
+        """Return the criterion of images with these labels, int64 (N,)."""
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images can become adversarial, bool (N,)."""
+        return np.ones(len(labels), np.bool_)
+
+    def check(self, classes: int) -> None:  # noqa: B027  any number of classes will do
+        """Raise ValueError for a criterion that no image of so many classes can satisfy."""
+
+
+@dataclass(frozen=True)
+class Misclassified(CriterionKind):
+    """Any class but the label."""
+
+    @property
+    def text(self) -> str:
+        """Return "misclassified"."""
+        return "misclassified"
+
+    @property
+    def wording(self) -> str:
+        """Say what the attacker wants."""
+        return "wants any other class"
+
+    def __call__(self, labels: Ints) -> Misclassification:
+        """Return the criterion of images with these labels."""
+        return Misclassification(labels)
+
+
+@dataclass(frozen=True)
+class Targeted(CriterionKind):
+    """One class, the target, for all images with another label."""
+
+    target: int
+
+    @property
+    def text(self) -> str:
+        """Return "targeted=7"."""
+        return f"targeted={self.target}"
+
+    @property
+    def wording(self) -> str:
+        """Say what the attacker wants."""
+        return f"wants class {self.target}"
+
+    def __call__(self, labels: Ints) -> TargetedMisclassification:
+        """Return the criterion of images with these labels."""
+        return TargetedMisclassification(labels, np.full(len(labels), self.target, np.int64))
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images have another label."""
+        return np.asarray(labels != self.target)
+
+    def check(self, classes: int) -> None:
+        """Raise ValueError for a target that is no class."""
+        if self.target >= classes:
+            raise ValueError(f"the target class {self.target} is none of 0..{classes - 1}")
+
+
+@dataclass(frozen=True)
+class OutOfTopK(CriterionKind):
+    """A label that is not among the k classes with the largest logits."""
+
+    k: int
+
+    @property
+    def text(self) -> str:
+        """Return "top-k=5"."""
+        return f"top-k={self.k}"
+
+    @property
+    def wording(self) -> str:
+        """Say what the attacker wants."""
+        return f"wants the label out of the {self.k} classes with the largest logits"
+
+    def __call__(self, labels: Ints) -> TopKMisclassification:
+        """Return the criterion of images with these labels."""
+        return TopKMisclassification(labels, self.k)
+
+    def check(self, classes: int) -> None:
+        """Raise ValueError for a k that leaves no class."""
+        if self.k >= classes:
+            raise ValueError(
+                f"no label can leave the top {self.k} of {classes} classes: k is at most "
+                f"{classes - 1}"
+            )
+
+
+MISCLASSIFIED = Misclassified()
+
+
+def parse_criterion(text: str) -> CriterionKind:
+    """Return the criterion of "misclassified", "targeted=7" or "top-k=5"; ValueError for others."""
+    found = re.fullmatch(r"(misclassified)|targeted=(\d+)|top-k=([1-9]\d*)", text.strip().lower())
+    if found is None:
+        raise ValueError(
+            f"unknown criterion {text!r}; there are misclassified, targeted=CLASS (its number) "
+            "and top-k=K"
+        )
+    if found[2] is not None:
+        return Targeted(int(found[2]))
+    return OutOfTopK(int(found[3])) if found[3] else MISCLASSIFIED

@@ -4,11 +4,12 @@ FastGradient   FGS and FGV     the loss's gradient, or its sign
 HotCold        HC-k            towards the k-th closest class, or a named one
 LogitMargin    margin          towards whatever class comes next; cannot saturate
 
-A direction knows nothing of how far to go: that is search.py's business.
+A direction knows nothing of how far to go: that is line_search.py's business.
 
-The derivatives are taken at the logits h (K numbers an image, before the softmax) and go back from
-there, as pixel gradients: eta = B(omega). Each direction can be taken through an inner blob, too:
-with f the features there and E the objective whose derivative by h is omega,
+The derivatives omega are taken at the logits h (K numbers an image, before the softmax) and go back
+from there, as gradients with respect to the pixels: eta = B(omega). Each direction can be taken
+through an inner blob, too: with f the features there and E the objective whose derivative with
+respect to h is omega,
 
     eta = B_f( |f| dE/df )                                                          `through=`
 
@@ -25,46 +26,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.attacks.base import Diagnostics
+from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, ranked
 from caffe_ext.attacks.lattice import rises
-from caffe_ext.models.classifier import Classifier, Floats, Images, softmax
+from caffe_ext.models.base import Floats, Images, Ints, Model, softmax
 
-Ints = NDArray[np.int64]
 Slopes = NDArray[np.float64]
-NO_TARGET = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
     """The directions of N images.
 
-    values   float32 (N, C, H, W): by how much each pixel should change in relation to the others;
-             only the direction counts
-    targets  int64 (N,), the class that a direction points to; NO_TARGET if to none
-    certain  bool (N,): the float32 softmax probability of the label is exactly 1, so that the loss
-             is exactly 0 there, and its derivative by the label's logit
-    logits   float32 (N, K), the images' scores
-    slopes   float64 (N,), an estimate: by how much the margin h_label - max_{j != label} h_j falls
-             with the first grey levels in the direction; NaN where there is none
+    values     float32 (N, C, H, W): by how much each pixel should change in relation to the others;
+               only the direction counts
+    targets    int64 (N,), the class that a direction points to; NO_TARGET if to none
+    saturated  bool (N,): the float32 softmax probability of the label is exactly 1, so that the
+               loss is exactly 0 there, and so is its derivative with respect to the label's logit
+    logits     float32 (N, K), of the images
+    slopes     float64 (N,), an estimate: by how much the criterion's margin falls with the first
+               grey levels in the direction; NaN where there is none
     """
 
     values: Floats
     targets: Ints
-    certain: NDArray[np.bool_]
+    saturated: Bools
     logits: Floats
     slopes: Slopes
 
     @property
-    def blank(self) -> NDArray[np.bool_]:
+    def zero_gradient(self) -> Bools:
         """Return where there is no direction: all values are 0. bool (N,)."""
         return np.asarray(~self.values.any(axis=(1, 2, 3)))
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """Return what an attack reports of them."""
+        return Diagnostics(self.targets, self.saturated, self.zero_gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Direction(ABC):
     """What all directions share.
 
-    sign     take the sign of the derivative
-    through  an inner blob to take the derivative through, or None
+    sign     take the sign of the gradient
+    through  an inner blob to take the gradient through, or None
     """
 
     sign: bool = False
@@ -76,28 +82,36 @@ class Direction(ABC):
         """Return the name in tables: FGS, FGV, HC1, ..."""
 
     @abstractmethod
-    def omega(self, logits: Floats, labels: Ints) -> tuple[Floats, Ints]:
-        """Return what goes back from the logits, float32 (n, K), and the targets, int64 (n,)."""
+    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+        """Return what goes back from the logits, float32 (n, K), and the targets, int64 (n,).
 
-    def __call__(self, classifier: Classifier, images: Images, labels: Ints) -> Directions:
-        """Return the directions of images uint8 (N, C, H, W) with their labels int64 (N,).
+        criterion  of these n images
+        """
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels have such a direction, bool (N,)."""
+        return np.ones(len(labels), np.bool_)
+
+    def __call__(self, model: Model, images: Images, criterion: Criterion) -> Directions:
+        """Return the directions of images uint8 (N, C, H, W) with their criterion.
 
         Raises ValueError for other images, labels that are no classes, unknown blobs.
         """
-        labels = classifier.check_labels(labels, len(images))
+        labels = model.check_labels(criterion.labels, len(images))
         targets = np.full(len(images), NO_TARGET, np.int64)
-        certain = np.zeros(len(images), np.bool_)
-        scores = np.zeros((len(images), classifier.classes), np.float32)
+        saturated = np.zeros(len(images), np.bool_)
+        scores = np.zeros((len(images), model.classes), np.float32)
         slopes = np.full(len(images), np.nan)
 
         def diff(logits: Floats, rows: slice) -> Floats:
-            mine, scores[rows] = labels[rows], logits
-            certain[rows] = softmax(logits)[np.arange(len(mine)), mine] == 1
+            which = np.arange(rows.start, rows.stop)
+            mine, scores[rows] = criterion.select(which), logits
+            saturated[rows] = softmax(logits)[np.arange(len(which)), labels[rows]] == 1
             derivative, targets[rows] = self.omega(logits, mine)
             slopes[rows] = _fall_of_margin(logits, mine, derivative)
             return derivative
 
-        gradients = classifier.gradient(images, diff, through=self.through)
+        gradients = model.gradient(images, diff, through=self.through)
         # What is not a number points nowhere.
         np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         values = np.sign(gradients) if self.sign else gradients
@@ -105,33 +119,37 @@ class Direction(ABC):
             slopes *= rises(images, values, gradients)
         else:
             slopes[:] = np.nan  # These are not the derivatives of <omega, h>.
-        return Directions(values, targets, certain, scores, slopes)
+        return Directions(values, targets, saturated, scores, slopes)
 
-    def _named(self, name: str) -> str:
+    def _with_blob(self, name: str) -> str:
         """Return the name with the inner blob's, if there is one."""
         return name if self.through is None else f"{name}@{self.through}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FastGradient(Direction):
-    """The gradient of the softmax loss J = -ln p_label by the pixels: FGV; with sign: FGS.
+    """The gradient of the softmax loss with respect to the pixels: FGV; with sign: FGS.
 
         omega = p - onehot(label)                    p: softmax of the logits, in float32
 
-    Where p_label is exactly 1 in float32, what is left are the other classes' p, down to 1e-45;
-    where they vanish as well, the gradient is blank.
+    upwards on the loss of the label, J = -ln p_label; where the criterion has a target, downwards
+    on the target's, omega = onehot(target) - p. Where p_label is exactly 1 in float32, what is left
+    are the other classes' p, down to 1e-45; where they vanish as well, the gradient is zero.
     """
 
     @property
     def name(self) -> str:
         """Return FGS or FGV."""
-        return self._named("FGS" if self.sign else "FGV")
+        return self._with_blob("FGS" if self.sign else "FGV")
 
-    def omega(self, logits: Floats, labels: Ints) -> tuple[Floats, Ints]:
-        """Return dJ/dlogits; the loss has no target."""
-        derivative = softmax(logits)
-        derivative[np.arange(len(labels)), labels] -= 1
-        return derivative, np.full(len(labels), NO_TARGET, np.int64)
+    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+        """Return the derivative of the loss with respect to the logits."""
+        derivative, rows = softmax(logits), np.arange(len(logits))
+        if criterion.targets is None:
+            derivative[rows, criterion.labels] -= 1
+            return derivative, np.full(len(rows), NO_TARGET, np.int64)
+        derivative[rows, criterion.targets] -= 1
+        return -derivative, criterion.targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +158,9 @@ class HotCold(Direction):
 
         omega_hot = |h_hot|     omega_label = -h_label     0 elsewhere
 
-    rank    the hot class is the k-th closest scoring one besides the label: 1 .. K-1
-    target  the hot class, whatever its score; then rank does not count. An image with this label
+    rank    the hot class is the k-th closest scoring one besides the label: 1 .. K-1; where the
+            criterion has targets, these are hot and the rank does not count
+    target  the hot class, whatever its logit; then rank does not count. An image with this label
             has no direction.
     """
 
@@ -159,17 +178,23 @@ class HotCold(Direction):
     def name(self) -> str:
         """Return HC1, HC2, ... or HC->7, with "-S" if by sign."""
         which = f"{self.rank}" if self.target is None else f"->{self.target}"
-        return self._named(f"HC{which}{'-S' if self.sign else ''}")
+        return self._with_blob(f"HC{which}{'-S' if self.sign else ''}")
 
-    def omega(self, logits: Floats, labels: Ints) -> tuple[Floats, Ints]:
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images have another label than the target."""
+        return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
+
+    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the hot/cold vectors and the hot classes."""
-        rows, classes = np.arange(len(labels)), logits.shape[1]
-        if self.target is None:
-            hot = closest(logits, labels, self.rank)
-        elif self.target < classes:
-            hot = np.full(len(labels), self.target, np.int64)
-        else:
+        labels, rows, classes = criterion.labels, np.arange(len(logits)), logits.shape[1]
+        if self.target is not None and self.target >= classes:
             raise ValueError(f"the hot class {self.target} is none of 0..{classes - 1}")
+        if self.target is not None:
+            hot = np.full(len(labels), self.target, np.int64)
+        elif criterion.targets is not None:
+            hot = criterion.targets
+        else:
+            hot = ranked(logits, labels, self.rank)
         vectors = np.zeros_like(logits)
         vectors[rows, labels] = -logits[rows, labels]
         vectors[rows, hot] = np.abs(logits[rows, hot])
@@ -179,50 +204,38 @@ class HotCold(Direction):
 
 @dataclass(frozen=True, kw_only=True)
 class LogitMargin(Direction):
-    """The gradient of the margin max_{j != label} h_j - h_label: it has no softmax to saturate.
+    """Downwards on the criterion's margin h_a - h_b: it has no softmax to saturate.
 
-    omega_j* = 1     omega_label = -1     0 elsewhere         j*: the closest scoring class
+    omega_a = -1     omega_b = 1     0 elsewhere      untargeted: a the label, b the closest class
     """
 
     @property
     def name(self) -> str:
         """Return "margin", with "-S" if by sign."""
-        return self._named(f"margin{'-S' if self.sign else ''}")
+        return self._with_blob(f"margin{'-S' if self.sign else ''}")
 
-    def omega(self, logits: Floats, labels: Ints) -> tuple[Floats, Ints]:
-        """Return the derivative of the margin, and the closest class."""
-        rows, hot = np.arange(len(labels)), closest(logits, labels, 1)
+    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+        """Return the derivative of the margin, and the class that it points to."""
+        rows = np.arange(len(logits))
+        above, below = criterion.margin_classes(logits, rows)
         vectors = np.zeros_like(logits)
-        vectors[rows, labels], vectors[rows, hot] = -1, 1
-        return vectors, hot
+        vectors[rows, above], vectors[rows, below] = -1, 1
+        return vectors, below
 
 
-def _fall_of_margin(logits: Floats, labels: Ints, omega: Floats) -> Slopes:
-    """Return by how much the margin falls where <omega, h> rises by 1, float64 (n,).
+def _fall_of_margin(logits: Floats, criterion: Criterion, omega: Floats) -> Slopes:
+    """Return by how much the margin h_a - h_b falls where <omega, h> rises by 1, float64 (n,).
 
-        (omega_j* - omega_label) / |omega|^2            j*: the closest scoring class
+        (omega_b - omega_a) / |omega|^2
 
-    if the logits move along omega: as good a guess as any before the net is asked. NaN where omega
-    says nothing of the label's logit.
+    if the logits move along omega: as good a guess as any before the model is queried. NaN where
+    omega says nothing of h_a.
     """
-    rows = np.arange(len(labels))
+    rows = np.arange(len(logits))
     wide = omega.astype(np.float64)
-    own, next_best = wide[rows, labels], wide[rows, closest(logits, labels, 1)]
-    fall = np.full(len(labels), np.nan)
+    above, below = criterion.margin_classes(logits, rows)
+    own, next_best = wide[rows, above], wide[rows, below]
+    fall = np.full(len(rows), np.nan)
     with np.errstate(all="ignore"):
         np.divide(next_best - own, np.square(wide).sum(axis=1), out=fall, where=own != 0)
     return fall
-
-
-def closest(logits: Floats, labels: Ints, rank: int) -> Ints:
-    """Return the class with the rank-th highest score besides the label, int64 (n,).
-
-    Of equal scores the lower class comes first. Raises ValueError for a rank above K-1.
-    """
-    if rank >= logits.shape[1]:
-        raise ValueError(
-            f"there is no class of rank {rank} besides the label: the net has {logits.shape[1]}"
-        )
-    scores = logits.astype(np.float64)
-    scores[np.arange(len(labels)), labels] = np.inf  # always the first
-    return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, rank], np.int64)

@@ -2,8 +2,8 @@
 
     x(t) = clip(round(x + t u), 0, 255)        u = direction / max |direction|,  t >= 0
 
-t, the amplitude, is in grey levels: the change of the pixel that changes most, so Linf unless that
-pixel is clipped. All x(t) are points of the integer lattice: nothing is adversarial there that
+t, the step length, is in grey levels: the change of the pixel that changes most, so Linf unless
+that pixel is clipped. All x(t) are points of the integer lattice: nothing is adversarial there that
 would not be so after it was saved as an image.
 """
 
@@ -16,7 +16,7 @@ from caffe_ext.runtime.native import call
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Amplitudes = NDArray[np.float64]
+StepLengths = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,12 @@ class Ways:
     """Where N images go, and how far they can.
 
     units   float32 (N, C, H, W), u; 0 where there is no direction
-    limits  float64 (N,), whole numbers: the amplitude from which on x(t) no longer changes,
+    limits  float64 (N,), whole numbers: the step_length from which on x(t) no longer changes,
             max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
     """
 
     units: Floats
-    limits: Amplitudes
+    limits: StepLengths
 
 
 def ways(images: Images, directions: Floats) -> Ways:
@@ -66,49 +66,49 @@ def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.f
 def perturbed(
     images: Images,
     units: Floats,
-    amplitudes: NDArray[np.floating],
+    step_lengths: NDArray[np.floating],
     which: NDArray[np.int64] | None = None,
 ) -> Images:
-    """Return x(t), uint8 (n, C, H, W), for an amplitude t >= 0 an image (n,).
+    """Return x(t), uint8 (n, C, H, W), for an step_length t >= 0 an image (n,).
 
     images, units  (N, C, H, W)
-    which          int64 (n,), the images that these amplitudes are of; None: of all, n = N
+    which          int64 (n,), the images that these step_lengths are of; None: of all, n = N
 
     round() is to the nearest whole number, halves to the even one. Raises ValueError for arrays
     that do not fit.
     """
     images, units = _contiguous(images, units)
-    amplitudes = np.ascontiguousarray(amplitudes, np.float64)
+    step_lengths = np.ascontiguousarray(step_lengths, np.float64)
     which = np.ascontiguousarray(np.arange(len(images)) if which is None else which, np.int64)
-    if amplitudes.shape != which.shape:
+    if step_lengths.shape != which.shape:
         raise ValueError(
-            f"{amplitudes.shape} amplitudes for {which.shape} of the images do not fit"
+            f"{step_lengths.shape} step_lengths for {which.shape} of the images do not fit"
         )
     if len(which) and not (which.min() >= 0 and which.max() < len(images)):
         raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
     points = np.empty((len(which), *images.shape[1:]), np.uint8)
     size = points[:1].size
-    call("caffe_ext_perturb", images, units, which, amplitudes, len(which), size, points)
+    call("caffe_ext_perturb", images, units, which, step_lengths, len(which), size, points)
     return points
 
 
-def next_amplitudes(images: Images, units: Floats, amplitudes: Amplitudes) -> Amplitudes:
-    """Return the next whole amplitudes, float64 (N,), from which on x(t) is another image:
+def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) -> StepLengths:
+    """Return the next whole step_lengths, float64 (N,), from which on x(t) is another image:
 
         min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can move on
 
     NaN where no pixel can. It may be one too small, where a half is rounded down.
 
     images, units  (N, C, H, W)
-    amplitudes     t, float64 (N,)
+    step_lengths     t, float64 (N,)
     """
-    points = perturbed(images, units, amplitudes)
+    points = perturbed(images, units, step_lengths)
     moved = np.abs(points.astype(np.float64) - images)
     movable = np.where(units > 0, points < 255, points > 0) & (units != 0)
     turns = np.full(images.shape, np.inf)
     np.divide(moved + 0.5, np.abs(units, dtype=np.float64), out=turns, where=movable)
     # Beyond 2^53 the next number is not t + 1.
-    least = np.maximum(amplitudes + 1, np.nextafter(amplitudes, np.inf))
+    least = np.maximum(step_lengths + 1, np.nextafter(step_lengths, np.inf))
     turns = np.maximum(np.ceil(turns.min(axis=(1, 2, 3), initial=np.inf)), least)
     return np.asarray(np.where(np.isinf(turns), np.nan, turns))
 

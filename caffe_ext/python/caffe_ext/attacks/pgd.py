@@ -2,126 +2,147 @@
 
     x_0 = x + r,   x_k+1 = P( x_k + step g(x_k) )            k = 0 .. iterations - 1
 
-P projects onto the ball ||x~ - x|| <= epsilon and onto 0..255. In Linf g is the sign of the
-direction at x_k, in L2 the direction over its L2 norm. r is 0 (BIM), or random within the ball
-(PGD): uniform in each pixel in Linf; in L2 uniform over the ball. epsilon and step are in grey
-levels, 0..255: of one pixel in Linf; in L2 of the whole image, sqrt(sum d^2).
+P projects onto the perturbation budget ||x~ - x|| <= epsilon and onto 0..255. In Linf g is the sign
+of the direction at x_k, in L2 the direction over its L2 norm. r is 0 (BIM), or random within the
+budget (PGD): uniform in each pixel in Linf; in L2 uniform over the ball. epsilon and step are in
+grey levels, 0..255: of one pixel in Linf; in L2 of the whole image, sqrt(sum d^2).
 
-The network sees whole grey levels: x_k is rounded before each question, and the adversarial is
-what was asked. Where rounding would leave the ball, as many pixels as it takes are rounded towards
+The network sees whole grey levels: x_k is rounded before each query, and the adversarial is what
+was queried. Where rounding would leave the budget, as many pixels as it takes are rounded towards
 the image. An image that is solved stays as it is and leaves the batch.
 
 Kurakin, Goodfellow and Bengio, 2017 (BIM); Madry et al., 2018 (PGD).
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.criteria import misclassified
-from caffe_ext.attacks.directions import Direction, Ints
-from caffe_ext.attacks.line_search import SearchResult
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
+from caffe_ext.attacks.budget import Norm, PerturbationBudget
+from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.directions import Direction
 from caffe_ext.metrics.distances import slices
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
-Norm = Literal["linf", "l2"]
 Points = NDArray[np.float64]
 # Bounds the temporary arrays.
 _AT_A_TIME = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ball:
-    """How far an iterated attack may go, and how.
+@dataclass(frozen=True)
+class ProjectedGradient(Attack):
+    """BIM or PGD along a direction, taken anew at each point; whether by sign the norm decides.
 
-    norm          linf or l2
-    epsilon       radius, in grey levels
-    step          length of a step, in grey levels
+    budget        how far it may go
+    step          length of a step, in grey levels, above 0
     iterations    steps
-    random_start  begin at a random point in the ball, not at the image
-    seed          of the random points; each depends on it and on the image's number only
+    random_start  begin at a random point within the budget (PGD), not at the image (BIM)
+    start_seed    of the random points; each depends on it and on the image's number only
     """
 
-    norm: Norm = "linf"
-    epsilon: float
+    direction: Direction
+    budget: PerturbationBudget
     step: float
     iterations: int
     random_start: bool = False
-    seed: int = 0
+    start_seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if self.norm not in get_args(Norm):
-            raise ValueError(f"the norm {self.norm!r} is none of {', '.join(get_args(Norm))}")
-        for name in ("epsilon", "step"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be above 0 grey levels, not {getattr(self, name)}")
+        if not (np.isfinite(self.step) and self.step > 0):
+            raise ValueError(f"the step must be above 0 grey levels, not {self.step}")
         if self.iterations < 1:
             raise ValueError(f"iterations must be at least 1, not {self.iterations}")
-        if self.seed < 0:
-            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+        if self.start_seed < 0:
+            raise ValueError(f"the seed must be 0 or more, not {self.start_seed}")
 
+    @property
+    def name(self) -> str:
+        """Return BIM or PGD with the budget, the steps and the objective."""
+        objective = {"FGS": "loss", "FGV": "loss"}.get(self.direction.name, self.direction.name)
+        return (
+            f"{'PGD' if self.random_start else 'BIM'} {self.budget}, "
+            f"{self.iterations} x {self.step:g} ({objective})"
+        )
 
-@dataclass(frozen=True)
-class ProjectedDescent:
-    """BIM or PGD along a direction, taken anew at each point; whether by sign the norm decides."""
+    @property
+    def threat_model(self) -> str:
+        """Say in words what the attacker may do."""
+        return (
+            f"knows the network and its weights; {self.budget.wording}, in {self.iterations} steps "
+            f"of {self.step:g}"
+        )
 
-    direction: Direction
-    ball: Ball
+    @property
+    def seed(self) -> int | None:
+        """Return the seed of the random starts."""
+        return self.start_seed if self.random_start else None
 
-    def __call__(
-        self, classifier: Classifier, images: Images, labels: Ints, indices: Ints
-    ) -> SearchResult:
-        """Attack images uint8 (N, C, H, W); the amplitudes of the result are Linf distances.
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels have such a direction."""
+        return self.direction.applicable(labels)
 
-        indices  int64 (N,), numbers of the images, which their random starts depend on
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Iterate; the step lengths of the result are Linf distances. See Attack.
+
+        The diagnostics are of the first gradient of each image.
         """
-        goal = misclassified(labels)
         points = self._start(images, indices)
         adversarials = images.copy()
         found = np.zeros(len(images), np.bool_)
-        classes = np.full(len(images), -1, np.int64)
-        active, forwards = np.arange(len(images)), 0
-        for iteration in range(self.ball.iterations + 1):
-            asked = _rounded(points[active], images[active], self.ball)
-            answers = classifier.predict(asked)
-            forwards += len(active)
-            solved = goal.reached(answers, active)
+        classes = np.full(len(images), NO_CLASS, np.int64)
+        diagnostics = Diagnostics.unknown(len(images))
+        active, queries, gradients = np.arange(len(images)), 0, 0
+        for iteration in range(self.iterations + 1):
+            asked = _rounded(points[active], images[active], self.budget)
+            logits = model.logits(asked)
+            queries += len(active)
+            solved = criterion.is_satisfied(logits, active)
             which = active[solved]
-            adversarials[which], classes[which], found[which] = asked[solved], answers[solved], True
+            adversarials[which], found[which] = asked[solved], True
+            classes[which] = top_class(logits[solved])
             active = active[~solved]
-            if not len(active) or iteration == self.ball.iterations:
+            if not len(active) or iteration == self.iterations:
                 break
-            values = self.direction(classifier, asked[~solved], labels[active]).values
-            forwards += len(active)
-            moved = points[active] + self.ball.step * _unit(values, self.ball.norm)
-            points[active] = _project(moved, images[active], self.ball)
+            directions = self.direction(model, asked[~solved], criterion.select(active))
+            queries += len(active)
+            gradients += len(active)
+            if iteration == 0:
+                for name in ("targets", "saturated", "zero_gradient"):
+                    getattr(diagnostics, name)[active] = getattr(directions, name)
+            moved = points[active] + self.step * _unit(directions.values, self.budget.norm)
+            points[active] = _project(moved, images[active], self.budget)
         apart = np.abs(adversarials.astype(np.int64) - images).max(axis=(1, 2, 3), initial=0)
-        return SearchResult(found, np.where(found, apart, np.nan), adversarials, classes, forwards)
+        distances = np.where(found, apart, np.nan)
+        return AttackResult(
+            found, adversarials, classes, distances, queries, gradients, diagnostics
+        )
 
     def _start(self, images: Images, indices: Ints) -> Points:
         """Return the first points."""
         points = images.astype(np.float64)
-        if self.ball.random_start:
+        if self.random_start:
             for row, number in enumerate(indices):
-                random = np.random.default_rng([self.ball.seed, int(number)])
-                points[row] += _random_start(random, images.shape[1:], self.ball)
-        return _project(points, images, self.ball)
+                random = np.random.default_rng([self.start_seed, int(number)])
+                points[row] += _random_start(random, images.shape[1:], self.budget)
+        return _project(points, images, self.budget)
 
 
-def _rounded(points: Points, images: Images, ball: Ball) -> Images:
-    """Return points of the ball as whole grey levels that lie in it, too."""
+def _rounded(points: Points, images: Images, budget: PerturbationBudget) -> Images:
+    """Return points within the budget as whole grey levels that lie in it, too."""
     whole: Points = np.rint(points) - images
-    if ball.norm == "linf":
-        limit = np.floor(ball.epsilon)
+    if budget.norm == "linf":
+        limit = np.floor(budget.epsilon)
         whole = np.clip(whole, -limit, limit)
     else:
-        outside = np.flatnonzero(_lengths(whole)[:, 0, 0, 0] > ball.epsilon)
+        outside = np.flatnonzero(_lengths(whole)[:, 0, 0, 0] > budget.epsilon)
         for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
             rows = outside[part]
-            whole[rows] = _shortened(whole[rows], points[rows] - images[rows], ball.epsilon)
+            whole[rows] = _shortened(whole[rows], points[rows] - images[rows], budget.epsilon)
     return np.asarray((images + whole).astype(np.uint8))
 
 
@@ -162,21 +183,23 @@ def _unit(values: NDArray[np.float32], norm: Norm) -> Points:
     return np.asarray(scaled / np.maximum(_lengths(scaled), 1))
 
 
-def _project(points: Points, images: Images, ball: Ball) -> Points:
-    """Return the nearest points in the ball, within 0..255."""
+def _project(points: Points, images: Images, budget: PerturbationBudget) -> Points:
+    """Return the nearest points within the budget and 0..255."""
     differences = points - images
-    if ball.norm == "linf":
-        differences = np.clip(differences, -ball.epsilon, ball.epsilon)
+    if budget.norm == "linf":
+        differences = np.clip(differences, -budget.epsilon, budget.epsilon)
     else:
         lengths = _lengths(differences)
-        differences *= ball.epsilon / np.maximum(lengths, ball.epsilon)
+        differences *= budget.epsilon / np.maximum(lengths, budget.epsilon)
     return np.clip(images + differences, 0, 255)
 
 
-def _random_start(random: np.random.Generator, shape: tuple[int, ...], ball: Ball) -> Points:
-    """Return a random point of the ball around 0."""
-    if ball.norm == "linf":
-        return random.uniform(-ball.epsilon, ball.epsilon, shape)
+def _random_start(
+    random: np.random.Generator, shape: tuple[int, ...], budget: PerturbationBudget
+) -> Points:
+    """Return a random point within the budget around 0."""
+    if budget.norm == "linf":
+        return random.uniform(-budget.epsilon, budget.epsilon, shape)
     point = random.standard_normal(shape)
-    radius = ball.epsilon * random.uniform() ** (1 / point.size)
+    radius = budget.epsilon * random.uniform() ** (1 / point.size)
     return np.asarray(point * (radius / np.sqrt(np.square(point).sum())))

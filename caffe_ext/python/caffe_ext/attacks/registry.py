@@ -1,303 +1,285 @@
-"""Attacks by name: a direction, and how far to go in it.
+"""Attacks by name: what the programs take as --attacks, and what results are filed under.
 
 fgs  fgv  margin  margin-s              the smallest adversarial in a direction (directions.py):
 hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s make class 7 hot
 @BLOB                                   through an inner blob: hc1@ip1
 *FACTOR                                 a hard positive, that many times as far: hc1*1.05
 =EPSILON                                exactly that far, no search: fgs=8 (grey levels)
-bim=8  pgd=8                            iterated, Linf, within 8 grey levels, of the loss
+bim=8  pgd=8                            iterated, Linf, within 8 grey levels, along the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
 /STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
 +DIRECTION                              as the last part of the name: along that direction and
                                         not the loss: pgd=8/2x40+margin
+NAME(KEY=VALUE, ...)                    any registered attack with its settings
+
+Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.
+
+An attack of one's own is a frozen dataclass that derives from Attack:
+
+    @register_attack("noise")
+    @dataclass(frozen=True)
+    class NoiseAttack(Attack): ...
+
+An attack is known by its exact class: the results of a subclass are never taken for those of the
+class that it derives from.
 """
 
+import ast
 import re
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import DISTANCE, NUMBER, PerturbationBudget, parse_distance
+from caffe_ext.attacks.direction_names import DIRECTION, direction_text, parse_direction
+from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
+from caffe_ext.attacks.pgd import ProjectedGradient
 
-from caffe_ext.attacks.criteria import misclassified
-from caffe_ext.attacks.directions import (
-    NO_TARGET,
-    Direction,
-    Directions,
-    FastGradient,
-    HotCold,
-    Ints,
-    LogitMargin,
-)
-from caffe_ext.attacks.line_search import SearchResult, check_scale, fixed_epsilon, line_search
-from caffe_ext.attacks.pgd import Ball, ProjectedDescent
-from caffe_ext.models.classifier import NO_CLASS, Classifier, Images
-
-
-@dataclass(frozen=True, eq=False)
-class Attempt:
-    """What an attack did to N images: its directions (at the images), and what it found."""
-
-    directions: Directions
-    result: SearchResult
-
-
-@dataclass(frozen=True)
-class Attack(ABC):
-    """Images and labels in, adversarials out; all that it depends on is in its fields."""
-
-    direction: Direction
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Return the name in tables."""
-
-    @property
-    @abstractmethod
-    def text(self) -> str:
-        """Return what parse_attack makes this attack of."""
-
-    @property
-    def file_name(self) -> str:
-        """Return the text without what file systems dislike; no two attacks have the same."""
-        plain = re.sub(r"(?<=@)[^*=+]+", lambda blob: _escaped(blob[0]), self.text)
-        return plain.translate(_IN_FILE_NAMES)
-
-    @property
-    @abstractmethod
-    def threat_model(self) -> str:
-        """Say in words what the attacker knows, wants, and may do."""
-
-    @abstractmethod
-    def __call__(
-        self, classifier: Classifier, images: Images, labels: Ints, indices: Ints
-    ) -> Attempt:
-        """Attack images uint8 (N, C, H, W) that are classified as their labels int64 (N,).
-
-        indices  int64 (N,), numbers of the images that random choices depend on
-        """
-
-
-@dataclass(frozen=True)
-class Minimal(Attack):
-    """The smallest adversarial in a direction; with a scale above 1, a hard positive beyond it."""
-
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a scale below 1, or far too large."""
-        check_scale(self.scale)
-
-    @property
-    def name(self) -> str:
-        """Return the direction's name, with the scale if there is one."""
-        return self.direction.name + (f" x {self.scale:g}" if self.scale > 1 else "")
-
-    @property
-    def text(self) -> str:
-        """Return the name as parse_attack takes it."""
-        return _direction_text(self.direction) + (
-            f"*{float(self.scale)!r}" if self.scale > 1 else ""
-        )
-
-    @property
-    def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
-        further = f", {self.scale:g} times as far" if self.scale > 1 else ""
-        return (
-            "knows the network and its weights; wants any other class; moves all pixels within "
-            f"0..255 along one direction, as little as changes the class{further}"
-        )
-
-    def __call__(
-        self, classifier: Classifier, images: Images, labels: Ints, indices: Ints
-    ) -> Attempt:
-        """Search; see Attack."""
-        directions = self.direction(classifier, images, labels)
-        result = line_search(
-            classifier,
-            images,
-            directions.values,
-            misclassified(labels),
-            self.scale,
-            logits=directions.logits,
-            slopes=directions.slopes,
-        )
-        return Attempt(directions, result)
-
-
-@dataclass(frozen=True)
-class FixedEpsilon(Attack):
-    """One step of fixed length in a direction; not a search."""
-
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for an epsilon that is not above 0."""
-        if not (np.isfinite(self.epsilon) and self.epsilon > 0):
-            raise ValueError(f"epsilon must be above 0 grey levels, not {self.epsilon}")
-
-    @property
-    def name(self) -> str:
-        """Return the direction's name with epsilon."""
-        return f"{self.direction.name}, epsilon {self.epsilon:g}"
-
-    @property
-    def text(self) -> str:
-        """Return the name as parse_attack takes it."""
-        return f"{_direction_text(self.direction)}={float(self.epsilon)!r}"
-
-    @property
-    def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
-        return (
-            "knows the network and its weights; wants any other class; moves all pixels within "
-            f"0..255 along one direction, the largest change being {self.epsilon:g} grey levels"
-        )
-
-    def __call__(
-        self, classifier: Classifier, images: Images, labels: Ints, indices: Ints
-    ) -> Attempt:
-        """Take the step; see Attack."""
-        directions = self.direction(classifier, images, labels)
-        goal = misclassified(labels)
-        result = fixed_epsilon(classifier, images, directions.values, self.epsilon, goal)
-        return Attempt(directions, result)
-
-
-@dataclass(frozen=True)
-class Iterated(Attack):
-    """BIM or PGD within a ball; see iterative.py."""
-
-    ball: Ball
-
-    @property
-    def name(self) -> str:
-        """Return BIM or PGD with the norm and the radius."""
-        norm = {"linf": "Linf", "l2": "L2"}[self.ball.norm]
-        method = "PGD" if self.ball.random_start else "BIM"
-        return f"{method} {norm} {self.ball.epsilon:g} ({self.direction.name})"
-
-    @property
-    def text(self) -> str:
-        """Return the name as parse_attack takes it."""
-        method = ("pgd" if self.ball.random_start else "bim") + (
-            "-l2" if self.ball.norm == "l2" else ""
-        )
-        return (
-            f"{method}={float(self.ball.epsilon)!r}/{float(self.ball.step)!r}"
-            f"x{self.ball.iterations}+{_direction_text(self.direction)}"
-        )
-
-    @property
-    def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
-        measure = {"linf": "each pixel", "l2": "the whole image (L2)"}[self.ball.norm]
-        return (
-            "knows the network and its weights; wants any other class; changes "
-            f"{measure} by at most {self.ball.epsilon:g} grey levels within 0..255, in "
-            f"{self.ball.iterations} steps of {self.ball.step:g}"
-        )
-
-    def __call__(
-        self, classifier: Classifier, images: Images, labels: Ints, indices: Ints
-    ) -> Attempt:
-        """Iterate; see Attack."""
-        directions = self.direction(classifier, images, labels)
-        descent = ProjectedDescent(self.direction, self.ball)
-        result = descent(classifier, images, labels, indices)
-        return Attempt(directions, result)
-
-
-# Names of blobs can have slashes in them: inception_3a/output.
-_DIRECTION = r"(?:fgs|fgv|margin(?:-s)?|hc\d+(?:-s)?|hot:\d+(?:-s)?)(?:@[^*=+]+)?"
-_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-_PATTERN = re.compile(
-    rf"(?P<direction>{_DIRECTION})(?:\*(?P<scale>{_NUMBER})|=(?P<epsilon>{_NUMBER}))?"
-    rf"|(?P<method>bim|pgd)(?P<l2>-l2)?=(?P<radius>{_NUMBER})"
-    rf"(?:/(?P<step>{_NUMBER})x(?P<iterations>\d+))?(?:\+(?P<along>{_DIRECTION}))?",
-    re.IGNORECASE,
-)
+AttackClass = TypeVar("AttackClass", bound=type[Attack])
+_NAME = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
 _ITERATIONS = 40
-_IN_FILE_NAMES = str.maketrans({"*": "~", "/": "~", ":": None})
+
+
+@dataclass(frozen=True)
+class AttackFamily:
+    """All attacks of one registered class.
+
+    name   before the bracket
+    cls    the class
+    parse  makes an attack of a short text and a seed; None where the text is none of its
+    text   returns the text of an attack
+    """
+
+    name: str
+    cls: type[Attack]
+    parse: Callable[[str, int], Attack | None]
+    text: Callable[[Any], str]
+
+
+_families: dict[str, AttackFamily] = {}
+
+
+def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
+    """Return a class decorator by which attacks of a class can be called by name.
+
+    name  lower-case letters, digits and single hyphens; none that is taken
+
+    The text of an attack is `name`, or `name(key=value, ...)` with the fields of the dataclass that
+    differ from their defaults; their values are numbers, texts, True, False or None. A field named
+    `seed` that a text does not set gets the seed that parse_attack is called with.
+
+    Raises ValueError for a name or a class that is registered already, or no such name; TypeError
+    for a class that is no frozen dataclass.
+    """
+
+    def register(cls: AttackClass) -> AttackClass:
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(
+                f"the name of an attack has lower-case letters, digits and hyphens, unlike {name!r}"
+            )
+        if _parse_short(name, 0) is not None:
+            raise ValueError(f"{name!r} is the name of another attack")
+        frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen
+        if not frozen:
+            raise TypeError(f"{cls.__name__} must be a frozen dataclass to be registered")
+        _add(
+            AttackFamily(
+                name, cls, lambda text, seed: _parse_call(name, cls, text, seed), _call_text(name)
+            )
+        )
+        return cls
+
+    return register
+
+
+def _add(family: AttackFamily) -> None:
+    """Register a family; its class may be registered anew by the module that has defined it."""
+    for other in _families.values():
+        same = _identity(other.cls) == _identity(family.cls)
+        if (other.name == family.name) != same:
+            taken = f"the name {family.name!r}" if other.name == family.name else "this class"
+            raise ValueError(f"{taken} is registered already: {other.name} is {other.cls.__name__}")
+    _families[family.name] = family
+
+
+def _identity(cls: type) -> tuple[str, str]:
+    """Return what names a class: a module that is loaded again defines the same one."""
+    return cls.__module__, cls.__qualname__
+
+
+def registered_attacks() -> tuple[AttackFamily, ...]:
+    """Return all families, in the order of their registration."""
+    return tuple(_families.values())
 
 
 def parse_attack(text: str, *, seed: int = 0) -> Attack:
-    """Return the attack of a name, as the head of this file explains them; seed: of PGD's starts.
+    """Return the attack of a text, as the head of this file explains them.
+
+    seed  of random choices, PGD's starts say
 
     BIM and PGD take 40 steps by default, each a sixteenth of the radius, at least 1 in Linf.
-    Raises ValueError with the known names.
+    Raises ValueError with the known names, or for settings that make no sense.
     """
-    match = _PATTERN.fullmatch(text.strip())
-    if match is None:
+    text = text.strip()
+    attack = _parse_short(text, seed)
+    if attack is None:
+        own = "".join(f", {name}(...)" for name in _families if name not in _BUILT_IN)
         raise ValueError(
             f"unknown attack {text!r}; there are fgs, fgv, margin, hc1, hc2, ..., hot:CLASS; also "
             "hc1-s (sign), hc1@BLOB (through an inner blob), hc1*1.05 (a hard positive), fgs=8 "
-            "(fixed epsilon), bim=8, pgd=8, pgd-l2=400, pgd=8/2x40+margin"
+            f"(fixed epsilon), bim=8, pgd=8, pgd-l2=400, pgd=8/2x40+margin{own}"
         )
-    if match["method"] is None:
-        direction = _direction(match["direction"])
-        if match["epsilon"] is not None:
-            return FixedEpsilon(direction, float(match["epsilon"]))
-        return Minimal(direction, float(match["scale"] or 1))
-    radius = float(match["radius"])
-    least = 0.0 if match["l2"] else 1.0
-    ball = Ball(
-        norm="l2" if match["l2"] else "linf",
-        epsilon=radius,
-        step=float(match["step"] or max(radius / 16, least)),
-        iterations=int(match["iterations"] or _ITERATIONS),
-        random_start=match["method"].lower() == "pgd",
-        seed=seed,
-    )
-    return Iterated(_direction(match["along"] or "fgv"), ball)
+    return attack
 
 
-def _direction(text: str) -> Direction:
-    """Return the direction of a name, `hc1-s@ip1` say."""
-    name, _, blob = text.partition("@")
-    name, through = name.lower(), blob or None
-    if name in ("fgs", "fgv"):
-        return FastGradient(sign=name == "fgs", through=through)
-    sign = name.endswith("-s")
-    name = name.removesuffix("-s")
-    if name == "margin":
-        return LogitMargin(sign=sign, through=through)
-    if name.startswith("hot:"):
-        return HotCold(target=int(name.removeprefix("hot:")), sign=sign, through=through)
-    return HotCold(rank=int(name.removeprefix("hc")), sign=sign, through=through)
+def _parse_short(text: str, seed: int) -> Attack | None:
+    """Return what the first family makes of a text that takes it."""
+    found = (family.parse(text, seed) for family in _families.values())
+    return next((attack for attack in found if attack is not None), None)
 
 
-def _direction_text(direction: Direction) -> str:
-    """Return the name that _direction takes."""
-    through = f"@{direction.through}" if direction.through else ""
-    if isinstance(direction, FastGradient):
-        return ("fgs" if direction.sign else "fgv") + through
-    sign = "-s" if direction.sign else ""
-    if isinstance(direction, LogitMargin):
-        return f"margin{sign}{through}"
-    if isinstance(direction, HotCold) and direction.target is not None:
-        return f"hot:{direction.target}{sign}{through}"
-    if isinstance(direction, HotCold):
-        return f"hc{direction.rank}{sign}{through}"
-    raise TypeError(f"{direction} has no name that can be typed")
-
-
-def _escaped(blob: str) -> str:
-    """Return the name of a blob in letters, digits, ".", "_", "-", and %xx for other bytes."""
-    return re.sub(
-        r"[^A-Za-z0-9._-]",
-        lambda found: "".join(f"%{byte:02x}" for byte in found[0].encode(errors="surrogatepass")),
-        blob,
+def attack_text(attack: Attack) -> str:
+    """Return the text of an attack, by its exact class; TypeError if that is not registered."""
+    for family in _families.values():
+        if type(attack) is family.cls:
+            return family.text(attack)
+    raise TypeError(
+        f"{type(attack).__name__} is not registered: results are filed under an attack's text, and "
+        "@register_attack gives it one"
     )
 
 
-def attempted(attack: Attack, labels: Ints, predicted: Ints) -> NDArray[np.bool_]:
-    """Return which images an attack is to be tried on: those classified as their label.
+# --- name(key=value) ------------------------------------------------------------------------------
 
-    An image whose label is the attack's own target is left out, too, and one without a class.
-    """
-    target = getattr(attack.direction, "target", None)
-    target = NO_TARGET if target is None else target
-    return np.asarray((predicted == labels) & (labels != target) & (predicted != NO_CLASS))
+
+def _parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | None:
+    """Return the attack of `name` or `name(key=value, ...)`; None for another name."""
+    found = re.fullmatch(rf"{re.escape(name)}(?:\((.*)\))?", text, re.DOTALL)
+    if found is None:
+        return None
+    known = {field.name: field for field in fields(cls) if field.init}  # type: ignore[arg-type]
+    settings = _keywords(name, found[1] or "", known)
+    if "seed" in known and "seed" not in settings:
+        settings["seed"] = seed
+    missing = [key for key, one in known.items() if key not in settings and not _has_default(one)]
+    if missing:
+        raise ValueError(f"{text}: {name} needs {missing[0]}=..., which has no default")
+    try:
+        return cls(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{text}: {error}") from error
+
+
+def _keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str, Any]:
+    """Return the settings between the brackets; ValueError for others than key=value."""
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        positional, given = call.args, [(one.arg, one.value) for one in call.keywords]
+        values = {str(key): ast.literal_eval(value) for key, value in given}
+        if len(values) < len(given):
+            raise ValueError("a setting is given twice")
+    except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{name}({inside}): settings are key=value, each once, with numbers, texts in quotes, "
+            "True, False or None"
+        ) from error
+    unknown = [key for key, _ in given if key not in known]
+    if positional or unknown:
+        what = f"no setting {unknown[0]!r}" if unknown else "settings by name only, key=value"
+        raise ValueError(f"{name}({inside}): {name} has {what}; there are {', '.join(known)}")
+    return values
+
+
+def _has_default(field: "Field[Any]") -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _call_text(name: str) -> Callable[[Attack], str]:
+    """Return what returns the texts of a family's attacks."""
+
+    def text(attack: Attack) -> str:
+        settings = [
+            f"{key}={value!r}"
+            for key, value, usual in _settings(attack)
+            if value != usual or type(value) is not type(usual)
+        ]
+        return f"{name}({', '.join(settings)})" if settings else name
+
+    return text
+
+
+def _settings(attack: Attack) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value and default of each field; seeds are no part of a text."""
+    for field in fields(attack):  # type: ignore[arg-type]
+        if field.init and field.name != "seed":
+            usual = field.default
+            if field.default_factory is not MISSING:
+                usual = field.default_factory()
+            yield field.name, getattr(attack, field.name), usual
+
+
+# --- the short texts of the package's own attacks -------------------------------------------------
+
+
+def _parse_minimum_norm(text: str, _: int) -> Attack | None:
+    found = re.fullmatch(rf"({DIRECTION})(?:\*({NUMBER}))?", text, re.IGNORECASE)
+    return found and MinimumNormAttack(parse_direction(found[1]), float(found[2] or 1))
+
+
+def _minimum_norm_text(attack: MinimumNormAttack) -> str:
+    scale = f"*{float(attack.scale)!r}" if attack.scale > 1 else ""
+    return direction_text(attack.direction) + scale
+
+
+def _parse_single_step(text: str, _: int) -> Attack | None:
+    found = re.fullmatch(rf"({DIRECTION})=({DISTANCE})", text, re.IGNORECASE)
+    return found and SingleStep(parse_direction(found[1]), parse_distance(found[2]))
+
+
+def _single_step_text(attack: SingleStep) -> str:
+    return f"{direction_text(attack.direction)}={float(attack.epsilon)!r}"
+
+
+def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
+    found = re.fullmatch(
+        rf"(?P<method>bim|pgd)(?P<l2>-l2)?=(?P<epsilon>{DISTANCE})"
+        rf"(?:/(?P<step>{DISTANCE})x(?P<iterations>\d+))?(?:\+(?P<along>{DIRECTION}))?",
+        text,
+        re.IGNORECASE,
+    )
+    if found is None:
+        return None
+    epsilon = parse_distance(found["epsilon"])
+    least = 0.0 if found["l2"] else 1.0
+    return ProjectedGradient(
+        parse_direction(found["along"] or "fgv"),
+        PerturbationBudget("l2" if found["l2"] else "linf", epsilon),
+        step=parse_distance(found["step"]) if found["step"] else max(epsilon / 16, least),
+        iterations=int(found["iterations"] or _ITERATIONS),
+        random_start=found["method"].lower() == "pgd",
+        start_seed=seed,
+    )
+
+
+def _projected_gradient_text(attack: ProjectedGradient) -> str:
+    method = "pgd" if attack.random_start else "bim"
+    norm = "-l2" if attack.budget.norm == "l2" else ""
+    return (
+        f"{method}{norm}={float(attack.budget.epsilon)!r}/{float(attack.step)!r}"
+        f"x{attack.iterations}+{direction_text(attack.direction)}"
+    )
+
+
+_add(AttackFamily("minimum-norm", MinimumNormAttack, _parse_minimum_norm, _minimum_norm_text))
+_add(AttackFamily("single-step", SingleStep, _parse_single_step, _single_step_text))
+_add(
+    AttackFamily(
+        "projected-gradient",
+        ProjectedGradient,
+        _parse_projected_gradient,
+        _projected_gradient_text,
+    )
+)
+_BUILT_IN = frozenset(_families)

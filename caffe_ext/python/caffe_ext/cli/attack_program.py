@@ -30,7 +30,7 @@ from caffe_ext.storage.lock import locked
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from caffe_ext.attacks.registry import Attack
+    from caffe_ext.attacks.base import Attack
     from caffe_ext.data import ImageSource
     from caffe_ext.models.description import ModelDescription
     from caffe_ext.reporting import Step
@@ -125,9 +125,8 @@ def check_model(
                 f"the images are {_shape(source.image_shape)} and the network takes "
                 f"{_shape(classifier.input_shape)}{_way(shape, classifier.input_shape)}"
             )
-        predicted = classifier.predict(first)
         for attack in attacks:
-            attack.direction(classifier, first, predicted)
+            attack.check(classifier)
         labels = source.labels()
         if labels is not None:
             classifier.check_labels(

@@ -90,7 +90,7 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
 
     Those of an earlier run that have nothing in them now are removed.
     """
-    from caffe_ext.attacks.registry import Minimal
+    from caffe_ext.attacks import MinimumNormAttack
     from caffe_ext.runs.pictures.images import figure_rows, original, sheet_cases
     from caffe_ext.runs.pictures.sheet import contact_sheet, figure1
 
@@ -111,7 +111,7 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
         ]
         found = [(one.model.name, [one.adversarial(row) for row in rows]) for one in first]
         attack = first[0].run.attack
-        least = isinstance(attack, Minimal) and attack.scale == 1
+        least = isinstance(attack, MinimumNormAttack) and attack.scale == 1
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
         _save(figure1(title, originals, found), output / FIGURE)
         written.append(output / FIGURE)

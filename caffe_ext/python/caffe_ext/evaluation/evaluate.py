@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.registry import Attack
+from caffe_ext.attacks.base import Attack
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
@@ -160,7 +160,7 @@ class Evaluator:
         return self.folder / plain_name(model.name)
 
     def attacks(self) -> dict[str, tuple[Attack, ...]]:
-        """Return the attacks on each model, after their directions were tried on one image.
+        """Return the attacks on each model, after each was tried on one image.
 
         So that what cannot be done is said before the work begins. Raises ValueError.
         """
@@ -171,7 +171,8 @@ class Evaluator:
             attacks[model.name] = self.settings.attacks(classifier.classes)
             for attack in attacks[model.name]:
                 try:
-                    attack.direction(classifier, first, classifier.predict(first))
+                    classifier.predict(first)
+                    attack.check(classifier)
                 except ValueError as error:
                     raise ValueError(f"{model.name}, {attack.text}: {error}") from error
         return attacks

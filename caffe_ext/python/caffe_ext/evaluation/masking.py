@@ -83,7 +83,8 @@ class Evidence:
 
     images                how many were attacked
     paper, strict, logit  rates of FGS in its three readings
-    certain, blank        of FGS
+    saturated, zero_gradient
+                          of FGS
     unbroken              no attack at all breaks them, at any distance
     """
 
@@ -91,8 +92,8 @@ class Evidence:
     paper: float | None
     strict: float | None
     logit: float | None
-    certain: float | None
-    blank: float | None
+    saturated: float | None
+    zero_gradient: float | None
     unbroken: float | None
     probe: Probe | None = None
     noise: tuple[NoiseLevel, ...] = ()
@@ -151,25 +152,25 @@ def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
         )
 
 
-def _certain(evidence: Evidence) -> Iterator[MaskingWarning]:
-    if evidence.certain is not None and clear(evidence.certain, _MANY, evidence.images):
+def _saturated(evidence: Evidence) -> Iterator[MaskingWarning]:
+    if evidence.saturated is not None and clear(evidence.saturated, _MANY, evidence.images):
         yield MaskingWarning(
-            "certain",
-            f"For {percent(evidence.certain)} of the images the softmax of the label is exactly 1 "
-            "in float32, so that the loss is exactly 0.",
+            "saturated-softmax",
+            f"For {percent(evidence.saturated)} of the images the softmax of the label is exactly "
+            "1 in float32, so that the loss is exactly 0.",
             "The logits are so large that the softmax saturates; whatever follows the loss (FGS, "
             "FGV, PGD on the loss) then rests on the other classes' probabilities, if on anything.",
             "Attack the logits, or divide them by a temperature before the softmax.",
         )
 
 
-def _blank(evidence: Evidence) -> Iterator[MaskingWarning]:
-    if evidence.blank is not None and clear(evidence.blank, _SOME, evidence.images):
+def _zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
+    if evidence.zero_gradient is not None and clear(evidence.zero_gradient, _SOME, evidence.images):
         yield MaskingWarning(
-            "blank",
-            f"For {percent(evidence.blank)} of the images the gradient of the loss is 0 in every "
-            "pixel.",
-            "There FGS and FGV do not fail against the model: they do not take place.",
+            "zero-gradient",
+            f"For {percent(evidence.zero_gradient)} of the images the gradient of the loss is 0 in "
+            "every pixel.",
+            "FGS and FGV have no direction there; that they find nothing does not make it robust.",
             "Count these images apart, and attack them along the logits.",
         )
 
@@ -246,8 +247,8 @@ def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
 _RULES: tuple[Callable[[Evidence], Iterator[MaskingWarning]], ...] = (
     _paper_far_below,
     _strict_below_logit,
-    _certain,
-    _blank,
+    _saturated,
+    _zero_gradient,
     _loss_weaker,
     _iterated_weaker,
     _noise_stronger,

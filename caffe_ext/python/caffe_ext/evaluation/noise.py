@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.evaluation.stability import NoiseStability, check_levels, noise_stability
+from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from caffe_ext.attacks.registry import Attack, parse_attack
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.summary import FGS, LOGIT

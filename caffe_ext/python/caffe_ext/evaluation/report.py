@@ -108,9 +108,9 @@ def table_row(model: ModelEvaluation) -> dict[str, Any]:
             found: Spread | None = getattr(summary, field, None)
             row[f"{name}_{measure}_mean"] = found.mean if found else None
             row[f"{name}_{measure}_std"] = found.std if found else None
-    certain = model.summary(FGS, "strict")
-    row["certain"] = certain.certain if certain else None
-    row["blank"] = certain.blank if certain else None
+    strict = model.summary(FGS, "strict")
+    row["saturated"] = strict.saturated if strict else None
+    row["zero_gradient"] = strict.zero_gradient if strict else None
     return row | {"broken_by_any": model.broken, "warnings": len(model.warnings)}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
-from caffe_ext.attacks.registry import Attack, parse_attack
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
 from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.stability import NoiseStability
@@ -23,6 +23,7 @@ from caffe_ext.evaluation.summary import (
     smallest_linf,
     summarize,
 )
+from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.runs.records import AttackRecords
 
@@ -142,8 +143,8 @@ def gathered(  # noqa: PLR0913  these are all the parts that there are
         paper=fgs["paper"].rate,
         strict=fgs["strict"].rate,
         logit=fgs["logit"].rate,
-        certain=fgs["strict"].certain,
-        blank=fgs["strict"].blank,
+        saturated=fgs["strict"].saturated,
+        zero_gradient=fgs["strict"].zero_gradient,
         unbroken=None if broken is None else 1 - broken,
         probe=probe,
         noise=_against_gradients(noise, first, noise_rows),

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
-from caffe_ext.models.classifier import Classifier, Floats, Images
+from caffe_ext.models.base import Floats, Images, Ints
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.reporting import Reporter, Silent
 
 Levels = NDArray[np.float64]

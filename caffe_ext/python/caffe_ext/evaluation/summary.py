@@ -2,8 +2,8 @@
 
 FGS is read in three ways, side by side, because their difference is gradient masking:
 
-paper   an attempt on an image that the network is `certain` of (its float32 softmax is exactly 1,
-        so that the loss is exactly 0) counts as failed: found and not certain, over attempted.
+paper   an attempt on an image that the softmax is `saturated` for (in float32 exactly 1,
+        so that the loss is exactly 0) counts as failed: found and not saturated, over attempted.
         This is how the tables of Rozsa, Günther and Boult, 2018 (BANG), come about
 strict  found over attempted; what fails then has truly no gradient, or no way along it
 logit   found over attempted by the sign of the margin's gradient, which cannot saturate: the
@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.registry import Attack
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.runs.records import AttackRecords
 
 Reading = Literal["paper", "strict", "logit", "all"]
@@ -45,7 +46,8 @@ class AttackSummary:
 
     attack            as parse_attack takes it
     attempted, found  images; rate: found / attempted, 0..1
-    certain, blank    shares of the attempted: loss exactly 0; direction 0 everywhere
+    saturated, zero_gradient
+                      shares of the attempted: loss exactly 0; gradient 0 in every pixel
     unverified        found ones that were classified right after they were read back from the file
     linf .. pass_published, ecc_failed, ecc_failed_published
                       of the found ones; see AttackRecords
@@ -58,8 +60,8 @@ class AttackSummary:
     attempted: int
     found: int
     rate: float | None
-    certain: float | None
-    blank: float | None
+    saturated: float | None
+    zero_gradient: float | None
     unverified: int
     linf: Spread | None
     l2: Spread | None
@@ -76,28 +78,35 @@ MEASURES = ("linf", "l2", "l2_per_pixel", "mean_absolute", "pass_scores", "pass_
 
 def counted(records: AttackRecords, reading: Reading) -> Bools:
     """Return which images an attack has broken, in a reading of its records; bool (N,)."""
-    return np.asarray(records.found & ~records.certain if reading == "paper" else records.found)
+    return np.asarray(records.found & ~records.saturated if reading == "paper" else records.found)
 
 
-def summarize(attack: Attack, records: AttackRecords) -> tuple[AttackSummary, ...]:
+def summarize(
+    attack: Attack, records: AttackRecords, criterion: CriterionKind = MISCLASSIFIED
+) -> tuple[AttackSummary, ...]:
     """Return what an attack did, in each of its readings."""
     readings = READINGS.get(attack.text, (("all", attack.name),))
-    return tuple(_summary(attack, records, reading, title) for reading, title in readings)
+    threat_model = f"{attack.threat_model}; {criterion.wording}"
+    return tuple(
+        _summary(attack, records, reading, title, threat_model) for reading, title in readings
+    )
 
 
-def _summary(attack: Attack, records: AttackRecords, reading: Reading, title: str) -> AttackSummary:
+def _summary(
+    attack: Attack, records: AttackRecords, reading: Reading, title: str, threat_model: str
+) -> AttackSummary:
     attempted, found = int(records.attempted.sum()), counted(records, reading)
     spreads = {name: spread(getattr(records, name)[found]) for name in MEASURES}
     return AttackSummary(
         attack=attack.text,
         reading=reading,
         title=title,
-        threat_model=attack.threat_model,
+        threat_model=threat_model,
         attempted=attempted,
         found=int(found.sum()),
         rate=share(found, records.attempted),
-        certain=share(records.certain, records.attempted),
-        blank=share(records.blank, records.attempted),
+        saturated=share(records.saturated, records.attempted),
+        zero_gradient=share(records.zero_gradient, records.attempted),
         unverified=int((found & ~records.verified).sum()),
         ecc_failed=int(records.ecc_failed[found].sum()),
         ecc_failed_published=int(records.ecc_failed_published[found].sum()),

@@ -5,29 +5,23 @@ classifier.predict(images)
 classifier.gradient(images, one_hot)    # of the label's score, by the pixels
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.models.base import Diff, Floats, Model, Pixels, softmax
 from caffe_ext.models.files import load_net
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.runtime.device import Device, current
 
-Images = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-DiffFunction = Callable[[Floats, slice], NDArray[Any]]
-"""(the blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
-Diff = NDArray[Any] | DiffFunction
-NO_CLASS = -1
-"""What an image is classified as if a score of it is no number."""
 _MOST_VALUES = 2**31 - 1
 """In a blob: Caffe counts with 32 bits."""
 
 
-class Classifier:
+class Classifier(Model):
     """A trained network of Caffe that can be asked for scores, and for gradients by the pixels.
 
     Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
@@ -101,26 +95,17 @@ class Classifier:
         self.classes: int = scores[1]
         self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
 
-    def logits(self, images: Images) -> Floats:
+    def logits(self, images: Pixels) -> Floats:
         """Return the scores before the softmax, float32 (N, K)."""
         return self.features(images, self.logits_blob)
 
-    def probabilities(self, images: Images) -> Floats:
+    def probabilities(self, images: Pixels) -> Floats:
         """Return the softmax of the scores, float32 (N, K), as Caffe computes it."""
         if self._probabilities is not None:
             return self.features(images, self._probabilities).reshape(len(images), self.classes)
         return softmax(self.logits(images))
 
-    def predict(self, images: Images) -> NDArray[np.int64]:
-        """Return the class with the highest score, int64 (N,), as highest() has it."""
-        return highest(self.logits(images))
-
-    def accuracy(self, images: Images, labels: NDArray[Any]) -> float:
-        """Return the share of the images that get their label, 0..1; NaN for no images."""
-        labels = self.check_labels(labels, len(images))
-        return float(np.mean(self.predict(images) == labels)) if len(images) else float("nan")
-
-    def features(self, images: Images, blob: str) -> Floats:
+    def features(self, images: Pixels, blob: str) -> Floats:
         """Return a blob's values, float32 (N, ...), as the forward pass leaves them; logits (N, K).
 
         Raises ValueError for an unknown blob or one that is not one row an image.
@@ -151,7 +136,7 @@ class Classifier:
 
     def gradient(
         self,
-        images: Images,
+        images: Pixels,
         diff: Diff | Mapping[str, Diff],
         blob: str | None = None,
         *,
@@ -193,36 +178,7 @@ class Classifier:
                 results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
-    def check_labels(
-        self,
-        labels: NDArray[Any],
-        count: int,
-        first: int = 0,
-        named: Callable[[int], str] | None = None,
-    ) -> NDArray[np.int64]:
-        """Return labels of `count` images as int64 (N,); ValueError unless all are 0..K-1.
-
-        first  number of the first image, for the error
-        named  gives the name of an image by its number, for the error
-        """
-        labels = np.asarray(labels)
-        if labels.shape != (count,) or (count and labels.dtype.kind not in "iu"):
-            raise ValueError(
-                f"labels must be integers ({count},), not {labels.dtype} {labels.shape}"
-            )
-        wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
-        if len(wrong):
-            number = first + int(wrong[0])
-            name = f" ({named(number)})" if named else ""
-            why = "; that stands for scores that are no numbers"
-            raise ValueError(
-                f"label {labels[wrong[0]]} of image {number}{name} is none of the "
-                f"{self.classes} classes 0..{self.classes - 1}"
-                f"{why if labels[wrong[0]] == NO_CLASS else ''}"
-            )
-        return labels.astype(np.int64)
-
-    def _forward(self, images: Images) -> Iterator[slice]:
+    def _forward(self, images: Pixels) -> Iterator[slice]:
         """Run the images batch by batch; yield which of them the net holds."""
         shape = self.pixel_space.to_input(images[:0]).shape[1:]
         if shape != self.input_shape:
@@ -342,19 +298,3 @@ class Classifier:
             if kind == "Softmax":
                 return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
         return None
-
-
-def highest(logits: Floats) -> NDArray[np.int64]:
-    """Return the class of the highest of the scores (N, K), int64 (N,); of equals the first.
-
-    NO_CLASS where one of them is no number: of such scores none is the highest.
-    """
-    classes = np.asarray(logits.argmax(axis=1), np.int64)  # that of a NaN, where there is one
-    scores = np.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
-    return np.where(np.isnan(scores), NO_CLASS, classes)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return the probabilities of scores (N, K) in their own precision, in Caffe's way."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

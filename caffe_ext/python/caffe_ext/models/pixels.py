@@ -27,7 +27,8 @@ class PixelSpace:
     crop           side of the square in the middle that the network sees, or None for all of it;
                    its corner is ((H - crop) // 2, (W - crop) // 2)
 
-    Images are uint8 (N, C, H, W), C 1 (grey) or 3 (RGB). Nothing that is passed in is changed.
+    Images are uint8 or, with real-valued pixels, float32 (N, C, H, W), C 1 (grey) or 3 (RGB).
+    Nothing that is passed in is changed.
     Raises ValueError for settings and arrays that do not fit; the text has the shapes.
     """
 
@@ -53,15 +54,22 @@ class PixelSpace:
             mean.flags.writeable = False
             object.__setattr__(self, "mean", mean)
 
-    def to_input(self, images: NDArray[np.uint8], out: Float32s | None = None) -> Float32s:
-        """Return the network's input, float32 (N, C, h, w), for images uint8 (N, C, H, W).
+    def to_input(
+        self, images: NDArray[np.uint8] | Float32s, out: Float32s | None = None
+    ) -> Float32s:
+        """Return the network's input, float32 (N, C, h, w), for images (N, C, H, W).
 
-        out  where to write it, the net's own blob say; by default a new array
+        images  uint8, or float32 for real-valued pixels, 0..255
+        out     where to write it, the net's own blob say; by default a new array
         """
-        if images.dtype != np.uint8 or images.ndim != 4:
+        if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
             raise ValueError(
-                f"images must be uint8 (N, C, H, W), not {images.dtype} {images.shape}"
+                "images must be uint8 or, with real-valued pixels, float32 (N, C, H, W), not "
+                f"{images.dtype} {images.shape}"
             )
+        # A comparison with NaN is false.
+        if images.dtype == np.float32 and not ((images >= 0) & (images <= 255)).all():
+            raise ValueError("real-valued pixels must be from 0 to 255")
         channels, height, width = images.shape[1:]
         rows, columns = self._window(height, width)
         mean = self._mean(channels, (height, width))[:, rows, columns]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_files import read_image, write_png
 from caffe_ext.data.image_source import ImageSource
 from caffe_ext.errors import DataError, RecordError
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.records import AttackRecords, load_adversarials
@@ -31,7 +32,7 @@ from caffe_ext.storage.atomic import json_bytes, write_bytes
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
-_MEASURES = ("amplitudes", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
+_MEASURES = ("step_lengths", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Export:
     @property
     def folder(self) -> Path:
         """Return the folder of the files."""
-        return self.run.folder / self.run.attack.file_name
+        return self.run.folder / self.run.file_stem
 
     def png(self, records: AttackRecords, row: int) -> Path:
         """Return the file of a row's adversarial."""
@@ -64,7 +65,7 @@ class Export:
         """Return what the JSON file of a row's adversarial says; what is not known is null."""
         attack = self.run.attack
         numbers = {column: _number(getattr(records, column)[row]) for column in _MEASURES}
-        numbers["amplitude"] = numbers.pop("amplitudes")
+        numbers["step_length"] = numbers.pop("step_lengths")
         target = int(records.targets[row])
         classes = {
             "label": int(records.labels[row]),
@@ -93,7 +94,8 @@ class Export:
             **scores,
             "attack": attack.name,
             "attack_text": attack.text,
-            "threat_model": attack.threat_model,
+            "threat_model": f"{attack.threat_model}; {self.run.criterion.wording}",
+            "criterion": self.run.criterion.text,
             **self.common,
         }
 

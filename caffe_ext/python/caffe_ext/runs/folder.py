@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.attacks.registry import Attack
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.errors import RecordError
 from caffe_ext.runs.records import AttackRecords, load_description, load_records
 from caffe_ext.storage.atomic import write_json
@@ -31,6 +32,7 @@ class AttackRun:
     limit     how many of the source's images, 1 or more; None: all
     again     throw away what an earlier run has left for this attack; an interrupted run that was
               asked for in this way goes on
+    criterion  what makes an image adversarial
     """
 
     attack: Attack
@@ -38,6 +40,7 @@ class AttackRun:
     folder: Path
     limit: int | None = None
     again: bool = False
+    criterion: CriterionKind = MISCLASSIFIED
 
     def __post_init__(self) -> None:
         """Raise ValueError for a limit below 1."""
@@ -45,14 +48,21 @@ class AttackRun:
             raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
 
     @property
+    def file_stem(self) -> str:
+        """Return what its files are called: the attack, and any other criterion than the usual."""
+        if self.criterion == MISCLASSIFIED:
+            return self.attack.file_name
+        return f"{self.attack.file_name}~{self.criterion.text}"
+
+    @property
     def path(self) -> Path:
         """Return the file with the records."""
-        return self.folder / f"{self.attack.file_name}.h5"
+        return self.folder / f"{self.file_stem}.h5"
 
     @property
     def parts(self) -> Path:
         """Return the folder with the finished pieces."""
-        return self.folder / f"{self.attack.file_name}.parts"
+        return self.folder / f"{self.file_stem}.parts"
 
     @property
     def note(self) -> Path:
@@ -70,11 +80,15 @@ class AttackRun:
         attack = {
             "name": self.attack.name,
             "text": self.attack.text,
-            "threat_model": self.attack.threat_model,
+            "threat_model": f"{self.attack.threat_model}; {self.criterion.wording}",
         }
-        ball = getattr(self.attack, "ball", None)
-        seed = ball.seed if ball and ball.random_start else None
-        return {**self.identity, "limit": self.limit, "attack": attack, "seed": seed}
+        return {
+            **self.identity,
+            "limit": self.limit,
+            "attack": attack,
+            "criterion": self.criterion.text,
+            "seed": self.attack.seed,
+        }
 
 
 def check_run(run: AttackRun) -> None:
@@ -130,7 +144,18 @@ def claim(run: AttackRun) -> None:
 def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
     """Raise RecordError unless the description is this run's."""
     advice = "choose another folder, or throw the old results away with --again"
-    check_same(run.description, found, f"{where} holds results of another run", advice)
+    about = f"{where} holds results of another run"
+    check_same(_dependencies(run.description), _dependencies(found), about, advice)
+
+
+def _dependencies(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what results depend on: of an attack its text, and not how it is called in words.
+
+    Descriptions of earlier versions do not name the criterion, which was misclassification.
+    """
+    attack = description.get("attack")
+    text = attack.get("text") if isinstance(attack, dict) else attack
+    return {"criterion": MISCLASSIFIED.text, **description, "attack": {"text": text}}
 
 
 def empty(run: AttackRun) -> None:

@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.errors import RecordError
-from caffe_ext.models.classifier import Images
+from caffe_ext.models.base import Images
 from caffe_ext.storage.hdf5_file import new_hdf5
 
-FORMAT = 1
+FORMAT = 2
+# Columns that format 1 calls otherwise.
+_NAMES_OF_1 = {"saturated": "certain", "zero_gradient": "blank", "step_lengths": "amplitudes"}
 _FOUND_ONLY = "adversarials"
 # What HDF5 takes besides, at most: for itself, and for its index of the images.
 _OVERHEAD, _OVERHEAD_OF_IMAGE = 1 << 18, 128
@@ -42,9 +44,9 @@ class AttackRecords:
     verified              bool     it is still misclassified after it was read back from the file
     targets               int64    class that the direction points to, -1 if to none
     classes               int64    what the adversarial is classified as
-    certain               bool     float32 softmax of the label exactly 1: the loss is exactly 0
-    blank                 bool     the direction is 0 everywhere
-    amplitudes            float64  how far the search went, in grey levels
+    saturated             bool     float32 softmax of the label exactly 1: the loss is exactly 0
+    zero_gradient         bool     the gradient with respect to the pixels is 0 in all of them
+    step_lengths          float64  how far it lies along the attack's direction, in grey levels
     l0, l1, l2, l2_per_pixel, linf, mean_absolute
                           float64  distances from the original (metrics.py)
     pass_scores           float64  PASS, standard protocol (pass_score.py)
@@ -61,9 +63,9 @@ class AttackRecords:
     verified: NDArray[np.bool_]
     targets: NDArray[np.int64]
     classes: NDArray[np.int64]
-    certain: NDArray[np.bool_]
-    blank: NDArray[np.bool_]
-    amplitudes: NDArray[np.float64]
+    saturated: NDArray[np.bool_]
+    zero_gradient: NDArray[np.bool_]
+    step_lengths: NDArray[np.float64]
     l0: NDArray[np.float64]
     l1: NDArray[np.float64]
     l2: NDArray[np.float64]
@@ -156,7 +158,8 @@ def load_records(path: Path) -> AttackRecords:
     """
     kinds = {name: column.dtype for name, column in empty_columns(0).items()}
     with _opened(path) as file:
-        columns = {name: file[name][...] for name in COLUMNS}
+        old = _NAMES_OF_1 if file.attrs["format"] == 1 else {}
+        columns = {name: file[old.get(name, name)][...] for name in COLUMNS}
         for name, column in columns.items():
             if column.dtype != kinds[name]:
                 raise ValueError(f"{name} is {column.dtype}, not {kinds[name]}")
@@ -194,7 +197,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise FileNotFoundError(2, "there is no such file", str(path))
     try:
         with h5py.File(path, "r") as file:
-            known = np.array_equal(file.attrs.get("format"), FORMAT)
+            known = any(np.array_equal(file.attrs.get("format"), one) for one in (1, FORMAT))
             if known:
                 yield file
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
-from caffe_ext.attacks.registry import Attack, attempted
+from caffe_ext.attacks.base import Attack, Diagnostics
+from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.folder import (
     AttackRun,
@@ -68,12 +68,14 @@ class Source(Protocol):
         """Return some of them."""
 
 
-def attack_images(
-    classifier: Classifier,
+def attack_images(  # noqa: PLR0913  the settings are independent of each other
+    model: Model,
     attack: Attack,
     batch: Batch,
     first_index: int = 0,
     workers: int | None = None,
+    *,
+    criterion: CriterionKind = MISCLASSIFIED,
 ) -> tuple[AttackRecords, Images]:
     """Attack images; return the records, and the adversarials that were found.
 
@@ -81,28 +83,31 @@ def attack_images(
                  are what they are classified as
     first_index  number of the first image, which random choices depend on
     workers      threads for PASS, as pass_scores has them
+    criterion    what makes an image adversarial
 
-    Raises ValueError for images and labels that do not fit the classifier.
+    Raises ValueError for images and labels that do not fit the model.
     """
     images, labels = batch.images, batch.labels
-    predicted = classifier.predict(images)
-    labels = (
-        predicted if labels is None else classifier.check_labels(labels, len(images), first_index)
-    )
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, not {images.dtype}")
+    predicted = model.predict(images)
+    labels = predicted if labels is None else model.check_labels(labels, len(images), first_index)
     columns = empty_columns(len(images))
     columns["indices"] = first_index + np.arange(len(images))
     columns["labels"], columns["predicted"] = labels, predicted
-    columns["attempted"] = attempted(attack, labels, predicted)
+    possible = attack.applicable(labels) & criterion.applicable(labels)
+    columns["attempted"] = (predicted == labels) & (predicted != NO_CLASS) & possible
     tried = np.flatnonzero(columns["attempted"])
-    attempt = attack(classifier, images[tried], labels[tried], columns["indices"][tried])
-    directions, result = attempt.directions, attempt.result
+    indices = columns["indices"][tried]
+    result = attack.run(model, images[tried], criterion(labels[tried]), indices)
+    diagnostics = result.diagnostics or Diagnostics.unknown(len(tried))
     for name, values in (
         ("found", result.found),
-        ("targets", directions.targets),
+        ("targets", diagnostics.targets),
         ("classes", result.classes),
-        ("certain", directions.certain),
-        ("blank", directions.blank),
-        ("amplitudes", result.amplitudes),
+        ("saturated", diagnostics.saturated),
+        ("zero_gradient", diagnostics.zero_gradient),
+        ("step_lengths", result.step_lengths),
     ):
         columns[name][tried] = values
     found = tried[result.found]
@@ -132,7 +137,7 @@ def _measure(
 
 
 def run_attack(
-    classifier: Classifier,
+    model: Model,
     source: Source,
     run: AttackRun,
     reporter: Reporter | None = None,
@@ -159,7 +164,7 @@ def run_attack(
         if (records := finished(run)) is not None:
             return records
         claim(run)
-        pieces = list(_pieces(classifier, count))
+        pieces = list(_pieces(model, count))
         left = [rows for rows in pieces if not part_of(run, rows).exists()]
         before = count - sum(rows.stop - rows.start for rows in left)
         with reporter.progress(run.attack.name, count, "image", before) as step:
@@ -171,33 +176,34 @@ def run_attack(
                         f"{rows.stop - 1}"
                     )
                 records, adversarials = attack_images(
-                    classifier, run.attack, batch, rows.start, workers
+                    model, run.attack, batch, rows.start, workers, criterion=run.criterion
                 )
                 save_records(part_of(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)
-        return _joined(classifier, run, pieces)
+        return _joined(model, run, pieces)
 
 
-def _pieces(classifier: Classifier, count: int) -> Iterator[slice]:
+def _pieces(model: Model, count: int) -> Iterator[slice]:
     """Cut the images into pieces: some batches each, as the solved ones leave the batch."""
-    values = int(np.prod(classifier.input_shape))
+    values = int(np.prod(model.input_shape))
     # The same for every batch size that allows it, so that a resumed run may choose another.
     size = max(1, min(1000, _VALUES // values))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 
-def _joined(classifier: Classifier, run: AttackRun, pieces: list[slice]) -> AttackRecords:
-    """Make one file of the pieces, and ask the classifier about all that it holds once more."""
+def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
+    """Make one file of the pieces, and query the model about all that it holds once more."""
     paths = [part_of(run, rows) for rows in pieces]
     records = concatenated([load_records(path) for path in paths])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
     verified = np.zeros(len(records), np.bool_)
     found = np.flatnonzero(records.found)
-    for rows, adversarials in adversarial_batches(joined, classifier.batch_size):
+    for rows, adversarials in adversarial_batches(joined, model.batch_size):
         which = found[rows]
-        verified[which] = classifier.predict(adversarials) != records.labels[which]
+        criterion = run.criterion(records.labels[which])
+        verified[which] = criterion.is_satisfied(model.logits(adversarials), np.arange(len(which)))
     set_verified(joined, verified)
     joined.replace(run.path)
     empty(run)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.evaluation.stability import check_levels
+from caffe_ext.models.base import Ints
 from caffe_ext.reporting import pluralize
 
 Rates = NDArray[np.float64]

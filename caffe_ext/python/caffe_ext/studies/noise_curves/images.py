@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.stability import TooFewError, correct_everywhere
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.studies.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
 

@@ -6,8 +6,8 @@ from time import perf_counter
 
 import numpy as np
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.studies.noise_curves.curves import NoiseCurves

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.data import ImageSource
 from caffe_ext.errors import RecordError
+from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same

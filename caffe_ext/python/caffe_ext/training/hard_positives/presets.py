@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.directions import Ints
-from caffe_ext.attacks.registry import Attack, parse_attack
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.models.base import Ints
 from caffe_ext.runs.records import AttackRecords
 
 _NINE, _FIVE = range(1, 10), range(1, 6)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.directions import Ints
 from caffe_ext.data.database import map_size
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.image_source import ImageSource
 from caffe_ext.data.mixture import Pool, shuffled
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.metrics.ssim import WINDOW
-from caffe_ext.models.classifier import Classifier, Images
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.records import load_adversarials
@@ -118,10 +118,11 @@ def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
         raise ValueError(
             f"{source.origin}: PASS needs {WINDOW} x {WINDOW} pixels or more; leave out its range"
         )
-    first = source.read(slice(1))
+    first = source.read(slice(1)).images
     for attack in recipe.parsed():
         try:
-            attack.direction(classifier, first.images, classifier.predict(first.images))
+            classifier.predict(first)
+            attack.check(classifier)
         except ValueError as error:
             raise ValueError(f"{attack.text} on {source.origin}: {error}") from error
     parts = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attack_samples import labels, rows
-from caffe_ext.attacks.criteria import misclassified
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.line_search import line_search
 from search_samples import Floats, Images, along
 
@@ -35,30 +35,30 @@ def test_what_is_found_is_asked_about_once_more(last: int, expected: int | None)
     # Line search 8, then between 0, where nothing is known, and 8: 4, 5, 6, 7; only then does
     # the boundary move.
     wavering: Any = Wavering([8] * 5 + [last], margin=1e-6)
-    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
+    found = line_search(wavering, rows([0]), along([1]), Misclassification(labels(0)))
     assert found.found.tolist() == [expected is not None]
     if expected is not None:
-        assert found.amplitudes.tolist() == [expected]
+        assert found.step_lengths.tolist() == [expected]
         assert found.adversarials.ravel().tolist() == [expected]
 
 
 def test_what_lies_clearly_beyond_the_boundary_is_not_asked_about_again() -> None:
     wavering: Any = Wavering([8] * 5 + [255], margin=1e-3)
-    found = line_search(wavering, rows([0]), along([1]), misclassified(labels(0)))
-    assert found.amplitudes.tolist() == [8]
-    assert found.forwards == 5
+    found = line_search(wavering, rows([0]), along([1]), Misclassification(labels(0)))
+    assert found.step_lengths.tolist() == [8]
+    assert found.queries == 5
 
 
 def test_what_is_asked_about_once_more_is_the_next_other_image() -> None:
     images, ways = rows([100, 100]), along([1, 1e-6])  # 100.5 from half a million on
     steady: Any = Wavering([255 + 101], margin=1e-6)
-    once = line_search(steady, images, ways, misclassified(labels(0)))
-    assert once.amplitudes[0] == pytest.approx(0.5e6, abs=2)
-    growing: Any = Wavering([255 + 101] * (once.forwards - 1) + [255 + 103], margin=1e-6)
-    more = line_search(growing, images, ways, misclassified(labels(0)))
+    once = line_search(steady, images, ways, Misclassification(labels(0)))
+    assert once.step_lengths[0] == pytest.approx(0.5e6, abs=2)
+    growing: Any = Wavering([255 + 101] * (once.queries - 1) + [255 + 103], margin=1e-6)
+    more = line_search(growing, images, ways, Misclassification(labels(0)))
     assert more.adversarials.ravel().tolist() == [255, 103]
-    assert more.amplitudes[0] == pytest.approx(2.5e6, abs=2)
-    assert more.forwards < once.forwards + 9
+    assert more.step_lengths[0] == pytest.approx(2.5e6, abs=2)
+    assert more.queries < once.queries + 9
 
 
 class Steep:
@@ -78,22 +78,22 @@ class Steep:
 @pytest.mark.parametrize("value", [1, 2, 7, 8, 9, 100, 201, 254, 255])
 def test_margins_that_mislead_cost_questions_only(value: int, beyond: float) -> None:
     steep: Any = Steep(value, beyond)
-    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)))
-    assert found.amplitudes.tolist() == [value]
-    assert found.forwards <= 20
+    found = line_search(steep, rows([0]), along([1]), Misclassification(labels(0)))
+    assert found.step_lengths.tolist() == [value]
+    assert found.queries <= 20
 
 
 def test_images_whose_scores_are_no_numbers_are_not_adversarial() -> None:
     steep: Any = Steep(200, np.nan)
-    assert not line_search(steep, rows([0]), along([1]), misclassified(labels(0))).found[0]
+    assert not line_search(steep, rows([0]), along([1]), Misclassification(labels(0))).found[0]
 
 
 @pytest.mark.parametrize("first", [np.inf, -np.inf, np.nan, 0.0])
 def test_scores_that_are_no_numbers_do_not_stop_a_search(first: float) -> None:
     steep: Any = Steep(200, 1.0)
     scores = np.array([[first, 0]], np.float32)
-    found = line_search(steep, rows([0]), along([1]), misclassified(labels(0)), logits=scores)
-    assert found.amplitudes.tolist() == [200]
+    found = line_search(steep, rows([0]), along([1]), Misclassification(labels(0)), logits=scores)
+    assert found.step_lengths.tolist() == [200]
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf, -1.0, 0.0, 1e-300, 1e-9, 1e9])
@@ -102,10 +102,10 @@ def test_scores_that_are_no_numbers_do_not_stop_a_search(first: float) -> None:
 def test_slopes_that_mislead_cost_questions_only(value: int, score: float, slope: float) -> None:
     steep: Any = Steep(value, 1.0)
     logits, slopes = np.array([[score, 0]], np.float32), np.array([slope])
-    goal = misclassified(labels(0))
+    goal = Misclassification(labels(0))
     found = line_search(steep, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
-    assert found.amplitudes.tolist() == [value]
-    assert found.forwards <= 25
+    assert found.step_lengths.tolist() == [value]
+    assert found.queries <= 25
 
 
 class Window:
@@ -127,16 +127,16 @@ def test_what_the_steps_have_gone_beyond_is_looked_for_again(
     first: int, last: int, found: int
 ) -> None:
     window: Any = Window(first, last)
-    goal, logits = misclassified(labels(0)), np.array([[first, 0]], np.float32)
+    goal, logits = Misclassification(labels(0)), np.array([[first, 0]], np.float32)
     # The slope takes the first step far beyond the window, the next one to the end of the way.
     slopes = np.array([first / 180])
     result = line_search(window, rows([0]), along([1]), goal, logits=logits, slopes=slopes)
-    assert result.amplitudes.tolist() == [found]
+    assert result.step_lengths.tolist() == [found]
 
 
 def test_where_there_is_nothing_the_search_ends() -> None:
     window: Any = Window(256, 300)
-    result = line_search(window, rows([0], [250]), along([1], [1]), misclassified(labels(0, 0)))
+    result = line_search(window, rows([0], [250]), along([1], [1]), Misclassification(labels(0, 0)))
     assert not result.found.any()
     # 8, 32, 128, 255 and 1, 2, ... 128 of the first; 5 and 1, 2, 4 of the other.
-    assert result.forwards <= 4 + 8 + 1 + 3
+    assert result.queries <= 4 + 8 + 1 + 3

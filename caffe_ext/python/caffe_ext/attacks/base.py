@@ -1,0 +1,156 @@
+"""Attack: the contract of everything that makes adversarial images of a model's images.
+
+An attack is a frozen dataclass; all that its results depend on is in its fields. It needs no
+gradient and no direction: what it knows of these it reports as Diagnostics.
+
+    @register_attack("noise")                                           (registry.py)
+    @dataclass(frozen=True)
+    class NoiseAttack(Attack):
+        sigma: float = 16.0
+        ...
+
+`parse_attack("noise(sigma=32)")` is that attack then, in Python and for all programs.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe_ext.attacks.criteria import MISCLASSIFIED, NO_TARGET, Bools, Criterion
+from caffe_ext.attacks.lattice import StepLengths
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
+
+_MID_GREY = 127
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """What an attack that follows a gradient saw of N images, at the first point it computed it.
+
+    targets        int64 (N,), the class that the direction points to; NO_TARGET if to none
+    saturated      bool (N,): the float32 softmax of the label is exactly 1, so that the loss is
+                   exactly 0 there, and so is its derivative with respect to the label's logit
+    zero_gradient  bool (N,): the gradient with respect to the pixels is 0 in all of them
+    """
+
+    targets: Ints
+    saturated: Bools
+    zero_gradient: Bools
+
+    @classmethod
+    def unknown(cls, count: int) -> "Diagnostics":
+        """Return the diagnostics of images of which no gradient was computed."""
+        nothing = np.zeros(count, np.bool_)
+        return cls(np.full(count, NO_TARGET, np.int64), nothing, nothing.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What an attack found for N images.
+
+    found         bool (N,)
+    adversarials  uint8 (N, C, H, W); the image as it was where nothing was found
+    classes       int64 (N,), of the adversarials; NO_CLASS where nothing was found
+    step_lengths  float64 (N,), how far the adversarial lies along the attack's direction, in grey
+                  levels; the Linf distance for attacks without one; NaN where nothing was found
+    queries       images that went forward through the model
+    gradients     images that went backward
+    diagnostics   None: the attack computes no gradient
+    """
+
+    found: Bools
+    adversarials: Images
+    classes: Ints
+    step_lengths: StepLengths
+    queries: int
+    gradients: int = 0
+    diagnostics: Diagnostics | None = None
+
+    @classmethod
+    def none_found(cls, images: Images, queries: int = 0) -> "AttackResult":
+        """Return the result of an attack that found nothing."""
+        count = len(images)
+        return cls(
+            np.zeros(count, np.bool_),
+            images.copy(),
+            np.full(count, NO_CLASS, np.int64),
+            np.full(count, np.nan),
+            queries,
+        )
+
+
+class Attack(ABC):
+    """Images and a criterion in, adversarial images out."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Return the name in tables."""
+
+    @property
+    def text(self) -> str:
+        """Return what parse_attack makes this attack of; results are filed under it.
+
+        Raises TypeError for an attack whose class, exactly, is not registered.
+        """
+        from caffe_ext.attacks.registry import attack_text  # noqa: PLC0415  (it knows all attacks)
+
+        return attack_text(self)
+
+    @property
+    def file_name(self) -> str:
+        """Return the text without what file systems dislike; no two attacks have the same."""
+        name, bracket, settings = self.text.partition("(")
+        if not bracket or "@" in name:  # the brackets are a blob's
+            name = self.text
+        else:
+            return f"{name}~{_escape(settings.removesuffix(')'), also='=,')}"
+        plain = re.sub(r"(?<=@)[^*=+]+", lambda blob: _escape(blob[0]), name)
+        return plain.translate(_IN_FILE_NAMES)
+
+    @property
+    @abstractmethod
+    def threat_model(self) -> str:
+        """Say in words what the attacker knows and may do; what it wants, the criterion says."""
+
+    @property
+    def seed(self) -> int | None:
+        """Return the seed of the random choices; None if there are none."""
+        return None
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels it can be tried on, bool (N,)."""
+        return np.ones(len(labels), np.bool_)
+
+    def check(self, model: Model) -> None:
+        """Raise ValueError if it cannot attack this model; tries it on one grey image."""
+        image = np.full((1, *model.image_shape), _MID_GREY, np.uint8)
+        label = np.maximum(model.predict(image), 0)
+        self.run(model, image, MISCLASSIFIED(label), np.zeros(1, np.int64))
+
+    @abstractmethod
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Attack images.
+
+        images     uint8 (N, C, H, W), none of which satisfies the criterion; not changed
+        criterion  of these N images
+        indices    int64 (N,), their numbers, on which random choices depend, and nothing else does
+
+        Raises ValueError for images, labels and settings that do not fit the model.
+        """
+
+
+_IN_FILE_NAMES = str.maketrans({"*": "~", "/": "~", ":": None})
+
+
+def _escape(text: str, also: str = "") -> str:
+    """Return a text in letters, digits, ".", "_", "-" and `also`, with %xx for other bytes."""
+    return re.sub(
+        f"[^A-Za-z0-9._{re.escape(also)}-]",
+        lambda found: "".join(f"%{byte:02x}" for byte in found[0].encode(errors="surrogatepass")),
+        text,
+    )

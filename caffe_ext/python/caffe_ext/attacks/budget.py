@@ -1,0 +1,82 @@
+"""PerturbationBudget: how far an attack may change an image, and its units.
+
+Everything is computed in grey levels, 0..255. The literature mostly has pixels in 0..1: its 8/255
+are 8 grey levels, its Linf 0.3 on MNIST 76.5. parse_distance() reads both; what can only be meant
+in the other unit is refused, as an attack within 0.3 grey levels changes nothing and looks like
+robustness.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+Norm = Literal["linf", "l2"]
+NORM_NAMES: dict[str, str] = {"linf": "Linf", "l2": "L2"}
+_FULL_SCALE = 255.0
+NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+DISTANCE = rf"{NUMBER}(?:/255|of1)?"
+
+
+def parse_distance(text: str) -> float:
+    """Return the grey levels of "8", "8/255" or "0.03of1" (of pixels in 0..1); ValueError else."""
+    found = re.fullmatch(rf"({NUMBER})(/255|of1)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(
+            f"a distance is grey levels (8), or of pixels in 0..1 (8/255, 0.03of1), not {text!r}"
+        )
+    value = float(found[1])
+    # Rounded, so that 0.01 of 1 is 2.55 and not 2.5500000000000003.
+    return round(value * _FULL_SCALE, 9) if (found[2] or "").lower() == "of1" else value
+
+
+def show_distance(grey_levels: float) -> str:
+    """Return a distance in both units: "8 (0.031 of 1)"."""
+    return f"{grey_levels:g} ({grey_levels / _FULL_SCALE:.3g} of 1)"
+
+
+def check_distance(name: str, grey_levels: float) -> None:
+    """Raise ValueError for a distance that is no number above 0, or below one grey level.
+
+    name  of the setting
+    """
+    if not (np.isfinite(grey_levels) and grey_levels > 0):
+        raise ValueError(f"{name} must be above 0 grey levels, not {grey_levels}")
+    if grey_levels < 1:
+        of_one = grey_levels * _FULL_SCALE
+        raise ValueError(
+            f"{name} is in grey levels, 0..255, and {grey_levels:g} of one changes no pixel of an "
+            f"image file: did you mean {of_one:g} ({grey_levels:g} of 1)? Write {of_one:g}, "
+            f"{of_one:g}/255 or {grey_levels:g}of1"
+        )
+
+
+@dataclass(frozen=True)
+class PerturbationBudget:
+    """All images within a distance of the original, and within 0..255.
+
+    norm     linf: of each pixel; l2: of the whole image, sqrt(sum d^2)
+    epsilon  the distance, in grey levels, 1 or more
+    """
+
+    norm: Norm
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        if self.norm not in get_args(Norm):
+            raise ValueError(f"the norm {self.norm!r} is none of {', '.join(get_args(Norm))}")
+        check_distance("epsilon", self.epsilon)
+
+    def __str__(self) -> str:
+        """Return "Linf 8"."""
+        return f"{NORM_NAMES[self.norm]} {self.epsilon:g}"
+
+    @property
+    def wording(self) -> str:
+        """Say in words what the attacker may do."""
+        measure = {"linf": "each pixel", "l2": "the whole image (L2)"}[self.norm]
+        return (
+            f"changes {measure} by at most {show_distance(self.epsilon)} grey levels within 0..255"
+        )

@@ -1,0 +1,111 @@
+"""Attacks along one direction: the smallest adversarial there, and one step of a given length."""
+
+from dataclasses import dataclass, replace
+
+from caffe_ext.attacks.base import Attack, AttackResult
+from caffe_ext.attacks.budget import check_distance, show_distance
+from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.directions import Direction
+from caffe_ext.attacks.line_search import check_scale, line_search, take_step
+from caffe_ext.models.base import Images, Ints, Model
+
+_WHITE_BOX = "knows the network and its weights"
+
+
+@dataclass(frozen=True)
+class MinimumNormAttack(Attack):
+    """The smallest adversarial in a direction; with a scale above 1, a hard positive beyond it.
+
+    scale  how many times as far as the smallest adversarial
+    """
+
+    direction: Direction
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a scale below 1, or far too large."""
+        check_scale(self.scale)
+
+    @property
+    def name(self) -> str:
+        """Return the direction's name, with the scale if there is one."""
+        return self.direction.name + (f" x {self.scale:g}" if self.scale > 1 else "")
+
+    @property
+    def threat_model(self) -> str:
+        """Say in words what the attacker may do."""
+        further = f", {self.scale:g} times as far" if self.scale > 1 else ""
+        return (
+            f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, as little as makes "
+            f"the image adversarial{further}"
+        )
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels have such a direction."""
+        return self.direction.applicable(labels)
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Search along the direction; see Attack."""
+        directions = self.direction(model, images, criterion)
+        result = line_search(
+            model,
+            images,
+            directions.values,
+            criterion,
+            self.scale,
+            logits=directions.logits,
+            slopes=directions.slopes,
+        )
+        return replace(
+            result,
+            queries=result.queries + len(images),
+            gradients=len(images),
+            diagnostics=directions.diagnostics,
+        )
+
+
+@dataclass(frozen=True)
+class SingleStep(Attack):
+    """One step of a given length in a direction, and no search.
+
+    epsilon  the largest change of a pixel, in grey levels, 1 or more
+    """
+
+    direction: Direction
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an epsilon that makes no sense."""
+        check_distance("epsilon", self.epsilon)
+
+    @property
+    def name(self) -> str:
+        """Return the direction's name with epsilon."""
+        return f"{self.direction.name}, epsilon {self.epsilon:g}"
+
+    @property
+    def threat_model(self) -> str:
+        """Say in words what the attacker may do."""
+        return (
+            f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, the largest change "
+            f"being {show_distance(self.epsilon)} grey levels"
+        )
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels have such a direction."""
+        return self.direction.applicable(labels)
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Take the step; see Attack."""
+        directions = self.direction(model, images, criterion)
+        result = take_step(model, images, directions.values, self.epsilon, criterion)
+        return replace(
+            result,
+            queries=result.queries + len(images),
+            gradients=len(images),
+            diagnostics=directions.diagnostics,
+        )
