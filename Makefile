@@ -1,16 +1,16 @@
-# Verbs; the work is done by CMake (CMakeLists.txt) and by the programs in tools/.
+# Verbs only; CMakeLists.txt and the programs in tools/ do the work.
 #
 #   make         build everything: Caffe, the plug-in, pycaffe, the Python environment
 #   make demo    train a plain and a BANG LeNet, and compare them
 #   make test    build and run all tests
-#   make bench   measure what BANG costs, and how fast the engine, PASS and the search are
-#   make lint    check format, types and style of our own sources
+#   make bench   measure the cost of BANG and the speed of the engine, PASS and the line search
+#   make lint    check format, types and style of the project's sources
 #   make docs    build the documentation in docs/ as a site, into build/site
 #   make docs-check   run all commands that README.md and docs/ show, the slow ones too
 #   make lock    pin the Python packages of pyproject.toml by hash (UPGRADE=1: the newest versions)
 #
-#   make CUDA=1 [test, ...]    build (and test, ...) with CUDA, in build-cuda/; CUDAARCHS=native (or 90,
-#                              ...) in the environment compiles for those GPUs alone, and faster
+#   make CUDA=1 [test, ...]    build (and test, ...) with CUDA in build-cuda/. CUDAARCHS=native (or 90, ...)
+#                              in the environment compiles for those GPUs only, and faster
 
 BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja

@@ -1,7 +1,7 @@
-# GPU tests of a CUDA build. Without a GPU they are built and show as skipped.
+# GPU tests of a CUDA build. Without a GPU they are built and reported as skipped.
 
-# The GPU's kernels know nothing of Caffe either: they and their tests are a program of their own,
-# which compute-sanitizer runs in tests/gpu/run.
+# The GPU kernels do not depend on Caffe either: they and their tests are a separate program, which
+# tests/gpu/run also runs under compute-sanitizer.
 set(kernels ${PROJECT_SOURCE_DIR}/caffe_ext/kernels)
 set(gpu_kernel_tests
   cpp/test_bang_kernels_gpu.cpp
@@ -28,7 +28,7 @@ target_link_libraries(caffe_ext_gpu_kernel_tests PRIVATE
 set_target_properties(caffe_ext_gpu_kernel_tests PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 
-# The other tests are part of the one program of C++ tests; their suites have "Gpu" in their names.
+# The other GPU tests are in the program of all C++ tests; their suites have "Gpu" in their names.
 file(GLOB gpu_tests CONFIGURE_DEPENDS cpp/*_gpu.cpp)
 list(TRANSFORM gpu_kernel_tests PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
 list(REMOVE_ITEM gpu_tests ${gpu_kernel_tests})
@@ -42,10 +42,10 @@ set_tests_properties(gpu.build PROPERTIES
 add_test(NAME gpu.kernels COMMAND caffe_ext_gpu_kernel_tests)
 set_tests_properties(gpu.kernels PROPERTIES FIXTURES_REQUIRED caffe_ext_gpu_kernel_tests)
 add_cpp_test(gpu *Gpu*)
-# Tests of the CPU, once more with all of Caffe on the GPU.
+# CPU tests, repeated with Caffe in GPU mode.
 add_cpp_test(gpu_mode BangBalancer*:BangSolver*:GoodState*:Misclassification*)
 set_property(TEST cpp.gpu_mode APPEND PROPERTY ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
-# Python's, too; those that only a GPU can run are among the tests of any build.
+# The same for Python tests; Python tests that need a GPU are part of every build.
 add_test(NAME gpu.python_gpu_mode
   COMMAND ${Python3_EXECUTABLE} -m pytest -q -p no:cacheprovider -m any_device
     ${PROJECT_SOURCE_DIR}/tests/python

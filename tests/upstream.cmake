@@ -1,9 +1,9 @@
-# Caffe's own test suites, with the plug-in loaded: what Caffe did, it must go on doing.
+# Caffe's own test suites, with the plug-in loaded.
 #
 #   ctest --test-dir build -L upstream
 #
-# The GoogleTest suite becomes one program. The first test builds it, so that a build without tests
-# need not; the others share its tests out among the processors.
+# The GoogleTest suite is one program. The first test builds it, so that a build without tests does not
+# need to; the others run its tests in shards.
 
 include(ProcessorCount)
 ProcessorCount(processors)
@@ -18,7 +18,7 @@ endif()
 
 file(GLOB upstream_tests CONFIGURE_DEPENDS ${CAFFE_ROOT}/src/caffe/test/test_*.cpp)
 if(USE_CUDA)
-  # Without a GPU, the suite itself leaves out what needs one, and says so.
+  # Without a GPU, the suite itself skips the tests that need one, and says so.
   set(upstream_filter "")
   list(APPEND upstream_tests ${CAFFE_ROOT}/src/caffe/test/test_im2col_kernel.cu)
   set_source_files_properties(${CAFFE_ROOT}/src/caffe/test/test_im2col_kernel.cu
@@ -29,12 +29,12 @@ endif()
 add_executable(caffe_upstream_tests EXCLUDE_FROM_ALL
   ${upstream_tests} ${CAFFE_ROOT}/src/gtest/gtest-all.cpp upstream_plugin_loaded.cpp)
 target_include_directories(caffe_upstream_tests PRIVATE ${CAFFE_ROOT}/src)
-# Nothing in the program refers to the plug-in by name, so the linker must be told to keep it.
+# The program uses no symbol of the plug-in; --no-as-needed keeps it.
 target_link_libraries(caffe_upstream_tests PRIVATE caffe caffe_opencv
   -Wl,--no-as-needed caffe_ext -Wl,--as-needed)
-# 71 files full of templates take 3.5 minutes of one processor's time when each is compiled alone and
-# with -O3, but 50 seconds like this. The library under test keeps its own flags, and the suite runs
-# as fast as with -O3 (with -O0 it would take 2.5 times as long).
+# A unity build of 71 files with many templates takes 50 seconds of one core instead of 3.5 minutes file
+# by file with -O3. The library under test keeps its flags, and the suite runs as fast as with -O3
+# (with -O0 it would take 2.5 times as long).
 target_compile_options(caffe_upstream_tests PRIVATE -w -O1)
 target_precompile_headers(caffe_upstream_tests PRIVATE
   <caffe/caffe.hpp> <caffe/test/test_gradient_check_util.hpp>)
@@ -51,7 +51,7 @@ set_tests_properties(upstream.build PROPERTIES
   TIMEOUT 3600
   LABELS upstream)
 
-# The suite leaves thousands of temporary folders behind; this one goes away after it.
+# The suite leaves thousands of temporary folders behind, in this one, which is removed.
 set(upstream_tmp ${PROJECT_BINARY_DIR}/tests/upstream_tmp)
 add_test(NAME upstream.tmp COMMAND ${CMAKE_COMMAND} -E make_directory ${upstream_tmp})
 add_test(NAME upstream.clean COMMAND ${CMAKE_COMMAND} -E rm -rf ${upstream_tmp})
@@ -61,7 +61,7 @@ set_tests_properties(upstream.clean PROPERTIES FIXTURES_CLEANUP upstream_tmp LAB
 math(EXPR last "${shards} - 1")
 foreach(shard RANGE ${last})
   set(name upstream.gtest.${shard})
-  # The suite opens its data by paths that are relative to Caffe's source.
+  # The suite opens its data by paths relative to Caffe's source.
   add_test(NAME ${name} COMMAND caffe_upstream_tests ${upstream_filter}
     WORKING_DIRECTORY ${CAFFE_ROOT})
   set(environment TMPDIR=${upstream_tmp} GTEST_TOTAL_SHARDS=${shards} GTEST_SHARD_INDEX=${shard}

@@ -1,5 +1,5 @@
-# Installs the build, and uses the installation as a stranger would: a C++ project through
-# find_package, the program `caffe`, and Python.
+# Installs the build and uses the installation from outside: a C++ project with find_package, the
+# program `caffe`, and Python.
 #
 #   cmake -D BUILD=... -D SOURCE=... -D PYTHON=... -P run.cmake
 set(scratch ${BUILD}/tests/installed)
@@ -11,7 +11,7 @@ function(run)
 endfunction()
 
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
-# Moved, so that nothing can go by the path that it was installed to.
+# Move it, so that nothing can depend on the path of the installation.
 file(RENAME ${prefix} ${scratch}/moved)
 set(prefix ${scratch}/moved)
 
@@ -32,7 +32,7 @@ file(WRITE ${scratch}/solver.prototxt [[
   }
 ]])
 run(${prefix}/bin/caffe train --solver=${scratch}/solver.prototxt)
-# Pure pycaffe and the library by itself, then the package.
+# pycaffe with the library alone, then with the package.
 run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "
 import ctypes, sys
 import caffe

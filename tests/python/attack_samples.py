@@ -1,4 +1,4 @@
-"""Small nets and sources with known answers, shared by the tests of attacks."""
+"""Small networks and image sources with known answers, for the tests of attacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

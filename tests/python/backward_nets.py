@@ -1,4 +1,4 @@
-"""A net with all that backward from an inner layer can trip over, shared by test_backward*.py."""
+"""A network with everything for backward from an inner layer, for test_backward*.py."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""On which device tests run, and fixtures that several files of tests share.
+"""The device that tests run on, and fixtures shared by several test files.
 
 gpu         needs a GPU: `pytest -m gpu` runs these alone; without a GPU they are skipped
 any_device  with CAFFE_EXT_TEST_MODE=GPU, runs its nets on the first GPU

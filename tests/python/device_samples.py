@@ -1,4 +1,4 @@
-"""Made-up GPUs: what the plug-in and Caffe say of them, for tests on machines without any."""
+"""Fake GPUs: the answers of the plug-in and of Caffe, for tests on machines without one."""
 
 import threading
 from dataclasses import dataclass, field

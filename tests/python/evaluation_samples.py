@@ -1,4 +1,4 @@
-"""A model of brightness whose adversarials can be told by hand, for test_evaluate.py and others.
+"""A model of brightness whose adversarials are known in closed form, for test_evaluate*.py.
 
 h = (0, gain (mean of the pixels - 100.5)): class 0 is dark, class 1 bright. All images are flat, so
 every direction is flat, too, and an image of v has its nearest adversarial 101 - v or v - 100 away.

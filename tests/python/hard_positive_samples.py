@@ -1,4 +1,4 @@
-"""A small model, and labelled images that it knows but for a few; for test_hard_positive*.py."""
+"""A small model and labelled images, most classified correctly, for test_hard_positive*.py."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A tiny model with images for tools/hotcold.py, and how it is run; for test_hotcold_*.py."""
+"""A tiny model, images, and how to run the hotcold command on them, for test_hotcold_*.py."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Images in files and folders of each kind, and what is asked of all; for test_image_*.py."""
+"""Images in files and folders of every kind, and checks common to all, for test_image_*.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images and directions, drawn or given, for the tests of the search and of what it walks along."""
+"""Random and given images and directions, for the tests of the line search and the lattice."""
 
 import numpy as np
 from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""attack_folder.py: interruptions, and what a folder of results may be used for."""
+"""runs/folder.py: interruptions, and which runs may use a folder of results."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""attack_run.py: pieces, and what is said of each image."""
+"""runs/runner.py: pieces, and the records of each image."""
 
 from contextlib import nullcontext
 from pathlib import Path

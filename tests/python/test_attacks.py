@@ -1,4 +1,4 @@
-"""attacks.py: names and what they mean, both ways; names of files; which images are tried."""
+"""attacks/registry.py: names and their meaning; file names; which images are attacked."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""benchmarks/bench_bang.py and paired_timing: what is measured, and what is written down."""
+"""benchmarks/bench_bang.py and paired_timing.py: what is measured and written."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""benchmarks/bench_gpu.py: what it measures and writes, on made-up GPUs, and without one."""
+"""benchmarks/bench_gpu.py: what is measured and written, on fake GPUs and without a GPU."""
 
 import argparse
 import json

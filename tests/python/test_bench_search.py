@@ -1,4 +1,4 @@
-"""benchmarks/bench_search.py: what is measured, and what is written down."""
+"""benchmarks/bench_search.py: what is measured and written."""
 
 import json
 import sys

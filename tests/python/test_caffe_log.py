@@ -1,4 +1,4 @@
-"""caffe_log: the lines of Caffe's log as records."""
+"""training/log.py: Caffe's log lines as records."""
 
 import math
 from dataclasses import FrozenInstanceError

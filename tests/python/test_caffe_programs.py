@@ -1,4 +1,4 @@
-"""The programs in Python that come with Caffe, where patches/ changed them."""
+"""Caffe's own Python programs, as changed by patches/."""
 
 import csv
 import importlib

@@ -1,4 +1,4 @@
-"""Classifier: known answers, gradients against differences, and any batch size."""
+"""models/classifier.py: known answers, gradients against finite differences, any batch size."""
 
 import os
 from collections.abc import Callable

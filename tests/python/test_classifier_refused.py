@@ -1,4 +1,4 @@
-"""What Classifier refuses, in words, where Caffe would end the process or go on with nonsense."""
+"""models/classifier.py: errors where Caffe would abort or return wrong results."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How all programs speak: caffe_ext.cli.console."""
+"""cli/console.py: tables, warnings and errors of all programs."""
 
 import sys
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""criteria.py: what satisfies a criterion, and by how much logits miss it."""
+"""attacks/criteria.py: when a criterion is met, and the margin by which scores miss it."""
 
 import re
 

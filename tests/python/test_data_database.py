@@ -1,4 +1,4 @@
-"""LMDBs and the mean image: what Caffe reads is exactly what went in."""
+"""LMDBs and the mean image: Caffe reads exactly what was written."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""Downloads, from a server on this machine: resumed, checked, and from the next mirror."""
+"""Downloads from a local server: resumed, verified, and from the next mirror."""
 
 import dataclasses
 import socket

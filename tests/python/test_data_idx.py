@@ -1,4 +1,4 @@
-"""IDX files: what is written is read again, and nothing else is."""
+"""IDX files: what is written is read back; invalid files are refused."""
 
 import gzip
 from pathlib import Path

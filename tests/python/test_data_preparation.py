@@ -1,4 +1,4 @@
-"""prepare() and load_images(): which source is used, and what comes of it."""
+"""prepare() and load_images(): which source is used, and the result."""
 
 import dataclasses
 import json

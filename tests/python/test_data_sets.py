@@ -1,4 +1,4 @@
-"""Reading MNIST, CIFAR-10 and the digits, and finding their files in a folder."""
+"""MNIST, CIFAR-10 and the digits: reading them, and finding their files in a folder."""
 
 import gzip
 import io

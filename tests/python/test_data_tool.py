@@ -1,4 +1,4 @@
-"""tools/get_data.py as its users meet it: what it prints, and its exit status."""
+"""caffe-ext get-data as a user sees it: output and exit status."""
 
 import os
 import signal

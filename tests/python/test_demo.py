@@ -1,4 +1,4 @@
-"""tools/demo.py as its users meet it: the table, the record, what it does not do twice."""
+"""caffe-ext demo as a user sees it: the table, the record, and what is not repeated."""
 
 import json
 import os

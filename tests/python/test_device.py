@@ -1,4 +1,4 @@
-"""device: names, errors before any work, and what each thread computes on."""
+"""runtime/device.py: names, early errors, and the device of each thread."""
 
 import threading
 from dataclasses import asdict

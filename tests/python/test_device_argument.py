@@ -1,4 +1,4 @@
-"""--gpu of all programs: what it means, and one sentence, at once, where there is none."""
+"""--gpu of all programs: its meaning, and the error where there is no GPU."""
 
 import argparse
 import subprocess

@@ -1,4 +1,4 @@
-"""directions.py: known answers on small nets, differences, Caffe's own loss, refusals."""
+"""attacks/directions.py: known answers, finite differences, Caffe's own loss, refused input."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""ecc.py against OpenCV: the same homographies, to the last bit, and the same failures."""
+"""metrics/ecc.py against OpenCV: bit-identical homographies, and the same failures."""
 
 import platform
 

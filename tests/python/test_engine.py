@@ -1,4 +1,4 @@
-"""The engine from Python: its switch, its threads, and the same results as Caffe's own code."""
+"""The engine from Python: its switch, its threads, and the results of Caffe's own layers."""
 
 import os
 import subprocess

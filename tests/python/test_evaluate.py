@@ -1,4 +1,4 @@
-"""Evaluations of models whose adversarials can be told by hand (evaluation_samples.py)."""
+"""Evaluations of models whose adversarials are known in closed form (evaluation_samples.py)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

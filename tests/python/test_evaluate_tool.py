@@ -1,4 +1,4 @@
-"""tools/evaluate.py on tiny models, and on the LeNets that the authors of BANG have published."""
+"""caffe-ext evaluate on tiny models, and on the LeNets that BANG's authors have published."""
 
 import json
 import os

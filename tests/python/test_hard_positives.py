@@ -1,4 +1,4 @@
-"""hard_positives, hard_positive_set: what is in the LMDB is what the attacks found, and no more."""
+"""training/hard_positives: the LMDB holds exactly what the attacks found."""
 
 import json
 import shutil

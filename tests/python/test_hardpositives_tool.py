@@ -1,4 +1,4 @@
-"""tools/hardpositives.py as its users meet it: what it prints, writes and refuses."""
+"""caffe-ext hardpositives as a user sees it: output, files, refused input."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""tools/hotcold.py: what it refuses, and how it ends; nothing is written or lost."""
+"""caffe-ext hotcold: refused input and failures; nothing is written or lost."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""tools/hotcold.py after an interruption, and a second time."""
+"""caffe-ext hotcold: after an interruption, and run a second time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""tools/hotcold.py and tools/fastgradient.py on tiny models: what they write and say."""
+"""caffe-ext hotcold and fastgradient on tiny models: files and output."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Image files: what is written is read again, whole or not at all, and all else is refused."""
+"""Image files: what is written is read back, completely or not at all; others are refused."""
 
 import errno
 import resource

@@ -1,4 +1,4 @@
-"""open_images: every kind of file and folder is read alike, and what is wrong is named."""
+"""open_images: all kinds of files and folders give the same images, and errors name the cause."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""ImageSource: images are read part by part, in one form, and known by their digest."""
+"""ImageSource: images are read in parts, in one form, and identified by their digest."""
 
 import shutil
 import tracemalloc

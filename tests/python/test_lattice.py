@@ -1,4 +1,4 @@
-"""lattice.py: x(t), where ways go and end, and rises, beside their formulas in NumPy."""
+"""attacks/lattice.py: x(t), the range of t, and rises, against their formulas in NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""search.py and nets that mislead it: scores that change, that are no numbers, or say nothing."""
+"""attacks/line_search.py on networks that mislead it: changing, non-finite or constant scores."""
 
 from typing import Any
 

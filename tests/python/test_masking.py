@@ -1,4 +1,4 @@
-"""Warnings about masked gradients: each sign alone, in words with the numbers in them."""
+"""evaluation/masking.py: each sign of gradient masking by itself, and its warning."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""metrics.py: distances computed by hand, by a slow reference, and what is refused."""
+"""metrics/distances.py: distances computed by hand and by a slow reference; refused input."""
 
 from dataclasses import FrozenInstanceError, fields
 from typing import Any

@@ -1,4 +1,4 @@
-"""model_arguments.py: which models the arguments of a program mean."""
+"""cli/model_arguments.py: which models the arguments select."""
 
 import argparse
 from pathlib import Path

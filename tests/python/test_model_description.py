@@ -1,4 +1,4 @@
-"""model_description.py: every key of the YAML file, and what is said where one is wrong."""
+"""models/description.py: every key of a model file, and the error where one is wrong."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""prototxt/ and solvers/: Caffe's own networks with the papers' dropout; the papers' settings."""
+"""prototxt/ and solvers/: Caffe's example networks with the papers' dropout and settings."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stability under random noise: against a slow loop, and against the theory where it is simple."""
+"""Stability under noise: against a slow loop, and against theory where that is simple."""
 
 from math import erfc
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""tools/noise_curves.py on small trainings: what it finds, how it goes on, what it refuses."""
+"""caffe-ext noise-curves on small trainings: results, resumption, refused input."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""On a real GPU: the package computes what it computes on the CPU, up to the order of sums."""
+"""On a real GPU: the same results as on the CPU, up to the order of summation."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""pass_score.py and ssim.py against the slow reference, on every kind of image."""
+"""metrics/pass_score.py and ssim.py against the slow reference, on every kind of image."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""tools/pass.py, as people run it, and benchmarks/bench_pass.py."""
+"""caffe-ext pass as a user sees it, and benchmarks/bench_pass.py."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The pinned requirements match pyproject.toml, are complete, and tell of a mismatch."""
+"""The pinned requirements match pyproject.toml and are complete; a mismatch is reported."""
 
 import shutil
 import sys

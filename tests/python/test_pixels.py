@@ -1,4 +1,4 @@
-"""PixelSpace: pixels come back, its numbers are Caffe's, and its gradients those of the pixels."""
+"""models/pixels.py: round trips, agreement with Caffe, and gradients with respect to the pixels."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Caffe's own Python, where patches/ changed it: every change is seen here to matter."""
+"""pycaffe as changed by patches/: each change has an effect."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""quiet.py: Caffe's log is hidden for a while, and only then."""
+"""runtime/quiet.py: Caffe's log is hidden for a while, and only then."""
 
 import ctypes
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""records.py: what is saved comes back, and nothing half-written or damaged is taken for it."""
+"""runs/records.py: what is saved is read back; incomplete or damaged files are refused."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""The report's files: they agree with the records, and the page needs nothing but itself."""
+"""The report's files agree with the records; the page is self-contained."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Words that depend on numbers."""
+"""reporting.py: words that depend on numbers."""
 
 from caffe_ext.reporting import pluralize
 

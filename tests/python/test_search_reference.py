@@ -1,4 +1,4 @@
-"""The search of many images beside doubling and bisection, one image after the other."""
+"""The line search of a batch against doubling and bisection, one image at a time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Contact sheets and figure 1: the pictures hold what they say, and change nothing."""
+"""Contact sheets and figure 1: the figures show the right pixels and change nothing."""
 
 from math import nan
 

@@ -1,4 +1,4 @@
-"""tools/table1.py as its users meet it: the models, their snapshots, and models.json."""
+"""caffe-ext table1 as a user sees it: the models, their snapshots, and models.json."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""training: `caffe train` watched, interrupted, continued and reused."""
+"""training: `caffe train` monitored, interrupted, resumed and reused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A short training on real data with both solvers: both learn to read."""
+"""A short training on real data with both solvers: both learn."""
 
 from pathlib import Path
 

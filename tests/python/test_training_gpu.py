@@ -1,4 +1,4 @@
-"""Training on a GPU: what `caffe train` is told, what records say, and errors before any work."""
+"""Training on a GPU: the arguments of `caffe train`, the records, and early errors."""
 
 import json
 from dataclasses import replace

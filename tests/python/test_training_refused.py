@@ -1,4 +1,4 @@
-"""training: what is refused, in one sentence, before anything is written."""
+"""training: refused input, in one sentence, before anything is written."""
 
 import fcntl
 import os

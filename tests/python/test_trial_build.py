@@ -1,4 +1,4 @@
-"""trial_build.py: a net is built in another process first, once, and that leaves nothing behind."""
+"""runtime/trial_build.py: a network is built in another process first, once, without traces."""
 
 import os
 import signal

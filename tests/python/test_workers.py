@@ -1,4 +1,4 @@
-"""Tasks in several processes: results, progress, errors, and no process left behind."""
+"""runtime/workers.py: results, progress, errors, and no process left behind."""
 
 import os
 import signal

@@ -1,9 +1,9 @@
-# CUDA as a language of the build: which compiler, and for which GPUs. Read by a build with USE_CUDA.
+# CUDA as a language of the build: compiler and GPU architectures. Included with USE_CUDA.
 
-option(CUDA_FROM_WHEELS "Take CUDA's toolkit from PyPI, even if the system has one" OFF)
+option(CUDA_FROM_WHEELS "Use the CUDA toolkit from Python packages even if the system has one" OFF)
 
-# nvcc of the user's choice, of the PATH, of the usual place; else that of NVIDIA's Python packages,
-# in the build's own environment.
+# The nvcc that the user names, else that on the PATH or in the usual place, else that of NVIDIA's
+# Python packages in the build's Python environment.
 set(wheels ${Python3_SITELIB}/nvidia/cu13)
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   set(nvcc NVCC-NOTFOUND)
@@ -15,20 +15,20 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   endif()
   set(CMAKE_CUDA_COMPILER ${nvcc} CACHE FILEPATH "CUDA's compiler")
 endif()
-# A change of pyproject.toml makes the environment anew.
+# The environment, and nvcc in it, is re-created after a change of pyproject.toml.
 if(CMAKE_CUDA_COMPILER STREQUAL ${wheels}/bin/nvcc AND NOT EXISTS ${CMAKE_CUDA_COMPILER})
   include(${CMAKE_CURRENT_LIST_DIR}/cuda_wheels.cmake)
 endif()
 
 # Machine code for Turing, Ampere with Ada (code for 8.0 runs on 8.x) and Hopper, and PTX that
-# drivers translate for what comes after. `native` builds for this machine's GPU alone.
+# drivers translate for later architectures. `native` builds only for this machine's GPU.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
   set(CMAKE_CUDA_ARCHITECTURES "75-real;80-real;90" CACHE STRING "GPUs to compile for")
 endif()
 
 set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-# One runtime for libcaffe and the plug-in, whose pointers and streams meet.
+# One shared runtime: libcaffe and the plug-in exchange pointers and streams.
 set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
 enable_language(CUDA)
 if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
@@ -36,7 +36,7 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
     "12 or newer; name another nvcc with -DCMAKE_CUDA_COMPILER=, or use -DCUDA_FROM_WHEELS=ON")
 endif()
 
-# nvcc may have an older GCC of its own, as Debian's has: the C++ compiler links, with its libstdc++.
+# nvcc may use an older GCC, as Debian's does; the C++ compiler links, with its own libstdc++.
 list(FILTER CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES EXCLUDE REGEX /gcc/)
 
 find_package(CUDAToolkit 12 REQUIRED)

@@ -1,11 +1,11 @@
-# CUDA's libraries for Caffe, as the target caffe_cuda. Read by a build with USE_CUDA, and by
-# find_package(caffe_ext) where such a build is installed.
+# CUDA's libraries for Caffe, as the target caffe_cuda. Included by a build with USE_CUDA and, once that
+# is installed, by find_package(caffe_ext).
 
 find_package(CUDAToolkit 12 REQUIRED)
 add_library(caffe_cuda INTERFACE IMPORTED GLOBAL)
 target_link_libraries(caffe_cuda INTERFACE CUDA::cudart CUDA::cublas CUDA::curand)
 
-# Caffe trains on several GPUs by NCCL.
+# Caffe uses NCCL for training on several GPUs.
 option(USE_NCCL "Train on several GPUs, if NCCL is found" ON)
 if(USE_NCCL)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})

@@ -1,7 +1,7 @@
-# The libraries that Caffe stands on, each as an imported target. Read by the build, and by
-# find_package(caffe_ext) where the plug-in is installed.
+# The libraries that Caffe depends on, as imported targets. Included by the build and, once installed,
+# by find_package(caffe_ext).
 
-# A library that has no CMake package of its own: finds header and library, makes target `name`.
+# For a library without a CMake package: find header and library, and define the target `name`.
 function(caffe_find_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "HEADER;DEBIAN" "LIBRARIES;SUFFIXES")
   find_path(${name}_INCLUDE_DIR ${arg_HEADER} PATH_SUFFIXES ${arg_SUFFIXES})
