@@ -11,10 +11,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, rows, two_layers
-from caffe_ext.attacks import pgd as iterative
+from caffe_ext.attacks import pgd
+from caffe_ext.attacks.base import AttackResult
+from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
-from caffe_ext.attacks.line_search import SearchResult
-from caffe_ext.attacks.pgd import Ball, ProjectedDescent
+from caffe_ext.attacks.pgd import ProjectedGradient
 from caffe_ext.models.classifier import Classifier
 
 pytestmark = pytest.mark.any_device
@@ -34,11 +36,21 @@ def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def attack(
-    classifier: Classifier, images: NDArray[np.uint8], which: Any, *, first: int = 0, **ball: Any
-) -> SearchResult:
+    classifier: Classifier, images: NDArray[np.uint8], which: Any, *, first: int = 0, **given: Any
+) -> AttackResult:
     """Run along the margin's gradient."""
-    descent = ProjectedDescent(MARGIN, Ball(**ball))
-    return descent(classifier, images, which, first + np.arange(len(images)))
+    indices = first + np.arange(len(images))
+    return along(**given).run(classifier, images, Misclassification(which), indices)
+
+
+def along(
+    direction: Any = MARGIN, *, norm: Any = "linf", epsilon: float = 8, seed: int = 0, **given: Any
+) -> ProjectedGradient:
+    """Return an attack."""
+    budget = PerturbationBudget(norm, epsilon)
+    return ProjectedGradient(
+        direction, budget, start_seed=seed, **{"step": 1, "iterations": 5} | given
+    )
 
 
 def test_linf_steps_by_hand(tmp_path: Path) -> None:
@@ -49,12 +61,12 @@ def test_linf_steps_by_hand(tmp_path: Path) -> None:
     found = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=40)
     # 8 apart after each step: 3 steps, 112 and 88
     assert found.adversarials.ravel().tolist() == [112, 88]
-    assert found.amplitudes.tolist() == [12]
+    assert found.step_lengths.tolist() == [12]
     assert found.classes.tolist() == [1]
     less = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=2)
     assert not less.found.any()
     assert np.array_equal(less.adversarials, images[:1])
-    assert np.isnan(less.amplitudes).all()
+    assert np.isnan(less.step_lengths).all()
     small = attack(classifier, images[:1], which[:1], epsilon=10, step=4, iterations=40)
     assert not small.found.any()  # 110 and 90 at most
     barely = attack(classifier, images[:1], which[:1], epsilon=11, step=4, iterations=40)
@@ -73,7 +85,7 @@ def test_l2_steps_by_hand(tmp_path: Path) -> None:
     )
     # 700 + 50 k > 1000 needs 7 steps: 300 + 42 * 3 ... (142, 156)
     assert found.adversarials.ravel().tolist() == [142, 156]
-    assert found.amplitudes.tolist() == [56]
+    assert found.step_lengths.tolist() == [56]
     less = attack(
         classifier, rows([100, 100]), labels(0), norm="l2", epsilon=59, step=10, iterations=20
     )
@@ -107,7 +119,7 @@ IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(1), st.just(1), s
 @given(
     IMAGES,
     st.sampled_from(["linf", "l2"]),
-    st.floats(0.1, 300),
+    st.floats(1, 300),
     st.floats(0.05, 100),
     st.booleans(),
     st.integers(0, 5),
@@ -139,7 +151,7 @@ def test_nothing_leaves_the_ball(  # noqa: PLR0917
     size = linf if norm == "linf" else np.sqrt((differences**2).sum(axis=(1, 2, 3)))
     assert (size <= epsilon * (1 + 1e-12)).all()
     where = found.found
-    assert np.array_equal(found.amplitudes[where], linf[where])
+    assert np.array_equal(found.step_lengths[where], linf[where])
     assert not differences[~where].any()
     again = bent.predict(found.adversarials)
     assert np.array_equal(again[where], found.classes[where])
@@ -164,15 +176,15 @@ def test_every_image_s_random_start_is_its_own(bent: Classifier) -> None:
         assert not np.array_equal(other.adversarials, whole.adversarials)
         # The same image twice: two starts.
         twice = np.repeat(images[:1], 2, axis=0)
-        points = ProjectedDescent(MARGIN, Ball(**settings_))._start(twice, np.array([0, 1]))
+        points = along(**settings_)._start(twice, np.array([0, 1]))
         assert not np.array_equal(points[0], points[1])
 
 
 def test_random_starts_fill_the_ball() -> None:
     images = np.full((4000, 1, 1, 3), 128, np.uint8)
     for norm, share in (("linf", 1 / 8), ("l2", 1 / 8)):
-        ball = Ball(norm=norm, epsilon=80, step=1, iterations=1, random_start=True)  # type: ignore[arg-type]
-        points = ProjectedDescent(MARGIN, ball)._start(images, np.arange(4000)) - 128
+        started = along(norm=norm, epsilon=80, random_start=True)
+        points = started._start(images, np.arange(4000)) - 128
         flat = points.reshape(-1, 3)
         size = np.abs(flat).max(axis=1) if norm == "linf" else np.sqrt((flat**2).sum(axis=1))
         assert size.max() <= 80
@@ -197,17 +209,19 @@ def test_what_is_solved_is_left_alone(tmp_path: Path) -> None:
     images = rows([99, 0], [60, 0])
     found = attack(classifier, images, labels(0, 0), epsilon=60, step=1, iterations=60)
     assert found.adversarials[:, 0, 0, 0].tolist() == [101, 101]
-    # 3 and 42 questions, 2 and 41 directions
-    assert found.forwards == 3 + 42 + 2 + 41
+    assert found.gradients == 2 + 41
+    assert found.queries == 3 + 42 + found.gradients
 
 
 def test_other_directions_and_no_images(bent: Classifier) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, 1, 1, 6), dtype=np.uint8)
-    which, ball = bent.predict(images), Ball(epsilon=120, step=8, iterations=15)
+    which = bent.predict(images)
+    settings_ = {"epsilon": 120, "step": 8, "iterations": 15}
     for direction in (FastGradient(), HotCold(rank=2), HotCold(sign=True, through="ip1")):
-        found = ProjectedDescent(direction, ball)(bent, images, which, np.arange(5))
+        one = along(direction, **settings_)
+        found = one.run(bent, images, Misclassification(which), np.arange(5))
         assert found.found.any()
-    nothing = ProjectedDescent(MARGIN, ball)(bent, images[:0], which[:0], np.arange(0))
+    nothing = attack(bent, images[:0], which[:0])
     assert nothing.adversarials.shape == (0, 1, 1, 6)
 
 
@@ -216,12 +230,12 @@ PIXELS = arrays(np.uint8, (3, 1, 2, 3))
 
 
 @QUICK
-@given(POINTS, PIXELS, st.sampled_from(["linf", "l2"]), st.floats(0.5, 400))
+@given(POINTS, PIXELS, st.sampled_from(["linf", "l2"]), st.floats(1, 400))
 def test_projecting(
     points: NDArray[np.float64], images: NDArray[np.uint8], norm: Any, epsilon: float
 ) -> None:
-    ball = Ball(norm=norm, epsilon=epsilon, step=1, iterations=1)
-    found = iterative._project(points, images, ball)
+    budget = PerturbationBudget(norm, epsilon)
+    found = pgd._project(points, images, budget)
     axes = (1, 2, 3)
 
     def size(differences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -232,11 +246,11 @@ def test_projecting(
     assert found.min() >= 0
     assert found.max() <= 255
     assert (size(found - images) <= epsilon * (1 + 1e-9)).all()
-    twice = iterative._project(found, images, ball)
+    twice = pgd._project(found, images, budget)
     np.testing.assert_allclose(twice, found, atol=1e-9)
     inside = (size(points - images) <= epsilon) & ((points >= 0) & (points <= 255)).all(axis=axes)
     np.testing.assert_allclose(found[inside], points[inside], atol=1e-9)
-    whole = iterative._rounded(found, images, ball)
+    whole = pgd._rounded(found, images, budget)
     assert (size(whole.astype(float) - images) <= epsilon * (1 + 1e-12)).all()
     assert np.abs(whole - found).max() <= 1
     # Where rounding stays inside, it is rounding.
@@ -249,17 +263,19 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
     images = np.zeros((1, 1, 1, 4), np.uint8)
     points = np.array([3.9, 3.6, 3.55, 0.2]).reshape(1, 1, 1, 4)
     # 4, 4, 4, 0 has the length 6.93; 6.4 is the length of 4, 4, 3, 0.
-    ball = Ball(norm="l2", epsilon=6.45, step=1, iterations=1)
-    assert iterative._rounded(points, images, ball).ravel().tolist() == [4, 4, 3, 0]
-    ball = Ball(norm="l2", epsilon=6.39, step=1, iterations=1)
-    assert iterative._rounded(points, images, ball).ravel().tolist() == [4, 3, 3, 0]
+    budget = PerturbationBudget("l2", 6.45)
+    assert pgd._rounded(points, images, budget).ravel().tolist() == [4, 4, 3, 0]
+    budget = PerturbationBudget("l2", 6.39)
+    assert pgd._rounded(points, images, budget).ravel().tolist() == [4, 3, 3, 0]
 
 
 @pytest.mark.parametrize(
-    ("ball", "says"),
+    ("given", "says"),
     [
         ({"epsilon": 0}, "epsilon must be above 0 grey levels, not 0"),
         ({"epsilon": float("nan")}, "epsilon must be above 0"),
+        ({"epsilon": 0.3}, r"did you mean 76\.5 \(0\.3 of 1\)\?"),
+        ({"epsilon": 0.5, "norm": "l2"}, r"did you mean 127\.5 \(0\.5 of 1\)\?"),
         ({"step": -1}, "step must be above 0 grey levels, not -1"),
         ({"step": float("inf")}, "step must be above 0"),
         ({"iterations": 0}, "iterations must be at least 1, not 0"),
@@ -267,6 +283,21 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
         ({"seed": -1}, "seed must be 0 or more, not -1"),
     ],
 )
-def test_balls_that_make_no_sense(ball: dict[str, Any], says: str) -> None:
+def test_settings_that_make_no_sense(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Ball(**{"epsilon": 8, "step": 1, "iterations": 5} | ball)
+        along(**given)
+
+
+def test_the_diagnostics_are_those_of_the_first_gradient(tmp_path: Path) -> None:
+    classifier = linear(tmp_path, [[1, 0], [0, 1], [0, 0]])
+    images, which = rows([200, 0], [30, 0]), labels(0, 0)
+    for random_start in (False, True):
+        found = attack(classifier, images, which, random_start=random_start, iterations=3)
+        assert found.diagnostics is not None
+        assert found.diagnostics.saturated.all()
+        assert not found.diagnostics.zero_gradient.any()
+        assert set(found.diagnostics.targets.tolist()) <= {1, 2}
+    flat = linear(tmp_path / "flat", [[0, 0], [0, 0]], [1, 0])
+    found = attack(flat, images, which, iterations=3)
+    assert found.diagnostics is not None
+    assert found.diagnostics.zero_gradient.all()
