@@ -52,7 +52,7 @@ def test_report(given: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(*given) == 0
     printed = capsys.readouterr()
     assert "masked    80.00%  FGS, paper's protocol" in printed.out
-    assert "images: 5 of 5, NumPy file" in printed.err
+    assert "images: all 5, NumPy file" in printed.err
     assert f"The report: {tmp_path / 'out' / 'report.html'}" in printed.out
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [model["name"] for model in record["models"]] == ["masked", "open"]
@@ -222,3 +222,14 @@ def test_published_models(published: Any) -> None:
         "zero-gradient",
     } <= signs
     assert plain["noise"]["rates"][-1] > 2 * bang["noise"]["rates"][-1]
+
+
+def test_images_without_labels(
+    given: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled = [one for one in given if one not in {"--labels", tmp_path / "labels.npy"}]
+    assert main(*unlabelled, "--probe", 0) == 0
+    assert "WARNING: the images have no labels" in capsys.readouterr().err
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "The images have no labels." in page
+    assert "classified correctly; means" not in page

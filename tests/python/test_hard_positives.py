@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from caffe_ext.attacks.registry import parse_attack
-from caffe_ext.data import DataError, Silent, open_images, read_database
+from caffe_ext.data import DataError, Silent, open_images, read_database, write_png
 from caffe_ext.data.mixture import Pool, shuffled
 from caffe_ext.errors import RecordError
 from caffe_ext.reporting import Step
@@ -335,3 +335,24 @@ def test_labels_are_read_once_for_all(request_: SetRequest, tmp_path: Path) -> N
     assert made.record["originals"] == len(source)
     assert content(made.folder) >= content(first.folder)
     assert images_of(tmp_path).digest() != source.digest()
+
+
+def test_a_limit_attacks_a_sample_of_a_folder(request_: SetRequest, tmp_path: Path) -> None:
+    batch = request_.source.read(slice(None))
+    assert batch.labels is not None
+    for number, (image, label) in enumerate(zip(batch.images, batch.labels, strict=True)):
+        (tmp_path / "photos" / str(label)).mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / "photos" / str(label) / f"{number}.png", image)
+    recipe = replace(ALONE, attacks=("fgs",), limit=12)
+    source = open_images(tmp_path / "photos")
+    made = make_set(replace(request_, source=source, recipe=recipe, sample_seed=2))
+    assert made.record["settings"]["sample_seed"] == 2
+    wanted = source.sample(12, 2)
+    tried = replace(request_, source=wanted, recipe=recipe)
+    assert content(made.folder) == counted(expected(tried))
+    other = replace(request_, source=source, recipe=recipe)
+    with pytest.raises(RecordError, match="sample_seed"):
+        make_set(other)
+    assert content(make_set(replace(other, again=True)).folder) == counted(
+        expected(replace(other, source=source.sample(12, 0)))
+    )

@@ -21,9 +21,18 @@ from caffe_ext.models.description import read_model
 from caffe_ext.runs import export as adversarial_files
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.export import Export, export_adversarials
-from caffe_ext.runs.records import load_adversarials, load_records
+from caffe_ext.runs.records import load_adversarials, load_description, load_records
 from data_samples import snapshot
-from hotcold_samples import COUNT, NAMES, Setting, entries, make_setting, run, write_yaml
+from hotcold_samples import (
+    COUNT,
+    NAMES,
+    Setting,
+    entries,
+    make_setting,
+    refused,
+    run,
+    write_yaml,
+)
 
 
 @pytest.fixture
@@ -264,3 +273,42 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         for word in ("bim=8", "00017_7_as_2.json", "--help-model", "default: 100; 0: all"):
             assert word in told
         assert max(map(len, told.splitlines())) <= 100
+
+
+def test_folders_called_after_classes_are_labels(
+    setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (image, label) in enumerate(zip(setting.pixels, setting.labels, strict=True)):
+        place = tmp_path / "photos" / NAMES[label]
+        place.mkdir(parents=True, exist_ok=True)
+        write_png(place / f"{number}.png", image)
+    rest = ["--model", setting.model, "--images", tmp_path / "photos"]
+    assert run(*rest, "--output", setting.output) == 0
+    assert "no labels" not in capsys.readouterr().err
+    records = load_records(setting.hc1.with_suffix(".h5"))
+    assert sorted(records.labels) == sorted(setting.labels)
+    assert records.attempted.sum() == COUNT - 1
+    assert run(*rest, "--output", tmp_path / "some", "--limit", 3) == 0
+    summary = json.loads((tmp_path / "some" / "summary.json").read_text())
+    assert summary["images"]["selection"].startswith(f"a sample of 3 of {COUNT}, each class")
+
+
+def test_images_without_labels_are_said_to_have_none(
+    setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", setting.pixels)
+    rest = ["--model", setting.model, "--output", setting.output]
+    assert run(*rest, "--images", tmp_path / "x.npy") == 0
+    assert "WARNING: the images have no labels" in capsys.readouterr().err
+    assert json.loads((setting.output / "summary.json").read_text())["images"]["labelled"] is False
+    description = load_description(setting.hc1.with_suffix(".h5"))
+    assert description["images"]["labelled"] is False
+    assert entries(setting.hc1)
+    for entry in entries(setting.hc1):
+        assert (entry["label"], "label_name" in entry) == (None, False)
+        predicted = entry["predicted_name"].replace(" ", "_")
+        new = entry["class_name"].replace(" ", "_")
+        assert (setting.hc1 / f"{entry['index']:05}_predicted_{predicted}_as_{new}.png").exists()
+    # It goes on, and is not taken for a run with labels.
+    assert run(*rest, "--images", tmp_path / "x.npy") == 0
+    assert "differs in" in refused(*rest, "--images", setting.images)

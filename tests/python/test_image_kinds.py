@@ -122,7 +122,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     check(open_images(folder / names[2], listing), COLOUR.images[order[2:3]], np.array([5]))
     refused(r"labels.txt has no label for .*\(7 such", folder, listing)
     (folder / "more.png").write_bytes((folder / names[0]).read_bytes())
-    refused(f"{names[-1]} has a label.* more.png has none", folder)
+    refused(f"{names[0]} has a label.* more.png has none", folder)
 
 
 def test_a_listing(tmp_path: Path) -> None:

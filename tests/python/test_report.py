@@ -81,7 +81,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     models[0] = replace(models[0], name="<masked> & co", warnings=warnings)
     return Report(
         models=models,
-        images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64},
+        images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64}
+        | {"selection": "all 5", "labelled": True},
         settings={"seed": 1, "noise": asdict(NOISE)},
         provenance=asdict(provenance(CHECKOUT)),
         identity=IDENTITY,

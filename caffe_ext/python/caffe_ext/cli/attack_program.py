@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from caffe_ext.cli.attack_report import (
 )
 from caffe_ext.cli.checkout import shown
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.image_arguments import open_source, shown_origin
+from caffe_ext.cli.image_arguments import open_source, shown_origin, tell_images
 from caffe_ext.cli.model_arguments import find_models
 from caffe_ext.storage.lock import locked
 
@@ -156,9 +156,11 @@ def plan(
     arguments: argparse.Namespace,
     models: "Sequence[ModelDescription]",
     attacks: "Sequence[Attack]",
-    digest: str,
+    images: Mapping[str, Any],
 ) -> "list[list[Export]]":
     """Return for each model what is to be run and written; nothing is written yet.
+
+    images  their digest, and whether they are labelled
 
     Raises RecordError or ValueError if the folder holds something else, ValueError for names that
     are too alike.
@@ -173,14 +175,14 @@ def plan(
         check_report(arguments.output, [arguments.output / folder for folder in folders])
     planned = []
     for folder, model in zip(folders, models, strict=True):
-        depends = identity(model, digest)
+        depends = identity(model, images["sha256"], labelled=images["labelled"])
         record = model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
         exports = []
         for attack in attacks:
             run = AttackRun(
                 attack, depends, arguments.output / folder, arguments.limit, arguments.again
             )
-            export = Export(run, model, {"model": record, "images_sha256": digest})
+            export = Export(run, model, {"model": record, "images_sha256": images["sha256"]})
             if not arguments.again:
                 check_run(run)
                 check_export(export)
@@ -222,6 +224,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
+    from caffe_ext.models.description import class_numbers
     from caffe_ext.runtime.quiet import quiet_caffe
 
     console = Counting()
@@ -229,17 +232,17 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
         check_output(arguments.output)
         models = find_models(arguments)
         attacks = find_attacks(program, arguments, models)
-        source = open_source(arguments)
-        origin = shown_origin(source)
-        images: dict[str, Any] = {"origin": origin, "images": len(source)}
-        source = source.first(arguments.limit or len(source))
-        console.note(f"images: the first {len(source):,} of {images['images']:,}, {origin}")
+        whole = open_source(arguments, class_numbers(models))
+        source = whole.sample(arguments.limit, arguments.sample_seed)
+        images: dict[str, Any] = {"origin": shown_origin(source), "images": len(whole)}
+        tell_images(source, console)
         with quiet_caffe():
             for model in models:
                 check_model(model, attacks, source, arguments.batch_size)
-            images |= {"limit": arguments.limit, "labelled": source.labels() is not None}
+            images |= {"limit": arguments.limit, "selection": source.selection}
+            images |= {"labelled": source.labelled}
             images |= {"sha256": source.digest(console)}
-            planned = plan(arguments, models, attacks, images["sha256"])
+            planned = plan(arguments, models, attacks, images)
             console.steps = 0
             with locked_output(arguments.output):
                 done = [

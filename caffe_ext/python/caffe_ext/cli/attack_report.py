@@ -105,10 +105,7 @@ def write_pictures(output: Path, source: "ImageSource", models: Sequence[ModelDo
     first = [model.attacks[0].finished for model in models]
     rows = figure_rows(first).tolist()
     if len(models) > 1 and rows:
-        labels = first[0].records.labels
-        originals = [
-            (first[0].model.class_name(int(labels[row])), original(source, row)) for row in rows
-        ]
+        originals = [(first[0].class_of(row), original(source, row)) for row in rows]
         found = [(one.model.name, [one.adversarial(row) for row in rows]) for one in first]
         attack = first[0].run.attack
         least = isinstance(attack, MinimumNormAttack) and attack.scale == 1

@@ -9,7 +9,7 @@ which cannot saturate. Where they differ the model masks its gradients, and the 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from math import isfinite
@@ -23,7 +23,12 @@ from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.hotcold import ranks
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
-from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
+from caffe_ext.cli.image_arguments import (
+    add_image_arguments,
+    open_source,
+    shown_origin,
+    tell_images,
+)
 from caffe_ext.cli.lenet_training import run_training
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
@@ -151,10 +156,9 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_images(arguments: argparse.Namespace) -> "ImageSource":
+def open_images(arguments: argparse.Namespace, classes: Mapping[str, int]) -> "ImageSource":
     """Return the images that are evaluated; in other processes, too."""
-    source = open_source(arguments)
-    return source.first(arguments.limit or len(source))
+    return open_source(arguments, classes).sample(arguments.limit, arguments.sample_seed)
 
 
 def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
@@ -185,26 +189,28 @@ def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
 def prepare(arguments: argparse.Namespace, console: Console) -> tuple["Evaluator", dict[str, Any]]:
     """Return what is to be done, checked; and where the images come from."""
     from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
+    from caffe_ext.models.description import class_numbers
 
     check_output(arguments.output)
     models = find_models(arguments)
-    source = open_images(arguments)
+    classes = class_numbers(models)
+    source = open_images(arguments, classes)
     settings = read_settings(arguments, colour=source.image_shape[0] == 3)
-    whole = open_source(arguments)
-    origin = shown_origin(whole)
-    console.note(f"images: {len(source):,} of {len(whole):,}, {origin}")
+    tell_images(source, console)
     for model in models:
         check_model(model, (), source, arguments.batch_size)
     digest = source.digest(console)
     images = {
-        "origin": origin,
-        "count": len(whole),
+        "origin": shown_origin(source),
+        "count": len(open_source(arguments, classes)),
         "limit": arguments.limit,
+        "selection": source.selection,
+        "labelled": source.labelled,
         "sha256": digest,
     }
     evaluator = Evaluator(
         models,
-        Images(partial(open_images, arguments), digest, labelled=source.labels() is not None),
+        Images(partial(open_images, arguments, classes), digest, labelled=source.labelled),
         settings,
         arguments.output,
         Resources(arguments.batch_size, arguments.jobs),

@@ -39,7 +39,7 @@ which hard positives
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
   --attacks names others; --help-attacks lists all of them:
     {EXAMPLES}
-  --limit N attacks the first N images only, for trying out; the mix has all originals still.
+  --limit N attacks N images only, for trying out; the mix has all originals still.
 
 what is written
   data/mnist_hardpositives/train_lmdb            shuffled, as Caffe reads in order
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         recipe = read_recipe(arguments)
         model = find_models(arguments)[0]
-        source = open_source(arguments)
+        source = open_source(arguments, model.class_numbers)
         console.note(f"{model.name} ({shown(model.weights)}) on {shown_origin(source)}")
         request = SetRequest(
             model,
@@ -173,6 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.output,
             batch_size=arguments.batch_size,
             again=arguments.again,
+            sample_seed=arguments.sample_seed,
             about=about(model, source),
         )
         with quiet_caffe():

@@ -5,12 +5,14 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.checkout import DATA, ROOT
 
 if TYPE_CHECKING:
+    from caffe_ext.cli.console import Console
     from caffe_ext.data import ImageSource
 
 # Where `make demo` keeps its data: MNIST's data bases, and with --digits those in its stead.
@@ -21,7 +23,9 @@ images
   --images takes a data set (mnist, cifar10 or digits, with :train or :test behind it), an LMDB, a
   folder of image files, a listing of them, one image, or an IDX, CIFAR, HDF5 or NumPy file. Without
   it MNIST's test images are taken, else what `make demo` has used, else scikit-learn's digits; it
-  says which.
+  says which. Folders called after the classes, by number or by name (`classes:` of the model), are
+  labels; a listing has them behind the names. --limit takes the first images; of a folder or a
+  listing a sample, in which each class has its share.
 """
 
 
@@ -42,7 +46,8 @@ def add_image_arguments(
         "--labels",
         type=Path,
         metavar="FILE",
-        help='labels of --images: lines "path label"; for an array an IDX or .npy file',
+        help='labels of --images: lines "path label", a number or the name of a class; for an '
+        "array an IDX or .npy file",
     )
     add("--resize", type=_size, metavar="HxW", help="bring all images to this size, say 227x227")
     kind = group.add_mutually_exclusive_group().add_argument
@@ -64,13 +69,24 @@ def add_image_arguments(
         type=_count,
         metavar="N",
         default=limit,
-        help=f"only the first N images (default: {first})",
+        help=f"at most N images (default: {first})",
+    )
+    add(
+        "--sample-seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="chooses another sample of a folder or a listing (default: %(default)s)",
     )
     add("--data-dir", type=Path, metavar="DIR", help="where a data set's raw files lie")
 
 
-def open_source(arguments: argparse.Namespace) -> "ImageSource":
-    """Return the images that the arguments name; --limit is the caller's business.
+def open_source(
+    arguments: argparse.Namespace, classes: Mapping[str, int] | None = None
+) -> "ImageSource":
+    """Return all images that the arguments name; the caller takes a sample for --limit.
+
+    classes  numbers of the models' classes by their names, for labels that are names
 
     Raises DataError and ValueError, each with a sentence for the user.
     """
@@ -83,6 +99,7 @@ def open_source(arguments: argparse.Namespace) -> "ImageSource":
             resize=arguments.resize,
             grey=arguments.grey,
             channel_order=arguments.image_order,
+            classes=classes,
             data_dir=arguments.data_dir,
             homes=HOMES,
         )
@@ -99,6 +116,18 @@ def open_source(arguments: argparse.Namespace) -> "ImageSource":
         return opened("digits")
 
 
+def tell_images(source: "ImageSource", console: "Console") -> None:
+    """Say which images these are, and what it means if they have no labels."""
+    console.note(f"images: {source.selection}, {shown_origin(source)}")
+    if not source.labelled:
+        console.warn(
+            "the images have no labels: the class that a model assigns to an image counts as its "
+            "label, whether it is right or wrong, and nothing is known of the accuracy. Labels "
+            "come from --labels, or from folders called after classes (`classes:` in the model's "
+            "YAML file)"
+        )
+
+
 def shown_origin(source: "ImageSource") -> str:
     """Return where images come from as messages and records have it: paths from the checkout on."""
     return source.origin.replace(f"{ROOT}/", "")
@@ -110,6 +139,13 @@ def _size(text: str) -> tuple[int, int]:
     if match is None or min(map(int, match.groups())) < 1:
         raise argparse.ArgumentTypeError(f"must be HEIGHTxWIDTH, such as 227x227, not {text!r}")
     return int(match[1]), int(match[2])
+
+
+def _seed(text: str) -> int:
+    """Return a seed, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int | None:

@@ -163,14 +163,17 @@ def make_run(arguments: argparse.Namespace, console: Console) -> "NoiseCurvesRun
     """
     import numpy as np
 
+    from caffe_ext.models.description import class_numbers
     from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseProtocol
     from caffe_ext.studies.noise_curves.images import read_labels
     from caffe_ext.studies.noise_curves.run import NoiseCurvesRun
 
     models = find_trainings(arguments)
-    source = open_source(arguments)
-    console.note(f"images: {shown_origin(source)}")
-    labels = read_labels(source, arguments.limit)
+    networks = [network for training in models.values() for network in training.values()]
+    whole = open_source(arguments, class_numbers(networks))
+    source = whole.sample(arguments.limit, arguments.sample_seed)
+    console.note(f"images: {source.selection}, {shown_origin(source)}")
+    labels = read_labels(source)
     # Images tell more than copies of them; half of a class leaves room for those not correct.
     most = min(PAPER_PER_CLASS, max(1, int(np.unique(labels, return_counts=True)[1].min()) // 2))
     per_class = most if arguments.per_class is None else arguments.per_class

@@ -1,7 +1,7 @@
 """Images in arrays (N, C, H, W): in memory, IDX, CIFAR-10's batches, HDF5 and NumPy files."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import cifar, idx
 from caffe_ext.data.image_files import Image
-from caffe_ext.data.image_labels import Labels, as_labels, labels_beside, read_labels, readable
+from caffe_ext.data.image_labels import (
+    ClassNumbers,
+    Labels,
+    as_labels,
+    labels_beside,
+    read_labels,
+    readable,
+)
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 
@@ -27,11 +34,13 @@ class Reading:
     labels         file of labels, in the place of those that come with the images
     channel_order  of arrays that leave it open
     grey           True: as grey images; False: as RGB; None: as they are
+    classes        of the models, where labels are given by the names of classes
     """
 
     labels: Path | None = None
     channel_order: ChannelOrder = "RGB"
     grey: bool | None = None
+    classes: ClassNumbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +56,19 @@ class Pulled:
 class Stored:
     """Images where they lie.
 
-    origin  what and where that is, in words
-    count   how many there are; 1 or more
-    pull    (start, stop) -> Pulled: reads just these
+    origin    what and where that is, in words
+    count     how many there are; 1 or more
+    pull      (start, stop) -> Pulled: reads just these
+    labelled  whether they have labels
+    part      (numbers, ascending) -> just these images; None where the order of the images is to be
+              kept: a part of them is the first ones
     """
 
     origin: str
     count: int
     pull: Callable[[int, int], Pulled]
+    labelled: bool
+    part: "Callable[[Sequence[int]], Stored] | None" = None
 
 
 def in_image_set(images: ImageSet, origin: str) -> Stored:
@@ -121,7 +135,7 @@ def _stored_arrays(
         names = [str(number) for number in range(start, stop)]
         return Pulled(part(start, stop), None if labels is None else labels[start:stop], names)
 
-    return Stored(origin, count, pull)
+    return Stored(origin, count, pull, labels is not None)
 
 
 def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: int) -> Labels | None:

@@ -26,23 +26,25 @@ DATA_SETS = ("mnist", "cifar10", "digits")
 
 
 def in_folder(folder: Path, reading: Reading) -> Stored:
-    """Return image files, labelled by the listing, or by folders whose names are integers."""
+    """Return image files, labelled by the listing, or by folders called after classes."""
     paths = find_images(folder)
     origin, names = f"image files in {folder}", [path.as_posix() for path in paths]
-    labels = reading.labels
-    found = listed_labels(labels, names) if labels else folder_labels(folder, paths)
+    if reading.labels:
+        found: Labels | None = listed_labels(reading.labels, names, reading.classes)
+    else:
+        found = folder_labels(folder, paths, reading.classes)
     return _stored_files(origin, [folder / path for path in paths], names, found, reading.grey)
 
 
 def in_image_file(path: Path, reading: Reading) -> Stored:
     """Return one image file, labelled by the listing if there is one."""
-    found = listed_labels(reading.labels, [path.name]) if reading.labels else None
+    found = listed_labels(reading.labels, [path.name], reading.classes) if reading.labels else None
     return _stored_files(f"image file {path}", [path], [path.name], found, reading.grey)
 
 
 def in_listing(path: Path, reading: Reading) -> Stored:
     """Return the image files in a listing of Caffe's ImageData layer, relative to its folder."""
-    names, labels = zip(*read_listing(path), strict=True)
+    names, labels = zip(*read_listing(path, reading.classes), strict=True)
     paths = [path.parent / name for name in names]
     found, origin = np.array(labels, np.int64), f"image files in listing {path}"
     return _stored_files(origin, paths, names, found, reading.grey)
@@ -68,7 +70,7 @@ def in_database(folder: Path, reading: Reading) -> Stored:
             [key.decode("utf-8", "backslashreplace") for key, _ in rows],
         )
 
-    return Stored(f"LMDB {folder}", len(records), pull)
+    return Stored(f"LMDB {folder}", len(records), pull, labelled)
 
 
 def _stored_files(
@@ -85,7 +87,11 @@ def _stored_files(
             names[start:stop],
         )
 
-    return Stored(origin, len(paths), pull)
+    def part(rows: Sequence[int]) -> Stored:
+        some = None if labels is None else labels[rows]
+        return _stored_files(origin, [paths[r] for r in rows], [names[r] for r in rows], some, grey)
+
+    return Stored(origin, len(paths), pull, labels is not None, part)
 
 
 Opener = Callable[[Path, Reading], Stored]

@@ -1,9 +1,13 @@
-"""Labels of images, int64 (N,), 0 or above: from folders' names, listings and arrays."""
+"""Labels of images, int64 (N,), 0 or above: from folders' names, listings and arrays.
+
+In folders' names and in listings a label is a number, or the name of a class. What number a name
+stands for the model says (ClassNumbers): from the names alone it cannot be known.
+"""
 
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,30 +19,53 @@ from caffe_ext.data import idx
 from caffe_ext.errors import DataError
 
 Labels = NDArray[np.int64]
+ClassNumbers = Mapping[str, int]
+"""The number of each class by its name; AMBIGUOUS where a name stands for several."""
+AMBIGUOUS = -1
 _LIMIT = 2**63
 
 
-def folder_labels(folder: Path, paths: Sequence[Path]) -> Labels | None:
-    """Return the integers that the files' folders are called, or None where none is one."""
-    found: dict[bool, Path] = {}
-    labels = []
-    for path in paths:
-        name = path.parent.name
-        labelled = name.removeprefix("-").isdecimal() and name.isascii()
-        found[labelled] = path
-        labels.append(_label_of(name, str(folder / path.parent)) if labelled else 0)
-    if len(found) == 2:
+def folder_labels(
+    folder: Path, paths: Sequence[Path], classes: ClassNumbers | None = None
+) -> Labels | None:
+    """Return the labels that the folders of files are called after; None where none is.
+
+    All files lie in folders called after classes, directly or somewhere below (ImageFolder's way),
+    or all directly in folders called after numbers. Raises DataError where only some do.
+    """
+    classes = classes or {}
+    nearest = [path.parent.name for path in paths]
+    topmost = [path.parts[0] if len(path.parts) > 1 else "" for path in paths]
+    for names in (nearest, topmost):
+        if all(name in classes for name in names):
+            for name in set(names):
+                if _is_number(name) and classes[name] != int(name):
+                    raise DataError(
+                        f"{folder}: '{name}' is the number of one class and the name of another; "
+                        "give the labels in a file (--labels; in Python labels=)"
+                    )
+            return np.array([_number_of(name, classes, str(folder)) for name in names], np.int64)
+    numbers = list(map(_is_number, nearest))
+    if all(numbers):
+        places = (str(folder / path.parent) for path in paths)
+        return np.array(list(map(_label_of, nearest, places)), np.int64)
+    known = ([name in classes for name in names] for names in (nearest, topmost))
+    labelled = max(numbers, *known, key=sum)
+    if any(labelled):
+        good, bad = paths[labelled.index(True)], paths[labelled.index(False)]
         raise DataError(
-            f"{folder}: {found[True]} has a label, its folder's name, and {found[False]} has none; "
-            "give the labels in a file (--labels; in Python labels=)"
+            f"{folder}: {good} has a label, its folder's name, and {bad} has none; give the labels "
+            "in a file (--labels; in Python labels=)"
         )
-    return np.array(labels, np.int64) if True in found else None
+    return None
 
 
-def listed_labels(listing: Path, names: Sequence[str]) -> Labels:
+def listed_labels(
+    listing: Path, names: Sequence[str], classes: ClassNumbers | None = None
+) -> Labels:
     """Return the images' labels in a listing, which may have more names than these."""
     labels: dict[str, int] = {}
-    for name, label in read_listing(listing):
+    for name, label in read_listing(listing, classes):
         if labels.setdefault(name, label) != label:
             raise DataError(f"{listing}: {name} has two labels, {labels[name]} and {label}")
     missing = [name for name in names if name not in labels]
@@ -47,11 +74,11 @@ def listed_labels(listing: Path, names: Sequence[str]) -> Labels:
     return np.array([labels[name] for name in names], np.int64)
 
 
-def read_listing(path: Path) -> list[tuple[str, int]]:
+def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[str, int]]:
     """Return names and labels in a text file, as Caffe's ImageData layer reads it.
 
-    A line is a name, white space, and an integer, 0 or above; names may have blanks in them.
-    Raises DataError naming file and line for anything else.
+    A line is a name, white space, and an integer, 0 or above, or the name of a class; names of both
+    kinds may have blanks in them. Raises DataError naming file and line for anything else.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -61,13 +88,27 @@ def read_listing(path: Path) -> list[tuple[str, int]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        match = re.fullmatch(r"(.*\S)\s+([+-]?[0-9]+)\s*", line)
-        if match is None:
-            raise DataError(f'{path}, line {number}: {line!r} is not "name label"')
-        rows.append((match[1], _label_of(match[2], f"{path}, line {number}")))
+        where = f"{path}, line {number}"
+        if "\0" in line:
+            raise DataError(f"{where}: a name cannot have a NUL character in it")
+        name, label = _parted(line.strip(), classes or {})
+        if not name:
+            hint = "" if classes else "; names of classes need `classes:` in the model's YAML file"
+            raise DataError(f'{where}: {line!r} is not "name label"{hint}')
+        rows.append((name, _number_of(label, classes or {}, where)))
     if not rows:
         raise DataError(f'{path} has no lines "name label"')
     return rows
+
+
+def _parted(line: str, classes: ClassNumbers) -> tuple[str, str]:
+    """Return the name and the label in a line; no name where the line does not end with a label."""
+    # From the left: of "a.png Boeing 747" the label is not 747, if there is such a class.
+    for space in re.finditer(r"\s+", line):
+        name, label = line[: space.start()], line[space.end() :]
+        if label in classes or _is_number(label):
+            return name, label
+    return "", ""
 
 
 def labels_beside(path: Path) -> Path | None:
@@ -115,6 +156,23 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text is an integer in decimal digits."""
+    return re.fullmatch("[+-]?[0-9]+", text) is not None
+
+
+def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
+    """Return the label that a text stands for, a class's name or an integer."""
+    if _is_number(text):
+        return _label_of(text, where)
+    if classes[text] == AMBIGUOUS:
+        raise DataError(
+            f"{where}: '{text}' is the name of several classes, or of different ones in different "
+            "models; name them by their numbers"
+        )
+    return classes[text]
 
 
 def _label_of(text: str, where: str) -> int:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_arrays import ChannelOrder, Reading, Stored, in_image_set
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_kinds import DATA_SETS, kind_of
+from caffe_ext.data.image_labels import ClassNumbers
 from caffe_ext.data.load import load_images
+from caffe_ext.data.sample import sample_rows
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, Silent
 
@@ -73,15 +75,17 @@ class ImageSource:
 
     origin       where they come from, in words, for records and messages
     image_shape  (C, H, W) of every image; C is 1 (grey) or 3 (RGB)
+    selection    which of the images there these are, in words: "the first 500 of 10,000"
 
     Made by open_images(), which reads the first image. Every image must be like the first one: the
     others are looked at as they are read, so that digest(), which reads all, finds what is wrong
     with any of them before long work starts.
     """
 
-    def __init__(self, stored: Stored, form: Form) -> None:
+    def __init__(self, stored: Stored, form: Form, selection: str | None = None) -> None:
         """Read the first image."""
         self.origin = stored.origin
+        self.selection = selection or f"all {stored.count:,}"
         self._stored, self._form = stored, form
         pulled = stored.pull(0, 1)
         self._first: tuple[str, tuple[int, ...]] | None = None
@@ -108,9 +112,38 @@ class ImageSource:
         labels = None if pulled.labels is None else pulled.labels.copy()
         return ImageBatch(images, labels, tuple(pulled.names))
 
+    @property
+    def labelled(self) -> bool:
+        """Return whether the images have labels."""
+        return self._stored.labelled
+
+    @property
+    def draws_samples(self) -> bool:
+        """Return whether chance decides which images sample() takes; else it takes the first."""
+        return self._stored.part is not None
+
     def first(self, count: int) -> "ImageSource":
         """Return the first images (1 or more) as a source of their own; all if there are fewer."""
-        return ImageSource(replace(self._stored, count=min(count, len(self))), self._form)
+        if count >= len(self):
+            return self
+        selection = f"the first {count:,} of {len(self):,}"
+        return ImageSource(replace(self._stored, count=count), self._form, selection)
+
+    def sample(self, limit: int | None, seed: int = 0) -> "ImageSource":
+        """Return at most `limit` images (1 or more) as a source of their own; None: all.
+
+        Of a folder or a listing, where images of one class mostly follow each other, a sample in
+        the order of the whole, in which each class has its share: always the same for a seed. Of
+        data sets, databases and arrays the first ones.
+        """
+        if limit is None or limit >= len(self):
+            return self
+        if self._stored.part is None:
+            return self.first(limit)
+        rows = sample_rows(self._stored.pull(0, len(self)).names, self.labels(), limit, seed)
+        shares = ", each class with its share" if self.labelled else ""
+        selection = f"a sample of {limit:,} of {len(self):,}{shares} (seed {seed})"
+        return ImageSource(self._stored.part(rows), self._form, selection)
 
     def labels(self) -> NDArray[np.int64] | None:
         """Return all labels, int64 (N,), or None if there are none; image files are not read."""
@@ -174,6 +207,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     resize: tuple[int, int] | None = None,
     grey: bool | None = None,
     channel_order: ChannelOrder = "RGB",
+    classes: ClassNumbers | None = None,
     data_dir: Path | None = None,
     homes: Sequence[Path] = (),
 ) -> ImageSource:
@@ -183,14 +217,16 @@ def open_images(  # noqa: PLR0913  they are independent of each other
                    behind it, for the data set as load_images() finds it (a folder of that name is
                    "./mnist"); or the path of one of KINDS
     labels         a file of labels, in the place of those that come with the images. For image
-                   files, which else are labelled where their folders' names are integers: a text
-                   file with lines "path label", paths relative to the folder. For an IDX, HDF5 or
-                   NumPy file: an IDX or .npy file
+                   files, which else are labelled where their folders are called after the numbers
+                   or the names of classes: a text file with lines "path label", paths relative to
+                   the folder. For an IDX, HDF5 or NumPy file: an IDX or .npy file
     resize         (H, W) that all images are brought to, by averages where both sides shrink and
                    else by linear interpolation
     grey           True: make all images grey; False: make all RGB; None: they must be all alike.
                    Image files are decoded so, as Caffe's `is_color` has it
     channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset made it
+    classes        number of each class by its name, for labels that are names; without it only
+                   numbers are labels, as the model alone knows which class has which number
     data_dir, homes  where data sets are looked for, as in load_images()
 
     Raises DataError naming the file for what is no images, has no images, is damaged, or does not
@@ -213,7 +249,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
         labels=labels is not None and not kind.takes_labels,
         order=channel_order != "RGB" and not kind.takes_order,
     )
-    reading = Reading(Path(labels) if labels else None, channel_order, grey)
+    reading = Reading(Path(labels) if labels else None, channel_order, grey, classes or {})
     return ImageSource(kind.opener(path, reading), form)
 
 

@@ -152,8 +152,12 @@ class Evaluator:
 
     def identity(self) -> dict[str, Any]:
         """Return what a report of this is about: models, images, limit and seed."""
-        models = {model.name: identity(model, self.images.digest) for model in self.models}
+        models = {model.name: self._identity(model) for model in self.models}
         return {"models": models, "limit": self.settings.limit, "seed": self.settings.seed}
+
+    def _identity(self, model: ModelDescription) -> dict[str, Any]:
+        """Return what results of a model depend on."""
+        return identity(model, self.images.digest, labelled=self.images.labelled)
 
     def _folder(self, model: ModelDescription) -> Path:
         """Return the folder of a model's results."""
@@ -184,7 +188,7 @@ class Evaluator:
             "limit": self.settings.limit,
             "again": self.settings.again,
         }
-        run = AttackRun(attack, identity(model, self.images.digest), **(settings | changes))
+        run = AttackRun(attack, self._identity(model), **(settings | changes))
         return AttackTask(model, self.resources, self.images.opener, run)
 
     def _records(
@@ -237,7 +241,7 @@ class Evaluator:
                 model,
                 self.resources.batch_size,
                 self.images.opener,
-                identity(model, self.images.digest),
+                self._identity(model),
                 rows,
                 records[model.name][FGS].labels[rows],
                 settings.noise,

@@ -9,12 +9,14 @@ mean: [104, 117, 123]             # a number, one a channel in the network's ord
 channel_order: BGR                # or RGB, the default
 crop: 227                         # side of the square in the middle; default: all of the image
 logits: ip2                       # blob of scores; default: what goes into the softmax
-classes: synset_words.txt         # names of the classes, one a line, or a list of them
+classes: synset_words.txt         # names of the classes, one a line, or a list of them; by these
+                                  # (or the WordNet ids before them) folders and listings of images
+                                  # can give the labels, too
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256 as digest_of
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from caffe_ext.data.image_labels import AMBIGUOUS
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.runtime.device import Device
@@ -40,6 +43,7 @@ _KEYS = (
     "logits",
     "classes",
 )
+_SYNSET = r"(n\d{8})\s+(.+)"
 
 # What of a model's record says only how it is called and where its files lie.
 _PLACES = ("name", "deploy", "weights")
@@ -55,6 +59,7 @@ class ModelDescription:
     pixel_space  scale, mean, channel order, crop
     logits       blob with the scores; None: what goes into the last Softmax
     classes      names of the classes; empty: their numbers
+    synsets      WordNet ids of the classes, where the file with the names has them
     """
 
     name: str
@@ -63,6 +68,7 @@ class ModelDescription:
     pixel_space: PixelSpace
     logits: str | None = None
     classes: tuple[str, ...] = ()
+    synsets: tuple[str, ...] = ()
 
     def load(self, batch_size: int = 100, device: Device | None = None) -> Classifier:
         """Return the model, ready for images, on a device, by default the one that Caffe is on.
@@ -88,6 +94,11 @@ class ModelDescription:
     def class_name(self, number: int) -> str:
         """Return the name of a class, its number if it has none."""
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+    @property
+    def class_numbers(self) -> dict[str, int]:
+        """Return the number of each class by its name and by its WordNet id, for labels."""
+        return _numbered([*enumerate(self.classes), *enumerate(self.synsets)])
 
     def record(self) -> dict[str, Any]:
         """Return what a record of results says of the model: settings and digests, for JSON."""
@@ -156,6 +167,7 @@ def describe_model(
     if unknown:
         raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
     folder = source.parent if source else Path()
+    classes, synsets = _classes(settings.get("classes"), folder, where)
     text = {key: _text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
     if not text["deploy"]:
         raise ValueError(f"{where}`deploy:` is missing, the prototxt of the network")
@@ -169,13 +181,29 @@ def describe_model(
         weights=Path(os.path.normpath(file)),
         pixel_space=_pixel_space(settings, folder, where),
         logits=text["logits"],
-        classes=_classes(settings.get("classes"), folder, where),
+        classes=classes,
+        synsets=synsets,
     )
     keys = {"`deploy:` ": description.deploy, "" if weights else "`weights:` ": file}
     for key, path in keys.items():
         if not path.is_file():
             raise FileNotFoundError(f"{where}{key}{path} is not a file")
     return description
+
+
+def class_numbers(models: Iterable[ModelDescription]) -> dict[str, int]:
+    """Return the numbers of the classes that several models name; AMBIGUOUS where they differ."""
+    every = [model.class_numbers for model in models]
+    return _numbered([(number, name) for names in every for name, number in names.items()])
+
+
+def _numbered(pairs: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """Return numbers by names; AMBIGUOUS for a name with several."""
+    numbers: dict[str, int] = {}
+    for number, name in pairs:
+        if numbers.setdefault(name, number) != number:
+            numbers[name] = AMBIGUOUS
+    return numbers
 
 
 def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
@@ -245,10 +273,13 @@ def _numbers(mean: Any) -> Any:
     raise ValueError(f"must be a number, one a channel, or the name of a file, not {mean!r}")
 
 
-def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
-    """Return the names of the classes; of ImageNet's "n01440764 tench, Tinca tinca" the words."""
+def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return names and WordNet ids of the classes.
+
+    Of ImageNet's "n01440764 tench, Tinca tinca" the words are the name; others have no ids.
+    """
     if value is None:
-        return ()
+        return (), ()
     if isinstance(value, str):
         with _file_of(f"{where}`classes:`"):
             lines = (folder / value).read_text(encoding="utf-8").splitlines()
@@ -260,8 +291,11 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[str, ...]:
         if isinstance(name, bool) or not isinstance(name, str | int | float):
             raise ValueError(f"{where}`classes:` has {name!r}; put names into quotes")
     names = [str(name) for name in value]
-    words = [re.fullmatch(r"n\d{8}\s+(.+)", name) for name in names]
-    return tuple(found[1] for found in words if found) if all(words) else tuple(names)
+    parts = [found.groups() for name in names if (found := re.fullmatch(_SYNSET, name))]
+    if len(parts) < len(names):
+        return tuple(names), ()
+    ids, words = zip(*parts, strict=True)
+    return words, ids
 
 
 @contextmanager

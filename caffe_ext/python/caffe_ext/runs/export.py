@@ -1,6 +1,7 @@
 """The adversarials of a run as PNG files, each with a JSON file that says all about it.
 
     00017_7_as_2.png  00017_7_as_2.json         number of the image, its label, the new class
+    00017_predicted_7_as_2.png                  the same where the images have no labels
 
 Each PNG is read back and classified once more: what counts is the file. Files that are there
 already are not written again, so that an interrupted export goes on where it was. Where the classes
@@ -59,7 +60,8 @@ class Export:
             _cut(plain_name(self.model.class_name(number)))
             for number in (int(records.labels[row]), int(records.classes[row]))
         )
-        return self.folder / f"{records.indices[row]:05}_{label}_as_{new}.png"
+        predicted = "" if self.run.labelled else "predicted_"
+        return self.folder / f"{records.indices[row]:05}_{predicted}{label}_as_{new}.png"
 
     def entry(self, records: AttackRecords, row: int, name: str, verified: bool) -> dict[str, Any]:
         """Return what the JSON file of a row's adversarial says; what is not known is null."""
@@ -68,7 +70,7 @@ class Export:
         numbers["step_length"] = numbers.pop("step_lengths")
         target = int(records.targets[row])
         classes = {
-            "label": int(records.labels[row]),
+            "label": int(records.labels[row]) if self.run.labelled else None,
             "predicted": int(records.predicted[row]),
             "class": int(records.classes[row]),
             "target": target if target >= 0 else None,
@@ -161,9 +163,13 @@ def exported_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
 
 
-def identity(model: ModelDescription, digest: str) -> dict[str, Any]:
-    """Return what results depend on: settings and digests, not where the files lie."""
-    return {"model": model.identity(), "images": {"sha256": digest}}
+def identity(model: ModelDescription, digest: str, *, labelled: bool = True) -> dict[str, Any]:
+    """Return what results depend on: settings and digests, not where the files lie.
+
+    labelled  whether the images have labels; else what the model says counts as their label
+    """
+    images = {"sha256": digest} | ({} if labelled else {"labelled": False})
+    return {"model": model.identity(), "images": images}
 
 
 def plain_name(text: str) -> str:

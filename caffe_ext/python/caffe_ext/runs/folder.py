@@ -55,6 +55,12 @@ class AttackRun:
         return f"{self.attack.file_name}~{self.criterion.text}"
 
     @property
+    def labelled(self) -> bool:
+        """Return whether the images have labels; else those recorded are what the model says."""
+        images = self.identity.get("images")
+        return not isinstance(images, dict) or bool(images.get("labelled", True))
+
+    @property
     def path(self) -> Path:
         """Return the file with the records."""
         return self.folder / f"{self.file_stem}.h5"

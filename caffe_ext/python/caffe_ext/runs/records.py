@@ -37,7 +37,8 @@ class AttackRecords:
     """N images under one attack; where nothing was found, distances are NaN and classes -1.
 
     indices               int64    the image's number in its source
-    labels                int64
+    labels                int64    where the images have none (`labelled` of `images` is false in
+                                   the description), what the image itself is classified as
     predicted             int64    what the image itself is classified as
     attempted             bool     whether it was attacked: it was classified correctly
     found                 bool     whether there is an adversarial

@@ -23,6 +23,11 @@ class Finished:
     run: AttackRun
     records: AttackRecords
 
+    def class_of(self, row: int) -> str:
+        """Return the class of an image as pictures call it: its label, or what the model says."""
+        name = self.model.class_name(int(self.records.labels[row]))
+        return name if self.run.labelled else f"predicted: {name}"
+
     def adversarial(self, row: int) -> Adversarial | None:
         """Return what was found for an image; None if nothing was."""
         records = self.records
@@ -41,11 +46,10 @@ class Finished:
 def sheet_cases(source: Source, attacks: Sequence[Finished], count: int = 12) -> list[Case]:
     """Return the first images that attacks on one model were tried on, with what they found."""
     tried = np.any([attack.records.attempted for attack in attacks], axis=0)
-    model, labels = attacks[0].model, attacks[0].records.labels
     return [
         Case(
             original(source, row),
-            model.class_name(int(labels[row])),
+            attacks[0].class_of(row),
             tuple(attack.adversarial(row) for attack in attacks),
         )
         for row in np.flatnonzero(tried)[:count].tolist()

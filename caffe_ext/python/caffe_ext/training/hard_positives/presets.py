@@ -40,7 +40,7 @@ class Recipe:
     min_pass  only those with this PASS (standard protocol) or more; None: any
     max_pass  only those with this PASS or less; None: any
     mix       with all originals, or alone
-    limit     how many images are attacked, the first of the source; None: all
+    limit     how many images are attacked, a sample of the source; None: all
     seed      of the order, and of the attacks that start at random
 
     Raises ValueError for unknown attacks, one that is named twice, a range of PASS in which there

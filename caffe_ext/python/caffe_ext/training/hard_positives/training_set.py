@@ -46,12 +46,13 @@ _ENDS = ("below", "above")
 class SetRequest:
     """What is asked for.
 
-    model       the one that is attacked, and is to be fine-tuned
-    source      labelled images, those that it was trained on
-    folder      for the set; nothing else may be in it
-    batch_size  images in the network at a time
-    again       make it again, and replace what other settings have left
-    about       what else stands in the record, for JSON: where all this comes from
+    model        the one that is attacked, and is to be fine-tuned
+    source       labelled images, those that it was trained on
+    folder       for the set; nothing else may be in it
+    batch_size   images in the network at a time
+    again        make it again, and replace what other settings have left
+    sample_seed  chooses the images that are attacked, where a limit draws a sample of the source
+    about        what else stands in the record, for JSON: where all this comes from
     """
 
     model: ModelDescription
@@ -60,7 +61,13 @@ class SetRequest:
     folder: Path
     batch_size: int = 100
     again: bool = False
+    sample_seed: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def attacked(self) -> ImageSource:
+        """Return the images that are attacked; the originals in the mix are all of the source."""
+        return self.source.sample(self.recipe.limit, self.sample_seed)
 
     @property
     def swaps_channels(self) -> bool:
@@ -149,12 +156,15 @@ def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
         **asdict(recipe),
         "attacks": [attack.text for attack in recipe.parsed()],
     }
+    if recipe.limit is not None and request.source.draws_samples:
+        settings["sample_seed"] = request.sample_seed
     return dict(json.loads(json.dumps(settings)))
 
 
 def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
     """Return the attacks to run; only if that was said are others' results thrown away."""
-    identity = {key: settings[key] for key in ("model", "images")}
+    keys = ("model", "images", "sample_seed")
+    identity = {key: settings[key] for key in keys if key in settings}
     folder, limit = request.folder / ATTACKS, request.recipe.limit
     runs = []
     for attack in request.recipe.parsed():
@@ -192,7 +202,7 @@ def _hard_positives(
     """Run the attacks; return what they have found, filtered."""
     pools, yields = [], []
     for run in runs:
-        records = run_attack(classifier, request.source, run, reporter)
+        records = run_attack(classifier, request.attacked, run, reporter)
         kept, amount = select(records, request.recipe, run.attack, classifier.classes)
         # A file of records has the adversarials of those rows only that were found.
         places = (np.cumsum(records.found) - 1)[kept]
