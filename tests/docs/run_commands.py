@@ -188,7 +188,11 @@ def main() -> None:
     parser.add_argument("pages", nargs="*", help="names of pages, without .md (default: all)")
     parser.add_argument("--slow", action="store_true", help="run slow commands, too")
     parser.add_argument("--update", action="store_true", help="rewrite the output in the pages")
-    parser.add_argument("--keep", action="store_true", help="use the copy of the last run again")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="go on in the copy of the last run, with all that was made there",
+    )
     parser.add_argument("--build", type=Path, default=CHECKOUT / "build", help="(default: build)")
     parser.add_argument("--work", type=Path, help="the copy (default: BUILD/docs/checkout)")
     arguments = parser.parse_args()
