@@ -118,6 +118,20 @@ class Classifier(Model):
                 results[rows] = self._rows(blob, rows.stop - rows.start)
         return results
 
+    def run_layers(self, images: Pixels) -> Iterator[tuple[str, str, dict[str, Floats]]]:
+        """Run images, at most batch_size, and yield each layer's name, type and tops as it runs.
+
+        The tops are live, by the names of the blobs: a later layer may change them in place.
+        """
+        self._reshape(len(images))
+        self._last = "the last call ran the layers one by one"
+        self.pixel_space.to_input(images, out=self._net.blobs[self._input].data)
+        for number, name in enumerate(self._net._layer_names):
+            with self.device.active():
+                self._net._forward(number, number)
+            tops = {top: self._net.blobs[top].data for top in self._net.top_names[name]}
+            yield str(name), str(self._net.layers[number].type), tops
+
     def backward_from(
         self, blob: str, diff: NDArray[Any], others: Mapping[str, NDArray[Any]] | None = None
     ) -> Floats:

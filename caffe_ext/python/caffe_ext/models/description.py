@@ -16,7 +16,7 @@ classes: synset_words.txt         # names of the classes, one a line, or a list 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256 as digest_of
@@ -27,6 +27,7 @@ import numpy as np
 import yaml
 
 from caffe_ext.data.image_labels import AMBIGUOUS
+from caffe_ext.models.batch_dependence import check_batch_independence
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.runtime.device import Device
@@ -43,6 +44,7 @@ _KEYS = (
     "logits",
     "classes",
 )
+_independent: set[Hashable] = set()
 _SYNSET = r"(n\d{8})\s+(.+)"
 
 # What of a model's record says only how it is called and where its files lie.
@@ -74,7 +76,8 @@ class ModelDescription:
         """Return the model, ready for images, on a device, by default the one that Caffe is on.
 
         Raises FileNotFoundError, ValueError and DeviceError as Classifier does, and ValueError if
-        there are names for another number of classes.
+        there are names for another number of classes, or if an image's scores depend on the others
+        of its batch.
         """
         classifier = Classifier(
             self.deploy,
@@ -89,6 +92,12 @@ class ModelDescription:
                 f"there are names for {len(self.classes)} classes, and the network "
                 f"of {self.deploy} has {classifier.classes}"
             )
+        # A model is loaded for each of many tasks, and what has been found good stays so.
+        stamps = tuple((path, path.stat().st_mtime_ns) for path in (self.deploy, self.weights))
+        key = (stamps, self.logits, min(batch_size, 4), classifier.device)
+        if key not in _independent:
+            check_batch_independence(classifier)
+            _independent.add(key)
         return classifier
 
     def class_name(self, number: int) -> str:
