@@ -27,7 +27,7 @@ from outputs import align, clean, refresh
 CHECKOUT = Path(__file__).resolve().parents[2]
 # What is not copied: outputs of builds, and what commands have made in the checkout.
 LEFT_OUT = ("build*", ".git", "data", "snapshots", ".*_cache", ".hypothesis")
-SECONDS = {False: 300, True: 7200}
+SECONDS = {False: 900, True: 7200}
 
 
 def _in_folder(variable: str, *names: str) -> Callable[[], bool]:
