@@ -267,3 +267,14 @@ def test_pictures_that_are_not_all_written_are_no_hindrance(
         assert run(*setting.arguments) == 130
     assert (setting.output / "summary.json").exists()
     assert run(*setting.arguments) == 0
+
+
+@pytest.mark.parametrize("name", ["summary.json", "figure1.png"])
+def test_a_model_called_like_a_file(setting: Setting, name: str) -> None:
+    text = setting.model.read_text()
+    setting.model.write_text(f"name: {name}\n{text.replace('name:', '#')}")
+    says = refused(*setting.arguments)
+    assert (
+        says == f"a model is called {name}, as is a file that is written; give it another `name:`"
+    )
+    assert not setting.output.exists()

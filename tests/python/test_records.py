@@ -48,7 +48,9 @@ def made(count: int, found: int, seed: int = 0) -> tuple[AttackRecords, NDArray[
     columns = empty_columns(count)
     columns["indices"] = np.arange(count)
     columns["l2"] = random.normal(size=count)
+    columns["attempted"][:] = True
     columns["found"][random.permutation(count)[:found]] = True
+    columns["linf"][columns["found"]] = 7.0
     images = random.integers(0, 256, (found, 3, 4, 5), dtype=np.uint8)
     return AttackRecords(**columns), images
 
@@ -78,15 +80,16 @@ def test_what_is_saved_comes_back(
     random = np.random.default_rng(seed)
     numbers: dict[str, list[float]] = {
         "b": [False, True],
-        "i": [-1, 0, 2**62],
+        "i": [-1, 0, 2**24 - 1],
         "f": [np.nan, -0.0, 1e-310, np.pi],
     }
-    some = AttackRecords(
-        **{
-            name: random.choice(numbers[kind.kind], count).astype(kind)
-            for name, kind in KINDS.items()
-        }
-    )
+    columns = {
+        name: random.choice(numbers[kind.kind], count).astype(kind) for name, kind in KINDS.items()
+    }
+    columns["found"] &= columns["attempted"]
+    columns["linf"][columns["found"]] = 1e300
+    columns["indices"] += 2**62
+    some = AttackRecords(**columns)
     found = int(some.found.sum())
     images = random.integers(0, 256, (found, 1, 3, 2), dtype=np.uint8)
     parts = (images[start : start + at_a_time] for start in range(0, found + 1, at_a_time))
@@ -175,7 +178,7 @@ def test_columns_are_of_one_length_and_read_only() -> None:
 
 def test_a_file_that_is_not_there(path: Path) -> None:
     for load in (load_records, load_description, load_adversarials):
-        with pytest.raises(FileNotFoundError, match="there is no such file"):
+        with pytest.raises(FileNotFoundError, match="No such file"):
             load(path)
 
 
@@ -220,7 +223,7 @@ def test_damaged_files(path: Path, damage: Any, load: Any) -> None:
     some, images = made(9, 7)
     save_records(path, some, [images], {})
     damage(path)
-    with pytest.raises(RecordError, match=f"{path} is damaged, or no file of records"):
+    with pytest.raises(RecordError, match=f"{path} is damaged"):
         load(path)
     path.unlink()
     save_records(path, some, [images], {})  # it was not left open
@@ -233,6 +236,71 @@ def test_damaged_columns(path: Path, name: str) -> None:
     changed(name)(path)
     with pytest.raises(RecordError, match=f"{path} is damaged"):
         load_records(path)
+
+
+LONG, MANY = 10**12, 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("linf", LONG, r"linf has the shape \(1000000000000,\), for 9 images"),
+        ("indices", LONG, r"labels has the shape \(9,\), for 1,000,000,000,000 images"),
+        ("adversarials", MANY, "for 7 that were found"),
+        ("adversarials", np.zeros((6, 3, 4, 5), np.uint8), "for 7 that were found"),
+        ("adversarials", np.zeros((8, 3, 4, 5), np.uint8), "for 7 that were found"),
+        ("adversarials", np.zeros((7, 4, 5), np.uint8), "for 7 that were found"),
+        ("adversarials", np.zeros((7, 3, 4, 5), np.float32), "are float32"),
+        ("adversarials", h5py.Empty("u1"), "for 7 that were found"),
+        ("labels", h5py.Empty("i8"), "labels has the shape None"),
+        ("labels", np.full(9, 2**24), "labels has other values than classes"),
+        ("classes", np.full(9, -2), "classes has other values than classes"),
+        ("attempted", np.zeros(9, np.bool_), "without an attempt"),
+        ("linf", np.full(9, np.nan), "without a distance"),
+    ],
+)
+def test_records_that_no_attack_leaves_are_refused(
+    path: Path, name: str, values: Any, says: str
+) -> None:
+    some, images = made(9, 7)
+    save_records(path, some, [images], {})
+    with h5py.File(path, "r+") as file:
+        kind = file[name].dtype
+        del file[name]
+        if isinstance(values, int):  # announced, never written
+            shape = (values, 3, 4, 5) if name == "adversarials" else (values,)
+            file.create_dataset(name, shape, kind, chunks=True)
+        else:
+            file[name] = values
+    with pytest.raises(RecordError, match=f"{path} is damaged: .*{says}"):
+        load_records(path)
+
+
+def test_records_are_those_of_the_images_asked_for(path: Path) -> None:
+    some, images = made(9, 7)
+    save_records(path, some, [images], {})
+    equal(some, load_records(path, slice(0, 9)))
+    for rows, says in (
+        (slice(0, 12), r"indices has the shape \(9,\), for 12 images"),
+        (slice(0, 8), r"indices has the shape \(9,\), for 8 images"),
+        (slice(1, 10), "its images are not those from 1 to 9"),
+    ):
+        with pytest.raises(RecordError, match=f"{path} is damaged: {says}"):
+            load_records(path, rows)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, 5, np.zeros(3)])
+def test_a_description_of_another_kind(path: Path, text: Any) -> None:
+    some, images = made(9, 7)
+    save_records(path, some, [images], {})
+    with h5py.File(path, "r+") as file:
+        del file.attrs["description"]
+        try:
+            file.attrs["description"] = text
+        except (OSError, ValueError, RuntimeError):  # HDF5 keeps attributes below 64 KiB
+            file.attrs["description"] = text[:60_000]
+    with pytest.raises(RecordError, match=f"{path} is damaged: "):
+        load_description(path)
 
 
 @pytest.mark.parametrize("name", ["format", "old", "several"])

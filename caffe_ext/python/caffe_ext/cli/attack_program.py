@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.attack_arguments import Program, parse
 from caffe_ext.cli.attack_report import (
+    FIGURE,
+    SUMMARY,
     AttackDone,
     ModelDone,
     check_report,
@@ -163,14 +165,12 @@ def plan(
     images  their digest, and whether they are labelled
 
     Raises RecordError or ValueError if the folder holds something else, ValueError for names that
-    are too alike.
+    are too alike or those of files.
     """
-    from caffe_ext.runs.export import Export, check_export, identity, plain_name
+    from caffe_ext.runs.export import Export, check_export, identity, model_folders
     from caffe_ext.runs.runner import AttackRun, check_run
 
-    folders = {plain_name(model.name): model.name for model in models}
-    if len(folders) < len(models):
-        raise ValueError("some models' names are too alike for folders; give them others: `name:`")
+    folders = model_folders([model.name for model in models], (SUMMARY, FIGURE))
     if not arguments.again:
         check_report(arguments.output, [arguments.output / folder for folder in folders])
     planned = []

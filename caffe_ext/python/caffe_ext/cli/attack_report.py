@@ -4,8 +4,7 @@
 # ruff: noqa: PLC0415
 
 import argparse
-import json
-import resource
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from caffe_ext.runs.pictures.tiles import Picture
 
 SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
-_OURS = ("seed", "images", "pass_protocols", "models")
 PASS_PROTOCOL = f"PASS as defined; as in the BANG paper's tables: {SUMMARY}"
 
 
@@ -65,17 +63,13 @@ def check_report(output: Path, folders: Sequence[Path]) -> None:
 
     folders  of the models' results
     """
+    from caffe_ext.cli.schemas import Summary
+    from caffe_ext.storage.json_file import read_json
+
     path = output / SUMMARY
     if path.exists():
-        try:
-            made_here = {*_OURS} <= {*json.loads(path.read_bytes())}
-        except (ValueError, TypeError):
-            made_here = False
-        if not made_here:
-            raise ValueError(
-                f"{shown(path)} is damaged, or not this program's; choose another --output, or "
-                "replace it with --again"
-            )
+        advice = "choose another --output, or replace it with --again"
+        read_json(path, Summary, advice, ValueError)
         return
     for picture in (output / FIGURE, *(folder / SHEET for folder in folders)):
         if picture.exists():
@@ -210,5 +204,9 @@ def _spread(spread: "Spread | None", digits: int) -> str:
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    """Return the most memory that this process has had, in MiB.
+
+    Not getrusage's, which Linux passes on from the process that started this one.
+    """
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) // 1024 if found else 0

@@ -189,13 +189,16 @@ def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
 def prepare(arguments: argparse.Namespace, console: Console) -> tuple["Evaluator", dict[str, Any]]:
     """Return what is to be done, checked; and where the images come from."""
     from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
+    from caffe_ext.evaluation.report import ATTACKS, PAGE, RECORD, TABLE
     from caffe_ext.models.description import class_numbers
+    from caffe_ext.runs.export import model_folders
 
     check_output(arguments.output)
     models = find_models(arguments)
     classes = class_numbers(models)
     source = open_images(arguments, classes)
     settings = read_settings(arguments, colour=source.image_shape[0] == 3)
+    model_folders([model.name for model in models], (ATTACKS, PAGE, RECORD, TABLE))
     tell_images(source, console)
     for model in models:
         check_model(model, (), source, arguments.batch_size)

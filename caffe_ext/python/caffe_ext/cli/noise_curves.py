@@ -288,11 +288,12 @@ def save(
         f"Gaussian noise on {pluralize(len(chosen.images), 'image')} that all classify correctly, "
         f"{pluralize(curves.copies, 'noisy copy', 'noisy copies')} of each at each level"
     )
+    # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
+    write_text(path.with_suffix(".csv"), curves.csv())
+    write_json(path.with_suffix(".json"), record(run, chosen, curves))
     figure = noise_figure(curves, subtitle)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))
-    write_text(path.with_suffix(".csv"), curves.csv())
-    write_json(path.with_suffix(".json"), record(run, chosen, curves))
 
 
 def run(arguments: argparse.Namespace) -> None:

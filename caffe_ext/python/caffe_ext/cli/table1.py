@@ -11,7 +11,6 @@ is written beside the paper's.
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from caffe_ext.cli.lenet_training import (
     training_request,
 )
 from caffe_ext.cli.table1_report import PAPER_VALIDATION, compare, departure
+from caffe_ext.errors import DataError
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.lock import locked
 
@@ -185,12 +185,18 @@ def entry(model: Model, seed: int, result: "TrainingResult") -> dict[str, Any]:
 
 
 def listed(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the entries of models.json whose weights are still there, by id."""
-    try:
-        entries = json.loads(path.read_bytes())["models"]
-        return {one["id"]: one for one in entries if (ROOT / one["weights"]).is_file()}
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    """Return the entries of models.json whose weights are still there, by id.
+
+    Raises DataError if it is damaged.
+    """
+    from caffe_ext.cli.schemas import TrainedModels
+    from caffe_ext.storage.json_file import read_json
+
+    if not path.exists():
         return {}
+    advice = "move it away, and name all its models again"
+    entries = read_json(path, TrainedModels, advice, DataError).models
+    return {one["id"]: one for one in entries if (ROOT / one["weights"]).is_file()}
 
 
 def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
@@ -238,7 +244,6 @@ def table(rows: Sequence[tuple[Model, int, "TrainingResult"]]) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.data import DataError
     from caffe_ext.storage.provenance import provenance
     from caffe_ext.training import TrainingError
 

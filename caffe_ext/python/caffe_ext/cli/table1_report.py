@@ -2,7 +2,6 @@
 
 # The package, which loads Caffe, is imported late: --help is instant.
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -99,7 +98,9 @@ def compare(
     figure = pictures / FIGURE
     if figure.exists():  # of several models only, and where they get an image right
         shutil.copyfile(figure, results / FIGURE)
-    report = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
+    from caffe_ext.storage.json_file import Object, read_json  # noqa: PLC0415
+
+    report = read_json(evaluation / "evaluation.json", Object, "evaluate again")
     text = markdown(report, otherwise, picture=figure.exists())
     write_text(results / "table1.md", text)
     print(f"\nThe table beside the paper's: {shown(results / 'table1.md')}")

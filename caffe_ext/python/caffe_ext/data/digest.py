@@ -4,14 +4,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from caffe_ext.storage.json_file import Count, Md5
+
 
 @dataclass(frozen=True)
 class RawFile:
     """A file as it lies on the disk: absolute path, number of bytes, and MD5 in hexadecimal."""
 
     path: str
-    size: int
-    md5: str
+    size: Count
+    md5: Md5
 
 
 def md5_of_bytes(content: bytes) -> str:

@@ -21,6 +21,7 @@ from caffe_ext.data.image_labels import (
 )
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
+from caffe_ext.storage.hdf5_file import open_hdf5
 
 ChannelOrder = Literal["RGB", "BGR"]
 _IMAGES = ("images", "data")
@@ -93,21 +94,31 @@ def in_cifar(path: Path, _: Reading) -> Stored:
 
 def in_hdf5(path: Path, reading: Reading) -> Stored:
     """Return the images of an HDF5 file; it is open only while it is read."""
-    with readable(path), h5py.File(path, "r") as file:
+    with open_hdf5(path, DataError) as file:
         name, labels_name = _chosen(path, file)
         for dataset in filter(None, (name, labels_name)):
             if not isinstance(file[dataset], h5py.Dataset):
                 raise DataError(f"{path}: '{dataset}' is no dataset")
         _check_images(f"{path}: '{name}'", file[name])
         count = len(file[name])
-        own = file[labels_name][()] if labels_name else None
+        own = _hdf5_labels(file[labels_name], count) if labels_name else None
 
     def part(start: int, stop: int) -> Image:
-        with readable(path), h5py.File(path, "r") as file:
+        with open_hdf5(path, DataError) as file:
             return np.asarray(file[name][start:stop])
 
     found = _labels(path, own, reading.labels, count)
     return _stored_arrays(f"HDF5 file {path}", count, found, _in_rgb(part, reading.channel_order))
+
+
+def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
+    """Read labels, if there is one for each image: a file may announce any number of values."""
+    if values.shape is None or values.shape[:1] != (count,) or values.size != count:
+        raise DataError(
+            f"{values.file.filename} holds labels {values.dtype} {values.shape} for {count:,} "
+            "images; one integer each is needed"
+        )
+    return np.asarray(values[()])
 
 
 def in_numpy(path: Path, reading: Reading) -> Stored:
@@ -147,7 +158,8 @@ def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: in
 
 def _check_images(where: str, images: Any) -> None:
     """Raise DataError unless something with dtype and shape is uint8 (N, C, H, W), N above 0."""
-    if images.dtype != np.uint8 or len(images.shape) != 4 or 0 in images.shape:
+    shape = images.shape or ()  # None: of a dataset without values
+    if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape:
         raise DataError(
             f"{where} holds {images.dtype} {images.shape}; images are uint8 (N, C, H, W)"
         )

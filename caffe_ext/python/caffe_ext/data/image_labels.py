@@ -4,7 +4,9 @@ In folders' names and in listings a label is a number, or the name of a class. W
 stands for the model says (ClassNumbers): from the names alone it cannot be known.
 """
 
+import lzma
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -154,8 +156,22 @@ def readable(path: Path) -> Iterator[None]:
     """Turn what h5py and NumPy raise for a damaged file into DataError."""
     try:
         yield
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,  # RecursionError, and NotImplementedError of zipfile
+        OverflowError,
+        MemoryError,
+        SyntaxError,  # of NumPy's headers, which are Python
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
+        raise DataError(f"{path} cannot be read: {' '.join(f'{error}'.split())}") from error
 
 
 def _is_number(text: str) -> bool:

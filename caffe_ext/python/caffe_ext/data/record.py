@@ -1,16 +1,18 @@
 """source.json: what the data bases beside it were made from, so that no work is done twice."""
 
-import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import lmdb
 import numpy as np
 from google import protobuf
 
 from caffe_ext.data.digest import RawFile
+from caffe_ext.errors import RecordError
+from caffe_ext.storage.atomic import json_bytes
+from caffe_ext.storage.json_file import Count, PlainName, read_json
 
 FILE_NAME = "source.json"
 # Raised when the same raw files and arguments begin to give other data bases.
@@ -45,16 +47,16 @@ class SourceRecord:
     finished    False only while the content is being exchanged, or if that was cut short
     """
 
-    data_set: str
+    data_set: PlainName
     holds: str
     origin: str
     published: bool
     remark: str
     embedded: bool
     files: tuple[RawFile, ...]
-    validation: int
-    images: dict[str, int]
-    extras: tuple[str, ...]
+    validation: Count
+    images: dict[PlainName, Count]
+    extras: tuple[PlainName, ...]
     versions: dict[str, str] = field(default_factory=software_versions)
     finished: bool = True
 
@@ -72,20 +74,28 @@ class SourceRecord:
 
     def to_bytes(self) -> bytes:
         """Return the text of source.json."""
-        return (json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n").encode()
+        return json_bytes({"format": FORMAT} | asdict(self))
 
 
-UNFINISHED = json.dumps({"format": FORMAT, "finished": False}).encode()
+@dataclass(frozen=True, kw_only=True)
+class _Saved(SourceRecord):
+    """What source.json holds of a folder that is finished."""
+
+    format: Literal[1]
+    finished: Literal[True]
+
+    @property
+    def record(self) -> SourceRecord:
+        """Return it without the format."""
+        return SourceRecord(**{one.name: getattr(self, one.name) for one in fields(SourceRecord)})
+
+
+UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
 
 
 def read_record(folder: Path) -> SourceRecord | None:
-    """Return the record of a finished folder; None if it has none, or another format's."""
+    """Return the record of a finished folder; None if it has none, or one that is damaged."""
     try:
-        fields: dict[str, Any] = json.loads((folder / FILE_NAME).read_bytes())
-        if fields.pop("format") != FORMAT or not fields["finished"]:
-            return None
-        fields["files"] = tuple(RawFile(**file) for file in fields["files"])
-        fields["extras"] = tuple(fields["extras"])
-        return SourceRecord(**fields)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return read_json(folder / FILE_NAME, _Saved, "").record
+    except (FileNotFoundError, NotADirectoryError, RecordError):
         return None

@@ -9,13 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.evaluation.stability import NoiseStability, check_levels, noise_stability
+from caffe_ext.errors import RecordError
+from caffe_ext.evaluation.stability import (
+    NoiseStability,
+    check_counts,
+    check_levels,
+    noise_stability,
+)
 from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.description import check_same
+from caffe_ext.storage.json_file import Count, Object, read_json
 
 # About a quarter of a minute of LeNet on a core.
 _FORWARDS_AT_A_TIME = 50_000
@@ -57,6 +64,14 @@ def pick_images(labels: Ints, eligible: Ints, per_class: int, seed: int) -> Ints
     return np.sort(np.concatenate([np.empty(0, np.int64), *chosen])).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What noise-*.json holds: how many copies of each image changed class, at each level."""
+
+    description: Object
+    changed: list[list[Count]]
+
+
 @dataclass(frozen=True, eq=False)
 class NoiseTask:
     """The noise on one model, to be run in any process.
@@ -92,7 +107,7 @@ class NoiseTask:
         """Do what is not done yet, some images at a time."""
         name = sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:12]
         path = self.folder / f"noise-{name}.json"
-        changed = [] if self.again else _done(path)
+        changed = [] if self.again else self._done(path)
         copies, levels = self.settings.copies, self.settings.levels
         each = copies * len(levels)
         step = max(1, _FORWARDS_AT_A_TIME // each)
@@ -119,14 +134,20 @@ class NoiseTask:
                 advance(len(images) * each)
         return NoiseStability(check_levels(levels), np.array(changed, np.int64), copies)
 
-
-def _done(path: Path) -> list[list[int]]:
-    """Return the counts of the images that an earlier run has finished; RecordError if damaged."""
-    if not path.exists():
-        return []
-    note = read_json(path, "delete it, or choose another folder", "changed")
-    changed: list[list[int]] = note["changed"]
-    return changed
+    def _done(self, path: Path) -> list[list[int]]:
+        """Return the counts of the images that an earlier run has finished, or RecordError."""
+        if not path.exists():
+            return []
+        advice = "delete it, or choose another folder"
+        piece = read_json(path, _Piece, advice)
+        try:
+            check_counts(
+                piece.changed, len(self.rows), len(self.settings.levels), self.settings.copies
+            )
+        except ValueError as error:
+            raise RecordError(f"{path} is damaged: {advice} ({error})") from error
+        check_same(self.description, piece.description, f"{path} is of other images", advice)
+        return piece.changed
 
 
 def _save(path: Path, record: dict[str, Any]) -> None:

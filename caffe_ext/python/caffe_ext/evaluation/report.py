@@ -7,7 +7,6 @@ evaluation.json   everything, with what it depends on and where it comes from
 """
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -25,8 +24,9 @@ from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.reporting import pluralize
-from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
+from caffe_ext.storage.json_file import Object, read_json
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 _COLUMNS = (
@@ -57,6 +57,13 @@ class Report:
     identity: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Saved:
+    """What of evaluation.json is read again: what it is about."""
+
+    identity: Object
+
+
 def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     """Raise RecordError if the folder holds a report about something else, or files of others.
 
@@ -71,26 +78,21 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
                     "choose another folder, or replace it with --again"
                 )
         return
-    try:
-        found = dict(json.loads(path.read_text(encoding="utf-8"))["identity"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged, or no report: {error!r}") from error
-    what = f"{folder} holds the report of another evaluation"
-    check_same(identity, found, what, "choose another folder, or replace it with --again")
+    advice = "choose another folder, or replace it with --again"
+    found = read_json(path, _Saved, advice).identity
+    check_same(identity, found, f"{folder} holds the report of another evaluation", advice)
 
 
 def write_report(folder: Path, report: Report) -> None:
     """Write all four files, each whole or not at all."""
-    texts = {
-        # First: without it the others are not taken for this program's.
-        RECORD: json.dumps(as_record(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        TABLE: as_csv([table_row(model) for model in report.models]),
-        ATTACKS: as_csv([row for model in report.models for row in attack_rows(model)]),
-        PAGE: as_page(report),
-    }
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    # First: without it the others are not taken for this program's.
+    write_json(folder / RECORD, as_record(report))
+    write_text(folder / TABLE, as_csv([table_row(model) for model in report.models]))
+    rows = [row for model in report.models for row in attack_rows(model)]
+    write_text(folder / ATTACKS, as_csv(rows))
+    # Last: whatever there is that cannot be drawn, the figures are on the disk by now.
+    write_text(folder / PAGE, as_page(report))
 
 
 def table_row(model: ModelEvaluation) -> dict[str, Any]:

@@ -103,6 +103,17 @@ def noisy(images: Images, normals: Floats, level: float) -> Images:
     return np.clip(moved, 0, 255, out=moved).astype(np.uint8)
 
 
+def check_counts(changed: Sequence[Sequence[int]], images: int, levels: int, copies: int) -> None:
+    """Raise ValueError unless these can be counts of the first of `images` images, 0 or above.
+
+    changed  how many of an image's copies have changed class, at each level
+    """
+    if len(changed) > images:
+        raise ValueError(f"it has counts of {len(changed):,} images, where there are {images:,}")
+    if any(len(row) != levels or max(row) > copies for row in changed):
+        raise ValueError(f"an image has other counts than {levels:,} of at most {copies:,}")
+
+
 def check_levels(levels: Sequence[float] | Levels) -> Levels:
     """Return levels as float64 (L,); ValueError unless there are some, finite and not negative."""
     scales = np.array(levels, np.float64)

@@ -184,7 +184,7 @@ def describe_model(
     if file is None:
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
     description = ModelDescription(
-        name=text["name"] if text["name"] and not weights else _stem(file),
+        name=_readable(text["name"] if text["name"] and not weights else _stem(file)),
         # Without the ".." that a path beside the file begins with; records show these paths.
         deploy=Path(os.path.normpath(folder / text["deploy"])),
         weights=Path(os.path.normpath(file)),
@@ -232,6 +232,11 @@ def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
             for number, model in enumerate(result, 1)
         ]
     return result
+
+
+def _readable(name: str) -> str:
+    """Return a name that can be written and drawn: U+FFFD for what is not UTF-8 in a file's."""
+    return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
 
 def _stem(weights: Path) -> str:

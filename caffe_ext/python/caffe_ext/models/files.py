@@ -1,5 +1,6 @@
 """A deploy net and its weights, checked before Caffe reads them: its CHECKs would end Python."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from caffe_ext.errors import DataError
 from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.quiet import quiet_caffe
 from caffe_ext.runtime.trial_build import check_builds
+from caffe_ext.storage.hdf5_file import open_hdf5
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Mapping[int, Shape]]
@@ -204,25 +207,35 @@ def _shared(net: Any) -> set[tuple[str, int]]:
 def _hdf5_shapes(path: Path) -> Shapes:
     """Return the shapes in an HDF5 model: data/<layer>/<number>."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, DataError) as file:
             layers = file.get("data")
-            if not isinstance(layers, h5py.Group):
-                raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
-            for name, layer in layers.items():
-                if not isinstance(layer, h5py.Group) or not all(map(_numbers, layer.values())):
-                    raise ValueError(f"{path} is not a Caffe model: data/{name} holds other things")
-            return {
-                name: {int(number): tuple(values.shape) for number, values in layer.items()}
-                for name, layer in layers.items()
-                if all(number.isdecimal() for number in layer)
-            }
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+            shapes = (
+                {name: _layer_shapes(layer) for name, layer in layers.items()}
+                if isinstance(layers, h5py.Group)
+                else None
+            )
+    except DataError as error:
+        raise ValueError(f"{error}") from error
+    if shapes is None:
+        raise ValueError(f"{path} is not a Caffe model: it has no group 'data'")
+    for name, layer in shapes.items():
+        if layer is None:
+            raise ValueError(f"{path} is not a Caffe model: data/{name} holds other things")
+    return {name: layer for name, layer in shapes.items() if layer is not None}
 
 
-def _numbers(item: Any) -> bool:
-    """Say whether an item of an HDF5 file is an array of numbers."""
-    return isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf"
+def _layer_shapes(layer: Any) -> dict[int, Shape] | None:
+    """Return the shapes in the group of a layer; None if it holds other things than parameters."""
+    if not isinstance(layer, h5py.Group):
+        return None
+    shapes: dict[int, Shape] = {}
+    for number, values in layer.items():
+        array = isinstance(values, h5py.Dataset) and values.dtype.kind in "iuf"
+        # Without a shape: a dataset that has a type and no values.
+        if not array or values.shape is None or not re.fullmatch("[0-9]{1,4}", number):
+            return None
+        shapes[int(number)] = tuple(values.shape)
+    return shapes
 
 
 def _binary_shapes(path: Path) -> Shapes:

@@ -8,10 +8,9 @@ already are not written again, so that an interrupted export goes on where it wa
 have got other names, the files with the old ones are removed once those with the new are there.
 """
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.records import AttackRecords, load_adversarials
 from caffe_ext.runs.runner import AttackRun
 from caffe_ext.storage.atomic import json_bytes, write_bytes
+from caffe_ext.storage.json_file import Count, read_json
 
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
@@ -177,6 +177,24 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^\w.@-]+", "_", text).strip("._") or "_"
 
 
+def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
+    """Return the names of the folders for the results of models with these names.
+
+    files  what else is written where the folders are
+
+    Raises ValueError for names that are too alike, or those of files.
+    """
+    folders = [plain_name(name) for name in names]
+    if len(set(folders)) < len(folders):
+        raise ValueError("some models' names are too alike for folders; give them others: `name:`")
+    for name, folder in zip(names, folders, strict=True):
+        if folder in files:
+            raise ValueError(
+                f"a model is called {name}, as is a file that is written; give it another `name:`"
+            )
+    return folders
+
+
 def _cut(name: str) -> str:
     """Return as much of a class's name as goes into a file's, in whole characters."""
     return name[:_NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
@@ -196,16 +214,20 @@ def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.
             path.unlink()
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What of an adversarial's JSON file is read again."""
+
+    index: Count
+    attack_text: str
+
+
 def _describes(path: Path, index: int, attack: str) -> bool:
     """Tell whether a JSON file is an export's, of this image and attack."""
     try:
-        entry = json.loads(path.read_bytes())
-    except ValueError:
+        return read_json(path, _Entry, "") == _Entry(index, attack)
+    except RecordError:
         return False
-    return isinstance(entry, dict) and (entry.get("index"), entry.get("attack_text")) == (
-        index,
-        attack,
-    )
 
 
 def _written(paths: Sequence[Path], adversarials: Images) -> Images:

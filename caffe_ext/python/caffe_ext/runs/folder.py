@@ -18,7 +18,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.runs.records import AttackRecords, load_description, load_records
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same
-from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.lock import locked
 
 
@@ -103,13 +103,13 @@ def check_run(run: AttackRun) -> None:
         _same(run, load_description(run.path), run.path)
     elif run.note.exists():
         advice = f"delete {run.parts}, or choose another folder"
-        _same(run, read_json(run.note, advice), run.parts)
+        _same(run, read_json(run.note, Object, advice), run.parts)
 
 
-def finished(run: AttackRun) -> AttackRecords | None:
-    """Return the records if they are there already; raises as check_run does."""
+def finished(run: AttackRun, count: int) -> AttackRecords | None:
+    """Return the records of `count` images if they are there already; raises as check_run does."""
     check_run(run)
-    return load_records(run.path) if run.path.exists() else None
+    return load_records(run.path, slice(0, count)) if run.path.exists() else None
 
 
 @contextmanager

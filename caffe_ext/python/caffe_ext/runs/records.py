@@ -21,13 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.errors import RecordError
-from caffe_ext.models.base import Images
-from caffe_ext.storage.hdf5_file import new_hdf5
+from caffe_ext.models.base import NO_CLASS, Images
+from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
+from caffe_ext.storage.json_file import Object, parse_json
 
 FORMAT = 2
 # Columns that format 1 calls otherwise.
 _NAMES_OF_1 = {"saturated": "certain", "zero_gradient": "blank", "step_lengths": "amplitudes"}
 _FOUND_ONLY = "adversarials"
+_CLASSES = ("labels", "predicted", "targets", "classes")
+_MOST_CLASSES = 1 << 24
+"""More classes than any network has: counts of each class are arrays of as many."""
 # What HDF5 takes besides, at most: for itself, and for its index of the images.
 _OVERHEAD, _OVERHEAD_OF_IMAGE = 1 << 18, 128
 
@@ -152,25 +156,63 @@ def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
         file["verified"][...] = verified
 
 
-def load_records(path: Path) -> AttackRecords:
+def load_records(path: Path, rows: slice | None = None) -> AttackRecords:
     """Read the records of a file, without the adversarials.
+
+    rows  the images that they must be of, by their numbers; None: any
 
     Raises FileNotFoundError, and RecordError for a file that is damaged or something else.
     """
     kinds = {name: column.dtype for name, column in empty_columns(0).items()}
     with _opened(path) as file:
         old = _NAMES_OF_1 if file.attrs["format"] == 1 else {}
-        columns = {name: file[old.get(name, name)][...] for name in COLUMNS}
+        columns = {name: _dataset(file, old.get(name, name)) for name in COLUMNS}
+        own = columns["indices"].shape or (0,)
+        count = own[0] if rows is None else rows.stop - rows.start
+        # Before anything is read: a file may announce any number of values.
         for name, column in columns.items():
             if column.dtype != kinds[name]:
                 raise ValueError(f"{name} is {column.dtype}, not {kinds[name]}")
-        return AttackRecords(**columns)
+            if column.shape != (count,):
+                raise ValueError(f"{name} has the shape {column.shape}, for {count:,} images")
+        records = AttackRecords(**{name: column[...] for name, column in columns.items()})
+        _check_content(records, _dataset(file, _FOUND_ONLY), rows)
+    return records
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a data set; KeyError or ValueError if there is none of the name."""
+    item = file[name]
+    if not isinstance(item, h5py.Dataset):
+        raise ValueError(f"{name} is no data set")
+    return item
+
+
+def _check_content(records: AttackRecords, adversarials: h5py.Dataset, rows: slice | None) -> None:
+    """Raise ValueError for records that no attack leaves."""
+    if rows is not None and not np.array_equal(records.indices, np.arange(rows.start, rows.stop)):
+        raise ValueError(f"its images are not those from {rows.start:,} to {rows.stop - 1:,}")
+    for name in _CLASSES:
+        column = getattr(records, name)
+        if ((column < NO_CLASS) | (column >= _MOST_CLASSES)).any():
+            raise ValueError(f"{name} has other values than classes")
+    if (records.found & ~(records.attempted & np.isfinite(records.linf))).any():
+        raise ValueError("there are adversarials without an attempt, or without a distance")
+    found = int(records.found.sum())
+    shape = adversarials.shape or ()
+    if adversarials.dtype != np.uint8 or len(shape) != 4 or shape[:1] != (found,):
+        raise ValueError(
+            f"its adversarials are {adversarials.dtype} {shape}, for {found:,} that were found"
+        )
 
 
 def load_description(path: Path) -> dict[str, Any]:
     """Read what the records of a file depend on; raises as load_records does."""
     with _opened(path) as file:
-        return dict(json.loads(file.attrs["description"]))
+        text = file.attrs["description"]
+        if not isinstance(text, str):
+            raise ValueError("its description is no text")
+        return parse_json(text, Object)
 
 
 def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None) -> Images:
@@ -194,17 +236,10 @@ def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Open a file of records; what goes wrong with it is a RecordError that names it."""
-    if not path.is_file():
-        raise FileNotFoundError(2, "there is no such file", str(path))
-    try:
-        with h5py.File(path, "r") as file:
-            known = any(np.array_equal(file.attrs.get("format"), one) for one in (1, FORMAT))
-            if known:
-                yield file
-    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
-        raise RecordError(f"{path} is damaged, or no file of records: {error}") from error
-    if not known:
-        raise RecordError(f"{path} holds no records of attacks that this version reads")
+    with open_hdf5(path, RecordError) as file:
+        if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, FORMAT)):
+            raise RecordError(f"{path} holds no records of attacks that this version reads")
+        yield file
 
 
 def _check_space(path: Path, records: AttackRecords, first: Images | None) -> None:

@@ -38,6 +38,7 @@ from caffe_ext.runs.records import (
     save_records,
     set_verified,
 )
+from caffe_ext.storage.atomic import move_into_place
 
 __all__ = ["AttackRun", "Batch", "Source", "attack_images", "check_run", "run_attack"]
 
@@ -154,14 +155,14 @@ def run_attack(
     """
     reporter = reporter or Silent()
     count = len(source) if run.limit is None else min(run.limit, len(source))
-    if not run.again and (records := finished(run)) is not None:
+    if not run.again and (records := finished(run, count)) is not None:
         return records
     with alone(run):
         if run.again and not begun_again(run):
             empty(run)
             run.path.unlink(missing_ok=True)
             run.asked_again.touch()
-        if (records := finished(run)) is not None:
+        if (records := finished(run, count)) is not None:
             return records
         claim(run)
         pieces = list(_pieces(model, count))
@@ -195,7 +196,7 @@ def _pieces(model: Model, count: int) -> Iterator[slice]:
 def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
     """Make one file of the pieces, and query the model about all that it holds once more."""
     paths = [part_of(run, rows) for rows in pieces]
-    records = concatenated([load_records(path) for path in paths])
+    records = concatenated([load_records(part_of(run, rows), rows) for rows in pieces])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
     verified = np.zeros(len(records), np.bool_)
@@ -205,6 +206,6 @@ def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
         criterion = run.criterion(records.labels[which])
         verified[which] = criterion.is_satisfied(model.logits(adversarials), np.arange(len(which)))
     set_verified(joined, verified)
-    joined.replace(run.path)
+    move_into_place(joined, run.path)
     empty(run)
     return replace(records, verified=verified)

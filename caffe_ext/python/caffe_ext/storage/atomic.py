@@ -85,16 +85,26 @@ def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
     return _encoded(text + "\n")
 
 
+def move_into_place(whole: Path, path: Path) -> None:
+    """Give a file that is finished its name, in the place of another, and sync both.
+
+    Raises OSError with the name of `path`; `whole` stays then.
+    """
+    try:
+        _sync_entry(whole, os.O_RDONLY)
+        whole.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise named_error(error, path) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Write a folder's list of entries through to the disk, where its file system can do that."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        _sync_entry(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def named_error(error: OSError, path: Path) -> OSError:
@@ -102,6 +112,14 @@ def named_error(error: OSError, path: Path) -> OSError:
     if error.errno is None:
         return OSError(f"{path}: {error}")
     return OSError(error.errno, error.strerror, str(path))
+
+
+def _sync_entry(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _encoded(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A new HDF5 file that appears whole or not at all.
+"""HDF5 files: a new one appears whole or not at all, and what is read lies in the file itself.
 
 HDF5 does not survive a full disk: what it could not write it tries to write again as the file is
 closed and as the process ends, and crashes there. So it does not hear of such errors; they are
@@ -9,9 +9,11 @@ would swallow half-way, and the file would look finished and lack images: so sig
 import io
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +21,73 @@ from typing import Any
 import h5py
 
 from caffe_ext.storage.atomic import replacing
+
+# What h5py raises for a file that is damaged, besides OSError.
+_DAMAGES = (KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError)
+
+
+@contextmanager
+def open_hdf5(path: Path, error: type[Exception]) -> Iterator[h5py.File]:
+    """Yield an HDF5 file for reading, all of whose data lie in itself.
+
+    Links to other files, data that are stored in other files, and virtual datasets, which gather
+    others', are refused: what lies in those files would pass for an image or a weight.
+
+    Raises `error` with a sentence that names the file if it is damaged, if that comes out in the
+    body, too, or if it has such things; OSError if it cannot be read.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{path} is not a file")
+    with path.open("rb"):  # what the system says about it is clearer than what HDF5 makes of that
+        pass
+    try:
+        _refuse_foreign_data(path, status.st_ino, status.st_size, status.st_mtime_ns)
+        # Without HDF5's locks: they fail on some network drives, and what writes here replaces.
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (OSError, *_DAMAGES) as reason:
+        if isinstance(reason, OSError) and reason.filename not in (None, str(path)):
+            raise  # of another file
+        what = " ".join(f"{reason}".split()) or type(reason).__name__
+        raise error(f"{path} is damaged: {what}") from reason
+
+
+@lru_cache(maxsize=64)
+def _refuse_foreign_data(path: Path, *_: int) -> None:
+    """Raise ValueError naming the first thing in a file that lies, or may lie, in another one.
+
+    The cache is of the file as it is now: its other arguments are its number, size and time.
+    """
+    with h5py.File(path, "r", locking=False) as file:
+        seen, left = set(), [("", file.id)]
+        while left:
+            place, group = left.pop()
+            for raw in group:
+                name = f"{place}/{os.fsdecode(raw)}".lstrip("/")
+                kind = group.links.get_info(raw).type
+                if kind == h5py.h5l.TYPE_SOFT:
+                    continue  # whatever it leads to is in this file, and seen there
+                if kind != h5py.h5l.TYPE_HARD:
+                    raise ValueError(f"'{name}' is a link to another file")
+                item = h5py.h5o.open(group, raw)
+                address = h5py.h5o.get_info(item).addr
+                if address in seen:
+                    continue
+                seen.add(address)
+                if isinstance(item, h5py.h5g.GroupID):
+                    left.append((name, item))
+                elif isinstance(item, h5py.h5d.DatasetID):
+                    _refuse_foreign_storage(name, item)
+
+
+def _refuse_foreign_storage(name: str, dataset: h5py.h5d.DatasetID) -> None:
+    """Raise ValueError if the values of a dataset lie in other places."""
+    settings = dataset.get_create_plist()
+    if settings.get_layout() == h5py.h5d.VIRTUAL:
+        raise ValueError(f"'{name}' is a virtual dataset, whose values lie elsewhere")
+    if settings.get_external_count():
+        raise ValueError(f"the values of '{name}' lie in another file")
 
 
 @contextmanager

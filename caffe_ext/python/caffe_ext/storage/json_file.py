@@ -1,22 +1,70 @@
-"""JSON files by which an interrupted run knows what it has done."""
+"""JSON files that the programs read again: checked against a type, so that the rest can trust them.
+
+A type is one that msgspec converts to: a frozen dataclass, mostly, with Annotated fields. Keys that
+it does not know are left aside; those that it has, and the types and ranges of their values, count.
+"""
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from caffe_ext.errors import RecordError
 
+Kind = TypeVar("Kind")
 
-def read_json(path: Path, advice: str, *keys: str) -> dict[str, Any]:
-    """Return the object in a file, which has these keys.
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number of things, or of one of them."""
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Md5 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+PlainName = Annotated[str, Meta(pattern=r"\A[\w@-][\w.@-]*\Z")]
+"""The name of a file in the folder of the JSON file: it leads nowhere else, and is not hidden."""
+Object = dict[str, Any]
+"""A JSON object of any content, of which a description is one: it is only compared."""
 
-    Raises RecordError, with the advice, if it is damaged, OSError if it cannot be read.
+
+def read_json(
+    path: Path, kind: type[Kind], advice: str, error: type[Exception] = RecordError
+) -> Kind:
+    """Return what is in a file, of this type.
+
+    Raises `error`, with the advice what to do, if the file is damaged, and OSError if it cannot be
+    read.
     """
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RecordError(f"{path} is damaged: {advice} ({error})") from error
-    for key in keys:
-        if key not in found:
-            raise RecordError(f"{path} is damaged: {advice} (it has no {key!r})")
-    return found
+        return parse_json(path.read_bytes(), kind)
+    except ValueError as reason:
+        raise error(f"{path} is damaged: {advice} ({reason})") from reason
+
+
+def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
+    """Return what a JSON text says, of this type; ValueError if it is no JSON or says other things.
+
+    Not a number, infinities, and text that is not UTF-8 are no JSON.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        # Not msgspec's own parser: it refuses half surrogates, which names of files may have.
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return checked(value, kind)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def checked(value: Any, kind: type[Kind]) -> Kind:
+    """Return what JSON has become in Python as this type; ValueError if it is of another."""
+    return msgspec.convert(value, kind)
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is out of range")
+    return number

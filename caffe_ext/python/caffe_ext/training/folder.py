@@ -7,17 +7,20 @@ training.json                       which settings the rest is of, and how far i
 earlier/                            trainings with other settings, kept for when they come back
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
+from msgspec import Meta
 
+from caffe_ext.errors import RecordError
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.json_file import Sha256, read_json
 from caffe_ext.storage.lock import locked
 from caffe_ext.training.settings import TrainingError
 
@@ -38,11 +41,23 @@ class Progress:
     devices   where the parts were computed, as Device.about() says; each once
     """
 
-    settings: str
+    settings: Sha256
     finished: bool = False
-    seconds: float = 0.0
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
     started: float | None = None
-    devices: Sequence[str] = ()
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Saved(Progress):
+    """What training.json holds."""
+
+    format: Literal[1]
+
+    @property
+    def progress(self) -> Progress:
+        """Return it without the format."""
+        return Progress(self.settings, self.finished, self.seconds, self.started, self.devices)
 
 
 @dataclass(frozen=True)
@@ -130,9 +145,8 @@ class TrainingFolder:
 
     def _read(self) -> Progress | None:
         try:
-            fields = json.loads((self.path / _RECORD).read_bytes())
-            return Progress(**fields) if fields.pop("format") == _FORMAT else None
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return read_json(self.path / _RECORD, _Saved, "").progress
+        except (FileNotFoundError, RecordError):
             return None
 
     def _earlier(self, settings: str) -> Path:

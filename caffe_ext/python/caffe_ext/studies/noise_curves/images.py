@@ -10,6 +10,7 @@ from caffe_ext.evaluation.stability import TooFewError, correct_everywhere
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
 
 _AT_A_TIME = 1000
@@ -50,10 +51,27 @@ def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> Chos
     """
     note = run.folder / CHOSEN
     if note.exists():
-        return _gathered(run, np.array(read_piece(note, "indices")["indices"], np.int64))
+        found = read_piece(note, _Indices, lambda piece: _check(run, piece.indices))
+        return _gathered(run, np.array(found.indices, np.int64))
     indices = _choose(run, reporter or Silent())
     write_piece(note, {"indices": indices.tolist()})
     return _gathered(run, indices)
+
+
+@dataclass(frozen=True)
+class _Indices:
+    """What chosen.json holds: the numbers of the chosen images."""
+
+    indices: list[Count]
+
+
+def _check(run: NoiseCurvesRun, indices: list[int]) -> None:
+    """Raise ValueError unless these can be the chosen images."""
+    if sorted(set(indices)) != indices or not indices or indices[-1] >= len(run.labels):
+        raise ValueError(f"its numbers do not ascend from 0 to {len(run.labels) - 1:,}")
+    _, counts = np.unique(run.labels[indices], return_counts=True)
+    if len(indices) != run.chosen or set(counts.tolist()) != {run.protocol.per_class}:
+        raise ValueError(f"it has not {run.protocol.per_class:,} images of each class")
 
 
 def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:

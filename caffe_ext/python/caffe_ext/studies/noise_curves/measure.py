@@ -1,15 +1,19 @@
 """Measure NoiseCurves, network by network; say before how long that will take."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
-from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.evaluation.stability import check_counts, noise_stability
 from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.curves import NoiseCurves
 from caffe_ext.studies.noise_curves.images import Chosen
 from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
@@ -39,12 +43,12 @@ def seconds_per_image(run: NoiseCurvesRun) -> float:
 
 def finished(run: NoiseCurvesRun) -> int:
     """Count the images, without their copies, that are done, all networks together."""
-    return sum(len(_piece(path)[0]) for path, _ in run.networks)
+    return sum(len(_piece(run, path).changed) for path, _ in run.networks)
 
 
 def seconds_taken(run: NoiseCurvesRun) -> float:
     """Return how long what is done has taken, all parts together."""
-    return sum(_piece(path)[1] for path, _ in run.networks)
+    return sum(_piece(run, path).seconds for path, _ in run.networks)
 
 
 def measure(run: NoiseCurvesRun, chosen: Chosen, reporter: Reporter | None = None) -> NoiseCurves:
@@ -86,7 +90,8 @@ def _network(
     """Return the counts of one network, int64 (N, L); keep them, some images at a time."""
     protocol = run.protocol
     at_a_time = max(1, _IMAGES_AT_A_TIME // (protocol.copies * len(protocol.levels)))
-    changed, seconds = _piece(path)
+    piece = _piece(run, path)
+    changed, seconds = piece.changed, piece.seconds
     if len(changed) < len(chosen.images):
         classifier = model.load(run.batch_size)
     while len(changed) < len(chosen.images):
@@ -108,9 +113,23 @@ def _network(
     return np.array(changed, np.int64)
 
 
-def _piece(path: Path) -> tuple[list[list[int]], float]:
-    """Return what is done of a network: the counts of its first images, and the time they took."""
+@dataclass(frozen=True)
+class _Piece:
+    """What is done of a network: the counts of its first images, and the time they took."""
+
+    changed: list[list[Count]]
+    seconds: Annotated[float, Meta(ge=0)]
+
+
+def _piece(run: NoiseCurvesRun, path: Path) -> _Piece:
+    """Return what is done of a network; RecordError if its file is damaged."""
     if not path.exists():
-        return [], 0.0
-    piece = read_piece(path, "changed", "seconds")
-    return list(piece["changed"]), float(piece["seconds"])
+        return _Piece([], 0.0)
+    protocol = run.protocol
+    return read_piece(
+        path,
+        _Piece,
+        lambda piece: check_counts(
+            piece.changed, run.chosen, len(protocol.levels), protocol.copies
+        ),
+    )

@@ -5,7 +5,7 @@ images that were chosen, and a file for each network that has been begun, so tha
 goes on where it was. Those of another run, of other weights, say, are never overwritten.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same
-from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.json_file import Kind, Object, read_json
 from caffe_ext.storage.lock import locked
 from caffe_ext.studies.noise_curves.curves import NoiseProtocol
 
@@ -108,9 +108,18 @@ def claimed(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
         yield
 
 
-def read_piece(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a file of the folder, JSON; RecordError if it is damaged, or lacks a key."""
-    return read_json(path, "remove it, or use --again", *keys)
+def read_piece(path: Path, kind: type[Kind], check: Callable[[Kind], object]) -> Kind:
+    """Read a file of the folder, JSON of a type.
+
+    Raises RecordError if it is damaged, as it is where `check` raises ValueError.
+    """
+    advice = "remove it, or use --again"
+    piece = read_json(path, kind, advice)
+    try:
+        check(piece)
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {advice} ({error})") from error
+    return piece
 
 
 def write_piece(path: Path, content: Mapping[str, Any]) -> None:
@@ -132,4 +141,5 @@ def _check(run: NoiseCurvesRun, note: Path) -> None:
         write_piece(note, mine)
         return
     advice = "choose another folder, or throw the old results away with --again"
-    check_same(mine, read_piece(note), f"{run.folder} holds results of another run", advice)
+    found = read_piece(note, Object, lambda _: None)
+    check_same(mine, found, f"{run.folder} holds results of another run", advice)

@@ -7,24 +7,38 @@
 LMDB and record are exchanged for older ones as a whole, or not at all.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from caffe_ext.data.database import write_parts
 from caffe_ext.data.image_set import ImageSet
-from caffe_ext.errors import DataError
+from caffe_ext.errors import DataError, RecordError
 from caffe_ext.reporting import Reporter
-from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.atomic import json_bytes, write_json
 from caffe_ext.storage.description import check_same
+from caffe_ext.storage.json_file import Count, Object, checked, read_json
 from caffe_ext.storage.provenance import sha256
 from caffe_ext.storage.staging import staged
+from caffe_ext.training.hard_positives.presets import AttackYield
 
 DATABASE, RECORD, ATTACKS = "train_lmdb", "hard_positives.json", "attacks"
 FORMAT = 1
-_UNFINISHED = json.dumps({"format": FORMAT, "finished": False}).encode()
+_UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What of hard_positives.json is read again; the rest is for people."""
+
+    format: Literal[1]
+    finished: Literal[True]
+    images: Count
+    hard_positives: Count
+    originals: Count
+    attacks: tuple[AttackYield, ...]
+    settings: Object
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,11 @@ class HardPositiveSet:
 def read_set(folder: Path) -> HardPositiveSet | None:
     """Return the set in a folder; None if there is none, or it is unfinished."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
-        intact = record["format"] == FORMAT and record["finished"] and "settings" in record
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+        record = read_json(folder / RECORD, Object, "")
+        checked(record, _Saved)
+    except (FileNotFoundError, NotADirectoryError, RecordError, ValueError):
         return None
-    there = intact and (folder / DATABASE / "data.mdb").is_file()
+    there = (folder / DATABASE / "data.mdb").is_file()
     return HardPositiveSet(folder, record, made=False) if there else None
 
 
