@@ -3,24 +3,12 @@
 # The GPU kernels do not depend on Caffe either: they and their tests are a separate program, which
 # tests/gpu/run also runs under compute-sanitizer.
 set(kernels ${PROJECT_SOURCE_DIR}/caffe_ext/kernels)
-set(gpu_kernel_tests
-  cpp/test_bang_kernels_gpu.cpp
-  cpp/test_convolution_kernels_gpu.cpp
-  cpp/test_finite_gpu.cpp
-  cpp/test_misclassification_gpu.cpp
-  cpp/test_sgd_gpu.cpp
-  cpp/test_softmax_loss_gpu.cpp)
-add_executable(caffe_ext_gpu_kernel_tests EXCLUDE_FROM_ALL ${gpu_kernel_tests}
-  ${kernels}/bang_kernels.cpp
-  ${kernels}/bang_kernels_gpu.cu
-  ${kernels}/convolution_kernels_gpu.cu
-  ${kernels}/finite_gpu.cu
-  ${kernels}/misclassification_gpu.cu
-  ${kernels}/sgd_gpu.cu
-  ${kernels}/softmax_loss_gpu.cu
-  ${kernels}/threads.cpp
-  ${kernels}/unfold_gpu.cu)
-target_include_directories(caffe_ext_gpu_kernel_tests PRIVATE ${PROJECT_SOURCE_DIR})
+file(GLOB_RECURSE gpu_kernel_tests CONFIGURE_DEPENDS cpp/kernels/*_gpu.cpp)
+file(GLOB_RECURSE gpu_kernels CONFIGURE_DEPENDS ${kernels}/*.cu)
+add_executable(caffe_ext_gpu_kernel_tests EXCLUDE_FROM_ALL ${gpu_kernel_tests} ${gpu_kernels}
+  ${kernels}/bang/balancing.cpp ${kernels}/common/threads.cpp)
+target_include_directories(caffe_ext_gpu_kernel_tests PRIVATE
+  ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/caffe_ext/include)
 target_compile_options(caffe_ext_gpu_kernel_tests PRIVATE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra> $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>)
 target_link_libraries(caffe_ext_gpu_kernel_tests PRIVATE
@@ -29,9 +17,7 @@ set_target_properties(caffe_ext_gpu_kernel_tests PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 
 # The other GPU tests are in the program of all C++ tests; their suites have "Gpu" in their names.
-file(GLOB gpu_tests CONFIGURE_DEPENDS cpp/*_gpu.cpp)
-list(TRANSFORM gpu_kernel_tests PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
-list(REMOVE_ITEM gpu_tests ${gpu_kernel_tests})
+file(GLOB gpu_tests CONFIGURE_DEPENDS cpp/*/*_gpu.cpp) # kernels/ is a level deeper
 target_sources(caffe_ext_tests PRIVATE ${gpu_tests})
 
 add_test(NAME gpu.build

@@ -9,11 +9,12 @@ add_custom_command(
   DEPENDS ${CAFFE_EXT_VENV}/made-from ${CAFFE_EXT_REQUIREMENTS}/lint.txt
   COMMENT "Installing the tools for lint")
 
-file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS
-  ${PROJECT_SOURCE_DIR}/caffe_ext/include/*.hpp ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.[ch]pp
-  ${PROJECT_SOURCE_DIR}/caffe_ext/kernels/*.inc
-  ${PROJECT_SOURCE_DIR}/caffe_ext/src/*.[ch]pp ${PROJECT_SOURCE_DIR}/tests/*.[ch]pp
-  ${PROJECT_SOURCE_DIR}/caffe_ext/*.cu ${PROJECT_SOURCE_DIR}/tests/*.cu)
+set(patterns "")
+foreach(folder IN ITEMS caffe_ext/include caffe_ext/kernels caffe_ext/src tests)
+  list(APPEND patterns ${PROJECT_SOURCE_DIR}/${folder}/*.[ch]pp ${PROJECT_SOURCE_DIR}/${folder}/*.cu
+    ${PROJECT_SOURCE_DIR}/${folder}/*.inc)
+endforeach()
+file(GLOB_RECURSE cxx_sources CONFIGURE_DEPENDS ${patterns})
 # clang-tidy sees the headers through the sources that include them. Tests are read for their
 # format only: GoogleTest's macros break most of the rules.
 set(tidy_sources ${cxx_sources})

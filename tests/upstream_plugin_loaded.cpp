@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "caffe/solver_factory.hpp"
+#include <caffe/solver_factory.hpp>
 #include "gtest/gtest.h"
 
 namespace caffe {

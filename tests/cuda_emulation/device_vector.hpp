@@ -1,6 +1,5 @@
 // Device memory for tests, and what the emulation says.
-#ifndef CUDA_EMULATION_DEVICE_VECTOR_HPP
-#define CUDA_EMULATION_DEVICE_VECTOR_HPP
+#pragma once
 
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>

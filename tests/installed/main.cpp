@@ -1,6 +1,6 @@
 // Balances two samples with the installed library, and makes a solver of type BANG.
 #include <caffe/caffe.hpp>
-#include <caffe_ext/bang_solver.hpp>
+#include <caffe_ext/bang/solver.hpp>
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -9,7 +9,7 @@ int main() {
   caffe_ext::BangSettings settings;
   settings.epsilon = 1;
   // r = (1, 1/4): eta_2 = 4^(3/4).
-  const double eta = caffe_ext::BangFactors({4.0, 1.0}, settings, nullptr)[1];
+  const double eta = caffe_ext::ComputeBangFactors({4.0, 1.0}, settings, nullptr)[1];
 
   caffe::SolverParameter param;
   param.set_type("BANG");

@@ -1,7 +1,6 @@
 // The threads of a block. They run one after the other on one fiber; only a thread that must wait
 // for others keeps its fiber, and the next ones get another.
-#ifndef CUDA_EMULATION_BLOCK_HPP
-#define CUDA_EMULATION_BLOCK_HPP
+#pragma once
 
 #include <vector>
 

@@ -1,6 +1,5 @@
 // What the parts of the emulation share.
-#ifndef CUDA_EMULATION_EMULATOR_HPP
-#define CUDA_EMULATION_EMULATOR_HPP
+#pragma once
 
 #include <cuda_runtime.h>
 

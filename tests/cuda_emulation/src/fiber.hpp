@@ -1,6 +1,5 @@
 // Fibers: stacks between which one host thread switches, in some nanoseconds.
-#ifndef CUDA_EMULATION_FIBER_HPP
-#define CUDA_EMULATION_FIBER_HPP
+#pragma once
 
 #include <setjmp.h>
 #include <ucontext.h>

@@ -4,7 +4,7 @@
 
 of a template T and an image I that the homography p moves, I_p(x) = I(p x): Evangelidis and
 Psarakis, "Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization", PAMI
-2008. kernels/ecc_kernels.hpp has the iteration. On x86-64 the results are those of OpenCV 4.14's
+2008. caffe_ext/kernels/ecc/ecc.hpp has the iteration. On x86-64 the results are those of OpenCV 4.14's
 findTransformECC and warpPerspective on the same processor, to the last bit.
 """
 

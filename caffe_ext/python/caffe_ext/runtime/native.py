@@ -1,4 +1,4 @@
-"""The plug-in for ctypes, and calls of its functions on arrays (include/caffe_ext/native.hpp)."""
+"""The plug-in for ctypes, and calls of its functions on arrays (caffe_ext/native/native.hpp)."""
 
 import ctypes
 from typing import Any

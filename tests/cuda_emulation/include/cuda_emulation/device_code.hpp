@@ -1,6 +1,5 @@
 // What only device code sees; translate.py includes it in every .cu file.
-#ifndef CUDA_EMULATION_DEVICE_CODE_HPP
-#define CUDA_EMULATION_DEVICE_CODE_HPP
+#pragma once
 
 #include <cuda_runtime.h>
 

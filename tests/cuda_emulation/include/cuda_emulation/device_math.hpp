@@ -1,6 +1,5 @@
 // The functions of device code that <math.h> does not have.
-#ifndef CUDA_EMULATION_DEVICE_MATH_HPP
-#define CUDA_EMULATION_DEVICE_MATH_HPP
+#pragma once
 
 #include <math.h>  // libstdc++'s: the overloads for float are global, as in device code
 #include <stdlib.h>

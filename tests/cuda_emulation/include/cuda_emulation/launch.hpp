@@ -3,8 +3,7 @@
 //     kernel<T><<<grid, block, shared, stream>>>(n, x);
 //
 // into a call of launch().
-#ifndef CUDA_EMULATION_LAUNCH_HPP
-#define CUDA_EMULATION_LAUNCH_HPP
+#pragma once
 
 #include <cstddef>
 #include <type_traits>

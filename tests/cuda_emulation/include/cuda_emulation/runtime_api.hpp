@@ -2,8 +2,7 @@
 // one device. Everything is done when a call returns, also in streams.
 //
 // Errors come back as CUDA's do; stderr says in words what was wrong.
-#ifndef CUDA_EMULATION_RUNTIME_API_HPP
-#define CUDA_EMULATION_RUNTIME_API_HPP
+#pragma once
 
 #include <cstddef>
 

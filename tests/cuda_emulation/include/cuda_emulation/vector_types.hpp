@@ -1,6 +1,5 @@
 // dim3 and CUDA's vector types: float4, int2, make_double2 ...
-#ifndef CUDA_EMULATION_VECTOR_TYPES_HPP
-#define CUDA_EMULATION_VECTOR_TYPES_HPP
+#pragma once
 
 #define CUDA_EMULATION_VECTORS(scalar, name, alignment2, alignment4)                \
   struct name##1 { scalar x; };                                                     \

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <caffe/net.hpp>
+#include <string>
+#include <vector>
+
+#include "caffe_ext/kernels/bang/balancing.hpp"
+
+namespace caffe_ext {
+
+/// One layer of a net whose weight gradients BANG balances.
+struct BangLayer {
+  int index;         ///< Its place in the net.
+  std::string name;  ///< Its name in the net's prototxt.
+  BangSettings settings;
+};
+
+/// @brief Check what can be checked of `bang_param` before any net is built.
+/// @throws std::invalid_argument naming the field and its value: a negative or non-finite number, a
+///   layer named twice or not at all.
+void CheckBangParameter(const caffe::BangParameter& param);
+
+/// @brief The layers of a training net that `bang_param` balances, in the order of the net.
+///
+/// These are the layers with weights that are learned (lr_mult not 0), save those set to beta 1 and
+/// epsilon 0, which train with the plain gradient whatever their type.
+///
+/// A layer must keep one sample a row, that is, along axis 0 of its tops, and add its weight
+/// gradient up over these rows: Convolution, Deconvolution, InnerProduct (axis at least 1), Embed,
+/// Scale, Bias and PReLU do.
+///
+/// @throws std::invalid_argument naming the layer and the way out: settings for a layer that is not
+///   in the net or learns nothing; a layer of another type (LSTM, RNN, Python ...); a layer whose
+///   axis 0 is not the batch. In a net with recurrent layers, where axis 0 is time, that includes
+///   Embed and layers that work from axis 2 on.
+template <typename Dtype>
+std::vector<BangLayer> FindBangLayers(const caffe::Net<Dtype>& net,
+                                      const caffe::BangParameter& param);
+
+}  // namespace caffe_ext

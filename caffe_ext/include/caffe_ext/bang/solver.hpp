@@ -1,0 +1,62 @@
+#pragma once
+
+#include <caffe/sgd_solvers.hpp>
+#include <memory>
+#include <string>
+
+#include "caffe_ext/bang/balancer.hpp"
+#include "caffe_ext/bang/good_state.hpp"
+#include "caffe_ext/bang/report.hpp"
+
+namespace caffe_ext {
+
+/**
+ * @brief The solver type "BANG": Batch Adjusted Network Gradients on top of another solver.
+ *
+ * The gradients are those of BangBalancer, where the equations stand; `Base` turns them into
+ * updates, with its momentum, decay and learning rate policy as ever. In a solver file:
+ * @code
+ *   type: "BANG"
+ *   bang_param {
+ *     base_type: "SGD"                         # or Nesterov, AdaGrad, RMSProp, AdaDelta, Adam
+ *     beta: 1.0  epsilon: 0.815  incorrect_ratio: 1.0
+ *     layer { name: "ip2" epsilon: 0.5 }       # settings of its own
+ *   }
+ * @endcode
+ * With beta 1 and epsilon 0 the weights are, bit for bit, those of `Base` alone.
+ *
+ * At every `display` it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
+ * writes it there. When the loss, or a weight, is no longer finite, it puts back the last good
+ * state (at most good_state_interval iterations old), saves it as a snapshot if there is a
+ * snapshot_prefix, and throws std::runtime_error. Of the solvers on several GPUs only the root one
+ * does that, since an exception in one of Caffe's other threads would end the process. What breaks
+ * in another's part of the batch reaches the root's weights with the next update.
+ */
+template <typename Dtype, template <typename> class Base>
+class BangSolver : public Base<Dtype> {
+ public:
+  /// @throws std::invalid_argument as BangBalancer's constructor
+  explicit BangSolver(const caffe::SolverParameter& param);
+  const char* type() const override { return "BANG"; }
+  void ApplyUpdate() override;
+
+ private:
+  void CheckLoss(Dtype loss);
+  bool IsDisplayed() const;
+  typename GoodState<Dtype>::Blobs State();
+  void KeepGoodState();
+  [[noreturn]] void StopAtGoodState(const std::string& reason);
+
+  BangBalancer<Dtype> balancer_;
+  std::unique_ptr<BangCsv> csv_;
+  GoodState<Dtype> good_state_;
+  int next_iteration_ = 0;  // after the last update
+};
+
+/// @brief Make the solver that `param.bang_param` describes.
+/// @throws std::invalid_argument for a base_type that is not one of Caffe's six solvers, and as
+///   CheckBangParameter and BangBalancer do
+template <typename Dtype>
+caffe::Solver<Dtype>* CreateBangSolver(const caffe::SolverParameter& param);
+
+}  // namespace caffe_ext

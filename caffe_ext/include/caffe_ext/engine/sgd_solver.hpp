@@ -1,0 +1,29 @@
+#pragma once
+
+#include <caffe/sgd_solvers.hpp>
+#include "caffe_ext/engine/engine.hpp"
+
+namespace caffe_ext {
+
+#ifdef CPU_ONLY
+template <typename Dtype>
+using EngineSgdSolver = caffe::SGDSolver<Dtype>;
+#else
+
+/// Caffe's SGD, which the solver type "SGD" and BANG upon it run on: on a GPU, with the engine on,
+/// one launch updates all weights. What it reads, writes and logs is as in the base class.
+template <typename Dtype>
+class EngineSgdSolver : public caffe::SGDSolver<Dtype> {
+ public:
+  explicit EngineSgdSolver(const caffe::SolverParameter& param) : caffe::SGDSolver<Dtype>(param) {}
+  void ApplyUpdate() override;
+
+ private:
+  void UpdateWeights(Dtype rate);
+
+  const bool engine_ = EngineEnabled();
+};
+
+#endif
+
+}  // namespace caffe_ext

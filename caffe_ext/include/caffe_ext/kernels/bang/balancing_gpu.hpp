@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <vector>
+
+#include "caffe_ext/kernels/bang/balancing.hpp"
+#include "caffe_ext/kernels/common/device_memory.hpp"
+#include "caffe_ext/kernels/common/host_device.hpp"
+
+/// The arithmetic of BANG on a GPU. Equations, and what holds for values that are tiny, huge or
+/// not finite: balancing.hpp. All pointers to values are to device memory. Nothing here waits
+/// for the device, except for the memory that a larger batch than ever before needs.
+namespace caffe_ext {
+
+constexpr int kMaxBangTops = 32;
+
+/// One top of a layer: `samples` rows of `size` values each.
+template <typename Dtype>
+struct BangTop {
+  const Dtype* x;
+  Dtype* y;  ///< The scaled copy; does not overlap x.
+  int size;
+};
+
+/// What a layer's factors add up to over several batches; in device memory.
+struct BangSums {
+  double eta_sum;
+  double eta_max;
+  double zero_gradients;  ///< Rows whose norm is 0.
+
+  CAFFE_EXT_HOST_DEVICE void Add(const BangSums& other) {
+    eta_sum += other.eta_sum;
+    eta_max = other.eta_max > eta_max ? other.eta_max : eta_max;
+    zero_gradients += other.zero_gradients;
+  }
+};
+
+/// @brief What BalanceSamples needs beside its arguments, on the device that was current when it
+///   was made. Calls on one stream may share it.
+template <typename Dtype>
+struct BangWorkspace {
+  /// @param max_blocks of a launch; 0: as many as the device runs at once
+  explicit BangWorkspace(int max_blocks = 0);
+
+  const int max_blocks;
+  DeviceMemory counters;  ///< All 0 between two launches.
+  DeviceMemory values;    ///< First the norms of the last batch, then as many factors eta_i.
+};
+
+/// @brief Norms, factors and scaled copy of a batch, in one launch: with @f$ x_i @f$ the rows
+///   number i of all tops together,
+///   @f[ n_i = ||x_i||_2, \qquad y_i = \beta \, \eta_i \, x_i @f]
+///   where @f$ \eta_i @f$ are the ComputeBangFactors of @f$ n_i @f$, and @f$ \beta \, \eta_i @f$ is
+///   bounded as in ScaleSamples.
+///
+/// The same values give the same bits, for any number of blocks.
+///
+/// @param tops at most kMaxBangTops
+/// @param misclassified one flag a sample, or null: none is
+/// @param sums gets the sums over this batch
+/// @param add they are added to what `sums` holds; else they replace it
+/// @throws std::invalid_argument for more tops
+/// @throws std::runtime_error if CUDA reports an error
+template <typename Dtype>
+void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,
+                    const BangSettings& settings, const char* misclassified, BangSums* sums,
+                    bool add, BangWorkspace<Dtype>* workspace, cudaStream_t stream);
+
+}  // namespace caffe_ext

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+// What threads and blocks do together. For .cu files.
+namespace caffe_ext {
+
+/// Reads what another block has written: not from this processor's own cache.
+template <typename Value>
+__device__ Value Read(const Value* value) {
+  return *static_cast<const volatile Value*>(value);
+}
+
+/// @brief Adds up values of a group of threads, by their Add, in a fixed order.
+///
+/// Every thread of the block must call it, and all must meet before `shared` is used again.
+///
+/// @param group threads of a group, a power of two; the block has a multiple of it
+/// @param shared as many values in shared memory as the block has threads
+/// @return the sum, for the group's first thread
+template <typename Value>
+__device__ Value AddUp(const Value& value, int group, Value* shared) {
+  const int lane = static_cast<int>(threadIdx.x) % group;
+  shared[threadIdx.x] = value;
+  for (int half = group / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (lane < half) {
+      shared[threadIdx.x].Add(shared[threadIdx.x + half]);
+    }
+  }
+  return shared[threadIdx.x];
+}
+
+/// @brief Waits until all blocks are here; what they wrote before can then be read, by Read.
+///
+/// More than one block needs a cooperative launch: else some might never begin.
+///
+/// @param arrived 0 at first; its highest bit turns over each time, the others are 0 again
+__device__ inline void WaitForAllBlocks(unsigned* arrived) {
+  __syncthreads();
+  if (gridDim.x > 1 && threadIdx.x == 0) {
+    __threadfence();
+    const unsigned step = blockIdx.x == 0 ? 0x80000000U - (gridDim.x - 1) : 1U;
+    const unsigned before = atomicAdd(arrived, step);
+    while (((before ^ Read(arrived)) & 0x80000000U) == 0) {
+      __nanosleep(20);
+    }
+    __threadfence();
+  }
+  __syncthreads();
+}
+
+/// @brief Is this the block that is done last? It can Read what the others wrote.
+/// @param finished 0 at first, and again after the last block's call
+__device__ inline bool IsLastBlock(unsigned* finished) {
+  __shared__ bool is_last;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(finished, 1U) + 1 == gridDim.x;
+    if (is_last) {
+      *finished = 0;
+    }
+    __threadfence();
+  }
+  __syncthreads();
+  return is_last;
+}
+
+}  // namespace caffe_ext

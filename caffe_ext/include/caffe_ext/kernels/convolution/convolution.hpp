@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+
+/// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
+/// by winograd.hpp where that pays; elsewhere, each image is one product of matrices
+/// (im2col, then BLAS on one thread).
+///
+/// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
+/// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
+/// OutHeight() x OutWidth(). Nothing here knows Caffe, so that it is tested alone.
+namespace caffe_ext {
+
+/// The sizes of a convolution. Channels and outputs are multiples of groups; all are at least 1,
+/// pads at least 0.
+struct ConvolutionShape {
+  int images, channels, height, width, outputs;
+  int kernel_height, kernel_width, pad_height, pad_width, stride_height, stride_width, groups;
+
+  int OutHeight() const { return (height + 2 * pad_height - kernel_height) / stride_height + 1; }
+  int OutWidth() const { return (width + 2 * pad_width - kernel_width) / stride_width + 1; }
+  int PaddedHeight() const { return height + 2 * pad_height; }
+  int PaddedWidth() const { return width + 2 * pad_width; }
+  /// Positions of the kernel in an image.
+  int Positions() const { return OutHeight() * OutWidth(); }
+  /// Values under the kernel in one group's channels.
+  int KernelSize() const { return channels / groups * kernel_height * kernel_width; }
+  bool IsPadded() const { return pad_height > 0 || pad_width > 0; }
+  /// Whether a kernel covers one value at each place: the image, as it is, is its own columns.
+  bool IsPointwise() const {
+    return kernel_height == 1 && kernel_width == 1 && stride_height == 1 && stride_width == 1 &&
+           !IsPadded();
+  }
+  std::ptrdiff_t BottomSize() const { return std::ptrdiff_t{channels} * height * width; }
+  std::ptrdiff_t PaddedSize() const {
+    return std::ptrdiff_t{channels} * PaddedHeight() * PaddedWidth();
+  }
+  std::ptrdiff_t TopSize() const { return std::ptrdiff_t{outputs} * Positions(); }
+  std::ptrdiff_t WeightSize() const { return std::ptrdiff_t{outputs} * KernelSize(); }
+};
+
+/// @brief @f$ y_i = W * x_i + b @f$
+/// @param bias `outputs` values, or null: 0
+void ConvolutionForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
+                        const float* bias, float* top);
+
+/// @brief @f$ dW \mathrel{+}= \sum_i f_i\,dE_i/dW, \quad db \mathrel{+}= \sum_i f_i\,dE_i/db @f$
+///
+/// The sums are the same in every run with the same number of threads.
+/// @param factors one an image, or null: all are 1
+/// @param weight_diff,bias_diff added to; null: left out
+void ConvolutionBackwardWeights(const ConvolutionShape& shape, const float* bottom,
+                                const float* top_diff, const float* factors, float* weight_diff,
+                                float* bias_diff);
+
+/// @brief @f$ dE/dx_i @f$ for each image, written over bottom_diff
+void ConvolutionBackwardData(const ConvolutionShape& shape, const float* top_diff,
+                             const float* weights, float* bottom_diff);
+
+}  // namespace caffe_ext

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "caffe_ext/kernels/convolution/convolution.hpp"
+
+/// What turns the convolution of a batch on a GPU into products of matrices (im2col, and its
+/// reverse): each of these functions is one launch for all images. All pointers are to device
+/// memory; sums have a fixed order.
+///
+/// "col" is the row-major matrix of im2col: a column for each position of the kernel in each image,
+/// a row for each value under the kernel. Position p of image i is column i * Positions() + p. The
+/// rows of a group are one after the other; a row more may follow them.
+namespace caffe_ext {
+
+/// The sizes of a matrix of im2col.
+struct ColShape {
+  int group_rows;  ///< Rows of a group; at least KernelSize().
+  int columns;     ///< At least images * Positions().
+};
+
+/// @brief Before the product: im2col of all images; sets the top to its bias.
+/// @param col with KernelSize() rows a group and no column left over; null: only the bias
+/// @param bias one an output; null: the top is left as it is
+template <typename Dtype>
+void Im2colForward(const ConvolutionShape& shape, const Dtype* bottom, const Dtype* bias,
+                   Dtype* col, Dtype* top, cudaStream_t stream);
+
+/// @brief Before the product that makes weight gradients: im2col of all images; brings the top
+///   diff into outputs x columns, image i of it times f_i. Columns left over are 0.
+/// @param bottom null: no rows of it
+/// @param factors one an image; null: all are 1
+/// @param with_ones each group has a row of ones, as its last: the biases' values under the kernel
+template <typename Dtype>
+void Im2colForWeights(const ConvolutionShape& shape, const ColShape& col_shape, const Dtype* bottom,
+                      const Dtype* top_diff, const Dtype* factors, bool with_ones, Dtype* col,
+                      Dtype* scaled_diff, cudaStream_t stream);
+
+/// @brief After that product: adds its parts to the gradients.
+/// @param parts `count` times outputs x group_rows values
+/// @param weight_diff,bias_diff null: these are not among the rows
+template <typename Dtype>
+void AddWeightParts(const ConvolutionShape& shape, const Dtype* parts, int count, int group_rows,
+                    Dtype* weight_diff, Dtype* bias_diff, cudaStream_t stream);
+
+/// @brief The transpose of im2col: each value of the bottom becomes the sum of the places of `col`
+///   that im2col would have copied it to.
+/// @param col with KernelSize() rows a group and no column left over
+template <typename Dtype>
+void Col2im(const ConvolutionShape& shape, const Dtype* col, Dtype* bottom_diff,
+            cudaStream_t stream);
+
+}  // namespace caffe_ext

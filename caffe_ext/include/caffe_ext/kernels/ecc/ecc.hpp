@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+
+/// Alignment of images by a homography that maximises the enhanced correlation coefficient (ECC).
+///
+/// For an image I, a template T and pixels x = (x, y, 1), with W(x; p) = (p x) / (p x)_3, p = 1 at
+/// the start, and bars for "less the mean":
+/// @f[ \rho(p) = \frac{\bar T \cdot \bar I_w}{\|\bar T\| \|\bar I_w\|},\quad I_w(x) = I(W(x; p)),
+///     \quad G = \partial I_w / \partial p,\quad H = G^T G, @f]
+/// @f[ p \leftarrow p + H^{-1} G^T (\lambda \bar T - \bar I_w),\quad
+///     \lambda = \frac{\|\bar I_w\|^2 - (G^T \bar I_w)^T H^{-1} (G^T \bar I_w)}
+///                    {\bar T \cdot \bar I_w - (G^T \bar T)^T H^{-1} (G^T \bar I_w)} @f]
+/// until rho changes by less than epsilon.
+///
+/// H is so badly conditioned in float that the last bit of a sum decides what a hard pair of images
+/// ends at. So all that OpenCV 4.14's findTransformECC leaves open follows its arithmetic on
+/// x86-64: blur by (1 4 6 4 1)/16 with mirrored borders, central differences, positions rounded to
+/// 1/32 pixel, sums over a row in as many lanes as the processor's vectors have and in OpenCV's
+/// order, an inverse by elimination in float. Its homographies come out to the last bit.
+///
+/// Source: G. Evangelidis, E. Psarakis, "Parametric Image Alignment Using Enhanced Correlation
+/// Coefficient Maximization", PAMI 2008, Section 4.
+namespace caffe_ext {
+
+struct EccCriteria {
+  int iterations;  ///< at most
+  double epsilon;  ///< of rho
+};
+
+/// @brief Finds for each pair of grey images where in the image the template's pixels lie.
+///
+/// A pair fails where rho is not a number (a flat image) or is about to become smaller. What a pair
+/// gets does not depend on the others. Works in the calling thread.
+/// @param images,templates count x height x width, no side longer than 32,766: positions are as
+///   wide as OpenCV's
+/// @param homographies count x 3 x 3; (x y 1) of the template to that of the image, in pixels
+/// @param failed count; 1 where there is no homography, which is then the identity, else 0
+void FindEccHomographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
+                         int height, int width, const EccCriteria& criteria, float* homographies,
+                         std::uint8_t* failed);
+
+/// @brief Takes images at the positions that homographies name, bilinearly, 0 outside.
+///
+/// To the last bit what OpenCV's warpPerspective with INTER_LINEAR and WARP_INVERSE_MAP yields.
+/// @param images,warped count x channels x height x width
+/// @param homographies count x 3 x 3
+void WarpImages(const std::uint8_t* images, int count, int channels, int height, int width,
+                const float* homographies, std::uint8_t* warped);
+
+/// Floats that this processor computes side by side: 16 (AVX-512), 8 (AVX2) or 4. Sums depend on
+/// it.
+int EccLanes();
+
+/// Uses code for fewer lanes, 4 or 8, where the processor has more; negative: the most it has.
+void SetEccLanes(int lanes);
+
+}  // namespace caffe_ext

@@ -1,0 +1,327 @@
+#include "caffe_ext/kernels/convolution/convolution.hpp"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <type_traits>
+
+#include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/convolution/winograd.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+// Which of a thread's buffers holds what.
+enum Slot : std::uint8_t { kColumns, kPadded, kSums, kScaled };
+
+int Parts(const ConvolutionShape& s) {
+  return ChooseParts(s.images, s.images * s.TopSize() * s.KernelSize());
+}
+
+/// Where a row of a channel begins in an image, and in a padded image.
+CAFFE_EXT_INLINE std::ptrdiff_t RowAt(const ConvolutionShape& s, int channel, int y) {
+  return (std::ptrdiff_t{channel} * s.height + y) * s.width;
+}
+
+CAFFE_EXT_INLINE std::ptrdiff_t PaddedRowAt(const ConvolutionShape& s, int channel, int y) {
+  return (std::ptrdiff_t{channel} * s.PaddedHeight() + y) * s.PaddedWidth();
+}
+
+/// Calls `visit` with the width of the output as a constant, so that the compiler turns rows into a
+/// few vector moves, for some frequent widths; with 0 for others, and where positions have gaps.
+template <typename Visit>
+CAFFE_EXT_INLINE void WithWidth(const ConvolutionShape& s, const Visit& visit) {
+  switch (s.stride_width == 1 ? s.OutWidth() : 0) {
+    case 8:
+      return visit(std::integral_constant<int, 8>());
+    case 16:
+      return visit(std::integral_constant<int, 16>());
+    case 24:
+      return visit(std::integral_constant<int, 24>());
+    case 32:
+      return visit(std::integral_constant<int, 32>());
+    default:
+      return visit(std::integral_constant<int, 0>());
+  }
+}
+
+/// Calls `visit(i, j)` for the values at a kernel's place for all its positions: i counts them, j
+/// is where they are in a padded channel.
+template <int kWidth, typename Visit>
+CAFFE_EXT_INLINE void ForPositions(const ConvolutionShape& s, const Visit& visit) {
+  const int width = kWidth > 0 ? kWidth : s.OutWidth();
+  const int stride = kWidth > 0 ? 1 : s.stride_width;
+  const int rows = s.OutHeight();
+  const int step = s.stride_height * s.PaddedWidth();
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < width; ++i) {
+      visit(row * width + i, row * step + i * stride);
+    }
+  }
+}
+
+/// Copies the values at a kernel's place, `from`, for all its positions.
+CAFFE_EXT_INLINE void Gather(const ConvolutionShape& s, const float* __restrict from,
+                             float* __restrict to) {
+  WithWidth(
+      s, [&](auto width) __attribute__((always_inline)) {
+        ForPositions<width>(
+            s, [&](int i, int j) __attribute__((always_inline)) { to[i] = from[j]; });
+      });
+}
+
+/// The reverse: adds them up at the places that they came from.
+CAFFE_EXT_INLINE void Scatter(const ConvolutionShape& s, const float* __restrict from,
+                              float* __restrict to) {
+  WithWidth(
+      s, [&](auto width) __attribute__((always_inline)) {
+        ForPositions<width>(
+            s, [&](int i, int j) __attribute__((always_inline)) { to[j] += from[i]; });
+      });
+}
+
+/// Columns (channels x kernel) x positions of a padded image.
+CAFFE_EXT_CLONES void ImageToColumns(const ConvolutionShape& s, const float* padded,
+                                     float* columns) {
+  const int positions = s.Positions();
+  for (int c = 0; c < s.channels; ++c) {
+    for (int y = 0; y < s.kernel_height; ++y) {
+      for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
+        Gather(s, padded + PaddedRowAt(s, c, y) + x, columns);
+      }
+    }
+  }
+}
+
+CAFFE_EXT_CLONES void ColumnsToImage(const ConvolutionShape& s, const float* columns,
+                                     float* padded) {
+  const int positions = s.Positions();
+  std::fill(padded, padded + s.PaddedSize(), 0.0F);
+  for (int c = 0; c < s.channels; ++c) {
+    for (int y = 0; y < s.kernel_height; ++y) {
+      for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
+        Scatter(s, columns, padded + PaddedRowAt(s, c, y) + x);
+      }
+    }
+  }
+}
+
+std::ptrdiff_t ColumnsSize(const ConvolutionShape& s) {
+  return std::ptrdiff_t{s.groups} * s.KernelSize() * s.Positions();
+}
+
+/// The image with zeros around it, in this thread's buffer; the image itself without pads.
+const float* Padded(const ConvolutionShape& s, const float* image) {
+  if (!s.IsPadded()) {
+    return image;
+  }
+  float* padded = GetThreadBuffer(kPadded, s.PaddedSize());
+  std::fill(padded, padded + s.PaddedSize(), 0.0F);
+  for (int c = 0; c < s.channels; ++c) {
+    for (int y = 0; y < s.height; ++y) {
+      std::memcpy(padded + PaddedRowAt(s, c, y + s.pad_height) + s.pad_width,
+                  image + RowAt(s, c, y), s.width * sizeof(float));
+    }
+  }
+  return padded;
+}
+
+/// The reverse: what is between the pads.
+void CopyInside(const ConvolutionShape& s, const float* padded, float* image) {
+  for (int c = 0; c < s.channels; ++c) {
+    for (int y = 0; y < s.height; ++y) {
+      std::memcpy(image + RowAt(s, c, y),
+                  padded + PaddedRowAt(s, c, y + s.pad_height) + s.pad_width,
+                  s.width * sizeof(float));
+    }
+  }
+}
+
+/// An image's columns, in this thread's buffer or, where they are the same, in the image.
+const float* Columns(const ConvolutionShape& s, const float* image) {
+  if (s.IsPointwise()) {
+    return image;
+  }
+  float* columns = GetThreadBuffer(kColumns, ColumnsSize(s));
+  ImageToColumns(s, Padded(s, image), columns);
+  return columns;
+}
+
+void FillRows(const float* values, int rows, int width, float* matrix) {
+  for (int row = 0; row < rows; ++row, matrix += width) {
+    std::fill(matrix, matrix + width, values[row]);
+  }
+}
+
+CAFFE_EXT_CLONES void AddRowSums(const float* matrix, int rows, int width, float* sums) {
+  constexpr int kLanes = 16;
+  const int whole = width - width % kLanes;
+  for (int row = 0; row < rows; ++row, matrix += width) {
+    float lanes[kLanes] = {};
+    for (int i = 0; i < whole; i += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        lanes[lane] += matrix[i + lane];
+      }
+    }
+    float sum = std::accumulate(lanes, lanes + kLanes, 0.0F);
+    sum += std::accumulate(matrix + whole, matrix + width, 0.0F);
+    sums[row] += sum;
+  }
+}
+
+CAFFE_EXT_CLONES void AddTo(float* sums, const float* values, std::ptrdiff_t count) {
+  for (std::ptrdiff_t i = 0; i < count; ++i) {
+    sums[i] += values[i];
+  }
+}
+
+/// A scaled copy, in this thread's buffer.
+CAFFE_EXT_CLONES const float* Scaled(const float* values, float factor, std::ptrdiff_t count) {
+  float* scaled = GetThreadBuffer(kScaled, count);
+  for (std::ptrdiff_t i = 0; i < count; ++i) {
+    scaled[i] = factor * values[i];
+  }
+  return scaled;
+}
+
+/// The gradients of some images, added to weight_sums and bias_sums; null: left out.
+/// @param weight_sums transposed: a matrix of kernel x outputs for each group. BLAS is up to
+///   a third faster that way, as the kernel has more values than the group has outputs
+void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bottom,
+                  const float* top_diff, const float* factors, float* weight_sums,
+                  float* bias_sums) {
+  const int m = s.KernelSize();
+  const int n = s.outputs / s.groups;
+  const int k = s.Positions();
+  for (int image = begin; image < end; ++image) {
+    const float* diff = top_diff + image * s.TopSize();
+    if (factors != nullptr) {
+      diff = Scaled(diff, factors[image], s.TopSize());
+    }
+    if (bias_sums != nullptr) {
+      AddRowSums(diff, s.outputs, k, bias_sums);
+    }
+    if (weight_sums == nullptr) {
+      continue;
+    }
+    const float* columns = Columns(s, bottom + image * s.BottomSize());
+    for (int g = 0; g < s.groups; ++g) {
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1,
+                  columns + std::ptrdiff_t{g} * m * k, k, diff + std::ptrdiff_t{g} * n * k, k, 1,
+                  weight_sums + std::ptrdiff_t{g} * m * n, n);
+    }
+  }
+}
+
+/// Adds the transpose of each group's sums.
+void AddTransposed(const ConvolutionShape& s, const float* weight_sums, float* weight_diff) {
+  const int rows = s.outputs / s.groups;
+  const int columns = s.KernelSize();
+  for (int g = 0; g < s.groups; ++g, weight_sums += std::ptrdiff_t{rows} * columns) {
+    for (int row = 0; row < rows; ++row, weight_diff += columns) {
+      for (int i = 0; i < columns; ++i) {
+        weight_diff[i] += weight_sums[std::ptrdiff_t{i} * rows + row];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const float* weights,
+                        const float* bias, float* top) {
+  if (WinogradPays(s)) {
+    WinogradForward(s, bottom, weights, bias, top);
+    return;
+  }
+  const int m = s.outputs / s.groups;
+  const int n = s.Positions();
+  const int k = s.KernelSize();
+  ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
+    for (int image = begin; image < end; ++image) {
+      float* y = top + image * s.TopSize();
+      const float* columns = Columns(s, bottom + image * s.BottomSize());
+      if (bias != nullptr) {
+        FillRows(bias, s.outputs, n, y);
+      }
+      for (int g = 0; g < s.groups; ++g) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1,
+                    weights + std::ptrdiff_t{g} * m * k, k, columns + std::ptrdiff_t{g} * k * n, n,
+                    bias != nullptr ? 1 : 0, y + std::ptrdiff_t{g} * m * n, n);
+      }
+    }
+  });
+}
+
+void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
+                                const float* top_diff, const float* factors, float* weight_diff,
+                                float* bias_diff) {
+  if (weight_diff != nullptr && WinogradPays(s)) {
+    WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
+    return;
+  }
+  const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
+  const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
+  const int parts = Parts(s);
+  if (s.images == 0) {
+    return;
+  }
+  // Each part sums on its own; then the sums are added up in the order of the parts.
+  float* sums = GetThreadBuffer(kSums, parts * size);
+  ParallelParts(s.images, parts, [&](int begin, int end, int part) {
+    float* mine = sums + part * size;
+    std::fill(mine, mine + size, 0.0F);
+    AddGradients(s, begin, end, bottom, top_diff, factors, weight_diff != nullptr ? mine : nullptr,
+                 bias_diff != nullptr ? mine + weights : nullptr);
+  });
+  for (int part = 1; part < parts; ++part) {
+    AddTo(sums, sums + part * size, size);
+  }
+  if (weight_diff != nullptr) {
+    AddTransposed(s, sums, weight_diff);
+  }
+  if (bias_diff != nullptr) {
+    AddTo(bias_diff, sums + weights, s.outputs);
+  }
+}
+
+void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, const float* weights,
+                             float* bottom_diff) {
+  if (WinogradPaysBackwardData(s)) {
+    WinogradBackwardData(s, top_diff, weights, bottom_diff);
+    return;
+  }
+  const int m = s.KernelSize();
+  const int n = s.Positions();
+  const int k = s.outputs / s.groups;
+  ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
+    for (int image = begin; image < end; ++image) {
+      float* dx = bottom_diff + image * s.BottomSize();
+      float* columns = s.IsPointwise() ? dx : GetThreadBuffer(kColumns, ColumnsSize(s));
+      for (int g = 0; g < s.groups; ++g) {
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1,
+                    weights + std::ptrdiff_t{g} * k * m, m,
+                    top_diff + image * s.TopSize() + std::ptrdiff_t{g} * k * n, n, 0,
+                    columns + std::ptrdiff_t{g} * m * n, n);
+      }
+      if (s.IsPointwise()) {
+        continue;
+      }
+      if (!s.IsPadded()) {
+        ColumnsToImage(s, columns, dx);
+        continue;
+      }
+      float* padded = GetThreadBuffer(kPadded, s.PaddedSize());
+      ColumnsToImage(s, columns, padded);
+      CopyInside(s, padded, dx);
+    }
+  });
+}
+
+}  // namespace caffe_ext

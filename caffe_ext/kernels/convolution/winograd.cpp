@@ -1,0 +1,151 @@
+#include "caffe_ext/kernels/convolution/winograd.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "caffe_ext/kernels/common/lanes_in_use.hpp"
+#include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_clones.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+/// The functions of winograd_lanes.inc for one size of kernels and one instruction set.
+struct WinogradCode {
+  decltype(WinogradForward)* forward;
+  decltype(WinogradBackwardWeights)* backward_weights;
+  decltype(WinogradBackwardData)* backward_data;
+};
+
+/// Of planes of height x width.
+std::int64_t Tiles(const ConvolutionShape& s, int height, int width) {
+  const int step = 9 - s.kernel_height;
+  return std::int64_t{(height + step - 1) / step} * ((width + step - 1) / step);
+}
+
+std::int64_t TilesOfTop(const ConvolutionShape& s) { return Tiles(s, s.OutHeight(), s.OutWidth()); }
+
+std::int64_t TilesOfBottom(const ConvolutionShape& s) { return Tiles(s, s.height, s.width); }
+
+}  // namespace
+
+// The same source, compiled for each instruction set. Only after all other headers: what they
+// define must run on any processor.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CAFFE_EXT_WINOGRAD 1
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+namespace avx512 {
+namespace {
+constexpr int kLanes = 16;
+constexpr int kRows = 8;
+constexpr int kVectors = 2;
+#include "winograd_lanes.inc"
+}  // namespace
+}  // namespace avx512
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+namespace {
+constexpr int kLanes = 8;
+constexpr int kRows = 4;
+constexpr int kVectors = 3;
+#include "winograd_lanes.inc"
+}  // namespace
+}  // namespace avx2
+#pragma GCC pop_options
+
+#endif
+
+namespace {
+
+int ProcessorLanes() {
+#if CAFFE_EXT_WINOGRAD
+  if (__builtin_cpu_supports("avx512f")) {
+    return 16;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return 8;
+  }
+#endif
+  return 0;
+}
+
+LanesInUse& Lanes() {
+  static LanesInUse lanes(ProcessorLanes());
+  return lanes;
+}
+
+const WinogradCode& Code(const ConvolutionShape& shape) {
+#if CAFFE_EXT_WINOGRAD
+  const bool is_five = shape.kernel_height == 5;
+  if (Lanes().Get() == 16) {
+    return is_five ? avx512::kCode<4> : avx512::kCode<6>;
+  }
+  return is_five ? avx2::kCode<4> : avx2::kCode<6>;
+#else
+  (void)shape;
+  std::abort();  // nothing fits
+#endif
+}
+
+/// Compares the operations on single values, for `channels` planes transformed into `outputs`, in
+/// so many tiles. What a tile's transforms cost was measured.
+bool Pays(const ConvolutionShape& s, int channels, int outputs, std::int64_t tiles) {
+  constexpr std::int64_t kMostWeights = 1 << 18;  // transformed: 64 MiB
+  constexpr int kInput = 450;
+  constexpr int kOutput = 300;
+  const auto padded = [](int planes) { return (planes + 15) / 16 * 16; };
+  const std::int64_t weights = std::int64_t{channels} * outputs;
+  const std::int64_t plain = weights * s.kernel_height * s.kernel_width * s.Positions();
+  const std::int64_t tile = std::int64_t{64} * channels * padded(outputs) +
+                            std::int64_t{kInput} * padded(channels) +
+                            std::int64_t{kOutput} * padded(outputs);
+  return weights <= kMostWeights && tiles * tile < plain;
+}
+
+}  // namespace
+
+int WinogradLanes() { return Lanes().Get(); }
+
+void SetWinogradLanes(int lanes) { Lanes().Set(lanes); }
+
+bool WinogradFits(const ConvolutionShape& s) {
+  return Lanes().Get() > 0 && s.groups == 1 && (s.kernel_height == 3 || s.kernel_height == 5) &&
+         s.kernel_width == s.kernel_height && s.pad_width == s.pad_height &&
+         s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
+}
+
+bool WinogradPays(const ConvolutionShape& shape) {
+  return WinogradFits(shape) && Pays(shape, shape.channels, shape.outputs, TilesOfTop(shape));
+}
+
+bool WinogradPaysBackwardData(const ConvolutionShape& shape) {
+  return WinogradFits(shape) && Pays(shape, shape.outputs, shape.channels,
+                                     std::min(TilesOfTop(shape), TilesOfBottom(shape)));
+}
+
+void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
+                     const float* bias, float* top) {
+  Code(shape).forward(shape, bottom, weights, bias, top);
+}
+
+void WinogradBackwardWeights(const ConvolutionShape& shape, const float* bottom,
+                             const float* top_diff, const float* factors, float* weight_diff,
+                             float* bias_diff) {
+  Code(shape).backward_weights(shape, bottom, top_diff, factors, weight_diff, bias_diff);
+}
+
+void WinogradBackwardData(const ConvolutionShape& shape, const float* top_diff,
+                          const float* weights, float* bottom_diff) {
+  Code(shape).backward_data(shape, top_diff, weights, bottom_diff);
+}
+
+}  // namespace caffe_ext

@@ -1,0 +1,113 @@
+#include "caffe_ext/kernels/matrix/matrix.hpp"
+
+#include <cblas.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_clones.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+CAFFE_EXT_CLONES void AddRows(const float* matrix, int rows, int columns, float* sums) {
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < columns; ++i) {
+      sums[i] += matrix[std::ptrdiff_t{row} * columns + i];
+    }
+  }
+}
+
+CAFFE_EXT_CLONES void Scale(const float* values, float factor, int count, float* scaled) {
+  for (int i = 0; i < count; ++i) {
+    scaled[i] = factor * values[i];
+  }
+}
+
+CAFFE_EXT_CLONES void Relu(const float* x, int count, float slope, float* y) {
+  for (int i = 0; i < count; ++i) {
+    y[i] = std::max(x[i], 0.0F) + slope * std::min(x[i], 0.0F);
+  }
+}
+
+CAFFE_EXT_CLONES void ReluDiff(const float* x, const float* dy, int count, float slope, float* dx) {
+  for (int i = 0; i < count; ++i) {
+    dx[i] = dy[i] * (static_cast<float>(x[i] > 0) + slope * static_cast<float>(x[i] <= 0));
+  }
+}
+
+/// Shares values 0..count-1 between threads, in blocks that BLAS and the caches like.
+template <typename Work>
+void ForValues(std::ptrdiff_t count, const Work& work) {
+  constexpr std::ptrdiff_t kBlock = 1 << 12;
+  const int blocks = static_cast<int>((count + kBlock - 1) / kBlock);
+  ParallelParts(blocks, ChooseParts(blocks, 8 * count), [&](int begin, int end, int /*part*/) {
+    const std::ptrdiff_t first = begin * kBlock;
+    work(first, static_cast<int>(std::min(end * kBlock, count) - first));
+  });
+}
+
+}  // namespace
+
+int SetBlasThreads(int threads) {
+  using Get = int (*)();
+  using Set = void (*)(int);
+  // By name, as the BLAS may be another one than the one at compile time: Debian lets users choose.
+  const auto get = reinterpret_cast<Get>(dlsym(RTLD_DEFAULT, "openblas_get_num_threads"));
+  const auto set = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+  if (get == nullptr || set == nullptr) {
+    return 0;
+  }
+  const int before = get();
+  set(threads);
+  return before;
+}
+
+void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float* a,
+              const float* b, float beta, float* c) {
+  const auto multiply = [&](int row, int rows, int column, int columns) {
+    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
+                transpose_b ? CblasTrans : CblasNoTrans, rows, columns, k, 1,
+                a + std::ptrdiff_t{row} * (transpose_a ? 1 : k), transpose_a ? m : k,
+                b + std::ptrdiff_t{column} * (transpose_b ? k : 1), transpose_b ? k : n, beta,
+                c + std::ptrdiff_t{row} * n + column, n);
+  };
+  const int parts = ChooseParts(std::max(m, n), std::int64_t{m} * n * k);
+  if (m >= n) {
+    ParallelParts(m, parts, [&](int begin, int end, int) { multiply(begin, end - begin, 0, n); });
+  } else {
+    ParallelParts(n, parts, [&](int begin, int end, int) { multiply(0, m, begin, end - begin); });
+  }
+}
+
+void AddColumnSums(const float* matrix, int rows, int columns, float* sums) {
+  AddRows(matrix, rows, columns, sums);
+}
+
+void ScaleRows(const float* matrix, const float* factors, int rows, int columns, float* scaled) {
+  for (int row = 0; row < rows; ++row) {
+    const std::ptrdiff_t at = std::ptrdiff_t{row} * columns;
+    Scale(matrix + at, factors[row], columns, scaled + at);
+  }
+}
+
+void FillWithRow(const float* values, int rows, int columns, float* matrix) {
+  for (int row = 0; row < rows; ++row) {
+    std::copy(values, values + columns, matrix + std::ptrdiff_t{row} * columns);
+  }
+}
+
+void ReluForward(const float* x, std::ptrdiff_t count, float slope, float* y) {
+  ForValues(count, [&](std::ptrdiff_t first, int n) { Relu(x + first, n, slope, y + first); });
+}
+
+void ReluBackward(const float* x, const float* dy, std::ptrdiff_t count, float slope, float* dx) {
+  ForValues(count, [&](std::ptrdiff_t first, int n) {
+    ReluDiff(x + first, dy + first, n, slope, dx + first);
+  });
+}
+
+}  // namespace caffe_ext

@@ -1,0 +1,173 @@
+#include "caffe_ext/bang/solver.hpp"
+
+#include <cmath>
+#include <map>
+#include <sstream>
+#include <stdexcept>
+
+#include "caffe_ext/engine/sgd_solver.hpp"
+
+namespace caffe_ext {
+
+using caffe::Blob;
+using caffe::Solver;
+using caffe::SolverParameter;
+
+namespace {
+
+constexpr char kBrokenWeight[] = "a weight, or the solver's history of one, is not finite";
+
+}  // namespace
+
+template <typename Dtype, template <typename> class Base>
+BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
+    : Base<Dtype>(param),
+      balancer_(
+          this->net_, param.bang_param(),
+          [this] { return this->param_.debug_info() && IsDisplayed(); },
+          [this](Dtype loss) { CheckLoss(loss); }) {
+  if (!param.bang_param().diagnostics_csv().empty() && caffe::Caffe::root_solver()) {
+    csv_ = std::make_unique<BangCsv>(param.bang_param().diagnostics_csv());
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+bool BangSolver<Dtype, Base>::IsDisplayed() const {
+  return this->param_.display() && this->iter_ % this->param_.display() == 0;
+}
+
+// Before each backward pass, so that iter_size does not go on with what is lost.
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
+  if (!std::isfinite(loss) && caffe::Caffe::root_solver()) {
+    std::ostringstream reason;
+    reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
+    StopAtGoodState(reason.str());
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::ApplyUpdate() {
+  KeepGoodState();
+  if (IsDisplayed() && caffe::Caffe::root_solver()) {
+    int outputs = 0;
+    for (const Blob<Dtype>* blob : this->net_->output_blobs()) {
+      outputs += blob->count();
+    }
+    const std::vector<BangStatistics> statistics = balancer_.Statistics();
+    const double misclassified = balancer_.MisclassifiedShare();
+    LogBangStatistics(outputs, statistics, misclassified);
+    if (csv_) {
+      csv_->Append(this->iter_, statistics, misclassified);
+    }
+  }
+  balancer_.ResetStatistics();
+  Base<Dtype>::ApplyUpdate();
+  next_iteration_ = this->iter_;
+  // The loss will tell of broken weights in the next iteration, but a snapshot comes before that.
+  const bool snapshot_follows =
+      caffe::Caffe::root_solver() &&
+      ((this->param_.snapshot() && this->iter_ % this->param_.snapshot() == 0) ||
+       this->iter_ == this->param_.max_iter());
+  if (snapshot_follows && !GoodState<Dtype>::IsFinite(State())) {
+    StopAtGoodState(kBrokenWeight);
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+typename GoodState<Dtype>::Blobs BangSolver<Dtype, Base>::State() {
+  typename GoodState<Dtype>::Blobs blobs = this->net_->learnable_params();
+  for (const auto& blob : this->history_) {
+    blobs.push_back(blob.get());
+  }
+  return blobs;
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::KeepGoodState() {
+  const int interval = this->param_.bang_param().good_state_interval();
+  if (interval == 0 || !caffe::Caffe::root_solver()) {
+    return;
+  }
+  // Training that does not go on where it was has been restored from a snapshot: what was kept
+  // belongs to another run.
+  const int kept = good_state_.iteration();
+  if (kept >= 0 && this->iter_ == next_iteration_ && this->iter_ - kept < interval) {
+    return;
+  }
+  if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
+    StopAtGoodState(kBrokenWeight);
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
+  balancer_.ResetStatistics();
+  std::ostringstream message;
+  message << "Training stopped: at iteration " << this->iter_ << " " << reason << ". ";
+  if (good_state_.iteration() < 0) {
+    message << "There is no earlier good state to go back to. ";
+  } else {
+    good_state_.Restore(State());
+    this->iter_ = good_state_.iteration();
+    this->current_step_ = good_state_.learning_rate_step();
+    message << "The weights are again those of iteration " << this->iter_
+            << ", the last good state";
+    if (this->param_.has_snapshot_prefix() && caffe::Caffe::root_solver()) {
+      this->Snapshot();
+      message << ", saved as " << this->SnapshotFilename(".*");
+    }
+    message << ". ";
+  }
+  message << "Lower base_lr or bang_param's beta or epsilon, or set clip_gradients.";
+  throw std::runtime_error(message.str());
+}
+
+namespace {
+
+template <typename Dtype, template <typename> class Base>
+Solver<Dtype>* MakeSolver(const SolverParameter& param) {
+  return new BangSolver<Dtype, Base>(param);
+}
+
+}  // namespace
+
+template <typename Dtype>
+Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
+  CheckBangParameter(param.bang_param());
+  if (!param.bang_param().diagnostics_csv().empty() && param.display() == 0) {
+    throw std::invalid_argument(
+        "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
+  }
+  static const std::map<std::string, Solver<Dtype>* (*)(const SolverParameter&)> kBases = {
+      {"SGD", MakeSolver<Dtype, EngineSgdSolver>},
+      {"Nesterov", MakeSolver<Dtype, caffe::NesterovSolver>},
+      {"AdaGrad", MakeSolver<Dtype, caffe::AdaGradSolver>},
+      {"RMSProp", MakeSolver<Dtype, caffe::RMSPropSolver>},
+      {"AdaDelta", MakeSolver<Dtype, caffe::AdaDeltaSolver>},
+      {"Adam", MakeSolver<Dtype, caffe::AdamSolver>}};
+  const std::string& base = param.bang_param().base_type();
+  const auto found = kBases.find(base);
+  if (found == kBases.end()) {
+    throw std::invalid_argument("bang_param.base_type is '" + base +
+                                "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
+  }
+  return found->second(param);
+}
+
+template Solver<float>* CreateBangSolver(const SolverParameter&);
+template Solver<double>* CreateBangSolver(const SolverParameter&);
+
+namespace {
+
+// Assigned rather than added: Caffe's AddCreator would end the process where two copies of this
+// library meet in one.
+const bool registered = [] {
+  caffe::SolverRegistry<float>::Registry()["BANG"] = CreateBangSolver<float>;
+  caffe::SolverRegistry<double>::Registry()["BANG"] = CreateBangSolver<double>;
+  return true;
+}();
+
+}  // namespace
+
+}  // namespace caffe_ext

@@ -1,0 +1,133 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "tests/cpp/support/convolution_fixtures.hpp"
+
+namespace caffe_ext {
+namespace {
+
+TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
+  // images, channels, height, width, outputs, kernel, pad, stride, groups
+  const std::vector<ConvolutionShape> shapes = {
+      {1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1},    {2, 3, 5, 7, 4, 1, 1, 0, 0, 1, 1, 1},
+      {3, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},    {3, 4, 9, 8, 6, 1, 1, 0, 0, 1, 1, 2},
+      {7, 5, 6, 11, 5, 3, 3, 0, 0, 1, 1, 5},   {2, 4, 7, 7, 8, 3, 3, 1, 1, 2, 2, 4},
+      {2, 2, 10, 12, 3, 2, 5, 0, 3, 2, 1, 1},  {2, 2, 10, 12, 3, 4, 1, 2, 0, 1, 3, 1},
+      {3, 1, 28, 28, 20, 5, 5, 0, 0, 1, 1, 1}, {2, 2, 6, 5, 3, 6, 5, 0, 0, 1, 1, 1},
+      {1, 2, 6, 5, 3, 10, 9, 2, 2, 3, 3, 1},   {2, 3, 12, 12, 5, 5, 5, 0, 0, 1, 1, 1},
+      {2, 2, 20, 20, 2, 5, 5, 0, 0, 1, 1, 1},  {2, 2, 26, 26, 2, 3, 3, 0, 0, 1, 1, 1},
+      {2, 2, 32, 32, 2, 5, 5, 2, 2, 1, 1, 1},  {2, 3, 13, 13, 3, 1, 1, 0, 0, 2, 3, 1},
+      {2, 3, 5, 5, 3, 1, 1, 1, 2, 1, 1, 1},    {64, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},
+      {64, 4, 16, 15, 6, 3, 3, 1, 1, 2, 2, 1}, {9, 16, 9, 8, 16, 1, 1, 0, 0, 1, 1, 2},
+      {40, 8, 9, 10, 8, 3, 5, 1, 2, 1, 1, 8},  {64, 2, 6, 6, 3, 3, 3, 1, 1, 1, 1, 1},
+      {500, 1, 4, 4, 8, 3, 3, 1, 1, 1, 1, 1},
+  };
+  for (const int threads : {1, 2, 3, 5}) {
+    SetKernelThreads(threads);
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      SCOPED_TRACE("shape " + std::to_string(i) + ", threads " + std::to_string(threads));
+      CheckConvolution(shapes[i], [](ConvolutionArrays* a) { a->Run(); }, 1e-5);
+      if (HasFatalFailure()) {
+        return;
+      }
+    }
+  }
+}
+
+const ConvolutionShape kCommon = {9, 3, 12, 12, 8, 5, 4, 2, 2, 1, 1, 1};
+
+TEST_F(EngineKernels, ConvolutionLeavesOutWhatIsNotAskedFor) {
+  SetKernelThreads(2);
+  ConvolutionArrays all(kCommon), weights(kCommon), bias(kCommon);
+  all.Run();
+  ConvolutionBackwardWeights(kCommon, weights.x.data(), weights.dy.data(), weights.factors.data(),
+                             weights.dw.data(), nullptr);
+  ConvolutionBackwardWeights(kCommon, nullptr, bias.dy.data(), bias.factors.data(), nullptr,
+                             bias.db.data());
+  EXPECT_TRUE(SameBits(weights.dw, all.dw));
+  EXPECT_TRUE(SameBits(bias.db, all.db));
+  ConvolutionForward(kCommon, weights.x.data(), weights.weights.data(), nullptr, weights.y.data());
+  const Floats zeros(kCommon.outputs, 0);
+  ConvolutionForward(kCommon, all.x.data(), all.weights.data(), zeros.data(), all.y.data());
+  ExpectClose(weights.y, {all.y.begin(), all.y.end()}, "y");
+}
+
+TEST_F(EngineKernels, WithoutFactorsAllAreOne) {
+  ConvolutionArrays ones(kCommon), none(kCommon);
+  std::fill(ones.factors.begin(), ones.factors.end(), 1.0F);
+  ones.Run();
+  ConvolutionBackwardWeights(kCommon, none.x.data(), none.dy.data(), nullptr, none.dw.data(),
+                             none.db.data());
+  EXPECT_TRUE(SameBits(none.dw, ones.dw));
+  EXPECT_TRUE(SameBits(none.db, ones.db));
+}
+
+TEST_F(EngineKernels, ConvolutionHasTheSameBitsInEveryRun) {
+  for (const int threads : {1, 2, 3, 5}) {
+    SetKernelThreads(threads);
+    ConvolutionArrays first(kCommon);
+    first.Run();
+    for (int i = 0; i < 5; ++i) {
+      ConvolutionArrays again(kCommon);
+      again.Run();
+      EXPECT_TRUE(again == first) << threads << " threads";
+    }
+  }
+}
+
+TEST_F(EngineKernels, ConvolutionOfAnImageDoesNotDependOnThreads) {
+  SetKernelThreads(1);
+  ConvolutionArrays first(kCommon);
+  first.Run();
+  SetKernelThreads(3);
+  ConvolutionArrays again(kCommon);
+  again.Run();
+  EXPECT_TRUE(SameBits(first.y, again.y));
+  EXPECT_TRUE(SameBits(first.dx, again.dx));
+}
+
+TEST_F(EngineKernels, CallersInSeveralThreadsGetWhatIsRight) {
+  SetKernelThreads(2);
+  ConvolutionArrays expected(kCommon);
+  expected.Run();
+  std::atomic<int> right{0};
+  const auto caller = [&] {
+    for (int i = 0; i < 10; ++i) {
+      ConvolutionArrays mine(kCommon);
+      mine.Run();
+      right += mine == expected ? 1 : 0;
+    }
+  };
+  std::thread one(caller), two(caller);
+  caller();
+  one.join();
+  two.join();
+  EXPECT_EQ(right, 30);
+}
+
+TEST_F(EngineKernels, AForkedProcessComputes) {
+  SetKernelThreads(3);
+  ConvolutionArrays expected(kCommon);
+  expected.Run();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);  // instead of hanging
+    ConvolutionArrays mine(kCommon);
+    mine.Run();
+    _exit(mine == expected ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ConvolutionArrays again(kCommon);
+  again.Run();
+  EXPECT_TRUE(again == expected);
+}
+
+}  // namespace
+}  // namespace caffe_ext

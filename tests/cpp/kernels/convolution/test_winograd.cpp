@@ -1,0 +1,157 @@
+#include "caffe_ext/kernels/convolution/winograd.hpp"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/cpp/support/convolution_fixtures.hpp"
+
+namespace caffe_ext {
+namespace {
+
+/// Every test runs with the code for each width of vectors that the processor has.
+class EngineKernelsWinograd : public EngineKernels, public ::testing::WithParamInterface<int> {
+ protected:
+  void SetUp() override {
+    SetWinogradLanes(GetParam());
+    if (WinogradLanes() != GetParam()) {
+      GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
+    }
+  }
+  void TearDown() override { SetWinogradLanes(-1); }
+
+  static void Run(ConvolutionArrays* a) {
+    ASSERT_TRUE(WinogradFits(a->s));
+    WinogradForward(a->s, a->x.data(), a->weights.data(), a->bias.data(), a->y.data());
+    WinogradBackwardWeights(a->s, a->x.data(), a->dy.data(), a->factors.data(), a->dw.data(),
+                            a->db.data());
+    WinogradBackwardData(a->s, a->dy.data(), a->weights.data(), a->dx.data());
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Lanes, EngineKernelsWinograd, ::testing::Values(8, 16));
+
+ConvolutionShape Square(int images, int channels, int height, int width, int outputs, int kernel,
+                        int pad) {
+  return {images, channels, height, width, outputs, kernel, kernel, pad, pad, 1, 1, 1};
+}
+
+TEST_P(EngineKernelsWinograd, AgreesWithTheDefinition) {
+  std::vector<ConvolutionShape> shapes;
+  for (const int kernel : {3, 5}) {
+    for (int pad = 0; pad < kernel; ++pad) {
+      shapes.push_back(Square(2, 1, kernel, kernel, 1, kernel, pad));  // smaller than a tile
+      shapes.push_back(Square(3, 3, 9, 14, 5, kernel, pad));
+      shapes.push_back(Square(1, 17, 8, 7, 33, kernel, pad));
+      shapes.push_back(Square(2, 20, 12, 12, 50, kernel, pad));
+      shapes.push_back(Square(1, 8, 5, 40, 16, kernel, pad));
+      shapes.push_back(Square(1, 2, 70, 7, 20, kernel, pad));
+    }
+  }
+  // The gradient of the bottom by the tiles of the top, several blocks of them.
+  shapes.push_back(Square(2, 2, 60, 40, 3, 5, 0));
+  shapes.push_back(Square(2, 3, 61, 37, 2, 3, 0));
+  shapes.push_back(Square(1, 2, 61, 43, 3, 5, 1));
+  for (const int threads : {1, 3}) {
+    SetKernelThreads(threads);
+    for (const ConvolutionShape& s : shapes) {
+      SCOPED_TRACE("kernel " + std::to_string(s.kernel_height) + ", pad " +
+                   std::to_string(s.pad_height) + ", channels " + std::to_string(s.channels) +
+                   ", threads " + std::to_string(threads));
+      CheckConvolution(s, Run, 3e-5);
+      if (HasFatalFailure()) {
+        return;
+      }
+    }
+  }
+}
+
+TEST_P(EngineKernelsWinograd, LeavesOutWhatIsNotAskedFor) {
+  const ConvolutionShape s = Square(4, 5, 10, 9, 6, 5, 2);
+  ConvolutionArrays all(s), some(s);
+  std::fill(all.bias.begin(), all.bias.end(), 0.0F);
+  std::fill(all.factors.begin(), all.factors.end(), 1.0F);
+  Run(&all);
+  WinogradForward(s, some.x.data(), some.weights.data(), nullptr, some.y.data());
+  WinogradBackwardWeights(s, some.x.data(), some.dy.data(), nullptr, some.dw.data(), nullptr);
+  EXPECT_TRUE(SameBits(some.y, all.y));
+  EXPECT_TRUE(SameBits(some.dw, all.dw));
+}
+
+TEST_P(EngineKernelsWinograd, AnImageDoesNotDependOnItsBatchOrOnThreads) {
+  for (const ConvolutionShape& one :
+       {Square(1, 6, 14, 13, 18, 3, 1), Square(1, 6, 14, 45, 18, 5, 0)}) {
+    ConvolutionShape batch = one;
+    batch.images = 11;
+    ConvolutionArrays together(batch);
+    SetKernelThreads(3);
+    Run(&together);
+    SetKernelThreads(1);
+    for (int i = 0; i < batch.images; ++i) {
+      ConvolutionArrays alone(one);
+      alone.weights = together.weights;
+      alone.bias = together.bias;
+      std::copy_n(together.x.begin() + i * one.BottomSize(), one.BottomSize(), alone.x.begin());
+      std::copy_n(together.dy.begin() + i * one.TopSize(), one.TopSize(), alone.dy.begin());
+      Run(&alone);
+      const auto y = together.y.begin() + i * one.TopSize();
+      const auto dx = together.dx.begin() + i * one.BottomSize();
+      EXPECT_TRUE(SameBits(alone.y, Floats(y, y + one.TopSize())));
+      EXPECT_TRUE(SameBits(alone.dx, Floats(dx, dx + one.BottomSize())));
+    }
+  }
+}
+
+TEST_P(EngineKernelsWinograd, HasTheSameBitsInEveryRun) {
+  for (const int threads : {1, 2, 5}) {
+    SetKernelThreads(threads);
+    ConvolutionArrays first(Square(9, 16, 12, 12, 16, 5, 0)), again = first;
+    Run(&first);
+    Run(&again);
+    EXPECT_TRUE(again == first) << threads << " threads";
+  }
+}
+
+TEST_P(EngineKernelsWinograd, ZeroStaysZero) {
+  ConvolutionArrays a(Square(3, 16, 12, 12, 16, 5, 2));
+  std::fill(a.dy.begin(), a.dy.end(), 0.0F);
+  std::fill(a.dw.begin(), a.dw.end(), 0.0F);
+  Run(&a);
+  EXPECT_EQ(std::count(a.dx.begin(), a.dx.end(), 0.0F), static_cast<long>(a.dx.size()));
+  EXPECT_EQ(std::count(a.dw.begin(), a.dw.end(), 0.0F), static_cast<long>(a.dw.size()));
+}
+
+TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
+  if (WinogradLanes() == 0) {
+    GTEST_SKIP() << "skipped: this processor has neither AVX2 nor AVX-512";
+  }
+  const ConvolutionShape good = Square(1, 32, 16, 16, 32, 5, 2);
+  EXPECT_TRUE(WinogradPays(good));
+  EXPECT_TRUE(WinogradPaysBackwardData(good));
+  const auto fits = [&](int ConvolutionShape::*field, int value) {
+    ConvolutionShape s = good;
+    s.*field = value;
+    return WinogradFits(s);
+  };
+  EXPECT_FALSE(fits(&ConvolutionShape::groups, 2));
+  EXPECT_FALSE(fits(&ConvolutionShape::stride_height, 2));
+  EXPECT_FALSE(fits(&ConvolutionShape::stride_width, 2));
+  EXPECT_FALSE(fits(&ConvolutionShape::kernel_width, 3));
+  EXPECT_FALSE(fits(&ConvolutionShape::pad_width, 1));
+  EXPECT_FALSE(WinogradFits(Square(1, 32, 16, 16, 32, 7, 3)));
+  EXPECT_FALSE(WinogradFits(Square(1, 32, 16, 16, 32, 5, 5)));
+
+  EXPECT_FALSE(WinogradPays(Square(1, 1, 28, 28, 20, 5, 0)));  // LeNet's first layer
+  const ConvolutionShape three = Square(1, 3, 32, 32, 32, 5, 2);
+  EXPECT_TRUE(WinogradPays(three));
+  EXPECT_FALSE(WinogradPaysBackwardData(three));
+  EXPECT_FALSE(WinogradPays(Square(1, 1024, 14, 14, 1024, 3, 1)));  // too much memory
+
+  SetWinogradLanes(0);
+  EXPECT_FALSE(WinogradFits(good));
+  SetWinogradLanes(-1);
+  EXPECT_TRUE(WinogradFits(good));
+}
+
+}  // namespace
+}  // namespace caffe_ext

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "caffe_ext/kernels/convolution/convolution.hpp"
+#include "tests/cpp/support/kernel_fixtures.hpp"
+
+/// The slow, obvious convolution, and arrays for one.
+namespace caffe_ext {
+
+/// Calls `visit(bottom index, weight index, top index)` for each product of a convolution.
+template <typename Visit>
+inline void ForProducts(const ConvolutionShape& s, const Visit& visit) {
+  const int channels = s.channels / s.groups, outputs = s.outputs / s.groups;
+  for (int n = 0; n < s.images; ++n) {
+    for (int o = 0; o < s.outputs; ++o) {
+      for (int q = 0; q < s.OutHeight(); ++q) {
+        for (int p = 0; p < s.OutWidth(); ++p) {
+          for (int c = 0; c < channels; ++c) {
+            for (int h = 0; h < s.kernel_height; ++h) {
+              for (int w = 0; w < s.kernel_width; ++w) {
+                const int y = q * s.stride_height - s.pad_height + h;
+                const int x = p * s.stride_width - s.pad_width + w;
+                if (y < 0 || y >= s.height || x < 0 || x >= s.width) {
+                  continue;
+                }
+                const int channel = o / outputs * channels + c;
+                visit(((n * s.channels + channel) * s.height + y) * s.width + x,
+                      ((o * channels + c) * s.kernel_height + h) * s.kernel_width + w,
+                      ((n * s.outputs + o) * s.OutHeight() + q) * s.OutWidth() + p);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+struct ConvolutionArrays {
+  explicit ConvolutionArrays(const ConvolutionShape& shape)
+      : s(shape),
+        x(Random(s.images * s.BottomSize(), 1)),
+        weights(Random(s.WeightSize(), 2)),
+        bias(Random(s.outputs, 3)),
+        dy(Random(s.images * s.TopSize(), 4)),
+        y(dy.size(), NAN),
+        dx(x.size(), NAN),
+        dw(Random(weights.size(), 5)),
+        db(Random(bias.size(), 6)),
+        factors(Random(s.images, 7)) {}
+
+  void Run() {
+    ConvolutionForward(s, x.data(), weights.data(), bias.data(), y.data());
+    ConvolutionBackwardWeights(s, x.data(), dy.data(), factors.data(), dw.data(), db.data());
+    ConvolutionBackwardData(s, dy.data(), weights.data(), dx.data());
+  }
+
+  bool operator==(const ConvolutionArrays& other) const {
+    return SameBits(y, other.y) && SameBits(dx, other.dx) && SameBits(dw, other.dw) &&
+           SameBits(db, other.db);
+  }
+
+  ConvolutionShape s;
+  Floats x, weights, bias, dy, y, dx, dw, db, factors;
+};
+
+/// Runs a convolution's three functions and compares with the definition, summed in double.
+inline void CheckConvolution(const ConvolutionShape& s,
+                             const std::function<void(ConvolutionArrays*)>& run, double tolerance) {
+  ConvolutionArrays a(s);
+  std::vector<double> y(a.y.size()), dx(a.x.size()), dw(a.dw.begin(), a.dw.end()),
+      db(a.db.begin(), a.db.end());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t output = i / s.Positions() % s.outputs;
+    y[i] = a.bias[output];
+    db[output] += double{a.factors[i / s.TopSize()]} * a.dy[i];
+  }
+  ForProducts(s, [&](int bottom, int weight, int top) {
+    y[top] += double{a.x[bottom]} * a.weights[weight];
+    dx[bottom] += double{a.dy[top]} * a.weights[weight];
+    dw[weight] += double{a.factors[top / s.TopSize()]} * a.dy[top] * a.x[bottom];
+  });
+  run(&a);
+  ExpectClose(a.y, y, "y", tolerance);
+  ExpectClose(a.dx, dx, "dx", tolerance);
+  ExpectClose(a.dw, dw, "dw", tolerance);
+  ExpectClose(a.db, db, "db", tolerance);
+}
+
+}  // namespace caffe_ext
