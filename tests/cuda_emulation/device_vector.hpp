@@ -46,5 +46,3 @@ class DeviceVector {
 inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
-
-#endif

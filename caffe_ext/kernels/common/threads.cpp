@@ -7,9 +7,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,12 +19,43 @@ namespace caffe_ext {
 
 namespace {
 
-/// One part of somebody's work.
-struct Task {
-  void (*call)(const void* work, int part);
-  const void* work;
-  int part;
-  int caller;  ///< the core that the caller runs on; negative if nobody knows
+/// @brief Work in parts, and the first exception that one of them has thrown.
+///
+/// Lives in the frame of the thread that waits for it. Every `stride`-th part belongs to one
+/// thread.
+class Job {
+ public:
+  Job(int parts, int stride, void (*call)(const void* work, int part), const void* work)
+      : parts_(parts), stride_(stride), call_(call), work_(work) {}
+
+  /// Runs part `first` and every `stride`-th after it; what is left once a part of any thread has
+  /// thrown is skipped.
+  void RunFrom(int first) noexcept {
+    for (int part = first; part < parts_ && !failed_.load(std::memory_order_relaxed);
+         part += stride_) {
+      try {
+        call_(work_, part);
+      } catch (...) {
+        if (!failed_.exchange(true)) {
+          error_ = std::current_exception();
+        }
+      }
+    }
+  }
+
+  /// After all threads have come back.
+  void RethrowError() const {
+    if (error_) {
+      std::rethrow_exception(error_);
+    }
+  }
+
+ private:
+  const int parts_, stride_;
+  void (*const call_)(const void* work, int part);
+  const void* const work_;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;
 };
 
 /// Moves the calling thread to another core than this one, if it may use another.
@@ -73,24 +106,28 @@ class Flag {
   std::condition_variable changed_;
 };
 
-/// A thread that does one task after the other, and lives as long as the process.
+/// A thread that works on one job after the other, and lives as long as the process.
 class Worker {
  public:
+  /// @throws std::system_error where the system gives no thread
   Worker() {
     std::thread([this] {
       for (;;) {
         busy_.WaitFor(true);
-        if (task_.caller >= 0 && task_.caller == sched_getcpu()) {
-          LeaveCore(task_.caller);
+        if (core_of_caller_ >= 0 && core_of_caller_ == sched_getcpu()) {
+          LeaveCore(core_of_caller_);
         }
-        task_.call(task_.work, task_.part);
+        job_->RunFrom(first_part_);
         busy_.Set(false);
       }
     }).detach();
   }
 
-  void Start(const Task& task) {
-    task_ = task;
+  /// @param core_of_caller negative if nobody knows
+  void Start(Job* job, int first_part, int core_of_caller) {
+    job_ = job;
+    first_part_ = first_part;
+    core_of_caller_ = core_of_caller;
     busy_.Set(true);
   }
 
@@ -98,7 +135,9 @@ class Worker {
 
  private:
   Flag busy_;
-  Task task_{};
+  Job* job_ = nullptr;
+  int first_part_ = 0;
+  int core_of_caller_ = -1;
 };
 
 class Pool {
@@ -109,26 +148,42 @@ class Pool {
     return pool;
   }
 
+  /// @return false if the threads belong to another caller, or to the parent process
   bool Run(int parts, void (*call)(const void*, int), const void* work) {
-    const std::unique_lock<std::mutex> mine(mutex_, std::try_to_lock);
-    if (!mine.owns_lock() || getpid() != process_) {
+    if (getpid() != process_ || taken_.exchange(true, std::memory_order_acquire)) {
       return false;
     }
-    while (static_cast<int>(workers_.size()) < parts - 1) {
-      workers_.push_back(std::make_unique<Worker>());
+    const int threads = Grow(parts - 1) + 1;
+    Job job(parts, threads, call, work);
+    // Nothing here throws before all workers have come back: they use this frame.
+    for (int i = 1; i < threads; ++i) {
+      workers_[i - 1]->Start(&job, i, sched_getcpu());
     }
-    for (int part = 1; part < parts; ++part) {
-      workers_[part - 1]->Start({call, work, part, sched_getcpu()});
+    job.RunFrom(0);
+    for (int i = 1; i < threads; ++i) {
+      workers_[i - 1]->Wait();
     }
-    call(work, 0);
-    for (int part = 1; part < parts; ++part) {
-      workers_[part - 1]->Wait();
-    }
+    taken_.store(false, std::memory_order_release);
+    job.RethrowError();
     return true;
   }
 
  private:
-  std::mutex mutex_;
+  /// @return how many workers there are for a job that could use `wanted`: fewer where the system
+  ///   gives no more threads (limits of a container or of a user)
+  int Grow(int wanted) noexcept {
+    try {
+      workers_.reserve(wanted);  // or a thread would run in a worker that found no place
+      while (static_cast<int>(workers_.size()) < wanted) {
+        workers_.push_back(std::make_unique<Worker>());
+      }
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
+    }
+    return std::min(wanted, static_cast<int>(workers_.size()));
+  }
+
+  std::atomic<bool> taken_{false};
   const pid_t process_ = getpid();
   std::vector<std::unique_ptr<Worker>> workers_;
 };

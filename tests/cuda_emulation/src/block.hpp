@@ -90,5 +90,3 @@ class Block {
 };
 
 }  // namespace cuda_emulation
-
-#endif

@@ -51,5 +51,3 @@ size_t overrun();
 size_t dynamic_shared_limit();
 
 }  // namespace cuda_emulation
-
-#endif

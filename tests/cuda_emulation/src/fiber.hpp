@@ -46,5 +46,3 @@ class Fibers {
 };
 
 }  // namespace cuda_emulation
-
-#endif

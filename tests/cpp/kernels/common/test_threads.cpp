@@ -1,7 +1,14 @@
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <new>
 #include <set>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -56,6 +63,96 @@ TEST_F(EngineKernels, PartsMayHaveParts) {
     ParallelParts(10, 3, [&](int begin, int end, int) { sum += end - begin; });
   });
   EXPECT_EQ(sum, 30);
+}
+
+/// The message of what ParallelParts throws where these of `parts` parts do; all others take a
+/// while, and must have ended when it is thrown.
+std::string FailIn(const std::set<int>& failing, int parts) {
+  std::atomic<int> running{0};
+  std::string message;
+  try {
+    ParallelParts(parts, parts, [&](int, int, int part) {
+      ++running;
+      if (failing.count(part) > 0) {
+        --running;
+        throw std::runtime_error("part " + std::to_string(part));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      --running;
+    });
+  } catch (const std::runtime_error& error) {
+    message = error.what();
+  }
+  EXPECT_EQ(running, 0);
+  return message;
+}
+
+TEST_F(EngineKernels, APartThatThrowsIsWaitedForAndReported) {
+  SetKernelThreads(4);
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(FailIn({0}, 4), "part 0");
+    EXPECT_EQ(FailIn({2}, 4), "part 2");
+    EXPECT_EQ(FailIn({3}, 4), "part 3");
+    EXPECT_EQ(FailIn({}, 4), "");
+  }
+}
+
+TEST_F(EngineKernels, OfSeveralPartsThatThrowOneIsReported) {
+  SetKernelThreads(4);
+  for (int round = 0; round < 20; ++round) {
+    const std::string message = FailIn({0, 1, 2, 3}, 4);
+    EXPECT_EQ(message.rfind("part ", 0), 0U) << message;
+  }
+}
+
+TEST_F(EngineKernels, APartOfAPartMayThrow) {
+  SetKernelThreads(3);
+  EXPECT_THROW(ParallelParts(3, 3,
+                             [&](int, int, int) {
+                               ParallelParts(4, 2, [](int begin, int, int) {
+                                 if (begin > 0) {
+                                   throw std::bad_alloc();
+                                 }
+                               });
+                             }),
+               std::bad_alloc);
+}
+
+/// While it lives, every new thread wants a stack that no system has.
+class NoNewThreads {
+ public:
+  NoNewThreads() {
+    pthread_getattr_default_np(&before_);
+    pthread_attr_t huge;
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, std::size_t{1} << 46);
+    pthread_setattr_default_np(&huge);
+    pthread_attr_destroy(&huge);
+  }
+  ~NoNewThreads() {
+    pthread_setattr_default_np(&before_);
+    pthread_attr_destroy(&before_);
+  }
+  NoNewThreads(const NoNewThreads&) = delete;
+  NoNewThreads& operator=(const NoNewThreads&) = delete;
+
+ private:
+  pthread_attr_t before_;
+};
+
+TEST_F(EngineKernels, WithoutNewThreadsThereAreFewerThatDoAllParts) {
+  constexpr int kParts = 50;  // more than any other test asks for
+  const NoNewThreads no_new_threads;
+  ASSERT_THROW(std::thread([] {}).detach(), std::system_error);
+  std::vector<std::thread::id> threads(kParts);
+  ParallelParts(kParts, kParts,
+                [&](int, int, int part) { threads[part] = std::this_thread::get_id(); });
+  EXPECT_EQ(std::count(threads.begin(), threads.end(), std::thread::id()), 0);
+  EXPECT_EQ(threads[0], std::this_thread::get_id());
+  EXPECT_LT(std::set<std::thread::id>(threads.begin(), threads.end()).size(), std::size_t{kParts});
+  EXPECT_EQ(FailIn({0}, kParts), "part 0");
+  EXPECT_EQ(FailIn({kParts / 2}, kParts), "part 25");
+  EXPECT_EQ(FailIn({kParts - 1}, kParts), "part 49");
 }
 
 TEST_F(EngineKernels, LittleWorkIsNotShared) {

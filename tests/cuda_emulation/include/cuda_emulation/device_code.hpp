@@ -146,5 +146,3 @@ T atomicCAS(T* address, std::common_type_t<T> expected, std::common_type_t<T> va
   if (old == expected) *address = value;
   return old;
 }
-
-#endif

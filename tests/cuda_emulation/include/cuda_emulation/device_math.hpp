@@ -82,5 +82,3 @@ template <typename T>
 T __ldg(const T* address) {
   return *address;
 }
-
-#endif

@@ -72,5 +72,3 @@ void launch(const char* name, Body body, const Configuration& configuration,
 }
 
 }  // namespace cuda_emulation
-
-#endif

@@ -208,5 +208,3 @@ cudaError_t cudaMemcpyFromSymbol(void* to, const T& symbol, size_t bytes, size_t
   return cudaMemcpy(to, reinterpret_cast<const char*>(&symbol) + offset, bytes,
                     cudaMemcpyHostToHost);
 }
-
-#endif

@@ -16,8 +16,11 @@ void SetKernelThreads(int threads);
 
 /// @brief Calls `call(work, part)` for part = 0..parts-1, each in a thread of its own, and waits.
 ///
-/// Part 0 runs in the calling thread. While the threads are busy with another caller's work, and
-/// in a process forked off, all parts run in the calling thread, one after the other.
+/// Part 0 runs in the calling thread. Where the system gives fewer threads, each takes several
+/// parts. While the threads are busy with another caller's work, and in a process forked off, all
+/// parts run in the calling thread, one after the other.
+/// @throws what the first part to fail has thrown, after all parts that had begun have ended; parts
+///   that had not begun by then are skipped
 void RunParts(int parts, void (*call)(const void* work, int part), const void* work);
 
 /// @brief Calls `work(begin, end, part)` for consecutive parts of 0..count-1, one part a thread.
@@ -25,6 +28,7 @@ void RunParts(int parts, void (*call)(const void* work, int part), const void* w
 /// What is in which part depends on `count` and `parts` only, so that sums made part by part are
 /// the same in every run.
 /// @param parts at most count
+/// @throws as RunParts
 template <typename Work>
 void ParallelParts(int count, int parts, const Work& work) {
   struct Job {
