@@ -11,7 +11,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -172,15 +171,16 @@ class Pool {
   /// @return how many workers there are for a job that could use `wanted`: fewer where the system
   ///   gives no more threads (limits of a container or of a user)
   int Grow(int wanted) noexcept {
+    const auto size = [this] { return static_cast<int>(workers_.size()); };
     try {
       workers_.reserve(wanted);  // or a thread would run in a worker that found no place
-      while (static_cast<int>(workers_.size()) < wanted) {
+      while (size() < wanted) {
         workers_.push_back(std::make_unique<Worker>());
       }
-    } catch (const std::system_error&) {
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // system_error or bad_alloc
+      return std::min(wanted, size());
     }
-    return std::min(wanted, static_cast<int>(workers_.size()));
+    return wanted;
   }
 
   std::atomic<bool> taken_{false};
