@@ -204,9 +204,10 @@ def plain_loop(model: "ModelDescription", classifier: "Classifier") -> PlainLoop
     """
     from search_reference import PlainNet, moved, plain_path
 
-    net = PlainNet(
-        model.deploy, model.weights, classifier.logits_blob, classifier.pixel_space.scale
-    )
+    scale = classifier.pixel_space.scale
+    if isinstance(scale, tuple):
+        raise ValueError(f"{model.name}: the plain loop knows one scale for all channels")
+    net = PlainNet(model.deploy, model.weights, classifier.logits_blob, scale)
 
     def loop(sample: Sample, method: Literal["search", "step_by_step"]) -> Callable[[], Answers]:
         def job() -> Answers:

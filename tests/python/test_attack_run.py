@@ -26,6 +26,7 @@ from caffe_ext.runs.records import (
     load_records,
 )
 from caffe_ext.runs.runner import attack_images, run_attack
+from classifier_models import DEEP, SPACE, write_model
 
 pytestmark = [pytest.mark.usefixtures("pieces_of_5"), pytest.mark.any_device]
 
@@ -76,6 +77,21 @@ def test_what_the_columns_say(classifier: Classifier, source: ArraySource) -> No
     assert (found.targets[found.attempted] >= 0).all()
     assert (found.targets[~found.attempted] == -1).all()
     assert not found.verified.any()  # nothing was read back
+
+
+def test_the_border_that_a_crop_cuts_off_does_not_count(tmp_path: Path) -> None:
+    deploy, weights = write_model(tmp_path / "net", DEEP)
+    classifier = Classifier(deploy, weights, SPACE)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 12, 14), np.uint8)
+    found, adversarials = attack_images(classifier, parse_attack("hc1"), Batch(images, None))
+    where = found.found
+    assert where.any()
+    seen = distances(adversarials[:, :, 3:9, 4:10], images[where, :, 3:9, 4:10])
+    whole = distances(adversarials, images[where])
+    np.testing.assert_array_equal(found.l2_per_pixel[where], seen.l2_per_pixel)
+    np.testing.assert_array_equal(found.mean_absolute[where], seen.mean_absolute)
+    np.testing.assert_array_equal(found.l2[where], whole.l2)
+    assert (seen.l2_per_pixel > whole.l2_per_pixel).all()
 
 
 def test_images_too_small_for_pass_have_none(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """models/description.py: every key of a model file, and the error where one is wrong."""
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,40 @@ def test_all_keys(folder: Path) -> None:
         "BGR",
         1,
     )
-    assert set(yaml.safe_load(path.read_text())) == set(model_description._KEYS)
+    assert {*yaml.safe_load(path.read_text()), "std"} == set(model_description._KEYS)
+
+
+def test_scales_of_channels(folder: Path) -> None:
+    model = read_model(write(folder, scale=[0.5, 1, "4e-3"]))
+    assert model.pixel_space.scale == (0.5, 1, 0.004)
+    assert json.loads(json.dumps(model.record()))["scale"] == [0.5, 1, 0.004]
+    assert read_model(write(folder, std=[2, 4, 8])).pixel_space.scale == (0.5, 0.25, 0.125)
+    assert read_model(write(folder, std=4)).pixel_space.scale == 0.25
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "prototxt"])
+@pytest.mark.parametrize(
+    "comment", ["\ufeff# bom".encode(), "# größe".encode("latin-1"), b"# \xca"]
+)
+def test_comments_need_not_be_utf8(folder: Path, suffix: str, comment: bytes) -> None:
+    path = write(folder)
+    changed = path if suffix == "yaml" else folder / "deploy.prototxt"
+    changed.write_bytes(comment + b"\n" + changed.read_bytes())
+    assert read_model(path).load(2).classes == 3
+
+
+def test_names_must_be_utf8(folder: Path) -> None:
+    path, deploy = write(folder), folder / "deploy.prototxt"
+    good = deploy.read_bytes()
+    deploy.write_bytes(good.replace(b"'score'", b"'\xca'"))
+    with pytest.raises(ValueError, match=r"deploy\.prototxt: .* is not UTF-8"):
+        read_model(path).load()
+    deploy.write_bytes(good + b"layers { name: 'old' type: RELU bottom: 'score' top: 'score' }")
+    with pytest.raises(ValueError, match=r"has both `layer` and the older `layers`"):
+        read_model(path).load()
+    path.write_bytes(path.read_bytes() + b"name: \xff\n")
+    with pytest.raises(ValueError, match=r"model\.yaml: '.' is not UTF-8; only comments may"):
+        read_model(path)
 
 
 def test_weights_from_the_command_line(folder: Path) -> None:
@@ -159,14 +194,21 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"scael": 1}, "unknown key 'scael'; keys: name, deploy, weights, scale, mean,"),
+        ({"scael": 1}, "unknown key 'scael'; keys: name, deploy, weights, scale, std, mean,"),
         ({"deploy": None}, "`deploy:` is missing, the prototxt"),
         ({"deploy": 3}, "`deploy:` must be text, not 3"),
         ({"name": ["a"]}, "`name:` must be text, not"),
         ({"logits": 2}, "`logits:` must be text, not 2"),
         ({"scale": "1/256"}, "`scale:` must be a number, not '1/256'"),
         ({"scale": True}, "`scale:` must be a number, not True"),
-        ({"scale": [1]}, r"`scale:` must be a number, not \[1\]"),
+        ({"scale": [[1]]}, r"`scale:` must be a number, not \[1\]; or a list, one a channel"),
+        ({"scale": []}, "scale must be above 0"),
+        ({"std": 0}, "`std:` must be above 0, not 0"),
+        ({"std": [1, "a"]}, "`std:` must be a number"),
+        ({"std": 2, "scale": 2}, "`scale:` and `std:` are one setting"),
+        ({"name": "\x1b[31m"}, r"`name:` has characters that cannot be shown: '\\x1b\[31m'"),
+        ({"name": "a\ud800"}, "`name:` has characters that cannot be shown: 'a.ud800'"),
+        ({"classes": ["a", "b\n", "c"]}, "`classes:` has characters that cannot be shown"),
         ({"scale": 0}, "scale must be above 0"),
         ({"scale": "nan"}, "scale must be above 0"),
         ({"scale": 10**400}, "`scale:` must be a number"),
@@ -186,7 +228,7 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
         ({"classes": []}, "`classes:` must be a list of names, or a file with one a line"),
         ({"classes": 5}, "`classes:` must be a list of names"),
         ({"classes": "empty.npy"}, "`classes:` must be a list of names"),
-        ({"classes": "latin.txt"}, "`classes:` .*can't decode"),
+        ({"classes": "latin.txt"}, "`classes:` .*latin.txt: .* is not UTF-8"),
         ({"classes": ["a", False, "c"]}, "`classes:` has False; put names into quotes"),
         ({"classes": ["a", ["b"], "c"]}, r"`classes:` has \['b'\]; put names into quotes"),
     ],
@@ -209,11 +251,14 @@ def test_settings_that_make_no_sense(folder: Path, settings: dict[str, Any], say
         ({"mean": "x.npy"}, "`mean:` .*x.npy: No such file"),
         ({"mean": "x.binaryproto"}, "`mean:` .*x.binaryproto: No such file"),
         ({"classes": "x.txt"}, "`classes:` .*x.txt: No such file"),
+        ({"classes": "fifo"}, "`classes:` .*fifo: not a regular file"),
+        ({"mean": "fifo"}, "`mean:` .*fifo: not a regular file"),
     ],
 )
 def test_files_that_are_not_there(folder: Path, settings: dict[str, Any], says: str) -> None:
     path = write(folder, **settings)
-    with pytest.raises(FileNotFoundError, match=f"^{path}: {says}"):
+    os.mkfifo(folder.parent / "fifo")
+    with pytest.raises(OSError, match=f"^{path}: {says}"):
         read_model(path)
     with pytest.raises(FileNotFoundError, match=r"model.yaml: /nowhere/a.h5 is not a file"):
         read_model(write(folder), Path("/nowhere/a.h5"))
@@ -225,7 +270,8 @@ def test_files_that_are_not_there(folder: Path, settings: dict[str, Any], says: 
     ("content", "says"),
     [
         (b"a: [", "is not YAML"),
-        (b"\xff\xfe\xff", "is not YAML"),
+        (b"\xff\xfe\xff", "must have lines of the form"),
+        (b"classes: " + b"[" * 3000, "is not YAML: maximum recursion depth"),
         (b"name: 2001-99-99", "is not YAML: month must be in 1..12"),
         (b"", "must have lines of the form `key: value`; keys: name, deploy"),
         (b"- a", "must have lines of the form"),

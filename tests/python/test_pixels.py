@@ -38,7 +38,8 @@ def cases(draw: Any) -> tuple[PixelSpace, NDArray[np.uint8]]:
         )
     )
     crop = draw(st.none() | st.integers(1, min(height, width)))
-    scale = draw(st.sampled_from([1.0, 0.00390625, 0.017, 1 / 255, 3.0]))
+    scales = st.sampled_from([1.0, 0.00390625, 0.017, 1 / 255, 3.0])
+    scale = draw(scales | st.lists(scales, min_size=channels, max_size=channels).map(tuple))
     return PixelSpace(scale, mean, order, crop), images
 
 
@@ -86,7 +87,7 @@ def test_gradient_is_the_adjoint_of_the_input(
     assert pixels.dtype == np.float32
     assert pixels.shape == images.shape
     expected = np.sum(pixels * (images.astype(float) - others))
-    tolerance = 1e-5 * (1 + np.abs(gradient).sum() * 255 * space.scale)
+    tolerance = 1e-5 * (1 + np.abs(gradient).sum() * 255 * np.max(space.scale))
     np.testing.assert_allclose(np.sum(gradient * change), expected, atol=tolerance)
     assert np.array_equal(gradient, before)
 
@@ -99,6 +100,9 @@ def test_by_hand() -> None:
     assert net_input.ravel().tolist() == [14.5, 9, 3.5]  # blue first, and its mean
     gradient = np.array([1, 2, 3], np.float32).reshape(1, 3, 1, 1)
     assert space.gradient_to_pixels(gradient).ravel().tolist() == [1.5, 1, 0.5]
+    space = PixelSpace((0.5, 1, 2), [1, 2, 3], "BGR")  # blue's scale first
+    assert space.to_input(image).ravel().tolist() == [14.5, 18, 14]
+    assert space.gradient_to_pixels(gradient).ravel().tolist() == [6, 2, 0.5]
 
 
 def test_rounding_and_clipping() -> None:
@@ -147,6 +151,11 @@ def test_the_settings_are_frozen() -> None:
     [
         ({"scale": 0}, "scale must be above 0, not 0"),
         ({"scale": np.nan}, "scale must be above 0"),
+        (
+            {"scale": (1, 0, 1)},
+            r"scale must be above 0, not \(1, 0, 1\): a number, or one a channel",
+        ),
+        ({"scale": ()}, "scale must be above 0"),
         ({"crop": 0}, "crop must be 1 or more"),
         ({"channel_order": "rgb"}, "RGB or BGR, not 'rgb'"),
         ({"mean": np.ones((2, 2))}, r"mean must be .* not \(2, 2\)"),
@@ -181,6 +190,7 @@ def test_arrays_that_are_refused() -> None:
         (PixelSpace(), images[0], r"not uint8 \(3, 4, 4\)"),
         (PixelSpace(), images[:, :2], r"1 or 3 channels, not 2"),
         (PixelSpace(crop=5), images, "crop of 5 does not fit images of 4x4"),
+        (PixelSpace((1, 2)), images, "channels: 3, and `scale:` .* has 2 numbers; --grey or"),
         (PixelSpace(mean=[1, 2]), images, r"images are in colour .*the mean \(2,\) has 2"),
         (PixelSpace(mean=np.ones((3, 5, 4))), images, r"\(3, 5, 4\) has another size .* 4x4"),
     ]:

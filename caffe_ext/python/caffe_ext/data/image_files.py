@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.errors import DataError
 from caffe_ext.storage.atomic import write_bytes
+from caffe_ext.storage.regular_file import require_regular_file
 
 Image = NDArray[np.uint8]
 
@@ -33,12 +34,11 @@ def read_image(path: Path, grey: bool | None = None) -> Image:
 
     grey  True: grey, as with `is_color: false`; False: RGB; None: as the file has it
 
-    Raises OSError for a file that cannot be opened, and DataError naming a file that is no regular
-    file, no image, damaged, or in part transparent. Caffe reads the colours below the transparency,
-    which no viewer shows: such a file is refused.
+    Raises OSError for a file that cannot be opened or is not a regular file, and DataError naming a
+    file that is no image, damaged, or in part transparent. Caffe reads the colours below the
+    transparency, which no viewer shows: such a file is refused.
     """
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path} is not a regular file")
+    require_regular_file(path)
     content, name = path.read_bytes(), str(path)
     pixels = _decode(content, name, _FLAGS[grey])
     if content[:2] != _JPEG and _is_transparent(content):

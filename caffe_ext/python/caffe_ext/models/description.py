@@ -4,7 +4,9 @@
 name: LeNet                       # in tables and pictures; default: the name of the weights' file
 deploy: lenet_deploy.prototxt
 weights: lenet.caffemodel.h5      # may be left out here and named on the command line
-scale: 0.00390625                 # input = (pixels - mean) * scale; default 1
+scale: 0.00390625                 # input = (pixels - mean) * scale; default 1; a number, or one a
+                                  # channel in the network's order
+std: [58.4, 57.1, 57.4]           # instead of scale, 1 / scale: a number, or one a channel
 mean: [104, 117, 123]             # a number, one a channel in the network's order, or a mean file
 channel_order: BGR                # or RGB, the default
 crop: 227                         # side of the square in the middle; default: all of the image
@@ -30,6 +32,7 @@ from caffe_ext.data.image_labels import AMBIGUOUS
 from caffe_ext.models.batch_dependence import check_batch_independence
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
+from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
 
@@ -38,6 +41,7 @@ _KEYS = (
     "deploy",
     "weights",
     "scale",
+    "std",
     "mean",
     "channel_order",
     "crop",
@@ -141,14 +145,15 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     Raises FileNotFoundError, and ValueError that names the file and the key.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2001-99-99
+        given = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date 2001-99-99
         _refuse_prototxt(path)
         reason = " ".join(f"{error}".split())  # YAML's own has several lines
         raise ValueError(f"{path} is not YAML: {reason}") from error
     if not isinstance(given, dict):
         _refuse_prototxt(path)
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
+    check_utf8(path, given)
     return describe_model(given, weights=weights, source=path)
 
 
@@ -248,7 +253,14 @@ def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
     value = settings.get(key)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{where}`{key}:` must be text, not {value!r}")
-    return value
+    return None if value is None else _printable(value, key, where)
+
+
+def _printable(text: str, key: str, where: str) -> str:
+    """Return a text for terminals, pages and files; ValueError if it has other characters."""
+    if not text.isprintable():
+        raise ValueError(f"{where}`{key}:` has characters that cannot be shown: {text!a}")
+    return text
 
 
 def _pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> PixelSpace:
@@ -261,7 +273,7 @@ def _pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> Pixel
         mean = read_mean(folder / mean) if isinstance(mean, str) else _numbers(mean)
     try:
         return PixelSpace(
-            scale=_scale(settings.get("scale", 1)),
+            scale=_scale(settings),
             mean=mean,
             channel_order=settings.get("channel_order", "RGB"),
             crop=crop,
@@ -270,14 +282,28 @@ def _pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> Pixel
         raise ValueError(f"{where}{error}") from error
 
 
-def _scale(value: Any) -> float:
-    """Return the scale; 4e-3, which is text in YAML, is a number, too."""
+def _scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
+    """Return the scale, one or one a channel; `std:` is what it is one over."""
+    if "scale" in settings and "std" in settings:
+        raise ValueError("`scale:` and `std:` are one setting, scale = 1 / std; give one of them")
+    key = "std" if "std" in settings else "scale"
+    value = settings.get(key, 1)
+    numbers = [_number(key, one) for one in (value if isinstance(value, list) else [value])]
+    if key == "std":
+        if not all(0 < number < float("inf") for number in numbers):
+            raise ValueError(f"`std:` must be above 0, not {value!r}")
+        numbers = [1 / number for number in numbers]
+    return tuple(numbers) if isinstance(value, list) else numbers[0]
+
+
+def _number(key: str, value: Any) -> float:
+    """Return a number; 4e-3, which is text in YAML, is one, too."""
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"`scale:` must be a number, not {value!r}")
+    raise ValueError(f"`{key}:` must be a number, not {value!r}; or a list, one a channel")
 
 
 def _numbers(mean: Any) -> Any:
@@ -296,7 +322,8 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tup
         return (), ()
     if isinstance(value, str):
         with _file_of(f"{where}`classes:`"):
-            lines = (folder / value).read_text(encoding="utf-8").splitlines()
+            lines = read_text(folder / value).splitlines()
+            check_utf8(folder / value, lines)
         value = [line.strip() for line in lines if line.strip()]
     if not isinstance(value, list) or not value:
         raise ValueError(f"{where}`classes:` must be a list of names, or a file with one a line")
@@ -304,7 +331,7 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tup
         # YAML takes a bare yes, no, on or off for a truth value.
         if isinstance(name, bool) or not isinstance(name, str | int | float):
             raise ValueError(f"{where}`classes:` has {name!r}; put names into quotes")
-    names = [str(name) for name in value]
+    names = [_printable(str(name), "classes", where) for name in value]
     parts = [found.groups() for name in names if (found := re.fullmatch(_SYNSET, name))]
     if len(parts) < len(names):
         return tuple(names), ()

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from caffe_ext.errors import DataError
+from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.quiet import quiet_caffe
 from caffe_ext.runtime.trial_build import check_builds
@@ -80,9 +81,14 @@ def _read_prototxt(path: Path) -> Any:
     """Return the NetParameter in a file, if Caffe can build it without data."""
     parameter = caffe_pb2.NetParameter()
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), parameter)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        text_format.Parse(read_text(path), parameter)
+    except (text_format.ParseError, RecursionError) as error:
         raise ValueError(f"{path} is not the prototxt of a net: {error}") from error
+    check_utf8(path, text_format.MessageToString(parameter, as_utf8=True))
+    if parameter.layer and parameter.layers:
+        raise ValueError(
+            f"{path} has both `layer` and the older `layers`; write all layers in one form"
+        )
     _input_as_layer(parameter)
     known = set(caffe.layer_type_list())
     for layer in parameter.layer:

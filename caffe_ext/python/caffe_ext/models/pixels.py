@@ -9,6 +9,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from caffe_ext.storage.regular_file import require_regular_file
+
 Float32s = NDArray[np.float32]
 
 
@@ -18,7 +20,8 @@ class PixelSpace:
 
         input = (crop(swap(pixels)) - mean) * scale
 
-    scale          per unit of a pixel: LeNet 0.00390625; above 0
+    scale          per unit of a pixel: LeNet 0.00390625; above 0; a number, or one a channel in the
+                   network's channel order, kept as a tuple
     mean           in pixels, in the network's channel order: nothing, one number for all channels,
                    one a channel (C,), or a mean image (C, H, W) of the images' size before the
                    crop, as read_mean() reads it; kept as read-only float32
@@ -32,15 +35,17 @@ class PixelSpace:
     Raises ValueError for settings and arrays that do not fit; the text has the shapes.
     """
 
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
     mean: Any = None
     channel_order: Literal["RGB", "BGR"] = "RGB"
     crop: int | None = None
 
     def __post_init__(self) -> None:
         """Check the settings, and keep a copy of the mean."""
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"scale must be above 0, not {self.scale}")
+        scale = np.asarray(self.scale, np.float64)
+        if scale.ndim > 1 or not scale.size or not (np.isfinite(scale) & (scale > 0)).all():
+            raise ValueError(f"scale must be above 0, not {self.scale}: a number, or one a channel")
+        object.__setattr__(self, "scale", tuple(scale.tolist()) if scale.ndim else float(scale))
         if self.channel_order not in ("RGB", "BGR"):
             raise ValueError(f"channel_order must be RGB or BGR, not {self.channel_order!r}")
         if self.crop is not None and self.crop < 1:
@@ -71,14 +76,14 @@ class PixelSpace:
         if images.dtype == np.float32 and not ((images >= 0) & (images <= 255)).all():
             raise ValueError("real-valued pixels must be from 0 to 255")
         channels, height, width = images.shape[1:]
-        rows, columns = self._window(height, width)
+        rows, columns = self.visible_window((height, width))
         mean = self._mean(channels, (height, width))[:, rows, columns]
         pixels = self._swap(images)[:, :, rows, columns]
         if out is None:
             out = np.empty(pixels.shape, np.float32)
         # float32 from the start, in Caffe's order of operations: the same bits.
         np.subtract(pixels, mean, out=out, dtype=np.float32)
-        return np.multiply(out, np.float32(self.scale), out=out)
+        return np.multiply(out, self._scale(channels), out=out)
 
     def to_pixels(self, net_input: Float32s) -> NDArray[np.uint8]:
         """Return the images, uint8 (N, C, h, w), of an input (N, C, h, w).
@@ -96,12 +101,12 @@ class PixelSpace:
         if self.crop is not None and (height, width) != (self.crop, self.crop):
             raise ValueError(f"input {net_input.shape} is not of the crop's size, {self.crop}")
         full = self.mean_size or (height, width)
-        rows, columns = self._window(*full)
+        rows, columns = self.visible_window(full)
         mean = self._mean(channels, full)[:, rows, columns]
         if mean.shape[1:] not in ((1, 1), (height, width)):
             raise ValueError(f"input {net_input.shape} does not fit the mean image, {mean.shape}")
         # float64, so that what to_input returned comes back exactly whatever the scale.
-        pixels = np.asarray(net_input, np.float64) / np.float32(self.scale) + mean
+        pixels = np.asarray(net_input, np.float64) / self._scale(channels) + mean
         return np.ascontiguousarray(self._swap(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)))
 
     def gradient_to_pixels(
@@ -109,7 +114,7 @@ class PixelSpace:
     ) -> Float32s:
         """Return dE/dpixel, float32 (N, C, H, W), for dE/dinput (N, C, h, w): the chain rule.
 
-            dE/dpixel = scale * swap(dE/dinput),  0 where the crop has cut off
+            dE/dpixel = swap(scale * dE/dinput),  0 where the crop has cut off
 
         size  (H, W) of the images; needed where there is a crop
         """
@@ -118,14 +123,15 @@ class PixelSpace:
         cut = gradient.shape[2:]
         if size is None and self.crop is not None:
             raise ValueError(f"the crop of {self.crop} needs the images' size (H, W)")
-        rows, columns = self._window(*(size or cut))
+        rows, columns = self.visible_window(size or cut)
         pixels = np.zeros((*gradient.shape[:2], *(size or cut)), np.float32)
         window = pixels[:, :, rows, columns]
         if window.shape != gradient.shape:
             raise ValueError(
                 f"gradient {gradient.shape} does not fit images of {size}: {window.shape} is needed"
             )
-        np.multiply(self._swap(gradient), np.float32(self.scale), out=window, casting="same_kind")
+        scale = self._scale(gradient.shape[1])
+        np.multiply(gradient, scale, out=self._swap(window), casting="same_kind")
         return pixels
 
     def _swap(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -135,12 +141,19 @@ class PixelSpace:
             raise ValueError(f"images have 1 or 3 channels, not {channels}: {images.shape}")
         return images[:, ::-1] if self.channel_order == "BGR" else images
 
-    def _window(self, height: int, width: int) -> tuple[slice, slice]:
-        """Return the rows and columns that the network sees."""
+    def visible_window(self, size: tuple[int, int]) -> tuple[slice, slice]:
+        """Return which rows and columns of images (H, W) the network sees, after the crop.
+
+        Raises ValueError for an image that is smaller than the crop.
+        """
+        height, width = size
         if self.crop is None:
             return slice(0, height), slice(0, width)
         if self.crop > min(height, width):
-            raise ValueError(f"the crop of {self.crop} does not fit images of {height}x{width}")
+            raise ValueError(
+                f"the crop of {self.crop} does not fit images of {height}x{width}; --resize makes "
+                "them larger, `crop:` in the model's YAML file takes less of them"
+            )
         top, left = (height - self.crop) // 2, (width - self.crop) // 2
         return slice(top, top + self.crop), slice(left, left + self.crop)
 
@@ -151,6 +164,16 @@ class PixelSpace:
             return None
         return self.mean.shape[1], self.mean.shape[2]
 
+    def _scale(self, channels: int) -> Float32s:
+        """Return the scale of images with this many channels, as (1, 1, 1) or (C, 1, 1)."""
+        scale = np.asarray(self.scale, np.float32).reshape(-1, 1, 1)
+        if len(scale) not in (1, channels):
+            raise ValueError(
+                f"the images have channels: {channels}, and `scale:` (or `std:`) has {len(scale)} "
+                "numbers; --grey or --colour makes the images of the other kind"
+            )
+        return scale
+
     def _mean(self, channels: int, size: tuple[int, int]) -> Float32s:
         """Return the mean for images of this size as (C, H, W), as a view."""
         mean: Float32s = np.zeros((), np.float32) if self.mean is None else self.mean
@@ -158,7 +181,8 @@ class PixelSpace:
             kind = {1: "grey", 3: "in colour"}[channels]
             raise ValueError(
                 f"the images are {kind} (channels: {channels}) and the mean {mean.shape} has "
-                f"{mean.shape[0]} channels: give images or a mean of the other kind"
+                f"{mean.shape[0]} channels: --grey or --colour makes the images of the other kind, "
+                "`mean:` in the model's YAML file gives another mean"
             )
         if self.mean_size not in (None, size):
             raise ValueError(
@@ -174,6 +198,7 @@ def read_mean(path: Path) -> Float32s:
     The result is float32, in the file's channel order (BGR in Caffe's ImageNet models).
     Raises FileNotFoundError, and ValueError for a file with something else in it.
     """
+    require_regular_file(path)
     if path.suffix == ".npy":
         array = np.load(path, allow_pickle=False)
     else:

@@ -53,7 +53,8 @@ class AttackRecords:
     zero_gradient         bool     the gradient with respect to the pixels is 0 in all of them
     step_lengths          float64  how far it lies along the attack's direction, in grey levels
     l0, l1, l2, l2_per_pixel, linf, mean_absolute
-                          float64  distances from the original (metrics.py)
+                          float64  distances from the original (metrics.py), of what the
+                                   model sees: without the border that a crop cuts off
     pass_scores           float64  PASS, standard protocol (pass_score.py)
     pass_published        float64  PASS, as in the BANG paper's tables
     ecc_failed, ecc_failed_published

@@ -113,19 +113,24 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
         columns[name][tried] = values
     found = tried[result.found]
     adversarials = result.adversarials[result.found]
-    _measure(columns, found, adversarials, images[found], workers)
+    window = model.pixel_space.visible_window((images.shape[2], images.shape[3]))
+    _measure(columns, found, (adversarials, images[found]), window, workers)
     return AttackRecords(**columns), adversarials
 
 
 def _measure(
     columns: dict[str, NDArray[Any]],
     rows: Ints,
-    adversarials: Images,
-    originals: Images,
+    pairs: tuple[Images, Images],
+    window: tuple[slice, slice],
     workers: int | None,
 ) -> None:
-    """Put distances and scores into the columns."""
-    apart = distances(adversarials, originals)
+    """Put distances and scores into the columns; distances are those of what the model sees.
+
+    What a crop cuts off is never changed: it would only make the distances per pixel smaller.
+    """
+    adversarials, originals = pairs
+    apart = distances(adversarials[:, :, *window], originals[:, :, *window])
     for name in ("l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute"):
         columns[name][rows] = getattr(apart, name)
     if min(originals.shape[2:]) < _SMALLEST_FOR_PASS:
