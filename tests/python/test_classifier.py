@@ -157,7 +157,9 @@ def test_no_gradient_of_the_weights_is_computed(deep: Callable[..., Classifier])
 def test_logits_by_name_without_a_softmax(tmp_path: Path) -> None:
     text = LINEAR[: LINEAR.index("layer { name: 'prob'")]
     model = write_model(tmp_path, text)
-    with pytest.raises(ValueError, match="has no Softmax layer; name the blob of scores"):
+    with pytest.raises(
+        ValueError, match=r"has no Softmax layer, and no .*; name the blob of scores"
+    ):
         Classifier(*model, PixelSpace())
     classifier = Classifier(*model, PixelSpace(0.5), logits="score")
     reference = Classifier(*write_model(tmp_path / "full"), PixelSpace(0.5))

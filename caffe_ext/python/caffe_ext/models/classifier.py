@@ -30,6 +30,9 @@ class Classifier(Model):
     passed in is changed. A classifier holds the state of its net: one thread at a time. All that it
     computes it computes on its own device, whichever one Caffe is on otherwise.
 
+    A network with a single score h for each image, one that ends in a Sigmoid, has two classes: the
+    logits are (0, h), whose softmax is (1 - sigmoid(h), sigmoid(h)).
+
     device       the CPU or a GPU
     input_shape  (C, H, W) of the network's input, after the pixel space's crop
     logits_blob  name of the blob of scores before the softmax
@@ -51,7 +54,8 @@ class Classifier(Model):
         deploy       prototxt with one input (N, C, H, W); force_backward need not be set in it
         weights      .caffemodel or .caffemodel.h5
         pixel_space  how pixels become the net's input
-        logits       blob with the scores (N, K); by default the bottom of the last Softmax layer
+        logits       blob of scores (N, K), or (N, 1) for two classes; by default the bottom of the
+                     last Softmax layer, or else of a Sigmoid layer with one output an image
         device       by default the one that this thread's Caffe is on
 
         Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
@@ -70,18 +74,22 @@ class Classifier(Model):
         if len(shape) != 4:
             raise ValueError(f"{deploy}: input '{self._input}' must be (N, C, H, W), not {shape}")
         self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
-        softmax = self._last_softmax()
-        if logits is None and softmax is None:
+        softmax = self._last_layer("Softmax")
+        last = softmax or self._single_output()
+        if logits is None and last is None:
             how = "`logits:` in the model's YAML file, logits= in Python"
-            raise ValueError(f"{deploy} has no Softmax layer; name the blob of scores: {how}")
-        self.logits_blob: str = logits or softmax[0]  # type: ignore[index]
-        self._known(self.logits_blob)
-        if softmax and self.logits_blob == softmax[1]:
-            other = f"leave logits out, which takes '{softmax[0]}'"
-            way = "do not let that work in place" if softmax[0] == softmax[1] else other
             raise ValueError(
-                f"{deploy}: blob '{softmax[1]}' has the probabilities of the last Softmax layer, "
-                f"and not the scores: {way}"
+                f"{deploy} has no Softmax layer, and no Sigmoid with one output an image; name the "
+                f"blob of scores: {how}"
+            )
+        self.logits_blob: str = logits or last[0]  # type: ignore[index]
+        self._known(self.logits_blob)
+        if last and self.logits_blob == last[1]:
+            other = f"leave logits out, which takes '{last[0]}'"
+            way = "do not let that work in place" if last[0] == last[1] else other
+            raise ValueError(
+                f"{deploy}: blob '{last[1]}' has the probabilities of the last "
+                f"{'Softmax' if softmax else 'Sigmoid'} layer, and not the scores: {way}"
             )
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
         self._check_batch_size()
@@ -92,7 +100,11 @@ class Classifier(Model):
                 f"{deploy}: blob '{self.logits_blob}' must be (N, K) or (N, K, 1, 1) for N "
                 f"images, not {scores} for {batch_size}"
             )
-        self.classes: int = scores[1]
+        if scores[1] == 1 and self._probabilities is not None:
+            raise ValueError(
+                f"{deploy}: the last Softmax layer has one class; two or more are needed"
+            )
+        self.classes: int = max(2, scores[1])
         self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
 
     def logits(self, images: Pixels) -> Floats:
@@ -223,10 +235,10 @@ class Classifier(Model):
 
     def _weighted(self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int) -> Floats:
         """Return |h| dE/dh of an inner blob h for the batch that the net holds."""
-        values, given = self._rows(blob, count), self._checked(diffs, count)
+        values, given = self._net.blobs[blob].data, self._checked(diffs, count)
         if set(given) != {blob}:
             given = self._net.backward(diffs=[blob], end=self._above(blob, diffs), **given)
-        return np.asarray(np.abs(values) * given[blob].reshape(values.shape))
+        return self._as_rows(blob, np.abs(values) * given[blob].reshape(values.shape))
 
     def _above(self, blob: str, tops: Iterable[str]) -> str:
         """Return the layer above an inner blob; ValueError unless the tops depend on the blob.
@@ -254,16 +266,27 @@ class Classifier(Model):
                 raise ValueError(
                     f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
                 )
+            if values.size != self._net.blobs[name].count:
+                diff = diff[:, 1]  # noqa: PLW2901  the logit 0 depends on nothing
             given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
         return given
 
     def _rows(self, blob: str, count: int) -> Floats:
-        """Return a blob's live values, one row an image; logits as (n, K)."""
+        """Return a blob's values, live but for a single score, one row an image; logits (n, K)."""
         self._known(blob)
         values: Floats = self._net.blobs[blob].data
         if values.ndim == 0 or len(values) != count:
             raise ValueError(f"blob '{blob}' is not one row an image, but {values.shape}")
-        return values.reshape(count, self.classes) if blob == self.logits_blob else values
+        return self._as_rows(blob, values)
+
+    def _as_rows(self, blob: str, values: Floats) -> Floats:
+        """Return values in a blob's shape as rows: logits (n, K), (0, h) of a single score h."""
+        if blob != self.logits_blob:
+            return values
+        rows = values.reshape(len(values), -1)
+        if rows.shape[1] < self.classes:
+            rows = np.concatenate([np.zeros_like(rows), rows], axis=1)
+        return rows
 
     def _check_batch_size(self) -> None:
         """Raise ValueError for more values in a blob than Caffe can count."""
@@ -295,8 +318,16 @@ class Classifier(Model):
             names = ", ".join(self._net.blobs)
             raise ValueError(f"the net has no blob '{blob}'; there are {names}")
 
-    def _last_softmax(self) -> tuple[str, str] | None:
-        """Return bottom and top of the last Softmax layer; a bottom in front of Caffe's Splits."""
+    def _single_output(self) -> tuple[str, str] | None:
+        """Return bottom and top of a Sigmoid whose top is an output with one value an image."""
+        last = self._last_layer("Sigmoid")
+        if last is None or last[1] not in self._net.outputs:
+            return None
+        shape = self._shape(last[1])
+        return last if len(shape) > 1 and all(side == 1 for side in shape[1:]) else None
+
+    def _last_layer(self, wanted: str) -> tuple[str, str] | None:
+        """Return bottom and top of the last layer of a type; a bottom before Caffe's Splits."""
         bottoms, tops = self._net.bottom_names, self._net.top_names
         types = {
             name: layer.type
@@ -309,6 +340,6 @@ class Classifier(Model):
             for top in tops[name]
         }
         for name, kind in reversed(types.items()):
-            if kind == "Softmax":
+            if kind == wanted:
                 return split.get(bottoms[name][0], bottoms[name][0]), tops[name][0]
         return None

@@ -10,7 +10,8 @@ std: [58.4, 57.1, 57.4]           # instead of scale, 1 / scale: a number, or on
 mean: [104, 117, 123]             # a number, one a channel in the network's order, or a mean file
 channel_order: BGR                # or RGB, the default
 crop: 227                         # side of the square in the middle; default: all of the image
-logits: ip2                       # blob of scores; default: what goes into the softmax
+logits: ip2                       # blob of scores; default: what goes into the softmax, or into a
+                                  # sigmoid with one output (two classes)
 classes: synset_words.txt         # names of the classes, one a line, or a list of them; by these
                                   # (or the WordNet ids before them) folders and listings of images
                                   # can give the labels, too
