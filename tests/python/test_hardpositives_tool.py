@@ -11,7 +11,7 @@ import pytest
 
 from caffe_ext.cli import hardpositives
 from caffe_ext.data import read_database
-from caffe_ext.training.hard_positives.presets import PRESETS, Recipe
+from caffe_ext.training.hard_positives.presets import PRESETS, Recipe, make_presets
 from data_samples import CHECKOUT, snapshot
 from hard_positive_samples import COUNT, small_request
 
@@ -87,6 +87,17 @@ def test_alone_with_a_preset(
     assert record["images"] == record["hard_positives"] <= 9
 
 
+def test_presets_have_as_many_attacks_as_there_are_classes(
+    arguments: Arguments, tmp_path: Path
+) -> None:
+    assert hardpositives.main([*arguments, "--limit", "6"]) == 0
+    record = json.loads((tmp_path / "out" / "hard_positives.json").read_bytes())
+    assert record["settings"]["attacks"] == ["hc1*1.05", "hc2*1.05", "hc3*1.05"]
+    assert make_presets(10) == PRESETS
+    assert make_presets(2)["HC-S-5"] == ("hc1-s",)
+    assert make_presets(7)["HC-D-9"] == tuple(f"hc{rank}" for rank in range(1, 7))
+
+
 def test_the_default_folder_is_ready_for_caffe(
     arguments: Arguments,
     tmp_path: Path,
@@ -108,7 +119,7 @@ def test_what_makes_no_sense_is_refused(
     )
     assert "unknown attack 'fgz'" in refusal("--attacks", "fgz")
     assert "at least 0.9 and at most 0.5" in refusal("--min-pass", "0.9", "--max-pass", "0.5")
-    assert "no class of rank 4" in refusal()  # there are 4 classes, and the preset has HC-9
+    assert "no class of rank 4" in refusal("--attacks", "hc4")  # there are 4 classes
     assert "is not a file" in refusal("--weights", "nowhere.caffemodel")
     arguments.remove(f"--labels={tmp_path / 'labels.npy'}")
     (tmp_path / "labels.npy").unlink()

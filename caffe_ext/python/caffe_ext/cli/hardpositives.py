@@ -37,6 +37,7 @@ which hard positives
     HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as it takes; the best there, the default
     HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
+    With fewer than ten classes, HC-1 to HC-(K-1) of these.
   --attacks names others; --help-attacks lists all of them:
     {EXAMPLES}
   --limit N attacks N images only, for trying out; the mix has all originals still.
@@ -85,15 +86,18 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_recipe(arguments: argparse.Namespace) -> "Recipe":
-    """Return what the arguments say about the hard positives; ValueError if it makes no sense."""
-    from caffe_ext.training.hard_positives.presets import BEST, PRESETS, Recipe
+def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
+    """Return what the arguments say about the hard positives of a model with so many classes.
 
-    preset = arguments.preset or BEST
-    if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    Raises ValueError if it makes no sense.
+    """
+    from caffe_ext.training.hard_positives.presets import BEST, Recipe, make_presets
+
+    preset, presets = arguments.preset or BEST, make_presets(classes)
+    if preset not in presets:
+        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(presets)}")
     return Recipe(
-        attacks=tuple(arguments.attacks or PRESETS[preset]),
+        attacks=tuple(arguments.attacks or presets[preset]),
         min_pass=arguments.min_pass,
         max_pass=arguments.max_pass,
         mix=arguments.mix,
@@ -162,8 +166,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     console = Console()
     try:
-        recipe = read_recipe(arguments)
         model = find_models(arguments)[0]
+        with quiet_caffe():
+            recipe = read_recipe(arguments, model.load(1).classes)
         source = open_source(arguments, model.class_numbers)
         console.note(f"{model.name} ({shown(model.weights)}) on {shown_origin(source)}")
         request = SetRequest(

@@ -19,16 +19,27 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.base import Ints
 from caffe_ext.runs.records import AttackRecords
 
-_NINE, _FIVE = range(1, 10), range(1, 6)
-PRESETS: dict[str, tuple[str, ...]] = {
-    "HC-D-9-1.05": tuple(f"hc{rank}*1.05" for rank in _NINE),
-    "HC-D-9": tuple(f"hc{rank}" for rank in _NINE),
-    "HC-D-5": tuple(f"hc{rank}" for rank in _FIVE),
-    "HC-S-5": tuple(f"hc{rank}-s" for rank in _FIVE),
-    "FGV": ("fgv",),
-    "FGS": ("fgs",),
-}
-"""The training sets of Table 1 by the paper's names: D along derivatives, S along their signs."""
+_CLASSES = 10  # of the paper's networks
+
+
+def make_presets(classes: int = _CLASSES) -> dict[str, tuple[str, ...]]:
+    """Return the training sets of Table 1 by the paper's names, as names of attacks.
+
+    D is along derivatives, S along their signs. With K classes there are HC-1 to HC-(K-1): of fewer
+    than ten classes, a set has as many of its attacks as there are.
+    """
+    nine, five = (range(1, min(count, classes - 1) + 1) for count in (9, 5))
+    return {
+        "HC-D-9-1.05": tuple(f"hc{rank}*1.05" for rank in nine),
+        "HC-D-9": tuple(f"hc{rank}" for rank in nine),
+        "HC-D-5": tuple(f"hc{rank}" for rank in five),
+        "HC-S-5": tuple(f"hc{rank}-s" for rank in five),
+        "FGV": ("fgv",),
+        "FGS": ("fgs",),
+    }
+
+
+PRESETS = make_presets()
 BEST = "HC-D-9-1.05"
 
 
