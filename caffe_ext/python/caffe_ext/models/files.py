@@ -18,7 +18,7 @@ from caffe_ext.errors import DataError
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.quiet import quiet_caffe
-from caffe_ext.runtime.trial_build import check_builds
+from caffe_ext.runtime.trial_build import check_builds, check_loads
 from caffe_ext.storage.hdf5_file import open_hdf5
 
 Shape = tuple[int, ...]
@@ -63,6 +63,10 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     if len(net.inputs) != 1:
         raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
     _check_weights(net, deploy, weights)
+    try:
+        check_loads(text, weights)
+    except ValueError as error:
+        raise ValueError(f"{weights}: Caffe cannot load these weights: {error}") from error
     with quiet_caffe():
         net.copy_from(str(weights))
     for name, blobs in net.params.items():

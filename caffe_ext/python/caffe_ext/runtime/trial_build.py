@@ -1,4 +1,7 @@
-"""Build a net in a forked process first: what Caffe does not like about it ends only that one."""
+"""Build a net, and load its weights, in a forked process first: what ends that one ends no other.
+
+Caffe's CHECKs, and what HDF5 and protobuf do about damaged files, end a process.
+"""
 
 import faulthandler
 import os
@@ -8,11 +11,12 @@ import select
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import caffe
 
@@ -21,6 +25,7 @@ from caffe_ext.runtime.quiet import log_level
 _GLOG = re.compile(r"(?P<severity>[IWEF])\d{4,8} [\d:.]+ +\d+ \S+:\d+\] (?P<text>.*)")
 _CREATING = "creating layer "
 _RESHAPING = "with another number of images"
+_LOADING = "with the weights"
 _BUILT = b"+"
 _PATIENCE = 180.0  # seconds
 
@@ -34,6 +39,38 @@ def check_builds(text: str, batch_size: int = 1) -> None:
 
     What can be built is not tried again. Where there can be no further process nothing is checked.
     """
+
+    def reshape(net: Any) -> None:
+        if len(net.inputs) == 1:
+            print(_RESHAPING)
+            blob = net.blobs[net.inputs[0]]
+            for images in range(1, min(2, batch_size) + 1):
+                blob.reshape(images, *list(blob.shape)[1:])
+                net.reshape()
+
+    _attempt(text, reshape)
+
+
+def check_loads(text: str, weights: Path) -> None:
+    """Raise ValueError, with Caffe's reason, unless Caffe can load weights into the net of a text.
+
+    What can be loaded is not tried again until the file changes.
+    """
+    status = weights.stat()
+    _check_loads(text, weights, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _check_loads(text: str, weights: Path, *_: int) -> None:
+    def load(net: Any) -> None:
+        print(_LOADING)
+        net.copy_from(str(weights))
+
+    _attempt(text, load)
+
+
+def _attempt(text: str, then: Callable[[Any], None]) -> None:
+    """Build the net of a text in a child, and do something with it; ValueError with the reason."""
     with TemporaryDirectory() as folder:
         deploy, log = Path(folder) / "deploy.prototxt", Path(folder) / "log"
         deploy.write_text(text, encoding="utf-8")
@@ -45,7 +82,7 @@ def check_builds(text: str, batch_size: int = 1) -> None:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if not child:
-                _build(deploy, min(2, batch_size), log, writer)
+                _build(deploy, then, log, writer)
         except OSError:
             os.close(reader)
             return
@@ -56,8 +93,8 @@ def check_builds(text: str, batch_size: int = 1) -> None:
             raise ValueError(_reason(lines) or "the attempt ended without a word")
 
 
-def _build(deploy: Path, most: int, log: Path, writer: int) -> NoReturn:
-    """Build the net in the child, with all that is said in the log, and end without clean-up."""
+def _build(deploy: Path, then: Callable[[Any], None], log: Path, writer: int) -> NoReturn:
+    """Work in the child, with all that is said in the log, and end without clean-up."""
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -69,13 +106,7 @@ def _build(deploy: Path, most: int, log: Path, writer: int) -> NoReturn:
         if level is not None:
             level.value = 0  # the log names the layers
         caffe.set_mode_cpu()
-        net = caffe.Net(str(deploy), caffe.TEST)
-        if len(net.inputs) == 1:
-            print(_RESHAPING)
-            blob = net.blobs[net.inputs[0]]
-            for images in range(1, most + 1):
-                blob.reshape(images, *list(blob.shape)[1:])
-                net.reshape()
+        then(caffe.Net(str(deploy), caffe.TEST))
         os.write(writer, _BUILT)
     except SystemError:
         pass  # a Python layer's; Caffe has printed what it was
@@ -110,8 +141,8 @@ def _reason(lines: list[str]) -> str:
     where, reason, last = "", "", ""
     for line in lines:
         found = _GLOG.fullmatch(line)
-        if line == _RESHAPING:
-            where = line
+        if line in (_RESHAPING, _LOADING):
+            where = line if line == _RESHAPING else ""
         elif not found:
             last = line.strip() or last
         elif found["severity"] == "F":
