@@ -265,3 +265,10 @@ def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     assert records.predicted.tolist() == [NO_CLASS]
     assert not records.attempted.any()
     assert len(adversarials) == 0
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    deploy, weights = write_model(tmp_path)
+    weights.write_bytes(weights.read_bytes().replace(b"score", b"sc\xffre"))
+    with pytest.raises(ValueError, match=f"^{weights} is damaged: a layer is called"):
+        Classifier(deploy, weights, PixelSpace())

@@ -1,6 +1,7 @@
 """LMDBs and the mean image: Caffe reads exactly what was written."""
 
 import gzip
+import mmap
 import os
 import shutil
 import subprocess
@@ -214,3 +215,20 @@ def test_a_database_may_be_shorter_than_its_pages_are_numbered(tmp_path: Path) -
         numbered = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     assert (folder / "data.mdb").stat().st_size < numbered
     assert len(Records(folder).read(slice(None))) == 900
+
+
+def test_pages_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
+    write_database(tmp_path / "db", ImageSet(np.zeros((5, 1, 4, 4), np.uint8), np.arange(5)), 8)
+    path = tmp_path / "db" / "data.mdb"
+    content = bytearray(path.read_bytes())
+    for meta in (0, mmap.PAGESIZE):  # both copies of what LMDB knows of its file
+        for at, value in ((32, 1 << 26), (128, 5_000), (136, 10_000)):  # its size, root, last page
+            content[meta + at : meta + at + 8] = value.to_bytes(8, "little")
+    path.write_bytes(content)
+    records = Records(tmp_path / "db")
+    with pytest.raises(
+        DataError, match=r"db is damaged: reading its records 0 to 4 ends in SIGBUS"
+    ):
+        records.read(slice(2))
+    with pytest.raises(DataError, match="SIGBUS"):
+        read_database(tmp_path / "db")

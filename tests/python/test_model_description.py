@@ -271,7 +271,7 @@ def test_files_that_are_not_there(folder: Path, settings: dict[str, Any], says: 
     [
         (b"a: [", "is not YAML"),
         (b"\xff\xfe\xff", "must have lines of the form"),
-        (b"classes: " + b"[" * 3000, "is not YAML: maximum recursion depth"),
+        (b"classes: " + b"[" * 3000, "is nested too deeply"),
         (b"name: 2001-99-99", "is not YAML: month must be in 1..12"),
         (b"", "must have lines of the form `key: value`; keys: name, deploy"),
         (b"- a", "must have lines of the form"),
@@ -326,3 +326,18 @@ def test_the_networks_of_this_checkout_have_descriptions_that_can_be_read(folder
         if isinstance(text.get("mean"), str):
             continue  # is made by get_data.py
         assert read_model(path, folder / "net.caffemodel").deploy.is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"classes: {'[' * 3000}{']' * 3000}", "is nested too deeply"),
+        ("a: &a [1]\nclasses: *a", r"aliases \(\*name\) are not read"),
+        (f"classes: [{', '.join(['&a [x]', *['*a'] * 9])}]", "aliases"),
+    ],
+)
+def test_yaml_that_takes_too_much_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{path} .*{says}"):
+        read_model(path)

@@ -7,6 +7,7 @@ keys is the order of the images) and as value a serialized Datum: channels, heig
 
 import math
 import mmap
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime.forked import fatal_signal
 
 _PAGE = mmap.PAGESIZE
 _META_PAGES = 2
@@ -28,6 +30,8 @@ _META_PAGES = 2
 _RECORD_OVERHEAD = 64
 _PER_TRANSACTION = 5_000
 _STRIDE = 256
+# Records that another process reads at a time, before this one does.
+_BLOCK = 1_000
 
 
 def map_size(count: int, shape: tuple[int, ...]) -> int:
@@ -108,6 +112,7 @@ class Records:
         self.folder = folder
         # Keys at every _STRIDE-th position, as far as reading has got: LMDB knows no positions.
         self._marks: list[bytes] = []
+        self._readable: set[int] = set()
         with self._errors(), _open(folder) as env:
             self._count = int(env.stat()["entries"])
         if not self._count:
@@ -121,10 +126,19 @@ class Records:
         """Return keys and Datums of a part of the records."""
         start, stop, _ = rows.indices(self._count)
         stop = max(start, stop)
+        self._check_readable(start, stop)
+        with self._errors():
+            found = [
+                (key, caffe_pb2.Datum.FromString(value)) for key, value in self._walk(start, stop)
+            ]
+        if len(found) != stop - start:
+            raise DataError(f"{self.folder} has fewer than its {self._count:,} records by now")
+        return found
+
+    def _walk(self, start: int, stop: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values of a part of the records."""
         mark = min(start // _STRIDE, len(self._marks) - 1)
-        found = []
         with (
-            self._errors(),
             _open(self.folder) as env,
             env.begin(buffers=True) as transaction,
             transaction.cursor() as cursor,
@@ -138,11 +152,24 @@ class Records:
                 if position == len(self._marks) * _STRIDE:
                     self._marks.append(bytes(key))
                 if position >= start:
-                    datum = caffe_pb2.Datum.FromString(bytes(cursor.value()))
-                    found.append((bytes(key), datum))
-        if len(found) != stop - start:
-            raise DataError(f"{self.folder} has fewer than its {self._count:,} records by now")
-        return found
+                    yield bytes(key), bytes(cursor.value())
+
+    def _check_readable(self, start: int, stop: int) -> None:
+        """Raise DataError if reading these records would end Python, as pages out of the file do.
+
+        LMDB believes what a page says about others. So another process reads each block first.
+        """
+        for block in range(start // _BLOCK, -(-stop // _BLOCK)):
+            if block in self._readable:
+                continue
+            first, last = block * _BLOCK, min((block + 1) * _BLOCK, self._count)
+            number = fatal_signal(lambda: deque(self._walk(first, last), maxlen=0))  # noqa: B023
+            if number is not None:
+                raise DataError(
+                    f"{self.folder} is damaged: reading its records {first:,} to {last - 1:,} ends "
+                    f"in {number.name}; make it again"
+                )
+            self._readable.add(block)
 
     def image(
         self, key: bytes, datum: caffe_pb2.Datum, channel_order: str = "RGB"

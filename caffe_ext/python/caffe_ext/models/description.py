@@ -139,6 +139,16 @@ class ModelDescription:
         return {key: value for key, value in self.record().items() if key not in _PLACES}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: ten lines of aliases of aliases are more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node; YAMLError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read; write out what they stand for")
+        return super().compose_node(parent, index)
+
+
 def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     """Read a model's YAML file; `weights`, if given, take the place of the file's.
 
@@ -146,11 +156,13 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     Raises FileNotFoundError, and ValueError that names the file and the key.
     """
     try:
-        given = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date 2001-99-99
+        given = yaml.load(read_text(path), _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
         _refuse_prototxt(path)
         reason = " ".join(f"{error}".split())  # YAML's own has several lines
         raise ValueError(f"{path} is not YAML: {reason}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply for the file of a model") from error
     if not isinstance(given, dict):
         _refuse_prototxt(path)
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")

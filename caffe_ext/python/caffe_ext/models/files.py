@@ -257,6 +257,8 @@ def _binary_shapes(path: Path) -> Shapes:
         raise ValueError(f"{path} is not a Caffe model, or is damaged: {error}") from error
     shapes = {}
     for layer in [*parameter.layer, *parameter.layers]:
+        if not isinstance(layer.name, str):  # bytes: what is no UTF-8
+            raise ValueError(f"{path} is damaged: a layer is called {layer.name!r}")
         shapes[layer.name] = dict(_blobs(path, layer))
     return shapes
 

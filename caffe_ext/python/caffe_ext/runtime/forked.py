@@ -1,0 +1,34 @@
+"""Try something in a forked process first: what ends that one by a signal would end this one."""
+
+import faulthandler
+import os
+import resource
+import signal
+import warnings
+from collections.abc import Callable
+
+
+def fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
+    """Return the signal that ends a process that does this, None if it ends in another way.
+
+    The action's result and its exceptions are lost; it must take no locks of other threads. None,
+    too, where there can be no further process.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Other threads do no harm: the child takes none of their locks, and soon ends.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+    except OSError:
+        return None
+    if not child:
+        try:
+            faulthandler.disable()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE):
+                signal.signal(number, signal.SIG_DFL)
+            action()
+        finally:
+            os._exit(0)  # whatever it was: an exception comes out again where it can be told
+    _, status = os.waitpid(child, 0)
+    return signal.Signals(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None

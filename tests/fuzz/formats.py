@@ -1,0 +1,292 @@
+"""The file formats that the programs read: for each a good file to damage, and its reader."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import caffe
+import cv2
+import h5py
+import lmdb
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from caffe_ext.cli import table1
+from caffe_ext.cli.attack_report import check_report
+from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
+from caffe_ext.errors import RecordError
+from caffe_ext.evaluation.report import check_folder
+from caffe_ext.models.description import read_model
+from caffe_ext.runs.records import (
+    AttackRecords,
+    empty_columns,
+    load_adversarials,
+    load_description,
+    load_records,
+    save_records,
+)
+from caffe_ext.storage.atomic import json_bytes
+from caffe_ext.training.folder import TrainingFolder
+from caffe_ext.training.hard_positives.folder import read_set
+from caffe_ext.training.settings import TrainingError, read_settings
+
+NET = """
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } } }
+layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv'
+  convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: 'pool' type: 'Pooling' bottom: 'conv' top: 'pool'
+  pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: 'score' type: 'InnerProduct' bottom: 'pool' top: 'score'
+  inner_product_param { num_output: 3 } }
+layer { name: 'prob' type: 'Softmax' bottom: 'score' top: 'prob' }
+"""
+YAML = """\
+name: fuzzed
+deploy: deploy.prototxt
+weights: w.caffemodel
+scale: 0.5
+mean: [100]
+channel_order: RGB
+logits: score
+classes: [a, b, "yes"]
+"""
+SOLVER = """
+net: "train.prototxt" max_iter: 10 base_lr: 0.1 lr_policy: "step" gamma: 0.5 stepsize: 5
+type: "BANG" bang_param { beta: 1 epsilon: 0.8 layer { name: "score" beta: 2 } }
+snapshot_prefix: "x" random_seed: 1
+"""
+DATA = """
+layer { name: 'data' type: 'Data' top: 'data' top: 'label'
+  data_param { source: 'db' batch_size: 2 backend: LMDB } }
+"""
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 4), np.uint8)
+LABELS = np.arange(5) % 3
+SENTENCES = (DataError, RecordError, TrainingError, ValueError, OSError)
+"""What the programs turn into a sentence and exit status 1."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    file   the name of the file that is damaged, in the folder of a case
+    make   writes the good file, and what it needs beside it, into the folder
+    read   reads the file as the programs do
+    """
+
+    file: str
+    make: Callable[[Path], object]
+    read: Callable[[Path], object]
+
+
+def make_model(folder: Path) -> None:
+    """Write the YAML file, the net, and weights in both formats."""
+    (folder / "deploy.prototxt").write_text(NET)
+    (folder / "model.yaml").write_text(YAML)
+    (folder / "hdf5.yaml").write_text(YAML.replace("w.caffemodel", "w.h5"))
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    net.save(str(folder / "w.caffemodel"))
+    net.save_hdf5(str(folder / "w.h5"))
+
+
+def use_model(name: str) -> Callable[[Path], object]:
+    """Return what reads a model, and queries it."""
+    return lambda folder: read_model(folder / name).load().predict(IMAGES)
+
+
+def make_mean(folder: Path) -> None:
+    """Write a model with a mean image."""
+    make_model(folder)
+    (folder / "model.yaml").write_text(YAML.replace("[100]", "mean.binaryproto"))
+    blob = caffe_pb2.BlobProto(num=1, channels=1, height=4, width=4, data=[7.0] * 16)
+    (folder / "mean.binaryproto").write_bytes(blob.SerializeToString())
+
+
+def make_solver(folder: Path) -> None:
+    """Write a solver file and its net."""
+    (folder / "train.prototxt").write_text(DATA + NET.partition("} } }")[2])
+    (folder / "solver.prototxt").write_text(SOLVER)
+
+
+def use_solver(folder: Path) -> None:
+    """Read a solver file as a training does, without its data."""
+    settings = read_settings(folder / "solver.prototxt", root=folder)
+    (folder / "written").mkdir()
+    settings.write(folder / "written")
+
+
+def make_idx(folder: Path) -> None:
+    """Write images and labels in MNIST's format."""
+    head = b"\0\0\x08\x03" + b"".join(side.to_bytes(4, "big") for side in (5, 4, 4))
+    (folder / "t10k-images-idx3-ubyte").write_bytes(head + IMAGES.tobytes())
+    head = b"\0\0\x08\x01" + (5).to_bytes(4, "big")
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(head + LABELS.astype(np.uint8).tobytes())
+
+
+def make_lmdb(folder: Path) -> None:
+    """Write an LMDB, as small as it can be."""
+    write_database(folder / "db", ImageSet(IMAGES, LABELS), 8)
+
+
+def make_lmdb_of_pictures(folder: Path) -> None:
+    """Write an LMDB of encoded images."""
+    with lmdb.open(str(folder / "db"), map_size=1 << 20) as env, env.begin(write=True) as writer:
+        for number, image in enumerate(IMAGES):
+            content = cv2.imencode(".png", image[0])[1].tobytes()
+            datum = caffe_pb2.Datum(data=content, encoded=True, label=number % 3)
+            writer.put(b"%05d" % number, datum.SerializeToString())
+
+
+def make_hdf5(folder: Path) -> None:
+    """Write images in HDF5."""
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["data"], file["label"] = IMAGES, LABELS
+
+
+def make_npz(folder: Path) -> None:
+    """Write images as NumPy does."""
+    np.savez_compressed(folder / "x.npz", images=IMAGES, labels=LABELS)
+    np.save(folder / "x.npy", IMAGES)
+
+
+def make_pictures(folder: Path) -> None:
+    """Write image files of several kinds."""
+    for suffix in ("png", "jpg", "bmp", "tif", "pgm", "webp"):
+        content = cv2.imencode(f".{suffix}", IMAGES[0, 0].repeat(4, 0).repeat(4, 1))[1].tobytes()
+        (folder / f"x.{suffix}").write_bytes(content)
+
+
+def make_listing(folder: Path) -> None:
+    """Write image files and a listing."""
+    make_pictures(folder)
+    (folder / "list.txt").write_text("x.png 1\nx.bmp 0\n")
+
+
+def use_images(name: str) -> Callable[[Path], object]:
+    """Return what reads images, and their labels."""
+
+    def use(folder: Path) -> None:
+        source = open_images(folder / name)
+        source.labels()
+        source.read(slice(0, 3))
+        source.digest()
+
+    return use
+
+
+def make_records(folder: Path) -> None:
+    """Write an attack's records."""
+    columns = empty_columns(5)
+    columns["indices"], columns["linf"] = np.arange(5), np.arange(5.0)
+    columns["attempted"][:] = columns["found"][1:4] = True
+    save_records(folder / "hc1.h5", AttackRecords(**columns), [IMAGES[1:4]], {"limit": 5})
+
+
+def use_records(folder: Path) -> None:
+    """Read records, and the images in them."""
+    path = folder / "hc1.h5"
+    load_description(path)
+    load_records(path, slice(0, 5))
+    load_adversarials(path)
+
+
+def note(content: Any) -> Callable[[Path], object]:
+    """Return what writes a JSON file that is called x.json."""
+    return lambda folder: (folder / "x.json").write_bytes(json_bytes(content))
+
+
+def named(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return what reads x.json under the name that its reader looks for."""
+
+    def use(folder: Path) -> object:
+        (folder / "x.json").rename(folder / name)
+        return read(folder)
+
+    return use
+
+
+SETTINGS = "0123456789abcdef" * 4
+TRAINING = {"format": 1, "settings": SETTINGS, "finished": True, "seconds": 1.5, "started": None}
+SOURCE = {
+    **{"format": 1, "finished": True, "data_set": "mnist", "holds": "MNIST", "origin": "here"},
+    **{"published": True, "remark": "", "embedded": False, "validation": 0},
+    "files": [{"path": "/x/a", "size": 5, "md5": "0" * 32}],
+    **{"images": {"train_lmdb": 5}, "extras": ["idx"], "versions": {"lmdb": "1"}},
+}
+ATTACK = {
+    **{"attack": "hc1", "name": "HC1", "attempted": 5, "found": 3, "unconfirmed": 0, "kept": 2},
+    **{"below_pass": 1, "above_pass": 0, "classes": [1, 1], "pass_scores": [0.1, 0.5, 0.9]},
+    "ecc_failed": 0,
+}
+SET = {
+    **{"format": 1, "finished": True, "images": 7, "hard_positives": 2, "originals": 5},
+    **{"attacks": [ATTACK], "settings": {"seed": 0}},
+}
+FORMATS = {
+    "yaml": Format("model.yaml", make_model, use_model("model.yaml")),
+    "prototxt": Format("deploy.prototxt", make_model, use_model("model.yaml")),
+    "caffemodel": Format("w.caffemodel", make_model, use_model("model.yaml")),
+    "hdf5-weights": Format("w.h5", make_model, use_model("hdf5.yaml")),
+    "mean": Format("mean.binaryproto", make_mean, use_model("model.yaml")),
+    "solver": Format("solver.prototxt", make_solver, use_solver),
+    "train-net": Format("train.prototxt", make_solver, use_solver),
+    "idx": Format("t10k-images-idx3-ubyte", make_idx, use_images("t10k-images-idx3-ubyte")),
+    "idx-labels": Format("t10k-labels-idx1-ubyte", make_idx, use_images("t10k-images-idx3-ubyte")),
+    "lmdb": Format("db/data.mdb", make_lmdb, use_images("db")),
+    "lmdb-pictures": Format("db/data.mdb", make_lmdb_of_pictures, use_images("db")),
+    "hdf5": Format("x.h5", make_hdf5, use_images("x.h5")),
+    "npz": Format("x.npz", make_npz, use_images("x.npz")),
+    "npy": Format("x.npy", make_npz, use_images("x.npy")),
+    "listing": Format("list.txt", make_listing, use_images("list.txt")),
+    "records": Format("hc1.h5", make_records, use_records),
+    **{
+        suffix: Format(f"x.{suffix}", make_pictures, use_images(f"x.{suffix}"))
+        for suffix in ("png", "jpg", "bmp", "tif", "pgm", "webp")
+    },
+    "training.json": Format(
+        "x.json",
+        note(TRAINING),
+        named(
+            "training.json",
+            lambda folder: TrainingFolder(folder).claim(SETTINGS, again=False),
+        ),
+    ),
+    "source.json": Format("x.json", note(SOURCE), named("source.json", read_record)),
+    "hard_positives.json": Format("x.json", note(SET), named("hard_positives.json", read_set)),
+    "models.json": Format(
+        "x.json",
+        note({"models": [{"id": "R0", "weights": "x", "settings": SETTINGS}]}),
+        lambda folder: table1.listed(folder / "x.json"),
+    ),
+    "summary.json": Format(
+        "x.json",
+        note({"seed": 0, "images": {}, "pass_protocols": {}, "models": [{"name": "x"}]}),
+        named("summary.json", lambda folder: check_report(folder, [])),
+    ),
+    "evaluation.json": Format(
+        "x.json",
+        note({"identity": {"seed": 0, "models": {"a": {"scale": 1.0}}}}),
+        named(
+            "evaluation.json",
+            lambda folder: check_folder(folder, {"seed": 0, "models": {"a": {"scale": 1}}}),
+        ),
+    ),
+}
+
+
+def outcome(read: Callable[[Path], object], folder: Path) -> str:
+    """Read a case: "" for a result or a sentence, else what was wrong."""
+    try:
+        read(folder)
+    except SENTENCES as error:
+        text = f"{error}"
+        return "" if text.strip() and "\n" not in text else f"no sentence: {error!r}"
+    return ""
+
+
+def as_json(content: bytes) -> Any:
+    """Return what is in a JSON file."""
+    return json.loads(content)
