@@ -2,8 +2,10 @@
 
 import dataclasses
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +102,21 @@ def test_another_file_is_refused(tmp_path: Path, server: Server, content: bytes)
         download(remote(nobody(), server.url), tmp_path, Silent())
     assert not isinstance(caught.value, UnreachableError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_that_is_no_number(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = urllib.request.urlopen
+
+    def odd(*arguments: Any, **settings: Any) -> Any:
+        response = answer(*arguments, **settings)
+        response.headers.replace_header("Content-Length", "abc")
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", odd)
+    with pytest.raises(DataError, match="offers 'abc' bytes"):
+        download(remote(server.url), tmp_path, Silent())
 
 
 def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

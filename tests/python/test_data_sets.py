@@ -149,6 +149,17 @@ def test_cifar10_test_batch_may_have_another_order(
     assert not published()
 
 
+@pytest.mark.parametrize("target", ["data_batch_1.bin", "/etc/passwd"])
+def test_links_in_an_archive_are_refused(tmp_path: Path, target: str) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("data_batch_1.bin")
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        archive.addfile(member)
+    with pytest.raises(DataError, match=f"^{path} is truncated or damaged"):
+        read_cifar10(tmp_path)
+
+
 def test_damaged_cifar10_is_refused_by_name(
     tmp_path: Path, small_batches: dict[str, bytes]
 ) -> None:

@@ -1,6 +1,7 @@
 """Image files: what is written is read back, completely or not at all; others are refused."""
 
 import errno
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from caffe_ext.data import DataError, read_image, write_png
+from caffe_ext.data import DataError, open_images, read_image, write_png
 from caffe_ext.data.image_files import decode_image, find_images
 
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))
@@ -158,6 +159,32 @@ def test_numbers_in_names_are_sorted_by_size(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
     assert [path.as_posix() for path in find_images(tmp_path)] == wanted
+
+
+@pytest.mark.parametrize("name", [b"\xff.png", b"a\nb.png", b"\x1b[31m.png"])
+def test_names_that_no_record_can_hold(tmp_path: Path, name: bytes) -> None:
+    write_png(tmp_path / "a.png", IMAGE)
+    (tmp_path / "a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    with pytest.raises(DataError, match="has a name that is not UTF-8, or cannot be shown"):
+        find_images(tmp_path)
+
+
+def test_names_with_spaces_of_all_kinds(tmp_path: Path) -> None:
+    name = "a\u202fb\u3000c\u00a0d é 猫.png"
+    write_png(tmp_path / name, IMAGE)
+    assert find_images(tmp_path) == [Path(name)]
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name in ("fifo.png", "zero.png"):
+        with pytest.raises(OSError, match=f"not a regular file.*{name}"):
+            read_image(tmp_path / name)
+    write_png(tmp_path / "a.png", IMAGE)
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(OSError, match=r"not a regular file.*labels\.txt"):
+        open_images(tmp_path / "a.png", tmp_path / "labels.txt")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_images_of_several_sizes_are_resized_if_asked_for(tmp_path: Path) -> Non
             open_images(tmp_path, resize=size)  # type: ignore[arg-type]
 
 
+def test_a_size_that_no_memory_holds(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", np.zeros((1, 8, 8), np.uint8))
+    refused("no image can be resized to 2000000000 x 2000000000", tmp_path, resize=(2 * 10**9,) * 2)
+
+
 def test_grey_and_colour_do_not_mix(tmp_path: Path) -> None:
     grey = np.full((1, 4, 4), 77, np.uint8)
     write_png(tmp_path / "a.png", grey)

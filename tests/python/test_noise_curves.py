@@ -20,7 +20,7 @@ from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.studies.noise_curves import measure as noise_curves_measure
 from caffe_ext.studies.noise_curves import run as noise_curves_run
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, NoiseProtocol
-from caffe_ext.studies.noise_curves.figure import noise_figure
+from caffe_ext.studies.noise_curves.figure import noise_figure, save_figure
 from caffe_ext.studies.noise_curves.snapshots import find_snapshots
 from classifier_models import LINEAR
 
@@ -317,6 +317,15 @@ def test_errors_are_of_images() -> None:
     assert len(noise_figure(alone).axes) == 2  # a map and its colours
     with pytest.raises(ValueError, match="the counts are"):
         NoiseCurves(("a",), curves.iterations, curves.levels, changed, 10)
+
+
+def test_names_in_the_figure_are_no_formulae(tmp_path: Path) -> None:
+    changed = np.array([[[[2], [6]]], [[[2], [2]]]])
+    names = ("lr $\\lr{1}$", "$5 or $6")
+    curves = NoiseCurves(names, np.array([5]), np.array([10.0]), changed, 10)
+    figure = noise_figure(curves, "$\\no{formula}$")
+    assert [axes.get_title() for axes in figure.axes[:2]] == [*names]
+    save_figure(figure, tmp_path / "a.png")
 
 
 def test_the_papers_protocol_is_no_difference() -> None:

@@ -155,6 +155,21 @@ def test_plots_are_svg(report: Report) -> None:
     np.testing.assert_allclose((ticks - ticks[0]) / (ticks[1] - ticks[0]), [0, 1, 2, 4])
 
 
+@pytest.mark.parametrize("name", ["lr $\\lr{1}$", "cost $5 or $6", "_iter_5000"])
+def test_names_are_drawn_as_they_are(report: Report, name: str) -> None:
+    named = [replace(model, name=name) for model in report.models[:1]]
+    for draw in (
+        plots.budget_curves,
+        plots.pass_distributions,
+        plots.metrics_by_attack,
+        plots.noise_stability,
+    ):
+        figure = plots.styled(lambda draw=draw: draw(named))  # type: ignore[misc]
+        assert figure is not None
+        root = ET.fromstring(plots.svg(figure, "name").replace("xlink:href", "href"))
+        assert name in {"".join(one.itertext()).strip() for one in root.iter("text")}
+
+
 def test_without_noise_and_probe(report: Report) -> None:
     bare = [replace(model, noise=None, probe=None) for model in report.models]
     text = as_page(replace(report, models=bare, settings={"seed": 1, "noise": None}))

@@ -1,5 +1,6 @@
 """How work tells its caller what it is doing (the package itself never prints), and its wording."""
 
+import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
@@ -44,3 +45,10 @@ class Silent:
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     """Return "1 image" or "1,000 images"; plural: of words that take more than an s."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def is_showable(text: str) -> bool:
+    """Tell whether terminals, pages and UTF-8 files can have a text: it has no control characters,
+    no line breaks, and no surrogates, which stand for bytes of file names that are not UTF-8.
+    """
+    return not any(unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} for sign in text)

@@ -112,7 +112,15 @@ def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
                 file = archive.extractfile(member) if name in BATCHES else None
                 if file is not None:
                     yield name, file.read()
-    except (tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+    except (
+        tarfile.TarError,
+        gzip.BadGzipFile,
+        lzma.LZMAError,
+        zlib.error,
+        EOFError,
+        KeyError,  # a link to what is not there
+        RecursionError,  # a link to itself
+    ) as error:
         # tarfile tells of every packer that it tried, a line each.
         reason = str(error).splitlines()[0].rstrip(":")
         raise DataError(f"{path} is truncated or damaged ({reason}); fetch it again") from error

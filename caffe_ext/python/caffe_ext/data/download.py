@@ -110,6 +110,8 @@ def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
             step(-have)
             have = 0
         length = response.headers.get("Content-Length")
+        if length is not None and not length.isdecimal():
+            raise _WrongFileError(f"offers {length!r} bytes")
         if length is not None and have + int(length) != remote.size:
             raise _WrongFileError(
                 f"offers {have + int(length):,} bytes, the published file has {remote.size:,}"

@@ -14,6 +14,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from caffe_ext.errors import DataError
+from caffe_ext.reporting import is_showable
 from caffe_ext.storage.atomic import write_bytes
 from caffe_ext.storage.regular_file import require_regular_file
 
@@ -100,6 +101,12 @@ def find_images(folder: Path) -> list[Path]:
     Raises DataError for a folder without images, and for links that go round in circles.
     """
     found = [path.relative_to(folder) for path in _walk(folder, frozenset({folder.resolve()}))]
+    for path in found:
+        if not is_showable(path.as_posix()):
+            raise DataError(
+                f"{str(folder / path)!a} has a name that is not UTF-8, or cannot be shown; "
+                "rename it"
+            )
     if not found:
         raise DataError(f"{folder} holds no image files ({', '.join(sorted(SUFFIXES))})")
     return sorted(found, key=_natural)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import idx
 from caffe_ext.errors import DataError
+from caffe_ext.storage.regular_file import require_regular_file
 
 Labels = NDArray[np.int64]
 ClassNumbers = Mapping[str, int]
@@ -82,6 +83,7 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
     A line is a name, white space, and an integer, 0 or above, or the name of a class; names of both
     kinds may have blanks in them. Raises DataError naming file and line for anything else.
     """
+    require_regular_file(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -123,6 +125,7 @@ def labels_beside(path: Path) -> Path | None:
 
 def read_labels(path: Path, count: int) -> Labels:
     """Return the labels of `count` images in an IDX or a .npy file."""
+    require_regular_file(path)
     if path.suffix == ".npy":
         with readable(path):
             return as_labels(np.load(path, allow_pickle=False), count, path)

@@ -66,7 +66,12 @@ class Form:
         smaller = height <= image.shape[1] and width <= image.shape[2]
         # Averages of areas, where every pixel counts; they have no meaning for a larger image.
         method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        resized = cv2.resize(_rows_first(image), (width, height), interpolation=method)
+        try:
+            resized = cv2.resize(_rows_first(image), (width, height), interpolation=method)
+        except cv2.error as error:
+            raise DataError(
+                f"no image can be resized to {height} x {width}: {error.err}"
+            ) from error
         return np.asarray(resized.reshape(height, width, -1).transpose(2, 0, 1), np.uint8)
 
 

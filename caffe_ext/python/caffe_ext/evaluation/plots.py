@@ -42,6 +42,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.parse_math": False,  # a name with two "$" is no formula
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
@@ -50,6 +51,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
 }
+_UNNAMED = re.compile(r"_child\d+|_container\d+|_nolegend_|")
 _WIDTH, _ROW = 9.6, 2.5
 _BUDGETS = (0, 4, 16, 36, 64, 100, 144, 196, 255)
 
@@ -209,9 +211,11 @@ def _outer_labels(axes: Sequence[Axes], columns: int, below: str, left: str) -> 
 
 def _legend(figure: Figure, axis: Axes) -> None:
     """Put the legend of one panel above all."""
-    handles, labels = axis.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=4)
+    # Matplotlib's own choice leaves out what begins with "_", as do snapshots of prefix "folder/".
+    drawn: list[Any] = [*axis.lines, *axis.containers]
+    named = {one.get_label(): one for one in drawn if not _UNNAMED.fullmatch(one.get_label())}
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=4)
 
 
 def _names(axis: Axes, summaries: Sequence[AttackSummary]) -> None:

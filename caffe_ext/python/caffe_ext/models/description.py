@@ -34,6 +34,7 @@ from caffe_ext.models.batch_dependence import check_batch_independence
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
+from caffe_ext.reporting import is_showable
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
 
@@ -271,7 +272,7 @@ def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
 
 def _printable(text: str, key: str, where: str) -> str:
     """Return a text for terminals, pages and files; ValueError if it has other characters."""
-    if not text.isprintable():
+    if not is_showable(text):
         raise ValueError(f"{where}`{key}:` has characters that cannot be shown: {text!a}")
     return text
 

@@ -34,6 +34,7 @@ class _Paint:
         return ScalarMappable(self.scale, self.colours)
 
 
+@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
 def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
     """Draw rates over iteration and noise level, in one scale of colours for all trainings.
 
