@@ -3,6 +3,8 @@
 Nothing here comes from the package but the names of the two ways of computing it.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +31,23 @@ def reference_ssim(
     return float(mean if average == "inner" else ssim_map.mean())
 
 
+class Reference(NamedTuple):
+    """PASS; whether ECC failed or lost more than EPSILON of the coefficient; what it gained."""
+
+    score: float
+    failed: bool
+    gain: float
+
+
 def reference_pass_score(
     adversarial: NDArray[np.uint8],
     original: NDArray[np.uint8],
     moving: str = "adversarial",
     average: str = "inner",
-) -> tuple[float, bool]:
-    """Return PASS of two images (C, H, W), C = 1 or 3 (RGB), and whether ECC failed."""
+    *,
+    accept_worse: bool = False,
+) -> Reference:
+    """Return PASS of two images (C, H, W), C = 1 or 3 (RGB)."""
     moved, fixed = (adversarial, original) if moving == "adversarial" else (original, adversarial)
     _, height, width = original.shape
     failed = False
@@ -53,15 +65,47 @@ def reference_pass_score(
         )
     except cv2.error:
         failed = True
+    identity = np.eye(3, dtype=np.float32)
+    gain = 0.0
     if failed or not np.isfinite(homography).all():
-        failed, homography = True, np.eye(3, dtype=np.float32)
+        failed, homography = True, identity
+    else:
+        rho, at_identity = (
+            reference_correlation(luminance(moved), luminance(fixed), h)
+            for h in (homography, identity)
+        )
+        gain = rho - at_identity
+        failed = not gain >= -EPSILON
+        if not gain >= 0 and not accept_worse:
+            homography = identity
     warped = [
         cv2.warpPerspective(
             channel, homography, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
         for channel in moved
     ]
-    return reference_ssim(np.stack(warped).astype(np.uint8), fixed, average), failed
+    score = reference_ssim(np.stack(warped).astype(np.uint8), fixed, average)
+    return Reference(score, failed, gain)
+
+
+def reference_correlation(
+    image: NDArray[np.uint8], template: NDArray[np.uint8], homography: NDArray[np.floating]
+) -> float:
+    """Return ECC's coefficient of two blurred images (H, W), one seen through a homography."""
+    height, width = template.shape
+    moved, fixed = (
+        cv2.GaussianBlur(one.astype(np.float32), (BLUR, BLUR), 0) for one in (image, template)
+    )
+    flags = cv2.WARP_INVERSE_MAP
+    seen = cv2.warpPerspective(moved, homography, (width, height), flags=flags | cv2.INTER_LINEAR)
+    inside = cv2.warpPerspective(
+        np.ones_like(image), homography, (width, height), flags=flags | cv2.INTER_NEAREST
+    ).astype(bool)
+    if not inside.any():
+        return float("nan")
+    seen, fixed = (one[inside].astype(np.float64) - one[inside].mean() for one in (seen, fixed))
+    with np.errstate(invalid="ignore"):
+        return float(seen @ fixed / np.sqrt((seen @ seen) * (fixed @ fixed)))
 
 
 def luminance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

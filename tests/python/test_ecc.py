@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import make_digits
 from caffe_ext.metrics.ecc import LONGEST_SIDE, ecc_homographies, warp_images
+from pass_reference import reference_correlation
+from photograph_samples import photograph_parts
 
 Images = NDArray[np.uint8]
 ITERATIONS, EPSILON = 100, 1e-3
@@ -77,7 +79,8 @@ def pairs(height: int, width: int) -> tuple[Images, Images]:
 
 
 def check(images: Images, templates: Images, iterations: int = ITERATIONS) -> int:
-    found, failed = ecc_homographies(images, templates, iterations=iterations, epsilon=EPSILON)
+    alignments = ecc_homographies(images, templates, iterations=iterations, epsilon=EPSILON)
+    found, failed = alignments.homographies, alignments.failed
     expected = [opencv(*pair, iterations) for pair in zip(images, templates, strict=True)]
     assert failed.tolist() == [failure for _, failure in expected]
     np.testing.assert_array_equal(found, [homography for homography, _ in expected])
@@ -107,24 +110,54 @@ def test_a_known_shift_is_found() -> None:
     templates = textures(20, 40, 50, 8)
     shift = np.array([[1, 0, 1.5], [0, 1, -1]])
     images = np.array([cv2.warpAffine(template, shift, (50, 40)) for template in templates])
-    found, failed = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=1e-6)
-    assert not failed.any()
-    middle = found @ [25, 20, 1]
+    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=1e-6)
+    assert not found.failed.any()
+    assert not found.worse.any()
+    assert (found.correlations > found.at_identity + 0.05).all()
+    middle = found.homographies @ [25, 20, 1]
     assert np.abs(middle[:, :2] / middle[:, 2:] - [26.5, 19]).max() < 0.3
+
+
+def test_correlations_are_those_of_the_definition() -> None:
+    templates = textures(20, 40, 50, 8)
+    images = changed(templates, 2, motion=1, noise=5)
+    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
+    triples = list(zip(images, templates, found.homographies, strict=True))
+    expected = [reference_correlation(*triple) for triple in triples]
+    assert found.correlations == pytest.approx(expected, abs=2e-3)
+    expected = [reference_correlation(image, template, IDENTITY) for image, template, _ in triples]
+    assert found.at_identity == pytest.approx(expected, abs=1e-5)
+
+
+def test_divergence_is_seen() -> None:
+    """Photographs, hardly changed: some end far from where they began, and OpenCV returns them."""
+    photographs = photograph_parts(200, side=16)
+    random = np.random.default_rng(1)
+    noisy = photographs + random.integers(-2, 3, photographs.shape)
+    images = noisy.clip(0, 255).astype(np.uint8)
+    found = ecc_homographies(images, photographs, iterations=ITERATIONS, epsilon=EPSILON)
+    lost = found.diverged(0.1)
+    assert 0 < lost.sum() < len(images) / 2
+    for i in np.flatnonzero(lost):
+        correlation = reference_correlation(images[i], photographs[i], found.homographies[i])
+        assert not correlation > 0.95
+    assert not (lost & ~found.worse).any()
 
 
 def test_a_failed_pair_has_the_identity_and_disturbs_no_other() -> None:
     templates = textures(5, 28, 28, 9)
     images = changed(templates, 5, motion=1, noise=5)
     images[2] = 0
-    found, failed = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
-    assert failed.tolist() == [False, False, True, False, False]
-    assert np.array_equal(found[2], IDENTITY)
+    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
+    assert found.failed.tolist() == [False, False, True, False, False]
+    assert np.array_equal(found.homographies[2], IDENTITY)
+    assert np.isnan(found.correlations).tolist() == found.failed.tolist()
     for i in range(5):
-        alone, _ = ecc_homographies(
+        alone = ecc_homographies(
             images[i : i + 1], templates[i : i + 1], iterations=ITERATIONS, epsilon=EPSILON
         )
-        assert np.array_equal(alone[0], found[i])
+        assert np.array_equal(alone.homographies[0], found.homographies[i])
+        assert np.array_equal(alone.correlations[0], found.correlations[i], equal_nan=True)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -146,10 +179,10 @@ def test_images_are_warped_as_by_opencv(height: int, width: int, channels: int) 
 
 def test_none_at_all() -> None:
     nothing = np.empty((0, 28, 28), np.uint8)
-    found, failed = ecc_homographies(nothing, nothing, iterations=ITERATIONS, epsilon=EPSILON)
-    assert found.shape == (0, 3, 3)
-    assert failed.shape == (0,)
-    assert warp_images(nothing[:, None], found).shape == (0, 1, 28, 28)
+    found = ecc_homographies(nothing, nothing, iterations=ITERATIONS, epsilon=EPSILON)
+    assert found.homographies.shape == (0, 3, 3)
+    assert found.correlations.shape == found.at_identity.shape == found.failed.shape == (0,)
+    assert warp_images(nothing[:, None], found.homographies).shape == (0, 1, 28, 28)
 
 
 def test_refused() -> None:

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -132,8 +133,9 @@ void SetEccLanes(int lanes) { Lanes().Set(lanes); }
 
 void FindEccHomographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
                          int height, int width, const EccCriteria& criteria, float* homographies,
-                         std::uint8_t* failed) {
-  Code().homographies(images, templates, count, height, width, criteria, homographies, failed);
+                         double* correlations, std::uint8_t* failed) {
+  Code().homographies(images, templates, count, height, width, criteria, homographies, correlations,
+                      failed);
 }
 
 void WarpImages(const std::uint8_t* images, int count, int channels, int height, int width,

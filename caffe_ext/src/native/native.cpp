@@ -1,6 +1,15 @@
 #include "caffe_ext/native/native.hpp"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <exception>
+#include <initializer_list>
+#include <limits>
 #include <new>
+#include <stdexcept>
+#include <string>
 
 #include "caffe_ext/kernels/ecc/ecc.hpp"
 #include "caffe_ext/kernels/perturbation/perturbation.hpp"
@@ -8,58 +17,176 @@
 
 namespace {
 
+/// Of fixed size: there may be no memory for the message.
+thread_local std::array<char, 256> last_error = {};
+
+int Fail(int status, const char* message) {
+  std::snprintf(last_error.data(), last_error.size(), "%s", message);
+  return status;
+}
+
 /// No exception may reach Python.
 template <typename Work>
 int CallGuarded(const Work& work) {
   try {
     work();
-    return 0;
+    return kCaffeExtOk;
   } catch (const std::bad_alloc&) {
-    return 1;
+    return Fail(kCaffeExtOutOfMemory, "not enough memory");
+  } catch (const std::invalid_argument& error) {
+    return Fail(kCaffeExtInvalidArgument, error.what());
+  } catch (const std::exception& error) {
+    return Fail(kCaffeExtFailed, error.what());
+  }
+}
+
+void Require(bool condition, const char* message) {
+  if (!condition) {
+    throw std::invalid_argument(message);
+  }
+}
+
+/// The product of sizes, which fits into memory's addresses in bytes of any type.
+std::int64_t Product(std::initializer_list<std::int64_t> sizes) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::ptrdiff_t>::max() / 16;
+  for (const std::int64_t size : sizes) {
+    Require(size >= 0, "a size is negative");
+  }
+  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) {
+    return 0;
+  }
+  std::int64_t product = 1;
+  for (const std::int64_t size : sizes) {
+    Require(size <= kMost / product, "the arrays would be larger than any memory");
+    product *= size;
+  }
+  return product;
+}
+
+void RequireArrays(std::int64_t size, std::initializer_list<const void*> arrays) {
+  Require(size == 0 || std::find(arrays.begin(), arrays.end(), nullptr) == arrays.end(),
+          "an array is missing");
+}
+
+/// A side of an image, or a number of iterations: what the kernels have as int.
+int CheckInt(std::int64_t number, std::int64_t least, std::int64_t most, const char* name) {
+  if (number < least || number > most) {
+    throw std::invalid_argument(std::string(name) + " is " + std::to_string(number) +
+                                ", and not from " + std::to_string(least) + " to " +
+                                std::to_string(most));
+  }
+  return static_cast<int>(number);
+}
+
+/// Calls work(first, count) for consecutive images, no more of them than the kernels count.
+template <typename Work>
+void ForParts(std::int64_t count, const Work& work) {
+  constexpr std::int64_t kMost = 1 << 30;
+  for (std::int64_t first = 0; first < count; first += kMost) {
+    work(first, static_cast<int>(std::min(kMost, count - first)));
   }
 }
 
 }  // namespace
 
-int caffe_ext_ways_along(const std::uint8_t* images, const float* directions, int count, int values,
-                         float* units, double* limits) {
-  return CallGuarded(
-      [&] { caffe_ext::NormalizeDirections(images, directions, count, values, units, limits); });
-}
+const char* caffe_ext_last_error() { return last_error.data(); }
 
-int caffe_ext_rises_along(const std::uint8_t* images, const float* directions,
-                          const float* gradients, int count, int values, double* rises) {
+int caffe_ext_normalize_directions(const std::uint8_t* images, const float* directions,
+                                   std::int64_t count, std::int64_t values, float* units,
+                                   double* limits) {
   return CallGuarded([&] {
-    caffe_ext::ComputeDirectionalDerivatives(images, directions, gradients, count, values, rises);
+    RequireArrays(Product({count, values}), {images, directions, units, limits});
+    ForParts(count, [&](std::int64_t first, int part) {
+      const std::int64_t at = first * values;
+      caffe_ext::NormalizeDirections(images + at, directions + at, part, values, units + at,
+                                     limits + first);
+    });
   });
 }
 
-int caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
-                      const double* step_lengths, int count, int values, std::uint8_t* perturbed) {
-  return CallGuarded(
-      [&] { caffe_ext::Perturb(images, units, which, step_lengths, count, values, perturbed); });
-}
-
-int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
-                               int height, int width, int iterations, double epsilon,
-                               float* homographies, std::uint8_t* failed) {
+int caffe_ext_directional_derivatives(const std::uint8_t* images, const float* directions,
+                                      const float* gradients, std::int64_t count,
+                                      std::int64_t values, double* derivatives) {
   return CallGuarded([&] {
-    caffe_ext::FindEccHomographies(images, templates, count, height, width, {iterations, epsilon},
-                                   homographies, failed);
+    RequireArrays(Product({count, values}), {images, directions, gradients, derivatives});
+    ForParts(count, [&](std::int64_t first, int part) {
+      const std::int64_t at = first * values;
+      caffe_ext::ComputeDirectionalDerivatives(images + at, directions + at, gradients + at, part,
+                                               values, derivatives + first);
+    });
   });
 }
 
-int caffe_ext_warp_images(const std::uint8_t* images, int count, int channels, int height,
-                          int width, const float* homographies, std::uint8_t* warped) {
-  return CallGuarded(
-      [&] { caffe_ext::WarpImages(images, count, channels, height, width, homographies, warped); });
+int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64_t images_count,
+                      const std::int64_t* which, const double* step_lengths, std::int64_t count,
+                      std::int64_t values, std::uint8_t* perturbed) {
+  return CallGuarded([&] {
+    Product({images_count, values});
+    RequireArrays(Product({count, values}), {images, units, which, step_lengths, perturbed});
+    Require(count == 0 || std::all_of(which, which + count,
+                                      [=](std::int64_t i) { return i >= 0 && i < images_count; }),
+            "there is no image of such a number");
+    ForParts(count, [&](std::int64_t first, int part) {
+      caffe_ext::Perturb(images, units, which + first, step_lengths + first, part, values,
+                         perturbed + first * values);
+    });
+  });
 }
 
-int caffe_ext_ssim_scores(const std::uint8_t* first, const std::uint8_t* second, int count,
-                          int height, int width, const double* weights, double c1, double c2,
-                          int all_pixels, double* scores) {
+int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates,
+                               std::int64_t count, std::int64_t height, std::int64_t width,
+                               std::int64_t iterations, double epsilon, float* homographies,
+                               double* correlations, std::uint8_t* failed) {
   return CallGuarded([&] {
-    caffe_ext::ComputeSsim(first, second, count, height, width, {weights, c1, c2}, all_pixels != 0,
-                           scores);
+    const std::int64_t pixels =
+        std::int64_t{CheckInt(height, 1, caffe_ext::kLongestEccSide, "an image's height")} *
+        CheckInt(width, 1, caffe_ext::kLongestEccSide, "an image's width");
+    const int most =
+        CheckInt(iterations, 1, std::numeric_limits<int>::max(), "the number of iterations");
+    Require(epsilon == epsilon, "epsilon is not a number");
+    RequireArrays(Product({count, pixels}),
+                  {images, templates, homographies, correlations, failed});
+    ForParts(count, [&](std::int64_t first, int part) {
+      caffe_ext::FindEccHomographies(images + first * pixels, templates + first * pixels, part,
+                                     static_cast<int>(height), static_cast<int>(width),
+                                     {most, epsilon}, homographies + first * 9,
+                                     correlations + first * 2, failed + first);
+    });
+  });
+}
+
+int caffe_ext_warp_images(const std::uint8_t* images, std::int64_t count, std::int64_t channels,
+                          std::int64_t height, std::int64_t width, const float* homographies,
+                          std::uint8_t* warped) {
+  return CallGuarded([&] {
+    CheckInt(height, 1, caffe_ext::kLongestEccSide, "an image's height");
+    CheckInt(width, 1, caffe_ext::kLongestEccSide, "an image's width");
+    const std::int64_t values =
+        height * width *
+        CheckInt(channels, 0, std::numeric_limits<int>::max(), "the number of channels");
+    RequireArrays(Product({count, values}), {images, homographies, warped});
+    ForParts(count, [&](std::int64_t first, int part) {
+      caffe_ext::WarpImages(images + first * values, part, static_cast<int>(channels),
+                            static_cast<int>(height), static_cast<int>(width),
+                            homographies + first * 9, warped + first * values);
+    });
+  });
+}
+
+int caffe_ext_ssim(const std::uint8_t* first, const std::uint8_t* second, std::int64_t count,
+                   std::int64_t height, std::int64_t width, const double* weights, double c1,
+                   double c2, int all_pixels, double* scores) {
+  return CallGuarded([&] {
+    constexpr std::int64_t kLongest = 1 << 30;  // with the borders, still an int
+    constexpr std::int64_t kShortest = caffe_ext::SsimWindow::kSize;
+    CheckInt(height, kShortest, kLongest, "an image's height");
+    CheckInt(width, kShortest, kLongest, "an image's width");
+    const std::int64_t pixels = height * width;
+    RequireArrays(Product({count, pixels}), {first, second, weights, scores});
+    ForParts(count, [&](std::int64_t begin, int part) {
+      caffe_ext::ComputeSsim(first + begin * pixels, second + begin * pixels, part,
+                             static_cast<int>(height), static_cast<int>(width), {weights, c1, c2},
+                             all_pixels != 0, scores + begin);
+    });
   });
 }

@@ -108,6 +108,36 @@ inline Vector Solved(Matrix a, Vector b) {
   return b;
 }
 
+/// rho of a homography: the correlation over the pixels that it takes from inside the image.
+inline double ReferenceCorrelation(const std::uint8_t* image, const std::uint8_t* fixed, int height,
+                                   int width, const Homography& h) {
+  const Plane source = Blurred(image, height, width);
+  const Plane target = Blurred(fixed, height, width);
+  std::vector<std::array<double, 2>> inside;
+  std::array<double, 2> mean = {};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const Point p = Moved(h, {static_cast<double>(x), static_cast<double>(y)});
+      if (source.Has(static_cast<int>(std::nearbyint(p.y)),
+                     static_cast<int>(std::nearbyint(p.x)))) {
+        inside.push_back({source.Interpolated(p), target.At(y, x)});
+        mean[0] += inside.back()[0];
+        mean[1] += inside.back()[1];
+      }
+    }
+  }
+  double product = 0;
+  std::array<double, 2> squares = {};
+  for (const auto& pair : inside) {
+    const double a = pair[0] - mean[0] / static_cast<double>(inside.size());
+    const double b = pair[1] - mean[1] / static_cast<double>(inside.size());
+    product += a * b;
+    squares[0] += a * a;
+    squares[1] += b * b;
+  }
+  return product / std::sqrt(squares[0] * squares[1]);
+}
+
 /// @return the homography after so many iterations
 inline Homography ReferenceEcc(const std::uint8_t* image, const std::uint8_t* fixed, int height,
                                int width, int iterations) {

@@ -2,28 +2,45 @@
 
 #include <cstdint>
 
-/// The arithmetic of attacks and of PASS for Python's ctypes (python/caffe_ext/native.py), for many
-/// images in one call. The kernels' headers, perturbation/perturbation.hpp, ecc/ecc.hpp and
-/// ssim/ssim.hpp, say what each does. All return 0, or 1 if there is not enough memory.
+/// The arithmetic of attacks and of PASS for Python's ctypes (caffe_ext/runtime/native.py), for
+/// many images in one call. The kernels' headers, perturbation/perturbation.hpp, ecc/ecc.hpp and
+/// ssim/ssim.hpp, say what each does; `count` is of images, `values` of an image.
+///
+/// All return 0, or one of the codes below; then caffe_ext_last_error() says what was wrong.
+/// Nothing is computed where an argument is invalid: a negative size, sizes whose product is beyond
+/// 64 bits, a null pointer to values.
 extern "C" {
+constexpr int kCaffeExtOk = 0;
+constexpr int kCaffeExtOutOfMemory = 1;
+constexpr int kCaffeExtInvalidArgument = 2;
+constexpr int kCaffeExtFailed = 3;
+
+/// What the calling thread's last call that did not return 0 complained about.
+const char* caffe_ext_last_error();
+
 /// NormalizeDirections()
-int caffe_ext_ways_along(const std::uint8_t* images, const float* directions, int count, int values,
-                         float* units, double* limits);
+int caffe_ext_normalize_directions(const std::uint8_t* images, const float* directions,
+                                   std::int64_t count, std::int64_t values, float* units,
+                                   double* limits);
 /// ComputeDirectionalDerivatives()
-int caffe_ext_rises_along(const std::uint8_t* images, const float* directions,
-                          const float* gradients, int count, int values, double* rises);
-/// Perturb()
-int caffe_ext_perturb(const std::uint8_t* images, const float* units, const std::int64_t* which,
-                      const double* step_lengths, int count, int values, std::uint8_t* perturbed);
+int caffe_ext_directional_derivatives(const std::uint8_t* images, const float* directions,
+                                      const float* gradients, std::int64_t count,
+                                      std::int64_t values, double* derivatives);
+/// Perturb(), of `images_count` images; every number in `which` must be below that.
+int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64_t images_count,
+                      const std::int64_t* which, const double* step_lengths, std::int64_t count,
+                      std::int64_t values, std::uint8_t* perturbed);
 /// FindEccHomographies()
-int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
-                               int height, int width, int iterations, double epsilon,
-                               float* homographies, std::uint8_t* failed);
+int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates,
+                               std::int64_t count, std::int64_t height, std::int64_t width,
+                               std::int64_t iterations, double epsilon, float* homographies,
+                               double* correlations, std::uint8_t* failed);
 /// WarpImages()
-int caffe_ext_warp_images(const std::uint8_t* images, int count, int channels, int height,
-                          int width, const float* homographies, std::uint8_t* warped);
+int caffe_ext_warp_images(const std::uint8_t* images, std::int64_t count, std::int64_t channels,
+                          std::int64_t height, std::int64_t width, const float* homographies,
+                          std::uint8_t* warped);
 /// ComputeSsim(), with SsimWindow's weights, c1 and c2
-int caffe_ext_ssim_scores(const std::uint8_t* first, const std::uint8_t* second, int count,
-                          int height, int width, const double* weights, double c1, double c2,
-                          int all_pixels, double* scores);
+int caffe_ext_ssim(const std::uint8_t* first, const std::uint8_t* second, std::int64_t count,
+                   std::int64_t height, std::int64_t width, const double* weights, double c1,
+                   double c2, int all_pixels, double* scores);
 }

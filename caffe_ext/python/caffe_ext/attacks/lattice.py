@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.runtime.native import call
+from caffe_ext.runtime import native
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -40,10 +40,7 @@ def ways(images: Images, directions: Floats) -> Ways:
     images, directions = _contiguous(images, directions)
     if not np.isfinite(directions).all():
         raise ValueError("directions must be finite numbers; 0 where there is none")
-    found = Ways(np.empty_like(directions), np.empty(len(images)))
-    size = images[:1].size
-    call("caffe_ext_ways_along", images, directions, len(images), size, found.units, found.limits)
-    return found
+    return Ways(*native.normalize_directions(images, directions))
 
 
 def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.float64]:
@@ -57,10 +54,7 @@ def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.f
     """
     images, directions = _contiguous(images, directions)
     images, gradients = _contiguous(images, gradients)
-    found = np.empty(len(images))
-    size = images[:1].size
-    call("caffe_ext_rises_along", images, directions, gradients, len(images), size, found)
-    return found
+    return native.directional_derivatives(images, directions, gradients)
 
 
 def perturbed(
@@ -78,18 +72,13 @@ def perturbed(
     that do not fit.
     """
     images, units = _contiguous(images, units)
-    step_lengths = np.ascontiguousarray(step_lengths, np.float64)
+    lengths = np.ascontiguousarray(step_lengths, np.float64)
     which = np.ascontiguousarray(np.arange(len(images)) if which is None else which, np.int64)
-    if step_lengths.shape != which.shape:
-        raise ValueError(
-            f"{step_lengths.shape} step_lengths for {which.shape} of the images do not fit"
-        )
+    if lengths.shape != which.shape:
+        raise ValueError(f"{lengths.shape} step_lengths for {which.shape} of the images do not fit")
     if len(which) and not (which.min() >= 0 and which.max() < len(images)):
         raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
-    points = np.empty((len(which), *images.shape[1:]), np.uint8)
-    size = points[:1].size
-    call("caffe_ext_perturb", images, units, which, step_lengths, len(which), size, points)
-    return points
+    return native.perturb(images, units, which, lengths)
 
 
 def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) -> StepLengths:

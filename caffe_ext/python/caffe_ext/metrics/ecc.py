@@ -4,53 +4,73 @@
 
 of a template T and an image I that the homography p moves, I_p(x) = I(p x): Evangelidis and
 Psarakis, "Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization", PAMI
-2008. caffe_ext/kernels/ecc/ecc.hpp has the iteration. On x86-64 the results are those of OpenCV 4.14's
-findTransformECC and warpPerspective on the same processor, to the last bit.
+2008. caffe_ext/kernels/ecc/ecc.hpp has the iteration. On x86-64 the results are those of OpenCV
+4.14's findTransformECC and warpPerspective on the same processor, to the last bit.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.runtime.native import call
+from caffe_ext.runtime import native
 
 Images = NDArray[np.uint8]
 Homographies = NDArray[np.float32]
 
 LONGEST_SIDE = 32_766
+IDENTITY: Homographies = np.eye(3, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignments:
+    """What ECC has found for N pairs of an image and a template.
+
+    homographies  float32 (N, 3, 3), take (x, y, 1) of the template, in pixels, to that of the
+                  image; the identity where a pair failed
+    correlations  float64 (N,), rho of the homographies
+    at_identity   float64 (N,), rho of the images as they are; NaN for a flat image
+    failed        bool (N,), where rho is not a number, as for a flat image, or was about to become
+                  smaller, as for unrelated images
+    """
+
+    homographies: Homographies
+    correlations: NDArray[np.float64]
+    at_identity: NDArray[np.float64]
+    failed: NDArray[np.bool_]
+
+    @property
+    def worse(self) -> NDArray[np.bool_]:
+        """Where the homography found correlates less than the identity, from which ECC began."""
+        return ~self.failed & ~(self.correlations >= self.at_identity)
+
+    def diverged(self, tolerance: float) -> NDArray[np.bool_]:
+        """Where it is worse by more than the tolerance: ECC has lost the images."""
+        return ~self.failed & ~(self.correlations >= self.at_identity - tolerance)
 
 
 def ecc_homographies(
     images: Images, templates: Images, *, iterations: int, epsilon: float
-) -> tuple[Homographies, NDArray[np.bool_]]:
-    """Return for each pair where in the image the template's pixels lie, and which pairs failed.
+) -> Alignments:
+    """Return for each pair where in the image the template's pixels lie.
 
     images, templates  uint8 (N, H, W), only read
     iterations         at most, from the identity on
     epsilon            until rho changes by less
 
-    The homographies are float32 (N, 3, 3) and take (x, y, 1) of the template, in pixels, to that
-    of the image. A pair fails, bool (N,), where rho is not a number, as for a flat image, or is
-    about to become smaller, as for unrelated images: its homography is the identity. No pair
-    depends on another. Works in the calling thread, without Python's lock.
+    ECC ends where rho hardly changes, whatever rho is by then: `worse` and `diverged` say where the
+    images as they are correlate better. No pair depends on another. Works in the calling thread,
+    without Python's lock.
     Raises ValueError for other shapes and for a side longer than LONGEST_SIDE, TypeError for
     another dtype.
     """
     images, templates = _grey(images), _grey(templates)
     if images.shape != templates.shape:
         raise ValueError(f"images and templates differ in shape: {images.shape, templates.shape}")
-    homographies = np.empty((len(images), 3, 3), np.float32)
-    failed = np.empty(len(images), np.bool_)
-    call(
-        "caffe_ext_ecc_homographies",
-        images,
-        templates,
-        *images.shape,
-        iterations,
-        float(epsilon),
-        homographies,
-        failed,
+    homographies, correlations, failed = native.ecc_homographies(
+        images, templates, iterations=iterations, epsilon=epsilon
     )
-    return homographies, failed
+    return Alignments(homographies, correlations[:, 1], correlations[:, 0], failed)
 
 
 def warp_images(images: Images, homographies: Homographies) -> Images:
@@ -66,9 +86,7 @@ def warp_images(images: Images, homographies: Homographies) -> Images:
         raise ValueError(f"not (N, C, H, W) and (N, 3, 3): {images.shape, homographies.shape}")
     images = _checked(images)
     homographies = np.ascontiguousarray(homographies, np.float32)
-    warped = np.empty_like(images)
-    call("caffe_ext_warp_images", images, *images.shape, homographies, warped)
-    return warped
+    return native.warp_images(images, homographies)
 
 
 def _grey(images: Images) -> Images:

@@ -11,8 +11,10 @@ What the paper leaves open:
 ECC       at most 100 iterations, until the coefficient grows by less than 1e-3; images blurred by
           OpenCV's default 5x5. Colour images are aligned by their luminance, and their SSIM is the
           mean over the channels.
-failure   where ECC does not converge (a flat image has no correlation), the image stays as it is,
-          and ecc_failed says so.
+failure   psi maximises the coefficient, and the identity, where ECC begins, is a candidate: where
+          ECC finds no homography (a flat image has no correlation), or one with a smaller
+          coefficient (it diverges on images with little structure), the image stays as it is.
+          ecc_failed says where, but for a coefficient that is smaller by less than ECC resolves.
 border    pixels that the warp takes from outside the image are 0, cv2.warpPerspective's default,
           which is also MNIST's background. Repeating the border's pixels instead changes the mean
           over MNIST adversarials by 0.0005 at most. The warped image is rounded to uint8.
@@ -28,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.metrics.distances import as_pairs, slices
-from caffe_ext.metrics.ecc import ecc_homographies, warp_images
+from caffe_ext.metrics.ecc import IDENTITY, ecc_homographies, warp_images
 from caffe_ext.metrics.ssim import Average, ssim_scores
 
 Images = NDArray[np.uint8]
@@ -46,10 +48,13 @@ class Protocol:
     moving   which image is warped onto the other
     average  the pixels that SSIM is the mean over: "inner", those whose whole window lies in the
              image; or "all"; see ssim.py
+    accept_worse  whether the image is warped by the homography that ECC ends at, as OpenCV returns
+             it, also where the image as it is has a larger coefficient; ecc_failed says where
     """
 
     moving: Moving = "adversarial"
     average: Average = "inner"
+    accept_worse: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a word that is not among these."""
@@ -61,7 +66,7 @@ class Protocol:
 STANDARD = Protocol()
 """Eq. 4 with scikit-image's SSIM."""
 
-PUBLISHED = Protocol(moving="original", average="all")
+PUBLISHED = Protocol(moving="original", average="all", accept_worse=True)
 """What agrees with the PASS scores that Rozsa, Günther and Boult, 2018 (BANG), print in Table 1.
 
 Measured with the authors' LeNets on MNIST's test images:
@@ -80,7 +85,8 @@ class PassScores:
     """PASS of N pairs.
 
     scores      float64 (N,)
-    ecc_failed  bool (N,), where no alignment was found, so that the score is the plain SSIM
+    ecc_failed  bool (N,), where ECC found no alignment, or one that is worse than none: the score
+                is the plain SSIM, or, under PUBLISHED, that of the worse alignment
     """
 
     scores: NDArray[np.float64]
@@ -115,7 +121,7 @@ def pass_scores(
     moved, fixed = pair if protocol.moving == "adversarial" else pair[::-1]
 
     def score(part: slice) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        warped, failed = _align(moved[part], fixed[part])
+        warped, failed = _align(moved[part], fixed[part], accept_worse=protocol.accept_worse)
         return ssim_scores(warped, fixed[part], average=protocol.average), failed
 
     values = int(np.prod(originals.shape[1:]))
@@ -150,15 +156,19 @@ def _workers(workers: int | None) -> int:
     return workers
 
 
-def _align(moved: Images, fixed: Images) -> tuple[Images, NDArray[np.bool_]]:
-    """Return the images warped onto the fixed ones, and where no warp was found."""
+def _align(moved: Images, fixed: Images, *, accept_worse: bool) -> tuple[Images, NDArray[np.bool_]]:
+    """Return the images warped onto the fixed ones, and where no warp was found that helps."""
     warped, failed = moved.copy(), np.zeros(len(moved), np.bool_)
     # Where nothing differs there is nothing to align, also if ECC would fail: a flat image.
     differ = np.flatnonzero((moved != fixed).any(axis=(1, 2, 3)))
     images, templates = moved[differ], fixed[differ]
-    homographies, failed[differ] = ecc_homographies(
+    found = ecc_homographies(
         _luminance(images), _luminance(templates), iterations=ECC_ITERATIONS, epsilon=ECC_EPSILON
     )
+    failed[differ] = found.failed | found.diverged(ECC_EPSILON)
+    homographies = found.homographies
+    if not accept_worse:
+        homographies = np.where(found.worse[:, None, None], IDENTITY, homographies)
     warped[differ] = warp_images(images, homographies)
     return warped, failed
 

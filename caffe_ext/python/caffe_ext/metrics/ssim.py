@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.metrics.distances import as_pairs
-from caffe_ext.runtime.native import call
+from caffe_ext.runtime import native
 
 Images = NDArray[np.uint8]
 
@@ -49,18 +49,7 @@ def ssim_scores(
         )
     count, channels, height, width = first.shape
     # A channel is an image of its own here.
-    scores = np.empty(count * channels)
-    call(
-        "caffe_ext_ssim_scores",
-        np.ascontiguousarray(first),
-        np.ascontiguousarray(second),
-        len(scores),
-        height,
-        width,
-        _WEIGHTS,
-        C1,
-        C2,
-        int(average == "all"),
-        scores,
-    )
+    planes = count * channels, height, width
+    first, second = (np.ascontiguousarray(side).reshape(planes) for side in (first, second))
+    scores = native.ssim(first, second, _WEIGHTS, (C1, C2), inner=average == "inner")
     return np.asarray(scores.reshape(count, channels).mean(axis=1), np.float64)

@@ -10,7 +10,6 @@ GPU and back, but not from one GPU to another. CUDA does not work in a process t
 one that used it.
 """
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,6 @@ import caffe
 
 from caffe_ext.errors import DeviceError
 from caffe_ext.runtime.native import library as _library
-
-_library.caffe_ext_gpu_problem.restype = ctypes.c_char_p
-_library.caffe_ext_gpu_name.restype = ctypes.c_char_p
 
 
 @dataclass(frozen=True)

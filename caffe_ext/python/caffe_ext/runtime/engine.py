@@ -46,8 +46,9 @@ def set_threads(count: int) -> None:
     """Set how many threads the engine uses, in all nets; 0: as the environment says.
 
     That is OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. Sums of gradients
-    come out the same in every run with the same number of threads. Raises ValueError below 0.
+    come out the same in every run with the same number of threads. Raises ValueError for
+    another number.
     """
-    if count < 0:
-        raise ValueError(f"the number of threads must be at least 0, not {count}")
+    if not 0 <= count < 1 << 31:
+        raise ValueError(f"the number of threads must be from 0 to {(1 << 31) - 1}, not {count}")
     library.caffe_ext_set_threads(count)

@@ -1,4 +1,12 @@
-"""The plug-in for ctypes, and calls of its functions on arrays (caffe_ext/native/native.hpp)."""
+"""The plug-in for ctypes: a function for each of caffe_ext/native/native.hpp's, on arrays.
+
+Every function that the library exports for Python has its types here, so that a number too large
+for one of them is an error instead of another number. Arrays are given as they must be: of the
+type that is named, by rows, without gaps. All calls run without Python's lock.
+
+Raises MemoryError where there is not enough memory, TypeError or ValueError for arguments that do
+not fit.
+"""
 
 import ctypes
 from typing import Any
@@ -8,22 +16,184 @@ from numpy.typing import NDArray
 
 from caffe_ext import PLUGIN
 
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
 library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
 
 
-def call(name: str, *arguments: NDArray[Any] | int | float) -> None:
-    """Call a function that returns 0, without Python's lock.
+class _Int(ctypes.c_int):
+    """An int that refuses what it cannot hold, where ctypes takes the lowest bits."""
 
-    Arrays must be contiguous and of the type and size that the function expects; Python's integers
-    become int, and its floats double. Raises MemoryError where the function returns anything else.
+    @classmethod
+    def from_param(cls, value: int) -> ctypes.c_int:
+        """Return what is passed; ctypes makes an ArgumentError of any exception here."""
+        if cls(value).value != value:
+            raise OverflowError(f"{value} is beyond {8 * ctypes.sizeof(cls)} bits")
+        return cls(value)
+
+
+class _Count(ctypes.c_int64):
+    """The same with 64 bits."""
+
+    @classmethod
+    def from_param(cls, value: int) -> ctypes.c_int64:
+        """Return what is passed."""
+        if cls(value).value != value:
+            raise OverflowError(f"{value} is beyond {8 * ctypes.sizeof(cls)} bits")
+        return cls(value)
+
+
+_INT, _COUNT, _DOUBLE, _RESULT = _Int, _Count, ctypes.c_double, ctypes.c_int
+_BYTES, _FLOATS, _DOUBLES, _NUMBERS = (
+    np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
+    for dtype in (np.uint8, np.float32, np.float64, np.int64)
+)
+
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    # engine/engine.hpp
+    "caffe_ext_engine_enabled": (_RESULT, []),
+    "caffe_ext_set_engine": (None, [_INT]),
+    "caffe_ext_threads": (_RESULT, []),
+    "caffe_ext_set_threads": (None, [_INT]),
+    # native/device.hpp
+    "caffe_ext_gpu_count": (_RESULT, []),
+    "caffe_ext_gpu_problem": (ctypes.c_char_p, [_INT]),
+    "caffe_ext_gpu_name": (ctypes.c_char_p, [_INT]),
+    "caffe_ext_device": (_RESULT, []),
+    "caffe_ext_synchronize": (None, []),
+    # native/native.hpp
+    "caffe_ext_last_error": (ctypes.c_char_p, []),
+    "caffe_ext_normalize_directions": (
+        _RESULT,
+        [_BYTES, _FLOATS, _COUNT, _COUNT, _FLOATS, _DOUBLES],
+    ),
+    "caffe_ext_directional_derivatives": (
+        _RESULT,
+        [_BYTES, _FLOATS, _FLOATS, _COUNT, _COUNT, _DOUBLES],
+    ),
+    "caffe_ext_perturb": (
+        _RESULT,
+        [_BYTES, _FLOATS, _COUNT, _NUMBERS, _DOUBLES, _COUNT, _COUNT, _BYTES],
+    ),
+    "caffe_ext_ecc_homographies": (
+        _RESULT,
+        [_BYTES, _BYTES, _COUNT, _COUNT, _COUNT, _COUNT, _DOUBLE, _FLOATS, _DOUBLES, _BYTES],
+    ),
+    "caffe_ext_warp_images": (_RESULT, [_BYTES, _COUNT, _COUNT, _COUNT, _COUNT, _FLOATS, _BYTES]),
+    "caffe_ext_ssim": (
+        _RESULT,
+        [_BYTES, _BYTES, _COUNT, _COUNT, _COUNT, _DOUBLES, _DOUBLE, _DOUBLE, _INT, _DOUBLES],
+    ),
+}
+"""What each function returns and takes."""
+
+for _name, (_result, _arguments) in SIGNATURES.items():
+    _function = getattr(library, _name)
+    _function.restype, _function.argtypes = _result, _arguments
+
+
+def normalize_directions(images: Images, directions: Floats) -> tuple[Floats, Doubles]:
+    """Return the directions over their largest magnitude, and how far images can go along them.
+
+    Both are (N, ...), the results (N, ...) and (N,); see NormalizeDirections().
     """
-    if getattr(library, name)(*(_passed(argument) for argument in arguments)) != 0:
-        raise MemoryError(f"{name}: not enough memory")
+    _check_shapes(images, directions)
+    units, limits = np.empty(images.shape, np.float32), np.empty(len(images))
+    _call("normalize_directions", images, directions, *_sizes(images), units, limits)
+    return units, limits
 
 
-def _passed(argument: NDArray[Any] | int | float) -> Any:
-    if isinstance(argument, np.ndarray):
-        if not argument.flags.c_contiguous:
-            raise ValueError("arrays must be contiguous")
-        return ctypes.c_void_p(argument.ctypes.data)
-    return ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int(argument)
+def directional_derivatives(images: Images, directions: Floats, gradients: Floats) -> Doubles:
+    """Return the derivatives (N,) along directions, of functions with these gradients.
+
+    All are (N, ...); see ComputeDirectionalDerivatives().
+    """
+    _check_shapes(images, directions, gradients)
+    derivatives = np.empty(len(images))
+    _call("directional_derivatives", images, directions, gradients, *_sizes(images), derivatives)
+    return derivatives
+
+
+def perturb(
+    images: Images, units: Floats, which: NDArray[np.int64], step_lengths: Doubles
+) -> Images:
+    """Return images number `which` (n,), moved step_lengths (n,) along units; see Perturb().
+
+    images, units  (N, ...)
+    """
+    _check_shapes(images, units)
+    _check_shapes(which, step_lengths)
+    perturbed = np.empty((len(which), *images.shape[1:]), np.uint8)
+    count, values = _sizes(perturbed)
+    _call("perturb", images, units, len(images), which, step_lengths, count, values, perturbed)
+    return perturbed
+
+
+def ecc_homographies(
+    images: Images, templates: Images, *, iterations: int, epsilon: float
+) -> tuple[Floats, Doubles, NDArray[np.bool_]]:
+    """Return homographies (N, 3, 3), correlations (N, 2), and which pairs failed (N,).
+
+    images, templates  (N, H, W); see FindEccHomographies()
+    """
+    _check_shapes(images, templates)
+    homographies = np.empty((len(images), 3, 3), np.float32)
+    correlations, failed = np.empty((len(images), 2)), np.empty(len(images), np.uint8)
+    settings = iterations, epsilon
+    found = homographies, correlations, failed
+    _call("ecc_homographies", images, templates, *images.shape, *settings, *found)
+    return homographies, correlations, failed.astype(np.bool_)
+
+
+def warp_images(images: Images, homographies: Floats) -> Images:
+    """Return the images (N, C, H, W) as homographies (N, 3, 3) see them; see WarpImages()."""
+    if homographies.shape != (len(images), 3, 3):
+        raise ValueError(f"{homographies.shape} homographies for {images.shape} images")
+    warped = np.empty(images.shape, np.uint8)
+    _call("warp_images", images, *images.shape, homographies, warped)
+    return warped
+
+
+def ssim(
+    first: Images, second: Images, weights: Doubles, constants: tuple[float, float], *, inner: bool
+) -> Doubles:
+    """Return the SSIM (N,) of planes (N, H, W); see ComputeSsim().
+
+    weights    of the window, (11,)
+    constants  c1 and c2
+    inner      the mean over the pixels whose window lies in the plane; else over all
+    """
+    _check_shapes(first, second)
+    if weights.shape != (11,):
+        raise ValueError(f"the window has 11 weights, not {weights.shape}")
+    scores = np.empty(len(first))
+    _call("ssim", first, second, *first.shape, weights, *constants, int(not inner), scores)
+    return scores
+
+
+_ERRORS: dict[int, type[Exception]] = {1: MemoryError, 2: ValueError}
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call a function that returns a status."""
+    name = f"caffe_ext_{name}"
+    try:
+        status = getattr(library, name)(*arguments)
+    except ctypes.ArgumentError as error:
+        raise TypeError(f"{name}: {error}") from error
+    if status != 0:
+        text = (library.caffe_ext_last_error() or b"").decode(errors="replace")
+        raise _ERRORS.get(status, RuntimeError)(f"{name}: {text}")
+
+
+def _check_shapes(first: NDArray[Any], *others: NDArray[Any]) -> None:
+    for other in others:
+        if other.shape != first.shape:
+            raise ValueError(f"arrays of the shapes {first.shape} and {other.shape} do not fit")
+
+
+def _sizes(images: NDArray[Any]) -> tuple[int, int]:
+    """Return the number of images and of the values of each."""
+    return len(images), int(np.prod(images.shape[1:]))

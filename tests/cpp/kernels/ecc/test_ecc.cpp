@@ -66,6 +66,7 @@ constexpr Homography kSame = {1, 0, 0, 0, 1, 0, 0, 0, 1};
 
 struct Found {
   std::vector<float> homographies;
+  std::vector<double> correlations;
   Bytes failed;
 
   Homography At(int i) const {
@@ -78,9 +79,9 @@ struct Found {
 Found Aligned(const Bytes& images, const Bytes& templates, int height, int width,
               const EccCriteria& criteria) {
   const int count = static_cast<int>(images.size()) / (height * width);
-  Found found = {std::vector<float>(9 * count), Bytes(count, 9)};
+  Found found = {std::vector<float>(9 * count), std::vector<double>(2 * count, 9), Bytes(count, 9)};
   FindEccHomographies(images.data(), templates.data(), count, height, width, criteria,
-                      found.homographies.data(), found.failed.data());
+                      found.homographies.data(), found.correlations.data(), found.failed.data());
   return found;
 }
 
@@ -142,6 +143,42 @@ TEST_P(EccKernels, StepsAreThoseOfTheDefinition) {
   }
 }
 
+TEST_P(EccKernels, CorrelationsAreThoseOfTheIdentityAndOfTheResult) {
+  const int height = 37;
+  const int width = 53;
+  const Bytes fixed = Image(height, width, kSame);
+  for (const Homography& homography : kHomographies) {
+    const Bytes image = Image(height, width, homography, 4);
+    for (const int steps : {1, 3}) {
+      const Found found = Aligned(image, fixed, height, width, {steps, -1});
+      const auto expected = [&](const Homography& h) {
+        return ReferenceCorrelation(image.data(), fixed.data(), height, width, h);
+      };
+      EXPECT_NEAR(found.correlations[0], expected(kSame), 2e-3);
+      EXPECT_NEAR(found.correlations[1], expected(found.At(0)), 2e-3);
+    }
+  }
+}
+
+TEST_P(EccKernels, AFailedPairHasTheCorrelationOfTheIdentity) {
+  std::mt19937 random(5);
+  int failures = 0;
+  for (int i = 0; i < 40; ++i) {
+    Bytes image(28 * 28);
+    Bytes fixed(28 * 28);
+    for (std::size_t j = 0; j < image.size(); ++j) {
+      image[j] = static_cast<std::uint8_t>(random());
+      fixed[j] = static_cast<std::uint8_t>(random());
+    }
+    const Found found = Aligned(image, fixed, 28, 28, kExact);
+    if (found.failed[0] == 1) {
+      ++failures;
+      EXPECT_EQ(found.correlations[1], found.correlations[0]);
+    }
+  }
+  EXPECT_GT(failures, 0);
+}
+
 TEST_P(EccKernels, NoPairDependsOnOthersOrOnThreads) {
   const int height = 28;
   const int width = 28;
@@ -163,7 +200,7 @@ TEST_P(EccKernels, NoPairDependsOnOthersOrOnThreads) {
     threads.emplace_back([&, i] {
       const int at = i * height * width;
       FindEccHomographies(&images[at], &templates[at], 1, height, width, criteria,
-                          &parts.homographies[9 * i], &parts.failed[i]);
+                          &parts.homographies[9 * i], &parts.correlations[2 * i], &parts.failed[i]);
     });
   }
   for (std::thread& thread : threads) {
@@ -181,6 +218,8 @@ TEST_P(EccKernels, FlatImagesFail) {
     const Found found = Aligned(image, fixed, 20, 24, kExact);
     EXPECT_EQ(found.failed[0], 1);
     EXPECT_EQ(found.At(0), kSame);
+    EXPECT_TRUE(std::isnan(found.correlations[0]));
+    EXPECT_TRUE(std::isnan(found.correlations[1]));
   }
 }
 

@@ -23,6 +23,9 @@
 /// Coefficient Maximization", PAMI 2008, Section 4.
 namespace caffe_ext {
 
+/// The longest side of an image: positions are as wide as OpenCV's.
+constexpr int kLongestEccSide = 32766;
+
 struct EccCriteria {
   int iterations;  ///< at most
   double epsilon;  ///< of rho
@@ -32,13 +35,17 @@ struct EccCriteria {
 ///
 /// A pair fails where rho is not a number (a flat image) or is about to become smaller. What a pair
 /// gets does not depend on the others. Works in the calling thread.
-/// @param images,templates count x height x width, no side longer than 32,766: positions are as
-///   wide as OpenCV's
+///
+/// The iteration is OpenCV's: it ends when rho hardly changes, whatever rho is, and does not look
+/// at what its last step has made. It can diverge, and end at a homography whose rho is below that
+/// of the identity, the start; who wants the homography that maximises rho has to compare the two.
+/// @param images,templates count x height x width, no side longer than kLongestEccSide
 /// @param homographies count x 3 x 3; (x y 1) of the template to that of the image, in pixels
+/// @param correlations count x 2: rho of the identity, and of the homography; NaN for a flat image
 /// @param failed count; 1 where there is no homography, which is then the identity, else 0
 void FindEccHomographies(const std::uint8_t* images, const std::uint8_t* templates, int count,
                          int height, int width, const EccCriteria& criteria, float* homographies,
-                         std::uint8_t* failed);
+                         double* correlations, std::uint8_t* failed);
 
 /// @brief Takes images at the positions that homographies name, bilinearly, 0 outside.
 ///
