@@ -61,6 +61,7 @@ def test_report(given: Arguments, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert record["settings"]["pass_protocols"]["published"] == {
         "moving": "original",
         "average": "all",
+        "accept_worse": True,
     }
     assert (tmp_path / "out" / "masked" / "margin-s.h5").is_file()
 

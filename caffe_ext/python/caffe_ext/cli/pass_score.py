@@ -33,7 +33,7 @@ what is printed
   L2 per pixel     root mean square of the differences, 0..255
   Linf             largest difference, 0..255
   mean abs. dist.  mean absolute distortion, 0..1                     (Ulicny et al., 2016, Eq. 2)
-  A star after a PASS says that no alignment was found, so that it is the SSIM.
+  A star after a PASS: no alignment was found, or one that correlates less than none.
 
 examples
   caffe-ext pass adversarial.png original.png --json

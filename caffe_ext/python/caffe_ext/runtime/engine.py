@@ -49,6 +49,8 @@ def set_threads(count: int) -> None:
     come out the same in every run with the same number of threads. Raises ValueError for
     another number.
     """
-    if not 0 <= count < 1 << 31:
-        raise ValueError(f"the number of threads must be from 0 to {(1 << 31) - 1}, not {count}")
+    if count < 0:
+        raise ValueError(f"the number of threads must be at least 0, not {count}")
+    if count >= 1 << 31:
+        raise ValueError(f"{count} threads are more than any system has")
     library.caffe_ext_set_threads(count)
