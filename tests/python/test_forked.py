@@ -18,6 +18,14 @@ def test_signals_are_told_apart_from_other_ends() -> None:
     assert fatal_signal(lambda: ctypes.string_at(8)) is signal.SIGSEGV
 
 
+def test_where_nobody_is_told_how_children_end() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert fatal_signal(lambda: None) is None
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_without_a_further_process_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> int:
         raise BlockingIOError(11, "no process can be had")

@@ -245,6 +245,9 @@ def test_csv() -> None:
     assert as_csv([]) == "\n"
     text = as_csv([{"a": 1, "b": None}, {"a": "x,y", "b": 0.1}])
     assert list(csv.reader(StringIO(text))) == [["a", "b"], ["1", ""], ["x,y", "0.1"]]
+    text = as_csv([{"a": "=1+1", "b": -1}, {"a": "@SUM(A1)", "b": "a=b"}])
+    rows = list(csv.reader(StringIO(text)))
+    assert rows == [["a", "b"], ["'=1+1", "-1"], ["'@SUM(A1)", "a=b"]]
 
 
 def test_text(report: Report) -> None:

@@ -129,12 +129,21 @@ def attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with equal keys as CSV; None becomes nothing."""
+    """Return rows with equal keys as CSV; None becomes nothing.
+
+    A text that a spreadsheet would take for a formula, such as "=1+1", gets a "'" in front.
+    """
     stream = StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
     return stream.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    return (
+        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    )
 
 
 def as_record(report: Report) -> dict[str, Any]:

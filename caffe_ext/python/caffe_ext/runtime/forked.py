@@ -30,5 +30,8 @@ def fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
             action()
         finally:
             os._exit(0)  # whatever it was: an exception comes out again where it can be told
-    _, status = os.waitpid(child, 0)
+    try:
+        _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # where SIGCHLD is ignored, nobody is told
+        return None
     return signal.Signals(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None
