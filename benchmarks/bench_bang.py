@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_report import origin
-from caffe_ext.cli.checkout import DATA, ROOT
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 
 TARGET = 1.05

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_report import origin
-from caffe_ext.cli.checkout import ROOT
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replacing, write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
 from job_timing import RUNS, time_jobs

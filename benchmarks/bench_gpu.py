@@ -22,11 +22,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from caffe_ext.cli.checkout import ROOT
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import gpu_number
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments
+from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_scores, layer_jobs
 from job_timing import repeated, time_jobs

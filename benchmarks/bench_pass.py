@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffe_ext.cli.checkout import DATA, ROOT
 from caffe_ext.cli.console import run_program
+from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.cli.checkout import ROOT
+from caffe_ext.runtime.checkout import ROOT
 from job_timing import Job
 
 SETTINGS = {"base_lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005}

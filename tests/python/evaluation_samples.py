@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from caffe_ext.data import ImageSource, open_images
-from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
+from caffe_ext.evaluation.evaluate import Evaluator, ImageSet, Resources
 from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.models.description import ModelDescription, read_model
@@ -83,7 +83,7 @@ def evaluator(
     digest = opener().digest()
     assert len(source) == times * len(VALUES)
     results, resources = folder / "results", Resources(batch_size=3, jobs=jobs)
-    return Evaluator(models, Images(opener, digest, labelled), settings, results, resources)
+    return Evaluator(models, ImageSet(opener, digest, labelled), settings, results, resources)
 
 
 def evaluated(folder: Path, settings: Settings | None = None) -> tuple[ModelEvaluation, ...]:

@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caffe_ext import __version__
-from caffe_ext.cli import demo
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "demo.py"
@@ -126,22 +124,6 @@ def test_interrupted_and_continued(number: int, status: int, tmp_path: Path) -> 
         assert re.search(r"lenet_sgd: stopped, iteration \d+ is saved; run the same command", told)
     (state,) = (tmp_path / "lenet_sgd").glob("*.solverstate")
     assert f"Snapshotting solver state to binary proto file {state}" in log.read_text()
-
-
-def test_the_images_are_named_from_anywhere(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    class Data:
-        folder = CHECKOUT / "build" / "demo" / "data" / "digits"
-
-    called: list[Sequence[str]] = []
-    monkeypatch.setattr(demo, "SOLVERS", ())
-    monkeypatch.setattr(demo, "_step", lambda _, argv: called.append(argv))
-    monkeypatch.chdir(tmp_path)
-    demo.measure(demo.parse([]), Data(), [])  # type: ignore[arg-type]
-    assert len(called) == 2
-    for argv in called:
-        assert argv[argv.index("--images") + 1] == f"{Data.folder / 'test_lmdb'}"
 
 
 def test_wrong_arguments() -> None:

@@ -15,11 +15,10 @@ from caffe_ext.cli import (
     hotcold,
     noise_curves,
     table1,
-    table1_report,
 )
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.device_argument import add_device_argument, passed_on, use_device
-from caffe_ext.cli.lenet_training import training_request
+from caffe_ext.cli.device_argument import add_device_argument
+from caffe_ext.cli.training_arguments import lenet_training
 from caffe_ext.runtime.device import Device, current
 from data_samples import CHECKOUT
 from device_samples import made_up
@@ -42,11 +41,6 @@ def test_the_argument(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             parsed(f"--gpu={wrong}")
         assert f"GPUs have numbers, 0, 1, ..., and not '{wrong}'" in capsys.readouterr().err
-
-
-def test_passed_on() -> None:
-    assert passed_on(parsed()) == []
-    assert parsed(*passed_on(parsed("--gpu", "2"))).gpu == 2
 
 
 def test_programs_compute_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +90,7 @@ def test_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert "--gpu [N]" in capsys.readouterr().out
 
 
-def test_trainings_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    made_up(monkeypatch, 2)
-
+def test_trainings_go_there() -> None:
     class Data:
         folder = CHECKOUT / "data" / "mnist"
 
@@ -107,39 +99,5 @@ def test_trainings_go_there(monkeypatch: pytest.MonkeyPatch) -> None:
             images = {"test_lmdb": 300}  # noqa: RUF012
 
     for given, gpu in (([], None), (["--gpu", "1"], 1)):
-        arguments = demo.parse(given)
-        request = training_request(arguments, Data(), "lenet_sgd", "name", "")  # type: ignore[arg-type]
-        assert request.gpu == gpu
-
-
-@pytest.mark.parametrize("options", [[], ["--gpu", "1"]])
-def test_the_programs_that_demo_and_table1_call_compute_there_too(
-    options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    called: list[list[str]] = []
-
-    def main(argv: list[str]) -> int:
-        called.append(argv)
-        return 1
-
-    for program in (evaluate, hotcold):
-        monkeypatch.setattr(program, "main", main)
-    monkeypatch.setattr(demo, "SOLVERS", ())
-    with pytest.raises(SystemExit):
-        table1_report.compare([tmp_path / "R0.yaml"], tmp_path, tmp_path, options)
-    arguments = demo.parse([*options, "--output", str(tmp_path)])
-
-    class Data:
-        folder = tmp_path
-
-    with pytest.raises(SystemExit):
-        demo.measure(arguments, Data(), [])  # type: ignore[arg-type]
-    assert len(called) == 2
-    for argv in called:
-        assert ("--gpu" in argv) == bool(options)
-
-
-def test_use_device_says_which_argument(monkeypatch: pytest.MonkeyPatch) -> None:
-    made_up(monkeypatch, -1)
-    with pytest.raises(OSError, match=r"^--gpu 0: this Caffe was built for the CPU: "):
-        use_device(parsed("--gpu"))
+        training = lenet_training(demo.parse(given))
+        assert training.request(Data(), "lenet_sgd").gpu == gpu  # type: ignore[arg-type]

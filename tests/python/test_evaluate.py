@@ -15,7 +15,10 @@ from caffe_ext.evaluation.noise import NoiseSettings, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.stability import noise_stability
-from caffe_ext.evaluation.summary import (
+from caffe_ext.reporting import Silent, Step
+from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.records import COLUMNS
+from caffe_ext.runs.summary import (
     Spread,
     broken_within,
     share,
@@ -23,9 +26,6 @@ from caffe_ext.evaluation.summary import (
     spread,
     summarize,
 )
-from caffe_ext.reporting import Silent, Step
-from caffe_ext.runs import runner as attack_run
-from caffe_ext.runs.records import COLUMNS
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
 pytestmark = pytest.mark.any_device

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from caffe_ext.cli import evaluate
+from caffe_ext.data import open_images
+from caffe_ext.evaluation import assessment
+from caffe_ext.evaluation.result import Settings
 from caffe_ext.storage.lock import locked
 from data_samples import CHECKOUT, snapshot
 from evaluation_samples import MASKED, OPEN, VALUES, write_brightness, write_images
@@ -146,25 +149,32 @@ def test_one_at_a_time(given: Arguments, tmp_path: Path, refusal: Callable[..., 
 def test_interrupted(
     given: Arguments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from caffe_ext.evaluation import report  # noqa: PLC0415
-
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(report, "write_report", interrupted)
+        patch.setattr(assessment, "write_report", interrupted)
         assert main(*given) == 130
     assert "run the same command again to go on" in capsys.readouterr().err
     assert main(*given) == 0
 
 
-def test_quick() -> None:
-    quick = evaluate.parse(["--quick"])
-    assert (quick.limit, quick.hot, quick.noise_images, quick.probe) == (500, ["1"], 5, 200)
-    other = evaluate.parse(["--quick", "--limit", "30", "--noise-images", "0"])
-    assert (other.limit, other.noise_images) == (30, 0)
-    usual = evaluate.parse([])
-    assert (usual.limit, usual.hot, usual.noise_copies, usual.probe) == (None, None, 100, 1000)
+def test_quick(given: Arguments) -> None:
+    source = open_images(str(given[given.index("--images") + 1]))
+
+    def settings(*arguments: str) -> Settings:
+        return evaluate.read_settings(evaluate.parse(arguments), source)
+
+    quick = settings("--quick")
+    assert (quick.limit, quick.ranks, quick.probe) == (500, (1,), 200)
+    assert quick.noise
+    assert (quick.noise.per_class, quick.noise.copies) == (5, 20)
+    other = settings("--quick", "--limit", "30", "--noise-images", "0", "--hot", "2-3")
+    assert (other.limit, other.noise, other.ranks) == (30, None, (1, 2, 3))
+    usual = settings()
+    assert (usual.limit, usual.ranks, usual.probe, usual.seed) == (None, None, 1000, 1)
+    assert usual.noise
+    assert (usual.noise.per_class, usual.noise.copies) == (10, 100)
 
 
 def test_help() -> None:

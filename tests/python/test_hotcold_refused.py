@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caffe_ext.cli import attack_program, fastgradient
+from caffe_ext.cli import fastgradient
 from caffe_ext.data import write_png
+from caffe_ext.runs import campaign
 from caffe_ext.runs import export as adversarial_files
 from caffe_ext.runs.records import load_records
 from caffe_ext.storage.lock import locked
@@ -94,7 +95,7 @@ def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
     assert "w.caffemodel" in says
     twin = write_yaml(tmp_path / "twin", '"tiny "')
     same = [*setting.arguments, "--model", setting.model, twin]
-    assert "some models' names are too alike for folders" in refused(*same)
+    assert "the models 'tiny' and 'tiny ' would share the folder tiny" in refused(*same)
     gone = tmp_path / "gone.caffemodel"
     assert f"{gone} is not a file" in refused(*setting.arguments, "--weights", gone)
     assert not setting.output.exists()
@@ -263,7 +264,7 @@ def test_pictures_that_are_not_all_written_are_no_hindrance(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(attack_program, "write_pictures", interrupted)
+        patch.setattr(campaign, "write_pictures", interrupted)
         assert run(*setting.arguments) == 130
     assert (setting.output / "summary.json").exists()
     assert run(*setting.arguments) == 0
@@ -274,7 +275,5 @@ def test_a_model_called_like_a_file(setting: Setting, name: str) -> None:
     text = setting.model.read_text()
     setting.model.write_text(f"name: {name}\n{text.replace('name:', '#')}")
     says = refused(*setting.arguments)
-    assert (
-        says == f"a model is called {name}, as is a file that is written; give it another `name:`"
-    )
+    assert says.startswith(f"a model cannot be called '{name}', which is the name of a file with ")
     assert not setting.output.exists()

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli import fastgradient, hotcold
 from caffe_ext.cli.attack_arguments import parse as parse_program
-from caffe_ext.cli.checkout import ROOT
 from caffe_ext.data import open_images, read_image, write_png
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
 from caffe_ext.models.description import read_model
-from caffe_ext.runs import export as adversarial_files
+from caffe_ext.runs import campaign
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.export import Export, export_adversarials
 from caffe_ext.runs.records import load_adversarials, load_description, load_records
+from caffe_ext.runtime.checkout import ROOT
 from data_samples import snapshot
 from hotcold_samples import (
     COUNT,
@@ -234,10 +234,11 @@ def test_a_warning_if_files_are_not_adversarial(
         verified[0] = False
         return verified
 
-    monkeypatch.setattr(adversarial_files, "export_adversarials", flawed)
+    monkeypatch.setattr(campaign, "export_adversarials", flawed)
     assert run(*setting.arguments) == 0
     told, first = capsys.readouterr(), min(setting.hc1.glob("*.png"))
-    assert f"WARNING: PNG files that get their label after all: 1; the first is {first}" in told.err
+    sentence = f"PNG files that are classified as their label after all: 1; the first is {first}"
+    assert f"WARNING: {sentence}" in told.err
     count = len(entries(setting.hc1))
     assert f"{count - 1} of {count} PNG files" in told.out
 

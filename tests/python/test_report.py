@@ -30,8 +30,8 @@ from caffe_ext.evaluation.report import (
     write_report,
 )
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.summary import Spread
 from caffe_ext.reporting import Silent, pluralize
+from caffe_ext.runs.summary import Spread
 from caffe_ext.storage.provenance import provenance
 from data_samples import CHECKOUT
 from evaluation_samples import NOISE, evaluator

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_ext.cli import table1
-from caffe_ext.cli.attack_report import check_report
 from caffe_ext.data.record import SourceRecord, read_record
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.evaluation.report import check_folder
 from caffe_ext.evaluation.stability import check_counts
+from caffe_ext.runs.campaign_files import check_campaign_files
+from caffe_ext.studies.table1.training import listed_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError
@@ -175,8 +175,8 @@ def test_a_set_s_record(tmp_path: Path, text: str, good: bool) -> None:
 
 
 READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
-    "models.json": (table1.listed, DataError),
-    "summary.json": (lambda path: check_report(path.parent, []), ValueError),
+    "models.json": (listed_models, DataError),
+    "summary.json": (lambda path: check_campaign_files(path.parent, []), RecordError),
     "evaluation.json": (lambda path: check_folder(path.parent, {"seed": 0}), RecordError),
 }
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from caffe_ext import __version__
-from caffe_ext.cli import table1, table1_report
-from caffe_ext.cli.table1_report import ABOUT, departure, markdown
+from caffe_ext.cli import table1
 from caffe_ext.storage.provenance import sha256
+from caffe_ext.studies.table1 import comparison
+from caffe_ext.studies.table1.comparison import ABOUT, Table1Comparison, departure, markdown
+from caffe_ext.studies.table1.training import MODELS, TABLE_1, Table1Training, listed_models
+from caffe_ext.training.lenet import LeNetTraining
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "table1.py"
@@ -47,7 +50,7 @@ def entries(first: subprocess.CompletedProcess[str], output: Path) -> list[dict[
 
 
 def test_the_models_of_the_paper() -> None:
-    settings = {model.id: (model.beta, model.epsilon) for model in table1.TABLE_1}
+    settings = {model.id: (model.beta, model.epsilon) for model in TABLE_1}
     assert settings == {
         "R0": (None, None),
         "R1": (None, None),
@@ -58,7 +61,7 @@ def test_the_models_of_the_paper() -> None:
         "B4": (1.5, 0.84),
         "B5": (1.6, 0.78),
     }
-    assert [model.seed(1) for model in table1.TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [model.seed(1) for model in TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_table(first: subprocess.CompletedProcess[str], output: Path) -> None:
@@ -124,55 +127,41 @@ def test_an_entry_gives_way_to_another_training(tmp_path: Path) -> None:
     assert second["settings"] != first["settings"]
     # Weights that are gone are listed no more.
     Path(second["weights"]).unlink()
-    assert table1.listed(tmp_path / "models.json") == {}
+    assert listed_models(tmp_path / "models.json") == {}
 
 
 def test_attacks_go_where_no_other_weights_had_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    called: list[tuple[Path, list[str]]] = []
+    compared: list[Table1Comparison] = []
 
-    def compare(_: Any, work: Path, __: Path, options: list[str], ___: str) -> None:
-        called.append((work, options))
+    def evaluate(comparison: Table1Comparison, _: object) -> None:
+        compared.append(comparison)
+        raise ValueError("enough")
 
     def evaluated(*more: str) -> Path:
         given = ["--digits", "--iterations", "2", *more]
-        table1.run(table1.parse([*given, "--output", f"{output}", "--evaluate", "results"]))
-        return called[-1][0]
+        with pytest.raises(SystemExit, match="enough"):
+            table1.run(table1.parse([*given, "--output", f"{output}", "--evaluate", "results"]))
+        return compared[-1].work
 
-    monkeypatch.setattr(table1, "compare", compare)
+    monkeypatch.setattr(Table1Comparison, "evaluate", evaluate)
     output = tmp_path / "out"
     one = evaluated("--models", "R0")
     assert re.fullmatch(r"R0-[0-9a-f]{8}", one.name)
     assert one.parent == output / "attacks"
+    assert len(compared[-1].opener()) == 300
+    assert compared[-1].departures.startswith("on scikit-learn's digits and for 2 iterations")
     both = evaluated("--models", "B1", "R0")
     assert re.fullmatch(r"R0-B1-[0-9a-f]{8}", both.name)
+    assert [model.name for model in compared[-1].models] == ["B1", "R0"]
     other = evaluated("--models", "R0", "--seed", "5")
     assert len({one, both, other}) == 3
     assert evaluated("--models", "R0", "B1") == both
     assert evaluated("--models", "R0") == one
-    assert all("--again" not in options for _, options in called)
+    assert not any(comparison.again for comparison in compared)
     evaluated("--models", "R0", "--again")
-    assert "--again" in called[-1][1]
-
-
-def test_the_images_are_named_from_anywhere(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    class Data:
-        folder = CHECKOUT / "build" / "table1" / "data" / "digits"
-
-        class record:  # noqa: N801
-            embedded = True
-
-    monkeypatch.chdir(tmp_path)
-    options = table1.evaluate_options(table1.parse(["--digits"]), Data())  # type: ignore[arg-type]
-    assert options == ["--images", f"{Data.folder / 'test_lmdb'}"]
-    options = table1.evaluate_options(
-        table1.parse(["--output", "x"]),
-        type("Data", (Data,), {"folder": Path("x")}),  # type: ignore[arg-type]
-    )
-    assert options == ["--images", f"{tmp_path / 'x' / 'test_lmdb'}"]
+    assert compared[-1].again
 
 
 def test_wrong_arguments() -> None:
@@ -210,7 +199,7 @@ def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
     )
     row = ["x"] * 10
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table1_report, "_measured", lambda _: row)
+        patch.setattr(comparison, "_measured", lambda _: row)
         report["models"][0]["name"] = "A"
         said = markdown(report, other)
         assert "the same measured here" in markdown(report)
@@ -220,7 +209,11 @@ def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
 
 def test_defaults() -> None:
     arguments = table1.parse([])
-    assert (arguments.validation, arguments.snapshots) == (10_000, 500)
+    assert tuple(MODELS) == table1.IDS
+    for digits, kept in ((False, 10_000), (True, 250)):
+        training = Table1Training(LeNetTraining(Path(), digits=digits), arguments.validation)
+        assert training.validation_images == kept
+    assert arguments.snapshots == 500
     assert arguments.output == CHECKOUT / "build" / "table1"
     assert arguments.models == ["R0", "R1", "B0", "B1", "B2", "B3", "B4", "B5"]
 

@@ -1,7 +1,7 @@
 """How work tells its caller what it is doing (the package itself never prints), and its wording."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -52,3 +52,20 @@ def is_showable(text: str) -> bool:
     no line breaks, and no surrogates, which stand for bytes of file names that are not UTF-8.
     """
     return not any(unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} for sign in text)
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in columns of equal width, the first row its heads."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time in words, with no more digits than an estimate has."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"

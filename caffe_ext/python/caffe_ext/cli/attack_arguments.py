@@ -7,13 +7,13 @@ from math import isfinite, nan
 from pathlib import Path
 
 from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
-from caffe_ext.cli.checkout import ROOT
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.runtime.checkout import ROOT
 
 LIMIT = 100
 

@@ -1,10 +1,11 @@
-"""--help-attacks: how attacks are named, the same for all programs that attack."""
+"""How attacks are named on the command line: --help-attacks, ranks of classes."""
 
 # The package is imported late: --help is instant.
 # ruff: noqa: PLC0415
 
 import argparse
 import inspect
+import re
 
 EXAMPLES = "fgs fgv margin hc1 hc1-s hc1@ip1 hc1*1.1 hot:7 fgs=8 bim=8 pgd=8/2x40 pgd-l2=400 ..."
 
@@ -23,3 +24,12 @@ class _HelpAttacks(argparse.Action):
 
         print(inspect.getdoc(registry))
         parser.exit()
+
+
+def parse_ranks(text: str) -> range:
+    """Return the ranks of "3" or "1-9"; ValueError for others."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    if not found or found[0] < 1:
+        raise ValueError(f"--hot takes ranks, 1 or more, or a range such as 1-9, not {text!r}")
+    return found

@@ -3,6 +3,7 @@
 # tqdm is imported late, as the package is by the programs: --help is instant.
 # ruff: noqa: PLC0415
 
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -61,3 +62,10 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else f"{error}")
     return 0
+
+
+def run_stoppable(run: Callable[[Namespace], None], arguments: Namespace) -> int:
+    """Run a program that has child processes; return its exit status."""
+    # SIGTERM ends this process the way errors do, so that its children end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return run_program(run, arguments)

@@ -10,57 +10,41 @@ before is not trained again.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from caffe_ext.cli import evaluate, hotcold
-from caffe_ext.cli.checkout import DATA, ROOT, shown
-from caffe_ext.cli.console import Console
-from caffe_ext.cli.device_argument import passed_on
-from caffe_ext.cli.lenet_training import (
-    DIGITS_ITERATIONS,
-    aligned,
-    describe_model,
+from caffe_ext.cli.attack_report import print_campaign
+from caffe_ext.cli.console import Console, run_stoppable
+from caffe_ext.cli.evaluation_report import print_assessment
+from caffe_ext.cli.training_arguments import (
+    lenet_training,
     outcome,
     parse_training,
-    prepare_data,
-    run_training,
+    print_data,
     setting,
     training_parser,
-    training_request,
 )
-from caffe_ext.storage.atomic import write_json
+from caffe_ext.reporting import format_table
+from caffe_ext.runtime.checkout import DATA, shown
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
-    from caffe_ext.training import TrainingResult
+    from caffe_ext.studies.lenet_pair import TrainedLeNet
 
-SOLVERS = (("LeNet", "lenet_sgd"), ("LeNet with BANG", "lenet_bang"))
 HOT_COLD_IMAGES = 100
 
-EPILOG = f"""\
+EPILOG = """\
 data
   MNIST, as `caffe-ext get-data mnist` finds or downloads it. Without it, and with --digits,
-  scikit-learn's 1,797 handwritten digits, and {DIGITS_ITERATIONS:,} iterations in place of 10,000.
+  scikit-learn's 1,797 handwritten digits, and 2,000 iterations in place of 10,000.
 
 examples
   caffe-ext demo
   caffe-ext demo --digits --output build/demo-digits
   caffe-ext demo --iterations 1000 --output build/demo-short
 """
-
-
-@dataclass(frozen=True)
-class Model:
-    """One row of the table: a training and its settings; beta and epsilon are BANG's, else None."""
-
-    name: str
-    solver: str
-    beta: float | None
-    epsilon: float | None
-    result: "TrainingResult"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -73,105 +57,76 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parse_training(make_parser(), argv)
 
 
-def train_models(arguments: argparse.Namespace, data: "Prepared") -> list[Model]:
-    """Train every model, or take it over where it is there."""
-    from caffe_ext.training import train
-    from caffe_ext.training.settings import read_settings
-
-    models = []
-    for name, solver in SOLVERS:
-        changes = f"random_seed: {arguments.seed}"
-        request = training_request(arguments, data, solver, solver, changes)
-        settings = read_settings(request.solver, request.overrides, root=ROOT).solver
-        bang = settings.bang_param if settings.type == "BANG" else None
-        models.append(
-            Model(
-                name,
-                str(request.solver.relative_to(ROOT)),
-                bang.beta if bang else None,
-                bang.epsilon if bang else None,
-                train(request, Console()),
-            )
-        )
-    return models
-
-
-def table(models: Sequence[Model]) -> str:
+def table(models: "Sequence[TrainedLeNet]") -> str:
     """Return the table of results."""
     heads = ("model", "beta", "epsilon", "test accuracy", "training time")
     rows = [
         (model.name, setting(model.beta), setting(model.epsilon), *outcome(model.result))
         for model in models
     ]
-    return aligned([heads, *rows])
+    return format_table([heads, *rows])
 
 
-def save(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model]) -> Path:
-    """Write result.json; return its path."""
-    from caffe_ext.storage.provenance import provenance, sha256
-
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "seed": arguments.seed,
-        "data": asdict(data.record) | {"content": data.record.content},
-        "models": [
-            asdict(model)
-            | {
-                "result": {
-                    name: shown(value) if isinstance(value, Path) else value
-                    for name, value in asdict(model.result).items()
-                }
-                | {"weights_sha256": sha256(model.result.weights)}
-            }
-            for model in models
-        ],
-    }
-    path: Path = arguments.output / "result.json"
-    write_json(path, record)
-    return path
-
-
-def measure(arguments: argparse.Namespace, data: "Prepared", models: Sequence[Model]) -> None:
+def measure(
+    arguments: argparse.Namespace, data: "Prepared", models: "Sequence[TrainedLeNet]"
+) -> None:
     """Show the smallest adversarials of both models, and how robust they are; briefly."""
+    from caffe_ext.attacks.registry import parse_attack
+    from caffe_ext.data import open_images
+    from caffe_ext.evaluation.assessment import Assessment
+    from caffe_ext.evaluation.presets import QUICK
+    from caffe_ext.models.description import read_model
+    from caffe_ext.runs.campaign import AttackCampaign
+    from caffe_ext.studies.lenet_pair import SOLVERS
+    from caffe_ext.training.lenet import write_model_file
+
     output: Path = arguments.output
-    files = [
-        f"{describe_model(output, solver, model.result.weights, model.name)}"
-        for (_, solver), model in zip(SOLVERS, models, strict=True)
+    described = [
+        read_model(write_model_file(output, SOLVERS[model.name], model.result.weights, model.name))
+        for model in models
     ]
-    images = (data.folder / "test_lmdb").absolute()
-    common = ["--again", "--model", *files, "--images", f"{images}", *passed_on(arguments)]
-    print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images")
-    hotcold_output = f"{output / 'hotcold'}"
-    _step(hotcold.main, [*common, "--limit", f"{HOT_COLD_IMAGES}", "--output", hotcold_output])
-    print("\nA first report on robustness (caffe-ext evaluate makes the whole one)")
-    _step(evaluate.main, [*common, "--quick", "--output", f"{output / 'evaluate'}"])
-
-
-def _step(program: Callable[[Sequence[str]], int], argv: Sequence[str]) -> None:
-    """Run another program; end this one if that one has not done all."""
-    sys.stdout.flush()
-    status = program(argv)
-    if status:
-        sys.exit(status)
+    opener = partial(open_images, f"{(data.folder / 'test_lmdb').absolute()}")
+    print(f"\nHot/cold adversarials of the first {HOT_COLD_IMAGES} test images", flush=True)
+    campaign = AttackCampaign(
+        described,
+        [parse_attack("hc1")],
+        opener(),
+        output / "hotcold",
+        limit=HOT_COLD_IMAGES,
+        again=True,
+        seed=1,
+    )
+    print_campaign(campaign.run(Console()))
+    print("\nA first report on robustness (`caffe-ext evaluate` makes the whole one)", flush=True)
+    settings = QUICK.settings(opener(), again=True)
+    assessment = Assessment(described, opener, settings, output / "evaluate")
+    print_assessment(assessment.run(Console()), assessment.folder)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
+    from caffe_ext.errors import RecordError, WorkerError
+    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.studies.lenet_pair import train_pair, write_pair_record
     from caffe_ext.training import TrainingError
 
-    # MNIST's data bases lie where the solver files look for them.
-    output = arguments.output / "data" if arguments.digits else DATA
+    training = lenet_training(arguments)
+    # MNIST's databases lie where the solver files look for them.
+    folder = arguments.output / "data" if arguments.digits else DATA
     try:
-        data = prepare_data(arguments, output)
-        models = train_models(arguments, data)
-        path = save(arguments, data, models)
-    except (DataError, TrainingError) as error:
+        data = training.prepare_data(folder, Console())
+        print_data(data)
+        models = train_pair(training, data, Console())
+        path = write_pair_record(training, data, models)
+        print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shown(path)}")
+        print("The times of one run tell little about the cost of BANG; `make bench` measures it.")
+        with quiet_caffe():
+            measure(arguments, data, models)
+    except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")
-    print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shown(path)}")
-    print("One run's times tell little about the cost of BANG; `make bench` measures it.")
-    measure(arguments, data, models)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_training(run, parse(argv))
+    return run_stoppable(run, parse(argv))

@@ -41,8 +41,3 @@ def use_device(arguments: argparse.Namespace) -> None:
         Device(number).use()
     except DeviceError as error:
         raise OSError(f"--gpu {number}: {error}") from error
-
-
-def passed_on(arguments: argparse.Namespace) -> list[str]:
-    """Return the arguments with which another program computes there, too."""
-    return [] if arguments.gpu is None else ["--gpu", f"{arguments.gpu}"]

@@ -9,42 +9,27 @@ which cannot saturate. Where they differ the model masks its gradients, and the 
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from caffe_ext.cli.attack_names import add_attack_help
-from caffe_ext.cli.attack_program import check_model, check_output, locked_output
-from caffe_ext.cli.checkout import ROOT, shown
-from caffe_ext.cli.console import Console
+from caffe_ext.cli.attack_names import add_attack_help, parse_ranks
+from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.hotcold import ranks
+from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
-from caffe_ext.cli.image_arguments import (
-    add_image_arguments,
-    open_source,
-    shown_origin,
-    tell_images,
-)
-from caffe_ext.cli.lenet_training import run_training
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
-from caffe_ext.cli.noise_curves import COLOUR_LEVELS, GREY_LEVELS
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
-    from caffe_ext.evaluation.evaluate import Evaluator
-    from caffe_ext.evaluation.report import Report
-    from caffe_ext.evaluation.result import ModelEvaluation, Settings
-    from caffe_ext.models.description import ModelDescription
-
-# What --quick means, for options that are not given.
-QUICK = {"limit": 500, "hot": ["1"], "noise_images": 5, "noise_copies": 20, "probe": 200}
-USUAL = {"noise_images": 10, "noise_copies": 100, "probe": 1000}
+    from caffe_ext.evaluation.result import Settings
 
 EPILOG = f"""\
 {MODELS_HELP}
@@ -96,9 +81,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they are wrong."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    for name, value in (USUAL | (QUICK if arguments.quick else {})).items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
     least = {"seed": 0, "probe": 0, "noise_images": 0, "noise_copies": 1, "jobs": 1}
     for name, number in least.items():
         given = getattr(arguments, name)
@@ -156,134 +138,62 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_images(arguments: argparse.Namespace, classes: Mapping[str, int]) -> "ImageSource":
-    """Return the images that are evaluated; in other processes, too."""
-    return open_source(arguments, classes).sample(arguments.limit, arguments.sample_seed)
-
-
-def read_settings(arguments: argparse.Namespace, *, colour: bool) -> "Settings":
-    """Return what is asked for; ValueError if it makes no sense."""
+def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Settings":
+    """Return what is asked for; ValueError if it is wrong."""
     from caffe_ext.attacks.registry import parse_attack
-    from caffe_ext.evaluation.noise import NoiseSettings
-    from caffe_ext.evaluation.result import Settings
+    from caffe_ext.evaluation.presets import QUICK, USUAL
 
-    levels = arguments.noise_levels or (COLOUR_LEVELS if colour else GREY_LEVELS)
-    noise = NoiseSettings(
-        per_class=max(1, arguments.noise_images),
-        copies=arguments.noise_copies,
-        levels=tuple(map(float, levels)),
+    hot = {rank for text in arguments.hot or () for rank in parse_ranks(text)}
+    given = {
+        "limit": arguments.limit,
+        "ranks": tuple(sorted({1, *hot})) if hot else None,
+        "probe": arguments.probe,
+        "noise_images": arguments.noise_images,
+        "noise_copies": arguments.noise_copies,
+        "noise_levels": arguments.noise_levels,
+    }
+    extent = replace(
+        QUICK if arguments.quick else USUAL,
+        **{name: value for name, value in given.items() if value is not None},
     )
-    hot = {rank for text in arguments.hot or () for rank in ranks(text)}
-    return Settings(
-        ranks=tuple(sorted({1, *hot})) if hot else None,
+    return extent.settings(
+        source,
         extra=tuple(parse_attack(name, seed=arguments.seed) for name in arguments.attacks),
-        limit=arguments.limit,
         seed=arguments.seed,
-        probe=arguments.probe,
         probe_epsilon=arguments.probe_epsilon,
-        noise=noise if arguments.noise_images else None,
         again=arguments.again,
     )
-
-
-def prepare(arguments: argparse.Namespace, console: Console) -> tuple["Evaluator", dict[str, Any]]:
-    """Return what is to be done, checked; and where the images come from."""
-    from caffe_ext.evaluation.evaluate import Evaluator, Images, Resources
-    from caffe_ext.evaluation.report import ATTACKS, PAGE, RECORD, TABLE
-    from caffe_ext.models.description import class_numbers
-    from caffe_ext.runs.export import model_folders
-
-    check_output(arguments.output)
-    models = find_models(arguments)
-    classes = class_numbers(models)
-    source = open_images(arguments, classes)
-    settings = read_settings(arguments, colour=source.image_shape[0] == 3)
-    model_folders([model.name for model in models], (ATTACKS, PAGE, RECORD, TABLE))
-    tell_images(source, console)
-    for model in models:
-        check_model(model, (), source, arguments.batch_size)
-    digest = source.digest(console)
-    images = {
-        "origin": shown_origin(source),
-        "count": len(open_source(arguments, classes)),
-        "limit": arguments.limit,
-        "selection": source.selection,
-        "labelled": source.labelled,
-        "sha256": digest,
-    }
-    evaluator = Evaluator(
-        models,
-        Images(partial(open_images, arguments, classes), digest, labelled=source.labelled),
-        settings,
-        arguments.output,
-        Resources(arguments.batch_size, arguments.jobs),
-    )
-    return evaluator, images
-
-
-def make_report(
-    models: "Sequence[ModelEvaluation]",
-    evaluator: "Evaluator",
-    images: dict[str, Any],
-    identity: dict[str, Any],
-) -> "Report":
-    """Return the report, with all that it depends on."""
-    from caffe_ext.evaluation.report import Report
-    from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
-    from caffe_ext.storage.provenance import provenance
-
-    settings = evaluator.settings
-    return Report(
-        models=[
-            shown_model(model, one) for model, one in zip(evaluator.models, models, strict=True)
-        ],
-        images=images,
-        settings={
-            "seed": settings.seed,
-            "limit": settings.limit,
-            "batch_size": evaluator.resources.batch_size,
-            "probe": settings.probe,
-            "probe_epsilon": settings.probe_epsilon,
-            "noise": asdict(settings.noise) if settings.noise else None,
-            "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
-        },
-        provenance=asdict(provenance(ROOT)),
-        identity=identity,
-    )
-
-
-def shown_model(model: "ModelDescription", evaluation: "ModelEvaluation") -> "ModelEvaluation":
-    """Return the evaluation with the model's paths as records have them."""
-    from dataclasses import replace
-
-    paths = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-    return replace(evaluation, record=evaluation.record | paths)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError, WorkerError
-    from caffe_ext.evaluation.report import PAGE, as_text, check_folder, write_report
+    from caffe_ext.evaluation.assessment import Assessment
+    from caffe_ext.evaluation.evaluate import Resources
+    from caffe_ext.models.description import class_numbers
+    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.quiet import quiet_caffe
 
-    console = Console()
     try:
+        check_writable(arguments.output)
+        models = find_models(arguments)
+        opener = partial(open_source, arguments, class_numbers(models))
+        settings = read_settings(arguments, opener())
         with quiet_caffe():
-            evaluator, images = prepare(arguments, console)
-            evaluator.attacks()  # all that can be wrong with them is found before the work begins
-            identity = evaluator.identity()
-            if not arguments.again:
-                check_folder(arguments.output, identity)
-            with locked_output(arguments.output):
-                models = evaluator.evaluate(console)
-                report = make_report(models, evaluator, images, identity)
-                write_report(arguments.output, report)
+            report = Assessment(
+                models,
+                opener,
+                settings,
+                arguments.output,
+                Resources(arguments.batch_size, arguments.jobs),
+                arguments.sample_seed,
+            ).run(Console())
     except (DataError, RecordError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")
-    print(f"\n{as_text(models)}\n\nThe report: {shown(arguments.output / PAGE)}")
+    print_assessment(report, arguments.output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_training(run, parse(argv))
+    return run_stoppable(run, parse(argv))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.checkout import DATA
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.runtime.checkout import DATA
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
-from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
-from caffe_ext.cli.lenet_training import aligned
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.reporting import format_table
+from caffe_ext.runtime.checkout import ROOT, shown, shown_text
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
@@ -115,7 +115,7 @@ def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
     return {
         "pass_protocol": asdict(STANDARD),
         "model": model.record() | files,
-        "source": {"origin": shown_origin(source), "images": len(source)},
+        "source": {"origin": shown_text(source.origin), "images": len(source)},
         "provenance": asdict(provenance(ROOT)),
     }
 
@@ -134,7 +134,7 @@ def table(record: dict[str, Any]) -> str:
         )
         for one in record["attacks"]
     ]
-    return aligned([heads, *[(*row, *("–",) * (len(heads) - len(row))) for row in rows]])
+    return format_table([heads, *[(*row, *("–",) * (len(heads) - len(row))) for row in rows]])
 
 
 def _mean_first(scores: Sequence[float] | None) -> Sequence[float]:
@@ -170,7 +170,7 @@ def run(arguments: argparse.Namespace) -> None:
         with quiet_caffe():
             recipe = read_recipe(arguments, model.load(1).classes)
         source = open_source(arguments, model.class_numbers)
-        console.note(f"{model.name} ({shown(model.weights)}) on {shown_origin(source)}")
+        console.note(f"{model.name} ({shown(model.weights)}) on {shown_text(source.origin)}")
         request = SetRequest(
             model,
             source,

@@ -6,7 +6,6 @@ cold one, as little as changes the class (Rozsa, Rudd and Boult, 2016). What it 
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
@@ -18,6 +17,7 @@ from caffe_ext.cli.attack_arguments import (
     number_from,
     program_parser,
 )
+from caffe_ext.cli.attack_names import parse_ranks
 from caffe_ext.cli.attack_program import attack_main
 
 EXAMPLES = """\
@@ -59,20 +59,11 @@ def attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[
     if arguments.hot and arguments.target:
         raise ValueError("--hot ranks the classes by their scores, --target names one: give one")
     hot = [f"hot:{class_number(name, classes)}" for name in arguments.target or ()]
-    hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in ranks(text)]
+    hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in parse_ranks(text)]
     sign = "-s" if arguments.sign else ""
     through = [f"@{blob}" for blob in arguments.through or ()] or [""]
     scales = ["" if scale == 1 else f"*{scale!r}" for scale in arguments.scale or [1.0]]
     return ["".join(parts) for parts in product(hot, [sign], through, scales)]
-
-
-def ranks(text: str) -> range:
-    """Return the ranks of "3" or "1-9"; ValueError for others."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not found or found[0] < 1:
-        raise ValueError(f"--hot takes ranks, 1 or more, or a range such as 1-9, not {text!r}")
-    return found
 
 
 PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, attack_names)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.checkout import DATA, ROOT
+from caffe_ext.runtime.checkout import DATA, ROOT
 
 if TYPE_CHECKING:
-    from caffe_ext.cli.console import Console
     from caffe_ext.data import ImageSource
 
 # Where `make demo` keeps its data: MNIST's data bases, and with --digits those in its stead.
@@ -114,23 +113,6 @@ def open_source(
         if arguments.data_dir is not None:
             raise
         return opened("digits")
-
-
-def tell_images(source: "ImageSource", console: "Console") -> None:
-    """Say which images these are, and what it means if they have no labels."""
-    console.note(f"images: {source.selection}, {shown_origin(source)}")
-    if not source.labelled:
-        console.warn(
-            "the images have no labels: the class that a model assigns to an image counts as its "
-            "label, whether it is right or wrong, and nothing is known of the accuracy. Labels "
-            "come from --labels, or from folders called after classes (`classes:` in the model's "
-            "YAML file)"
-        )
-
-
-def shown_origin(source: "ImageSource") -> str:
-    """Return where images come from as messages and records have it: paths from the checkout on."""
-    return source.origin.replace(f"{ROOT}/", "")
 
 
 def _size(text: str) -> tuple[int, int]:

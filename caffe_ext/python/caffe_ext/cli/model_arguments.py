@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.checkout import ROOT
+from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription

@@ -11,29 +11,22 @@ the rate of noisy images that are classified differently, over iteration and lev
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffe_ext.cli.checkout import ROOT, shown
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
-from caffe_ext.cli.image_arguments import add_image_arguments, open_source, shown_origin
-from caffe_ext.cli.lenet_training import aligned
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
 from caffe_ext.cli.parser import add_again, new_parser
-from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.reporting import format_table
+from caffe_ext.runtime.checkout import ROOT, shown
 
 if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription
     from caffe_ext.studies.noise_curves.curves import NoiseCurves
-    from caffe_ext.studies.noise_curves.images import Chosen
-    from caffe_ext.studies.noise_curves.run import NoiseCurvesRun
-
-# The paper's: up to 100 grey levels on MNIST, up to 40 on CIFAR-10.
-GREY_LEVELS, COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
-RESULTS, PIECES = "noise_curves", "pieces"
+    from caffe_ext.studies.noise_curves.study import NoiseCurvesStudy
 
 EPILOG = f"""\
 trainings
@@ -45,9 +38,9 @@ trainings
   Of each class the first --per-class images are taken that are classified correctly by all.
 
 what is written
-  build/noise_curves/{RESULTS}.json    rates, standard errors, and all that they depend on
-  build/noise_curves/{RESULTS}.csv     a line for each training, iteration and level
-  build/noise_curves/{RESULTS}.png     and .svg: maps of the rates, and of their difference
+  build/noise_curves/noise_curves.json    rates, standard errors, and all that they depend on
+  build/noise_curves/noise_curves.csv     a line for each training, iteration and level
+  build/noise_curves/noise_curves.png     and .svg: maps of the rates, and of their difference
   build/noise_curves/pieces               what goes on after an interruption: by network and image
 
 examples
@@ -156,75 +149,29 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     }
 
 
-def make_run(arguments: argparse.Namespace, console: Console) -> "NoiseCurvesRun":
+def make_study(arguments: argparse.Namespace) -> "NoiseCurvesStudy":
     """Return what the arguments say is to be measured.
 
     Raises DataError, FileNotFoundError and ValueError, each with a sentence for the user.
     """
-    import numpy as np
-
     from caffe_ext.models.description import class_numbers
-    from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseProtocol
-    from caffe_ext.studies.noise_curves.images import read_labels
-    from caffe_ext.studies.noise_curves.run import NoiseCurvesRun
+    from caffe_ext.studies.noise_curves.study import NoiseCurvesStudy
 
-    models = find_trainings(arguments)
-    networks = [network for training in models.values() for network in training.values()]
-    whole = open_source(arguments, class_numbers(networks))
-    source = whole.sample(arguments.limit, arguments.sample_seed)
-    console.note(f"images: {source.selection}, {shown_origin(source)}")
-    labels = read_labels(source)
-    # Images tell more than copies of them; half of a class leaves room for those not correct.
-    most = min(PAPER_PER_CLASS, max(1, int(np.unique(labels, return_counts=True)[1].min()) // 2))
-    per_class = most if arguments.per_class is None else arguments.per_class
-    defaults = GREY_LEVELS if source.image_shape[0] == 1 else COLOUR_LEVELS
-    levels = tuple(map(float, arguments.levels or defaults))
-    return NoiseCurvesRun(
-        models=models,
-        source=source,
-        labels=labels,
-        images={"digest": source.digest(console)},
-        protocol=NoiseProtocol(levels, per_class, arguments.copies, arguments.seed),
-        folder=arguments.output / PIECES,
+    trainings = find_trainings(arguments)
+    networks = [network for training in trainings.values() for network in training.values()]
+    return NoiseCurvesStudy(
+        trainings,
+        open_source(arguments, class_numbers(networks)),
+        arguments.output,
+        levels=tuple(map(float, arguments.levels)) if arguments.levels else None,
+        per_class=arguments.per_class,
+        copies=arguments.copies,
+        seed=arguments.seed,
+        limit=arguments.limit,
         batch_size=arguments.batch_size,
+        again=arguments.again,
+        sample_seed=arguments.sample_seed,
     )
-
-
-def check_output(folder: Path) -> None:
-    """Raise ValueError if results would be written over that this program cannot tell apart."""
-    if any(folder.glob(f"{RESULTS}.*")) and not (folder / PIECES).is_dir():
-        raise ValueError(
-            f"{shown(folder)} holds results without the folder {PIECES}, which says what they are "
-            "of; choose another --output, or throw them away with --again"
-        )
-
-
-def plan(run: "NoiseCurvesRun", finished: int, seconds: float) -> str:
-    """Say how much is to be done and how long it will take.
-
-    finished  how many of the chosen images are done, all networks together
-    seconds   that an image takes in a network
-    """
-    from caffe_ext.reporting import pluralize
-
-    protocol, networks, images = run.protocol, len(run.networks), run.chosen
-    total = (networks * images - finished) * protocol.copies * len(protocol.levels)
-    copies = pluralize(protocol.copies, "noisy copy", "noisy copies")
-    each = f"{pluralize(images, 'image')} x {copies} x {pluralize(len(protocol.levels), 'level')}"
-    left = f"{pluralize(total, 'image')} {'is' if total == 1 else 'are'}"
-    done = f", {finished / (networks * images):.0%} of it is done" if finished else ""
-    return (
-        f"{pluralize(networks, 'network')} x {each}{done}; {left} left to classify: about "
-        f"{duration(total * seconds)} at {1 / seconds:,.0f} images a second"
-    )
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, with no more digits than an estimate has."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(1, round(seconds))} s"
 
 
 def summary(curves: "NoiseCurves") -> str:
@@ -239,88 +186,21 @@ def summary(curves: "NoiseCurves") -> str:
             for values, errors in apart
         )
         rows.append([f"{sigma:g}", *rates, *differences])
-    return aligned(rows)
-
-
-def record(run: "NoiseCurvesRun", chosen: "Chosen", curves: "NoiseCurves") -> dict[str, Any]:
-    """Return the results with all that they depend on, for JSON."""
-    from caffe_ext.storage.provenance import provenance
-    from caffe_ext.studies.noise_curves.measure import seconds_taken
-
-    trainings = [
-        {"name": name, "networks": [listed(number, model) for number, model in models.items()]}
-        for name, models in run.models.items()
-    ]
-    protocol = asdict(run.protocol) | {
-        "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
-        "threat_model": "none: the noise is random, it knows nothing of the networks",
-        "differs_from_paper": run.protocol.remark,
-    }
-    images = {
-        "origin": shown_origin(run.source),
-        "candidates": len(run.labels),
-        "chosen": chosen.indices.tolist(),
-    }
-    return asdict(provenance(ROOT)) | {
-        "protocol": protocol,
-        "images": dict(run.images) | images,
-        "trainings": trainings,
-        "seconds": round(seconds_taken(run), 1),
-        **curves.to_dict(),
-    }
-
-
-def listed(iteration: int, model: "ModelDescription") -> dict[str, Any]:
-    """Return what the record says of a network."""
-    paths = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-    return {"iteration": iteration} | model.record() | paths
-
-
-def save(
-    arguments: argparse.Namespace, run: "NoiseCurvesRun", chosen: "Chosen", curves: "NoiseCurves"
-) -> None:
-    """Write the files with the results."""
-    from caffe_ext.reporting import pluralize
-    from caffe_ext.studies.noise_curves.figure import noise_figure, save_figure
-
-    path = arguments.output / RESULTS
-    subtitle = (
-        f"Gaussian noise on {pluralize(len(chosen.images), 'image')} that all classify correctly, "
-        f"{pluralize(curves.copies, 'noisy copy', 'noisy copies')} of each at each level"
-    )
-    # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
-    write_text(path.with_suffix(".csv"), curves.csv())
-    write_json(path.with_suffix(".json"), record(run, chosen, curves))
-    figure = noise_figure(curves, subtitle)
-    for suffix in (".svg", ".png"):
-        save_figure(figure, path.with_suffix(suffix))
+    return format_table(rows)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
-    from caffe_ext.studies.noise_curves.images import choose_images
-    from caffe_ext.studies.noise_curves.measure import finished, measure, seconds_per_image
-    from caffe_ext.studies.noise_curves.run import claimed
 
-    console = Console()
     try:
-        if not arguments.again:
-            check_output(arguments.output)
-        noise_run = make_run(arguments, console)
-        seconds = seconds_per_image(noise_run)
-        with claimed(noise_run, again=arguments.again):
-            console.note(plan(noise_run, finished(noise_run), seconds))
-            chosen = choose_images(noise_run, console)
-            curves = measure(noise_run, chosen, console)
-            save(arguments, noise_run, chosen, curves)
+        result = make_study(arguments).run(Console())
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")
+    curves, remark = result.curves, result.protocol.remark
     print(f"noise: rates at iteration {curves.iterations[-1]:,}\n\n{summary(curves)}\n")
-    print(
-        "; ".join(filter(None, ("±: standard error, over the images", noise_run.protocol.remark)))
-    )
+    print("; ".join(filter(None, ("±: standard error, over the images", remark))))
     print(f"All iterations, the pictures and the settings: {shown(arguments.output)}")
 
 

@@ -10,88 +10,43 @@ is written beside the paper's.
 # ruff: noqa: PLC0415
 
 import argparse
-import hashlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from caffe_ext.cli.attack_program import check_output
-from caffe_ext.cli.checkout import ROOT, shown
-from caffe_ext.cli.console import Console
-from caffe_ext.cli.device_argument import passed_on
-from caffe_ext.cli.lenet_training import (
-    DIGITS_ITERATIONS,
-    aligned,
-    describe_model,
+from caffe_ext.cli.attack_report import print_campaign
+from caffe_ext.cli.console import Console, run_stoppable
+from caffe_ext.cli.evaluation_report import print_assessment
+from caffe_ext.cli.image_arguments import HOMES
+from caffe_ext.cli.training_arguments import (
+    lenet_training,
     outcome,
     parse_training,
-    prepare_data,
-    run_training,
+    print_data,
     setting,
     training_parser,
-    training_request,
 )
-from caffe_ext.cli.table1_report import PAPER_VALIDATION, compare, departure
-from caffe_ext.errors import DataError
-from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.lock import locked
+from caffe_ext.reporting import format_table
+from caffe_ext.runtime.checkout import shown
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
-    from caffe_ext.training import TrainingResult
+    from caffe_ext.studies.table1.comparison import Table1Comparison
+    from caffe_ext.studies.table1.training import Table1Training, TrainedModel
 
-# Of both data sets about a sixth of the training images.
-VALIDATION, DIGITS_VALIDATION = PAPER_VALIDATION, 250
+IDS = ("R0", "R1", "B0", "B1", "B2", "B3", "B4", "B5")
 
-
-@dataclass(frozen=True)
-class Model:
-    """A row of the paper's table; beta and epsilon are BANG's, None in a plain training."""
-
-    id: str
-    beta: float | None = None
-    epsilon: float | None = None
-
-    @property
-    def solver(self) -> str:
-        """Return the name of the solver file."""
-        return "lenet_sgd" if self.beta is None else "lenet_bang"
-
-    @property
-    def bang(self) -> str:
-        """Return the settings of BANG, as protobuf text."""
-        if self.beta is None:
-            return ""
-        return f"bang_param {{ beta: {self.beta} epsilon: {self.epsilon} }}"
-
-    def seed(self, first: int) -> int:
-        """Return the seed: a different one for each model, the `first` for the first of them."""
-        return first + list(MODELS).index(self.id)
-
-
-TABLE_1 = (
-    Model("R0"),
-    Model("R1"),
-    Model("B0", 1.00, 0.785),
-    Model("B1", 1.00, 0.815),
-    Model("B2", 1.20, 0.810),
-    Model("B3", 1.35, 0.780),
-    Model("B4", 1.50, 0.840),
-    Model("B5", 1.60, 0.780),
-)
-MODELS = {model.id: model for model in TABLE_1}
-
-EPILOG = f"""\
+EPILOG = """\
 models
   R0 and R1 are plain LeNets, B0 to B5 have been trained with BANG. Each starts from a seed of its
   own: --seed is R0's, R1's is one more, and so on to B5's, as in the table.
 
 data
-  MNIST's 60,000 training images: the last {VALIDATION:,} are kept apart for validation, as in the
+  MNIST's 60,000 training images: the last 10,000 are kept apart for validation, as in the
   paper, and the others are trained on. With --digits scikit-learn's 1,797 handwritten digits, of
-  which {DIGITS_VALIDATION} are kept apart, and {DIGITS_ITERATIONS:,} iterations in place of 10,000.
+  which 250 are kept apart, and 2,000 iterations in place of 10,000.
 
 what is written
   build/table1/R0/R0_iter_500.caffemodel, ..., R0_iter_10000.caffemodel    the weights
@@ -117,9 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--models",
         nargs="+",
-        choices=MODELS,
+        choices=IDS,
         metavar="ID",
-        default=list(MODELS),
+        default=list(IDS),
         help="which to train, in this order (default: all)",
     )
     add(
@@ -152,132 +107,77 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in ("validation", "snapshots"):
         if (getattr(arguments, name) or 0) < 0:
             parser.error(f"--{name} must not be negative, and is {getattr(arguments, name)}")
-    if arguments.validation is None:
-        arguments.validation = DIGITS_VALIDATION if arguments.digits else VALIDATION
     return arguments
 
 
-def train_model(arguments: argparse.Namespace, data: "Prepared", model: Model) -> "TrainingResult":
-    """Train a model, or take it over where it is there."""
-    from caffe_ext.training import train
-
-    seed = model.seed(arguments.seed)
-    changes = f"random_seed: {seed} snapshot: {arguments.snapshots} {model.bang}"
-    return train(training_request(arguments, data, model.solver, model.id, changes), Console())
-
-
-def entry(model: Model, seed: int, result: "TrainingResult") -> dict[str, Any]:
-    """Return what models.json says about a model, but for what all models of a run share."""
-    from caffe_ext.storage.provenance import sha256
-
-    return asdict(model) | {
-        "seed": seed,
-        "weights": shown(result.weights),
-        "sha256": sha256(result.weights),
-        "accuracy": result.accuracy,
-        "loss": result.loss,
-        "seconds": result.seconds,
-        "iterations": result.iterations,
-        "solver": shown(result.solver),
-        "settings": result.settings,
-        "devices": list(result.devices),
-    }
-
-
-def listed(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the entries of models.json whose weights are still there, by id.
-
-    Raises DataError if it is damaged.
-    """
-    from caffe_ext.cli.schemas import TrainedModels
-    from caffe_ext.storage.json_file import read_json
-
-    if not path.exists():
-        return {}
-    advice = "move it away, and name all its models again"
-    entries = read_json(path, TrainedModels, advice, DataError).models
-    return {one["id"]: one for one in entries if (ROOT / one["weights"]).is_file()}
-
-
-def save(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
-    """Put an entry into models.json, in the order of the table.
-
-    A model that was reused keeps its entry, which says what trained it.
-    """
-    path = output / "models.json"
-    with locked(output, None):  # another of these programs may be at work on other models
-        entries = listed(path)
-        present = entries.get(new["id"], {})
-        same = all(present.get(key) == new[key] for key in ("settings", "weights", "sha256"))
-        if not (reused and same):
-            entries[new["id"]] = dict(new)
-        ids = [name for name in MODELS if name in entries]
-        write_json(path, {"models": [entries[name] for name in ids]})
-
-
-def attacks_folder(output: Path, entries: Sequence[Mapping[str, Any]]) -> Path:
-    """Return the folder for the attacks on models, by their entries: no other weights share it."""
-    entries = sorted(entries, key=lambda one: list(MODELS).index(one["id"]))
-    digest = hashlib.sha256("".join(one["sha256"] for one in entries).encode()).hexdigest()
-    return output / "attacks" / "-".join([*(one["id"] for one in entries), digest[:8]])
-
-
-def evaluate_options(arguments: argparse.Namespace, data: "Prepared") -> list[str]:
-    """Return the arguments with which the programs that attack ask about the test images."""
-    options = ["--images", "mnist"]
-    if data.record.embedded:
-        options = ["--images", f"{(data.folder / 'test_lmdb').absolute()}"]
-    elif arguments.data_dir:
-        options += ["--data-dir", f"{arguments.data_dir}"]
-    return options + ["--again"] * arguments.again + passed_on(arguments)
-
-
-def table(rows: Sequence[tuple[Model, int, "TrainingResult"]]) -> str:
+def table(rows: "Sequence[TrainedModel]") -> str:
     """Return the table of models, with their seeds and results."""
     heads = ("model", "beta", "epsilon", "seed", "test accuracy", "training time")
     lines = [
-        (model.id, setting(model.beta), setting(model.epsilon), f"{seed}", *outcome(result))
-        for model, seed, result in rows
+        (
+            one.model.id,
+            setting(one.model.beta),
+            setting(one.model.epsilon),
+            f"{one.seed}",
+            *outcome(one.result),
+        )
+        for one in rows
     ]
-    return aligned([heads, *lines])
+    return format_table([heads, *lines])
+
+
+def make_comparison(
+    arguments: argparse.Namespace,
+    training: "Table1Training",
+    data: "Prepared",
+    trained: "Sequence[TrainedModel]",
+) -> "Table1Comparison":
+    """Return what is to be compared with the paper, and on which images."""
+    from caffe_ext.data import open_images
+    from caffe_ext.models.description import read_model
+    from caffe_ext.studies.table1.comparison import Table1Comparison, departure
+    from caffe_ext.studies.table1.training import attacks_folder
+
+    digits = data.record.embedded
+    images = f"{(data.folder / 'test_lmdb').absolute()}" if digits else "mnist"
+    return Table1Comparison(
+        [read_model(arguments.output / f"{one.model.id}.yaml") for one in trained],
+        partial(open_images, images, data_dir=arguments.data_dir, homes=HOMES),
+        attacks_folder(arguments.output, trained),
+        arguments.evaluate,
+        departure(trained[0].result.iterations, training.validation_images, digits=digits),
+        arguments.again,
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.storage.provenance import provenance
+    from caffe_ext.data import DataError
+    from caffe_ext.errors import RecordError, WorkerError
+    from caffe_ext.runs.output_folder import check_writable
+    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.studies.table1.training import LIST, MODELS, Table1Training
     from caffe_ext.training import TrainingError
 
-    rows, entries = [], []
+    training = Table1Training(lenet_training(arguments), arguments.validation, arguments.snapshots)
     if arguments.evaluate is not None:
-        check_output(arguments.evaluate)
+        check_writable(arguments.evaluate)
     try:
-        data = prepare_data(arguments, arguments.output / "data", arguments.validation)
-        about = {
-            "data": asdict(data.record) | {"content": data.record.content},
-            "provenance": asdict(provenance(ROOT)),
-        }
-        for model in (MODELS[name] for name in arguments.models):
-            seed = model.seed(arguments.seed)
-            result = train_model(arguments, data, model)
-            new = entry(model, seed, result)
-            save(arguments.output, new | about, reused=result.reused)
-            describe_model(arguments.output, model.id, result.weights, model.id)
-            rows.append((model, seed, result))
-            entries.append(new)
-    except (DataError, TrainingError) as error:
+        data = training.prepare_data(Console())
+        print_data(data)
+        trained = [training.train(data, MODELS[name], Console()) for name in arguments.models]
+        path = shown(arguments.output / LIST)
+        print(f"\n{table(trained)}\n\nThe weights, the settings and where they come from: {path}")
+        if arguments.evaluate is not None:
+            comparison = make_comparison(arguments, training, data, trained)
+            with quiet_caffe():
+                print_assessment(comparison.evaluate(Console()), comparison.work / "evaluation")
+                print_campaign(comparison.attack(Console()))
+            print(f"\nThe table beside the paper's: {shown(comparison.write())}")
+    except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")
-    path = shown(arguments.output / "models.json")
-    print(f"\n{table(rows)}\n\nThe weights, the settings and where they come from: {path}")
-    if arguments.evaluate is not None:
-        described = [arguments.output / f"{model.id}.yaml" for model, _, _ in rows]
-        digits = data.record.embedded
-        iterations = arguments.iterations or (DIGITS_ITERATIONS if digits else None)
-        otherwise = departure(iterations, arguments.validation, digits=digits)
-        work = attacks_folder(arguments.output, entries)
-        options = evaluate_options(arguments, data)
-        compare(described, work, arguments.evaluate, options, otherwise)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_training(run, parse(argv))
+    return run_stoppable(run, parse(argv))

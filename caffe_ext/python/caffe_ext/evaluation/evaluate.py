@@ -24,18 +24,18 @@ from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings, gathered
 from caffe_ext.evaluation.stability import NoiseStability
-from caffe_ext.evaluation.summary import FGS, LOGIT
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.export import identity, plain_name
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, run_attack
+from caffe_ext.runs.summary import FGS, LOGIT
 from caffe_ext.runtime.device import current
 from caffe_ext.runtime.workers import Workers
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageSet:
     """The images that all models are asked about.
 
     opener    opens them, in another process, too: picklable
@@ -121,7 +121,7 @@ class Evaluator:
     """
 
     models: Sequence[ModelDescription]
-    images: Images
+    images: ImageSet
     settings: Settings
     folder: Path
     resources: Resources = Resources()

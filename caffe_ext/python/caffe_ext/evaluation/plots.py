@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.summary import FGS, LOGIT, AttackSummary, Spread, counted
+from caffe_ext.runs.summary import FGS, LOGIT, AttackSummary, Spread, counted
 
 INK, GRID = "#1a2b3c", "#1a2b3d"
 COLOURS = (

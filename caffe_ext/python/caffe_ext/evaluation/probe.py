@@ -11,8 +11,8 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.result import Settings
-from caffe_ext.evaluation.summary import FGS, LOGIT
 from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.summary import FGS, LOGIT
 
 _STEPS, _STEPS_OF_RADIUS = 20, 8
 

@@ -22,13 +22,14 @@ from markupsafe import Markup
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.reporting import pluralize
+from caffe_ext.runs.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
+FILES = (PAGE, TABLE, ATTACKS, RECORD)
 _COLUMNS = (
     ("FGS, paper's protocol", FGS, "paper"),
     ("FGS, strict", FGS, "strict"),

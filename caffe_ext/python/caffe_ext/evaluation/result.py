@@ -12,7 +12,10 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
 from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.stability import NoiseStability
-from caffe_ext.evaluation.summary import (
+from caffe_ext.models.base import Ints
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.summary import (
     FGS,
     LOGIT,
     AttackSummary,
@@ -23,9 +26,6 @@ from caffe_ext.evaluation.summary import (
     smallest_linf,
     summarize,
 )
-from caffe_ext.models.base import Ints
-from caffe_ext.models.description import ModelDescription
-from caffe_ext.runs.records import AttackRecords
 
 BASE = (FGS, LOGIT, "fgv")
 MOST_RANKS = 9

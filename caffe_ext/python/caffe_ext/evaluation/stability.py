@@ -26,6 +26,8 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.reporting import Reporter, Silent
 
 Levels = NDArray[np.float64]
+# The paper's: up to 100 grey levels on MNIST, up to 40 on CIFAR-10.
+PAPER_GREY_LEVELS, PAPER_COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
 
 
 class TooFewError(ValueError):

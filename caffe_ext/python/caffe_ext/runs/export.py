@@ -185,12 +185,16 @@ def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
     Raises ValueError for names that are too alike, or those of files.
     """
     folders = [plain_name(name) for name in names]
-    if len(set(folders)) < len(folders):
-        raise ValueError("some models' names are too alike for folders; give them others: `name:`")
-    for name, folder in zip(names, folders, strict=True):
+    for number, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        if folder in folders[:number]:
+            raise ValueError(
+                f"the models {names[folders.index(folder)]!r} and {name!r} would share the folder "
+                f"{folder}; give them names that differ more: `name:` in their files"
+            )
         if folder in files:
             raise ValueError(
-                f"a model is called {name}, as is a file that is written; give it another `name:`"
+                f"a model cannot be called {name!r}, which is the name of a file with results; "
+                "give it another name: `name:` in its file"
             )
     return folders
 

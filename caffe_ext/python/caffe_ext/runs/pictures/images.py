@@ -16,7 +16,7 @@ _COLUMNS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class FinishedAttack:
     """An attack on a model that has come to its end: run.path holds the records."""
 
     model: ModelDescription
@@ -43,7 +43,7 @@ class Finished:
         )
 
 
-def sheet_cases(source: Source, attacks: Sequence[Finished], count: int = 12) -> list[Case]:
+def sheet_cases(source: Source, attacks: Sequence[FinishedAttack], count: int = 12) -> list[Case]:
     """Return the first images that attacks on one model were tried on, with what they found."""
     tried = np.any([attack.records.attempted for attack in attacks], axis=0)
     return [
@@ -56,7 +56,7 @@ def sheet_cases(source: Source, attacks: Sequence[Finished], count: int = 12) ->
     ]
 
 
-def figure_rows(attacks: Sequence[Finished], columns: int = _COLUMNS) -> NDArray[np.int64]:
+def figure_rows(attacks: Sequence[FinishedAttack], columns: int = _COLUMNS) -> NDArray[np.int64]:
     """Return the images for a figure of one attack on several models: int64, up to `columns`.
 
     They are classified correctly by all, and one of each class if there are not more classes than

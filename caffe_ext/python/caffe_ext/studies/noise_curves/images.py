@@ -17,7 +17,7 @@ _AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class ChosenImages:
     """The images that noise is added to.
 
     indices  int64 (N,), their numbers in the source, ascending
@@ -44,7 +44,7 @@ def read_labels(source: ImageSource, limit: int | None = None) -> Ints:
     return np.concatenate(parts)
 
 
-def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> Chosen:
+def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> ChosenImages:
     """Return the first images of each class that all networks classify correctly.
 
     Raises TooFewError, a ValueError, if a class has too few of them.
@@ -105,14 +105,14 @@ def _first(labels: Ints, count: int) -> Ints:
     return np.sort(np.concatenate(firsts))
 
 
-def _gathered(run: NoiseCurvesRun, indices: Ints) -> Chosen:
+def _gathered(run: NoiseCurvesRun, indices: Ints) -> ChosenImages:
     """Read the images with these numbers."""
     parts = []
     for rows in _blocks(len(run.labels)):
         mine = indices[(indices >= rows.start) & (indices < rows.stop)]
         if len(mine):
             parts.append(run.source.read(rows).images[mine - rows.start])
-    return Chosen(indices, np.concatenate(parts), run.labels[indices])
+    return ChosenImages(indices, np.concatenate(parts), run.labels[indices])
 
 
 def _blocks(count: int) -> Iterator[slice]:

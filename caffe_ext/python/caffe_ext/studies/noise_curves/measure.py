@@ -15,7 +15,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.curves import NoiseCurves
-from caffe_ext.studies.noise_curves.images import Chosen
+from caffe_ext.studies.noise_curves.images import ChosenImages
 from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
 
 # As many noisy images are lost at most when a run is interrupted: a quarter of a minute of LeNet.
@@ -41,7 +41,7 @@ def seconds_per_image(run: NoiseCurvesRun) -> float:
     return min(seconds() for _ in range(3)) / len(sample)
 
 
-def finished(run: NoiseCurvesRun) -> int:
+def count_finished(run: NoiseCurvesRun) -> int:
     """Count the images, without their copies, that are done, all networks together."""
     return sum(len(_piece(run, path).changed) for path, _ in run.networks)
 
@@ -51,7 +51,9 @@ def seconds_taken(run: NoiseCurvesRun) -> float:
     return sum(_piece(run, path).seconds for path, _ in run.networks)
 
 
-def measure(run: NoiseCurvesRun, chosen: Chosen, reporter: Reporter | None = None) -> NoiseCurves:
+def measure(
+    run: NoiseCurvesRun, chosen: ChosenImages, reporter: Reporter | None = None
+) -> NoiseCurves:
     """Return the curves; what an interrupted run has finished is taken over.
 
     Call it, as choose_images(), while the folder is claimed.
@@ -59,7 +61,9 @@ def measure(run: NoiseCurvesRun, chosen: Chosen, reporter: Reporter | None = Non
     protocol = run.protocol
     each = protocol.copies * len(protocol.levels)
     total = len(run.networks) * len(chosen.images) * each
-    with (reporter or Silent()).progress("noise", total, "image", finished(run) * each) as step:
+    with (reporter or Silent()).progress(
+        "noise", total, "image", count_finished(run) * each
+    ) as step:
         counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
     shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
     return NoiseCurves(
@@ -85,7 +89,7 @@ class _Onwards(Silent):
 
 
 def _network(
-    run: NoiseCurvesRun, chosen: Chosen, path: Path, model: ModelDescription, step: Step
+    run: NoiseCurvesRun, chosen: ChosenImages, path: Path, model: ModelDescription, step: Step
 ) -> Ints:
     """Return the counts of one network, int64 (N, L); keep them, some images at a time."""
     protocol = run.protocol

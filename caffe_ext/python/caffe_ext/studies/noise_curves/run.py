@@ -92,7 +92,7 @@ class NoiseCurvesRun:
 
 
 @contextmanager
-def claimed(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
+def claim_pieces(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
     """Make the folder, and be the only process that works in it; it must be this run's, or new.
 
     again  remove first what other runs have left in it

@@ -1,16 +1,22 @@
 """Table 1 of the BANG paper beside the same figures of models trained here."""
 
-# The package, which loads Caffe, is imported late: --help is instant.
-
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.cli import evaluate, hotcold
-from caffe_ext.cli.checkout import shown
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.data import ImageSource
+from caffe_ext.evaluation.assessment import Assessment
+from caffe_ext.evaluation.presets import USUAL
+from caffe_ext.evaluation.report import Report
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter
+from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
 from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.studies.table1.training import PAPER_VALIDATION
 
 # Rozsa, Günther and Boult, 2018, Table 1: accuracy; then for FGS and HC1 the rate, PASS and its
 # deviation, Linf and its deviation.
@@ -25,8 +31,6 @@ PAPER: Mapping[str, tuple[float, ...]] = {
     "B5": (99.32, 4.45, 0.6771, 0.1487, 8.20, 4.40, 98.95, 0.6376, 0.1829, 146.96, 61.97),
 }
 PAPER_ITERATIONS = 10_000
-# Of the 60,000 training images.
-PAPER_VALIDATION = 10_000
 HEADS = (
     "ID",
     "accuracy",
@@ -72,38 +76,57 @@ def departure(iterations: int | None, validation: int, *, digits: bool) -> str:
     return " and ".join(parts)
 
 
-def compare(
-    models: Sequence[Path], work: Path, results: Path, options: Sequence[str], otherwise: str = ""
-) -> None:
+@dataclass(frozen=True)
+class Table1Comparison:
     """Evaluate models and write their table beside the paper's.
 
-    models     YAML files, named as in the table
-    work       folder for records and adversarials of these models alone, from which an interrupted
-               run goes on
-    results    folder for the table, the report and Figure 1
-    options    the arguments that say what the models are asked about, and where that is computed
-    otherwise  in what the trainings are not the paper's, as departure() says it
+    models      named as in the table
+    opener      opens the images: picklable
+    work        folder for records and adversarials of these models alone, from which an interrupted
+                run goes on
+    results     folder for the table, the report and Figure 1
+    departures  in what the trainings are not the paper's, as departure() says it; "": in nothing
+    again       discard earlier results in `work`
     """
-    common = ["--model", *(f"{path}" for path in models), *options]
-    evaluation, pictures = work / "evaluation", work / "hotcold"
-    for program, argv in (
-        (evaluate.main, [*common, "--output", f"{evaluation}"]),
-        (hotcold.main, [*common, "--limit", "100", "--output", f"{pictures}"]),
-    ):
-        if status := program(argv):
-            sys.exit(status)
-    results.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(evaluation / name, results / name)
-    figure = pictures / FIGURE
-    if figure.exists():  # of several models only, and where they get an image right
-        shutil.copyfile(figure, results / FIGURE)
-    from caffe_ext.storage.json_file import Object, read_json  # noqa: PLC0415
 
-    report = read_json(evaluation / "evaluation.json", Object, "evaluate again")
-    text = markdown(report, otherwise, picture=figure.exists())
-    write_text(results / "table1.md", text)
-    print(f"\nThe table beside the paper's: {shown(results / 'table1.md')}")
+    models: Sequence[ModelDescription]
+    opener: Callable[[], ImageSource]
+    work: Path
+    results: Path
+    departures: str = ""
+    again: bool = False
+
+    def evaluate(self, reporter: Reporter | None = None) -> Report:
+        """Evaluate the models as `caffe-ext evaluate` does; raises as Assessment.run()."""
+        settings = USUAL.settings(self.opener(), again=self.again)
+        folder = self.work / "evaluation"
+        return Assessment(self.models, self.opener, settings, folder).run(reporter)
+
+    def attack(self, reporter: Reporter | None = None) -> CampaignResult:
+        """Make the adversarials of Figure 1; raises as AttackCampaign.run()."""
+        hc1 = [parse_attack("hc1")]
+        return AttackCampaign(
+            self.models,
+            hc1,
+            self.opener(),
+            self.work / "hotcold",
+            limit=100,
+            again=self.again,
+            seed=1,
+        ).run(reporter)
+
+    def write(self) -> Path:
+        """Write the table, of what evaluate() and attack() have left; return its path."""
+        self.results.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(self.work / "evaluation" / name, self.results / name)
+        figure = self.work / "hotcold" / FIGURE
+        if figure.exists():  # of several models only, and where they get an image right
+            shutil.copyfile(figure, self.results / FIGURE)
+        report = read_json(self.work / "evaluation" / "evaluation.json", Object, "evaluate again")
+        path = self.results / "table1.md"
+        write_text(path, markdown(report, self.departures, picture=figure.exists()))
+        return path
 
 
 def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = True) -> str:

@@ -18,3 +18,8 @@ def shown(path: Path) -> str:
     """Return a path as messages and records have it: relative if it lies in the checkout."""
     path = path.absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def shown_text(text: str) -> str:
+    """Return a text that holds paths as messages and records have it."""
+    return text.replace(f"{ROOT}/", "")

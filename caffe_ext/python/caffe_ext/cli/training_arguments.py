@@ -1,0 +1,90 @@
+"""What the programs that train LeNets share: their options, and cells of their tables."""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe_ext.cli.device_argument import add_device_argument
+from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.runtime.checkout import ROOT, shown
+
+if TYPE_CHECKING:
+    from caffe_ext.data import Prepared
+    from caffe_ext.training import TrainingResult
+    from caffe_ext.training.lenet import LeNetTraining
+
+
+def training_parser(
+    subcommand: str, description: str | None, epilog: str, output: str, seed_of: str
+) -> argparse.ArgumentParser:
+    """Return a parser with the options of every such program.
+
+    output   the folder to write to by default, relative to the checkout
+    seed_of  what the seed is of, for --help
+    """
+    parser = new_parser(subcommand, description, epilog)
+    add = parser.add_argument
+    add("--data-dir", type=Path, metavar="DIR", help="where MNIST's raw files lie")
+    add("--digits", action="store_true", help="take scikit-learn's digits, not MNIST")
+    add("--iterations", type=int, metavar="N", help="train for N iterations")
+    add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")
+    add_again(parser, "train again what was trained before")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / output,
+        help=f"where to write (default: {output})",
+    )
+    add_device_argument(parser)
+    return parser
+
+
+def parse_training(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if those of every program are wrong."""
+    arguments = parser.parse_args(argv)
+    if arguments.iterations is not None and arguments.iterations < 1:
+        parser.error(f"--iterations must be at least 1, and is {arguments.iterations}")
+    if arguments.seed < 0:
+        parser.error(f"--seed must not be negative, and is {arguments.seed}")
+    if arguments.digits and arguments.data_dir:
+        parser.error("--digits need no --data-dir")
+    return arguments
+
+
+def lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
+    """Return what the arguments say of all trainings."""
+    from caffe_ext.training.lenet import LeNetTraining
+
+    return LeNetTraining(
+        output=arguments.output,
+        iterations=arguments.iterations,
+        seed=arguments.seed,
+        digits=arguments.digits,
+        data_dir=arguments.data_dir,
+        again=arguments.again,
+        gpu=arguments.gpu,
+    )
+
+
+def print_data(data: "Prepared") -> None:
+    """Say what is trained on."""
+    print(f"data: {data.record.content}, in {shown(data.folder)}", flush=True)
+
+
+def setting(value: float | None) -> str:
+    """Return one of BANG's settings as tables have it."""
+    return "–" if value is None else f"{value:g}"
+
+
+def outcome(result: "TrainingResult") -> tuple[str, str]:
+    """Return the accuracy and the time of a training as tables have them."""
+    minutes, seconds = divmod(round(result.seconds), 60)
+    accuracy = "–" if result.accuracy is None else f"{result.accuracy:.2%}"
+    return accuracy, f"{minutes} min {seconds:2} s"

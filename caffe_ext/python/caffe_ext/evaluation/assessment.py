@@ -1,0 +1,131 @@
+"""Assessment: evaluate models (evaluate.py) and write the report (report.py), all of it checked.
+
+assessment = Assessment(
+    [read_model(Path("prototxt/lenet.yaml"), Path("plain.caffemodel"))],
+    partial(open_images, "mnist"),
+    Settings(limit=1000),
+    Path("out"),
+)
+report = assessment.run()
+report.models[0].accuracy
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.data import ImageSource
+from caffe_ext.evaluation.evaluate import Evaluator, ImageSet, Resources
+from caffe_ext.evaluation.report import FILES, Report, check_folder, write_report
+from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runs.compatibility import check_model, report_images
+from caffe_ext.runs.export import model_folders
+from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.storage.provenance import provenance
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Opens what is evaluated of a source, in any process."""
+
+    opener: Callable[[], ImageSource]
+    limit: int | None
+    seed: int
+
+    def __call__(self) -> ImageSource:
+        """Open it."""
+        return self.opener().sample(self.limit, self.seed)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Which models are evaluated on what, and where the results go.
+
+    models     with names that differ
+    opener     opens the images, in other processes, too: picklable
+    settings   what is measured
+    folder     for the report and all that it is made of
+    resources  what the work may take
+    sample_seed
+               chooses another sample of a folder or a listing, where the settings' limit takes one
+    """
+
+    models: Sequence[ModelDescription]
+    opener: Callable[[], ImageSource]
+    settings: Settings
+    folder: Path
+    resources: Resources = field(default_factory=Resources)
+    sample_seed: int = 0
+
+    def run(self, reporter: Reporter | None = None) -> Report:
+        """Do all that is not done yet, write the report, and return it.
+
+        All that can be checked is checked before anything is written. Raises ValueError for models,
+        attacks and images that do not fit, RecordError if the folder holds the results of something
+        else or another process is writing into it, DataError for images that cannot be read,
+        WorkerError if a worker process dies, OSError for files that cannot be read or written.
+        """
+        reporter = reporter or Silent()
+        check_writable(self.folder)
+        model_folders([model.name for model in self.models], FILES)
+        whole, opener = self.opener(), _Sample(self.opener, self.settings.limit, self.sample_seed)
+        source = opener()
+        report_images(source, reporter)
+        for model in self.models:
+            check_model(model, (), source, self.resources.batch_size)
+        digest = source.digest(reporter)
+        images = ImageSet(opener, digest, labelled=source.labelled)
+        evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
+        evaluator.attacks()  # all that can be wrong with them is found before the work begins
+        identity = evaluator.identity()
+        if not self.settings.again:
+            check_folder(self.folder, identity)
+        about = {
+            "origin": shown_text(source.origin),
+            "count": len(whole),
+            "limit": self.settings.limit,
+            "selection": source.selection,
+            "labelled": source.labelled,
+        }
+        with claim_output(self.folder):
+            evaluations = evaluator.evaluate(reporter)
+            report = self._report(evaluations, about | {"sha256": digest}, identity)
+            write_report(self.folder, report)
+        return report
+
+    def _report(
+        self,
+        evaluations: Sequence[ModelEvaluation],
+        images: dict[str, Any],
+        identity: dict[str, Any],
+    ) -> Report:
+        """Return the report, with all that it depends on."""
+        settings = self.settings
+        return Report(
+            models=[
+                replace(evaluation, record=evaluation.record | _shown_paths(model))
+                for model, evaluation in zip(self.models, evaluations, strict=True)
+            ],
+            images=images,
+            settings={
+                "seed": settings.seed,
+                "limit": settings.limit,
+                "batch_size": self.resources.batch_size,
+                "probe": settings.probe,
+                "probe_epsilon": settings.probe_epsilon,
+                "noise": asdict(settings.noise) if settings.noise else None,
+                "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
+            },
+            provenance=asdict(provenance(ROOT)),
+            identity=identity,
+        )
+
+
+def _shown_paths(model: ModelDescription) -> dict[str, str]:
+    """Return a model's paths as records have them."""
+    return {"deploy": shown(model.deploy), "weights": shown(model.weights)}

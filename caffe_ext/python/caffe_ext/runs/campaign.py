@@ -1,0 +1,207 @@
+"""AttackCampaign: attack images of several models with several attacks, and keep what is found.
+
+    models = [read_model(Path("prototxt/lenet.yaml"), Path("plain.caffemodel"))]
+    attacks = [parse_attack("fgs"), parse_attack("hc1")]
+    campaign = AttackCampaign(models, attacks, open_images("mnist"), Path("out"), limit=100)
+    result = campaign.run()
+    result.models[0].attacks[0].records.found
+
+What is written into the folder says campaign_files.py. The same campaign again goes on where it was
+interrupted, and returns at once what is finished.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
+from caffe_ext.data import ImageSource
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.runs.campaign_files import (
+    FIGURE,
+    SUMMARY,
+    AttackOutcome,
+    ModelOutcome,
+    check_campaign_files,
+    write_pictures,
+    write_summary,
+)
+from caffe_ext.runs.compatibility import check_model, report_images
+from caffe_ext.runs.export import (
+    Export,
+    check_export,
+    discard_export,
+    export_adversarials,
+    identity,
+    model_folders,
+)
+from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runs.pictures.images import FinishedAttack
+from caffe_ext.runs.runner import AttackRun, check_run, run_attack
+from caffe_ext.runtime.checkout import shown, shown_text
+
+
+@dataclass(frozen=True)
+class CampaignResult:
+    """What came of a campaign.
+
+    folder    of all files
+    images    how many were attacked, or were not since a model gets them wrong
+    models    what came of each
+    pictures  the files with pictures that were written
+    """
+
+    folder: Path
+    images: int
+    models: tuple[ModelOutcome, ...]
+    pictures: tuple[Path, ...]
+
+    @property
+    def summary(self) -> Path:
+        """Return the file with the summary."""
+        return self.folder / SUMMARY
+
+
+@dataclass(frozen=True)
+class AttackCampaign:
+    """What is attacked, how, and where the results go.
+
+    models      with names that differ
+    attacks     one or more; no two with the same text
+    source      the images
+    folder      for the results; made if it is not there
+    limit       only the first images; None: all
+    batch_size  images in a network at a time
+    again       discard earlier results of these attacks in the folder
+    seed        that the attacks were made with, for the record
+    criterion   what makes an image adversarial
+    sample_seed chooses another sample of a folder or a listing, where `limit` takes one
+    """
+
+    models: Sequence[ModelDescription]
+    attacks: Sequence[Attack]
+    source: ImageSource
+    folder: Path
+    limit: int | None = None
+    batch_size: int = 100
+    again: bool = False
+    seed: int = 0
+    criterion: CriterionKind = MISCLASSIFIED
+    sample_seed: int = 0
+
+    def run(self, reporter: Reporter | None = None) -> CampaignResult:
+        """Do all that is not done yet, write the summary and the pictures, and return the result.
+
+        All that can be checked is checked before anything is written. Raises ValueError for models,
+        attacks and images that do not fit, RecordError if the folder holds the results of something
+        else or another process is writing into it, DataError for images that cannot be read,
+        OSError for files that cannot be read or written.
+        """
+        counter = _StepCounter(reporter or Silent())
+        check_writable(self.folder)
+        self._folders()
+        source = self.source.sample(self.limit, self.sample_seed)
+        report_images(source, counter)
+        for model in self.models:
+            check_model(model, self.attacks, source, self.batch_size, self.criterion)
+        images: dict[str, Any] = {
+            "origin": shown_text(source.origin),
+            "images": len(self.source),
+            "limit": self.limit,
+            "selection": source.selection,
+            "labelled": source.labelled,
+            "sha256": source.digest(counter),
+        }
+        planned = self._plan(images["sha256"], labelled=source.labelled)
+        with claim_output(self.folder):
+            outcomes = tuple(self._attack_model(exports, source, counter) for exports in planned)
+            # The summary goes first: pictures without it are not taken for this program's.
+            settings = {"seed": self.seed, "batch_size": self.batch_size, "images": images}
+            write_summary(self.folder, settings, outcomes)
+            pictures = write_pictures(self.folder, source, outcomes)
+        return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
+
+    def _folders(self) -> list[Path]:
+        """Return the folder of each model's results; ValueError if two are one, or one a file."""
+        names = model_folders([model.name for model in self.models], (SUMMARY, FIGURE))
+        return [self.folder / name for name in names]
+
+    def _plan(self, digest: str, *, labelled: bool) -> list[list[Export]]:
+        """Return for each model what is to be run and written; nothing is written yet.
+
+        Raises RecordError or ValueError if the folder holds something else, ValueError for names
+        that cannot be told apart as folders.
+        """
+        folders = self._folders()
+        if not self.again:
+            check_campaign_files(self.folder, folders)
+        planned = []
+        for folder, model in zip(folders, self.models, strict=True):
+            common = {"model": _record(model), "images_sha256": digest}
+            depends = identity(model, digest, labelled=labelled)
+            exports = []
+            for attack in self.attacks:
+                run = AttackRun(attack, depends, folder, self.limit, self.again, self.criterion)
+                export = Export(run, model, common)
+                if not self.again:
+                    check_run(run)
+                    check_export(export)
+                exports.append(export)
+            planned.append(exports)
+        return planned
+
+    def _attack_model(
+        self, exports: Sequence[Export], source: ImageSource, counter: "_StepCounter"
+    ) -> ModelOutcome:
+        """Run the attacks on a model, and write what they find."""
+        model, done = exports[0].model, []
+        counter.note(f"{model.name}: {shown(model.weights)}")
+        classifier = model.load(self.batch_size)
+        for export in exports:
+            if export.run.again:
+                discard_export(export)
+            counter.steps, began = 0, perf_counter()
+            records = run_attack(classifier, source, export.run, counter)
+            steps, seconds = counter.steps, perf_counter() - began
+            verified = export_adversarials(classifier, source, export, records, counter)
+            if not verified.all():
+                wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
+                counter.warn(
+                    f"PNG files that are classified as their label after all: {len(wrong)}; the "
+                    f"first is {shown(wrong[0])}"
+                )
+            finished = FinishedAttack(model, export.run, records)
+            done.append(
+                AttackOutcome(finished, export.folder, verified, steps, seconds if steps else 0.0)
+            )
+        return ModelOutcome(exports[0].common["model"], exports[0].run.folder, tuple(done))
+
+
+def _record(model: ModelDescription) -> dict[str, Any]:
+    """Return what records say of a model, with paths from the checkout on."""
+    return model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+
+
+class _StepCounter:
+    """A reporter that counts the steps of what is in progress."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.steps = 0
+        self.note, self.warn = reporter.note, reporter.warn
+        self._reporter = reporter
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+        """Open a progress bar, and count."""
+        with self._reporter.progress(what, total, unit, done) as step:
+
+            def counted(number: int) -> None:
+                self.steps += number
+                step(number)
+
+            yield counted

@@ -1,0 +1,168 @@
+"""The files of an AttackCampaign (campaign.py).
+
+summary.json          settings, digests, provenance; what each attack did to each model
+figure1.png           the same images under all models, if there are several
+<model>/sheet.png     originals, perturbations, adversarials of the first images
+<model>/<attack>.h5   the records (records.py)
+<model>/<attack>/     the adversarials as PNG files (export.py)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks import MinimumNormAttack
+from caffe_ext.data import ImageSource
+from caffe_ext.errors import RecordError
+from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
+from caffe_ext.runs.pictures.images import FinishedAttack, figure_rows, original, sheet_cases
+from caffe_ext.runs.pictures.sheet import contact_sheet, figure1
+from caffe_ext.runs.pictures.tiles import Picture
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.summary import AttackSummary, summarize
+from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.memory import peak_memory_mib
+from caffe_ext.storage.atomic import replacing, write_json
+from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.provenance import provenance
+
+SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
+
+
+@dataclass(frozen=True, eq=False)
+class AttackOutcome:
+    """What came of an attack on a model.
+
+    folder    of the PNG files
+    verified  bool (M,), which of them are adversarial when they are read again
+    images    how many were attacked now, and not by an earlier, interrupted run
+    seconds   that this took
+    """
+
+    finished: FinishedAttack
+    folder: Path
+    verified: NDArray[np.bool_]
+    images: int
+    seconds: float
+
+    @property
+    def records(self) -> AttackRecords:
+        """Return a row for each image."""
+        return self.finished.records
+
+    @property
+    def summaries(self) -> tuple[AttackSummary, ...]:
+        """Return the rates and means, for each protocol by which the attack is counted."""
+        return summarize(self.finished.run.attack, self.finished.records)
+
+
+@dataclass(frozen=True)
+class ModelOutcome:
+    """The attacks on a model; record: settings and digests; folder: of its results."""
+
+    record: Mapping[str, Any]
+    folder: Path
+    attacks: Sequence[AttackOutcome]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model."""
+        return self.attacks[0].finished.model.name
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What shows that summary.json is a campaign's."""
+
+    seed: int
+    images: Object
+    pass_protocols: Object
+    models: tuple[Object, ...]
+
+
+def check_campaign_files(output: Path, folders: Sequence[Path]) -> None:
+    """Raise RecordError if the output holds a summary or pictures of somebody else.
+
+    folders  of the models' results
+    """
+    path = output / SUMMARY
+    if path.exists():
+        read_json(path, _Summary, "choose another --output, or replace it with --again")
+        return
+    for picture in (output / FIGURE, *(folder / SHEET for folder in folders)):
+        if picture.exists():
+            raise RecordError(
+                f"{shown(picture)} is there without {SUMMARY}, which says what it is of; choose "
+                "another --output, or replace it with --again"
+            )
+
+
+def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutcome]) -> list[Path]:
+    """Write a sheet for each model, and figure 1 if there are several; return what was written.
+
+    Those of an earlier run that have nothing in them now are removed.
+    """
+    written = []
+    for model in models:
+        finished = [attack.finished for attack in model.attacks]
+        cases = sheet_cases(source, finished)
+        if cases:
+            names = [one.run.attack.name for one in finished]
+            _save(contact_sheet(model.name, names, cases), model.folder / SHEET)
+            written.append(model.folder / SHEET)
+    first = [model.attacks[0].finished for model in models]
+    rows = figure_rows(first).tolist()
+    if len(models) > 1 and rows:
+        originals = [(first[0].class_of(row), original(source, row)) for row in rows]
+        found = [(one.model.name, [one.adversarial(row) for row in rows]) for one in first]
+        attack = first[0].run.attack
+        least = isinstance(attack, MinimumNormAttack) and attack.scale == 1
+        title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
+        _save(figure1(title, originals, found), output / FIGURE)
+        written.append(output / FIGURE)
+    for path in [*(model.folder / SHEET for model in models), output / FIGURE]:
+        if path not in written:
+            path.unlink(missing_ok=True)
+    return written
+
+
+def _save(picture: Picture, path: Path) -> None:
+    """Write a picture, whole or not at all."""
+    with replacing(path) as file:
+        picture.save(file, "PNG")
+
+
+def write_summary(
+    output: Path, settings: Mapping[str, Any], models: Sequence[ModelOutcome]
+) -> None:
+    """Write summary.json: what came out, and all that it depends on."""
+    record = asdict(provenance(ROOT)) | {
+        **settings,
+        "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
+        "peak_memory_mib": peak_memory_mib(),
+        "models": [
+            {**model.record, "folder": shown(model.folder), "attacks": _attacks(model)}
+            for model in models
+        ],
+    }
+    write_json(output / SUMMARY, record)
+
+
+def _attacks(model: ModelOutcome) -> list[dict[str, Any]]:
+    """Return what summary.json says of a model's attacks: an entry for each way of counting."""
+    return [
+        asdict(summary)
+        | {
+            "records": shown(done.finished.run.path),
+            "png_files": len(done.verified),
+            "png_adversarial": int(done.verified.sum()),
+            "images_attacked_now": done.images,
+            "seconds": round(done.seconds, 3),
+        }
+        for done in model.attacks
+        for summary in done.summaries
+    ]

@@ -1,0 +1,84 @@
+"""Check before any work that models take the images, and that attacks work on the models."""
+
+from collections.abc import Sequence
+
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
+from caffe_ext.data import ImageSource
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter
+from caffe_ext.runtime.checkout import shown_text
+
+_CHANNELS = {1: "grey", 3: "colour"}
+
+
+def check_model(
+    model: ModelDescription,
+    attacks: Sequence[Attack],
+    source: ImageSource,
+    batch_size: int = 1,
+    criterion: CriterionKind = MISCLASSIFIED,
+) -> None:
+    """Raise ValueError, with the model's name, if something will not work on the images.
+
+    The sentence names the options of the programs that help: --resize, --grey, --colour.
+    """
+    try:
+        classifier = model.load(batch_size)
+        first = source.read(slice(1)).images
+        space, size = model.pixel_space, source.image_shape[1:]
+        if space.mean_size not in (None, size):
+            height, width = space.mean_size
+            raise ValueError(
+                f"the images are {size[0]} x {size[1]} and the mean image is {height} x {width}; "
+                f"--resize {height}x{width} brings the images to its size"
+            )
+        shape = space.to_input(first).shape[1:]
+        if space.crop is not None and shape[1:] != classifier.input_shape[1:]:
+            raise ValueError(
+                f"`crop: {space.crop}` in its file is another size than the network's input, "
+                f"{_shape(classifier.input_shape)}; make the crop as large as the input"
+            )
+        if shape != classifier.input_shape:
+            raise ValueError(
+                f"the images are {_shape(source.image_shape)} and the network takes "
+                f"{_shape(classifier.input_shape)}{_way(shape, classifier.input_shape)}"
+            )
+        criterion.check(classifier.classes)
+        for attack in attacks:
+            attack.check(classifier)
+        labels = source.labels()
+        if labels is not None:
+            classifier.check_labels(
+                labels, len(labels), named=lambda row: source.read(slice(row, row + 1)).names[0]
+            )
+    except ValueError as error:
+        raise ValueError(f"{model.name}: {error}") from error
+
+
+def report_images(source: ImageSource, reporter: Reporter) -> None:
+    """Say which images these are, and what it means if they have no labels."""
+    reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+    if not source.labelled:
+        reporter.warn(
+            "the images have no labels: the class that a model assigns to an image counts as its "
+            "label, whether it is right or wrong, and nothing is known of the accuracy. Labels "
+            "come from --labels, or from folders called after classes (`classes:` in the model's "
+            "YAML file)"
+        )
+
+
+def _way(given: Sequence[int], wanted: Sequence[int]) -> str:
+    """Return the options that bring images of one shape (C, H, W) into another."""
+    options = []
+    if given[0] != wanted[0] and wanted[0] in _CHANNELS:
+        options.append("--grey" if wanted[0] == 1 else "--colour")
+    if given[1:] != wanted[1:]:
+        options.append(f"--resize {wanted[1]}x{wanted[2]}")
+    return f"; {' '.join(options)} brings them into this form" if options else ""
+
+
+def _shape(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    kind = _CHANNELS.get(channels, f"{channels} channels")
+    return f"{height} x {width} {kind}"

@@ -1,0 +1,24 @@
+"""The folder for results: whether it can be written, and that no other process is at it."""
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from caffe_ext.errors import RecordError
+from caffe_ext.runtime.checkout import shown
+from caffe_ext.storage.lock import locked
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError unless the folder can be written, or made; nothing is made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OSError(f"--output {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"--output {folder}: {there} cannot be written")
+
+
+def claim_output(folder: Path) -> AbstractContextManager[int]:
+    """Make the folder, and be the only process that writes into it; RecordError if it is not."""
+    busy = f"another process is writing into {shown(folder)}; wait for it"
+    return locked(folder, RecordError(busy))

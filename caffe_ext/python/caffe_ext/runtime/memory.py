@@ -1,0 +1,19 @@
+"""How much memory this process has had."""
+
+import re
+import resource
+from pathlib import Path
+
+
+def peak_memory_mib() -> int:
+    """Return the most memory that this process has had, in MiB.
+
+    Linux hands ru_maxrss on through fork and exec, so that it may be that of the parent process;
+    VmHWM is the process's own.
+    """
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
+    except OSError:
+        found = None
+    kib = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib // 1024

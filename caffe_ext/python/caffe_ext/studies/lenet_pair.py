@@ -1,0 +1,77 @@
+"""A plain LeNet and one with BANG, trained alike: what `caffe-ext demo` compares.
+
+training = LeNetTraining(Path("build/mine"), digits=True)
+data = training.prepare_data(Path("build/mine/data"))
+models = train_pair(training, data)
+write_pair_record(training, data, models)
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.data import Prepared
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.provenance import provenance, sha256
+from caffe_ext.training import TrainingResult, train
+from caffe_ext.training.lenet import LeNetTraining
+from caffe_ext.training.settings import read_settings
+
+SOLVERS = {"LeNet": "lenet_sgd", "LeNet with BANG": "lenet_bang"}
+"""The name of each model, and that of its solver file and of its training's folder."""
+RECORD = "result.json"
+
+
+@dataclass(frozen=True)
+class TrainedLeNet:
+    """A training and its settings; beta and epsilon are BANG's, None in a plain training."""
+
+    name: str
+    solver: str
+    beta: float | None
+    epsilon: float | None
+    result: TrainingResult
+
+
+def train_pair(
+    training: LeNetTraining, data: Prepared, reporter: Reporter | None = None
+) -> list[TrainedLeNet]:
+    """Train both models, or reuse what was trained before; raises as train() does."""
+    models = []
+    for name, solver in SOLVERS.items():
+        request = training.request(data, solver)
+        settings = read_settings(request.solver, request.overrides, root=ROOT).solver
+        bang = settings.bang_param if settings.type == "BANG" else None
+        models.append(
+            TrainedLeNet(
+                name,
+                str(request.solver.relative_to(ROOT)),
+                bang.beta if bang else None,
+                bang.epsilon if bang else None,
+                train(request, reporter or Silent()),
+            )
+        )
+    return models
+
+
+def write_pair_record(training: LeNetTraining, data: Prepared, models: list[TrainedLeNet]) -> Path:
+    """Write result.json, which says what was trained, on what, and where; return its path."""
+    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+        "seed": training.seed,
+        "data": asdict(data.record) | {"content": data.record.content},
+        "models": [asdict(model) | {"result": _result(model.result)} for model in models],
+    }
+    path = training.output / RECORD
+    write_json(path, record)
+    return path
+
+
+def _result(result: TrainingResult) -> dict[str, Any]:
+    """Return what the record says of a training, with paths from the checkout on."""
+    values = {
+        name: shown(value) if isinstance(value, Path) else value
+        for name, value in asdict(result).items()
+    }
+    return values | {"weights_sha256": sha256(result.weights)}

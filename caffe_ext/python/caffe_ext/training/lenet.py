@@ -1,0 +1,125 @@
+"""Trainings of LeNet with the solver files of the checkout, on MNIST or on the embedded digits.
+
+lenet = LeNetTraining(Path("build/mine"), seed=3)
+data = lenet.prepare_data(Path("build/mine/data"))
+result = train(lenet.request(data, "lenet_bang", name="B1"))
+write_model_file(Path("build/mine"), "B1", result.weights, "LeNet with BANG")
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe_ext.data import DataError, Prepared, Request, prepare
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runtime.checkout import DATA, ROOT
+from caffe_ext.storage.atomic import write_text
+from caffe_ext.training.run import TrainingRequest
+
+NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
+MODEL_FILE = ROOT / "prototxt" / "lenet.yaml"
+TEST_BATCH = 100
+"""The batch of the network's test phase."""
+# The digits are 1,497 images and not 60,000: the nets are as good as they get long before 10,000.
+DIGITS_ITERATIONS = 2000
+
+
+@dataclass(frozen=True)
+class LeNetTraining:
+    """What trainings of LeNet have in common.
+
+    output      the folder of the trainings' folders
+    iterations  how long each trains; None: as the solver file says, on digits DIGITS_ITERATIONS
+    seed        of the weights, dropout and noise
+    digits      train on scikit-learn's 1,797 handwritten digits, and not on MNIST
+    data_dir    where MNIST's raw files are; None: where they usually are
+    again       train again what was trained before
+    gpu         the number of the GPU to train on; None: train on the CPU
+    """
+
+    output: Path
+    iterations: int | None = None
+    seed: int = 1
+    digits: bool = False
+    data_dir: Path | None = None
+    again: bool = False
+    gpu: int | None = None
+
+    def prepare_data(
+        self, folder: Path, reporter: Reporter | None = None, *, validation: int = 0
+    ) -> Prepared:
+        """Make the databases in the folder, unless they are there, and return them.
+
+        validation  how many of the last training images are kept apart
+
+        Raises DataError.
+        """
+        request = Request(
+            name="digits" if self.digits else "mnist",
+            output=folder,
+            data_dir=self.data_dir,
+            homes=(DATA,),
+            validation=validation,
+        )
+        return prepare(request, reporter or Silent())
+
+    def request(
+        self, data: Prepared, solver: str, *, name: str | None = None, overrides: str = ""
+    ) -> TrainingRequest:
+        """Return the request to train on the data.
+
+        solver     the name of a file in solvers/, without .prototxt
+        name       of the training, and of its folder in `output`; None: the solver's
+        overrides  what else is changed in the solver file, as protobuf text
+
+        Raises DataError if the batches of the test cannot cover the test images exactly.
+        """
+        iterations = self.iterations or (DIGITS_ITERATIONS if data.record.embedded else None)
+        folder = os.path.relpath(data.folder, ROOT)
+        parts = ("train_lmdb", "test_lmdb")
+        return TrainingRequest(
+            solver=ROOT / "solvers" / f"{solver}.prototxt",
+            output=self.output / (name or solver),
+            overrides=f"{schedule(iterations, data)} random_seed: {self.seed} {overrides}",
+            sources={f"data/mnist/{part}": f"{folder}/{part}" for part in parts},
+            root=ROOT,
+            again=self.again,
+            gpu=self.gpu,
+        )
+
+
+def schedule(iterations: int | None, data: Prepared) -> str:
+    """Return how long is trained and when is tested, as protobuf text.
+
+    The test covers every test image once. Raises DataError if its batches cannot.
+    """
+    images = data.record.images["test_lmdb"]
+    if images % TEST_BATCH:
+        raise DataError(
+            f"{data.folder} has {images:,} test images, which {NETWORK.name} cannot cover exactly "
+            f"with its batches of {TEST_BATCH}"
+        )
+    overrides = [f"test_iter: {images // TEST_BATCH}"]
+    if iterations is not None:
+        overrides.append(f"max_iter: {iterations}")
+        if iterations % 500:
+            overrides.append(f"test_interval: {iterations}")  # so that the end is tested
+    return " ".join(overrides)
+
+
+def write_model_file(folder: Path, stem: str, weights: Path, name: str) -> Path:
+    """Write <stem>.yaml, the description of a LeNet with these weights and this name."""
+    changes = {
+        "name": name,
+        "deploy": os.path.relpath(MODEL_FILE.with_name("lenet_deploy.prototxt"), folder),
+        "weights": os.path.relpath(weights, folder),
+    }
+    rest = [
+        line
+        for line in MODEL_FILE.read_text(encoding="utf-8").splitlines()
+        if line.partition(":")[0] not in changes and not line.startswith("#")
+    ]
+    path = folder / f"{stem}.yaml"
+    lines = [f"{key}: {value}" for key, value in changes.items()] + rest
+    write_text(path, "\n".join(lines) + "\n")
+    return path
