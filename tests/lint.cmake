@@ -29,7 +29,7 @@ add_custom_target(lint
   COMMAND ${venv_bin}/ruff check ${python_sources}
   COMMAND ${venv_bin}/ruff format --check ${python_sources}
   COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools benchmarks
-    tests/docs tests/fuzz tests/python
+    tests/docs tests/fuzz tests/kill tests/python
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}
   COMMAND ${venv_bin}/clang-tidy -p ${PROJECT_BINARY_DIR} --quiet ${tidy_sources}
   DEPENDS ${PROJECT_BINARY_DIR}/lint-tools

@@ -1,0 +1,124 @@
+"""Small models and images, and the programs that resume on them; what they leave, comparable."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import caffe
+import h5py
+import lmdb
+import numpy as np
+
+from caffe_ext.models.description import read_model
+
+NET = """
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 1 dim: 1 dim: 12 dim: 12 } } }
+layer { name: 'ip1' type: 'InnerProduct' bottom: 'data' top: 'ip1'
+  inner_product_param { num_output: 8 } }
+layer { name: 'tanh' type: 'TanH' bottom: 'ip1' top: 'ip1' }
+layer { name: 'score' type: 'InnerProduct' bottom: 'ip1' top: 'score'
+  inner_product_param { num_output: 3 } }
+layer { name: 'prob' type: 'Softmax' bottom: 'score' top: 'prob' }
+"""
+TRAINED = """
+layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param {
+    shape { dim: 4 dim: 3 } data_filler { type: "constant" value: 0.5 }
+    shape { dim: 4 } data_filler { type: "constant" value: 1 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+"""
+SOLVER = """
+net: "net.prototxt" type: "BANG" base_lr: 0.001 lr_policy: "fixed" random_seed: 1
+max_iter: 200 test_iter: 2 test_interval: 100 snapshot: 50
+"""
+# What differs from run to run: when, how long, where to, and how much of it was done this time.
+VOLATILE = {
+    *("date", "command", "provenance", "machine", "seconds", "peak_memory_mib", "started"),
+    *("images_attacked_now", "commit"),
+}
+TEXTS = {".log", ".html"}  # logs, with times, and a page with the date; that they are there counts
+
+
+def make_inputs(folder: Path) -> None:
+    """Write the model, its images, two trainings, and a solver."""
+    (folder / "deploy.prototxt").write_text(NET)
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    generator = np.random.default_rng(3)
+    for blobs in net.params.values():
+        for blob in blobs:
+            blob.data[...] = generator.normal(size=blob.data.shape) / 3
+    net.save(str(folder / "w.caffemodel"))
+    for training in ("plain", "bang"):
+        (folder / training).mkdir()
+        for iteration in (10, 20):
+            net.save(str(folder / training / f"net_iter_{iteration}.caffemodel"))
+    settings = "deploy: deploy.prototxt\nscale: 0.004\n"
+    (folder / "model.yaml").write_text(f"name: tiny\nweights: w.caffemodel\n{settings}")
+    (folder / "curves.yaml").write_text(settings)
+    images = generator.integers(60, 200, (30, 1, 12, 12), np.uint8)
+    labels = read_model(folder / "model.yaml").load().predict(images)
+    np.savez(folder / "images.npz", images=images, labels=labels)
+    (folder / "net.prototxt").write_text(TRAINED)
+    (folder / "solver.prototxt").write_text(SOLVER)
+
+
+def arguments(program: str, inputs: Path, output: Path) -> list[str]:
+    """Return the arguments with which a program works on the inputs."""
+    images = ["--images", f"{inputs / 'images.npz'}", "--output", f"{output}"]
+    model = ["--model", f"{inputs / 'model.yaml'}", *images]
+    trainings = ["--first", f"{inputs / 'plain'}", "--second", f"{inputs / 'bang'}"]
+    noise = ["--levels", "5", "40", "--per-class", "1", "--copies", "10"]
+    return {
+        "hotcold": [*model, "--attacks", "hc1", "fgs", "--limit", "12"],
+        "hardpositives": [*model, "--attacks", "hc1", "fgs"],
+        "evaluate": [
+            *(*model, "--quick", "--limit", "12", "--noise-images", "1", "--noise-copies", "2"),
+            *("--probe", "4", "--jobs", "1"),
+        ],
+        "noise_curves": [*trainings, "--model", f"{inputs / 'curves.yaml'}", *images, *noise],
+        "get_data": ["digits", "--output", f"{output}"],
+        "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],
+    }[program]
+
+
+def left(folder: Path) -> dict[str, Any]:
+    """Return what a program has left, without what differs from run to run."""
+    return {
+        str(path.relative_to(folder)): _content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock.mdb"
+    }
+
+
+def _content(path: Path) -> Any:
+    if path.suffix in TEXTS:
+        return path.stat().st_size > 0
+    if path.suffix == ".json":
+        return _stable(json.loads(path.read_text()))
+    if path.suffix == ".h5":
+        with h5py.File(path, locking=False) as file:
+            values = {name: (item.shape, item[()].tobytes()) for name, item in file.items()}
+            return values, dict(file.attrs)
+    if path.name == "data.mdb":
+        with lmdb.open(str(path.parent), readonly=True, lock=False) as env, env.begin() as reader:
+            return list(reader.cursor())
+    return path.read_bytes()
+
+
+def _stable(value: Any) -> Any:
+    """Return JSON without the values that differ from run to run."""
+    if isinstance(value, dict):
+        return {key: _stable(item) for key, item in value.items() if key not in VOLATILE}
+    return [_stable(item) for item in value] if isinstance(value, list) else value
+
+
+def moments(seed: str, count: int, changes: int) -> list[int]:
+    """Return some of the changes' numbers, 1 or above."""
+    chosen = random.Random(seed).sample(range(1, changes + 1), min(count, changes))
+    return sorted(chosen)
