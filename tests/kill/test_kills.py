@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from programs import arguments, left, make_inputs, moments
 
 KILLS = int(os.environ.get("CAFFE_EXT_KILLS", "1"))

@@ -197,3 +197,21 @@ def test_a_damaged_description_is_named(tmp_path: Path, text: str) -> None:
         check_run(run)
     says = f"{run.note} is damaged: delete {run.parts}, or choose another folder"
     assert str(refused.value).startswith(says)
+
+
+def test_pieces_beside_finished_records_are_removed(
+    tmp_path: Path, classifier: Classifier, source: ArraySource
+) -> None:
+    """As a kill leaves them between the last rename and the removal of the pieces."""
+    run = run_of(tmp_path / "out")
+    run_attack(classifier, source, run)
+    before = content(run.path)
+    run.parts.mkdir()
+    (run.parts / "00000000-00000005.h5").write_bytes(run.path.read_bytes())
+    run.note.write_text("{}")
+    with locked(run.parts, None):  # another process is about to do so
+        run_attack(classifier, source, run)
+    assert run.parts.exists()
+    run_attack(classifier, source, run)
+    assert [file.name for file in run.folder.iterdir()] == [run.path.name]
+    assert content(run.path) == before

@@ -7,7 +7,7 @@ A folder that holds the results of something else, another model, say, is never 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,14 @@ def alone(run: AttackRun) -> Iterator[None]:
             if not any(run.parts.glob("[0-9]*.h5")):
                 empty(run)
                 run.parts.rmdir()
+
+
+def remove_leftovers(run: AttackRun) -> None:
+    """Remove the pieces of a run that was killed when its records were there already."""
+    if run.parts.exists():
+        # Another process may just be about to do so, and the folder may be one to read only.
+        with suppress(RecordError, OSError), alone(run):
+            empty(run)
 
 
 def begun_again(run: AttackRun) -> bool:

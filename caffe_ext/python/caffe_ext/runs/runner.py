@@ -27,6 +27,7 @@ from caffe_ext.runs.folder import (
     empty,
     finished,
     part_of,
+    remove_leftovers,
 )
 from caffe_ext.runs.records import (
     AttackRecords,
@@ -161,6 +162,7 @@ def run_attack(
     reporter = reporter or Silent()
     count = len(source) if run.limit is None else min(run.limit, len(source))
     if not run.again and (records := finished(run, count)) is not None:
+        remove_leftovers(run)
         return records
     with alone(run):
         if run.again and not begun_again(run):
@@ -168,6 +170,7 @@ def run_attack(
             run.path.unlink(missing_ok=True)
             run.asked_again.touch()
         if (records := finished(run, count)) is not None:
+            empty(run)
             return records
         claim(run)
         pieces = list(_pieces(model, count))
