@@ -1,5 +1,6 @@
 """cli/console.py: tables, warnings and errors of all programs."""
 
+import subprocess
 import sys
 from argparse import Namespace
 from io import BytesIO, TextIOWrapper
@@ -14,3 +15,26 @@ def test_a_terminal_without_unicode_costs_no_results(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding="latin-1"))
     assert run_program(lambda _: print("5.0 ± 1.0 ──", flush=True), Namespace(gpu=None)) == 0
     assert written.getvalue().decode("latin-1") == "5.0 ± 1.0 ??\n"
+
+
+def test_the_c_locale_costs_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = BytesIO()
+    stream = TextIOWrapper(written, encoding="ascii", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert run_program(lambda _: print("5.0 ± 1.0", flush=True), Namespace(gpu=None)) == 0
+    assert written.getvalue() == b"5.0 ? 1.0\n"
+
+
+def test_a_closed_stderr_costs_no_results() -> None:
+    program = (
+        "from argparse import Namespace\n"
+        "from caffe_ext.cli.console import Console, run_program\n"
+        "def run(_):\n"
+        "    Console().note('a sentence')\n"
+        "    with Console().progress('work', 2, 'image') as step: step(2)\n"
+        "    print('done')\n"
+        "raise SystemExit(run_program(run, Namespace(gpu=None)))\n"
+    )
+    command = ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, program]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "done\n")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli import fastgradient, hotcold
 from caffe_ext.cli.attack_arguments import parse as parse_program
+from caffe_ext.cli.pass_score import main as measure_pass
 from caffe_ext.data import open_images, read_image, write_png
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
@@ -214,8 +215,10 @@ def test_files_that_are_not_adversarial_are_marked(setting: Setting) -> None:
     class Stubborn:
         batch_size = 100
 
-        def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-            return np.where(np.arange(len(images)) == 1, found.labels[found.found], -1)
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            labels = found.labels[found.found]
+            other = np.where(np.arange(len(images)) == 1, labels, (labels + 1) % len(NAMES))
+            return np.eye(len(NAMES), dtype=np.float32)[other]
 
     model = read_model(setting.model)
     run_of = attack_run.AttackRun(parse_attack("hc1"), {}, setting.output / "tiny")
@@ -313,3 +316,38 @@ def test_images_without_labels_are_said_to_have_none(
     # It goes on, and is not taken for a run with labels.
     assert run(*rest, "--images", tmp_path / "x.npy") == 0
     assert "differs in" in refused(*rest, "--images", setting.images)
+
+
+def test_originals_lie_beside_the_adversarials(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*setting.arguments) == 0
+    names = sorted(path.name for path in setting.hc1.glob("*.png"))
+    originals = setting.hc1 / "originals"
+    assert names == sorted(path.name for path in originals.iterdir())
+    for name in names:
+        assert (read_image(originals / name) == setting.pixels[int(name[:5])]).all()
+    capsys.readouterr()
+    assert measure_pass([str(setting.hc1), str(originals), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["pairs"]
+    found = {entry["index"]: entry for entry in entries(setting.hc1)}
+    assert len(measured) == len(found)
+    for pair in measured:
+        entry = found[int(Path(pair["adversarial"]).name[:5])]
+        assert pair["linf"] == entry["linf"]
+        assert pair["pass_score"] == pytest.approx(entry["pass_standard"])
+    assert run(*setting.arguments, "--again", "--limit", "1") == 0
+    assert list(originals.iterdir()) == []
+
+
+def test_another_criterion(setting: Setting) -> None:
+    target = int(setting.labels[1])
+    assert run(*setting.arguments, "--criterion", f"targeted={target}", "--attacks", "hc1") == 0
+    folder = setting.output / "tiny" / f"hc1~targeted={target}"
+    assert {entry["class"] for entry in entries(folder)} <= {target}
+    assert all(entry["verified"] for entry in entries(folder))
+    assert all(entry["label"] != target for entry in entries(folder))
+    assert "can leave the top 3 of 3 classes" in refused(
+        *setting.arguments, "--criterion", "top-k=3"
+    )
+    assert "unknown criterion 'x'" in refused(*setting.arguments, "--criterion", "x")

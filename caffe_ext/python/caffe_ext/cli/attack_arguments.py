@@ -52,6 +52,7 @@ what is written to --output
   MODEL/ATTACK.h5                  a row for each image, and the adversarials (HDF5)
   MODEL/ATTACK/00017_7_as_2.png    an adversarial: image 17, a 7, is taken for a 2
   MODEL/ATTACK/00017_7_as_2.json   all about it
+  MODEL/ATTACK/originals/          the original images under the same names, for `caffe-ext pass`
   Images that a model gets wrong are not attacked. Each PNG file is read and classified once more.
   The same command goes on where an earlier one was interrupted; what is finished is not done again.
 
@@ -68,6 +69,12 @@ def program_parser(program: Program) -> argparse.ArgumentParser:
     add = parser.add_argument_group("any attacks").add_argument
     add("--attacks", nargs="+", metavar="NAME", help="these, in place of the above; names: below")
     add_attack_help(parser)
+    add(
+        "--criterion",
+        default="misclassified",
+        metavar="WHAT",
+        help="what makes an image adversarial: misclassified (default), targeted=7, top-k=5",
+    )
     add("--seed", type=int, default=1, metavar="N", help="of PGD's random starts (default: 1)")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=LIMIT)

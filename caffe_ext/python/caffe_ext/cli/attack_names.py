@@ -1,4 +1,4 @@
-"""How attacks are named on the command line: --help-attacks, ranks of classes."""
+"""How attacks are named on the command line: --help-attacks, --import, ranks of classes."""
 
 # The package is imported late: --help is instant.
 # ruff: noqa: PLC0415
@@ -11,18 +11,47 @@ EXAMPLES = "fgs fgv margin hc1 hc1-s hc1@ip1 hc1*1.1 hot:7 fgs=8 bim=8 pgd=8/2x4
 
 
 def add_attack_help(group: argparse._ActionsContainer) -> None:
-    """Add --help-attacks."""
-    group.add_argument("--help-attacks", action=_HelpAttacks, nargs=0, help="list all attacks")
+    """Add --import and --help-attacks."""
+    group.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module, or a file, that registers attacks of your own; may be given again",
+    )
+    group.add_argument(
+        "--help-attacks",
+        action=_HelpAttacks,
+        nargs=0,
+        help="list all attacks, those of an --import before it, too",
+    )
 
 
 class _HelpAttacks(argparse.Action):
     """Print the documentation of the registry."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object
+    ) -> None:
         """Print and end."""
-        from caffe_ext.attacks import registry
+        from caffe_ext.attacks import extensions, registry
 
+        try:
+            extensions.load_extensions(namespace.imports)
+        except extensions.ExtensionError as error:
+            parser.exit(1, f"{error}\n")
         print(inspect.getdoc(registry))
+        own = [
+            family
+            for family in registry.registered_attacks()
+            if not family.cls.__module__.startswith("caffe_ext.")
+        ]
+        if own:
+            print("\nfrom outside of caffe_ext")
+        for family in own:
+            summary = (inspect.getdoc(family.cls) or "").partition("\n")[0]
+            print(f"  {family.name:<20}{summary}")
         parser.exit()
 
 

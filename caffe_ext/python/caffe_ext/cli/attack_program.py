@@ -52,6 +52,7 @@ def _common_names(
 
 def run(program: Program, arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.attacks.criteria import parse_criterion
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
     from caffe_ext.models.description import class_numbers
@@ -72,6 +73,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
             again=arguments.again,
             seed=arguments.seed,
             sample_seed=arguments.sample_seed,
+            criterion=parse_criterion(arguments.criterion),
         )
         with quiet_caffe():
             result = campaign.run(Console())

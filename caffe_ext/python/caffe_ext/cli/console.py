@@ -3,12 +3,14 @@
 # tqdm is imported late, as the package is by the programs: --help is instant.
 # ruff: noqa: PLC0415
 
+import os
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
@@ -46,12 +48,10 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     GPU that cannot be used, and a file that cannot be read or written. Errors of the package are
     the program's own business.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A sign that the terminal's encoding does not have must not cost the results.
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="replace")
+    _prepare_streams()
     try:
         use_device(arguments)
+        _load_extensions(arguments)
         run(arguments)
     except KeyboardInterrupt as interrupt:
         sentence = f"{interrupt}" or "interrupted; run the same command again to go on"
@@ -62,6 +62,34 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}" if error.filename else f"{error}")
     return 0
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed cost the results: no odd character, and no stream that is gone.
+
+    Characters that the terminal's encoding does not have become question marks; in the C locale
+    Python's default, surrogateescape, fails for them as well. What is printed into a stream that
+    was closed when the program started is dropped.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def _load_extensions(arguments: Namespace) -> None:
+    """Import the modules that register attacks of the user's own; end with a sentence if not."""
+    names = getattr(arguments, "imports", None)
+    if names is None:
+        return
+    from caffe_ext.attacks.extensions import ExtensionError, load_extensions
+
+    try:
+        load_extensions(names)
+    except ExtensionError as error:
+        sys.exit(f"--import: {error}")
 
 
 def run_stoppable(run: Callable[[Namespace], None], arguments: Namespace) -> int:

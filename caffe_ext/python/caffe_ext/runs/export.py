@@ -2,6 +2,9 @@
 
     00017_7_as_2.png  00017_7_as_2.json         number of the image, its label, the new class
     00017_predicted_7_as_2.png                  the same where the images have no labels
+    originals/00017_7_as_2.png                  the image as it was, under the same name
+
+`caffe-ext pass` measures both folders against each other.
 
 Each PNG is read back and classified once more: what counts is the file. Files that are there
 already are not written again, so that an interrupted export goes on where it was. Where the classes
@@ -30,6 +33,7 @@ from caffe_ext.runs.runner import AttackRun
 from caffe_ext.storage.atomic import json_bytes, write_bytes
 from caffe_ext.storage.json_file import Count, read_json
 
+ORIGINALS = "originals"
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
@@ -53,6 +57,11 @@ class Export:
     def folder(self) -> Path:
         """Return the folder of the files."""
         return self.run.folder / self.run.file_stem
+
+    @property
+    def originals(self) -> Path:
+        """Return the folder of the images as they were."""
+        return self.folder / ORIGINALS
 
     def png(self, records: AttackRecords, row: int) -> Path:
         """Return the file of a row's adversarial."""
@@ -112,7 +121,7 @@ def export_adversarials(
     """Write the adversarials of a finished run; return which of those found are so in their files.
 
     The result is bool (M,), in the order of the records; False where the image that was read back
-    gets its label after all. Memory: a batch.
+    does not satisfy the run's criterion. Memory: a batch.
 
     Raises RecordError if another image has the name of one, OSError naming what cannot be written.
     """
@@ -130,8 +139,12 @@ def export_adversarials(
             adversarials = load_adversarials(export.run.path, part)
             paths = [export.png(records, row) for row in rows]
             written = _written(paths, adversarials)
-            verified[part] = classifier.predict(written) != records.labels[rows]
-            names = source.read(slice(start, stop)).names
+            criterion = export.run.criterion(records.labels[rows])
+            logits = classifier.logits(written)
+            verified[part] = criterion.is_satisfied(logits, np.arange(len(rows)))
+            batch = source.read(slice(start, stop))
+            names = batch.names
+            _write_originals(export, paths, batch.images[rows - start])
             for row, path, good in zip(rows, paths, verified[part], strict=True):
                 entry = export.entry(records, row, names[row - start], bool(good))
                 _write_json(path.with_suffix(".json"), entry)
@@ -152,7 +165,7 @@ def check_export(export: Export) -> None:
 
 def discard_export(export: Export) -> None:
     """Remove what earlier exports have written into the folder, and nothing else."""
-    for path in exported_files(export.folder):
+    for path in (*exported_files(export.folder), *exported_files(export.originals)):
         path.unlink()
 
 
@@ -215,6 +228,7 @@ def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.
         old = path.suffix == ".json" and path.stem != present.get(index, path.stem)
         if old and _describes(path, index, export.run.attack.text):
             path.with_suffix(".png").unlink(missing_ok=True)
+            (export.originals / f"{path.stem}.png").unlink(missing_ok=True)
             path.unlink()
 
 
@@ -252,6 +266,18 @@ def _written(paths: Sequence[Path], adversarials: Images) -> Images:
             )
         read[number] = image
     return read
+
+
+def _write_originals(export: Export, paths: Sequence[Path], originals: Images) -> None:
+    """Write the images as they were, under the names of their adversarials, unless they are there.
+
+    They are the source's: what stands in such a file is never read by this package's runs.
+    """
+    export.originals.mkdir(exist_ok=True)
+    for path, original in zip(paths, originals, strict=True):
+        copy = export.originals / path.name
+        if not copy.exists() or not copy.stat().st_size:
+            write_png(copy, original, sync=False)
 
 
 def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
