@@ -94,6 +94,7 @@ class Undisturbed:
             assert done["status"] == 0, done["printed"]
             assert done["changes"] > 3
             self._found[program] = done["changes"], left(output)
+            shutil.rmtree(output)
         return self._found[program]
 
 
