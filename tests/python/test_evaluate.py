@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +13,17 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import noise as noise_run
 from caffe_ext.evaluation.noise import NoiseSettings, pick_images
-from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
+from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.robustness import broken_within, smallest_sizes
 from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Silent, Step
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import COLUMNS
-from caffe_ext.runs.summary import (
-    Spread,
-    broken_within,
-    share,
-    smallest_linf,
-    spread,
-    summarize,
-)
+from caffe_ext.runs.summary import Spread, share, spread, summarize
 from evaluation_samples import LINF, NOISE, VALUES, evaluated, evaluator
 
 pytestmark = pytest.mark.any_device
@@ -53,7 +51,7 @@ def test_accuracy_and_attacks(pair: Pair) -> None:
 
 def test_the_three_readings_of_fgs(pair: Pair) -> None:
     paper, strict, logit, fgv, hc1 = pair[0].summaries
-    assert [one.reading for one in pair[0].summaries] == ["paper", "strict", "logit", "all", "all"]
+    assert [one.variant for one in pair[0].summaries] == ["paper", "strict", "logit", "all", "all"]
     assert (paper.attempted, paper.found, paper.rate) == (4, 2, 0.5)
     assert (strict.found, strict.rate) == (3, 0.75)
     assert (logit.found, logit.rate) == (4, 1)
@@ -105,20 +103,20 @@ def test_probe(pair: Pair) -> None:
 def test_no_probe_where_nothing_is_tried(pair: Pair) -> None:
     margin = pair[0].records["margin-s"]
     nothing = replace(margin, attempted=margin.attempted & False, found=margin.found & False)
-    for settings in (Settings(), Settings(probe_epsilon=8)):
-        assert probe_radius(nothing, settings) is None
+    for epsilon in (None, 8):
+        assert probe_radius(nothing, 1000, epsilon) is None
 
 
 def test_probe_of_a_given_radius(pair: Pair) -> None:
     records = pair[0].records
-    assert probe_radius(records["margin-s"], Settings(probe_epsilon=30)) == 30
-    assert probe_radius(records["margin-s"], Settings(probe=1)) == 6
-    assert probe_radius(records["margin-s"], Settings(probe=0)) is None
-    texts = [attack.text for attack in iterated(30.0)]
+    assert probe_radius(records["margin-s"], 1000, 30) == 30
+    assert probe_radius(records["margin-s"], 1) == 6
+    assert probe_radius(records["margin-s"], 0) is None
+    texts = [attack.text for attack in iterated_attacks(30.0)]
     assert texts == ["bim=30.0/3.75x20+fgv", "bim=30.0/3.75x20+margin"]
     margin = records["margin-s"]
     within = replace(margin, found=margin.linf <= 30)
-    found = hold_against(30, records, records["fgs"], within)
+    found = compare_with_single_steps(30, pair[0].suite, records, records["fgs"], within)
     assert (found.single_loss, found.single_margin) == (0.75, 0.75)
     assert (found.iterated_loss, found.iterated_margin) == (0.75, 0.75)
 
@@ -145,7 +143,13 @@ def test_noise_is_that_of_noise_stability(tmp_path: Path) -> None:
     batch = ready.images.opener().read(slice(None))
     assert batch.labels is not None
     expected = noise_stability(
-        ready.models[0].load(), batch.images[rows], batch.labels[rows], (10, 60), 30, seed=1
+        ready.models[0].load(),
+        batch.images[rows],
+        batch.labels[rows],
+        (10, 60),
+        30,
+        seed=1,
+        indices=rows,
     )
     assert model.noise is not None
     assert np.array_equal(model.noise.changed, expected.changed)
@@ -155,9 +159,12 @@ def test_curves(pair: Pair) -> None:
     budgets = np.array([0, 4, 5, 6, 21, 80, 81, 255.0])
     masked = pair[0]
     paper, logit = masked.summary("fgs", "paper"), masked.summary("margin-s", "logit")
-    assert masked.curve(logit, budgets).tolist() == [0, 0.25, 0.25, 0.5, 0.75, 0.75, 1, 1]
-    assert masked.curve(paper, budgets).tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
-    assert masked.curve(None, budgets).tolist() == masked.curve(logit, budgets).tolist()
+    assert masked.curve(logit, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.75, 0.75, 1, 1]
+    assert masked.curve(paper, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert (
+        masked.curve(None, budgets, "linf").tolist()
+        == masked.curve(logit, budgets, "linf").tolist()
+    )
     assert masked.summary("hc2") is None
 
 
@@ -181,12 +188,13 @@ def test_what_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = evaluated(tmp_path / "whole", replace(PLAIN, noise=NOISE))[0].noise
+    undisturbed = evaluated(tmp_path / "whole", replace(PLAIN, noise=NOISE))[0]
+    whole, pair_rows = undisturbed.noise, undisturbed.noise_rows.tolist()
     monkeypatch.setattr(noise_run, "_FORWARDS_AT_A_TIME", 1)
-    calls: list[object] = []
+    calls: list[Any] = []
 
     def stops(*arguments: object, **settings: object) -> object:
-        calls.append(settings["first_index"])
+        calls.append(settings["indices"])
         if len(calls) == 2:
             raise KeyboardInterrupt
         return noise_stability(*arguments, **settings)  # type: ignore[arg-type]
@@ -195,7 +203,8 @@ def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))
     parts = evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))[0].noise
-    assert calls[:4] == [0, 1, 1, 2]
+    rows = pair_rows
+    assert [one.tolist() for one in calls[:4]] == [[rows[0]], [rows[1]], [rows[1]], [rows[2]]]
     assert whole is not None
     assert parts is not None
     assert np.array_equal(parts.changed, whole.changed)
@@ -232,7 +241,7 @@ class Heard(Silent):
 
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:
     for settings, sentence in (
-        (Settings(ranks=(1, 2)), "there is no HC2 for 2 classes"),
+        (Settings(ranks=(1, 2)), "there is no HC2: the network has 2 classes"),
         (Settings(extra=(parse_attack("hc1@nowhere"),)), "open, hc1@nowhere|masked, hc1@nowhere"),
     ):
         ready = evaluator(tmp_path, settings)
@@ -270,9 +279,89 @@ def test_small_functions() -> None:
 
 def test_the_best_attack_for_each_image(pair: Pair) -> None:
     records = pair[0].records
-    assert smallest_linf(list(records.values())).tolist() == [*LINF, np.inf]
-    assert smallest_linf([records["fgs"]]).tolist() == [6, 21, np.inf, 4, np.inf]
+    assert smallest_sizes(list(records.values()), "linf").tolist() == [*LINF, np.inf]
+    assert smallest_sizes([records["fgs"]], "linf").tolist() == [6, 21, np.inf, 4, np.inf]
     assert summarize(parse_attack("fgv"), records["fgv"])[0].title == "FGV"
+
+
+def test_robust_accuracy_by_hand(tmp_path: Path) -> None:
+    # Linf of 4, 6, 21 and 81 break the four images that are classified correctly, of five.
+    radii = tuple(map(parse_radius, ("5", "21", "100", "l2=100")))
+    settings = Settings(ranks=(1,), seed=1, probe=0, radii=radii, cascade=("bim=E/4x40+margin",))
+    for model in evaluator(tmp_path, settings).evaluate(Silent()):
+        assert [one.budget for one in model.robust] == list(radii)
+        # L2 of flat images of 144 pixels: 12 times the change, 48, 72, 252, 972.
+        assert [one.accuracy for one in model.robust] == [3 / 5, 1 / 5, 0, 2 / 5]
+        five, twenty, hundred, l2 = model.robust
+        assert five.robust.tolist() == [True, True, True, False, False]
+        assert five.correct == twenty.correct == 4
+        for one, broken in ((five, 1), (twenty, 3), (hundred, 4), (l2, 2)):
+            found = [stage.broken for stage in one.stages if stage.tried is None]
+            assert sum(found) == broken
+        assert [(s.tried, s.broken) for s in five.stages[4:]] == [(3, 0)]
+        assert five.stages[4].attack == "bim=5.0/4.0x40+margin"
+        assert l2.stages[4].attack == "bim-l2=100.0/4.0x40+margin"
+        assert len(hundred.stages) == 4  # nothing was left to try
+        assert set(model.curve(None, np.array([100.0, 252, 972]), "l2")) == {0.5, 0.75, 1}
+    assert (tmp_path / "results" / "open" / "within-linf-5").is_dir()
+
+
+def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
+    """Along the loss FGS does not break the image of 20; the margin does, within 81."""
+    suite = Suite(
+        (parse_attack("fgs"),), radii=(parse_radius("90"),), cascade=("fgs", "bim=E/9x40+margin")
+    )
+    settings = Settings(seed=1, probe=0, own_suite=suite)
+    masked, plain = evaluator(tmp_path, settings).evaluate(Silent())
+    stages = [(one.attack, one.tried, one.broken) for one in masked.robust[0].stages]
+    assert stages == [("fgs", None, 3), ("fgs", 1, 0), ("bim=90.0/9.0x40+margin", 1, 1)]
+    assert [one.accuracy for one in (*masked.robust, *plain.robust)] == [0, 0]
+    assert masked.warnings == ()  # the suite names no attacks whose difference shows masking
+    assert [one.variant for one in masked.summaries] == ["all"]
+
+
+def test_each_model_is_loaded_once_and_classifies_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, classified = [], []
+    load, predict = ModelDescription.load, Classifier.predict
+
+    def counting_load(self: ModelDescription, *given: Any) -> Classifier:
+        loaded.append(self.name)
+        return load(self, *given)
+
+    def counting_predict(self: Classifier, images: Any) -> Any:
+        if len(images) > 1:
+            classified.append(len(images))
+        return predict(self, images)
+
+    monkeypatch.setattr(ModelDescription, "load", counting_load)
+    monkeypatch.setattr(Classifier, "predict", counting_predict)
+    ready = evaluator(tmp_path, Settings(seed=1, noise=None, cascade=()))
+    one_model = replace(ready, models=ready.models[:1])
+    one_model.evaluate(Silent())
+    assert loaded == ["masked"]
+    assert classified == [5]
+
+
+def test_suites_that_make_no_sense() -> None:
+    fgs = parse_attack("fgs")
+    for given, sentence in (
+        ({"attacks": ()}, "needs at least one attack"),
+        ({"attacks": (fgs, fgs)}, "fgs is listed twice"),
+        ({"attacks": (fgs,), "loss": "fgv"}, "fgv is not in the suite"),
+        (
+            {"attacks": (fgs,), "radii": (parse_radius("8"),), "cascade": ("cw=E",)},
+            "unknown attack 'cw=8.0'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Suite(**given)
+    for text in ("", "l1=3", "0.5", "l2"):
+        with pytest.raises(ValueError, match=r"a radius is|a distance is|did you mean"):
+            parse_radius(text)
+    texts = [attack.text for attack in default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
+    assert texts == ["fgs", "margin-s", "fgv", "hc1", "hc2", "fgs=8.0"]
 
 
 def test_pick_images() -> None:

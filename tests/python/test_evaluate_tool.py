@@ -111,7 +111,7 @@ def test_files_of_others_stay(
 
 
 def test_refused(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) -> None:
-    assert "there is no HC2 for 2 classes" in refusal(*given, "--hot", "1-2")
+    assert "there is no HC2: the network has 2 classes" in refusal(*given, "--hot", "1-2")
     assert "--hot takes ranks" in refusal(*given, "--hot", "0")
     assert "unknown attack 'hc'" in refusal(*given, "--attacks", "hc")
     assert "no blob 'nowhere'" in refusal(*given, "--attacks", "hc1@nowhere")
@@ -203,7 +203,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_published_models(published: Any) -> None:
     plain, bang = published["models"]
     attacks = [
-        {(one["attack"], one["reading"]): one for one in model["attacks"]}
+        {(one["attack"], one["variant"]): one for one in model["attacks"]}
         for model in (plain, bang)
     ]
     assert plain["accuracy"] > 0.98

@@ -76,13 +76,15 @@ def test_counts_are_those_of_a_slow_loop(deep: Classifier, tmp_path: Path) -> No
 def test_noise_is_the_images_own(deep: Classifier) -> None:
     labels = deep.predict(COLOUR)
     found = noise_stability(deep, COLOUR, labels, LEVELS, 20, seed=8)
-    part = noise_stability(deep, COLOUR[3:5], labels[3:5], LEVELS, 20, seed=8, first_index=3)
+    part = noise_stability(
+        deep, COLOUR[3:5], labels[3:5], LEVELS, 20, seed=8, indices=np.arange(3, 5)
+    )
     assert np.array_equal(part.changed, found.changed[3:5])
     alone = noise_stability(deep, COLOUR, labels, LEVELS[3:], 20, seed=8)
     assert np.array_equal(alone.changed[:, 0], found.changed[:, 3])
     for seed, first in ((9, 0), (8, 1)):
         changed = noise_stability(
-            deep, COLOUR, labels, LEVELS, 20, seed=seed, first_index=first
+            deep, COLOUR, labels, LEVELS, 20, seed=seed, indices=first + np.arange(len(COLOUR))
         ).changed
         assert not np.array_equal(changed, found.changed)
 
@@ -140,7 +142,7 @@ def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
         ({"levels": [float("nan")]}, "levels must be"),
         ({"copies": 0}, "copies must be at least 1, not 0"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
-        ({"first_index": -1}, "first_index must be at least 0"),
+        ({"indices": np.array([-1, *range(6)])}, "indices must be .* numbers from 0 on"),
         ({"labels": np.array([5])}, "label 5 of image 0"),
         ({"images": COLOUR[:0], "labels": np.array([], np.int64)}, "no images"),
         ({"images": COLOUR[:1, :1]}, "the images are grey .* and the mean .* has 3 channels"),

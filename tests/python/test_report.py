@@ -26,6 +26,8 @@ from caffe_ext.evaluation.report import (
     grey_levels,
     pass_text,
     percent,
+    table_columns,
+    table_radii,
     table_row,
     write_report,
 )
@@ -133,7 +135,8 @@ def test_one_copy_is_no_copies(report: Report) -> None:
 
 def test_plots_are_svg(report: Report) -> None:
     for draw in (
-        plots.budget_curves,
+        lambda models: plots.broken_curves(models, "linf"),
+        lambda models: plots.broken_curves(models, "l2"),
         plots.pass_distributions,
         plots.metrics_by_attack,
         plots.noise_stability,
@@ -145,7 +148,7 @@ def test_plots_are_svg(report: Report) -> None:
         assert root.tag == "svg"
         words = {"".join(one.itertext()).strip() for one in root.iter("text")}
         assert "open" in words
-    lines = plots.styled(lambda: plots.budget_curves(report.models))
+    lines = plots.styled(lambda: plots.broken_curves(report.models, "linf"))
     assert lines is not None
     panel = next(axis for axis in lines.axes if axis.get_title() == "FGS, paper's protocol")
     heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.lines]
@@ -159,7 +162,8 @@ def test_plots_are_svg(report: Report) -> None:
 def test_names_are_drawn_as_they_are(report: Report, name: str) -> None:
     named = [replace(model, name=name) for model in report.models[:1]]
     for draw in (
-        plots.budget_curves,
+        lambda models: plots.broken_curves(models, "linf"),
+        lambda models: plots.broken_curves(models, "l2"),
         plots.pass_distributions,
         plots.metrics_by_attack,
         plots.noise_stability,
@@ -183,8 +187,12 @@ def test_nothing_found(report: Report) -> None:
     text = as_page(replace(report, models=[hard]))
     assert Page(text).open == []
     assert "0.00%" in text
-    assert table_row(hard)["hc1_linf_mean"] is None
+    assert row_of(hard)["hc1_linf_mean"] is None
     assert "–" in as_text([hard])
+
+
+def row_of(model: ModelEvaluation) -> dict[str, Any]:
+    return table_row(model, table_columns([model]), table_radii([model]))
 
 
 def unbroken(model: ModelEvaluation) -> ModelEvaluation:
@@ -196,12 +204,11 @@ def unbroken(model: ModelEvaluation) -> ModelEvaluation:
         text: replace(one, found=one.found & False, linf=one.linf * float("nan"))
         for text, one in model.records.items()
     }
-    worst = model.worst + float("inf")
-    return replace(model, summaries=summaries, records=records, worst=worst)
+    return replace(model, summaries=summaries, records=records)
 
 
 def test_table(report: Report) -> None:
-    row = table_row(report.models[0])
+    row = row_of(report.models[0])
     assert list(row)[:8] == [
         *("model", "images", "accuracy", "fgs_paper_rate", "fgs_paper_pass_mean"),
         *("fgs_paper_pass_std", "fgs_paper_linf_mean", "fgs_paper_linf_std"),
@@ -227,18 +234,18 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
         mine = [row for row in rows if row["model"] == model.name]
         for row, one in zip(mine, written["attacks"], strict=True):
             records = model.records[row["attack"]]
-            found = records.found & ~(records.saturated & (row["reading"] == "paper"))
+            found = records.found & ~(records.saturated & (row["variant"] == "paper"))
             assert int(row["found"]) == one["found"] == found.sum()
             mean = records.l2_per_pixel[found].mean()
             assert float(row["l2_per_pixel_mean"]) == one["l2_per_pixel"]["mean"] == mean
             assert float(row["linf_std"]) == one["linf"]["std"] == records.linf[found].std()
-            assert one["broken_within"]["255"] == float(row["rate"]) == one["rate"]
+            assert one["broken_within"]["linf"]["255"] == float(row["rate"]) == one["rate"]
             assert one["threat_model"].startswith("knows the network")
         assert written["warnings"] == [asdict(one) for one in model.warnings]
         assert written["model"]["weights_sha256"] == model.record["weights_sha256"]
     assert record["provenance"]["machine"]["cores"] >= 1
     assert record["images"]["sha256"] == "0" * 64
-    assert set(record["readings"]) == {"paper", "strict", "logit"}
+    assert set(record["variants"]) == {"paper", "strict", "logit"}
 
 
 def test_csv() -> None:
@@ -256,9 +263,12 @@ def test_text(report: Report) -> None:
     assert lines[0].split() == ["model", "accuracy", "attack", "rate", "PASS", "Linf"]
     assert all(len(line) <= 100 for line in lines)
     assert lines[2].split()[:4] == ["<masked>", "&", "co", "80.00%"]
-    assert [line.split("FGS, ")[1].split("  ")[0] for line in lines[2:5]] == [
-        *("paper's protocol", "strict", "logits")
+    assert [line.split("FGS")[1].split("  ")[0] for line in lines[2:5]] == [
+        *(", paper's protocol", ", strict", " on the logit margin")
     ]
+    assert "Robust accuracy, at most (grey levels of 255):" in lines
+    heads = lines[lines.index("Robust accuracy, at most (grey levels of 255):") + 2]
+    assert heads.split() == [*["model", "Linf", "8", "Linf", "25.5", "Linf", "51", "Linf", "76.5"]]
     assert "5.00 ± 1.00" in lines[2]
     assert "<masked> & co: what to be wary of" in text
     assert "\nPASS as in the BANG paper's tables; as defined: report.html\n" in text

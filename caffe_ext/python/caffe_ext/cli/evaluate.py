@@ -1,6 +1,6 @@
-"""Report how robust Caffe models are, side by side: attacks in honest readings, PASS, noise.
+"""Report how robust Caffe models are, side by side: attacks counted honestly, PASS, noise.
 
-FGS is given in three readings: in the protocol of the BANG paper, strictly, and along the logits,
+FGS is counted in three ways: in the protocol of the BANG paper, strictly, and along the logits,
 which cannot saturate. Where they differ the model masks its gradients, and the report says so.
 """
 
@@ -28,6 +28,7 @@ from caffe_ext.cli.parser import add_again, new_parser
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
+    from caffe_ext.attacks.budget import PerturbationBudget
     from caffe_ext.data import ImageSource
     from caffe_ext.evaluation.result import Settings
 
@@ -104,6 +105,20 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     )
     add("--attacks", nargs="+", default=[], metavar="NAME", help="more attacks: bim=8, hc1-s, ...")
     add_attack_help(parser)
+    add(
+        "--within",
+        nargs="+",
+        metavar="RADIUS",
+        help="robust accuracy within these perturbation budgets: 8, 8/255, linf=8, l2=0.5of1 "
+        "(default: Linf 8 25.5 51 76.5, for colour 1 2 4 8; none: leave it out)",
+    )
+    add(
+        "--cascade",
+        nargs="*",
+        metavar="NAME",
+        help="attacks within each of these budgets on what the others left, E: the radius "
+        "(default: pgd=E+margin)",
+    )
     add("--seed", type=int, default=1, metavar="N", help="of all random choices (default: 1)")
     add(
         "--probe",
@@ -142,6 +157,7 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
     """Return what is asked for; ValueError if it is wrong."""
     from caffe_ext.attacks.registry import parse_attack
     from caffe_ext.evaluation.presets import QUICK, USUAL
+    from caffe_ext.evaluation.suite import CASCADE
 
     hot = {rank for text in arguments.hot or () for rank in parse_ranks(text)}
     given = {
@@ -160,9 +176,20 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
         source,
         extra=tuple(parse_attack(name, seed=arguments.seed) for name in arguments.attacks),
         seed=arguments.seed,
+        radii=read_radii(arguments.within),
+        cascade=CASCADE if arguments.cascade is None else tuple(arguments.cascade),
         probe_epsilon=arguments.probe_epsilon,
         again=arguments.again,
     )
+
+
+def read_radii(texts: Sequence[str] | None) -> "tuple[PerturbationBudget, ...] | None":
+    """Return the budgets of --within; None for the usual ones; ValueError if they are wrong."""
+    from caffe_ext.evaluation.suite import parse_radius
+
+    if texts is None:
+        return None
+    return () if list(texts) == ["none"] else tuple(map(parse_radius, dict.fromkeys(texts)))
 
 
 def run(arguments: argparse.Namespace) -> None:

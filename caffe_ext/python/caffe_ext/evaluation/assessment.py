@@ -81,7 +81,7 @@ class Assessment:
         digest = source.digest(reporter)
         images = ImageSet(opener, digest, labelled=source.labelled)
         evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
-        evaluator.attacks()  # all that can be wrong with them is found before the work begins
+        evaluator.suites()  # all that can be wrong with them is found before the work begins
         identity = evaluator.identity()
         if not self.settings.again:
             check_folder(self.folder, identity)
@@ -116,6 +116,8 @@ class Assessment:
                 "seed": settings.seed,
                 "limit": settings.limit,
                 "batch_size": self.resources.batch_size,
+                "radii": [[one.norm, one.epsilon] for one in settings.radii or ()],
+                "cascade": list(settings.cascade),
                 "probe": settings.probe,
                 "probe_epsilon": settings.probe_epsilon,
                 "noise": asdict(settings.noise) if settings.noise else None,

@@ -3,10 +3,13 @@
 All models are asked about the same images. What lies in the folder when it is done:
 
 <model>/<attack>.h5       the records of each image and the adversarials (records.py)
+<model>/within-<norm>-<radius>/
+                          the attacks of the cascade, each on what the ones before have left
 <model>/probe-<n>/        the iterated attacks that single steps are held against, on n images
 <model>/noise-<x>.json    how often noise changes the class; x: the digest of what it depends on
 
-All of it goes on where it was, and what is there already is read.
+All of it goes on where it was, and what is there already is read. Each process loads a model once,
+and what the images are classified as is computed once.
 """
 
 import os
@@ -19,19 +22,31 @@ from typing import Any
 import numpy as np
 
 from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
-from caffe_ext.evaluation.probe import hold_against, iterated, probe_radius
-from caffe_ext.evaluation.result import ModelEvaluation, Settings, gathered
+from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
+from caffe_ext.evaluation.result import (
+    ModelEvaluation,
+    Settings,
+    correctly_classified,
+    put_together,
+)
+from caffe_ext.evaluation.robustness import RobustAccuracy, after_stage, robust_within
 from caffe_ext.evaluation.stability import NoiseStability
+from caffe_ext.evaluation.suite import Suite
+from caffe_ext.models.base import Ints
+from caffe_ext.models.cache import forget_cached, load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.export import identity, plain_name
-from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.folder import check_run
+from caffe_ext.runs.records import AttackRecords, load_records
 from caffe_ext.runs.runner import AttackRun, Source, run_attack
-from caffe_ext.runs.summary import FGS, LOGIT
 from caffe_ext.runtime.device import current
 from caffe_ext.runtime.workers import Workers
+
+_READ_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True)
@@ -71,23 +86,50 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class PredictionTask:
+    """What all images are classified as, int64 (N,), by one model; for any process."""
+
+    model: ModelDescription
+    resources: Resources
+    opener: Callable[[], Source]
+    limit: int | None
+
+    def __call__(self, reporter: Reporter) -> Ints:
+        """Classify the images."""
+        model, source = load_cached(self.model, self.resources.batch_size), self.opener()
+        count = len(source) if self.limit is None else min(self.limit, len(source))
+        parts = [np.empty(0, np.int64)]
+        with _Named(reporter, self.model.name).progress("classes", count, "image") as step:
+            for start in range(0, count, _READ_AT_A_TIME):
+                rows = slice(start, min(start + _READ_AT_A_TIME, count))
+                parts.append(model.predict(source.read(rows).images))
+                step(rows.stop - rows.start)
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
 class AttackTask:
-    """One attack on one model, for any process."""
+    """One attack on one model, for any process.
+
+    predicted  int64, what all images are classified as
+    """
 
     model: ModelDescription
     resources: Resources
     opener: Callable[[], Source]
     run: AttackRun
+    predicted: Ints
 
     def __call__(self, reporter: Reporter) -> AttackRecords:
         """Run the attack."""
         threads = max(1, self.resources.cores // self.resources.processes)
         return run_attack(
-            self.model.load(self.resources.batch_size),
+            load_cached(self.model, self.resources.batch_size),
             self.opener(),
             self.run,
             _Named(reporter, self.model.name),
             workers=threads,
+            predicted=self.predicted,
         )
 
 
@@ -113,6 +155,10 @@ class _Named:
         return self.reporter.progress(f"{self.name}: {what}", total, unit, done)
 
 
+Records = Mapping[str, AttackRecords]
+"""Of each attack, by its text."""
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """The models, the images, the settings, and the folder for all that comes out.
@@ -130,18 +176,22 @@ class Evaluator:
         """Do all that is not done yet; return what came out for each model.
 
         Raises RecordError if the folder holds the results of something else, ValueError for
-        attacks that a model does not have, WorkerError if a process ends unasked.
+        attacks that a model does not have, WorkerError if a worker process dies.
         """
-        attacks = self.attacks()
+        suites = self.suites()
         with Workers(self.resources.processes, reporter) as workers:
-            records = self._records(attacks, workers)
-            probes = self._probes(records, workers)
-            rows, noise = self._noise(records, workers, reporter)
+            predicted = self._predictions(suites, workers)
+            records = self._records(suites, predicted, workers)
+            robust = self._robust(suites, predicted, records, workers)
+            probes = self._probes(suites, predicted, records, workers)
+            rows, noise = self._noise(predicted, records, workers, reporter)
+        forget_cached()
         return tuple(
-            gathered(
+            put_together(
                 model,
-                attacks[model.name],
+                suites[model.name],
                 records[model.name],
+                robust=robust[model.name],
                 probe=probes.get(model.name),
                 noise=noise.get(model.name),
                 noise_rows=rows,
@@ -163,25 +213,29 @@ class Evaluator:
         """Return the folder of a model's results."""
         return self.folder / plain_name(model.name)
 
-    def attacks(self) -> dict[str, tuple[Attack, ...]]:
-        """Return the attacks on each model, after each was tried on one image.
+    def suites(self) -> dict[str, Suite]:
+        """Return the suite of each model, after each attack was tried on one image.
 
         So that what cannot be done is said before the work begins. Raises ValueError.
         """
         first = self.images.opener().read(slice(0, 1)).images
-        attacks = {}
-        for model in self.models:
-            classifier = model.load(1)
-            attacks[model.name] = self.settings.attacks(classifier.classes)
-            for attack in attacks[model.name]:
+        suites = {}
+        for description in self.models:
+            model = load_cached(description, self.resources.batch_size)
+            channels = first.shape[1]
+            suite = suites[description.name] = self.settings.suite(model.classes, channels)
+            within = [one for budget in suite.radii for one in suite.cascade_within(budget)]
+            for attack in (*suite.attacks, *within):
                 try:
-                    classifier.predict(first)
-                    attack.check(classifier)
+                    model.predict(first)
+                    attack.check(model)
                 except ValueError as error:
-                    raise ValueError(f"{model.name}, {attack.text}: {error}") from error
-        return attacks
+                    raise ValueError(f"{description.name}, {attack.text}: {error}") from error
+        return suites
 
-    def _task(self, model: ModelDescription, attack: Attack, **changes: Any) -> AttackTask:
+    def _task(
+        self, model: ModelDescription, attack: Attack, predicted: Ints, **changes: Any
+    ) -> AttackTask:
         """Return the task of an attack on a model."""
         settings = {
             "folder": self._folder(model),
@@ -189,50 +243,126 @@ class Evaluator:
             "again": self.settings.again,
         }
         run = AttackRun(attack, self._identity(model), **(settings | changes))
-        return AttackTask(model, self.resources, self.images.opener, run)
+        return AttackTask(model, self.resources, self.images.opener, run, predicted)
+
+    def _predictions(self, suites: Mapping[str, Suite], workers: Workers) -> dict[str, Ints]:
+        """Return what each model classifies the images as; of records that are there, theirs."""
+        found = {}
+        for model in self.models:
+            run = self._task(model, suites[model.name].attacks[0], np.empty(0, np.int64)).run
+            if not self.settings.again and run.path.exists():
+                check_run(run)
+                found[model.name] = load_records(run.path).predicted
+        left = [model for model in self.models if model.name not in found]
+        tasks = [
+            PredictionTask(model, self.resources, self.images.opener, self.settings.limit)
+            for model in left
+        ]
+        results = workers.run(tasks)
+        return found | {model.name: one for model, one in zip(left, results, strict=True)}
 
     def _records(
-        self, attacks: Mapping[str, Sequence[Attack]], workers: Workers
+        self, suites: Mapping[str, Suite], predicted: Mapping[str, Ints], workers: Workers
     ) -> dict[str, dict[str, AttackRecords]]:
         """Return the records of all attacks by model and text."""
-        tasks = [self._task(model, one) for model in self.models for one in attacks[model.name]]
+        tasks = [
+            self._task(model, one, predicted[model.name])
+            for model in self.models
+            for one in suites[model.name].attacks
+        ]
         found: dict[str, dict[str, AttackRecords]] = {model.name: {} for model in self.models}
         results = workers.run(tasks)
         for task, records in zip(tasks, results, strict=True):
             found[task.model.name][task.run.attack.text] = records
         return found
 
+    def _robust(
+        self,
+        suites: Mapping[str, Suite],
+        predicted: Mapping[str, Ints],
+        records: Mapping[str, Records],
+        workers: Workers,
+    ) -> dict[str, tuple[RobustAccuracy, ...]]:
+        """Return the robust accuracy of each model within each budget, after the cascade."""
+        found: dict[tuple[str, PerturbationBudget], RobustAccuracy] = {}
+        for model in self.models:
+            suite, mine = suites[model.name], records[model.name]
+            for budget in suite.radii:
+                correct = correctly_classified(next(iter(mine.values())))
+                found[model.name, budget] = robust_within(budget, correct, suite.attacks, mine)
+        for stage in range(max(len(suite.cascade) for suite in suites.values())):
+            tasks, places = [], []
+            for model in self.models:
+                suite = suites[model.name]
+                for budget in suite.radii:
+                    attacks = suite.cascade_within(budget, self.settings.seed)
+                    before = found[model.name, budget]
+                    if stage < len(attacks) and before.robust.any():
+                        name = f"within-{budget.norm}-{budget.epsilon:g}"
+                        places.append((model.name, budget))
+                        tasks.append(
+                            self._task(
+                                model,
+                                attacks[stage],
+                                predicted[model.name],
+                                folder=self._folder(model) / name,
+                                only=before.robust,
+                            )
+                        )
+            for place, task, after in zip(places, tasks, workers.run(tasks), strict=True):
+                found[place] = after_stage(found[place], task.run.attack, after)
+        return {
+            model.name: tuple(found[model.name, one] for one in suites[model.name].radii)
+            for model in self.models
+        }
+
     def _probes(
-        self, records: Mapping[str, Mapping[str, AttackRecords]], workers: Workers
+        self,
+        suites: Mapping[str, Suite],
+        predicted: Mapping[str, Ints],
+        records: Mapping[str, Records],
+        workers: Workers,
     ) -> dict[str, Probe]:
         """Hold iterated attacks against single steps, for each model that has a radius for it."""
-        radii = {name: probe_radius(found[LOGIT], self.settings) for name, found in records.items()}
-        count = min(self.settings.probe, len(next(iter(records.values()))[FGS]))
-        tasks = [
-            self._task(model, attack, folder=self._folder(model) / f"probe-{count}", limit=count)
-            for model in self.models
-            if (radius := radii[model.name])
-            for attack in iterated(radius)
-        ]
+        settings, tasks, radii = self.settings, [], {}
+        for model in self.models:
+            suite, mine = suites[model.name], records[model.name]
+            if suite.loss is None or suite.margin is None:
+                continue
+            margin = mine[suite.margin]
+            radius = probe_radius(margin, settings.probe, settings.probe_epsilon)
+            if not radius:
+                continue
+            radii[model.name] = radius
+            count = min(settings.probe, len(margin))
+            folder = self._folder(model) / f"probe-{count}"
+            tasks += [
+                self._task(model, one, predicted[model.name][:count], folder=folder, limit=count)
+                for one in iterated_attacks(radius)
+            ]
         results = workers.run(tasks)
         found = {}
         for task, loss, margin in zip(tasks[::2], results[::2], results[1::2], strict=True):
             name = task.model.name
-            found[name] = hold_against(radii[name] or 0.0, records[name], loss, margin)
+            found[name] = compare_with_single_steps(
+                radii[name], suites[name], records[name], loss, margin
+            )
         return found
 
     def _noise(
         self,
-        records: Mapping[str, Mapping[str, AttackRecords]],
+        predicted: Mapping[str, Ints],
+        records: Mapping[str, Records],
         workers: Workers,
         reporter: Reporter,
     ) -> tuple[Any, dict[str, NoiseStability]]:
         """Return stability to noise, on images that all models get right; and which they are."""
-        settings, found = self.settings, [one[FGS] for one in records.values()]
+        settings = self.settings
         if settings.noise is None:
             return np.empty(0, np.int64), {}
-        eligible = np.flatnonzero(np.all([one.attempted for one in found], axis=0))
-        rows = pick_images(found[0].labels, eligible, settings.noise.per_class, settings.seed)
+        first = [next(iter(one.values())) for one in records.values()]
+        eligible = np.flatnonzero(np.all([correctly_classified(one) for one in first], axis=0))
+        rows = pick_images(first[0].labels, eligible, settings.noise.per_class, settings.seed)
         if not len(rows):
             reporter.warn("no noise: there is no image that all models classify correctly")
             return rows, {}
@@ -243,13 +373,13 @@ class Evaluator:
                 self.images.opener,
                 self._identity(model),
                 rows,
-                records[model.name][FGS].labels[rows],
+                one.labels[rows],
                 settings.noise,
                 settings.seed,
                 self._folder(model),
                 settings.again,
             )
-            for model in self.models
+            for model, one in zip(self.models, first, strict=True)
         ]
         results = workers.run(tasks)
         return rows, {model.name: one for model, one in zip(self.models, results, strict=True)}

@@ -5,7 +5,7 @@ attacks that follow them fail, and the network looks more robust than it is. Eac
 was measured, what it means, and what to do. None of them is a proof, and their absence is none.
 
 The signs are those of Athalye, Carlini and Wagner, 2018 (iterated attacks weaker than single steps,
-random points stronger than gradients, attacks without a bound that fail), and the three readings
+random points stronger than gradients, attacks without a bound that fail), and the three variants
 of FGS (summary.py).
 """
 
@@ -82,7 +82,7 @@ class Evidence:
     """What the warnings are about; shares of the attacked images, None where not measured.
 
     images                how many were attacked
-    paper, strict, logit  rates of FGS in its three readings
+    paper, strict, logit  rates of FGS in its three variants
     saturated, zero_gradient
                           of FGS
     unbroken              no attack at all breaks them, at any distance
@@ -130,10 +130,10 @@ def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"FGS breaks {percent(paper)} of the images in the paper's protocol, but "
             f"{percent(strict)} where every adversarial counts, and {percent(logit)} along the "
             "margin of the logits.",
-            "The low rate is made by the softmax, whose loss is exactly 0 for images that the "
-            "network is certain of, and not by adversarials that are not there.",
+            "The low rate comes from the softmax, which saturates: the loss is exactly 0 although "
+            "adversarials exist.",
             "Do not take it for robustness: quote the three rates together, and compare models by "
-            "the logits and by HC1.",
+            "attacks on the logits and by HC1.",
         )
 
 

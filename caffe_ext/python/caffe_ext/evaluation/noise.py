@@ -17,6 +17,7 @@ from caffe_ext.evaluation.stability import (
     noise_stability,
 )
 from caffe_ext.models.base import Ints
+from caffe_ext.models.cache import load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
@@ -101,6 +102,7 @@ class NoiseTask:
             "copies": self.settings.copies,
             "levels": list(map(float, self.settings.levels)),
             "seed": self.seed,
+            "noise_of": "image number",
         }
 
     def __call__(self, reporter: Reporter) -> NoiseStability:
@@ -114,20 +116,20 @@ class NoiseTask:
         count, what = len(self.rows), f"{self.model.name}: noise"
         with reporter.progress(what, count * each, "image", len(changed) * each) as advance:
             if len(changed) < count:
-                classifier, source = self.model.load(self.batch_size), self.opener()
+                model, source = load_cached(self.model, self.batch_size), self.opener()
             while len(changed) < count:
                 part = slice(len(changed), len(changed) + step)
                 images = np.concatenate(
                     [source.read(slice(row, row + 1)).images for row in self.rows[part].tolist()]
                 )
                 found = noise_stability(
-                    classifier,
+                    model,
                     images,
                     self.labels[part],
                     levels,
                     copies,
                     seed=self.seed,
-                    first_index=part.start,
+                    indices=self.rows[part],
                 )
                 changed += found.changed.tolist()
                 _save(path, {"description": self.description, "changed": changed})

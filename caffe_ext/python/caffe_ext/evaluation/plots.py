@@ -14,8 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.runs.summary import FGS, LOGIT, AttackSummary, Spread, counted
+from caffe_ext.runs.summary import AttackSummary, Spread
 
 INK, GRID = "#1a2b3c", "#1a2b3d"
 COLOURS = (
@@ -53,37 +54,55 @@ _STYLE: dict[Any, Any] = {
 }
 _UNNAMED = re.compile(r"_child\d+|_container\d+|_nolegend_|")
 _WIDTH, _ROW = 9.6, 2.5
-_BUDGETS = (0, 4, 16, 36, 64, 100, 144, 196, 255)
+_LINF_TICKS = (0, 4, 16, 36, 64, 100, 144, 196, 255)
+_MOST_PANELS = 8
 
 
-def budget_curves(models: Sequence[ModelEvaluation]) -> Figure:
-    """Draw the share of images broken within each Linf: a panel for each way of attacking."""
-    panels = [
-        (title, key)
-        for title, key in (
-            ("FGS, paper's protocol", (FGS, "paper")),
-            ("FGS, strict", (FGS, "strict")),
-            ("FGS, logits", (LOGIT, "logit")),
-            ("FGV", ("fgv", "all")),
-            ("HC1", ("hc1", "all")),
-            ("the best attack for each image", None),
-        )
-        if key is None or any(model.summary(*key) for model in models)
-    ]
+def broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Figure | None:
+    """Draw the share of images broken within each radius: a panel for each way of attacking.
+
+    None if a model's suite has no curves in the norm.
+    """
+    if not all(norm in model.suite.norms for model in models):
+        return None
+    panels: list[tuple[str, tuple[str, str] | None]] = []
+    for model in models:
+        for one in model.summaries:
+            shown = (one.attack, one.variant) in model.suite.columns or one.attack == "fgv"
+            panel = (one.title, (one.attack, one.variant))
+            if shown and panel not in panels:
+                panels.append(panel)
+    panels = [*panels[:_MOST_PANELS], ("the best attack for each image", None)]
     figure, axes = _panels(len(panels), columns=3)
-    budgets = np.arange(_BUDGETS[-1] + 1, dtype=np.float64)
+    ticks = _TICKS[norm](models)
+    radii = np.linspace(0, ticks[-1], 256)
     for axis, (title, key) in zip(axes, panels, strict=True):
         for model, colour in _coloured(models):
             summary = model.summary(*key) if key else None
             if key is None or summary:
-                broken = 100 * model.curve(summary, budgets)
-                axis.plot(budgets, broken, color=colour, label=model.name)
-        # Roots give room to Linf of 1 to 5, usual for colour images, and to those above 100.
+                broken = 100 * model.curve(summary, radii, norm)
+                axis.plot(radii, broken, color=colour, label=model.name)
+        # Roots give room to small radii, usual for colour images, and to the largest.
         axis.set_xscale("function", functions=(np.sqrt, np.square))
-        axis.set(title=title, xlim=(0, _BUDGETS[-1]), ylim=(0, 102), xticks=_BUDGETS)
-    _outer_labels(axes, 3, "Linf, grey levels", "images broken, %")
+        axis.set(title=title, xlim=(0, ticks[-1]), ylim=(0, 102), xticks=ticks)
+    _outer_labels(axes, 3, f"{NORM_NAMES[norm]}, grey levels", "images broken, %")
     _legend(figure, axes[0])
     return figure
+
+
+def _l2_ticks(models: Sequence[ModelEvaluation]) -> tuple[int, ...]:
+    """Return ticks up to where all models are broken as far as they are at all."""
+    found = [one.l2[one.found] for model in models for one in model.records.values()]
+    largest = max((float(values.max()) for values in found if len(values)), default=1.0)
+    step = 10 ** np.floor(np.log10(max(largest, 10)))
+    end = step * np.ceil(largest / step)
+    return tuple(dict.fromkeys(round(end * (part / 6) ** 2) for part in range(7)))
+
+
+_TICKS: dict[str, Callable[[Sequence[ModelEvaluation]], tuple[int, ...]]] = {
+    "linf": lambda _: _LINF_TICKS,
+    "l2": _l2_ticks,
+}
 
 
 def pass_distributions(models: Sequence[ModelEvaluation]) -> Figure:
@@ -92,10 +111,7 @@ def pass_distributions(models: Sequence[ModelEvaluation]) -> Figure:
     least = 0.0
     for axis, (model, colour) in zip(axes, _coloured(models), strict=True):
         shown = [one for one in model.summaries if one.found and one.pass_scores]
-        values = [
-            model.records[one.attack].pass_scores[counted(model.records[one.attack], one.reading)]
-            for one in shown
-        ]
+        values = [model.records[one.attack].pass_scores[model.counted(one)] for one in shown]
         for place, scores in enumerate(values):
             _violin(axis, place, scores, colour)
             least = min(least, float(scores.min()))

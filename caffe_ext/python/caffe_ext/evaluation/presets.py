@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS
+from caffe_ext.evaluation.suite import CASCADE, default_radii
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Extent:
     noise_copies: int = 100
     noise_levels: tuple[float, ...] | None = None
 
-    def settings(
+    def settings(  # noqa: PLR0913  they are independent of each other
         self,
         source: ImageSource,
         *,
         extra: tuple[Attack, ...] = (),
         seed: int = 1,
+        radii: tuple[PerturbationBudget, ...] | None = None,
+        cascade: tuple[str, ...] = CASCADE,
         probe_epsilon: float | None = None,
         again: bool = False,
     ) -> Settings:
@@ -44,6 +48,8 @@ class Extent:
         return Settings(
             ranks=self.ranks,
             extra=extra,
+            radii=default_radii(source.image_shape[0]) if radii is None else radii,
+            cascade=cascade,
             limit=self.limit,
             seed=seed,
             probe=self.probe,

@@ -2,7 +2,7 @@
 
 report.html       for people; needs nothing but itself
 table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
-attacks.csv       a row for each model, attack and reading
+attacks.csv       a row for each model, attack and protocol variant
 evaluation.json   everything, with what it depends on and where it comes from
 """
 
@@ -19,25 +19,22 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.reporting import pluralize
-from caffe_ext.runs.summary import FGS, LOGIT, MEASURES, AttackSummary, Spread
+from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
+from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 FILES = (PAGE, TABLE, ATTACKS, RECORD)
-_COLUMNS = (
-    ("FGS, paper's protocol", FGS, "paper"),
-    ("FGS, strict", FGS, "strict"),
-    ("FGS, logits", LOGIT, "logit"),
-    ("HC1", "hc1", "all"),
-)
-_BUDGETS = np.array([*range(0, 241, 16), 255], np.float64)
+_RADII = np.array([*range(0, 241, 16), 255], np.float64)
 NONE = "–"
+FORMAT = 2
 _COLUMNS_WIDE = 100
 
 
@@ -56,6 +53,15 @@ class Report:
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the summary table: an attack in a variant."""
+
+    title: str
+    attack: str
+    variant: str
 
 
 @dataclass(frozen=True)
@@ -89,23 +95,27 @@ def write_report(folder: Path, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # First: without it the others are not taken for this program's.
     write_json(folder / RECORD, as_record(report))
-    write_text(folder / TABLE, as_csv([table_row(model) for model in report.models]))
+    columns, radii = table_columns(report.models), table_radii(report.models)
+    rows = [table_row(model, columns, radii) for model in report.models]
+    write_text(folder / TABLE, as_csv(rows))
     rows = [row for model in report.models for row in attack_rows(model)]
     write_text(folder / ATTACKS, as_csv(rows))
     # Last: whatever there is that cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
 
-def table_row(model: ModelEvaluation) -> dict[str, Any]:
+def table_row(
+    model: ModelEvaluation, columns: Sequence[Column], radii: Sequence[PerturbationBudget]
+) -> dict[str, Any]:
     """Return a model's row of the table; PASS as in the BANG paper's tables."""
     row: dict[str, Any] = {
         "model": model.name,
         "images": model.images,
         "accuracy": model.accuracy,
     }
-    for _, attack, reading in _COLUMNS:
-        summary = model.summary(attack, reading)
-        name = attack if reading == "all" else f"fgs_{reading}"
+    for column in columns:
+        summary = model.summary(column.attack, column.variant)
+        name = column.attack if column.variant == ALL else f"fgs_{column.variant}"
         row[f"{name}_rate"] = summary.rate if summary else None
         for measure, field in (("pass", "pass_published"), ("linf", "linf")):
             found: Spread | None = getattr(summary, field, None)
@@ -114,6 +124,9 @@ def table_row(model: ModelEvaluation) -> dict[str, Any]:
     strict = model.summary(FGS, "strict")
     row["saturated"] = strict.saturated if strict else None
     row["zero_gradient"] = strict.zero_gradient if strict else None
+    within = {one.budget: one.accuracy for one in model.robust}
+    for budget in radii:
+        row[f"robust_accuracy_{budget.norm}_{budget.epsilon:g}"] = within.get(budget)
     return row | {"broken_by_any": model.broken, "warnings": len(model.warnings)}
 
 
@@ -154,13 +167,25 @@ def as_record(report: Report) -> dict[str, Any]:
         "identity": report.identity,
         "images": report.images,
         "settings": report.settings,
-        "readings": {reading: text for _, reading, text in _readings()},
+        "format": FORMAT,
+        "variants": {name: text for name, (_, text) in _variants(report.models).items()},
         "models": [_model_record(model) for model in report.models],
     }
 
 
 def _model_record(model: ModelEvaluation) -> dict[str, Any]:
     summaries = [asdict(one) | {"broken_within": _within(model, one)} for one in model.summaries]
+    robust = [
+        {
+            "norm": one.budget.norm,
+            "epsilon": one.budget.epsilon,
+            "accuracy": one.accuracy,
+            "robust": int(one.robust.sum()),
+            "correct": one.correct,
+            "stages": [asdict(stage) for stage in one.stages],
+        }
+        for one in model.robust
+    ]
     noise = model.noise and {
         "images": len(model.noise_rows),
         "rows": model.noise_rows.tolist(),
@@ -176,6 +201,7 @@ def _model_record(model: ModelEvaluation) -> dict[str, Any]:
         "accuracy": model.accuracy,
         "attempted": int(model.attempted.sum()),
         "attacks": summaries,
+        "robust_accuracy": robust,
         "broken_by_any": model.broken,
         "broken_by_any_within": _within(model, None),
         "probe": asdict(model.probe) if model.probe else None,
@@ -184,26 +210,49 @@ def _model_record(model: ModelEvaluation) -> dict[str, Any]:
     }
 
 
-def _within(model: ModelEvaluation, summary: AttackSummary | None) -> dict[str, float]:
-    """Return the share of images broken within some Linf budgets."""
-    shares = model.curve(summary, _BUDGETS)
-    return {f"{budget:g}": float(one) for budget, one in zip(_BUDGETS, shares, strict=True)}
+def _within(model: ModelEvaluation, summary: AttackSummary | None) -> dict[str, dict[str, float]]:
+    """Return the share of images broken within some radii, by norm."""
+    shares: dict[str, dict[str, float]] = {}
+    for norm in model.suite.norms:
+        found = model.curve(summary, _RADII, norm)
+        shares[norm] = {f"{r:g}": float(one) for r, one in zip(_RADII, found, strict=True)}
+    return shares
 
 
 def as_text(models: Sequence[ModelEvaluation]) -> str:
-    """Return the table and the warnings for a terminal of 100 columns."""
+    """Return the tables and the warnings for a terminal of 100 columns."""
     rows = [("model", "accuracy", "attack", "rate", "PASS", "Linf")]
     for model in models:
         first = model.name, percent(model.accuracy)
-        for title, attack, reading in _COLUMNS:
-            summary = model.summary(attack, reading)
+        for column in table_columns(models):
+            summary = model.summary(column.attack, column.variant)
             if summary:
                 cells = percent(summary.rate), pass_text(summary.pass_published)
-                rows.append((*first, title, *cells, grey_levels(summary.linf)))
+                rows.append((*first, column.title, *cells, grey_levels(summary.linf)))
                 first = "", ""
         rows.append((*first, "any attack", percent(model.broken), "", ""))
+    lines = _aligned(rows, (True, False, True, False, False, False))
+    lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
+    if radii := table_radii(models):
+        heads = ("model", *(f"{budget}" for budget in radii))
+        found = [{one.budget: one.accuracy for one in model.robust} for model in models]
+        robust = [
+            (model.name, *(percent(mine.get(budget)) for budget in radii))
+            for model, mine in zip(models, found, strict=True)
+        ]
+        lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
+        lines += _aligned([heads, *robust], (True, *(False for _ in radii)))
+    for model in models:
+        if model.warnings:
+            lines.append(f"\n{model.name}: what to be wary of")
+        for one in model.warnings:
+            lines += wrap(f"- {one.measured} {one.meaning}", _COLUMNS_WIDE, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
+    """Return the lines of a table, the first row its heads."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (True, False, True, False, False, False)
     lines = [
         "  ".join(
             cell.ljust(width) if is_left else cell.rjust(width)
@@ -211,14 +260,7 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
         ).rstrip()
         for row in rows
     ]
-    lines.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
-    lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
-    for model in models:
-        if model.warnings:
-            lines.append(f"\n{model.name}: what to be wary of")
-        for one in model.warnings:
-            lines += wrap(f"- {one.measured} {one.meaning}", _COLUMNS_WIDE, subsequent_indent="  ")
-    return "\n".join(lines)
+    return [lines[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
 
 
 def as_page(report: Report) -> str:
@@ -231,35 +273,37 @@ def as_page(report: Report) -> str:
     text = files("caffe_ext.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text).render(
         report=report,
-        columns=_COLUMNS,
-        readings=_readings(),
+        columns=table_columns(report.models),
+        radii=table_radii(report.models),
+        variants=_variants(report.models).values(),
         threats=_threats(report.models),
         plots=_plots(report.models),
         none=NONE,
     )
 
 
-def _readings() -> tuple[tuple[str, str, str], ...]:
-    """Return title, name and meaning of the readings of FGS."""
-    return (
-        (
-            "FGS, paper's protocol",
-            "paper",
-            "An attempt on an image that the network is certain of (its softmax is exactly 1 in "
-            "float32, so that the loss is exactly 0) counts as failed, as in the tables of Rozsa, "
-            "Günther and Boult, 2018.",
-        ),
-        (
-            "FGS, strict",
-            "strict",
-            "Every adversarial counts that the sign of the loss's gradient leads to.",
-        ),
-        (
-            "FGS, logits",
-            "logit",
-            "The same with the gradient of the logits' margin, which cannot saturate.",
-        ),
-    )
+def table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
+    """Return the columns of the summary table: those of all models' suites, each once."""
+    titles: dict[tuple[str, str], str] = {}
+    for model in models:
+        for key in model.suite.columns:
+            if found := model.summary(*key):
+                titles.setdefault(key, found.title)
+    return [Column(title, *key) for key, title in titles.items()]
+
+
+def table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
+    """Return the budgets of the robust accuracy: those of all models' suites, each once."""
+    return list(dict.fromkeys(one.budget for model in models for one in model.robust))
+
+
+def _variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:
+    """Return title and meaning of the variants in which attacks are counted, by their names."""
+    found: dict[str, tuple[str, str]] = {}
+    for model in models:
+        for variants in model.suite.variants.values():
+            found |= {one.name: (one.title or one.name, one.meaning) for one in variants}
+    return found
 
 
 def _threats(models: Sequence[ModelEvaluation]) -> dict[str, list[str]]:
@@ -273,7 +317,8 @@ def _threats(models: Sequence[ModelEvaluation]) -> dict[str, list[str]]:
 def _plots(models: Sequence[ModelEvaluation]) -> dict[str, Markup]:
     """Return the plots that there are, as SVG."""
     drawn = {
-        "budgets": plots.styled(lambda: plots.budget_curves(models)),
+        "budgets": plots.styled(lambda: plots.broken_curves(models, "linf")),
+        "budgets_l2": plots.styled(lambda: plots.broken_curves(models, "l2")),
         "noise": plots.styled(lambda: plots.noise_stability(models)),
         "pass": plots.styled(lambda: plots.pass_distributions(models)),
         "metrics": plots.styled(lambda: plots.metrics_by_attack(models)),

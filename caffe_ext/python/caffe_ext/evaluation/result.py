@@ -1,34 +1,29 @@
 """What an evaluation is asked for, and what comes out for each model; evaluate.py does the work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.attacks.budget import Norm, PerturbationBudget
+from caffe_ext.attacks.criteria import Bools
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
 from caffe_ext.evaluation.noise import NoiseSettings
+from caffe_ext.evaluation.robustness import (
+    Distances,
+    RobustAccuracy,
+    broken_within,
+    perturbation_sizes,
+    smallest_sizes,
+)
 from caffe_ext.evaluation.stability import NoiseStability
-from caffe_ext.models.base import Ints
+from caffe_ext.evaluation.suite import CASCADE, Suite, default_radii, default_suite
+from caffe_ext.models.base import NO_CLASS, Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.runs.records import AttackRecords
-from caffe_ext.runs.summary import (
-    FGS,
-    LOGIT,
-    AttackSummary,
-    Bools,
-    broken_within,
-    counted,
-    share,
-    smallest_linf,
-    summarize,
-)
-
-BASE = (FGS, LOGIT, "fgv")
-MOST_RANKS = 9
+from caffe_ext.runs.summary import AttackSummary, counted, share, summarize_variant
 
 
 @dataclass(frozen=True)
@@ -37,35 +32,43 @@ class Settings:
 
     ranks          the k of HC-k; None: 1 to 9, as far as the classes go
     extra          more attacks
+    radii          budgets of the robust accuracy; None: those of default_radii()
+    cascade        attacks within each budget, on what is left; E stands for the radius
     limit          only the first images; None: all
     probe          how many of the first images the iterated attacks are tried on; 0: none
     probe_epsilon  their radius in grey levels; None: the median Linf of FGS on the logits, within
                    which a single step breaks half of what it breaks at all
     noise          None: no noise
     again          throw away what an earlier run has left
+    own_suite      in place of all of the above that is about attacks
     """
 
     ranks: tuple[int, ...] | None = None
     extra: tuple[Attack, ...] = ()
+    radii: tuple[PerturbationBudget, ...] | None = None
+    cascade: tuple[str, ...] = CASCADE
     limit: int | None = None
     seed: int = 0
     probe: int = 1000
     probe_epsilon: float | None = None
     noise: NoiseSettings | None = None
     again: bool = False
+    own_suite: Suite | None = None
 
-    def attacks(self, classes: int) -> tuple[Attack, ...]:
-        """Return the attacks on a net with so many classes, each once.
+    def suite(self, classes: int, channels: int) -> Suite:
+        """Return the suite for a network with so many classes, and images with so many channels.
 
         Raises ValueError for ranks that it does not have.
         """
-        ranks = self.ranks or range(1, min(MOST_RANKS, classes - 1) + 1)
-        if ranks and max(ranks) >= classes:
-            raise ValueError(
-                f"there is no HC{max(ranks)} for {classes} classes: HC-k needs k other classes"
-            )
-        base = [parse_attack(name) for name in (*BASE, *(f"hc{rank}" for rank in ranks))]
-        return tuple({attack.text: attack for attack in (*base, *self.extra)}.values())
+        if self.own_suite is not None:
+            return self.own_suite
+        return default_suite(
+            classes,
+            ranks=self.ranks,
+            extra=self.extra,
+            radii=default_radii(channels) if self.radii is None else self.radii,
+            cascade=self.cascade,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +77,19 @@ class ModelEvaluation:
 
     record      of the model: settings and digests
     correct     how many are classified as their label; None if they have no labels
-    records     of each attack, by its text
-    worst       float64 (N,), the smallest Linf at which any attack breaks an image; inf: none does
+    records     of each attack of the suite, by its text
+    robust      the robust accuracy within each budget of the suite
     noise       on the images `noise_rows`
     """
 
     name: str
     record: dict[str, Any]
+    suite: Suite
     images: int
     correct: int | None
     records: Mapping[str, AttackRecords]
     summaries: tuple[AttackSummary, ...]
-    worst: NDArray[np.float64]
+    robust: tuple[RobustAccuracy, ...]
     probe: Probe | None
     noise: NoiseStability | None
     noise_rows: Ints
@@ -98,65 +102,91 @@ class ModelEvaluation:
 
     @property
     def attempted(self) -> Bools:
-        """Return which images were attacked: those that are classified correctly; bool (N,)."""
-        return self.records[FGS].attempted
+        """Return which images can be attacked: those classified correctly; bool (N,)."""
+        return correctly_classified(next(iter(self.records.values())))
 
     @property
     def broken(self) -> float | None:
-        """Return the share of the attacked images that at least one attack breaks."""
-        return share(np.isfinite(self.worst), self.attempted)
+        """Return the share of the attacked images that at least one attack of the suite breaks."""
+        sizes = smallest_sizes(list(self.records.values()), "linf")
+        return share(np.isfinite(sizes), self.attempted)
 
-    def summary(self, attack: str, reading: str = "all") -> AttackSummary | None:
-        """Return the summary of an attack in a reading; None if there is none."""
-        found = (one for one in self.summaries if (one.attack, one.reading) == (attack, reading))
+    def summary(self, attack: str, variant: str = "all") -> AttackSummary | None:
+        """Return the summary of an attack in a variant; None if there is none."""
+        found = (one for one in self.summaries if (one.attack, one.variant) == (attack, variant))
         return next(found, None)
 
-    def curve(
-        self, summary: AttackSummary | None, budgets: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the share of images broken within each Linf budget; by any attack for None."""
+    def counted(self, summary: AttackSummary) -> Bools:
+        """Return which images an attack has broken, as a summary of it counts; bool (N,)."""
+        variants = self.suite.variants_of(summary.attack)
+        variant = next(one for one in variants if one.name == summary.variant)
+        return counted(self.records[summary.attack], variant)
+
+    def curve(self, summary: AttackSummary | None, radii: Distances, norm: Norm) -> Distances:
+        """Return the share of images broken within each radius; by any attack for None."""
         if summary is None:
-            return broken_within(self.worst, self.attempted, budgets)
-        records = self.records[summary.attack]
-        linf = np.where(counted(records, summary.reading), records.linf, np.inf)
-        return broken_within(linf, self.attempted, budgets)
+            sizes = smallest_sizes(list(self.records.values()), norm)
+        else:
+            sizes = perturbation_sizes(self.records[summary.attack], norm)
+            sizes = np.where(self.counted(summary), sizes, np.inf)
+        return broken_within(sizes, self.attempted, radii)
 
 
-def gathered(  # noqa: PLR0913  these are all the parts that there are
+def correctly_classified(records: AttackRecords) -> Bools:
+    """Return which images are classified as their label, bool (N,)."""
+    right = records.predicted == records.labels
+    return np.asarray(right & (records.predicted != NO_CLASS))
+
+
+def put_together(  # noqa: PLR0913  these are all the parts that there are
     model: ModelDescription,
-    attacks: Sequence[Attack],
+    suite: Suite,
     records: Mapping[str, AttackRecords],
     *,
+    robust: tuple[RobustAccuracy, ...],
     probe: Probe | None,
     noise: NoiseStability | None,
     noise_rows: Ints,
     labelled: bool,
 ) -> ModelEvaluation:
     """Put together what came out for a model."""
-    first = records[FGS]
-    summaries = tuple(one for attack in attacks for one in summarize(attack, records[attack.text]))
-    worst = smallest_linf(list(records.values()))
-    broken = share(np.isfinite(worst), first.attempted)
-    fgs = {one.reading: one for one in summaries if one.attack in (FGS, LOGIT)}
+    first = next(iter(records.values()))
+    correct = correctly_classified(first)
+    summaries = tuple(
+        summarize_variant(attack, records[attack.text], variant)
+        for attack in suite.attacks
+        for variant in suite.variants_of(attack.text)
+    )
+    broken = share(np.isfinite(smallest_sizes(list(records.values()), "linf")), correct)
+    by_variant = {(one.attack, one.variant): one for one in summaries}
+
+    def rate(attack: str | None, variant: str) -> float | None:
+        found = by_variant.get((attack or "", variant))
+        return found.rate if found else None
+
+    strict = by_variant.get((suite.loss or "", "strict"))
     evidence = Evidence(
-        images=int(first.attempted.sum()),
-        paper=fgs["paper"].rate,
-        strict=fgs["strict"].rate,
-        logit=fgs["logit"].rate,
-        saturated=fgs["strict"].saturated,
-        zero_gradient=fgs["strict"].zero_gradient,
+        images=int(correct.sum()),
+        paper=rate(suite.loss, "paper"),
+        strict=rate(suite.loss, "strict"),
+        logit=rate(suite.margin, "logit"),
+        saturated=strict.saturated if strict else None,
+        zero_gradient=strict.zero_gradient if strict else None,
         unbroken=None if broken is None else 1 - broken,
         probe=probe,
-        noise=_against_gradients(noise, first, noise_rows),
+        noise=()
+        if suite.loss is None
+        else _against_gradients(noise, records[suite.loss], noise_rows),
     )
     return ModelEvaluation(
         name=model.name,
         record=model.record(),
+        suite=suite,
         images=len(first),
-        correct=int((first.predicted == first.labels).sum()) if labelled else None,
+        correct=int(correct.sum()) if labelled else None,
         records=records,
         summaries=summaries,
-        worst=worst,
+        robust=robust,
         probe=probe,
         noise=noise,
         noise_rows=noise_rows,

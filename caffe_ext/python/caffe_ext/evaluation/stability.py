@@ -6,10 +6,10 @@ sigma, the level, is in grey levels, before the clipping: white and black pixels
 x~ is a uint8 image, as it would be after it was saved; round() takes halves to the even number.
 
 z depends on the seed, on the number of the image and on that of the copy, and on nothing else: not
-on batches, not on how many copies are taken, not on the classifier, so that classifiers are
-compared on the very same noisy images. All levels scale the same z. At each level the rate is what
-it would be with noise of its own; only the rates' errors are alike from level to level, which
-makes differences between levels more exact.
+on batches, not on how many copies are taken, not on which other images there are, not on the model:
+models are compared on the very same noisy images. All levels scale the same z. At each level the
+rate is what it would be with noise of its own; only the rates' errors are alike from level to
+level, which makes differences between levels more exact.
 
 Rozsa, Günther and Boult, 2018, Section 4: 1,000 images, 1,000 copies, sigma up to 100 (MNIST) or
 40 (CIFAR-10).
@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.models.base import Floats, Images, Ints
-from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.base import Floats, Images, Ints, Model
 from caffe_ext.reporting import Reporter, Silent
 
 Levels = NDArray[np.float64]
@@ -54,41 +53,45 @@ class NoiseStability:
 
 
 def noise_stability(  # noqa: PLR0913  the settings are independent of each other
-    classifier: Classifier,
+    model: Model,
     images: Images,
     labels: Ints,
     levels: Sequence[float] | Levels,
     copies: int,
     *,
     seed: int,
+    indices: Ints | None = None,
     reporter: Reporter | None = None,
-    first_index: int = 0,
 ) -> NoiseStability:
     """Count how many of `copies` noisy copies of each image are not classified as its label.
 
     images       uint8 (N, C, H, W), N >= 1
     labels       int64 (N,)
     levels       standard deviations in grey levels, 0 or more
-    first_index  number of the first image, which its noise depends on
+    indices      int64 (N,), numbers of the images in their source, which their noise depends on;
+                 by default 0, 1, ...
 
     Memory: the net, and some batches. Raises ValueError for images and labels that do not fit the
     classifier, for no images, and for levels, copies, seeds and numbers that make no sense.
     """
-    labels = classifier.check_labels(labels, len(images))
+    labels = model.check_labels(labels, len(images))
     scales = check_levels(levels)
     if not len(images):
         raise ValueError("there are no images to add noise to")
-    wanted = {"copies": (copies, 1), "seed": (seed, 0), "first_index": (first_index, 0)}
+    numbers = np.arange(len(images)) if indices is None else np.asarray(indices, np.int64)
+    if numbers.shape != (len(images),) or numbers.min() < 0:
+        raise ValueError(f"indices must be {len(images)} numbers from 0 on, not {numbers}")
+    wanted = {"copies": (copies, 1), "seed": (seed, 0)}
     for name, (number, least) in wanted.items():
         if number < least:
             raise ValueError(f"{name} must be at least {least}, not {number}")
     changed = np.zeros((len(images), len(scales)), np.int64)
     total = len(images) * copies * len(scales)
     with (reporter or Silent()).progress("noise", total, "image") as step:
-        for rows, copy_numbers in _batches(len(images), copies, classifier.batch_size):
-            normals = _normals(seed, first_index + rows, copy_numbers, images.shape[1:])
+        for rows, copy_numbers in _batches(len(images), copies, model.batch_size):
+            normals = _normals(seed, numbers[rows], copy_numbers, images.shape[1:])
             for column, level in enumerate(scales):
-                classes = classifier.predict(noisy(images[rows], normals, level))
+                classes = model.predict(noisy(images[rows], normals, level))
                 np.add.at(changed[:, column], rows, classes != labels[rows])
                 step(len(rows))
     return NoiseStability(scales, changed, copies)
@@ -127,15 +130,15 @@ def check_levels(levels: Sequence[float] | Levels) -> Levels:
 
 
 def correct_everywhere(
-    classifiers: Iterable[Classifier], images: Images, labels: Ints, per_class: int
+    models: Iterable[Model], images: Images, labels: Ints, per_class: int
 ) -> Ints:
-    """Return the first images of each class that all classifiers classify correctly.
+    """Return the first images of each class that all models classify correctly.
 
     images     uint8 (N, C, H, W)
     labels     int64 (N,)
     per_class  how many of each class; classes are those that occur among the labels
 
-    The result are their numbers, int64, ascending. The classifiers are used one after the other,
+    The result are their numbers, int64, ascending. The models are used one after the other,
     so that a generator can load each when its turn comes.
 
     Raises TooFewError, a ValueError, naming a class that has too few such images.
@@ -143,9 +146,9 @@ def correct_everywhere(
     if per_class < 1:
         raise ValueError(f"there must be at least 1 image per class, not {per_class}")
     correct = np.arange(len(images), dtype=np.int64)
-    for classifier in classifiers:
-        known = classifier.check_labels(labels, len(images))[correct]
-        correct = correct[classifier.predict(images[correct]) == known]
+    for model in models:
+        known = model.check_labels(labels, len(images))[correct]
+        correct = correct[model.predict(images[correct]) == known]
     chosen = []
     for label in np.unique(labels):
         mine = correct[labels[correct] == label][:per_class]

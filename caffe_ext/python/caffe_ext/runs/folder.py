@@ -8,12 +8,15 @@ A folder that holds the results of something else, another model, say, is never 
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
+from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
 from caffe_ext.errors import RecordError
 from caffe_ext.runs.records import AttackRecords, load_description, load_records
 from caffe_ext.storage.atomic import write_json
@@ -33,6 +36,7 @@ class AttackRun:
     again     throw away what an earlier run has left for this attack; an interrupted run that was
               asked for in this way goes on
     criterion  what makes an image adversarial
+    only      bool, one for each image: which of them may be attacked; None: all
     """
 
     attack: Attack
@@ -41,6 +45,7 @@ class AttackRun:
     limit: int | None = None
     again: bool = False
     criterion: CriterionKind = MISCLASSIFIED
+    only: Bools | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a limit below 1."""
@@ -94,7 +99,13 @@ class AttackRun:
             "attack": attack,
             "criterion": self.criterion.text,
             "seed": self.attack.seed,
+            "only": None if self.only is None else _digest(self.only),
         }
+
+
+def _digest(only: Bools) -> str:
+    """Return what stands for a choice of images in a description."""
+    return sha256(np.packbits(only).tobytes() + len(only).to_bytes(8, "little")).hexdigest()
 
 
 def check_run(run: AttackRun) -> None:

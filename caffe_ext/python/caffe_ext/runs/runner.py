@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.base import Attack, Diagnostics
-from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
+from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
@@ -78,6 +78,8 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     workers: int | None = None,
     *,
     criterion: CriterionKind = MISCLASSIFIED,
+    predicted: Ints | None = None,
+    only: Bools | None = None,
 ) -> tuple[AttackRecords, Images]:
     """Attack images; return the records, and the adversarials that were found.
 
@@ -86,18 +88,22 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     first_index  number of the first image, which random choices depend on
     workers      threads for PASS, as pass_scores has them
     criterion    what makes an image adversarial
+    predicted    int64 (N,), what the images are classified as, where that is known
+    only         bool (N,), which of them may be attacked; None: all
 
     Raises ValueError for images and labels that do not fit the model.
     """
     images, labels = batch.images, batch.labels
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8, not {images.dtype}")
-    predicted = model.predict(images)
+    if predicted is None:
+        predicted = model.predict(images)
     labels = predicted if labels is None else model.check_labels(labels, len(images), first_index)
     columns = empty_columns(len(images))
     columns["indices"] = first_index + np.arange(len(images))
     columns["labels"], columns["predicted"] = labels, predicted
     possible = attack.applicable(labels) & criterion.applicable(labels)
+    possible &= True if only is None else only
     columns["attempted"] = (predicted == labels) & (predicted != NO_CLASS) & possible
     tried = np.flatnonzero(columns["attempted"])
     indices = columns["indices"][tried]
@@ -143,15 +149,18 @@ def _measure(
     columns["ecc_failed_published"][rows] = published.ecc_failed
 
 
-def run_attack(
+def run_attack(  # noqa: PLR0913  the settings are independent of each other
     model: Model,
     source: Source,
     run: AttackRun,
     reporter: Reporter | None = None,
     *,
     workers: int | None = None,
+    predicted: Ints | None = None,
 ) -> AttackRecords:
     """Run an attack on a source's images; return the records, which then are in run.path.
+
+    predicted  int64, what all images of the source are classified as, where that is known
 
     What an interrupted run of the same description has finished is taken over; a file that is there
     already is read. Memory: the net, and one piece.
@@ -185,7 +194,14 @@ def run_attack(
                         f"{rows.stop - 1}"
                     )
                 records, adversarials = attack_images(
-                    model, run.attack, batch, rows.start, workers, criterion=run.criterion
+                    model,
+                    run.attack,
+                    batch,
+                    rows.start,
+                    workers,
+                    criterion=run.criterion,
+                    predicted=None if predicted is None else predicted[rows],
+                    only=None if run.only is None else run.only[rows],
                 )
                 save_records(part_of(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)

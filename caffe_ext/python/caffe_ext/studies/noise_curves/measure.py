@@ -109,7 +109,7 @@ def _network(
             protocol.copies,
             seed=protocol.seed,
             reporter=_Onwards(step),
-            first_index=rows.start,
+            indices=chosen.indices[rows],
         )
         changed += stability.changed.tolist()
         seconds += perf_counter() - start

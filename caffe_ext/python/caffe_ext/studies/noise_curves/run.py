@@ -23,7 +23,8 @@ from caffe_ext.storage.json_file import Kind, Object, read_json
 from caffe_ext.storage.lock import locked
 from caffe_ext.studies.noise_curves.curves import NoiseProtocol
 
-FORMAT = 1
+# 2: the noise of an image depends on its number, and no longer on its place among the chosen.
+FORMAT = 2
 DESCRIPTION, CHOSEN = "description.json", "chosen.json"
 
 

@@ -150,9 +150,9 @@ def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = 
 
 def _measured(model: Mapping[str, Any]) -> list[str]:
     """Return the row of a model."""
-    by_reading = {(one["attack"], one["reading"]): one for one in model["attacks"]}
-    fgs, hot = by_reading["fgs", "paper"], by_reading["hc1", "all"]
-    others = [by_reading["fgs", "strict"], by_reading["margin-s", "logit"]]
+    by_variant = {(one["attack"], one["variant"]): one for one in model["attacks"]}
+    fgs, hot = by_variant["fgs", "paper"], by_variant["hc1", "all"]
+    others = [by_variant["fgs", "strict"], by_variant["margin-s", "logit"]]
     return [
         model["name"],
         f"{model['accuracy']:.2%}",

@@ -1,0 +1,125 @@
+"""Suite: what an evaluation asks of every model, as data.
+
+attacks    the minimum-norm attacks (and others), on all images
+variants   attacks whose result is counted in several ways
+radii      perturbation budgets for which the robust accuracy is given
+cascade    attacks within each budget, each on what the ones before have left
+norms      the norms that have curves
+
+default_suite() is that of tools/evaluate.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import Norm, PerturbationBudget, parse_distance
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.runs.variants import ALL, FGS, FGS_VARIANTS, LOGIT_FGS, PLAIN, Variant
+
+MOST_RANKS = 9
+GREY_RADII = (8.0, 25.5, 51.0, 76.5)
+"""Linf, of grey images: 76.5 is the 0.3 of MNIST in the literature."""
+COLOUR_RADII = (1.0, 2.0, 4.0, 8.0)
+"""Linf, of colour images: 8 is the 8/255 of CIFAR-10 and ImageNet in the literature."""
+CASCADE = ("pgd=E+margin",)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is asked of a model.
+
+    columns          (attack, variant) by text and name: those of the summary table
+    loss, margin     texts of the single-step attacks whose difference shows masked gradients; None:
+                     signs of masking that need them are not looked for
+    """
+
+    attacks: tuple[Attack, ...]
+    variants: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+    radii: tuple[PerturbationBudget, ...] = ()
+    cascade: tuple[str, ...] = ()
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    columns: tuple[tuple[str, str], ...] = ()
+    loss: str | None = None
+    margin: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for no attacks, for one that is listed twice, and for unknown ones."""
+        texts = [attack.text for attack in self.attacks]
+        if not texts:
+            raise ValueError("an evaluation needs at least one attack")
+        twice = next((text for text in texts if texts.count(text) > 1), None)
+        if twice:
+            raise ValueError(f"the attack {twice} is listed twice")
+        for text in (self.loss, self.margin):
+            if text is not None and text not in texts:
+                raise ValueError(f"the attack {text} is not in the suite")
+        for budget in self.radii:
+            self.cascade_within(budget)
+
+    def variants_of(self, text: str) -> tuple[Variant, ...]:
+        """Return in which ways an attack is counted."""
+        return self.variants.get(text, (PLAIN,))
+
+    def cascade_within(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
+        """Return the attacks of the cascade within a budget; ValueError for unknown ones.
+
+        E in a text stands for the budget's radius; in L2 bim and pgd are bim-l2 and pgd-l2.
+        """
+        texts = [text.replace("E", f"{budget.epsilon!r}") for text in self.cascade]
+        if budget.norm == "l2":
+            texts = [text.replace("pgd=", "pgd-l2=").replace("bim=", "bim-l2=") for text in texts]
+        return tuple(parse_attack(text, seed=seed) for text in texts)
+
+
+def default_suite(  # noqa: PLR0913  they are independent of each other
+    classes: int,
+    *,
+    ranks: Sequence[int] | None = None,
+    extra: Sequence[Attack] = (),
+    radii: Sequence[PerturbationBudget] = (),
+    cascade: Sequence[str] = CASCADE,
+    norms: tuple[Norm, ...] = ("linf", "l2"),
+) -> Suite:
+    """Return the suite for a network with so many classes: FGS, FGV, HC-k, and more.
+
+    ranks  the k of HC-k; None: 1 to 9, as far as the classes go
+    extra  more attacks
+
+    Raises ValueError for ranks that the network does not have.
+    """
+    ranks = ranks or range(1, min(MOST_RANKS, classes - 1) + 1)
+    if ranks and max(ranks) >= classes:
+        raise ValueError(
+            f"there is no HC{max(ranks)}: the network has {classes} classes, and HC-k needs k "
+            f"others, so that k is at most {classes - 1}"
+        )
+    base = [parse_attack(text) for text in (FGS, LOGIT_FGS, "fgv", *(f"hc{k}" for k in ranks))]
+    attacks = {attack.text: attack for attack in (*base, *extra)}
+    columns = [(FGS, "paper"), (FGS, "strict"), (LOGIT_FGS, "logit"), ("hc1", ALL)]
+    columns += [(attack.text, ALL) for attack in extra]
+    return Suite(
+        tuple(attacks.values()),
+        FGS_VARIANTS,
+        tuple(radii),
+        tuple(cascade),
+        norms,
+        tuple(dict.fromkeys(one for one in columns if one[0] in attacks)),
+        loss=FGS,
+        margin=LOGIT_FGS,
+    )
+
+
+def parse_radius(text: str) -> PerturbationBudget:
+    """Return the budget of "8", "8/255", "linf=8" or "l2=0.5of1"; ValueError for others."""
+    norm, equals, distance = text.strip().rpartition("=")
+    norm = norm.lower() if equals else "linf"
+    if norm not in ("linf", "l2"):
+        raise ValueError(f"a radius is 8, 8/255, linf=8 or l2=0.5of1, not {text!r}")
+    return PerturbationBudget(norm, parse_distance(distance))  # type: ignore[arg-type]
+
+
+def default_radii(channels: int) -> tuple[PerturbationBudget, ...]:
+    """Return the budgets of the literature for grey (1 channel) or colour images."""
+    values = GREY_RADII if channels == 1 else COLOUR_RADII
+    return tuple(PerturbationBudget("linf", epsilon) for epsilon in values)
