@@ -32,6 +32,7 @@ from caffe_ext.evaluation.report import (
     write_report,
 )
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.verdict import verdict
 from caffe_ext.reporting import Silent, pluralize
 from caffe_ext.runs.summary import Spread
 from caffe_ext.storage.provenance import provenance
@@ -246,6 +247,19 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
     assert record["provenance"]["machine"]["cores"] >= 1
     assert record["images"]["sha256"] == "0" * 64
     assert set(record["variants"]) == {"paper", "strict", "logit"}
+
+
+def test_the_verdict(report: Report) -> None:
+    masked, plain = (verdict(model) for model in report.models)
+    assert masked[0] == "<masked> & co classifies 80.00% of 5 images correctly."
+    assert masked[1].startswith(
+        "Where each pixel may change by 8 (0.0314 of 1) grey levels, at most 40.00% stay correct"
+    )
+    assert "signs of masked gradients" in masked[2]
+    assert "no proof" in plain[2]
+    bare = replace(report.models[0], robust=(), correct=None)
+    assert verdict(bare)[0].endswith("without labels: its accuracy is unknown.")
+    assert verdict(bare)[1] == "Attacks without a bound break 100.00% of these."
 
 
 def test_csv() -> None:

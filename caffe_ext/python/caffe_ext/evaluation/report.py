@@ -23,6 +23,7 @@ from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.verdict import verdict
 from caffe_ext.reporting import pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
@@ -276,6 +277,8 @@ def as_page(report: Report) -> str:
         columns=table_columns(report.models),
         radii=table_radii(report.models),
         variants=_variants(report.models).values(),
+        stages=_breaking(report.models),
+        verdict=verdict,
         threats=_threats(report.models),
         plots=_plots(report.models),
         none=NONE,
@@ -295,6 +298,12 @@ def table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
 def table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
     """Return the budgets of the robust accuracy: those of all models' suites, each once."""
     return list(dict.fromkeys(one.budget for model in models for one in model.robust))
+
+
+def _breaking(models: Sequence[ModelEvaluation]) -> list[str]:
+    """Return the names of attacks on all images that break some within a budget."""
+    stages = (stage for model in models for one in model.robust for stage in one.stages)
+    return list(dict.fromkeys(s.name for s in stages if s.tried is None and s.broken))
 
 
 def _variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:

@@ -55,6 +55,11 @@ class RobustAccuracy:
         """Return the share of all images, 0..1; None of no images."""
         return int(self.robust.sum()) / len(self.robust) if len(self.robust) else None
 
+    def broken_by(self, name: str) -> int:
+        """Return how many images count for an attack on all of them, by its name; 0: none."""
+        mine = (one for one in self.stages if one.name == name and one.tried is None)
+        return sum(one.broken for one in mine)
+
 
 def perturbation_sizes(records: AttackRecords, norm: Norm) -> Distances:
     """Return the size of each adversarial that was found, inf where none was; float64 (N,)."""

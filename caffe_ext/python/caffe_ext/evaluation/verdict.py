@@ -1,0 +1,51 @@
+"""What an evaluation says of a model, in three plain sentences: for the top of the report."""
+
+from collections.abc import Sequence
+
+from caffe_ext.attacks.budget import show_distance
+from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robustness import RobustAccuracy
+from caffe_ext.reporting import pluralize
+
+
+def verdict(model: ModelEvaluation) -> tuple[str, str, str]:
+    """Return how accurate a model is, how robust at most, and whether that can be trusted."""
+    return _accuracy(model), _robustness(model), _trust(model)
+
+
+def _accuracy(model: ModelEvaluation) -> str:
+    images = pluralize(model.images, "image")
+    if model.accuracy is None:
+        return f"{model.name} was tried on {images} without labels: its accuracy is unknown."
+    return f"{model.name} classifies {model.accuracy:.2%} of {images} correctly."
+
+
+def _robustness(model: ModelEvaluation) -> str:
+    shown = _telling(model.robust)
+    if shown is None or shown.accuracy is None:
+        broken = "–" if model.broken is None else f"{model.broken:.2%}"
+        return f"Attacks without a bound break {broken} of these."
+    what = {"linf": "each pixel", "l2": "the whole image (L2)"}[shown.budget.norm]
+    return (
+        f"Where {what} may change by {show_distance(shown.budget.epsilon)} grey levels, at most "
+        f"{shown.accuracy:.2%} stay correct: the attacks here break the others, and stronger ones "
+        "may break more."
+    )
+
+
+def _telling(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
+    """Return the budget that says most: whose share lies closest to half of what is correct."""
+    known = [one for one in robust if one.accuracy is not None]
+    if not known:
+        return None
+    return min(known, key=lambda one: abs(int(one.robust.sum()) - one.correct / 2))
+
+
+def _trust(model: ModelEvaluation) -> str:
+    signs = len(model.warnings)
+    if not signs:
+        return "Nothing that was measured hints at masked gradients, which is no proof of none."
+    return (
+        f"There {'is 1 sign' if signs == 1 else f'are {signs} signs'} of masked gradients: rates "
+        "of attacks on the loss overrate the model (see below)."
+    )
