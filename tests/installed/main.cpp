@@ -1,4 +1,5 @@
 // Balances two samples with the installed library, and makes a solver of type BANG.
+#include <google/protobuf/text_format.h>
 #include <caffe/caffe.hpp>
 #include <caffe_ext/bang/solver.hpp>
 #include <cmath>
@@ -16,16 +17,18 @@ int main() {
   param.set_snapshot_after_train(false);
   param.set_base_lr(0.1F);
   param.set_lr_policy("fixed");
-  param.mutable_net_param()->add_layer()->set_type("DummyData");
-  caffe::LayerParameter* data = param.mutable_net_param()->mutable_layer(0);
-  data->set_name("data");
-  data->add_top("data");
-  data->mutable_dummy_data_param()->add_shape()->add_dim(1);
+  const bool parsed = google::protobuf::TextFormat::ParseFromString(
+      R"(layer { name: "data" type: "DummyData" top: "data"
+                 dummy_data_param { shape { dim: 2 dim: 3 } } }
+         layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+                 inner_product_param { num_output: 2 } }
+         layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 })",
+      param.mutable_net_param());
   const std::unique_ptr<caffe::Solver<float>> solver(
       caffe::SolverRegistry<float>::CreateSolver(param));
 
-  const bool passed =
-      std::abs(eta - std::pow(4.0, 0.75)) < 1e-12 && std::string(solver->type()) == "BANG";
+  const bool passed = parsed && std::abs(eta - std::pow(4.0, 0.75)) < 1e-12 &&
+                      std::string(solver->type()) == "BANG";
   std::cout << (passed ? "passed" : "failed") << "\n";
   return passed ? 0 : 1;
 }

@@ -32,6 +32,14 @@ file(WRITE ${scratch}/solver.prototxt [[
   }
 ]])
 run(${prefix}/bin/caffe train --solver=${scratch}/solver.prototxt)
+
+# As distributions link that leave out libraries of which no symbol is used.
+run(${CMAKE_COMMAND} -S ${SOURCE}/tests/installed/caffe_api -B ${scratch}/caffe_api
+  -D CMAKE_PREFIX_PATH=${prefix} -D CMAKE_BUILD_TYPE=Release
+  -D CMAKE_EXE_LINKER_FLAGS=-Wl,--as-needed)
+run(${CMAKE_COMMAND} --build ${scratch}/caffe_api)
+run(${scratch}/caffe_api/caffe_api ${scratch}/solver.prototxt)
+
 # pycaffe with the library alone, then with the package.
 run(${CMAKE_COMMAND} -E env PYTHONPATH=${prefix}/python ${PYTHON} -c "
 import ctypes, sys

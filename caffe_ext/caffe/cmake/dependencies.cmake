@@ -1,13 +1,19 @@
 # The libraries that Caffe depends on, as imported targets. Included by the build and, once installed,
 # by find_package(caffe_ext).
 
-# For a library without a CMake package: find header and library, and define the target `name`.
+# For a library without a CMake package, or with one that needs the language C: find header and
+# libraries, and define the target `name`. In LIBRARIES, "a|b" is a, or b where there is no a.
 function(caffe_find_library name)
+  if(TARGET ${name})
+    return()
+  endif()
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "HEADER;DEBIAN" "LIBRARIES;SUFFIXES")
   find_path(${name}_INCLUDE_DIR ${arg_HEADER} PATH_SUFFIXES ${arg_SUFFIXES})
   add_library(${name} INTERFACE IMPORTED GLOBAL)
   foreach(library IN LISTS arg_LIBRARIES)
-    find_library(${name}_${library} ${library})
+    string(REPLACE "|" ";" names ${library})
+    list(GET names -1 library)
+    find_library(${name}_${library} NAMES ${names})
     if(NOT ${name}_${library} OR NOT ${name}_INCLUDE_DIR)
       message(FATAL_ERROR "${library} with ${arg_HEADER} was not found; on Debian: "
         "apt install ${arg_DEBIAN}")
@@ -27,12 +33,13 @@ if(NOT Protobuf_FOUND)
 endif()
 find_package(gflags REQUIRED CONFIG)
 find_package(glog REQUIRED CONFIG)
-find_package(HDF5 REQUIRED COMPONENTS C HL)
 find_package(leveldb REQUIRED CONFIG)
 find_package(Snappy REQUIRED CONFIG)
 
 caffe_find_library(caffe_blas HEADER cblas.h LIBRARIES openblas
   SUFFIXES openblas openblas-pthread DEBIAN libopenblas-dev)
+caffe_find_library(caffe_hdf5 HEADER hdf5_hl.h LIBRARIES hdf5_serial_hl|hdf5_hl hdf5_serial|hdf5
+  SUFFIXES hdf5/serial DEBIAN libhdf5-dev)
 caffe_find_library(caffe_lmdb HEADER lmdb.h LIBRARIES lmdb DEBIAN liblmdb-dev)
 caffe_find_library(caffe_opencv HEADER opencv2/imgcodecs.hpp
   LIBRARIES opencv_imgcodecs opencv_imgproc opencv_core
