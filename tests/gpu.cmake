@@ -29,7 +29,7 @@ add_test(NAME gpu.kernels COMMAND caffe_ext_gpu_kernel_tests)
 set_tests_properties(gpu.kernels PROPERTIES FIXTURES_REQUIRED caffe_ext_gpu_kernel_tests)
 add_cpp_test(gpu *Gpu*)
 # CPU tests, repeated with Caffe in GPU mode.
-add_cpp_test(gpu_mode BangBalancer*:BangSolver*:GoodState*:Misclassification*)
+add_cpp_test(gpu_mode BangBalancer*:BangSolver*:GaussianNoise*:GoodState*:Misclassification*)
 set_property(TEST cpp.gpu_mode APPEND PROPERTY ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
 # The same for Python tests; Python tests that need a GPU are part of every build.
 add_test(NAME gpu.python_gpu_mode
