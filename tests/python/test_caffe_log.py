@@ -19,8 +19,8 @@ I20261121 16:38:28.000000 21892 solver.cpp:416]     Test net output #0: accuracy
 I20261121 16:38:28.000001 21892 solver.cpp:416]     Test net output #1: loss = 2.38 (* 1 = 2.38 loss)
 I20261121 16:38:28.100000 21892 solver.cpp:241] Iteration 0 (0 iter/s, 0.9s/100 iters), loss = 2.4
 I20261121 16:38:28.100001 21892 solver.cpp:260]     Train net output #0: loss = 2.5 (* 1 = 2.5 loss)
-I20261121 16:38:28.100002 21892 bang_report.cpp:15]     Train net output #1: conv1_eta_mean = 1.25
-I20261121 16:38:28.100003 21892 bang_report.cpp:15]     Train net output #2: ip2_eta_max = 2e+29
+I20261121 16:38:28.100002 21892 bang_report.cpp:15]     Train net output #1: conv1_log10_eta_mean = 1.25
+I20261121 16:38:28.100003 21892 bang_report.cpp:15]     Train net output #2: ip2_log10_eta_max = 29.3
 I20261121 16:38:28.100004 21892 sgd_solver.cpp:112] Iteration 0, lr = 0.01
 I20261121 16:46:21.403927 21892 solver.cpp:471] Snapshotting to binary proto file s_iter_100.caffemodel
 I20261121 16:46:21.406601 21892 sgd_solver.cpp:284] Snapshotting solver state to binary proto file s_iter_100.solverstate
@@ -55,7 +55,7 @@ def test_a_whole_log() -> None:
     assert log.tests[-1].outputs == {"accuracy": 0.9916, "loss": 0.109}
     assert log.tests[-1].loss == 0.109
     first, last = log.trains
-    assert first.outputs == {"loss": 2.5, "conv1_eta_mean": 1.25, "ip2_eta_max": 2e29}
+    assert first.outputs == {"loss": 2.5, "conv1_log10_eta_mean": 1.25, "ip2_log10_eta_max": 29.3}
     assert (first.loss, first.learning_rate) == (2.4, 0.01)
     assert (last.iteration, last.loss, last.learning_rate) == (100, 1.02948e-05, None)
     assert (log.iteration, log.done, log.stopped, log.error) == (100, True, False, None)

@@ -51,7 +51,7 @@ def test_a_training(request_: TrainingRequest) -> None:
     assert result.weights == request_.output / "tiny_iter_200.caffemodel"
     log = parse_log(result.log.read_text())
     assert log.tests[-1].loss == result.loss
-    assert "ip_eta_mean" in log.trains[0].outputs
+    assert "ip_log10_eta_mean" in log.trains[0].outputs
     assert listener.bars == [("tiny", 200, 0)]
     assert listener.done == 200
     assert listener.notes[0] == "tiny: training, 200 iterations; log: out/tiny/train.log"

@@ -204,8 +204,8 @@ __device__ void FinishBatch(int samples, const Scratch<Dtype>& scratch, BangSums
   }
   BangSums etas = {0, 0, 0};
   for (int i = static_cast<int>(threadIdx.x); i < samples; i += kThreads) {
-    const double eta = Read(&scratch.etas[i]);
-    etas.Add({eta, eta, Read(&scratch.norms[i]) == 0 ? 1.0 : 0.0});
+    const double log10_eta = log10(Read(&scratch.etas[i]));
+    etas.Add({log10_eta, log10_eta, Read(&scratch.norms[i]) == 0 ? 1.0 : 0.0});
   }
   etas = AddUp(etas, kThreads, shared);
   if (threadIdx.x == 0) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "caffe_ext/kernels/bang/factor.hpp"
 
@@ -80,9 +79,11 @@ class CpuBackend final : public BangBackend<Dtype> {
   void Count(int layer) {
     BangStatistics& statistics = statistics_[layer];
     statistics.samples += static_cast<double>(norms_.size());
-    statistics.eta_sum = std::accumulate(factors_.begin(), factors_.end(), statistics.eta_sum);
-    statistics.eta_max =
-        std::max(statistics.eta_max, *std::max_element(factors_.begin(), factors_.end()));
+    for (const double factor : factors_) {
+      statistics.log10_eta_sum += std::log10(factor);
+    }
+    statistics.log10_eta_max = std::max(
+        statistics.log10_eta_max, std::log10(*std::max_element(factors_.begin(), factors_.end())));
     statistics.zero_gradients += static_cast<double>(std::count(norms_.begin(), norms_.end(), 0.0));
   }
 

@@ -67,8 +67,8 @@ class GpuBackend final : public BangBackend<Dtype> {
     for (std::size_t i = 0; i < samples_.size(); ++i) {
       if (samples_[i] > 0) {
         statistics[i].samples = samples_[i];
-        statistics[i].eta_sum = sums[i].eta_sum;
-        statistics[i].eta_max = sums[i].eta_max;
+        statistics[i].log10_eta_sum = sums[i].log10_eta_sum;
+        statistics[i].log10_eta_max = sums[i].log10_eta_max;
         statistics[i].zero_gradients = sums[i].zero_gradients;
       }
     }

@@ -85,8 +85,12 @@ BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
       forward_(new Hook([this](int) { last_layer_ = -1; })),
       before_backward_(new Hook([this](int layer) { BeforeLayer(layer); })),
       after_backward_(new Hook([this](int layer) { AfterLayer(layer); })) {
+  std::string of_one_sample;
   for (BangLayer& layer : FindBangLayers(*net_, param)) {
     const int batch = net_->top_vecs()[layer.index][0]->shape(0);
+    if (batch == 1) {
+      of_one_sample += (of_one_sample.empty() ? "" : ", ") + layer.name;
+    }
     if (layer.settings.incorrect_ratio != 1) {
       CheckLabels(layer, batch);
     }
@@ -99,6 +103,10 @@ BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
   if (!layers_.empty()) {
     WarnAboutBatchNorm(*net_);
   }
+  LOG_IF(WARNING, !of_one_sample.empty() && caffe::Caffe::root_solver())
+      << "BANG: the batch has one sample at " << of_one_sample
+      << ": there is nothing to balance, and training is that of the plain gradient times beta. "
+         "iter_size does not help, as each of its passes is balanced by itself.";
   net_->add_after_forward(forward_.get());
   net_->add_before_backward(before_backward_.get());
   net_->add_after_backward(after_backward_.get());
@@ -268,6 +276,11 @@ std::vector<BangStatistics> BangBalancer<Dtype>::Statistics() const {
     statistics[layer->number].layer = layer->layer.name;
   }
   return statistics;
+}
+
+template <typename Dtype>
+std::string BangBalancer<Dtype>::DescribeInvalidLabel() const {
+  return misclassification_.available() ? misclassification_.DescribeInvalidLabel() : "";
 }
 
 template <typename Dtype>

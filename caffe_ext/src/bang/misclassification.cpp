@@ -1,7 +1,9 @@
 #include "caffe_ext/bang/misclassification.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 
 namespace caffe_ext {
@@ -58,6 +60,28 @@ Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
 }
 
 template <typename Dtype>
+std::string Misclassification<Dtype>::DescribeInvalidLabel() const {
+  const int samples = labels_->count();
+  if (samples == 0) {
+    return "";
+  }
+  const int classes = scores_->count() / samples;
+  const Dtype* labels = labels_->cpu_data();
+  for (int i = 0; i < samples; ++i) {
+    const Dtype label = labels[i];
+    const bool ignored = has_ignore_label_ && label == static_cast<Dtype>(ignore_label_);
+    if (!ignored && !(label >= 0 && label < classes && label == std::floor(label))) {  // NaN, too
+      std::ostringstream message;
+      message << "the label of sample " << i << " in the batch of the loss layer '" << loss_layer_
+              << "' is " << (std::isnan(label) ? std::fabs(label) : label)
+              << ", and not the number of a class, 0 to " << classes - 1;
+      return message.str();
+    }
+  }
+  return "";
+}
+
+template <typename Dtype>
 std::vector<char> Misclassification<Dtype>::ComputeFlags() const {
   const int samples = labels_->count();
   if (samples == 0) {
@@ -70,9 +94,8 @@ std::vector<char> Misclassification<Dtype>::ComputeFlags() const {
   for (int i = 0; i < samples; ++i) {
     const Dtype* row = scores + static_cast<std::ptrdiff_t>(i) * classes;
     const int predicted = static_cast<int>(std::max_element(row, row + classes) - row);
-    const int label = static_cast<int>(labels[i]);
-    const bool ignored = has_ignore_label_ && label == ignore_label_;
-    flags[i] = predicted != label && !ignored;
+    const bool ignored = has_ignore_label_ && labels[i] == static_cast<Dtype>(ignore_label_);
+    flags[i] = static_cast<Dtype>(predicted) != labels[i] && !ignored;
   }
   return flags;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -14,6 +15,15 @@ using caffe::Layer;
 using caffe::Net;
 using std::string;
 
+// 0 is no way to switch BANG off, though it is one in the fork of BANG's authors.
+void CheckBeta(const string& field, double value) {
+  if (value == 0) {
+    throw std::invalid_argument(field +
+                                " is 0, which would freeze the weights; write beta: 1 epsilon: 0 "
+                                "for the plain gradient, or lr_mult: 0 in the network to freeze");
+  }
+}
+
 void CheckNumber(const string& field, double value) {
   if (!std::isfinite(value) || value < 0) {
     std::ostringstream message;
@@ -22,12 +32,51 @@ void CheckNumber(const string& field, double value) {
   }
 }
 
-BangSettings Defaults(const BangParameter& param) {
+BangSettings DefaultSettings(const BangParameter& param) {
   return {param.beta(), param.epsilon(), param.incorrect_ratio()};
 }
 
-BangSettings FindLayerSettings(const string& layer, const BangParameter& param) {
-  BangSettings settings = Defaults(param);
+// The settings that the fork of BANG's authors has in a layer; null if it has none.
+template <typename LayerSettings>
+std::unique_ptr<BangSettings> ReadAuthorsSettings(const LayerSettings& own) {
+  if (!own.has_beta() && !own.has_epsilon() && !own.has_ratio()) {
+    return nullptr;
+  }
+  // There, beta 0 switches BANG off.
+  return std::make_unique<BangSettings>(own.beta() == 0
+                                            ? BangSettings{1, 0, 1}
+                                            : BangSettings{own.beta(), own.epsilon(), own.ratio()});
+}
+
+std::unique_ptr<BangSettings> FindAuthorsSettings(const caffe::LayerParameter& layer) {
+  if (layer.type() == "InnerProduct") {
+    return ReadAuthorsSettings(layer.inner_product_param());
+  }
+  if (layer.type() == "Convolution" || layer.type() == "Deconvolution") {
+    return ReadAuthorsSettings(layer.convolution_param());
+  }
+  return nullptr;
+}
+
+template <typename Dtype>
+bool HasAuthorsSettings(const Net<Dtype>& net) {
+  return std::any_of(net.layers().begin(), net.layers().end(), [](const auto& layer) {
+    return FindAuthorsSettings(layer->layer_param()) != nullptr;
+  });
+}
+
+// In a network of the authors' a layer without settings is not balanced, as in their fork.
+BangSettings FindLayerSettings(const caffe::LayerParameter& layer_param, bool of_the_authors,
+                               const BangParameter& param) {
+  const string& layer = layer_param.name();
+  BangSettings settings = of_the_authors ? BangSettings{1, 0, 1} : DefaultSettings(param);
+  if (const auto own = FindAuthorsSettings(layer_param)) {
+    const string prefix = "layer '" + layer + "': ";
+    CheckNumber(prefix + "beta", own->beta);
+    CheckNumber(prefix + "epsilon", own->epsilon);
+    CheckNumber(prefix + "ratio", own->incorrect_ratio);
+    settings = *own;
+  }
   for (const BangParameter::LayerSettings& own : param.layer()) {
     if (own.name() == layer) {
       settings.beta = own.has_beta() ? own.beta() : settings.beta;
@@ -100,6 +149,7 @@ string DescribeObstacle(const Net<Dtype>& net, int index, bool net_is_recurrent)
 
 void CheckBangParameter(const BangParameter& param) {
   CheckNumber("bang_param.beta", param.beta());
+  CheckBeta("bang_param.beta", param.beta());
   CheckNumber("bang_param.epsilon", param.epsilon());
   CheckNumber("bang_param.incorrect_ratio", param.incorrect_ratio());
   CheckNumber("bang_param.good_state_interval", param.good_state_interval());
@@ -110,9 +160,12 @@ void CheckBangParameter(const BangParameter& param) {
     }
     const string prefix = "bang_param.layer '" + layer.name() + "'";
     if (!names.insert(layer.name()).second) {
-      throw std::invalid_argument(prefix + " stands there twice");
+      throw std::invalid_argument(prefix + " is listed twice");
     }
     CheckNumber(prefix + ": beta", layer.beta());
+    if (layer.has_beta()) {
+      CheckBeta(prefix + ": beta", layer.beta());
+    }
     CheckNumber(prefix + ": epsilon", layer.epsilon());
     CheckNumber(prefix + ": incorrect_ratio", layer.incorrect_ratio());
   }
@@ -143,10 +196,24 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
     }
   }
 
+  const auto& weights = net.blob_loss_weights();
+  if (std::all_of(weights.begin(), weights.end(), [](Dtype weight) { return weight == 0; })) {
+    throw std::invalid_argument("BANG has nothing to balance: the net has no loss");
+  }
+  if (learned.empty()) {
+    throw std::invalid_argument("BANG has nothing to balance: no layer of the net learns weights");
+  }
+
+  const bool of_the_authors = HasAuthorsSettings(net);
+  LOG_IF(INFO, of_the_authors && caffe::Caffe::root_solver())
+      << "BANG: the network has settings in its layers (beta, epsilon, ratio), as its authors' "
+         "fork "
+         "of Caffe; layers with beta 0 or without settings train with the plain gradient";
   std::vector<BangLayer> layers;
   for (const int index : learned) {
     const string& name = net.layer_names()[index];
-    const BangSettings settings = FindLayerSettings(name, param);
+    const BangSettings settings =
+        FindLayerSettings(net.layers()[index]->layer_param(), of_the_authors, param);
     if (settings.IsNeutral()) {
       continue;
     }
@@ -162,6 +229,23 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
   return layers;
 }
 
+template <typename Dtype>
+void CheckPlainNet(const Net<Dtype>& net, const string& solver_type) {
+  for (const auto& layer : net.layers()) {
+    const auto settings = FindAuthorsSettings(layer->layer_param());
+    if (settings != nullptr && !settings->IsNeutral()) {
+      std::ostringstream message;
+      message << "layer '" << layer->layer_param().name() << "' has settings of BANG (beta "
+              << settings->beta << ", epsilon " << settings->epsilon
+              << "), which a solver of the type \"" << solver_type
+              << "\" does not read; write type: \"BANG\" in the solver file";
+      throw std::invalid_argument(message.str());
+    }
+  }
+}
+
+template void CheckPlainNet(const Net<float>&, const string&);
+template void CheckPlainNet(const Net<double>&, const string&);
 template std::vector<BangLayer> FindBangLayers(const Net<float>&, const BangParameter&);
 template std::vector<BangLayer> FindBangLayers(const Net<double>&, const BangParameter&);
 

@@ -25,9 +25,36 @@ BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
       balancer_(
           this->net_, param.bang_param(),
           [this] { return this->param_.debug_info() && IsDisplayed(); },
-          [this](Dtype loss) { CheckLoss(loss); }) {
+          [this](Dtype loss) { BeginPass(loss); }) {
   if (!param.bang_param().diagnostics_csv().empty() && caffe::Caffe::root_solver()) {
     csv_ = std::make_unique<BangCsv>(param.bang_param().diagnostics_csv());
+    csv_->CheckPath();
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::Solve(const char* resume_file) {
+  if (resume_file == nullptr) {
+    OpenCsv();  // before the first test of the test nets, which may take long
+  }
+  Base<Dtype>::Solve(resume_file);
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::OpenCsv() {
+  if (csv_ && !csv_->is_open()) {
+    csv_->Open(this->iter_);
+  }
+}
+
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::AppendToCsv(const std::vector<BangStatistics>& statistics,
+                                          double misclassified) {
+  try {
+    csv_->Append(this->iter_, statistics, misclassified);
+  } catch (const std::runtime_error& error) {
+    LOG(WARNING) << error.what() << "; training goes on without this file";
+    csv_.reset();
   }
 }
 
@@ -38,8 +65,19 @@ bool BangSolver<Dtype, Base>::IsDisplayed() const {
 
 // Before each backward pass, so that iter_size does not go on with what is lost.
 template <typename Dtype, template <typename> class Base>
-void BangSolver<Dtype, Base>::CheckLoss(Dtype loss) {
-  if (!std::isfinite(loss) && caffe::Caffe::root_solver()) {
+void BangSolver<Dtype, Base>::BeginPass(Dtype loss) {
+  if (!caffe::Caffe::root_solver()) {
+    return;
+  }
+  OpenCsv();
+  // On a GPU, labels are asked for only where they may be why the loss is none: nobody waits.
+  if (!std::isfinite(loss) || caffe::Caffe::mode() == caffe::Caffe::CPU) {
+    const std::string bad_label = balancer_.DescribeInvalidLabel();
+    if (!bad_label.empty()) {
+      StopAtBadLabel(bad_label);
+    }
+  }
+  if (!std::isfinite(loss)) {
     std::ostringstream reason;
     reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
     StopAtGoodState(reason.str());
@@ -58,7 +96,7 @@ void BangSolver<Dtype, Base>::ApplyUpdate() {
     const double misclassified = balancer_.MisclassifiedShare();
     LogBangStatistics(outputs, statistics, misclassified);
     if (csv_) {
-      csv_->Append(this->iter_, statistics, misclassified);
+      AppendToCsv(statistics, misclassified);
     }
   }
   balancer_.ResetStatistics();
@@ -98,6 +136,21 @@ void BangSolver<Dtype, Base>::KeepGoodState() {
   if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
     StopAtGoodState(kBrokenWeight);
   }
+}
+
+// The weights are good: no update has seen this batch.
+template <typename Dtype, template <typename> class Base>
+void BangSolver<Dtype, Base>::StopAtBadLabel(const std::string& reason) {
+  balancer_.ResetStatistics();
+  std::ostringstream message;
+  message << "Training stopped: at iteration " << this->iter_ << " " << reason
+          << ". The weights are those of iteration " << this->iter_;
+  if (this->param_.has_snapshot_prefix()) {
+    this->Snapshot();
+    message << ", saved as " << this->SnapshotFilename(".*");
+  }
+  message << ". Mend the labels, or set loss_param { ignore_label }.";
+  throw std::runtime_error(message.str());
 }
 
 template <typename Dtype, template <typename> class Base>
@@ -160,9 +213,37 @@ template Solver<double>* CreateBangSolver(const SolverParameter&);
 
 namespace {
 
+template <typename Dtype>
+using Creators = std::map<std::string, typename caffe::SolverRegistry<Dtype>::Creator>;
+
+/// The solvers that were there before, by type.
+template <typename Dtype>
+Creators<Dtype>& PlainCreators() {
+  static Creators<Dtype> creators;
+  return creators;
+}
+
+template <typename Dtype>
+Solver<Dtype>* CreatePlainSolver(const SolverParameter& param) {
+  std::unique_ptr<Solver<Dtype>> solver(PlainCreators<Dtype>().at(param.type())(param));
+  CheckPlainNet(*solver->net(), param.type());
+  return solver.release();
+}
+
+/// Solvers of other types refuse networks with settings of BANG in their layers.
+template <typename Dtype>
+void WrapPlainSolvers() {
+  for (auto& entry : caffe::SolverRegistry<Dtype>::Registry()) {
+    PlainCreators<Dtype>()[entry.first] = entry.second;
+    entry.second = CreatePlainSolver<Dtype>;
+  }
+}
+
 // Assigned rather than added: Caffe's AddCreator would end the process where two copies of this
 // library meet in one.
 const bool registered = [] {
+  WrapPlainSolvers<float>();
+  WrapPlainSolvers<double>();
   caffe::SolverRegistry<float>::Registry()["BANG"] = CreateBangSolver<float>;
   caffe::SolverRegistry<double>::Registry()["BANG"] = CreateBangSolver<double>;
   return true;

@@ -1,6 +1,8 @@
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "caffe_ext/bang/settings.hpp"
 #include "caffe_ext/engine/sgd_solver.hpp"
 #include "caffe_ext/kernels/sgd/sgd_gpu.hpp"
 
@@ -47,7 +49,9 @@ namespace {
 
 template <typename Dtype>
 caffe::Solver<Dtype>* Create(const caffe::SolverParameter& param) {
-  return new EngineSgdSolver<Dtype>(param);
+  auto solver = std::make_unique<EngineSgdSolver<Dtype>>(param);
+  CheckPlainNet(*solver->net(), param.type());  // as for all solvers but BANG
+  return solver.release();
 }
 
 const bool replaced = [] {

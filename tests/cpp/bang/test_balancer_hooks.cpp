@@ -212,20 +212,20 @@ TYPED_TEST(BangBalancerHooks, StatisticsAreThoseOfTheFactors) {
   SetValues({1, 3}, this->net_->blob_by_name("data").get());
   SetValues({-3, 1}, this->net_->blob_by_name("target").get());
   this->net_->ForwardBackward();
-  EXPECT_NEAR(balancer.Statistics().at(0).eta_mean(), 1.5, 1e-9);
+  EXPECT_NEAR(balancer.Statistics().at(0).log10_eta_mean(), std::log10(2) / 2, 1e-9);
   SetValues({-3, 3}, this->net_->blob_by_name("target").get());
   this->net_->ForwardBackward();
   EXPECT_EQ(losses, (std::vector<TypeParam>{15, 12}));
   const BangStatistics statistics = balancer.Statistics().at(0);
   EXPECT_EQ(statistics.layer, "ip");
   EXPECT_EQ(statistics.samples, 4);
-  EXPECT_NEAR(statistics.eta_mean(), 1.25, 1e-9);
-  EXPECT_NEAR(statistics.eta_max, 2, 1e-9);
+  EXPECT_NEAR(statistics.log10_eta_mean(), std::log10(2) / 4, 1e-9);
+  EXPECT_NEAR(statistics.log10_eta_max, std::log10(2), 1e-9);
   EXPECT_EQ(statistics.zero_share(), 0.25);
   EXPECT_EQ(balancer.MisclassifiedShare(), -1);
   balancer.ResetStatistics();
   EXPECT_EQ(balancer.Statistics().at(0).samples, 0);
-  EXPECT_EQ(balancer.Statistics().at(0).eta_max, 0);
+  EXPECT_EQ(balancer.Statistics().at(0).log10_eta_max, 0);
 }
 
 }  // namespace

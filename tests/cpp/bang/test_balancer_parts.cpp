@@ -120,8 +120,9 @@ TYPED_TEST(BangBalancerParts, OfOtherMaximumRaiseTheirSamplesLess) {
   const auto of_whole = whole.balancer.Statistics();
   ASSERT_EQ(of_whole.size(), 3U);
   for (std::size_t l = 0; l < of_whole.size(); ++l) {
-    EXPECT_LT(of_first[l].eta_sum + of_second[l].eta_sum, of_whole[l].eta_sum) << l;
-    EXPECT_GE(of_first[l].eta_sum + of_second[l].eta_sum, of_whole[l].samples) << l;
+    EXPECT_LT(of_first[l].log10_eta_sum + of_second[l].log10_eta_sum, of_whole[l].log10_eta_sum)
+        << l;
+    EXPECT_GE(of_first[l].log10_eta_sum + of_second[l].log10_eta_sum, 0) << l;
   }
 }
 
@@ -246,7 +247,7 @@ TYPED_TEST(BangSolverParts, TrainTheWeightsOfIterSize) {
   Parallel<TypeParam> parallel(text);
   LogCapture log;
   EXPECT_EQ(parallel.Train(3), "");
-  EXPECT_EQ(log.With("scores_eta_mean").size(), 3U) << "of the root solver alone";
+  EXPECT_EQ(log.With("scores_log10_eta_mean").size(), 3U) << "of the root solver alone";
   this->ExpectWeights(parallel.weights(), Train<TypeParam>(text + "iter_size: 2", 3));
 }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -138,6 +139,25 @@ TYPED_TEST(MisclassificationTest, FollowsTheSizeOfTheBatch) {
   this->net_->blob_by_name("scores")->Reshape(std::vector<int>{0, 3});
   this->net_->blob_by_name("label")->Reshape(std::vector<int>{0});
   EXPECT_EQ(misclassification.ComputeFlags(), Flags());
+}
+
+// Nothing runs forward: Caffe's loss layers read where the label says.
+TYPED_TEST(MisclassificationTest, DescribesLabelsThatAreNoClass) {
+  this->Make(Scores() + Loss("loss", "SoftmaxWithLoss"));
+  const Misclassification<TypeParam> misclassification(*this->net_, "");
+  const auto describe = [&](const std::vector<double>& labels) {
+    SetValues(labels, this->net_->blob_by_name("label").get());
+    return misclassification.DescribeInvalidLabel();
+  };
+  EXPECT_EQ(describe({0, 1, 2, 1}), "");
+  const std::string text = "the label of sample 1 in the batch of the loss layer '" +
+                           misclassification.loss_layer() + "' is ";
+  const std::string rest = ", and not the number of a class, 0 to 2";
+  EXPECT_EQ(describe({0, 3, 2, 1}), text + "3" + rest);
+  EXPECT_EQ(describe({0, -1, 9, 1}), text + "-1" + rest);
+  EXPECT_EQ(describe({0, 1.5, 2, 1}), text + "1.5" + rest);
+  EXPECT_EQ(describe({0, 1e9, 2, 1}), text + "1e+09" + rest);
+  EXPECT_EQ(describe({0, std::nan(""), 2, 1}), text + "nan" + rest);
 }
 
 }  // namespace

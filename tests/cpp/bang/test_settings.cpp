@@ -8,6 +8,7 @@
 
 #include "caffe_ext/bang/settings.hpp"
 #include "tests/cpp/support/gain_layer.hpp"
+#include "tests/cpp/support/log_capture.hpp"
 #include "tests/cpp/support/solver_fixtures.hpp"
 
 namespace caffe_ext {
@@ -72,10 +73,62 @@ TYPED_TEST(BangSettingsTest, RefuseNumbersThatAreNoFactors) {
       EXPECT_EQ(this->Refusal("layer { name: 'scores' " + field + ": " + value + " }"),
                 "bang_param.layer 'scores': " + field + wrong);
     }
-    EXPECT_EQ(this->Refusal(field + ": 0"), "") << field;
+    if (field != "beta") {
+      EXPECT_EQ(this->Refusal(field + ": 0"), "") << field;
+    }
   }
   EXPECT_EQ(this->Refusal("good_state_interval: -1"),
             "bang_param.good_state_interval is -1; it must be a finite number, 0 or larger");
+}
+
+TYPED_TEST(BangSettingsTest, RefuseABetaThatFreezesTheWeights) {
+  const std::string wrong =
+      " is 0, which would freeze the weights; write beta: 1 epsilon: 0 for the plain gradient, or "
+      "lr_mult: 0 in the network to freeze";
+  EXPECT_EQ(this->Refusal("beta: 0"), "bang_param.beta" + wrong);
+  EXPECT_EQ(this->Refusal("layer { name: 'scores' beta: 0 }"),
+            "bang_param.layer 'scores': beta" + wrong);
+}
+
+TYPED_TEST(BangSettingsTest, RefuseNetsWithNothingToBalance) {
+  const auto refusal = [](const std::string& net) -> std::string {
+    try {
+      MakeSolver<TypeParam>("type: 'BANG'", net);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string input =
+      "layer { name: 'data' type: 'Input' top: 'data' "
+      "input_param { shape { dim: 2 dim: 3 } } }";
+  const auto product = [](const std::string& rate) {
+    return "layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip' param { lr_mult: " +
+           rate + " } inner_product_param { num_output: 2 bias_term: false } }";
+  };
+  const std::string loss =
+      "layer { name: 'loss' type: 'Reduction' bottom: 'ip' top: 'loss' "
+      "loss_weight: 1 }";
+  EXPECT_EQ(refusal(input + product("1") + loss), "");
+  EXPECT_EQ(refusal(input + product("1")), "BANG has nothing to balance: the net has no loss");
+  EXPECT_EQ(refusal(input + product("0") + loss),
+            "BANG has nothing to balance: no layer of the net learns weights");
+}
+
+TYPED_TEST(BangSettingsTest, WarnOfABatchOfOneSample) {
+  for (const std::string batch : {"1", "2"}) {
+    LogCapture log;
+    MakeSolver<TypeParam>("type: 'BANG' iter_size: 4",
+                          "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { "
+                          "dim: " +
+                              batch +
+                              " dim: 3 } } } layer { name: 'ip' type: 'InnerProduct' bottom: "
+                              "'data' top: 'ip' inner_product_param { num_output: 2 } } layer { "
+                              "name: 'loss' type: 'Reduction' bottom: 'ip' top: 'loss' "
+                              "loss_weight: 1 }");
+    const auto warnings = log.With("the batch has one sample at ip: there is nothing to balance");
+    EXPECT_EQ(warnings.size(), batch == "1" ? 1U : 0U);
+  }
 }
 
 TYPED_TEST(BangSettingsTest, AreCheckedBeforeTheNetIsMade) {
@@ -90,7 +143,7 @@ TYPED_TEST(BangSettingsTest, RefuseLayersThatAreNotThere) {
   EXPECT_EQ(this->Refusal("layer { name: 'skores' }"), "bang_param.layer 'skores" + there);
   EXPECT_EQ(this->Refusal("layer { name: 'loss' }"), "bang_param.layer 'loss" + there);
   EXPECT_EQ(this->Refusal("layer { name: 'scores' } layer { name: 'scores' }"),
-            "bang_param.layer 'scores' stands there twice");
+            "bang_param.layer 'scores' is listed twice");
   EXPECT_EQ(this->Refusal("layer { beta: 2 }"), "bang_param.layer needs the name of a layer");
 }
 
@@ -120,8 +173,10 @@ TYPED_TEST(BangSettingsTest, RefuseRecurrentLayersUnlessNeutralOrFrozen) {
     const std::string frozen = type == "LSTM" ? "" : " param { lr_mult: 0 } param { lr_mult: 0 }";
     net.insert(net.find(bottom),
                "param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 }" + frozen);
-    EXPECT_EQ(this->Refusal("", net), "");
-    EXPECT_EQ(this->Refusal("", "force_backward: true " + net), "");
+    const std::string frozen_net =
+        "BANG has nothing to balance: no layer of the net learns weights";
+    EXPECT_EQ(this->Refusal("", net), frozen_net);
+    EXPECT_EQ(this->Refusal("", "force_backward: true " + net), frozen_net);
   }
 }
 

@@ -85,6 +85,8 @@ class BangBalancer {
   std::vector<BangStatistics> Statistics() const;
   /// Share of misclassified samples since the last Reset; negative if the net has no labels.
   double MisclassifiedShare() const;
+  /// As Misclassification's; empty if the net has no labels.
+  std::string DescribeInvalidLabel() const;
   void ResetStatistics();
 
  private:

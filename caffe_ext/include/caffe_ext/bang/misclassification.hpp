@@ -33,7 +33,12 @@ class Misclassification {
   /// Null if the layer has none.
   const int* ignore_label() const { return has_ignore_label_ ? &ignore_label_ : nullptr; }
 
-  /// One flag a sample, after the net's forward pass.
+  /// @brief What is wrong with the labels, after the net's forward pass: the first that is not a
+  ///   number of a class, nor the ignore_label; empty if all are.
+  std::string DescribeInvalidLabel() const;
+
+  /// One flag a sample, after the net's forward pass. A label that is not a number of a class is
+  /// none that can be predicted.
   std::vector<char> ComputeFlags() const;
 
  private:

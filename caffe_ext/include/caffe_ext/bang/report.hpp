@@ -10,10 +10,10 @@ namespace caffe_ext {
 /// @brief Log BANG's statistics in the form of Caffe's own outputs, so that its log parsers and
 ///   plotters take them for further outputs of the training net:
 ///
-///     Train net output #1: conv1_eta_mean = 2.31
+///     Train net output #1: conv1_log10_eta_mean = 2.31
 ///
-/// For each layer eta_mean, eta_max and zero_gradients (a share), then, if the net has labels,
-/// misclassified (a share).
+/// For each layer log10_eta_mean, log10_eta_max and zero_gradients (a share), then, if the net has
+/// labels, misclassified (a share).
 ///
 /// @param first number of the first line: as many as the net's own outputs have values
 /// @param misclassified negative: not known
@@ -21,19 +21,27 @@ void LogBangStatistics(int first, const std::vector<BangStatistics>& layers, dou
 
 /// @brief The same figures as a CSV file, a row for each layer and iteration.
 ///
-/// Opened at the first row: training that starts at iteration 0 does not overwrite a file that
-/// exists; training that resumes, or has gone back, drops the rows from its iteration on and goes
-/// on behind the others.
+/// Opened before the first iteration: training that starts at iteration 0 does not overwrite a file
+/// that exists; training that resumes, or has gone back, drops the rows from its iteration on and
+/// goes on behind the others. Names with commas or quotes are quoted (RFC 4180). A symbolic link
+/// stays one.
 class BangCsv {
  public:
   explicit BangCsv(std::string path) : path_(std::move(path)) {}
 
-  /// @throws std::runtime_error naming the file: it exists already, is not such a file, or cannot
-  ///   be written.
+  /// @brief Check what can be checked before training.
+  /// @throws std::runtime_error naming the file: it is none (a folder, FIFO ...) or cannot be
+  /// written
+  void CheckPath() const;
+  bool is_open() const { return open_; }
+  /// @brief Make the file, or prepare it for rows from `iteration` on.
+  /// @throws std::runtime_error as CheckPath; also if it exists already, or is not such a file
+  void Open(int iteration);
+  /// @throws std::runtime_error naming the file: it cannot be written (a full disk), and as Open
   void Append(int iteration, const std::vector<BangStatistics>& layers, double misclassified);
 
  private:
-  void Open(int iteration);
+  std::string PartialPath() const;
 
   std::string path_;
   bool open_ = false;

@@ -3,6 +3,7 @@
 #include <caffe/sgd_solvers.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "caffe_ext/bang/balancer.hpp"
 #include "caffe_ext/bang/good_state.hpp"
@@ -26,26 +27,35 @@ namespace caffe_ext {
  * With beta 1 and epsilon 0 the weights are, bit for bit, those of `Base` alone.
  *
  * At every `display` it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
- * writes it there. When the loss, or a weight, is no longer finite, it puts back the last good
- * state (at most good_state_interval iterations old), saves it as a snapshot if there is a
- * snapshot_prefix, and throws std::runtime_error. Of the solvers on several GPUs only the root one
- * does that, since an exception in one of Caffe's other threads would end the process. What breaks
- * in another's part of the batch reaches the root's weights with the next update.
+ * writes it there; where that fails later, a warning says so, and training goes on. When a label is
+ * of no class, it saves the weights as a snapshot if there is a snapshot_prefix, and throws
+ * std::runtime_error that names loss layer, sample and label. When the loss, or a weight, is no
+ * longer finite, it puts back the last good state (at most good_state_interval iterations old),
+ * saves it as a snapshot if there is a snapshot_prefix, and throws std::runtime_error. Of the
+ * solvers on several GPUs only the root one does that, since an exception in one of Caffe's other
+ * threads would end the process. What breaks in another's part of the batch reaches the root's
+ * weights with the next update.
  */
 template <typename Dtype, template <typename> class Base>
 class BangSolver : public Base<Dtype> {
  public:
   /// @throws std::invalid_argument as BangBalancer's constructor
+  /// @throws std::runtime_error as BangCsv::CheckPath
   explicit BangSolver(const caffe::SolverParameter& param);
   const char* type() const override { return "BANG"; }
+  /// @throws std::runtime_error as BangCsv::Open, before the first test and the first iteration
+  void Solve(const char* resume_file = nullptr) override;
   void ApplyUpdate() override;
 
  private:
-  void CheckLoss(Dtype loss);
+  void BeginPass(Dtype loss);
+  void OpenCsv();
+  void AppendToCsv(const std::vector<BangStatistics>& statistics, double misclassified);
   bool IsDisplayed() const;
   typename GoodState<Dtype>::Blobs State();
   void KeepGoodState();
   [[noreturn]] void StopAtGoodState(const std::string& reason);
+  [[noreturn]] void StopAtBadLabel(const std::string& reason);
 
   BangBalancer<Dtype> balancer_;
   std::unique_ptr<BangCsv> csv_;

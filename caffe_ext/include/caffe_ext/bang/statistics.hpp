@@ -8,11 +8,13 @@ namespace caffe_ext {
 struct BangStatistics {
   std::string layer;
   double samples = 0;
-  double eta_sum = 0;
-  double eta_max = 0;         ///< Largest eta_i.
+  double log10_eta_sum = 0;
+  double log10_eta_max = 0;   ///< Of the largest eta_i.
   double zero_gradients = 0;  ///< Samples with r_i = 0.
 
-  double eta_mean() const { return samples > 0 ? eta_sum / samples : 0; }
+  /// log10 of the factors' geometric mean. They reach 1e33 where a sample's gradient is tiny: of
+  /// their arithmetic mean that one sample is all.
+  double log10_eta_mean() const { return samples > 0 ? log10_eta_sum / samples : 0; }
   double zero_share() const { return samples > 0 ? zero_gradients / samples : 0; }
 };
 

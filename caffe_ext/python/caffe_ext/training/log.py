@@ -2,7 +2,7 @@
 
     log = parse_log(Path("train.log").read_text())
     log.tests[-1].outputs["accuracy"]
-    [(record.iteration, record.outputs["conv1_eta_mean"]) for record in log.trains]
+    [(record.iteration, record.outputs["conv1_log10_eta_mean"]) for record in log.trains]
 
 Only lines that Caffe writes itself are read, so the outputs of the solver type BANG, which have the
 same form, are outputs of the training net like any other.

@@ -124,8 +124,8 @@ void ExpectClose(const Result<Dtype>& actual, const Result<Dtype>& expected) {
           << expected.y[j][k];
     }
   }
-  EXPECT_TRUE(IsClose(actual.sums.eta_sum, expected.sums.eta_sum, 1e-8, 0));
-  EXPECT_TRUE(IsClose(actual.sums.eta_max, expected.sums.eta_max, 1e-8, 0));
+  EXPECT_TRUE(IsClose(actual.sums.log10_eta_sum, expected.sums.log10_eta_sum, 1e-8, 1e-12));
+  EXPECT_TRUE(IsClose(actual.sums.log10_eta_max, expected.sums.log10_eta_max, 1e-8, 1e-12));
   EXPECT_EQ(actual.sums.zero_gradients, expected.sums.zero_gradients);
 }
 
@@ -331,12 +331,12 @@ TYPED_TEST(BangKernelsGpu, SumsBeginAnewOrGoOn) {
   run(x, false);
   run(same, true);
   ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
-  EXPECT_NEAR(sums.values()[0].eta_sum, 7, 1e-9);
-  EXPECT_NEAR(sums.values()[0].eta_max, 2, 1e-9);
+  EXPECT_NEAR(sums.values()[0].log10_eta_sum, std::log10(2), 1e-12);
+  EXPECT_NEAR(sums.values()[0].log10_eta_max, std::log10(2), 1e-12);
   EXPECT_EQ(sums.values()[0].zero_gradients, 1);
   run(same, false);
   ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
-  EXPECT_EQ(sums.values()[0].eta_sum, 3);
+  EXPECT_EQ(sums.values()[0].log10_eta_sum, 0);
   EXPECT_EQ(sums.values()[0].zero_gradients, 0);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }

@@ -25,13 +25,13 @@ struct BangTop {
 
 /// What a layer's factors add up to over several batches; in device memory.
 struct BangSums {
-  double eta_sum;
-  double eta_max;
+  double log10_eta_sum;
+  double log10_eta_max;
   double zero_gradients;  ///< Rows whose norm is 0.
 
   CAFFE_EXT_HOST_DEVICE void Add(const BangSums& other) {
-    eta_sum += other.eta_sum;
-    eta_max = other.eta_max > eta_max ? other.eta_max : eta_max;
+    log10_eta_sum += other.log10_eta_sum;
+    log10_eta_max = other.log10_eta_max > log10_eta_max ? other.log10_eta_max : log10_eta_max;
     zero_gradients += other.zero_gradients;
   }
 };
