@@ -171,7 +171,7 @@ def test_names_and_threat_models_tell_what_is_done() -> None:
     for text, name, words in (
         ("hc1*1.05", "HC1 x 1.05", "as little as makes the image adversarial, 1.05 times as far"),
         ("fgs", "FGS", "moves all pixels within 0..255 along one direction"),
-        ("fgs=8", "FGS, epsilon 8", r"the largest change being 8 \(0.0314 of 1\) grey levels"),
+        ("fgs=8", "FGS, epsilon 8", r"the largest change being 8 grey levels \(0.0314 of 1\)"),
         ("pgd=8/2x40", "PGD Linf 8, 40 x 2 (loss)", "each pixel by at most 8 .* 40 steps of 2"),
         (
             "bim-l2=400+margin",
@@ -199,7 +199,7 @@ def test_images_with_the_attack_s_own_target_are_left_out() -> None:
 def test_distances_in_both_units() -> None:
     assert parse_distance("8") == parse_distance("8/255") == 8
     assert parse_distance("0.5of1") == 127.5
-    assert show_distance(8) == "8 (0.0314 of 1)"
+    assert show_distance(8) == "8 grey levels (0.0314 of 1)"
     for text in ("", "8/256", "of1", "8 of 2", "-1", "nan"):
         with pytest.raises(ValueError, match="a distance is grey levels"):
             parse_distance(text)

@@ -253,7 +253,7 @@ def test_the_verdict(report: Report) -> None:
     masked, plain = (verdict(model) for model in report.models)
     assert masked[0] == "<masked> & co classifies 80.00% of 5 images correctly."
     assert masked[1].startswith(
-        "Where each pixel may change by 8 (0.0314 of 1) grey levels, at most 40.00% stay correct"
+        "Where each pixel may change by 8 grey levels (0.0314 of 1), at most 40.00% stay correct"
     )
     assert "signs of masked gradients" in masked[2]
     assert "no proof" in plain[2]

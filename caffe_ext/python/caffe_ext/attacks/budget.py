@@ -32,8 +32,8 @@ def parse_distance(text: str) -> float:
 
 
 def show_distance(grey_levels: float) -> str:
-    """Return a distance in both units: "8 (0.031 of 1)"."""
-    return f"{grey_levels:g} ({grey_levels / _FULL_SCALE:.3g} of 1)"
+    """Return a distance in both units: "8 grey levels (0.0314 of 1)"."""
+    return f"{grey_levels:g} grey levels ({grey_levels / _FULL_SCALE:.3g} of 1)"
 
 
 def check_distance(name: str, grey_levels: float) -> None:
@@ -77,6 +77,4 @@ class PerturbationBudget:
     def wording(self) -> str:
         """Say in words what the attacker may do."""
         measure = {"linf": "each pixel", "l2": "the whole image (L2)"}[self.norm]
-        return (
-            f"changes {measure} by at most {show_distance(self.epsilon)} grey levels within 0..255"
-        )
+        return f"changes {measure} by at most {show_distance(self.epsilon)} within 0..255"

@@ -90,7 +90,7 @@ class SingleStep(Attack):
         """Say in words what the attacker may do."""
         return (
             f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, the largest change "
-            f"being {show_distance(self.epsilon)} grey levels"
+            f"being {show_distance(self.epsilon)}"
         )
 
     def applicable(self, labels: Ints) -> Bools:

@@ -96,7 +96,7 @@ def _l2_ticks(models: Sequence[ModelEvaluation]) -> tuple[int, ...]:
     largest = max((float(values.max()) for values in found if len(values)), default=1.0)
     step = 10 ** np.floor(np.log10(max(largest, 10)))
     end = step * np.ceil(largest / step)
-    return tuple(dict.fromkeys(round(end * (part / 6) ** 2) for part in range(7)))
+    return tuple(dict.fromkeys(round(end * (part / 5) ** 2) for part in range(6)))
 
 
 _TICKS: dict[str, Callable[[Sequence[ModelEvaluation]], tuple[int, ...]]] = {

@@ -27,7 +27,7 @@ def _robustness(model: ModelEvaluation) -> str:
         return f"Attacks without a bound break {broken} of these."
     what = {"linf": "each pixel", "l2": "the whole image (L2)"}[shown.budget.norm]
     return (
-        f"Where {what} may change by {show_distance(shown.budget.epsilon)} grey levels, at most "
+        f"Where {what} may change by {show_distance(shown.budget.epsilon)}, at most "
         f"{shown.accuracy:.2%} stay correct: the attacks here break the others, and stronger ones "
         "may break more."
     )
