@@ -13,12 +13,11 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
-from caffe_ext.cli import table1
-from caffe_ext.cli.attack_report import check_report
 from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
 from caffe_ext.models.description import read_model
+from caffe_ext.runs.campaign_files import check_campaign_files
 from caffe_ext.runs.records import (
     AttackRecords,
     empty_columns,
@@ -28,6 +27,7 @@ from caffe_ext.runs.records import (
     save_records,
 )
 from caffe_ext.storage.atomic import json_bytes
+from caffe_ext.studies.table1.training import listed_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError, read_settings
@@ -259,12 +259,12 @@ FORMATS = {
     "models.json": Format(
         "x.json",
         note({"models": [{"id": "R0", "weights": "x", "settings": SETTINGS}]}),
-        lambda folder: table1.listed(folder / "x.json"),
+        lambda folder: listed_models(folder / "x.json"),
     ),
     "summary.json": Format(
         "x.json",
         note({"seed": 0, "images": {}, "pass_protocols": {}, "models": [{"name": "x"}]}),
-        named("summary.json", lambda folder: check_report(folder, [])),
+        named("summary.json", lambda folder: check_campaign_files(folder, [])),
     ),
     "evaluation.json": Format(
         "x.json",
