@@ -209,7 +209,7 @@ def test_failures_of_caffe_are_reported(request_: TrainingRequest) -> None:
     with pytest.raises(TrainingError) as failure:
         train(request_)
     assert "Unknown layer type: Acuracy" in str(failure.value)
-    assert str(failure.value).startswith("caffe train failed: Check failed: ")
+    assert str(failure.value).startswith("caffe train failed: ")
     assert str(failure.value).endswith(f"(log: {request_.output / 'train.log'})")
     net.write_text(NETWORK)
     with pytest.raises(TrainingError, match=r"caffe train failed: .*base_type"):

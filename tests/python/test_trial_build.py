@@ -94,7 +94,7 @@ def test_another_number_of_images() -> None:
     """Caffe would end the process in a reshape, too."""
     scale = "layer { name: 's' type: 'Scale' bottom: 'data' top: 's' scale_param { axis: 0 } }"
     check_builds(LINEAR + scale, batch_size=1)
-    refused = pytest.raises(ValueError, match=r"^with another number of images: Check failed: ")
+    refused = pytest.raises(ValueError, match=r"^with another number of images: layer 's': ")
     with refused:
         check_builds(LINEAR + scale, batch_size=100)
     with refused:
@@ -120,6 +120,12 @@ def test_reasons() -> None:
     assert trial_build._reason(lines) == "layer 'conv': Check failed: a == b (1 vs. 2)"
     assert trial_build._reason(lines[2:]) == "Check failed: a == b (1 vs. 2)"
     assert trial_build._reason([*lines[:2], "ImportError: x", ""]) == "layer 'conv': ImportError: x"
+    caffe_says = [*lines[:2], "caffe: layer 'fc': too small"]
+    assert trial_build._reason(caffe_says) == "layer 'fc': too small"
+    caffe_says.insert(2, trial_build._RESHAPING)
+    assert trial_build._reason(caffe_says) == (
+        "with another number of images: layer 'fc': too small"
+    )
     lines.insert(2, trial_build._RESHAPING)
     says = "with another number of images: Check failed: a == b (1 vs. 2)"
     assert trial_build._reason(lines) == says

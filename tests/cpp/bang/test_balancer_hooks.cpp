@@ -1,6 +1,7 @@
 // What BangBalancer does to the net that it hooks into, beyond the weight gradients.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <string>
@@ -103,18 +104,25 @@ TYPED_TEST(BangBalancerHooks, ABatchOfOneIsNotChanged) {
 }
 
 TYPED_TEST(BangBalancerHooks, ABatchOfNoneIsNoError) {
-  // Caffe's loss layers do not take it, but any blob may be a loss.
+  // A filter may leave no sample. Caffe's loss layers do not take it, but any blob may be a loss.
   this->net_ = MakeNet<TypeParam>(R"(
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 } } }
-    layer { name: "ip" type: "InnerProduct" bottom: "data" top: "y" loss_weight: 1
+    layer { name: "chosen" type: "DummyData" top: "chosen" dummy_data_param { shape { dim: 4 } } }
+    layer { name: "filter" type: "Filter" bottom: "data" bottom: "chosen" top: "x" }
+    layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" loss_weight: 1
             inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 1 } } })");
+  const auto choose = [this](TypeParam which) {
+    const auto chosen = this->net_->blob_by_name("chosen");
+    std::fill_n(chosen->mutable_cpu_data(), chosen->count(), which);
+  };
   Balancer<TypeParam> balancer(this->net_, this->strong_, [] { return true; });
+  choose(1);
   const auto four = WeightGradients(this->net_.get());
-  SetBatch(0, this->net_.get());
+  choose(0);
   for (const auto& gradient : WeightGradients(this->net_.get())) {
     EXPECT_EQ(gradient, std::vector<TypeParam>(gradient.size()));
   }
-  SetBatch(4, this->net_.get());
+  choose(1);
   EXPECT_EQ(WeightGradients(this->net_.get()), four);
 }
 

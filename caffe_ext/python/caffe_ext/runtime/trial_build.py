@@ -26,6 +26,7 @@ _GLOG = re.compile(r"(?P<severity>[IWEF])\d{4,8} [\d:.]+ +\d+ \S+:\d+\] (?P<text
 _CREATING = "creating layer "
 _RESHAPING = "with another number of images"
 _LOADING = "with the weights"
+_CAFFE_SAYS = "caffe: "
 _BUILT = b"+"
 _PATIENCE = 180.0  # seconds
 
@@ -108,8 +109,9 @@ def _build(deploy: Path, then: Callable[[Any], None], log: Path, writer: int) ->
         caffe.set_mode_cpu()
         then(caffe.Net(str(deploy), caffe.TEST))
         os.write(writer, _BUILT)
-    except SystemError:
-        pass  # a Python layer's; Caffe has printed what it was
+    except caffe.Error as error:  # it names the layer
+        text = str(error).replace(f"{deploy}, ", "").replace(f"{deploy}:", "line ")
+        os.write(2, f"{_CAFFE_SAYS}{text}\n".encode())
     except BaseException as error:  # nothing may leave the child
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
@@ -143,6 +145,10 @@ def _reason(lines: list[str]) -> str:
         found = _GLOG.fullmatch(line)
         if line in (_RESHAPING, _LOADING):
             where = line if line == _RESHAPING else ""
+        elif line.startswith(_CAFFE_SAYS):
+            reason = line.removeprefix(_CAFFE_SAYS)
+            where = where if where == _RESHAPING else ""
+            break
         elif not found:
             last = line.strip() or last
         elif found["severity"] == "F":
