@@ -20,11 +20,14 @@ struct Sum {
   __device__ void Add(const Sum& other) { value += other.value; }
 };
 
-// The class of a row; negative if it has none.
+// The class of a row; -1 if its label is none: out of range, no whole number, or NaN.
 template <typename Dtype>
 __device__ int ClassOf(Dtype label, int classes) {
+  if (!(label >= 0 && label < classes)) {
+    return -1;
+  }
   const int number = static_cast<int>(label);
-  return number < classes ? number : -1;
+  return static_cast<Dtype>(number) == label ? number : -1;
 }
 
 // Each row has a warp. The sum goes from class to class, as in Caffe's kernel: so probabilities

@@ -123,8 +123,9 @@ TYPED_TEST(SoftmaxLossKernelsGpu, WhatIsNoNumberStaysNone) {
 }
 
 TYPED_TEST(SoftmaxLossKernelsGpu, LabelsOfNoClassBreakTheLoss) {
-  for (const TypeParam label : {-1, 2}) {
-    EXPECT_TRUE(std::isnan(OnGpu<TypeParam>({0, 1, 1, 0}, {label, 1}, &this->workspace_).loss));
+  for (const double label : {-1.0, 2.0, 1e9, 0.5, std::nan("")}) {
+    const TypeParam none = static_cast<TypeParam>(label);
+    EXPECT_TRUE(std::isnan(OnGpu<TypeParam>({0, 1, 1, 0}, {none, 1}, &this->workspace_).loss));
   }
 }
 
