@@ -144,7 +144,7 @@ def test_resize_and_crop_images(root: Path, tmp_path: Path, library: str) -> Non
 @pytest.mark.parametrize("given", ["-gpu=1234", "-gpu=0,x", "solver_mode: GPU device_id: 1234"])
 def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> None:
     solver = tmp_path / "solver.prototxt"
-    solver.write_text(f"{given if given[0] != '-' else ''}\n")
+    solver.write_text(f"lr_policy: 'fixed' {given if given[0] != '-' else ''}\n")
     program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
     command = [program, "train", f"-solver={solver}", *([given] if given[0] == "-" else [])]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
@@ -157,7 +157,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", ["", 'type: "SGD"', 'type: "Adam"'])
 def test_a_bang_param_that_nobody_reads_is_an_error(kind: str, tmp_path: Path) -> None:
     solver = tmp_path / "solver.prototxt"
-    solver.write_text(f"{kind} bang_param {{ epsilon: 0.5 }}\n")
+    solver.write_text(f"lr_policy: 'fixed' {kind} bang_param {{ epsilon: 0.5 }}\n")
     program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
     command = [str(program), "train", f"-solver={solver}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

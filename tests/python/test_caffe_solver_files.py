@@ -1,0 +1,209 @@
+"""Wrong solver files: one line and exit 1, before training."""
+
+import shutil
+from pathlib import Path
+
+import caffe
+import pytest
+
+from caffe_nets import SOLVER, TRAIN_NET, error_of, net, program, solver, write_files
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a net to train and a solver, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+    return tmp_path
+
+
+WRONG = {
+    'net "x"': 't:1:5: Expected ":"',
+    SOLVER + "no_such_field: 1": 'has no field named "no_such_field"',
+    SOLVER + 'type: "Sgd"': "Unknown solver type: Sgd (known types: ",
+    SOLVER.replace("fixed", "cosine"): 't: unknown lr_policy "cosine": choose fixed, step',
+    SOLVER.replace('lr_policy: "fixed"', ""): "t: there is no lr_policy: choose fixed",
+    SOLVER.replace("fixed", "step"): "t: stepsize is 0; it must be 1 or more",
+    SOLVER.replace("fixed", "exp") + "gamma: -1": "t: gamma is -1; it must be 0 or more",
+    SOLVER.replace("fixed", "poly").replace("max_iter: 1", ""): "t: max_iter is 0; it must be 1",
+    SOLVER.replace("fixed", "multistep") + "gamma: 1 stepvalue: 9 stepvalue: 3": (
+        "t: stepvalue 3 comes after 9; they must ascend"
+    ),
+    SOLVER.replace("0.1", "nan"): "t: base_lr is nan; it must be a finite number",
+    SOLVER + 'regularization_type: "L3"': 't: regularization_type is "L3"; it must be "L1" or "L2"',
+    SOLVER + "test_iter: 1": "t: test_interval is 0; it must be 1 or more",
+    SOLVER + "test_iter: -1 test_interval: 1": "t: test_iter is -1; it must be 0 or more",
+    SOLVER + "test_interval: -1": "t: test_interval is -1; it must be 0 or more",
+    SOLVER + "average_loss: 0": "t: average_loss is 0; it must be 1 or more",
+    SOLVER + "iter_size: 0": "t: iter_size is 0; it must be 1 or more",
+    SOLVER + "iter_size: -2": "t: iter_size is -2; it must be 1 or more",
+    SOLVER + "display: -1": "t: display is -1; it must be 0 or more",
+    SOLVER + "snapshot: -1": "t: snapshot is -1; it must be 0 or more",
+    SOLVER.replace("max_iter: 1", "max_iter: -1"): "t: max_iter is -1; it must be 0 or more",
+    SOLVER + "clip_gradients: -2": "t: clip_gradients is -2; it must be more than 0, or -1",
+    SOLVER + "clip_gradients: 0": "t: clip_gradients is 0; it must be more than 0, or -1",
+    SOLVER + "clip_gradients: nan": "t: clip_gradients is nan; it must be more than 0, or -1",
+    SOLVER + "momentum: nan": "t: momentum is nan; it must be at least 0 and less than 1",
+    SOLVER + "momentum: 1": "t: momentum is 1; it must be at least 0 and less than 1",
+    SOLVER + 'type: "Adam" momentum2: 1': "t: momentum2 is 1; it must be at least 0 and less",
+    SOLVER + 'type: "RMSProp" rms_decay: -1': "t: rms_decay is -1; it must be at least 0 and",
+    SOLVER + "weight_decay: -1": "t: weight_decay is -1; it must be 0 or more",
+    SOLVER + "delta: inf": "t: delta is inf; it must be a finite number",
+    SOLVER.replace("train.prototxt", "nowhere"): "cannot open nowhere: No such file or directory",
+    SOLVER + 'net_param { name: "x" }': "must not contain more than one of these fields",
+    "base_lr: 0.1 lr_policy: 'fixed'": "must specify a train net using one of these fields",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_settings(text: str) -> None:
+    with pytest.raises((caffe.Error, RuntimeError)):
+        solver(text)
+    assert WRONG[text] in error_of("caffe", "train", "-solver=t")
+
+
+NETS = {
+    TRAIN_NET.replace("dim: 8 dim: 5", "dim: 0 dim: 5"): "layer 'd': a blob is empty",
+    TRAIN_NET.replace(
+        "shape { dim: 8 }", "shape { dim: 7 }"
+    ): "layer 'loss': The data and label should",
+    TRAIN_NET.replace('type: "InnerProduct"', 'type: "Inner"'): "layer 'fc': Unknown layer type",
+    TRAIN_NET.replace("num_output: 3", "num_outputs: 3"): 'no field named "num_outputs"',
+    TRAIN_NET.replace("num_output: 3", ""): "layer 'fc': ",
+    "": "the net has no layers in this phase",
+}
+
+
+@pytest.mark.parametrize("text", NETS)
+def test_nets(text: str, folder: Path) -> None:
+    (folder / "train.prototxt").write_text(text)
+    says = error_of("caffe", "train", "-solver=solver.prototxt")
+    assert "train.prototxt" in says
+    assert NETS[text] in says
+
+
+CONVOLUTION = """
+layer {{ name: "in" type: "Input" top: "x"
+         input_param {{ shape {{ dim: 1 dim: 4 dim: 4 dim: 4 }} }} }}
+layer {{ name: "out" type: "{}" bottom: "x" top: "y" {} }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("Convolution", "convolution_param { num_output: 1 kernel_size: 5 stride: 2 }", "smaller"),
+        ("Convolution", "convolution_param { num_output: 1 kernel_size: 9 }", "smaller than the"),
+        (
+            "Convolution",
+            "convolution_param { num_output: 2 kernel_size: 1 group: 0 }",
+            "group must",
+        ),
+        (
+            "Convolution",
+            "convolution_param { num_output: 2 kernel_size: 1 stride_h: 0 stride_w: 1 }",
+            "Stride dimensions must be nonzero",
+        ),
+        (
+            "Convolution",
+            "convolution_param { num_output: 2 kernel_size: 1 dilation: 0 }",
+            "Dilation must be 1 or more",
+        ),
+        (
+            "Pooling",
+            "pooling_param { kernel_size: 7 }",
+            "the kernel, 7x7, is larger than the input",
+        ),
+        ("Pooling", "pooling_param { kernel_size: 2 stride: 0 }", "Stride dimensions must be"),
+    ],
+)
+def test_sizes(kind: str, settings: str, sentence: str) -> None:
+    with pytest.raises(caffe.Error, match=r"^t, layer 'out': ") as raised:
+        net(CONVOLUTION.format(kind, settings))
+    assert sentence in str(raised.value)
+
+
+def test_a_blob_of_a_wrong_size_stays_as_it_was() -> None:
+    blob = net().blobs["data"]
+    before = blob.data.copy()
+    for shape in ((-1, 5), (1 << 20, 1 << 20), (2, 3, -4)):
+        with pytest.raises(caffe.Error):
+            blob.reshape(*shape)
+        assert list(blob.shape) == [1, 1, 8, 8]
+        assert blob.count == 64
+    assert (blob.data == before).all()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_snapshot_that_cannot_be_written(folder: Path) -> None:
+    options = SOLVER.replace("snapshot_after_train: false", "snapshot: 1")
+    (folder / "file").touch()
+    Path("t").write_text(options + 'snapshot_prefix: "file/a"')
+    says = error_of("caffe", "train", "-solver=t")
+    assert "Cannot write to snapshot prefix 'file/a': Not a directory" in says
+    (folder / "snaps").mkdir()
+    Path("t").write_text(options + 'snapshot_prefix: "snaps/a"')
+    Path("snaps/a_iter_1.caffemodel").symlink_to("/dev/full")
+    says = error_of("caffe", "train", "-solver=t")
+    assert says == "cannot write snaps/a_iter_1.caffemodel: No space left on device"
+
+
+def test_weights_and_states_that_are_confused(folder: Path) -> None:
+    Path("t").write_text(SOLVER.replace("after_train: false", "after_train: true"))
+    assert program("caffe", "train", "-solver=t").returncode == 0
+    says = error_of("caffe", "train", "-solver=t", "-snapshot=t_iter_1.caffemodel")
+    assert says.startswith("t_iter_1.caffemodel: holds weights, and no solver state: ")
+    assert "--weights" in says
+    says = error_of("caffe", "train", "-solver=t", "-weights=t_iter_1.solverstate")
+    assert says.startswith("t_iter_1.solverstate holds no weights (.caffemodel) that can be read")
+    (folder / "page.caffemodel").write_text("<html></html>")
+    for command in (("train", "-solver=t"), ("test", "-model=train.prototxt", "-iterations=1")):
+        says = error_of("caffe", *command, "-weights=page.caffemodel")
+        assert says.startswith("page.caffemodel holds no weights (.caffemodel) that can be read")
+
+
+PROGRAMS = [
+    (("caffe", "train"), "Need a solver definition to train."),
+    (("caffe", "nonsense"), None),
+    (("caffe", "test", "-model=net.prototxt", "-weights=no"), "cannot open no: No such file"),
+    (("caffe", "time", "-model=no"), "cannot open no: No such file"),
+    (("upgrade_net_proto_text", "no", "new"), "cannot open no: No such file"),
+    (("upgrade_net_proto_text", "net.prototxt", "no/new"), "cannot write no/new: No such file"),
+    (("upgrade_net_proto_binary", "no", "new"), "cannot open no: No such file"),
+    (("upgrade_solver_proto_text", "no", "new"), "cannot open no: No such file"),
+    (("extract_features", "no", "no", "fc", "new", "1", "lmdb"), "cannot open no: No such file"),
+    (("convert_mnist_data", "no", "no", "new"), "Unable to open file no"),
+    (("classification", "no", "no", "no", "no", "no"), "cannot open no: No such file"),
+    (("convert_cifar_data", ".", ".", "lmdb"), "Unable to open train file #1"),
+    (("convert_mnist_siamese_data", "no", "no", "new"), "Unable to open file no"),
+]
+
+
+@pytest.mark.parametrize(("command", "sentence"), PROGRAMS)
+def test_programs(command: tuple[str, ...], sentence: str | None) -> None:
+    done = program(*command)
+    assert done.returncode == 1, done.stderr
+    assert "stack trace" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert (sentence or "Unknown action: nonsense") in last
+
+
+@pytest.mark.parametrize("where", ["file", "net_param", "train_net_param"])
+def test_old_layers(where: str) -> None:
+    old = """
+      layers { name: "d" type: DUMMY_DATA top: "x" top: "label"
+               dummy_data_param { shape { dim: 8 dim: 5 } shape { dim: 8 } } }
+      layers { name: "fc" type: INNER_PRODUCT bottom: "x" top: "fc"
+               inner_product_param { num_output: 3 } }
+      layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "label" top: "loss" }
+    """
+    Path("train.prototxt").write_text(old)
+    shutil.copy("train.prototxt", "old")
+    settings = SOLVER.replace('net: "train.prototxt"', "")
+    named = 'net: "train.prototxt"' if where == "file" else f"{where} {{ {old} }}"
+    there = solver(settings + named)
+    there.step(1)
+    assert there.net.blobs["loss"].data > 0
+    if where == "net_param":
+        tested = solver(settings + named + "test_iter: 1 test_interval: 1")
+        assert list(tested.test_nets[0].blobs["fc"].shape) == [8, 3]
