@@ -166,7 +166,9 @@ def test_why_a_python_layer_cannot_be_made(
                         python_param {{ module: "{module}" layer: "{layer}" }} }}"""
     with pytest.raises(error, match=words):
         net(text)
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(caffe.__file__).parents[1]}")
+    # The program's own Python need not be that of the environment in which these tests run.
+    packages = (Path(caffe.__file__).parents[1], Path(np.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", ":".join(map(str, (folder, *packages))))
     done = program("caffe", "time", "-model=t", "-iterations=1")
     assert done.returncode == 1
     assert words in done.stderr.splitlines()[-1]
