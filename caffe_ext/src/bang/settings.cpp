@@ -238,7 +238,7 @@ void CheckPlainNet(const Net<Dtype>& net, const string& solver_type) {
       message << "layer '" << layer->layer_param().name() << "' has settings of BANG (beta "
               << settings->beta << ", epsilon " << settings->epsilon
               << "), which a solver of the type \"" << solver_type
-              << "\" does not read; write type: \"BANG\" in the solver file";
+              << R"(" does not read; write type: "BANG" in the solver file)";
       throw std::invalid_argument(message.str());
     }
   }

@@ -33,6 +33,7 @@ BangSolver<Dtype, Base>::BangSolver(const SolverParameter& param)
 }
 
 template <typename Dtype, template <typename> class Base>
+// NOLINTNEXTLINE(google-default-arguments): the default is that of Caffe's Solver.
 void BangSolver<Dtype, Base>::Solve(const char* resume_file) {
   if (resume_file == nullptr) {
     OpenCsv();  // before the first test of the test nets, which may take long

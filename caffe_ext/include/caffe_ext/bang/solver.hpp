@@ -44,6 +44,7 @@ class BangSolver : public Base<Dtype> {
   explicit BangSolver(const caffe::SolverParameter& param);
   const char* type() const override { return "BANG"; }
   /// @throws std::runtime_error as BangCsv::Open, before the first test and the first iteration
+  // NOLINTNEXTLINE(google-default-arguments): the default is that of Caffe's Solver.
   void Solve(const char* resume_file = nullptr) override;
   void ApplyUpdate() override;
 
