@@ -3,12 +3,15 @@
 import fcntl
 import os
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from caffe_ext.data import write_database
+from caffe_ext.storage import atomic
 from caffe_ext.training import TrainingError, TrainingRequest, train
 from caffe_ext.training import run as training
 from caffe_ext.training.folder import Progress, TrainingFolder
@@ -127,19 +130,19 @@ def test_a_move_that_was_cut_short_is_finished(request_: TrainingRequest) -> Non
 
 
 def test_a_full_disk_is_named(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_text = Path.write_text
+    replacing = atomic.replacing
 
-    def full(path: Path, text: str) -> int:
-        if path.name == name and (name != ".training.json" or '"started": null' in text):
-            raise OSError(28, "No space left on device")
-        return write_text(path, text)
+    def full(path: Path, *, sync: bool = True) -> AbstractContextManager[BinaryIO]:
+        if path.name == name:
+            raise OSError(28, "No space left on device", str(path))
+        return replacing(path, sync=sync)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(atomic, "replacing", full)
     output = request_.output
     name = "solver.prototxt"
     with pytest.raises(TrainingError, match=f"^cannot write into {output}: No space left"):
         train(request_)
-    name = ".training.json"
+    name = "training.json"
     text = f"^cannot write {output / 'training.json'}: No space left on device$"
     with pytest.raises(TrainingError, match=text):
         train(request_)
