@@ -196,6 +196,9 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
     }
   }
 
+  if (net.learnable_params().empty()) {
+    return {};  // Nothing is trained at all: Caffe's solvers, too, are made of such a net.
+  }
   const auto& weights = net.blob_loss_weights();
   if (std::all_of(weights.begin(), weights.end(), [](Dtype weight) { return weight == 0; })) {
     throw std::invalid_argument("BANG has nothing to balance: the net has no loss");
@@ -207,8 +210,7 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
   const bool of_the_authors = HasAuthorsSettings(net);
   LOG_IF(INFO, of_the_authors && caffe::Caffe::root_solver())
       << "BANG: the network has settings in its layers (beta, epsilon, ratio), as its authors' "
-         "fork "
-         "of Caffe; layers with beta 0 or without settings train with the plain gradient";
+         "fork of Caffe; layers with beta 0 or without settings train with the plain gradient";
   std::vector<BangLayer> layers;
   for (const int index : learned) {
     const string& name = net.layer_names()[index];

@@ -113,6 +113,7 @@ TYPED_TEST(BangSettingsTest, RefuseNetsWithNothingToBalance) {
   EXPECT_EQ(refusal(input + product("1")), "BANG has nothing to balance: the net has no loss");
   EXPECT_EQ(refusal(input + product("0") + loss),
             "BANG has nothing to balance: no layer of the net learns weights");
+  EXPECT_EQ(refusal(input), "");  // A net without any weights, as in Caffe's own tests of solvers.
 }
 
 TYPED_TEST(BangSettingsTest, WarnOfABatchOfOneSample) {
