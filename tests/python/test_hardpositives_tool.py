@@ -66,7 +66,11 @@ def test_a_set_and_its_record(
     settings = record["settings"]
     assert (settings["attacks"], settings["max_pass"]) == (["hc1*1.05", "fgv"], 0.95)
     assert (settings["seed"], settings["mix"], settings["limit"]) == (4, True, None)
-    assert record["pass_protocol"] == {"moving": "adversarial", "average": "inner"}
+    assert record["pass_protocol"] == {
+        "moving": "adversarial",
+        "average": "inner",
+        "accept_worse": False,
+    }
     assert len(record["model"]["weights_sha256"]) == len(settings["images"]) == 64
     assert record["provenance"]["command"]
     assert record["source"]["images"] == COUNT
