@@ -1,4 +1,4 @@
-"""Attack runs on a small network, for test_attack_run.py and test_attack_folder.py.
+"""Attack runs on a small network, for the tests of attack runs.
 
 conftest.py makes the fixtures known.
 """

@@ -4,18 +4,17 @@ import errno
 import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caffe_ext.storage.atomic import json_bytes, replacing, write_bytes, write_json, write_text
+from disk_samples import files_of_at_most
 
 OLD, NEW = b"old", b"new content"
 
@@ -157,17 +156,6 @@ def test_an_exception_of_the_writer_passes_through(path: Path) -> None:
             raise error
         assert caught.value is error or f"{caught.value}" == f"{path}: no number"
         unchanged(path, was)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size: what the system does then is what it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [5, 20_000])  # in the last flush, and in a write

@@ -2,9 +2,6 @@
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import DataError, open_images, read_image, write_png
 from caffe_ext.data.image_files import decode_image, find_images
+from disk_samples import files_of_at_most
 
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))
 IMAGE = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
@@ -77,17 +75,6 @@ def test_what_is_no_image_for_a_png_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"a\.png"):
             write_png(tmp_path / "a.png", image)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size: what the system does then is what it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("was_there", [False, True])

@@ -1,0 +1,148 @@
+"""runs/records.py: a file is written whole or not at all: full disks, interruptions, signals."""
+
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from caffe_ext.runs.records import (
+    load_records,
+    save_records,
+)
+from caffe_ext.storage.hdf5_file import new_hdf5
+from disk_samples import files_of_at_most
+from record_samples import equal, made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hc1.h5"
+
+
+@pytest.mark.parametrize("size", [0, 3000, 8000, 20_000])
+def test_writing_that_fails_leaves_what_was_there(
+    path: Path, size: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, images = made(4, 1)
+    save_records(path, before, [images], {"before": True})
+    content = path.read_bytes()
+    more, images = made(400, 300, seed=2)
+    with pytest.raises(OSError, match="File too large") as raised, files_of_at_most(size):
+        save_records(path, more, [images], {})
+    assert raised.value.filename == str(path)
+    assert capfd.readouterr().err == ""
+    assert path.read_bytes() == content
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    save_records(path, more, [images], {})
+    equal(more, load_records(path))
+
+
+def test_a_full_disk_is_noticed_before_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 300_000})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    few, images = made(4, 1)
+    save_records(path, few, [images], {})
+    content = path.read_bytes()
+    many, images = made(2000, 1500)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        save_records(path, many, [images], {})
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename == str(path)
+    assert path.read_bytes() == content
+
+
+def test_a_program_on_a_full_disk_ends_as_others_do(path: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from caffe_ext.runs.records import AttackRecords, empty_columns, save_records
+columns = empty_columns(2000)
+columns["found"][:] = True
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
+images = np.random.default_rng(0).integers(0, 256, (2000, 1, 9, 9), dtype=np.uint8)
+try:
+    save_records(Path(sys.argv[1]), AttackRecords(**columns), [images], {})
+except OSError as error:
+    sys.exit(error.strerror)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "File too large\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interruption_leaves_nothing(path: Path, error: type[BaseException]) -> None:
+    some, images = made(9, 7)
+
+    def parts() -> Iterator[NDArray[np.uint8]]:
+        yield images[:3]
+        raise error
+
+    with pytest.raises(error):
+        save_records(path, some, parts(), {})
+    assert not list(path.parent.iterdir())
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        save_records(tmp_path / "nowhere" / "a.h5", made(1, 0)[0], [], {})
+
+
+def test_a_signal_waits_until_the_file_is_closed(path: Path) -> None:
+    def exits(*_: object) -> None:
+        raise SystemExit(143)
+
+    for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
+        before = signal.signal(number, exits if error is SystemExit else signal.default_int_handler)
+        try:
+            handler, closed = signal.getsignal(number), False
+            with pytest.raises(error), new_hdf5(path) as file:
+                inner = path.with_name("inner.h5")
+                with new_hdf5(inner):
+                    signal.raise_signal(number)
+                file["a"] = [1, 2]
+                closed = True
+            assert closed
+            assert signal.getsignal(number) is handler
+        finally:
+            signal.signal(number, before)
+        with h5py.File(path) as file:
+            assert file["a"][...].tolist() == [1, 2]
+        assert sorted(path.parent.iterdir()) == [path, inner]
+
+
+def test_a_signal_that_nobody_handles_ends_the_program_later(path: Path) -> None:
+    code = """
+import signal, sys
+from pathlib import Path
+from caffe_ext.storage.hdf5_file import new_hdf5
+with new_hdf5(Path(sys.argv[1])) as file:
+    signal.raise_signal(signal.SIGTERM)
+    file["a"] = [1, 2]
+print("not reached")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
+    with h5py.File(path) as file:
+        assert file["a"][...].tolist() == [1, 2]
+
+
+def test_other_threads_write_as_well(path: Path) -> None:
+    some, images = made(4, 3)
+    thread = threading.Thread(target=save_records, args=(path, some, [images], {}))
+    thread.start()
+    thread.join()
+    assert len(load_records(path)) == 4
