@@ -81,7 +81,7 @@ class Assessment:
         digest = source.digest(reporter)
         images = ImageSet(opener, digest, labelled=source.labelled)
         evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
-        evaluator.suites()  # all that can be wrong with them is found before the work begins
+        _ = evaluator.suites  # all that can be wrong with them is found before the work begins
         identity = evaluator.identity()
         if not self.settings.again:
             check_folder(self.folder, identity)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +179,15 @@ class Evaluator:
         Raises RecordError if the folder holds the results of something else, ValueError for
         attacks that a model does not have, WorkerError if a worker process dies.
         """
-        suites = self.suites()
+        suites = self.suites
+        if self.resources.processes > 1:
+            forget_cached()  # the workers load their own
         with Workers(self.resources.processes, reporter) as workers:
             predicted = self._predictions(suites, workers)
             records = self._records(suites, predicted, workers)
             robust = self._robust(suites, predicted, records, workers)
             probes = self._probes(suites, predicted, records, workers)
-            rows, noise = self._noise(predicted, records, workers, reporter)
+            rows, noise = self._noise(records, workers, reporter)
         forget_cached()
         return tuple(
             put_together(
@@ -213,8 +216,9 @@ class Evaluator:
         """Return the folder of a model's results."""
         return self.folder / plain_name(model.name)
 
+    @cached_property
     def suites(self) -> dict[str, Suite]:
-        """Return the suite of each model, after each attack was tried on one image.
+        """The suite of each model, after the model and each attack were tried on one image.
 
         So that what cannot be done is said before the work begins. Raises ValueError.
         """
@@ -222,12 +226,14 @@ class Evaluator:
         suites = {}
         for description in self.models:
             model = load_cached(description, self.resources.batch_size)
-            channels = first.shape[1]
-            suite = suites[description.name] = self.settings.suite(model.classes, channels)
+            suite = suites[description.name] = self.settings.suite(model.classes, first.shape[1])
+            try:
+                model.predict(first)
+            except ValueError as error:
+                raise ValueError(f"{description.name}: {error}") from error
             within = [one for budget in suite.radii for one in suite.cascade_within(budget)]
             for attack in (*suite.attacks, *within):
                 try:
-                    model.predict(first)
                     attack.check(model)
                 except ValueError as error:
                     raise ValueError(f"{description.name}, {attack.text}: {error}") from error
@@ -350,11 +356,7 @@ class Evaluator:
         return found
 
     def _noise(
-        self,
-        predicted: Mapping[str, Ints],
-        records: Mapping[str, Records],
-        workers: Workers,
-        reporter: Reporter,
+        self, records: Mapping[str, Records], workers: Workers, reporter: Reporter
     ) -> tuple[Any, dict[str, NoiseStability]]:
         """Return stability to noise, on images that all models get right; and which they are."""
         settings = self.settings

@@ -99,12 +99,17 @@ class ModelDescription:
                 f"of {self.deploy} has {classifier.classes}"
             )
         # A model is loaded for each of many tasks, and what has been found good stays so.
-        stamps = tuple((path, path.stat().st_mtime_ns) for path in (self.deploy, self.weights))
-        key = (stamps, self.logits, min(batch_size, 4), classifier.device)
+        key = (self.file_stamps, self.logits, min(batch_size, 4), classifier.device)
         if key not in _independent:
             check_batch_independence(classifier)
             _independent.add(key)
         return classifier
+
+    @property
+    def file_stamps(self) -> tuple[tuple[str, int, int], ...]:
+        """Return path, size and time of the two files: while these stay, so does the model."""
+        files = [(path, path.stat()) for path in (self.deploy, self.weights)]
+        return tuple((str(path.absolute()), it.st_size, it.st_mtime_ns) for path, it in files)
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, its number if it has none."""

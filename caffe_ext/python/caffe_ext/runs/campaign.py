@@ -20,6 +20,7 @@ from typing import Any
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
+from caffe_ext.models.cache import forget_cached, load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.runs.campaign_files import (
@@ -120,6 +121,7 @@ class AttackCampaign:
         planned = self._plan(images["sha256"], labelled=source.labelled)
         with claim_output(self.folder):
             outcomes = tuple(self._attack_model(exports, source, counter) for exports in planned)
+            forget_cached()
             # The summary goes first: pictures without it are not taken for this program's.
             settings = {"seed": self.seed, "batch_size": self.batch_size, "images": images}
             write_summary(self.folder, settings, outcomes)
@@ -161,7 +163,7 @@ class AttackCampaign:
         """Run the attacks on a model, and write what they find."""
         model, done = exports[0].model, []
         counter.note(f"{model.name}: {shown(model.weights)}")
-        classifier = model.load(self.batch_size)
+        classifier = load_cached(model, self.batch_size)
         for export in exports:
             if export.run.again:
                 discard_export(export)

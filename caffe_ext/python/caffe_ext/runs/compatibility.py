@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
+from caffe_ext.models.cache import load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runtime.checkout import shown_text
@@ -24,7 +25,7 @@ def check_model(
     The sentence names the options of the programs that help: --resize, --grey, --colour.
     """
     try:
-        classifier = model.load(batch_size)
+        classifier = load_cached(model, batch_size)
         first = source.read(slice(1)).images
         space, size = model.pixel_space, source.image_shape[1:]
         if space.mean_size not in (None, size):
