@@ -12,11 +12,12 @@ import pytest
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import noise as noise_run
-from caffe_ext.evaluation.noise import NoiseSettings, pick_images
+from caffe_ext.evaluation import stability
+from caffe_ext.evaluation.noise import pick_images
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.robustness import broken_within, smallest_sizes
-from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.evaluation.stability import NoiseSettings, noise_stability
 from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
@@ -190,7 +191,7 @@ def test_what_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = evaluated(tmp_path / "whole", replace(PLAIN, noise=NOISE))[0]
     whole, pair_rows = undisturbed.noise, undisturbed.noise_rows.tolist()
-    monkeypatch.setattr(noise_run, "_FORWARDS_AT_A_TIME", 1)
+    monkeypatch.setattr(stability, "_FORWARDS_AT_A_TIME", 1)
     calls: list[Any] = []
 
     def stops(*arguments: object, **settings: object) -> object:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from caffe_ext.cli import noise_curves
+from caffe_ext.evaluation import stability
 from caffe_ext.evaluation.stability import noise_stability
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
@@ -165,7 +166,7 @@ def test_goes_on_where_it_was(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Pieces of 4 images: 4 + 2 for each of the 4 networks.
-    monkeypatch.setattr(noise_curves_measure, "_IMAGES_AT_A_TIME", 4 * 40 * len(LEVELS))
+    monkeypatch.setattr(stability, "_FORWARDS_AT_A_TIME", 4 * 40 * len(LEVELS))
     whole = place.arguments()
     whole[whole.index("--output") + 1] = str(place.folder / "whole")
     assert noise_curves.main(whole) == 0

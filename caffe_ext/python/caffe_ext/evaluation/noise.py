@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.stability import (
+    NoiseSettings,
     NoiseStability,
     check_counts,
     check_levels,
@@ -24,33 +25,6 @@ from caffe_ext.runs.runner import Source
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Count, Object, read_json
-
-# About a quarter of a minute of LeNet on a core.
-_FORWARDS_AT_A_TIME = 50_000
-
-
-@dataclass(frozen=True)
-class NoiseSettings:
-    """How stability to noise is measured.
-
-    per_class  images of each class, at most
-    copies     noisy copies of each at each level
-    levels     standard deviations, in grey levels
-
-    The paper (BANG, Section 4) has 100 images of each class and 1,000 copies. Raises ValueError for
-    settings that make no sense.
-    """
-
-    per_class: int
-    copies: int
-    levels: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Check them."""
-        check_levels(self.levels)
-        for name in ("per_class", "copies"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def pick_images(labels: Ints, eligible: Ints, per_class: int, seed: int) -> Ints:
@@ -110,15 +84,12 @@ class NoiseTask:
         name = sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:12]
         path = self.folder / f"noise-{name}.json"
         changed = [] if self.again else self._done(path)
-        copies, levels = self.settings.copies, self.settings.levels
-        each = copies * len(levels)
-        step = max(1, _FORWARDS_AT_A_TIME // each)
+        copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
         count, what = len(self.rows), f"{self.model.name}: noise"
         with reporter.progress(what, count * each, "image", len(changed) * each) as advance:
             if len(changed) < count:
                 model, source = load_cached(self.model, self.batch_size), self.opener()
-            while len(changed) < count:
-                part = slice(len(changed), len(changed) + step)
+            for part in self.settings.parts(len(changed), count):
                 images = np.concatenate(
                     [source.read(slice(row, row + 1)).images for row in self.rows[part].tolist()]
                 )

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.data import ImageSource
-from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.result import Settings
-from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS
+from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS, NoiseSettings
 from caffe_ext.evaluation.suite import CASCADE, default_radii
 
 
@@ -44,7 +43,7 @@ class Extent:
         """Return the settings of an evaluation on these images; ValueError if they are wrong."""
         papers = PAPER_COLOUR_LEVELS if source.image_shape[0] == 3 else PAPER_GREY_LEVELS
         levels = tuple(map(float, self.noise_levels or papers))
-        noise = NoiseSettings(max(1, self.noise_images), self.noise_copies, levels)
+        noise = NoiseSettings(levels, max(1, self.noise_images), self.noise_copies)
         return Settings(
             ranks=self.ranks,
             extra=extra,

@@ -10,7 +10,6 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import Norm, PerturbationBudget
 from caffe_ext.attacks.criteria import Bools
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
-from caffe_ext.evaluation.noise import NoiseSettings
 from caffe_ext.evaluation.robustness import (
     Distances,
     RobustAccuracy,
@@ -18,7 +17,7 @@ from caffe_ext.evaluation.robustness import (
     perturbation_sizes,
     smallest_sizes,
 )
-from caffe_ext.evaluation.stability import NoiseStability
+from caffe_ext.evaluation.stability import NoiseSettings, NoiseStability
 from caffe_ext.evaluation.suite import CASCADE, Suite, default_radii, default_suite
 from caffe_ext.models.base import NO_CLASS, Ints
 from caffe_ext.models.description import ModelDescription

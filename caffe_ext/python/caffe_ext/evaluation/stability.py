@@ -29,6 +29,45 @@ Levels = NDArray[np.float64]
 PAPER_GREY_LEVELS, PAPER_COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
 
 
+# About a quarter of a minute of LeNet on a core.
+_FORWARDS_AT_A_TIME = 50_000
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How stability to noise is measured.
+
+    levels     standard deviations, in grey levels
+    per_class  images of each class, at most
+    copies     noisy copies of each at each level
+
+    The paper (BANG, Section 4) has 100 images of each class and 1,000 copies. Raises ValueError for
+    settings that make no sense.
+    """
+
+    levels: tuple[float, ...]
+    per_class: int
+    copies: int
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        check_levels(self.levels)
+        for name in ("per_class", "copies"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @property
+    def forwards(self) -> int:
+        """Return how many noisy copies there are of an image, at all levels."""
+        return self.copies * len(self.levels)
+
+    def parts(self, done: int, images: int) -> Iterator[slice]:
+        """Cut the images after the first `done` into parts; the counts are kept after each part."""
+        step = max(1, _FORWARDS_AT_A_TIME // self.forwards)
+        for start in range(done, images, step):
+            yield slice(start, min(start + step, images))
+
+
 class TooFewError(ValueError):
     """A class does not have as many images as are asked for."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.evaluation.stability import check_levels
+from caffe_ext.evaluation.stability import NoiseSettings
 from caffe_ext.models.base import Ints
 from caffe_ext.reporting import pluralize
 
@@ -23,28 +23,21 @@ PAPER_PER_CLASS, PAPER_COPIES = 100, 1000
 
 
 @dataclass(frozen=True)
-class NoiseProtocol:
-    """What is measured.
+class NoiseProtocol(NoiseSettings):
+    """What is measured: NoiseSettings whose levels ascend, with as many images in each class.
 
-    levels     standard deviations of the noise, in grey levels
-    per_class  images of each class
-    copies     of each image at each level
-    seed       of the noise
+    seed  of the noise
     """
 
-    levels: tuple[float, ...]
-    per_class: int
-    copies: int
     seed: int
 
     def __post_init__(self) -> None:
         """Raise ValueError for what makes no sense."""
-        check_levels(self.levels)
+        super().__post_init__()
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels must ascend, not {' '.join(f'{x:g}' for x in self.levels)}")
-        for name, least in (("per_class", 1), ("copies", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
 
     @property
     def remark(self) -> str:

@@ -18,9 +18,6 @@ from caffe_ext.studies.noise_curves.curves import NoiseCurves
 from caffe_ext.studies.noise_curves.images import ChosenImages
 from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
 
-# As many noisy images are lost at most when a run is interrupted: a quarter of a minute of LeNet.
-_IMAGES_AT_A_TIME = 50_000
-
 
 def seconds_per_image(run: NoiseCurvesRun) -> float:
     """Time a noisy batch through the first network, the best of three.
@@ -59,11 +56,9 @@ def measure(
     Call it, as choose_images(), while the folder is claimed.
     """
     protocol = run.protocol
-    each = protocol.copies * len(protocol.levels)
-    total = len(run.networks) * len(chosen.images) * each
-    with (reporter or Silent()).progress(
-        "noise", total, "image", count_finished(run) * each
-    ) as step:
+    total = len(run.networks) * len(chosen.images) * protocol.forwards
+    done = count_finished(run) * protocol.forwards
+    with (reporter or Silent()).progress("noise", total, "image", done) as step:
         counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
     shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
     return NoiseCurves(
@@ -93,13 +88,11 @@ def _network(
 ) -> Ints:
     """Return the counts of one network, int64 (N, L); keep them, some images at a time."""
     protocol = run.protocol
-    at_a_time = max(1, _IMAGES_AT_A_TIME // (protocol.copies * len(protocol.levels)))
     piece = _piece(run, path)
     changed, seconds = piece.changed, piece.seconds
     if len(changed) < len(chosen.images):
         classifier = model.load(run.batch_size)
-    while len(changed) < len(chosen.images):
-        rows = slice(len(changed), len(changed) + at_a_time)
+    for rows in protocol.parts(len(changed), len(chosen.images)):
         start = perf_counter()
         stability = noise_stability(
             classifier,

@@ -132,7 +132,7 @@ def estimate(run: NoiseCurvesRun, finished: int, seconds: float) -> str:
     seconds   that an image takes in a network
     """
     protocol, networks, images = run.protocol, len(run.networks), run.chosen
-    total = (networks * images - finished) * protocol.copies * len(protocol.levels)
+    total = (networks * images - finished) * protocol.forwards
     copies = pluralize(protocol.copies, "noisy copy", "noisy copies")
     each = f"{pluralize(images, 'image')} x {copies} x {pluralize(len(protocol.levels), 'level')}"
     left = f"{pluralize(total, 'image')} {'is' if total == 1 else 'are'}"
