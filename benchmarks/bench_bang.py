@@ -21,6 +21,7 @@ from typing import Any
 
 from bench_report import origin
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.parser import check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 
@@ -68,8 +69,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--child", nargs=3, metavar=("SGD", "BANG", "TITLE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.iterations is not None and arguments.iterations < 2:
-        parser.error(f"--iterations must be at least 2, and is {arguments.iterations}")
+    check_at_least(parser, arguments, 2, "iterations")
     return arguments
 
 

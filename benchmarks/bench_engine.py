@@ -22,6 +22,7 @@ from typing import Any
 
 from bench_report import origin
 from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.parser import check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replacing, write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
@@ -48,8 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--child", nargs=2, metavar=("NETWORK", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.rounds is not None and arguments.rounds < 1:
-        parser.error(f"--rounds must be at least 1, and is {arguments.rounds}")
+    check_at_least(parser, arguments, 1, "rounds")
     return arguments
 
 

@@ -26,6 +26,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import gpu_number
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments
+from caffe_ext.cli.parser import check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_scores, layer_jobs
@@ -73,9 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, limit=10_000)
     arguments = parser.parse_args(argv)
-    for name in ("rounds", "processes"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+    check_at_least(parser, arguments, 1, "rounds", "processes")
     return arguments
 
 

@@ -14,12 +14,6 @@ bool EnginePooling::Supported(const Blobs& top) const {
   return top.size() == 1 && (IsMax() || is_average);
 }
 
-/// With gaps between the windows, Caffe may place the last one beyond the plane.
-bool EnginePooling::WindowsBeginInside() const {
-  return (pooled_height_ - 1) * stride_h_ - pad_h_ < height_ &&
-         (pooled_width_ - 1) * stride_w_ - pad_w_ < width_;
-}
-
 void EnginePooling::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   PoolingLayer::LayerSetUp(bottom, top);
   LogImplementation(layer_param_, Supported(top));
@@ -42,7 +36,7 @@ PoolingShape EnginePooling::Shape(const Blob<float>& bottom) const {
 }
 
 void EnginePooling::Forward_cpu(const Blobs& bottom, const Blobs& top) {
-  if (!Supported(top) || !WindowsBeginInside()) {
+  if (!Supported(top)) {
     PoolingLayer::Forward_cpu(bottom, top);
     return;
   }
@@ -58,7 +52,7 @@ void EnginePooling::Forward_cpu(const Blobs& bottom, const Blobs& top) {
 
 void EnginePooling::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                  const Blobs& bottom) {
-  if (!Supported(top) || !WindowsBeginInside()) {
+  if (!Supported(top)) {
     PoolingLayer::Backward_cpu(top, propagate_down, bottom);
     return;
   }
@@ -94,7 +88,7 @@ void EnginePooling::Forward_gpu(const Blobs& bottom, const Blobs& top) {
 /// The forward pass may have been on the CPU.
 void EnginePooling::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
                                  const Blobs& bottom) {
-  if (propagate_down[0] && IsMax() && Supported(top) && WindowsBeginInside()) {
+  if (propagate_down[0] && IsMax() && Supported(top)) {
     MakeMask(top, bottom);
   }
   PoolingLayer::Backward_gpu(top, propagate_down, bottom);

@@ -29,8 +29,6 @@ std::vector<BaseSolver> BaseSolvers() {
           {"Adam", "momentum: 0.9 momentum2: 0.999"}};
 }
 
-std::string Bang(const std::string& bang) { return "type: 'BANG' bang_param { " + bang + " } "; }
-
 // All types of layers that BANG balances, in place and not, with dropout.
 std::string VariedNet() {
   return Images() + R"(

@@ -15,8 +15,6 @@ namespace {
 
 constexpr caffe::SyncedMemory::SyncedHead kOnGpu = caffe::SyncedMemory::HEAD_AT_GPU;
 
-std::string Bang(const std::string& bang) { return "type: 'BANG' bang_param { " + bang + " } "; }
-
 std::string VariedNet() {
   return Images() + R"(
     layer { name: "scale" type: "Scale" bottom: "x" top: "x" scale_param { bias_term: true } }

@@ -12,8 +12,6 @@
 namespace caffe_ext {
 namespace {
 
-std::string Bang(const std::string& bang) { return "type: 'BANG' bang_param { " + bang + " } "; }
-
 template <typename Dtype>
 class BangSolverNets : public ::testing::Test {};
 

@@ -17,6 +17,11 @@
 
 namespace caffe_ext {
 
+/// A solver's text with BANG and these settings of it.
+inline std::string Bang(const std::string& bang) {
+  return "type: 'BANG' bang_param { " + bang + " } ";
+}
+
 /// A solver as `caffe train` makes it: by its type's name.
 /// @param text may overrule the defaults
 /// @param net its training net; empty: a small classifier of images

@@ -28,7 +28,6 @@ class EnginePooling : public caffe::PoolingLayer<float> {
  private:
   bool IsMax() const;
   bool Supported(const Blobs& top) const;
-  bool WindowsBeginInside() const;
   void MakeMask(const Blobs& top, const Blobs& bottom);
   PoolingShape Shape(const caffe::Blob<float>& bottom) const;
 

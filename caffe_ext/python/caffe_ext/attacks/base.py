@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.criteria import MISCLASSIFIED, NO_TARGET, Bools, Criterion
+from caffe_ext.attacks.criteria import MISCLASSIFIED, NO_TARGET, Bools, Criterion, CriterionKind
 from caffe_ext.attacks.lattice import StepLengths
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
 
@@ -114,6 +114,10 @@ class Attack(ABC):
     @abstractmethod
     def threat_model(self) -> str:
         """Say in words what the attacker knows and may do; what it wants, the criterion says."""
+
+    def describe_threat(self, criterion: CriterionKind) -> str:
+        """Say in words what the attacker knows, may do, and wants."""
+        return f"{self.threat_model}; {criterion.wording}"
 
     @property
     def seed(self) -> int | None:

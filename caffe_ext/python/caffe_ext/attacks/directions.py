@@ -21,12 +21,12 @@ Rozsa, Rudd and Boult, 2016 (Sections 4.1 to 4.3); FGS: Goodfellow, Shlens and S
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.base import Diagnostics
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
 from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, ranked
 from caffe_ext.attacks.lattice import rises
 from caffe_ext.models.base import Floats, Images, Ints, Model, softmax
@@ -124,6 +124,41 @@ class Direction(ABC):
     def _with_blob(self, name: str) -> str:
         """Return the name with the inner blob's, if there is one."""
         return name if self.through is None else f"{name}@{self.through}"
+
+
+@dataclass(frozen=True)
+class DirectionalAttack(Attack):
+    """An attack that follows a direction; it is tried on images of the labels that have one."""
+
+    direction: Direction
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images of these labels have such a direction."""
+        return self.direction.applicable(labels)
+
+
+@dataclass(frozen=True)
+class LineAttack(DirectionalAttack):
+    """An attack that goes along one line: the direction is computed once, at the image."""
+
+    @abstractmethod
+    def go(
+        self, model: Model, images: Images, criterion: Criterion, directions: Directions
+    ) -> AttackResult:
+        """Return what is found along the directions; see Attack.run."""
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Go along the direction; see Attack."""
+        directions = self.direction(model, images, criterion)
+        result = self.go(model, images, criterion, directions)
+        return replace(
+            result,
+            queries=result.queries + len(images),
+            gradients=len(images),
+            diagnostics=directions.diagnostics,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,25 +1,24 @@
 """Attacks along one direction: the smallest adversarial there, and one step of a given length."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from caffe_ext.attacks.base import Attack, AttackResult
+from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.budget import check_distance, show_distance
-from caffe_ext.attacks.criteria import Bools, Criterion
-from caffe_ext.attacks.directions import Direction
+from caffe_ext.attacks.criteria import Criterion
+from caffe_ext.attacks.directions import Directions, LineAttack
 from caffe_ext.attacks.line_search import check_scale, line_search, take_step
-from caffe_ext.models.base import Images, Ints, Model
+from caffe_ext.models.base import Images, Model
 
 _WHITE_BOX = "knows the network and its weights"
 
 
 @dataclass(frozen=True)
-class MinimumNormAttack(Attack):
+class MinimumNormAttack(LineAttack):
     """The smallest adversarial in a direction; with a scale above 1, a hard positive beyond it.
 
     scale  how many times as far as the smallest adversarial
     """
 
-    direction: Direction
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -40,16 +39,11 @@ class MinimumNormAttack(Attack):
             f"the image adversarial{further}"
         )
 
-    def applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels have such a direction."""
-        return self.direction.applicable(labels)
-
-    def run(
-        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    def go(
+        self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
-        """Search along the direction; see Attack."""
-        directions = self.direction(model, images, criterion)
-        result = line_search(
+        """Search for the smallest adversarial."""
+        return line_search(
             model,
             images,
             directions.values,
@@ -58,22 +52,15 @@ class MinimumNormAttack(Attack):
             logits=directions.logits,
             slopes=directions.slopes,
         )
-        return replace(
-            result,
-            queries=result.queries + len(images),
-            gradients=len(images),
-            diagnostics=directions.diagnostics,
-        )
 
 
 @dataclass(frozen=True)
-class SingleStep(Attack):
+class SingleStep(LineAttack):
     """One step of a given length in a direction, and no search.
 
     epsilon  the largest change of a pixel, in grey levels, 1 or more
     """
 
-    direction: Direction
     epsilon: float
 
     def __post_init__(self) -> None:
@@ -93,19 +80,8 @@ class SingleStep(Attack):
             f"being {show_distance(self.epsilon)}"
         )
 
-    def applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels have such a direction."""
-        return self.direction.applicable(labels)
-
-    def run(
-        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    def go(
+        self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
-        """Take the step; see Attack."""
-        directions = self.direction(model, images, criterion)
-        result = take_step(model, images, directions.values, self.epsilon, criterion)
-        return replace(
-            result,
-            queries=result.queries + len(images),
-            gradients=len(images),
-            diagnostics=directions.diagnostics,
-        )
+        """Take the step."""
+        return take_step(model, images, directions.values, self.epsilon, criterion)

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
+from caffe_ext.attacks.base import AttackResult, Diagnostics
 from caffe_ext.attacks.budget import Norm, PerturbationBudget
-from caffe_ext.attacks.criteria import Bools, Criterion
-from caffe_ext.attacks.directions import Direction
+from caffe_ext.attacks.criteria import Criterion
+from caffe_ext.attacks.directions import DirectionalAttack
 from caffe_ext.metrics.distances import slices
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
@@ -32,7 +32,7 @@ _AT_A_TIME = 1 << 20
 
 
 @dataclass(frozen=True)
-class ProjectedGradient(Attack):
+class ProjectedGradient(DirectionalAttack):
     """BIM or PGD along a direction, taken anew at each point; whether by sign the norm decides.
 
     budget        how far it may go
@@ -42,7 +42,6 @@ class ProjectedGradient(Attack):
     start_seed    of the random points; each depends on it and on the image's number only
     """
 
-    direction: Direction
     budget: PerturbationBudget
     step: float
     iterations: int
@@ -79,10 +78,6 @@ class ProjectedGradient(Attack):
     def seed(self) -> int | None:
         """Return the seed of the random starts."""
         return self.start_seed if self.random_start else None
-
-    def applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels have such a direction."""
-        return self.direction.applicable(labels)
 
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints

@@ -12,7 +12,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT
 
 LIMIT = 100
@@ -107,8 +107,7 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
     given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
     if arguments.attacks and given:
         parser.error(f"--attacks name attacks completely; {given[0]} does not go with them")
-    if arguments.seed < 0:
-        parser.error(f"--seed must not be negative, and is {arguments.seed}")
+    check_at_least(parser, arguments, 0, "seed")
     return arguments
 
 

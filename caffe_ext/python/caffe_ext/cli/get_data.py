@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, check_at_least, new_parser
 from caffe_ext.runtime.checkout import DATA
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they are wrong."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    if arguments.validation < 0:
-        parser.error(f"--validation must not be negative, and is {arguments.validation}")
+    check_at_least(parser, arguments, 0, "validation")
     return arguments
 
 

@@ -19,7 +19,7 @@ from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, check_at_least, new_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shown
 
@@ -109,10 +109,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.first is None and (arguments.second or arguments.more):
         parser.error("--second and --more go with --first")
-    for name in ("every", "batch_size"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            option = name.replace("_", "-")
-            parser.error(f"--{option} must be at least 1, and is {getattr(arguments, name)}")
+    check_at_least(parser, arguments, 1, "every", "batch_size")
     return arguments
 
 

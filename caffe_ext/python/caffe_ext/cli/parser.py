@@ -34,6 +34,18 @@ def new_parser(
     )
 
 
+def check_at_least(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, least: int, *names: str
+) -> None:
+    """End the program with a sentence if one of these options is given and below `least`."""
+    for name in names:
+        given, option = getattr(arguments, name), name.replace("_", "-")
+        if given is None or given >= least:
+            continue
+        must = f"be at least {least}" if least else "not be negative"
+        parser.error(f"--{option} must {must}, and is {given}")
+
+
 class _RenamedFlag(argparse.Action):
     """A flag under its old name: it works, and names the new one."""
 

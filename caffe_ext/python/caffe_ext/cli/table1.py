@@ -20,6 +20,7 @@ from caffe_ext.cli.attack_report import print_campaign
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HOMES
+from caffe_ext.cli.parser import check_at_least
 from caffe_ext.cli.training_arguments import (
     lenet_training,
     outcome,
@@ -104,9 +105,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they are wrong."""
     parser = make_parser()
     arguments = parse_training(parser, argv)
-    for name in ("validation", "snapshots"):
-        if (getattr(arguments, name) or 0) < 0:
-            parser.error(f"--{name} must not be negative, and is {getattr(arguments, name)}")
+    check_at_least(parser, arguments, 0, "validation", "snapshots")
     return arguments
 
 

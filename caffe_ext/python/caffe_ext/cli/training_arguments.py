@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT, shown
 
 if TYPE_CHECKING:
@@ -49,10 +49,8 @@ def parse_training(
 ) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if those of every program are wrong."""
     arguments = parser.parse_args(argv)
-    if arguments.iterations is not None and arguments.iterations < 1:
-        parser.error(f"--iterations must be at least 1, and is {arguments.iterations}")
-    if arguments.seed < 0:
-        parser.error(f"--seed must not be negative, and is {arguments.seed}")
+    check_at_least(parser, arguments, 1, "iterations")
+    check_at_least(parser, arguments, 0, "seed")
     if arguments.digits and arguments.data_dir:
         parser.error("--digits need no --data-dir")
     return arguments

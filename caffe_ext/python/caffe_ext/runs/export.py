@@ -105,7 +105,7 @@ class Export:
             **scores,
             "attack": attack.name,
             "attack_text": attack.text,
-            "threat_model": f"{attack.threat_model}; {self.run.criterion.wording}",
+            "threat_model": attack.describe_threat(self.run.criterion),
             "criterion": self.run.criterion.text,
             **self.common,
         }

@@ -29,14 +29,14 @@ from caffe_ext.storage.lock import locked
 class AttackRun:
     """What is run, on what, and where the results go.
 
-    identity  what the results depend on, for JSON: the digests of model and images; without the
-              attack, which is added
-    folder    where the files go; made if it is not there
-    limit     how many of the source's images, 1 or more; None: all
-    again     throw away what an earlier run has left for this attack; an interrupted run that was
-              asked for in this way goes on
+    identity   what the results depend on, for JSON: the digests of model and images; without the
+               attack, which is added
+    folder     where the files go; made if it is not there
+    limit      how many of the source's images, 1 or more; None: all
+    again      throw away what an earlier run has left for this attack; an interrupted run that was
+               asked for in this way goes on
     criterion  what makes an image adversarial
-    only      bool, one for each image: which of them may be attacked; None: all
+    only       bool, one for each image: which of them may be attacked; None: all
     """
 
     attack: Attack
@@ -91,7 +91,7 @@ class AttackRun:
         attack = {
             "name": self.attack.name,
             "text": self.attack.text,
-            "threat_model": f"{self.attack.threat_model}; {self.criterion.wording}",
+            "threat_model": self.attack.describe_threat(self.criterion),
         }
         return {
             **self.identity,

@@ -1,7 +1,7 @@
 """Run an attack on all images of a source: piece by piece, so that memory stays bounded and an
 interrupted run goes on where it was.
 
-Finished pieces lie in a folder (attack_folder.py); when all are there, they become one file of
+Finished pieces lie in a folder (folder.py); when all are there, they become one file of
 records (records.py).
 """
 

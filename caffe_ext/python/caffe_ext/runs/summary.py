@@ -81,7 +81,7 @@ def summarize_variant(
         attack=attack.text,
         variant=variant.name,
         title=variant.title or attack.name,
-        threat_model=f"{attack.threat_model}; {criterion.wording}",
+        threat_model=attack.describe_threat(criterion),
         attempted=attempted,
         found=int(found.sum()),
         rate=share(found, records.attempted),

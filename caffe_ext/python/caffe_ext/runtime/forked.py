@@ -1,4 +1,4 @@
-"""Try something in a forked process first: what ends that one by a signal would end this one."""
+"""Try something in a forked process first: what ends that one would end this one."""
 
 import faulthandler
 import os
@@ -8,28 +8,42 @@ import warnings
 from collections.abc import Callable
 
 
+def fork_child(work: Callable[[], object]) -> int:
+    """Do something in a forked process, which then ends without clean-up; return its number.
+
+    Its exceptions are lost, and it leaves no core; it must take no locks of other threads. Raises
+    OSError where there can be no further process.
+    """
+    with warnings.catch_warnings():
+        # Other threads do no harm: the child takes none of their locks, and soon ends.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        try:
+            faulthandler.disable()
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
 def fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
     """Return the signal that ends a process that does this, None if it ends in another way.
 
     The action's result and its exceptions are lost; it must take no locks of other threads. None,
     too, where there can be no further process.
     """
+
+    def work() -> None:
+        for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE):
+            signal.signal(number, signal.SIG_DFL)
+        action()  # an exception comes out again where it can be told
+
     try:
-        with warnings.catch_warnings():
-            # Other threads do no harm: the child takes none of their locks, and soon ends.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = fork_child(work)
     except OSError:
         return None
-    if not child:
-        try:
-            faulthandler.disable()
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            for number in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE):
-                signal.signal(number, signal.SIG_DFL)
-            action()
-        finally:
-            os._exit(0)  # whatever it was: an exception comes out again where it can be told
     try:
         _, status = os.waitpid(child, 0)
     except ChildProcessError:  # where SIGCHLD is ignored, nobody is told

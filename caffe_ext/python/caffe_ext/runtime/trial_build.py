@@ -3,23 +3,21 @@
 Caffe's CHECKs, and what HDF5 and protobuf do about damaged files, end a process.
 """
 
-import faulthandler
 import os
 import re
-import resource
 import select
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any
 
 import caffe
 
+from caffe_ext.runtime.forked import fork_child
 from caffe_ext.runtime.quiet import log_level
 
 _GLOG = re.compile(r"(?P<severity>[IWEF])\d{4,8} [\d:.]+ +\d+ \S+:\d+\] (?P<text>.*)")
@@ -78,12 +76,7 @@ def _attempt(text: str, then: Callable[[Any], None]) -> None:
         log.touch()
         reader, writer = os.pipe()
         try:
-            with warnings.catch_warnings():
-                # Other threads do no harm: the child takes none of their locks, and soon ends.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                child = os.fork()
-            if not child:
-                _build(deploy, then, log, writer)
+            child = fork_child(lambda: _build(deploy, then, log, writer))
         except OSError:
             os.close(reader)
             return
@@ -94,11 +87,9 @@ def _attempt(text: str, then: Callable[[Any], None]) -> None:
             raise ValueError(_reason(lines) or "the attempt ended without a word")
 
 
-def _build(deploy: Path, then: Callable[[Any], None], log: Path, writer: int) -> NoReturn:
-    """Work in the child, with all that is said in the log, and end without clean-up."""
+def _build(deploy: Path, then: Callable[[Any], None], log: Path, writer: int) -> None:
+    """Work in the child, with all that is said in the log."""
     try:
-        faulthandler.disable()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         file = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(file, 1)
         os.dup2(file, 2)
@@ -112,10 +103,8 @@ def _build(deploy: Path, then: Callable[[Any], None], log: Path, writer: int) ->
     except caffe.Error as error:  # it names the layer
         text = str(error).replace(f"{deploy}, ", "").replace(f"{deploy}:", "line ")
         os.write(2, f"{_CAFFE_SAYS}{text}\n".encode())
-    except BaseException as error:  # nothing may leave the child
+    except BaseException as error:  # whatever it is, the log is where it is told
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
-    finally:
-        os._exit(0)
 
 
 def _built(child: int, reader: int) -> bool:
