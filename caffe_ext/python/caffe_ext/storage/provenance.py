@@ -86,7 +86,7 @@ def provenance(checkout: Path) -> Provenance:
 def _command() -> list[str]:
     """Return the command that started this process, as one types it."""
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if module is not None:  # python -m
+    if module is not None and module.origin == sys.argv[0]:  # python -m, as Python starts it
         return ["python", "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]]
     if sys.argv[0].endswith(".py") or not sys.argv[0]:
         return ["python", *sys.argv]

@@ -48,7 +48,8 @@ Result<Dtype> OnCpu(const Tops<Dtype>& tops, int samples, const BangSettings& se
   std::vector<double> factors;
   result.sums = {0, 0, 0};
   for (int i = 0; i < samples; ++i) {
-    result.sums.Add({result.etas[i], result.etas[i], result.norms[i] == 0 ? 1.0 : 0.0});
+    const double log10_eta = std::log10(result.etas[i]);
+    result.sums.Add({log10_eta, log10_eta, result.norms[i] == 0 ? 1.0 : 0.0});
     factors.push_back(settings.beta * result.etas[i]);
   }
   for (const auto& x : tops) {
