@@ -21,7 +21,7 @@ from typing import Any
 
 from bench_report import origin
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import check_at_least
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 
@@ -60,13 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--iterations", type=int, metavar="N", help="iterations of each solver (default: 400, 120)")
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_bang.json and bench_bang.md (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_bang.json and bench_bang.md")
     add("--child", nargs=3, metavar=("SGD", "BANG", "TITLE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 2, "iterations")

@@ -22,7 +22,7 @@ from typing import Any
 
 from bench_report import origin
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import check_at_least
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replacing, write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
@@ -40,13 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, metavar="N", help=f"of {RUNS} runs of each job (default: 15, 6)")
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_engine.json, .md and .svg (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_engine.json, .md and .svg")
     add("--child", nargs=2, metavar=("NETWORK", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "rounds")

@@ -26,7 +26,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import gpu_number
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments
-from caffe_ext.cli.parser import check_at_least
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 from engine_jobs import NETWORKS, Network, apart, caffe_scores, layer_jobs
@@ -57,13 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="the Python that has PyTorch (default: this one)",
     )
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results" / "gpu",
-        help="where to write bench_gpu.json, .md and .svg (default: results/gpu)",
-    )
+    add_output(parser, ROOT / "results" / "gpu", "bench_gpu.json, .md and .svg")
     add(
         "--report",
         type=Path,

@@ -13,10 +13,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.console import run_program
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json
 
@@ -35,16 +35,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--pairs", type=int, metavar="N", default=10_000, help="of images (default: %(default)s)")
     add("--runs", type=int, metavar="N", default=5, help="of each (default: %(default)s)")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_pass.json (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_pass.json")
     arguments = parser.parse_args(argv)
-    if arguments.pairs < 1 or arguments.runs < 2:
-        parser.error("at least 1 pair and 2 runs are needed")
+    check_at_least(parser, arguments, 1, "pairs")
+    check_at_least(parser, arguments, 2, "runs")
     return arguments
 
 

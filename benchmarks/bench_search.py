@@ -14,12 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT, shown, shown_text
 from caffe_ext.storage.atomic import write_json, write_text
 
@@ -50,16 +50,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images that others search beside us; the slowest, a tenth (default: %(default)s)",
     )
     add("--runs", type=int, metavar="N", default=5, help="of each (default: %(default)s)")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_search.json and bench_search.md (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_search.json and bench_search.md")
     arguments = parser.parse_args(argv)
-    if arguments.compared < 1 or arguments.runs < 2:
-        parser.error("at least 1 compared image and 2 runs are needed")
+    check_at_least(parser, arguments, 1, "compared")
+    check_at_least(parser, arguments, 2, "runs")
     return arguments
 
 

@@ -6,6 +6,7 @@ any_device  with CAFFE_EXT_TEST_MODE=GPU, runs its nets on the first GPU
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,9 @@ def device_of_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let a test begin on the CPU or on the first GPU."""
     with Device(0 if on_gpu(request.node) else None).active():
         yield
+
+
+@pytest.fixture
+def record_path(tmp_path: Path) -> Path:
+    """Return where test_records*.py write records."""
+    return tmp_path / "hc1.h5"

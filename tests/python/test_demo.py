@@ -129,7 +129,7 @@ def test_interrupted_and_continued(number: int, status: int, tmp_path: Path) -> 
 def test_wrong_arguments() -> None:
     for arguments, reason in (
         (("--iterations", "0"), "--iterations must be at least 1, and is 0"),
-        (("--seed", "-1"), "--seed must not be negative, and is -1"),
+        (("--seed", "-1"), "--seed must be at least 0, and is -1"),
         (("--digits", "--data-dir", "x"), "--digits need no --data-dir"),
     ):
         ran = run(*arguments)

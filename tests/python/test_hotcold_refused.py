@@ -52,7 +52,7 @@ def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
     ("arguments", "sentence"),
     [
         (["--attacks", "fgs", "--hot", "1"], "--hot does not go with them"),
-        (["--seed", "-1"], "--seed must not be negative"),
+        (["--seed", "-1"], "--seed must be at least 0"),
         (["--grey", "--colour"], "argument --colour: not allowed with argument --grey"),
         (["--limit", "x"], "must be a number of images"),
         (["--scale", "0.5"], "argument --scale: must be a number from 1 on, not '0.5'"),

@@ -31,11 +31,6 @@ QUICK = settings(
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hc1.h5"
-
-
 DESCRIPTIONS = st.dictionaries(
     st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5) | st.lists(st.booleans())
 )
@@ -44,7 +39,7 @@ DESCRIPTIONS = st.dictionaries(
 @QUICK
 @given(st.integers(0, 9), st.integers(0, 2**32 - 1), DESCRIPTIONS, st.integers(1, 4))
 def test_what_is_saved_comes_back(
-    path: Path, count: int, seed: int, description: dict[str, Any], at_a_time: int
+    record_path: Path, count: int, seed: int, description: dict[str, Any], at_a_time: int
 ) -> None:
     random = np.random.default_rng(seed)
     numbers: dict[str, list[float]] = {
@@ -62,49 +57,49 @@ def test_what_is_saved_comes_back(
     found = int(some.found.sum())
     images = random.integers(0, 256, (found, 1, 3, 2), dtype=np.uint8)
     parts = (images[start : start + at_a_time] for start in range(0, found + 1, at_a_time))
-    save_records(path, some, parts, description)
-    equal(some, load_records(path))
-    assert load_description(path) == description
-    assert np.array_equal(load_adversarials(path), images)
-    batches = list(adversarial_batches(path, at_a_time))
+    save_records(record_path, some, parts, description)
+    equal(some, load_records(record_path))
+    assert load_description(record_path) == description
+    assert np.array_equal(load_adversarials(record_path), images)
+    batches = list(adversarial_batches(record_path, at_a_time))
     assert [rows.start for rows, _ in batches] == list(range(0, found, at_a_time))
     for rows, part in batches:
         assert np.array_equal(part, images[rows])
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in record_path.parent.iterdir()] == [record_path.name]
 
 
-def test_parts_without_images_say_how_large_they_would_be(path: Path) -> None:
+def test_parts_without_images_say_how_large_they_would_be(record_path: Path) -> None:
     nothing, images = made(4, 0)
-    save_records(path, nothing, [images, images], {})
-    assert load_adversarials(path).shape == (0, 3, 4, 5)
-    assert list(adversarial_batches(path, 2)) == []
-    save_records(path, nothing, [], {})
-    assert len(load_adversarials(path)) == 0
+    save_records(record_path, nothing, [images, images], {})
+    assert load_adversarials(record_path).shape == (0, 3, 4, 5)
+    assert list(adversarial_batches(record_path, 2)) == []
+    save_records(record_path, nothing, [], {})
+    assert len(load_adversarials(record_path)) == 0
     some, images = made(4, 2)
-    save_records(path, some, [images[:0], images, images[:0]], {})
-    assert np.array_equal(load_adversarials(path), images)
+    save_records(record_path, some, [images[:0], images, images[:0]], {})
+    assert np.array_equal(load_adversarials(record_path), images)
 
 
-def test_adversarials_are_read_as_they_are_needed(path: Path) -> None:
+def test_adversarials_are_read_as_they_are_needed(record_path: Path) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images[:3], images[3:]], {})
+    save_records(record_path, some, [images[:3], images[3:]], {})
     for rows in (slice(2, 5), slice(5, None), np.array([0, 3, 6]), np.array([], np.int64)):
-        assert np.array_equal(load_adversarials(path, rows), images[rows])
-    with h5py.File(path) as file:
+        assert np.array_equal(load_adversarials(record_path, rows), images[rows])
+    with h5py.File(record_path) as file:
         assert file["adversarials"].chunks == (1, 3, 4, 5)
         assert file["adversarials"].compression == "gzip"
 
 
-def test_the_number_of_adversarials_must_be_that_of_the_found(path: Path) -> None:
+def test_the_number_of_adversarials_must_be_that_of_the_found(record_path: Path) -> None:
     some, images = made(5, 3)
     for parts in ([images[:2]], []):
         with pytest.raises(
             ValueError, match=f"3 images were found, and there are {len(parts) * 2}"
         ):
-            save_records(path, some, parts, {})
+            save_records(record_path, some, parts, {})
     with pytest.raises((ValueError, TypeError)):
-        save_records(path, some, [np.concatenate([images, images])], {})
-    assert not list(path.parent.iterdir())
+        save_records(record_path, some, [np.concatenate([images, images])], {})
+    assert not list(record_path.parent.iterdir())
 
 
 def test_concatenated() -> None:
@@ -118,13 +113,13 @@ def test_concatenated() -> None:
     assert concatenated([]).found.dtype == np.bool_
 
 
-def test_verified_is_filled_in_later(path: Path) -> None:
+def test_verified_is_filled_in_later(record_path: Path) -> None:
     some, images = made(6, 4)
-    save_records(path, some, [images], {})
-    assert not load_records(path).verified.any()
-    set_verified(path, some.found)
-    assert np.array_equal(load_records(path).verified, some.found)
-    assert np.array_equal(load_adversarials(path), images)
+    save_records(record_path, some, [images], {})
+    assert not load_records(record_path).verified.any()
+    set_verified(record_path, some.found)
+    assert np.array_equal(load_records(record_path).verified, some.found)
+    assert np.array_equal(load_adversarials(record_path), images)
 
 
 def test_columns_are_of_one_length_and_read_only() -> None:
@@ -145,37 +140,37 @@ def test_columns_are_of_one_length_and_read_only() -> None:
     assert some.classes.tolist() == [-1, -1, -1]
 
 
-def test_records_are_those_of_the_images_asked_for(path: Path) -> None:
+def test_records_are_those_of_the_images_asked_for(record_path: Path) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    equal(some, load_records(path, slice(0, 9)))
+    save_records(record_path, some, [images], {})
+    equal(some, load_records(record_path, slice(0, 9)))
     for rows, says in (
         (slice(0, 12), r"indices has the shape \(9,\), for 12 images"),
         (slice(0, 8), r"indices has the shape \(9,\), for 8 images"),
         (slice(1, 10), "its images are not those from 1 to 9"),
     ):
-        with pytest.raises(RecordError, match=f"{path} is damaged: {says}"):
-            load_records(path, rows)
+        with pytest.raises(RecordError, match=f"{record_path} is damaged: {says}"):
+            load_records(record_path, rows)
 
 
-def test_files_of_format_1_are_read(path: Path) -> None:
+def test_files_of_format_1_are_read(record_path: Path) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {"limit": 9})
-    with h5py.File(path, "r+") as file:
+    save_records(record_path, some, [images], {"limit": 9})
+    with h5py.File(record_path, "r+") as file:
         file.attrs["format"] = 1
         for new, old in records._NAMES_OF_1.items():
             file.move(new, old)
-    found = load_records(path)
+    found = load_records(record_path)
     for name in records.COLUMNS:
         np.testing.assert_array_equal(getattr(found, name), getattr(some, name))
-    assert load_description(path) == {"limit": 9}
-    np.testing.assert_array_equal(load_adversarials(path), images)
+    assert load_description(record_path) == {"limit": 9}
+    np.testing.assert_array_equal(load_adversarials(record_path), images)
 
 
-def test_the_file_is_as_its_head_says(path: Path) -> None:
+def test_the_file_is_as_its_head_says(record_path: Path) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {"a": [1, None]})
-    with h5py.File(path) as file:
+    save_records(record_path, some, [images], {"a": [1, None]})
+    with h5py.File(record_path) as file:
         assert set(file) == {*COLUMNS, "adversarials"}
         assert json.loads(file.attrs["description"]) == {"a": [1, None]}
         assert file.attrs["format"] == records.FORMAT

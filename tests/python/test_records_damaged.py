@@ -13,32 +13,27 @@ from caffe_ext.runs.records import load_adversarials, load_description, load_rec
 from record_samples import made
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hc1.h5"
-
-
-def test_a_file_that_is_not_there(path: Path) -> None:
+def test_a_file_that_is_not_there(record_path: Path) -> None:
     for load in (load_records, load_description, load_adversarials):
         with pytest.raises(FileNotFoundError, match="No such file"):
-            load(path)
+            load(record_path)
 
 
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-900])
+def truncated(record_path: Path) -> None:
+    record_path.write_bytes(record_path.read_bytes()[:-900])
 
 
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
+def emptied(record_path: Path) -> None:
+    record_path.write_bytes(b"")
 
 
-def text(path: Path) -> None:
-    path.write_text("no HDF5")
+def text(record_path: Path) -> None:
+    record_path.write_text("no HDF5")
 
 
 def changed(name: str) -> Any:
-    def change(path: Path) -> None:
-        with h5py.File(path, "r+") as file:
+    def change(record_path: Path) -> None:
+        with h5py.File(record_path, "r+") as file:
             if name in file:
                 del file[name]
             if name == "l1":
@@ -61,23 +56,23 @@ def changed(name: str) -> Any:
 
 @pytest.mark.parametrize("damage", [truncated, emptied, text])
 @pytest.mark.parametrize("load", [load_records, load_description, load_adversarials])
-def test_damaged_files(path: Path, damage: Any, load: Any) -> None:
+def test_damaged_files(record_path: Path, damage: Any, load: Any) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    damage(path)
-    with pytest.raises(RecordError, match=f"{path} is damaged"):
-        load(path)
-    path.unlink()
-    save_records(path, some, [images], {})  # it was not left open
+    save_records(record_path, some, [images], {})
+    damage(record_path)
+    with pytest.raises(RecordError, match=f"{record_path} is damaged"):
+        load(record_path)
+    record_path.unlink()
+    save_records(record_path, some, [images], {})  # it was not left open
 
 
 @pytest.mark.parametrize("name", ["indices", "l1", "l2", "linf", "classes"])
-def test_damaged_columns(path: Path, name: str) -> None:
+def test_damaged_columns(record_path: Path, name: str) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    changed(name)(path)
-    with pytest.raises(RecordError, match=f"{path} is damaged"):
-        load_records(path)
+    save_records(record_path, some, [images], {})
+    changed(name)(record_path)
+    with pytest.raises(RecordError, match=f"{record_path} is damaged"):
+        load_records(record_path)
 
 
 LONG, MANY = 10**12, 10**9
@@ -102,11 +97,11 @@ LONG, MANY = 10**12, 10**9
     ],
 )
 def test_records_that_no_attack_leaves_are_refused(
-    path: Path, name: str, values: Any, says: str
+    record_path: Path, name: str, values: Any, says: str
 ) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    with h5py.File(path, "r+") as file:
+    save_records(record_path, some, [images], {})
+    with h5py.File(record_path, "r+") as file:
         kind = file[name].dtype
         del file[name]
         if isinstance(values, int):  # announced, never written
@@ -114,42 +109,42 @@ def test_records_that_no_attack_leaves_are_refused(
             file.create_dataset(name, shape, kind, chunks=True)
         else:
             file[name] = values
-    with pytest.raises(RecordError, match=f"{path} is damaged: .*{says}"):
-        load_records(path)
+    with pytest.raises(RecordError, match=f"{record_path} is damaged: .*{says}"):
+        load_records(record_path)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, 5, np.zeros(3)])
-def test_a_description_of_another_kind(path: Path, text: Any) -> None:
+def test_a_description_of_another_kind(record_path: Path, text: Any) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    with h5py.File(path, "r+") as file:
+    save_records(record_path, some, [images], {})
+    with h5py.File(record_path, "r+") as file:
         del file.attrs["description"]
         try:
             file.attrs["description"] = text
         except (OSError, ValueError, RuntimeError):  # HDF5 keeps attributes below 64 KiB
             file.attrs["description"] = text[:60_000]
-    with pytest.raises(RecordError, match=f"{path} is damaged: "):
-        load_description(path)
+    with pytest.raises(RecordError, match=f"{record_path} is damaged: "):
+        load_description(record_path)
 
 
 @pytest.mark.parametrize("name", ["format", "old", "several"])
-def test_files_of_something_else(path: Path, name: str) -> None:
+def test_files_of_something_else(record_path: Path, name: str) -> None:
     some, images = made(9, 7)
-    save_records(path, some, [images], {})
-    changed(name)(path)
+    save_records(record_path, some, [images], {})
+    changed(name)(record_path)
     for load in (load_records, load_description, load_adversarials):
         with pytest.raises(RecordError, match="no records of attacks that this version reads"):
-            load(path)
-    with h5py.File(path, "r+"):
+            load(record_path)
+    with h5py.File(record_path, "r+"):
         pass  # it was not left open
 
 
 @pytest.mark.parametrize("value", [None, "{", "3", 3.5])
-def test_descriptions_that_are_none(path: Path, value: Any) -> None:
-    save_records(path, made(1, 0)[0], [], {})
-    with h5py.File(path, "r+") as file:
+def test_descriptions_that_are_none(record_path: Path, value: Any) -> None:
+    save_records(record_path, made(1, 0)[0], [], {})
+    with h5py.File(record_path, "r+") as file:
         del file.attrs["description"]
         if value is not None:
             file.attrs["description"] = value
     with pytest.raises(RecordError, match="is damaged"):
-        load_description(path)
+        load_description(record_path)

@@ -23,44 +23,41 @@ from disk_samples import files_of_at_most
 from record_samples import equal, made
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "hc1.h5"
-
-
 @pytest.mark.parametrize("size", [0, 3000, 8000, 20_000])
 def test_writing_that_fails_leaves_what_was_there(
-    path: Path, size: int, capfd: pytest.CaptureFixture[str]
+    record_path: Path, size: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before, images = made(4, 1)
-    save_records(path, before, [images], {"before": True})
-    content = path.read_bytes()
+    save_records(record_path, before, [images], {"before": True})
+    content = record_path.read_bytes()
     more, images = made(400, 300, seed=2)
     with pytest.raises(OSError, match="File too large") as raised, files_of_at_most(size):
-        save_records(path, more, [images], {})
-    assert raised.value.filename == str(path)
+        save_records(record_path, more, [images], {})
+    assert raised.value.filename == str(record_path)
     assert capfd.readouterr().err == ""
-    assert path.read_bytes() == content
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    save_records(path, more, [images], {})
-    equal(more, load_records(path))
+    assert record_path.read_bytes() == content
+    assert [file.name for file in record_path.parent.iterdir()] == [record_path.name]
+    save_records(record_path, more, [images], {})
+    equal(more, load_records(record_path))
 
 
-def test_a_full_disk_is_noticed_before_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_writing(
+    record_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = type("Usage", (), {"free": 300_000})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     few, images = made(4, 1)
-    save_records(path, few, [images], {})
-    content = path.read_bytes()
+    save_records(record_path, few, [images], {})
+    content = record_path.read_bytes()
     many, images = made(2000, 1500)
     with pytest.raises(OSError, match="No space left on device") as raised:
-        save_records(path, many, [images], {})
+        save_records(record_path, many, [images], {})
     assert raised.value.errno == errno.ENOSPC
-    assert raised.value.filename == str(path)
-    assert path.read_bytes() == content
+    assert raised.value.filename == str(record_path)
+    assert record_path.read_bytes() == content
 
 
-def test_a_program_on_a_full_disk_ends_as_others_do(path: Path) -> None:
+def test_a_program_on_a_full_disk_ends_as_others_do(record_path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
@@ -76,13 +73,13 @@ except OSError as error:
     sys.exit(error.strerror)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, record_path], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (1, "File too large\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_interruption_leaves_nothing(path: Path, error: type[BaseException]) -> None:
+def test_an_interruption_leaves_nothing(record_path: Path, error: type[BaseException]) -> None:
     some, images = made(9, 7)
 
     def parts() -> Iterator[NDArray[np.uint8]]:
@@ -90,8 +87,8 @@ def test_an_interruption_leaves_nothing(path: Path, error: type[BaseException]) 
         raise error
 
     with pytest.raises(error):
-        save_records(path, some, parts(), {})
-    assert not list(path.parent.iterdir())
+        save_records(record_path, some, parts(), {})
+    assert not list(record_path.parent.iterdir())
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -99,7 +96,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         save_records(tmp_path / "nowhere" / "a.h5", made(1, 0)[0], [], {})
 
 
-def test_a_signal_waits_until_the_file_is_closed(path: Path) -> None:
+def test_a_signal_waits_until_the_file_is_closed(record_path: Path) -> None:
     def exits(*_: object) -> None:
         raise SystemExit(143)
 
@@ -107,8 +104,8 @@ def test_a_signal_waits_until_the_file_is_closed(path: Path) -> None:
         before = signal.signal(number, exits if error is SystemExit else signal.default_int_handler)
         try:
             handler, closed = signal.getsignal(number), False
-            with pytest.raises(error), new_hdf5(path) as file:
-                inner = path.with_name("inner.h5")
+            with pytest.raises(error), new_hdf5(record_path) as file:
+                inner = record_path.with_name("inner.h5")
                 with new_hdf5(inner):
                     signal.raise_signal(number)
                 file["a"] = [1, 2]
@@ -117,12 +114,12 @@ def test_a_signal_waits_until_the_file_is_closed(path: Path) -> None:
             assert signal.getsignal(number) is handler
         finally:
             signal.signal(number, before)
-        with h5py.File(path) as file:
+        with h5py.File(record_path) as file:
             assert file["a"][...].tolist() == [1, 2]
-        assert sorted(path.parent.iterdir()) == [path, inner]
+        assert sorted(record_path.parent.iterdir()) == [record_path, inner]
 
 
-def test_a_signal_that_nobody_handles_ends_the_program_later(path: Path) -> None:
+def test_a_signal_that_nobody_handles_ends_the_program_later(record_path: Path) -> None:
     code = """
 import signal, sys
 from pathlib import Path
@@ -133,16 +130,16 @@ with new_hdf5(Path(sys.argv[1])) as file:
 print("not reached")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, record_path], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
-    with h5py.File(path) as file:
+    with h5py.File(record_path) as file:
         assert file["a"][...].tolist() == [1, 2]
 
 
-def test_other_threads_write_as_well(path: Path) -> None:
+def test_other_threads_write_as_well(record_path: Path) -> None:
     some, images = made(4, 3)
-    thread = threading.Thread(target=save_records, args=(path, some, [images], {}))
+    thread = threading.Thread(target=save_records, args=(record_path, some, [images], {}))
     thread.start()
     thread.join()
-    assert len(load_records(path)) == 4
+    assert len(load_records(record_path)) == 4

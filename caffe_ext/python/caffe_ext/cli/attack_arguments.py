@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
-from pathlib import Path
 
 from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
 from caffe_ext.cli.device_argument import add_device_argument
@@ -12,7 +11,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments
-from caffe_ext.cli.parser import add_again, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT
 
 LIMIT = 100
@@ -78,15 +77,7 @@ def program_parser(program: Program) -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, metavar="N", help="of PGD's random starts (default: 1)")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=LIMIT)
-    add = parser.add_argument_group("output").add_argument
-    folder = f"build/{program.name}"
-    add(
-        "--output",
-        type=Path,
-        default=ROOT / folder,
-        metavar="DIR",
-        help=f"where to write (default: {folder})",
-    )
+    add_output(parser.add_argument_group("output"), ROOT / "build" / program.name)
     add_again(parser, "discard earlier results of these attacks in --output")
     add_device_argument(parser)
     return parser
@@ -131,7 +122,7 @@ def number_above_0(text: str) -> float:
 
 
 def add_through(group: argparse._ArgumentGroup) -> None:
-    """Add --through, the inner blobs that attacks go through."""
+    """Add --through, the inner blobs through which attacks go."""
     group.add_argument(
         "--through",
         nargs="+",
@@ -139,6 +130,11 @@ def add_through(group: argparse._ArgumentGroup) -> None:
         metavar="BLOB",
         help="go through an inner blob: ip1, say",
     )
+
+
+def through_suffixes(arguments: argparse.Namespace) -> list[str]:
+    """Return what --through appends to the names of attacks: "@ip1", say, or nothing."""
+    return [f"@{blob}" for blob in arguments.through or ()] or [""]
 
 
 def _blob_name(text: str) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_names import add_attack_help, parse_ranks
@@ -24,7 +23,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -64,16 +63,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_model_arguments(parser, several=True)
     add_image_arguments(parser)
     _add_measurements(parser)
-    add = parser.add_argument_group("output").add_argument
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "build" / "evaluate",
-        help="where to write (default: build/evaluate)",
-    )
+    group = parser.add_argument_group("output")
+    add_output(group, ROOT / "build" / "evaluate")
     add_again(parser, "discard earlier results of these models in --output")
-    add("--jobs", type=int, metavar="N", help="processes (default: one a core; on a GPU one)")
+    group.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: one a core; on a GPU one)"
+    )
     add_device_argument(parser)
     return parser
 
@@ -82,11 +77,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they are wrong."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    least = {"seed": 0, "probe": 0, "noise_images": 0, "noise_copies": 1, "jobs": 1}
-    for name, number in least.items():
-        given = getattr(arguments, name)
-        if given is not None and given < number:
-            parser.error(f"--{name.replace('_', '-')} must be at least {number}, and is {given}")
+    check_at_least(parser, arguments, 0, "seed", "probe", "noise_images")
+    check_at_least(parser, arguments, 1, "noise_copies", "jobs")
     radius = arguments.probe_epsilon
     if radius is not None and not (isfinite(radius) and radius > 0):
         parser.error(f"--probe-epsilon must be above 0 grey levels, and is {radius:g}")

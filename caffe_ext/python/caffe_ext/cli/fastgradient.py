@@ -10,7 +10,13 @@ import argparse
 from collections.abc import Sequence
 from itertools import product
 
-from caffe_ext.cli.attack_arguments import Program, add_through, number_above_0, program_parser
+from caffe_ext.cli.attack_arguments import (
+    Program,
+    add_through,
+    number_above_0,
+    program_parser,
+    through_suffixes,
+)
 from caffe_ext.cli.attack_program import attack_main
 
 EXAMPLES = """\
@@ -44,9 +50,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def attack_names(arguments: argparse.Namespace, _: Sequence[str]) -> list[str]:
     """Return the names of the attacks that the options mean."""
     directions = ["fgs", "fgv", *(["margin-s", "margin"] if arguments.logits else [])]
-    through = [f"@{blob}" for blob in arguments.through or ()] or [""]
     epsilons = [f"={epsilon!r}" for epsilon in arguments.epsilon or ()] or [""]
-    return ["".join(parts) for parts in product(directions, through, epsilons)]
+    parts = product(directions, through_suffixes(arguments), epsilons)
+    return ["".join(one) for one in parts]
 
 
 PROGRAM = Program("fastgradient", __doc__, EXAMPLES, add_options, attack_names)

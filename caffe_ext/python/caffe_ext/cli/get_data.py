@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import add_again, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.runtime.checkout import DATA
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("data_set", choices=("mnist", "cifar10", "digits"), help="the data set")
     add("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=DATA,
-        help="where to write (default: data)",
-    )
+    add_output(parser, DATA)
     add(
         "--validation",
         type=int,

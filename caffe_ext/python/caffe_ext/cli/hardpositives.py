@@ -7,7 +7,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
@@ -15,7 +14,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, add_output, new_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shown, shown_text
 
@@ -72,13 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     mixed("--mix", action="store_true", default=True, help="with all originals (default)")
     mixed("--alone", dest="mix", action="store_false", help="hard positives only")
     add("--seed", type=int, default=0, metavar="N", help="of the order (default: %(default)s)")
-    add(
-        "--output",
-        type=Path,
-        default=OUTPUT,
-        metavar="DIR",
-        help=f"where to write (default: {shown(OUTPUT)})",
-    )
+    add_output(parser, OUTPUT)
     add_again(parser, "make it again; attacks with the same settings are reused")
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, images=IMAGES)

@@ -16,6 +16,7 @@ from caffe_ext.cli.attack_arguments import (
     class_number,
     number_from,
     program_parser,
+    through_suffixes,
 )
 from caffe_ext.cli.attack_names import parse_ranks
 from caffe_ext.cli.attack_program import attack_main
@@ -61,9 +62,8 @@ def attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[
     hot = [f"hot:{class_number(name, classes)}" for name in arguments.target or ()]
     hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in parse_ranks(text)]
     sign = "-s" if arguments.sign else ""
-    through = [f"@{blob}" for blob in arguments.through or ()] or [""]
     scales = ["" if scale == 1 else f"*{scale!r}" for scale in arguments.scale or [1.0]]
-    return ["".join(parts) for parts in product(hot, [sign], through, scales)]
+    return ["".join(parts) for parts in product(hot, [sign], through_suffixes(arguments), scales)]
 
 
 PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, attack_names)

@@ -19,7 +19,7 @@ from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
-from caffe_ext.cli.parser import add_again, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shown
 
@@ -90,14 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="noisy copies of each image at each level (default: %(default)s; the paper: 1000)",
     )
     add("--seed", type=int, default=1, metavar="N", help="of the noise (default: %(default)s)")
-    add = parser.add_argument_group("output").add_argument
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "build" / "noise_curves",
-        help="where to write (default: build/noise_curves)",
-    )
+    add_output(parser.add_argument_group("output"), ROOT / "build" / "noise_curves")
     add_again(parser, "discard earlier results in --output and measure again")
     add_device_argument(parser)
     return parser

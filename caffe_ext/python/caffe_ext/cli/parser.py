@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from caffe_ext.runtime.checkout import shown
+
 
 def program_name(subcommand: str) -> str:
     """Return what usage messages call a program: hotcold.py or caffe-ext hotcold, as started."""
@@ -40,10 +42,15 @@ def check_at_least(
     """End the program with a sentence if one of these options is given and below `least`."""
     for name in names:
         given, option = getattr(arguments, name), name.replace("_", "-")
-        if given is None or given >= least:
-            continue
-        must = f"be at least {least}" if least else "not be negative"
-        parser.error(f"--{option} must {must}, and is {given}")
+        if given is not None and given < least:
+            parser.error(f"--{option} must be at least {least}, and is {given}")
+
+
+def add_output(group: argparse._ActionsContainer, default: Path, files: str = "") -> None:
+    """Add --output, the folder for results; files: which ones, for its help."""
+    what = f"where to write {files}".rstrip()
+    about = f"{what} (default: {shown(default)})"
+    group.add_argument("--output", type=Path, metavar="DIR", default=default, help=about)
 
 
 class _RenamedFlag(argparse.Action):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT, shown
 
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ def training_parser(
     add("--iterations", type=int, metavar="N", help="train for N iterations")
     add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")
     add_again(parser, "train again what was trained before")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / output,
-        help=f"where to write (default: {output})",
-    )
+    add_output(parser, ROOT / output)
     add_device_argument(parser)
     return parser
 
