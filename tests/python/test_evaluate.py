@@ -1,5 +1,6 @@
 """Evaluations of models whose adversarials are known in closed form (evaluation_samples.py)."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import noise as noise_run
-from caffe_ext.evaluation import stability
+from caffe_ext.evaluation import plan, stability
 from caffe_ext.evaluation.noise import pick_images
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
@@ -22,6 +24,7 @@ from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Silent, Step
+from caffe_ext.runs import overall_progress
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import COLUMNS
 from caffe_ext.runs.summary import Spread, share, spread, summarize
@@ -238,6 +241,41 @@ class Heard(Silent):
             self.steps += number
 
         yield step
+
+
+class Bars(Heard):
+    """A reporter that remembers its bars: [title, total, where it is]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars: list[list[Any]] = []
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+        bar = [what, total, done]
+        self.bars.append(bar)
+
+        def step(number: int) -> None:
+            bar[2] += number
+
+        yield step
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_bar_reaches_the_end_and_a_long_run_is_estimated(
+    tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overall_progress, "_SHARE", 5)
+    monkeypatch.setattr(overall_progress, "_LONG", 0.0)
+    settings = Settings(ranks=(1,), seed=1, noise=NOISE, radii=(PerturbationBudget("linf", 8.0),))
+    bars = Bars()
+    evaluator(tmp_path, settings, jobs=jobs).evaluate(bars)
+    assert bars.bars == [["evaluation", 10_000, 10_000]]
+    assert len(bars.notes) == 1
+    assert re.fullmatch(r"estimated time: up to \d+ s", bars.notes[0])
+    # Of what is there already nothing is tried.
+    monkeypatch.setattr(plan, "time_attack", None)
+    evaluator(tmp_path, settings, jobs=jobs).evaluate(Silent())
 
 
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:

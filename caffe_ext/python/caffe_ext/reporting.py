@@ -20,7 +20,9 @@ class Reporter(Protocol):
     def progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
-        """Open a progress bar over `total` units, `done` of them already behind us.
+        """Open a progress bar over `total` units, `done` of which are finished already.
+
+        unit  its name in the singular; "" for units that mean nothing to the user
 
         Inside the context, call the returned function with each number of further units.
         """

@@ -32,11 +32,17 @@ class Console:
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
-        """Show a progress bar."""
+        """Show a progress bar; without a unit, one that only has a percentage and the time."""
         from tqdm import tqdm
 
         with tqdm(
-            desc=what, total=total, initial=done, unit=unit, unit_scale=unit == "B", disable=None
+            desc=what,
+            total=total,
+            initial=done,
+            unit=unit,
+            unit_scale=unit == "B",
+            bar_format=None if unit else "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
+            disable=None,
         ) as bar:
             yield bar.update
 

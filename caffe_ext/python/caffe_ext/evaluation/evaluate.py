@@ -26,6 +26,7 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
+from caffe_ext.evaluation.plan import CASCADE, CLASSES, NOISE, PROBE, ModelPlan
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import (
     ModelEvaluation,
@@ -41,9 +42,9 @@ from caffe_ext.models.cache import forget_cached, load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.export import identity, plain_name
-from caffe_ext.runs.folder import check_run
-from caffe_ext.runs.records import AttackRecords, load_records
-from caffe_ext.runs.runner import AttackRun, Source, run_attack
+from caffe_ext.runs.overall_progress import OverallProgress, PlannedWork, report_estimate
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.runner import AttackRun, Source, load_finished, run_attack
 from caffe_ext.runtime.device import current
 from caffe_ext.runtime.workers import Workers
 
@@ -100,7 +101,7 @@ class PredictionTask:
         model, source = load_cached(self.model, self.resources.batch_size), self.opener()
         count = len(source) if self.limit is None else min(self.limit, len(source))
         parts = [np.empty(0, np.int64)]
-        with _Named(reporter, self.model.name).progress("classes", count, "image") as step:
+        with _Named(reporter, self.model.name).progress(CLASSES, count, "image") as step:
             for start in range(0, count, _READ_AT_A_TIME):
                 rows = slice(start, min(start + _READ_AT_A_TIME, count))
                 parts.append(model.predict(source.read(rows).images))
@@ -113,6 +114,7 @@ class AttackTask:
     """One attack on one model, for any process.
 
     predicted  int64, what all images are classified as
+    label      how its progress is announced; by default, as the name of the attack
     """
 
     model: ModelDescription
@@ -120,6 +122,7 @@ class AttackTask:
     opener: Callable[[], Source]
     run: AttackRun
     predicted: Ints
+    label: str = ""
 
     def __call__(self, reporter: Reporter) -> AttackRecords:
         """Run the attack."""
@@ -128,7 +131,7 @@ class AttackTask:
             load_cached(self.model, self.resources.batch_size),
             self.opener(),
             self.run,
-            _Named(reporter, self.model.name),
+            _Named(reporter, self.model.name, self.label),
             workers=threads,
             predicted=self.predicted,
         )
@@ -136,10 +139,11 @@ class AttackTask:
 
 @dataclass(frozen=True)
 class _Named:
-    """A reporter that puts the model's name before what is in progress."""
+    """A reporter that puts the model's name before what is in progress, or before `label`."""
 
     reporter: Reporter
     name: str
+    label: str = ""
 
     def note(self, text: str) -> None:
         """Pass a sentence on."""
@@ -153,7 +157,7 @@ class _Named:
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         """Open a progress bar with the model's name."""
-        return self.reporter.progress(f"{self.name}: {what}", total, unit, done)
+        return self.reporter.progress(f"{self.name}: {self.label or what}", total, unit, done)
 
 
 Records = Mapping[str, AttackRecords]
@@ -176,17 +180,27 @@ class Evaluator:
     def evaluate(self, reporter: Reporter) -> tuple[ModelEvaluation, ...]:
         """Do all that is not done yet; return what came out for each model.
 
+        There is one progress bar for all, and before a long run an estimate of its time.
+
         Raises RecordError if the folder holds the results of something else, ValueError for
         attacks that a model does not have, WorkerError if a worker process dies.
         """
         suites = self.suites
+        finished = self._finished(suites)
+        planned = self._plan(suites, finished)
+        report_estimate(planned, self.resources.processes, reporter)
         if self.resources.processes > 1:
             forget_cached()  # the workers load their own
-        with Workers(self.resources.processes, reporter) as workers:
-            predicted = self._predictions(suites, workers)
-            records = self._records(suites, predicted, workers)
+        with (
+            OverallProgress(reporter, "evaluation", planned) as progress,
+            Workers(self.resources.processes, progress) as workers,
+        ):
+            predicted = self._predictions(finished, workers)
+            records = self._records(suites, finished, predicted, workers)
             robust = self._robust(suites, predicted, records, workers)
+            progress.complete(f"{model.name}: {CASCADE}" for model in self.models)
             probes = self._probes(suites, predicted, records, workers)
+            progress.complete(f"{model.name}: {PROBE}" for model in self.models)
             rows, noise = self._noise(records, workers, reporter)
         forget_cached()
         return tuple(
@@ -216,6 +230,14 @@ class Evaluator:
         """Return the folder of a model's results."""
         return self.folder / plain_name(model.name)
 
+    def _within(self, model: ModelDescription, budget: PerturbationBudget) -> Path:
+        """Return the folder of the cascade within a budget."""
+        return self._folder(model) / f"within-{budget.norm}-{budget.epsilon:g}"
+
+    def _probe(self, model: ModelDescription, images: int) -> Path:
+        """Return the folder of the iterated attacks on so many images."""
+        return self._folder(model) / f"probe-{images}"
+
     @cached_property
     def suites(self) -> dict[str, Suite]:
         """The suite of each model, after the model and each attack were tried on one image.
@@ -240,25 +262,83 @@ class Evaluator:
         return suites
 
     def _task(
-        self, model: ModelDescription, attack: Attack, predicted: Ints, **changes: Any
+        self,
+        model: ModelDescription,
+        attack: Attack,
+        predicted: Ints,
+        label: str = "",
+        **changes: Any,
     ) -> AttackTask:
-        """Return the task of an attack on a model."""
+        """Return the task of an attack on a model; changes: of its run."""
+        run = self._run(model, attack, **changes)
+        return AttackTask(model, self.resources, self.images.opener, run, predicted, label)
+
+    def _run(self, model: ModelDescription, attack: Attack, **changes: Any) -> AttackRun:
+        """Return the run of an attack on a model."""
         settings = {
             "folder": self._folder(model),
             "limit": self.settings.limit,
             "again": self.settings.again,
         }
-        run = AttackRun(attack, self._identity(model), **(settings | changes))
-        return AttackTask(model, self.resources, self.images.opener, run, predicted)
+        return AttackRun(attack, self._identity(model), **(settings | changes))
 
-    def _predictions(self, suites: Mapping[str, Suite], workers: Workers) -> dict[str, Ints]:
-        """Return what each model classifies the images as; of records that are there, theirs."""
-        found = {}
+    def _finished(self, suites: Mapping[str, Suite]) -> dict[str, dict[str, AttackRecords]]:
+        """Return the records, by model and text, of attacks that an earlier run has finished."""
+        count = self._count(self.images.opener())
+        finished: dict[str, dict[str, AttackRecords]] = {model.name: {} for model in self.models}
         for model in self.models:
-            run = self._task(model, suites[model.name].attacks[0], np.empty(0, np.int64)).run
-            if not self.settings.again and run.path.exists():
-                check_run(run)
-                found[model.name] = load_records(run.path).predicted
+            for attack in suites[model.name].attacks:
+                records = load_finished(self._run(model, attack), count)
+                if records is not None:
+                    finished[model.name][attack.text] = records
+        return finished
+
+    def _count(self, source: Source) -> int:
+        """Return how many images are evaluated."""
+        limit = self.settings.limit
+        return len(source) if limit is None else min(limit, len(source))
+
+    def _plan(
+        self, suites: Mapping[str, Suite], finished: Mapping[str, Records]
+    ) -> list[PlannedWork]:
+        """Return what is left to do, with the time that it will take, for the one progress bar."""
+        source, settings = self.images.opener(), self.settings
+        count = self._count(source)
+        planned: list[PlannedWork] = []
+        for model in self.models:
+            suite, mine = suites[model.name], finished[model.name]
+            cascades = [
+                attack
+                for budget in suite.radii
+                for attack in suite.cascade_within(budget, settings.seed)
+                if settings.again
+                or not (self._within(model, budget) / f"{attack.file_name}.h5").exists()
+            ]
+            probed = min(settings.probe, count) if suite.loss and suite.margin else 0
+            if not settings.again and any(self._probe(model, probed).glob("*.h5")):
+                probed = 0
+            plan = ModelPlan(
+                model.name,
+                count,
+                tuple(one for one in suite.attacks if one.text not in mine),
+                tuple(cascades),
+                probed,
+                settings.noise,
+                classify=not mine,
+            )
+            if plan.has_attacks:
+                planned += plan.measure(load_cached(model, self.resources.batch_size), source)
+            elif settings.noise is not None:
+                planned.append(PlannedWork(f"{model.name}: {NOISE}", count, None))
+        return planned
+
+    def _predictions(self, finished: Mapping[str, Records], workers: Workers) -> dict[str, Ints]:
+        """Return what each model classifies the images as; of records that are there, theirs."""
+        found = {
+            name: next(iter(records.values())).predicted
+            for name, records in finished.items()
+            if records
+        }
         left = [model for model in self.models if model.name not in found]
         tasks = [
             PredictionTask(model, self.resources, self.images.opener, self.settings.limit)
@@ -268,19 +348,30 @@ class Evaluator:
         return found | {model.name: one for model, one in zip(left, results, strict=True)}
 
     def _records(
-        self, suites: Mapping[str, Suite], predicted: Mapping[str, Ints], workers: Workers
+        self,
+        suites: Mapping[str, Suite],
+        finished: Mapping[str, Records],
+        predicted: Mapping[str, Ints],
+        workers: Workers,
     ) -> dict[str, dict[str, AttackRecords]]:
-        """Return the records of all attacks by model and text."""
+        """Return the records of all attacks by model and text, in the order of the suite."""
         tasks = [
             self._task(model, one, predicted[model.name])
             for model in self.models
             for one in suites[model.name].attacks
+            if one.text not in finished[model.name]
         ]
-        found: dict[str, dict[str, AttackRecords]] = {model.name: {} for model in self.models}
-        results = workers.run(tasks)
-        for task, records in zip(tasks, results, strict=True):
-            found[task.model.name][task.run.attack.text] = records
-        return found
+        new = {
+            (task.model.name, task.run.attack.text): records
+            for task, records in zip(tasks, workers.run(tasks), strict=True)
+        }
+        return {
+            name: {
+                one.text: new.get((name, one.text)) or finished[name][one.text]
+                for one in suite.attacks
+            }
+            for name, suite in suites.items()
+        }
 
     def _robust(
         self,
@@ -304,14 +395,14 @@ class Evaluator:
                     attacks = suite.cascade_within(budget, self.settings.seed)
                     before = found[model.name, budget]
                     if stage < len(attacks) and before.robust.any():
-                        name = f"within-{budget.norm}-{budget.epsilon:g}"
                         places.append((model.name, budget))
                         tasks.append(
                             self._task(
                                 model,
                                 attacks[stage],
                                 predicted[model.name],
-                                folder=self._folder(model) / name,
+                                CASCADE,
+                                folder=self._within(model, budget),
                                 only=before.robust,
                             )
                         )
@@ -341,9 +432,9 @@ class Evaluator:
                 continue
             radii[model.name] = radius
             count = min(settings.probe, len(margin))
-            folder = self._folder(model) / f"probe-{count}"
+            settings_of_probe = {"folder": self._probe(model, count), "limit": count}
             tasks += [
-                self._task(model, one, predicted[model.name][:count], folder=folder, limit=count)
+                self._task(model, one, predicted[model.name][:count], PROBE, **settings_of_probe)
                 for one in iterated_attacks(radius)
             ]
         results = workers.run(tasks)

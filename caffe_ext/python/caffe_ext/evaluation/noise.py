@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from caffe_ext.errors import RecordError
+from caffe_ext.evaluation.plan import NOISE
 from caffe_ext.evaluation.stability import (
     NoiseSettings,
     NoiseStability,
@@ -85,7 +86,7 @@ class NoiseTask:
         path = self.folder / f"noise-{name}.json"
         changed = [] if self.again else self._done(path)
         copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
-        count, what = len(self.rows), f"{self.model.name}: noise"
+        count, what = len(self.rows), f"{self.model.name}: {NOISE}"
         with reporter.progress(what, count * each, "image", len(changed) * each) as advance:
             if len(changed) < count:
                 model, source = load_cached(self.model, self.batch_size), self.opener()

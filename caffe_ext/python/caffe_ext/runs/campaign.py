@@ -34,6 +34,7 @@ from caffe_ext.runs.campaign_files import (
 )
 from caffe_ext.runs.compatibility import check_model, report_images
 from caffe_ext.runs.export import (
+    EXPORT_SECONDS,
     Export,
     check_export,
     discard_export,
@@ -42,6 +43,13 @@ from caffe_ext.runs.export import (
     model_folders,
 )
 from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runs.overall_progress import (
+    OverallProgress,
+    PlannedWork,
+    report_estimate,
+    time_attack,
+    trial_size,
+)
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
 from caffe_ext.runtime.checkout import shown, shown_text
@@ -103,11 +111,11 @@ class AttackCampaign:
         else or another process is writing into it, DataError for images that cannot be read,
         OSError for files that cannot be read or written.
         """
-        counter = _StepCounter(reporter or Silent())
+        reporter = reporter or Silent()
         check_writable(self.folder)
         self._folders()
         source = self.source.sample(self.limit, self.sample_seed)
-        report_images(source, counter)
+        report_images(source, reporter)
         for model in self.models:
             check_model(model, self.attacks, source, self.batch_size, self.criterion)
         images: dict[str, Any] = {
@@ -116,11 +124,15 @@ class AttackCampaign:
             "limit": self.limit,
             "selection": source.selection,
             "labelled": source.labelled,
-            "sha256": source.digest(counter),
+            "sha256": source.digest(reporter),
         }
         planned = self._plan(images["sha256"], labelled=source.labelled)
         with claim_output(self.folder):
-            outcomes = tuple(self._attack_model(exports, source, counter) for exports in planned)
+            work = self._measure(planned, source)
+            report_estimate(work, 1, reporter)
+            with OverallProgress(reporter, "attacks", work) as progress:
+                counter = _StepCounter(progress)
+                outcomes = tuple(self._attack_model(one, source, counter) for one in planned)
             forget_cached()
             # The summary goes first: pictures without it are not taken for this program's.
             settings = {"seed": self.seed, "batch_size": self.batch_size, "images": images}
@@ -156,6 +168,19 @@ class AttackCampaign:
                 exports.append(export)
             planned.append(exports)
         return planned
+
+    def _measure(self, planned: list[list[Export]], source: ImageSource) -> list[PlannedWork]:
+        """Return what is left to run and to write, with the time that it will take."""
+        work, count = [], len(source)
+        batch = source.read(slice(trial_size(count)))
+        for exports in planned:
+            left = [one for one in exports if one.run.again or not one.run.path.exists()]
+            for export in left:
+                model, attack = load_cached(export.model, self.batch_size), export.run.attack
+                seconds = time_attack(model, attack, batch, export.run.criterion)
+                work.append(PlannedWork(attack.name, count, seconds))
+            work += [PlannedWork(one.progress_title, count, EXPORT_SECONDS) for one in exports]
+        return work
 
     def _attack_model(
         self, exports: Sequence[Export], source: ImageSource, counter: "_StepCounter"

@@ -34,6 +34,8 @@ from caffe_ext.storage.atomic import json_bytes, write_bytes
 from caffe_ext.storage.json_file import Count, read_json
 
 ORIGINALS = "originals"
+EXPORT_SECONDS = 0.003
+"""About what two PNG files, a JSON file and the classification of what is read back take."""
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
@@ -52,6 +54,11 @@ class Export:
     run: AttackRun
     model: ModelDescription
     common: Mapping[str, Any]
+
+    @property
+    def progress_title(self) -> str:
+        """Return how the progress of the export is announced."""
+        return f"{self.run.attack.name}: PNG files"
 
     @property
     def folder(self) -> Path:
@@ -128,8 +135,7 @@ def export_adversarials(
     found = np.flatnonzero(records.found)
     verified = np.zeros(len(found), np.bool_)
     export.folder.mkdir(parents=True, exist_ok=True)
-    what = f"{export.run.attack.name}: PNG files"
-    with (reporter or Silent()).progress(what, len(found), "image") as step:
+    with (reporter or Silent()).progress(export.progress_title, len(found), "image") as step:
         for start in range(0, len(records), classifier.batch_size):
             stop = start + classifier.batch_size
             part = slice(*np.searchsorted(found, [start, stop]).tolist())

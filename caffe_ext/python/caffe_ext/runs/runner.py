@@ -170,8 +170,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
     """
     reporter = reporter or Silent()
     count = len(source) if run.limit is None else min(run.limit, len(source))
-    if not run.again and (records := finished(run, count)) is not None:
-        remove_leftovers(run)
+    if (records := load_finished(run, count)) is not None:
         return records
     with alone(run):
         if run.again and not begun_again(run):
@@ -206,6 +205,18 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
                 save_records(part_of(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)
         return _joined(model, run, pieces)
+
+
+def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
+    """Return the records of `count` images that an earlier run has finished; None if none has, or
+    if they are to be made again.
+
+    Raises RecordError if the folder holds the results of something else.
+    """
+    if run.again or (records := finished(run, count)) is None:
+        return None
+    remove_leftovers(run)
+    return records
 
 
 def _pieces(model: Model, count: int) -> Iterator[slice]:

@@ -1,0 +1,151 @@
+"""runs/overall_progress.py: one bar over all pieces of work, and the estimate of their time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attack_samples import ArraySource, Batch
+from caffe_ext.attacks import parse_attack
+from caffe_ext.data import open_images
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import read_model
+from caffe_ext.reporting import Silent, Step
+from caffe_ext.runs import overall_progress
+from caffe_ext.runs.campaign import AttackCampaign
+from caffe_ext.runs.overall_progress import (
+    OverallProgress,
+    PlannedWork,
+    report_estimate,
+    time_attack,
+    trial_size,
+)
+from caffe_ext.runs.runner import attack_images
+from hotcold_samples import make_setting
+
+
+class Heard(Silent):
+    """A reporter that remembers its bars: title, total, and how far each got."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.bars: list[tuple[str, int]] = []
+        self.at: list[int] = []
+        self.closed = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+        self.bars.append((what, total))
+        self.at.append(done)
+
+        def step(number: int) -> None:
+            self.at[-1] += number
+
+        yield step
+        self.closed += 1
+
+
+def test_pieces_move_the_bar_by_their_time() -> None:
+    heard = Heard()
+    plan = [PlannedWork("a", 100, 0.01), PlannedWork("b", 300, 0.01), PlannedWork("a", 100, 0.04)]
+    with OverallProgress(heard, "all", plan) as progress:
+        progress.note("said")
+        with progress.progress("a", 100, "image") as step:  # 1 of 8 seconds
+            step(50)
+            assert heard.at == [625]
+            step(50)
+        assert heard.at == [1250]
+        with progress.progress("nothing of the plan", 7, "image") as step:
+            step(7)
+        assert heard.at == [1250]
+        with progress.progress("b", 300, "image", done=200) as step:  # 3 of 8, for what is left
+            step(50)
+            assert heard.at == [3125]
+        assert heard.at == [5000]  # what is left out counts as done
+        progress.complete(["a", "unknown"])
+        assert heard.at == [10_000]
+    assert heard.bars == [("all", 10_000)]
+    assert heard.notes == ["said"]
+    assert heard.closed == 1
+
+
+def test_unknown_times_are_those_of_the_others() -> None:
+    heard = Heard()
+    plan = [PlannedWork("a", 30, 0.2), PlannedWork("b", 10, None)]
+    with OverallProgress(heard, "all", plan) as progress, progress.progress("b", 0, "image"):
+        pass
+    assert heard.at == [2500]
+
+
+def test_without_a_plan_there_is_no_bar() -> None:
+    heard = Heard()
+    with OverallProgress(heard, "all", []) as progress, progress.progress("a", 9, "image") as step:
+        step(9)
+    assert heard.bars == []
+
+
+def test_the_bar_is_closed_by_an_error() -> None:
+    heard = Heard()
+    with (
+        pytest.raises(ValueError, match="broken"),
+        OverallProgress(heard, "all", [PlannedWork("a", 1, 1.0)]) as progress,
+        progress.progress("a", 1, "image"),
+    ):
+        raise ValueError("broken")
+    assert heard.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "processes", "notes"),
+    [
+        (0.5, 1, []),
+        (0.6, 1, ["estimated time: up to 60 s"]),
+        (36.0, 2, ["estimated time: up to 30 minutes"]),
+        (None, 1, []),
+    ],
+)
+def test_only_long_runs_are_estimated(
+    seconds: float | None, processes: int, notes: list[str]
+) -> None:
+    heard = Heard()
+    report_estimate([PlannedWork("a", 100, seconds)], processes, heard)
+    assert heard.notes == notes
+
+
+def test_the_trial_costs_a_hundredth_at_most() -> None:
+    assert [trial_size(count) for count in (0, 99, 100, 500, 10_000)] == [0, 0, 1, 5, 8]
+
+
+def test_the_time_of_an_attack_is_that_of_the_images_that_are_attacked(
+    classifier: Classifier, source: ArraySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, clock = source.read(slice(0, 8)), iter([10.0, 12.0, 20.0, 21.0])
+    monkeypatch.setattr(overall_progress, "perf_counter", lambda: next(clock))
+    attempted = attack_images(classifier, parse_attack("fgs"), batch)[0].attempted.sum()
+    assert 0 < attempted < 8
+    assert time_attack(classifier, parse_attack("fgs"), batch) == pytest.approx(2 / attempted)
+    wrong = Batch(batch.images, (np.asarray(batch.labels) + 1) % 4)
+    wrong.labels[2] = (classifier.predict(batch.images)[2] + 1) % 4
+    assert time_attack(classifier, parse_attack("fgs"), wrong) is None
+    assert time_attack(classifier, parse_attack("fgs"), source.read(slice(0))) is None
+
+
+def test_a_campaign_has_one_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = make_setting(tmp_path)
+    monkeypatch.setattr(overall_progress, "_SHARE", 3)
+    monkeypatch.setattr(overall_progress, "_LONG", 0.0)
+    source = open_images(str(setting.images))
+    attacks = [parse_attack("fgs"), parse_attack("hc1")]
+    campaign = AttackCampaign([read_model(setting.model)], attacks, source, setting.output)
+    for _ in range(2):
+        heard = Heard()
+        campaign.run(heard)
+        assert ("attacks", 10_000) in heard.bars
+        assert heard.at[heard.bars.index(("attacks", 10_000))] == 10_000
+        assert {what for what, _ in heard.bars} <= {"attacks", "checking the images"}
+        assert sum("estimated time" in note for note in heard.notes) == 1
