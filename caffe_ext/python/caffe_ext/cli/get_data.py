@@ -1,4 +1,7 @@
-"""Find, download or make a data set, and write the LMDBs that the networks name."""
+"""Find, download or generate a data set and write the LMDBs that the networks name.
+
+With `models`: find or download the two LeNets that BANG's authors have published.
+"""
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
 # ruff: noqa: PLC0415
@@ -11,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
-from caffe_ext.runtime.checkout import DATA
+from caffe_ext.runtime.checkout import DATA, shown
 
 if TYPE_CHECKING:
     from caffe_ext.data import Prepared
+
+MODELS = "models"
 
 EPILOG = """\
 what is written
@@ -22,8 +27,9 @@ what is written
   cifar10  cifar10/train_lmdb, cifar10/test_lmdb,           50,000 + 10,000 images, 3 x 32 x 32
            cifar10/mean.binaryproto
   digits   digits/train_lmdb, digits/test_lmdb, digits/idx   1,497 +    300 images, 1 x 28 x 28
-  Beside them, source.json says what they were made from. A second run with the same raw files and
-  options does nothing; a run that is cut short changes nothing.
+  models   models/lenet_R0.caffemodel.h5, models/lenet_B1.caffemodel.h5   R0 and B1 of the paper
+  source.json beside the databases records what they were made from. A second run with the same raw
+  files and options does nothing; an interrupted run changes nothing.
 
 where the raw files are looked for
   1. --data-dir
@@ -34,11 +40,16 @@ where the raw files are looked for
      warning says so
   A folder may hold them directly or in mnist/ or cifar10/: the four IDX files, packed with gzip or
   not; cifar-10-binary.tar.gz (or .tar.xz), or the six .bin files of it.
+  The models are recognised by their digests; their file or folder is named by --data-dir or by the
+  environment variable CAFFE_EXT_MODELS. They are published in models/mnist of
+  https://github.com/arozsa23/caffe
 
 examples
   caffe-ext get-data mnist
   caffe-ext get-data mnist --validation 10000      # 50,000 + 10,000 + 10,000, as in the paper
   caffe-ext get-data cifar10 --data-dir ~/Downloads
+  caffe-ext get-data models --data-dir ~/Downloads
+  caffe-ext evaluate --weights data/models/*.h5 --images mnist
 """
 
 
@@ -46,19 +57,19 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = new_parser("get-data", __doc__, EPILOG)
     add = parser.add_argument
-    add("data_set", choices=("mnist", "cifar10", "digits"), help="the data set")
-    add("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
+    add("data_set", choices=("mnist", "cifar10", "digits", MODELS), help="what to get")
+    add("--data-dir", type=Path, metavar="DIR", help="the folder with the raw files")
     add_output(parser, DATA)
     add(
         "--validation",
         type=int,
         metavar="N",
         default=0,
-        help="keep the last N training images apart, in val_lmdb",
+        help="hold out the last N training images, in val_lmdb",
     )
     add("--no-download", action="store_true", help="do not use the network")
     add_again(
-        parser, "make it again even if it is up to date, and replace what another program made"
+        parser, "write it again even if it is up to date, and replace files of other programs"
     )
     return parser
 
@@ -68,6 +79,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 0, "validation")
+    if arguments.data_set == MODELS and arguments.validation:
+        parser.error("--validation holds out images; it does not go with models")
     return arguments
 
 
@@ -86,6 +99,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError, Request, prepare
 
+    if arguments.data_set == MODELS:
+        get_models(arguments)
+        return
     request = Request(
         name=arguments.data_set,
         output=arguments.output,
@@ -99,6 +115,24 @@ def run(arguments: argparse.Namespace) -> None:
         print(describe(prepare(request, Console())))
     except DataError as error:
         sys.exit(f"{error}")
+
+
+def get_models(arguments: argparse.Namespace) -> None:
+    """Get the published models, or end the program with a sentence."""
+    from caffe_ext.data.published_models import prepare_models
+    from caffe_ext.errors import DataError
+
+    try:
+        paths = prepare_models(
+            arguments.output / MODELS,
+            arguments.data_dir,
+            use_network=not arguments.no_download,
+            again=arguments.again,
+            reporter=Console(),
+        )
+    except DataError as error:
+        sys.exit(f"{error}")
+    print("\n".join(f"{shown(path)}: as published" for path in paths))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
