@@ -252,7 +252,7 @@ class Bars(Heard):
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
-        bar = [what, total, done]
+        bar: list[Any] = [what, total, done]
         self.bars.append(bar)
 
         def step(number: int) -> None:
