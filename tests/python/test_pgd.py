@@ -11,12 +11,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from attack_samples import labels, linear, rows, two_layers
-from caffe_ext.attacks import pgd
+from caffe_ext.attacks import ball
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
 from caffe_ext.attacks.pgd import ProjectedGradient
+from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.classifier import Classifier
 
 pytestmark = pytest.mark.any_device
@@ -59,9 +60,9 @@ def test_linf_steps_by_hand(tmp_path: Path) -> None:
     images = rows([100, 100], [100, 100], [100, 2], [0, 255])
     which = labels(0, 0, 1, 0)
     found = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=40)
-    # 8 apart after each step: 3 steps, 112 and 88
-    assert found.adversarials.ravel().tolist() == [112, 88]
-    assert found.step_lengths.tolist() == [12]
+    # 8 apart after each step: 3 steps, 112 and 88; of these 12 grey levels 11 are needed.
+    assert found.adversarials.ravel().tolist() == [111, 89]
+    assert found.step_lengths.tolist() == [11]
     assert found.classes.tolist() == [1]
     less = attack(classifier, images[:1], which[:1], epsilon=20, step=4, iterations=2)
     assert not less.found.any()
@@ -73,8 +74,8 @@ def test_linf_steps_by_hand(tmp_path: Path) -> None:
     assert barely.adversarials.ravel().tolist() == [111, 89]
     every = attack(classifier, images, which, epsilon=50, step=10, iterations=9)
     assert every.found.tolist() == [True, True, True, False]
-    # The last but one goes the other way: 98 apart, 20.5 are less after four steps, 0 is the end.
-    assert every.adversarials[2].ravel().tolist() == [60, 42]
+    # The last but one goes the other way: 98 apart, less than 20.5 after four steps, 0 is the end.
+    assert every.adversarials[2].ravel().tolist() == [61, 41]
 
 
 def test_l2_steps_by_hand(tmp_path: Path) -> None:
@@ -83,9 +84,9 @@ def test_l2_steps_by_hand(tmp_path: Path) -> None:
     found = attack(
         classifier, rows([100, 100]), labels(0), norm="l2", epsilon=70, step=10, iterations=20
     )
-    # 700 + 50 k > 1000 needs 7 steps: 300 + 42 * 3 ... (142, 156)
-    assert found.adversarials.ravel().tolist() == [142, 156]
-    assert found.step_lengths.tolist() == [56]
+    # 700 + 50 k > 1000 needs 7 steps, to (142, 156); (136, 149) on the way is enough: 1004.
+    assert found.adversarials.ravel().tolist() == [136, 149]
+    assert found.step_lengths.tolist() == [49]
     less = attack(
         classifier, rows([100, 100]), labels(0), norm="l2", epsilon=59, step=10, iterations=20
     )
@@ -210,7 +211,8 @@ def test_what_is_solved_is_left_alone(tmp_path: Path) -> None:
     found = attack(classifier, images, labels(0, 0), epsilon=60, step=1, iterations=60)
     assert found.adversarials[:, 0, 0, 0].tolist() == [101, 101]
     assert found.gradients == 2 + 41
-    assert found.queries == 3 + 42 + found.gradients
+    # And 8 halvings for each on the way back, and the class.
+    assert found.queries == 3 + 42 + found.gradients + 2 * 9
 
 
 def test_other_directions_and_no_images(bent: Classifier) -> None:
@@ -235,7 +237,7 @@ def test_projecting(
     points: NDArray[np.float64], images: NDArray[np.uint8], norm: Any, epsilon: float
 ) -> None:
     budget = PerturbationBudget(norm, epsilon)
-    found = pgd._project(points, images, budget)
+    found = ball.project(points.copy(), images, budget)
     axes = (1, 2, 3)
 
     def size(differences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -246,11 +248,11 @@ def test_projecting(
     assert found.min() >= 0
     assert found.max() <= 255
     assert (size(found - images) <= epsilon * (1 + 1e-9)).all()
-    twice = pgd._project(found, images, budget)
+    twice = ball.project(found.copy(), images, budget)
     np.testing.assert_allclose(twice, found, atol=1e-9)
     inside = (size(points - images) <= epsilon) & ((points >= 0) & (points <= 255)).all(axis=axes)
     np.testing.assert_allclose(found[inside], points[inside], atol=1e-9)
-    whole = pgd._rounded(found, images, budget)
+    whole = ball.rounded(found, images, budget)
     assert (size(whole.astype(float) - images) <= epsilon * (1 + 1e-12)).all()
     assert np.abs(whole - found).max() <= 1
     # Where rounding stays inside, it is rounding.
@@ -264,9 +266,9 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
     points = np.array([3.9, 3.6, 3.55, 0.2]).reshape(1, 1, 1, 4)
     # 4, 4, 4, 0 has the length 6.93; 6.4 is the length of 4, 4, 3, 0.
     budget = PerturbationBudget("l2", 6.45)
-    assert pgd._rounded(points, images, budget).ravel().tolist() == [4, 4, 3, 0]
+    assert ball.rounded(points, images, budget).ravel().tolist() == [4, 4, 3, 0]
     budget = PerturbationBudget("l2", 6.39)
-    assert pgd._rounded(points, images, budget).ravel().tolist() == [4, 3, 3, 0]
+    assert ball.rounded(points, images, budget).ravel().tolist() == [4, 3, 3, 0]
 
 
 @pytest.mark.parametrize(
@@ -301,3 +303,26 @@ def test_the_diagnostics_are_those_of_the_first_gradient(tmp_path: Path) -> None
     found = attack(flat, images, which, iterations=3)
     assert found.diagnostics is not None
     assert found.diagnostics.zero_gradient.all()
+
+
+def test_restarts_try_what_the_starts_before_have_left(bent: Classifier) -> None:
+    images = np.random.default_rng(8).integers(0, 256, (60, 1, 1, 6), dtype=np.uint8)
+    which = bent.predict(images)
+    once, often = (parse_attack(f"pgd=30/2x4{text}+margin", seed=3) for text in ("", "r6"))
+    first, all_ = (
+        one.run(bent, images, Misclassification(which), np.arange(60)) for one in (once, often)
+    )
+    assert first.found.sum() < all_.found.sum()
+    assert np.array_equal(all_.adversarials[first.found], first.adversarials[first.found])
+    assert all_.gradients > first.gradients
+    assert often.text == "pgd=30.0/2.0x4r6+margin"
+    assert often.name == "PGD Linf 30, 4 x 2, 6 starts (margin)"
+    with pytest.raises(ValueError, match="BIM always starts at the image: restarts are for pgd"):
+        parse_attack("bim=30r2")
+    with pytest.raises(ValueError, match="restarts must be at least 1, not 0"):
+        parse_attack("pgd=30r0")
+
+
+def test_a_radius_between_grey_levels_is_remarked() -> None:
+    assert "differ by 25 at most" in parse_attack("pgd=25.5").remarks[0]
+    assert parse_attack("pgd=25").remarks == ()

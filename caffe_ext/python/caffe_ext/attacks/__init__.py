@@ -4,7 +4,8 @@ from caffe_ext.attacks import parse_attack
 attack = parse_attack("pgd=8/255/2x40+margin")
 """
 
-from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
+from caffe_ext.attacks.apgd import AutoProjectedGradient
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.criteria import (
     MISCLASSIFIED,
@@ -23,6 +24,7 @@ __all__ = [
     "MISCLASSIFIED",
     "Attack",
     "AttackResult",
+    "AutoProjectedGradient",
     "Criterion",
     "CriterionKind",
     "Diagnostics",
@@ -30,6 +32,7 @@ __all__ = [
     "Misclassification",
     "PerturbationBudget",
     "ProjectedGradient",
+    "RealReading",
     "SingleStep",
     "TargetedMisclassification",
     "TopKMisclassification",

@@ -20,7 +20,7 @@ import numpy as np
 
 from caffe_ext.attacks.criteria import MISCLASSIFIED, NO_TARGET, Bools, Criterion, CriterionKind
 from caffe_ext.attacks.lattice import StepLengths
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model
 
 _MID_GREY = 127
 
@@ -47,6 +47,18 @@ class Diagnostics:
 
 
 @dataclass(frozen=True, eq=False)
+class RealReading:
+    """What an attack found for N images if pixels may be any real numbers from 0 to 255.
+
+    found         bool (N,)
+    adversarials  float32 (N, C, H, W); the image where nothing was found
+    """
+
+    found: Bools
+    adversarials: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class AttackResult:
     """What an attack found for N images.
 
@@ -58,6 +70,7 @@ class AttackResult:
     queries       images that went forward through the model
     gradients     images that went backward
     diagnostics   None: the attack computes no gradient
+    real          None: the attack knows whole grey levels only
     """
 
     found: Bools
@@ -67,6 +80,7 @@ class AttackResult:
     queries: int
     gradients: int = 0
     diagnostics: Diagnostics | None = None
+    real: RealReading | None = None
 
     @classmethod
     def none_found(cls, images: Images, queries: int = 0) -> "AttackResult":
@@ -123,6 +137,11 @@ class Attack(ABC):
     def seed(self) -> int | None:
         """Return the seed of the random choices; None if there are none."""
         return None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return sentences about its settings that whoever runs it should read."""
+        return ()
 
     def applicable(self, labels: Ints) -> Bools:
         """Return which images of these labels it can be tried on, bool (N,)."""

@@ -78,3 +78,14 @@ class PerturbationBudget:
         """Say in words what the attacker may do."""
         measure = {"linf": "each pixel", "l2": "the whole image (L2)"}[self.norm]
         return f"changes {measure} by at most {show_distance(self.epsilon)} within 0..255"
+
+
+def whole_radius_remark(budget: PerturbationBudget) -> tuple[str, ...]:
+    """Return a sentence about a Linf radius that is no whole number; of a whole one, nothing."""
+    whole = int(budget.epsilon)
+    if budget.norm != "linf" or budget.epsilon == whole:
+        return ()
+    return (
+        f"Linf {budget.epsilon:g}: image files hold whole grey levels, so that within this radius "
+        f"they differ by {whole} at most; in real-valued pixels it is {budget.epsilon:g}",
+    )

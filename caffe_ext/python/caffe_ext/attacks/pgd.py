@@ -9,7 +9,7 @@ grey levels, 0..255: of one pixel in Linf; in L2 of the whole image, sqrt(sum d^
 
 The network sees whole grey levels: x_k is rounded before each query, and the adversarial is what
 was queried. Where rounding would leave the budget, as many pixels as it takes are rounded towards
-the image. An image that is solved stays as it is and leaves the batch.
+the image. An image that is solved leaves the batch.
 
 Kurakin, Goodfellow and Bengio, 2017 (BIM); Madry et al., 2018 (PGD).
 """
@@ -17,18 +17,15 @@ Kurakin, Goodfellow and Bengio, 2017 (BIM); Madry et al., 2018 (PGD).
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from caffe_ext.attacks.ball import Points, project, rounded, unit
 from caffe_ext.attacks.base import AttackResult, Diagnostics
-from caffe_ext.attacks.budget import Norm, PerturbationBudget
-from caffe_ext.attacks.criteria import Criterion
+from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.directions import DirectionalAttack
-from caffe_ext.metrics.distances import slices
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
-
-Points = NDArray[np.float64]
-# Bounds the temporary arrays.
-_AT_A_TIME = 1 << 20
+from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.shrink import nearest_on_the_way
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class ProjectedGradient(DirectionalAttack):
     iterations    steps
     random_start  begin at a random point within the budget (PGD), not at the image (BIM)
     start_seed    of the random points; each depends on it and on the image's number only
+    restarts      as many starts, each for the images that the ones before have left
     """
 
     budget: PerturbationBudget
@@ -47,6 +45,7 @@ class ProjectedGradient(DirectionalAttack):
     iterations: int
     random_start: bool = False
     start_seed: int = 0
+    restarts: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
@@ -56,6 +55,15 @@ class ProjectedGradient(DirectionalAttack):
             raise ValueError(f"iterations must be at least 1, not {self.iterations}")
         if self.start_seed < 0:
             raise ValueError(f"the seed must be 0 or more, not {self.start_seed}")
+        if self.restarts < 1:
+            raise ValueError(f"restarts must be at least 1, not {self.restarts}")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError("BIM always starts at the image: restarts are for pgd")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say that a radius between whole grey levels is cut."""
+        return whole_radius_remark(self.budget)
 
     @property
     def name(self) -> str:
@@ -63,7 +71,7 @@ class ProjectedGradient(DirectionalAttack):
         objective = {"FGS": "loss", "FGV": "loss"}.get(self.direction.name, self.direction.name)
         return (
             f"{'PGD' if self.random_start else 'BIM'} {self.budget}, "
-            f"{self.iterations} x {self.step:g} ({objective})"
+            f"{self.iterations} x {self.step:g}{self._again} ({objective})"
         )
 
     @property
@@ -71,8 +79,13 @@ class ProjectedGradient(DirectionalAttack):
         """Say in words what the attacker may do."""
         return (
             f"knows the network and its weights; {self.budget.wording}, in {self.iterations} steps "
-            f"of {self.step:g}"
+            f"of {self.step:g}{self._again}"
         )
+
+    @property
+    def _again(self) -> str:
+        """Return the restarts, for names."""
+        return f", {self.restarts} starts" if self.restarts > 1 else ""
 
     @property
     def seed(self) -> int | None:
@@ -82,111 +95,87 @@ class ProjectedGradient(DirectionalAttack):
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints
     ) -> AttackResult:
-        """Iterate; the step lengths of the result are Linf distances. See Attack.
+        """Iterate from each start; the step lengths of the result are Linf distances. See Attack.
 
-        The diagnostics are of the first gradient of each image.
+        What is found is drawn towards the image as long as it remains adversarial, so that its
+        distance says how much was needed, and not the radius. The diagnostics are of the first
+        gradient of each image.
         """
-        points = self._start(images, indices)
-        adversarials = images.copy()
-        found = np.zeros(len(images), np.bool_)
-        classes = np.full(len(images), NO_CLASS, np.int64)
+        asked = Queries(model, whole=True)
         diagnostics = Diagnostics.unknown(len(images))
-        active, queries, gradients = np.arange(len(images)), 0, 0
+        found, adversarials = np.zeros(len(images), np.bool_), images.copy()
+        for restart in range(self.restarts):
+            left = np.flatnonzero(~found)
+            if not len(left):
+                break
+            solved, points = self._climb(
+                asked,
+                (images[left], self._start(images[left], indices[left], restart)),
+                criterion.select(left),
+                diagnostics if restart == 0 else None,
+            )
+            found[left], adversarials[left] = solved, points
+        rows = np.flatnonzero(found)
+        nearest = nearest_on_the_way(
+            asked, images, adversarials.astype(np.float32), found, criterion
+        )
+        adversarials[rows] = nearest[rows].astype(np.uint8)
+        classes = np.full(len(images), NO_CLASS, np.int64)
+        classes[rows] = model.predict(adversarials[rows])
+        apart = np.abs(adversarials.astype(np.int64) - images).max(axis=(1, 2, 3), initial=0)
+        return AttackResult(
+            found,
+            adversarials,
+            classes,
+            np.where(found, apart, np.nan),
+            asked.queries + len(rows),
+            asked.gradients,
+            diagnostics,
+        )
+
+    def _climb(
+        self,
+        asked: Queries,
+        points_of: tuple[Images, Points],
+        criterion: Criterion,
+        diagnostics: Diagnostics | None,
+    ) -> tuple[Bools, Images]:
+        """Return which images are solved from one start, and the adversarials.
+
+        points_of    the images and their starts; all arrays are of these images
+        diagnostics  where those of the first gradients are noted, or None
+        """
+        images, points = points_of
+        adversarials, found = images.copy(), np.zeros(len(images), np.bool_)
+        active = np.arange(len(images))
         for iteration in range(self.iterations + 1):
-            asked = _rounded(points[active], images[active], self.budget)
-            logits = model.logits(asked)
-            queries += len(active)
+            seen = rounded(points[active], images[active], self.budget)
+            logits = asked.model.logits(seen)
+            asked.queries += len(active)
             solved = criterion.is_satisfied(logits, active)
-            which = active[solved]
-            adversarials[which], found[which] = asked[solved], True
-            classes[which] = top_class(logits[solved])
+            adversarials[active[solved]], found[active[solved]] = seen[solved], True
             active = active[~solved]
             if not len(active) or iteration == self.iterations:
                 break
-            directions = self.direction(model, asked[~solved], criterion.select(active))
-            queries += len(active)
-            gradients += len(active)
-            if iteration == 0:
+            directions = self.direction(asked.model, seen[~solved], criterion.select(active))
+            asked.queries += len(active)
+            asked.gradients += len(active)
+            if iteration == 0 and diagnostics is not None:
                 for name in ("targets", "saturated", "zero_gradient"):
                     getattr(diagnostics, name)[active] = getattr(directions, name)
-            moved = points[active] + self.step * _unit(directions.values, self.budget.norm)
-            points[active] = _project(moved, images[active], self.budget)
-        apart = np.abs(adversarials.astype(np.int64) - images).max(axis=(1, 2, 3), initial=0)
-        distances = np.where(found, apart, np.nan)
-        return AttackResult(
-            found, adversarials, classes, distances, queries, gradients, diagnostics
-        )
+            moved = points[active] + self.step * unit(directions.values, self.budget.norm)
+            points[active] = project(moved, images[active], self.budget)
+        return found, adversarials
 
-    def _start(self, images: Images, indices: Ints) -> Points:
+    def _start(self, images: Images, indices: Ints, restart: int = 0) -> Points:
         """Return the first points."""
         points = images.astype(np.float64)
         if self.random_start:
             for row, number in enumerate(indices):
-                random = np.random.default_rng([self.start_seed, int(number)])
+                seeds = [self.start_seed, int(number), *([restart] if restart else [])]
+                random = np.random.default_rng(seeds)
                 points[row] += _random_start(random, images.shape[1:], self.budget)
-        return _project(points, images, self.budget)
-
-
-def _rounded(points: Points, images: Images, budget: PerturbationBudget) -> Images:
-    """Return points within the budget as whole grey levels that lie in it, too."""
-    whole: Points = np.rint(points) - images
-    if budget.norm == "linf":
-        limit = np.floor(budget.epsilon)
-        whole = np.clip(whole, -limit, limit)
-    else:
-        outside = np.flatnonzero(_lengths(whole)[:, 0, 0, 0] > budget.epsilon)
-        for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
-            rows = outside[part]
-            whole[rows] = _shortened(whole[rows], points[rows] - images[rows], budget.epsilon)
-    return np.asarray((images + whole).astype(np.uint8))
-
-
-def _shortened(whole: Points, differences: Points, epsilon: float) -> Points:
-    """Round differences (N, C, H, W) towards 0 instead, the least clear ones first, until inside.
-
-    All of them together are inside, as no |trunc(d)| is above |d|.
-    """
-    count = len(whole)
-    towards, rounded = np.trunc(differences).reshape(count, -1), whole.reshape(count, -1)
-    gains = np.square(rounded) - np.square(towards)  # whole numbers: exact
-    unclear = np.where(gains > 0, np.abs(rounded - differences.reshape(count, -1)), -1)
-    order = np.argsort(-unclear, axis=1, kind="stable")
-    lengths = np.square(rounded).sum(axis=1, keepdims=True)
-    lengths = lengths - np.cumsum(np.take_along_axis(gains, order, 1), axis=1)
-    needed = 1 + (lengths > epsilon**2).sum(axis=1, keepdims=True)
-    first = np.arange(order.shape[1]) < needed
-    choice = np.where(
-        first, np.take_along_axis(towards, order, 1), np.take_along_axis(rounded, order, 1)
-    )
-    shorter = np.empty_like(rounded)
-    np.put_along_axis(shorter, order, choice, axis=1)
-    return np.asarray(shorter.reshape(whole.shape))
-
-
-def _lengths(differences: Points) -> Points:
-    """Return the L2 norms, (N, 1, 1, 1)."""
-    return np.asarray(np.sqrt(np.square(differences).sum(axis=(1, 2, 3), keepdims=True)))
-
-
-def _unit(values: NDArray[np.float32], norm: Norm) -> Points:
-    """Return the steepest unit step in the norm; 0 where there is no direction."""
-    if norm == "linf":
-        return np.sign(values).astype(np.float64)
-    # First by the largest value, as squares of small float32 numbers vanish.
-    largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True).astype(np.float64)
-    scaled = values / np.where(largest > 0, largest, 1)
-    return np.asarray(scaled / np.maximum(_lengths(scaled), 1))
-
-
-def _project(points: Points, images: Images, budget: PerturbationBudget) -> Points:
-    """Return the nearest points within the budget and 0..255."""
-    differences = points - images
-    if budget.norm == "linf":
-        differences = np.clip(differences, -budget.epsilon, budget.epsilon)
-    else:
-        lengths = _lengths(differences)
-        differences *= budget.epsilon / np.maximum(lengths, budget.epsilon)
-    return np.clip(images + differences, 0, 255)
+        return project(points, images, self.budget)
 
 
 def _random_start(

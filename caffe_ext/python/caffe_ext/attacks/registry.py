@@ -8,8 +8,11 @@ hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s mak
 bim=8  pgd=8                            iterated, Linf, within 8 grey levels, along the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
 /STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
+rR                                      and R random starts: pgd=8/2x40r5
 +DIRECTION                              as the last part of the name: along that direction and
                                         not the loss: pgd=8/2x40+margin
+apgd=8xNrR+LOSS                         APGD, N steps (100), R starts (1); apgd-l2=400 in L2; LOSS
+                                        is ce, margin, dlr, or dlr-t: targeted, nine targets
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.
@@ -83,9 +86,9 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
         frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen
         if not frozen:
             raise TypeError(f"{cls.__name__} must be a frozen dataclass to be registered")
-        _add(
+        add_family(
             AttackFamily(
-                name, cls, lambda text, seed: _parse_call(name, cls, text, seed), _call_text(name)
+                name, cls, lambda text, seed: parse_call(name, cls, text, seed), call_text(name)
             )
         )
         return cls
@@ -93,7 +96,7 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
     return register
 
 
-def _add(family: AttackFamily) -> None:
+def add_family(family: AttackFamily) -> None:
     """Register a family; its class may be registered anew by the module that has defined it."""
     for other in _families.values():
         same = _identity(other.cls) == _identity(family.cls)
@@ -153,7 +156,7 @@ def attack_text(attack: Attack) -> str:
 # --- name(key=value) ------------------------------------------------------------------------------
 
 
-def _parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | None:
+def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | None:
     """Return the attack of `name` or `name(key=value, ...)`; None for another name."""
     found = re.fullmatch(rf"{re.escape(name)}(?:\((.*)\))?", text, re.DOTALL)
     if found is None:
@@ -196,7 +199,7 @@ def _has_default(field: "Field[Any]") -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
-def _call_text(name: str) -> Callable[[Attack], str]:
+def call_text(name: str) -> Callable[[Attack], str]:
     """Return what returns the texts of a family's attacks."""
 
     def text(attack: Attack) -> str:
@@ -245,7 +248,8 @@ def _single_step_text(attack: SingleStep) -> str:
 def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
     found = re.fullmatch(
         rf"(?P<method>bim|pgd)(?P<l2>-l2)?=(?P<epsilon>{DISTANCE})"
-        rf"(?:/(?P<step>{DISTANCE})x(?P<iterations>\d+))?(?:\+(?P<along>{DIRECTION}))?",
+        rf"(?:/(?P<step>{DISTANCE})x(?P<iterations>\d+))?(?:r(?P<restarts>\d+))?"
+        rf"(?:\+(?P<along>{DIRECTION}))?",
         text,
         re.IGNORECASE,
     )
@@ -260,21 +264,23 @@ def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
         iterations=int(found["iterations"] or _ITERATIONS),
         random_start=found["method"].lower() == "pgd",
         start_seed=seed,
+        restarts=int(found["restarts"] or 1),
     )
 
 
 def _projected_gradient_text(attack: ProjectedGradient) -> str:
     method = "pgd" if attack.random_start else "bim"
     norm = "-l2" if attack.budget.norm == "l2" else ""
+    restarts = f"r{attack.restarts}" if attack.restarts > 1 else ""
     return (
         f"{method}{norm}={float(attack.budget.epsilon)!r}/{float(attack.step)!r}"
-        f"x{attack.iterations}+{direction_text(attack.direction)}"
+        f"x{attack.iterations}{restarts}+{direction_text(attack.direction)}"
     )
 
 
-_add(AttackFamily("minimum-norm", MinimumNormAttack, _parse_minimum_norm, _minimum_norm_text))
-_add(AttackFamily("single-step", SingleStep, _parse_single_step, _single_step_text))
-_add(
+add_family(AttackFamily("minimum-norm", MinimumNormAttack, _parse_minimum_norm, _minimum_norm_text))
+add_family(AttackFamily("single-step", SingleStep, _parse_single_step, _single_step_text))
+add_family(
     AttackFamily(
         "projected-gradient",
         ProjectedGradient,

@@ -1,0 +1,135 @@
+"""Ball: all images within a perturbation budget of some images, in real or whole grey levels.
+
+    B(x) = { x~ : ||x~ - x|| <= epsilon, 0 <= x~ <= 255 }
+
+What an image file holds are whole grey levels: in Linf the ball of radius 25.5 has as many of them
+as that of 25. In L2 rounding can leave the ball; then as many pixels as it takes are rounded
+towards the image.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.budget import Norm, PerturbationBudget
+from caffe_ext.metrics.distances import slices
+from caffe_ext.models.base import Floats, Images, Ints
+
+Points = NDArray[np.float64]
+Real = NDArray[np.floating]
+AnyReal = TypeVar("AnyReal", Points, Floats)
+_AXES = (1, 2, 3)
+# Bounds the temporary arrays.
+_AT_A_TIME = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    """The balls around N images.
+
+    images  float32 (N, C, H, W), the centres
+    """
+
+    images: Floats
+    budget: PerturbationBudget
+
+    @classmethod
+    def around(cls, images: Images, budget: PerturbationBudget, *, whole: bool) -> "Ball":
+        """Return the balls around images; `whole`: as far as whole grey levels reach in Linf."""
+        if whole and budget.norm == "linf":
+            budget = PerturbationBudget("linf", float(np.floor(budget.epsilon)))
+        return cls(images.astype(np.float32), budget)
+
+    def select(self, rows: "Ints | NDArray[np.bool_]") -> "Ball":
+        """Return some of the balls."""
+        return Ball(self.images[rows], self.budget)
+
+    def project(self, points: Floats) -> Floats:
+        """Return the nearest points of the balls, in place; see project()."""
+        return project(points, self.images, self.budget)
+
+    def round(self, points: Floats) -> Images:
+        """Return points of the balls as whole grey levels that lie in them, too; uint8."""
+        return rounded(points, self.images, self.budget)
+
+
+def project(points: AnyReal, images: Real | Images, budget: PerturbationBudget) -> AnyReal:
+    """Return the nearest points within the budget and 0..255, in place; (N, C, H, W).
+
+    In L2 onto the sphere and then onto 0..255, which is inside, though not always the nearest.
+    """
+    np.subtract(points, images, out=points)
+    if budget.norm == "linf":
+        np.clip(points, -budget.epsilon, budget.epsilon, out=points)
+    else:
+        points *= budget.epsilon / np.maximum(lengths(points), budget.epsilon)
+    np.add(points, images, out=points)
+    return np.clip(points, 0, 255, out=points)
+
+
+def lengths(differences: NDArray[np.floating]) -> Real:
+    """Return the L2 norms of differences (N, C, H, W), (N, 1, 1, 1), in their own precision."""
+    flat = differences.reshape(len(differences), -1)
+    return np.asarray(np.sqrt(np.einsum("ni,ni->n", flat, flat))[:, None, None, None])
+
+
+def unit(values: Floats, norm: Norm) -> Floats:
+    """Return the steepest unit step in the norm, float32; 0 where there is no direction."""
+    if norm == "linf":
+        return np.sign(values)
+    # First by the largest value, as squares of small float32 numbers vanish.
+    largest = np.abs(values).max(axis=_AXES, keepdims=True)
+    scaled = values / np.where(largest > 0, largest, 1)
+    return np.asarray(scaled / np.maximum(lengths(scaled), 1))
+
+
+def rounded(points: Real, images: Real | Images, budget: PerturbationBudget) -> Images:
+    """Return points within the budget as whole grey levels that lie in it, too."""
+    whole = np.rint(points).astype(np.float64) - images
+    if budget.norm == "linf":
+        limit = np.floor(budget.epsilon)
+        whole = np.clip(whole, -limit, limit)
+    else:
+        outside = np.flatnonzero(lengths(whole)[:, 0, 0, 0] > budget.epsilon)
+        for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
+            rows = outside[part]
+            apart = points[rows].astype(np.float64) - images[rows]
+            whole[rows] = _shortened(whole[rows], apart, budget.epsilon)
+    return np.asarray((images + whole).astype(np.uint8))
+
+
+def _shortened(whole: Points, differences: Points, epsilon: float) -> Points:
+    """Round differences (N, C, H, W) towards 0 instead, the least clear ones first, until inside.
+
+    All of them together are inside, as no |trunc(d)| is above |d|.
+    """
+    count = len(whole)
+    towards, nearest = np.trunc(differences).reshape(count, -1), whole.reshape(count, -1)
+    gains = np.square(nearest) - np.square(towards)  # whole numbers: exact
+    unclear = np.where(gains > 0, np.abs(nearest - differences.reshape(count, -1)), -1)
+    order = np.argsort(-unclear, axis=1, kind="stable")
+    squares = np.square(nearest).sum(axis=1, keepdims=True)
+    squares = squares - np.cumsum(np.take_along_axis(gains, order, 1), axis=1)
+    needed = 1 + (squares > epsilon**2).sum(axis=1, keepdims=True)
+    first = np.arange(order.shape[1]) < needed
+    choice = np.where(
+        first, np.take_along_axis(towards, order, 1), np.take_along_axis(nearest, order, 1)
+    )
+    shorter = np.empty_like(nearest)
+    np.put_along_axis(shorter, order, choice, axis=1)
+    return np.asarray(shorter.reshape(whole.shape))
+
+
+def random_unit(seeds: list[int], shape: tuple[int, ...], norm: Norm) -> Floats:
+    """Return a random point of the unit sphere of the norm, float32.
+
+    Linf: uniform in the cube, and then as far as its surface; L2: uniform on the sphere.
+    """
+    random = np.random.default_rng(seeds)
+    if norm == "linf":
+        point = random.uniform(-1, 1, shape)
+        return np.asarray(point / np.abs(point).max(), np.float32)
+    point = random.standard_normal(shape)
+    return np.asarray(point / np.sqrt(np.square(point).sum()), np.float32)

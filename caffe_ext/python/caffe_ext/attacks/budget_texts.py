@@ -1,0 +1,64 @@
+"""The texts of attacks within a budget: how `apgd=8/255x100r2+dlr` is read and written.
+
+NAME=EPSILON   NAME-l2=EPSILON      the radius, in the units of budget.py
+xN rR                               N iterations, R restarts
++SETTING                            one more setting, the loss say
+NAME(KEY=VALUE, ...)                the same by the names of the fields
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.budget import DISTANCE, parse_distance
+from caffe_ext.attacks.registry import AttackFamily, add_family, call_text, parse_call
+from caffe_ext.attacks.within import BudgetAttack
+
+Within = TypeVar("Within", bound=type[BudgetAttack])
+
+
+def register_within(
+    name: str, endings: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[Within], Within]:
+    """Return a class decorator by which attacks within a budget can be called by short texts.
+
+    endings  what "+" and each of these words behind the text sets
+    """
+    words = dict(endings or {})
+
+    def register(cls: Within) -> Within:
+        usual = {"iterations": cls.iterations, "restarts": cls.restarts}
+        ending = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+        pattern = re.compile(
+            rf"{name}(?P<l2>-l2)?=(?P<epsilon>{DISTANCE})(?:x(?P<iterations>\d+))?"
+            rf"(?:r(?P<restarts>\d+))?(?:\+(?P<ending>{ending or '(?!)'}))?",
+            re.IGNORECASE,
+        )
+
+        def parse(text: str, seed: int) -> Attack | None:
+            found = pattern.fullmatch(text)
+            if found is None:
+                return parse_call(name, cls, text, seed)
+            numbers = {key: int(found[key] or value) for key, value in usual.items()}
+            return cls(
+                parse_distance(found["epsilon"]),
+                "l2" if found["l2"] else "linf",
+                seed=seed,
+                **numbers,
+                **words.get((found["ending"] or "").lower(), {}),
+            )
+
+        def text(attack: BudgetAttack) -> str:
+            short = f"{name}{'-l2' if attack.norm == 'l2' else ''}={float(attack.epsilon)!r}"
+            short += f"x{attack.iterations}"
+            short += f"r{attack.restarts}" if attack.restarts > 1 else ""
+            for candidate in (short, *(f"{short}+{word}" for word in words)):
+                if parse(candidate, attack.seed) == attack:
+                    return candidate
+            return call_text(name)(attack)
+
+        add_family(AttackFamily(name, cls, parse, text))
+        return cls
+
+    return register

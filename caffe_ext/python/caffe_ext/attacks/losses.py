@@ -1,0 +1,125 @@
+"""What attacks within a budget maximise, by the logits: cross-entropy, DLR, and the margin.
+
+An objective gives for n images its values, float64 (n,), and its derivative by the logits, float32
+(n, K), whose largest value is 1 in each row: only its direction counts, and so nothing vanishes on
+its way back through the network in float32.
+
+With z the logits, z_(1) >= z_(2) >= ... the same in order, a and b the classes between which the
+criterion decides (untargeted: a the label, b the largest besides it):
+
+ce       ln sum_{j != y} exp z_j - z_y                                        (untargeted)
+         z_t - ln sum_{j != t} exp z_j                                        (with a target t)
+         The cross-entropy J is a rising function of it, J = ln(1 + exp f), so that it rises where J
+         does, and in the same direction. Where the softmax is exactly 1, J is 0 and has no
+         gradient; this has one.
+margin   -(z_a - z_b)
+dlr      -(z_a - z_b) / (z_(1) - z_(3))                                       K >= 3
+dlr-t    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)      for a target t     K >= 4
+
+Croce and Hein, 2020, "Reliable evaluation of adversarial robustness ...", Section 4.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.criteria import Criterion
+from caffe_ext.models.base import Floats, Ints
+
+Loss = Literal["ce", "margin", "dlr", "dlr-t"]
+LOSSES: tuple[str, ...] = get_args(Loss)
+FEWEST_CLASSES = {"ce": 2, "margin": 2, "dlr": 3, "dlr-t": 4}
+Values = NDArray[np.float64]
+Objective = Callable[[Floats, Ints], tuple[Values, Floats]]
+"""(logits (n, K), which of the N images they are of (n,)) -> values (n,), derivatives (n, K)"""
+
+_NO_LESS = 1e-12
+"""Of a denominator: logits that are all equal have none."""
+_ROUNDING = 1e-9
+
+
+def make_objective(loss: Loss, criterion: Criterion, targets: Ints | None = None) -> Objective:
+    """Return the objective of N images.
+
+    targets  int64 (N,), for dlr-t
+    """
+    if loss == "ce":
+        return lambda logits, which: cross_entropy(logits, criterion, which)
+    if loss == "dlr-t":
+        assert targets is not None
+        chosen = targets
+
+        def targeted(logits: Floats, which: Ints) -> tuple[Values, Floats]:
+            pair = criterion.labels[which], chosen[which]
+            return logits_ratio(logits, pair, {0: 1.0, 2: -0.5, 3: -0.5})
+
+        return targeted
+    weights = {0: 1.0, 2: -1.0} if loss == "dlr" else {}
+
+    def ratio(logits: Floats, which: Ints) -> tuple[Values, Floats]:
+        return logits_ratio(logits, criterion.margin_classes(logits, which), weights)
+
+    return ratio
+
+
+def check_classes(loss: Loss, classes: int) -> None:
+    """Raise ValueError for a network with too few classes for a loss."""
+    least = FEWEST_CLASSES[loss]
+    if classes < least:
+        what = {"dlr": "the DLR loss", "dlr-t": "the targeted DLR loss"}[loss]
+        raise ValueError(
+            f"{what} divides by a difference of logits and needs {least} classes or more; the "
+            f"network has {classes}: take the loss ce or margin"
+        )
+
+
+def cross_entropy(logits: Floats, criterion: Criterion, which: Ints) -> tuple[Values, Floats]:
+    """Return ce and its derivative: the softmax of the other classes, and -1 for the label.
+
+    With a target it is the target's, and the signs are the other way round.
+    """
+    targets = criterion.targets
+    own = criterion.labels[which] if targets is None else targets[which]
+    rows, others = np.arange(len(logits)), logits.astype(np.float64)
+    mine = others[rows, own]
+    others[rows, own] = -np.inf
+    largest = others.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a NaN stays one
+        derivative = np.exp(others - largest)
+        total = derivative.sum(axis=1, keepdims=True)
+        derivative /= total
+        values = (largest + np.log(total))[:, 0] - mine
+    derivative[rows, own] = -1
+    if targets is not None:
+        values, derivative = -values, -derivative
+    return values, derivative.astype(np.float32)
+
+
+def logits_ratio(
+    logits: Floats, pair: tuple[Ints, Ints], weights: dict[int, float]
+) -> tuple[Values, Floats]:
+    """Return -(z_a - z_b) / D and its derivative, for classes a and b, int64 (n,) each.
+
+    D = sum over r of weights[r] z_(r + 1),  1 where there are no weights
+    """
+    rows, z = np.arange(len(logits)), logits.astype(np.float64)
+    above, below = pair
+    apart = z[rows, above] - z[rows, below]
+    derivative = np.zeros_like(z)
+    denominator = np.ones(len(z))
+    if weights:
+        order = np.argsort(-z, axis=1, kind="stable")
+        ranks = {rank: order[:, rank] for rank in weights}
+        parts = [weight * z[rows, ranks[rank]] for rank, weight in weights.items()]
+        denominator = _NO_LESS + np.sum(parts, axis=0)
+        for rank, weight in weights.items():
+            derivative[rows, ranks[rank]] += weight * apart / denominator
+    # All of it times the denominator, which is above 0: the direction is the same.
+    derivative[rows, above] -= 1
+    derivative[rows, below] += 1
+    largest = np.abs(derivative).max(axis=1, keepdims=True)
+    # What is left of a derivative of 0 is rounding.
+    derivative /= np.where(largest > _ROUNDING, largest, np.inf)
+    return -apart / denominator, derivative.astype(np.float32)

@@ -1,0 +1,58 @@
+"""Queries: a model that counts what it is asked, real-valued or in whole grey levels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe_ext.attacks.ball import Ball
+from caffe_ext.attacks.losses import Objective, Values
+from caffe_ext.models.base import Floats, Ints, Model, Pixels
+
+
+@dataclass
+class Queries:
+    """Asks a model about points of balls, and counts.
+
+    whole      each point is rounded to whole grey levels of its ball before the model sees it, and
+               the gradient there is taken for that at the point
+    queries    images that went forward
+    gradients  images that went backward
+    """
+
+    model: Model
+    whole: bool = False
+    queries: int = 0
+    gradients: int = 0
+
+    def seen(self, points: Floats, ball: Ball) -> Pixels:
+        """Return what the model sees of points, (n, C, H, W)."""
+        return ball.round(points) if self.whole else points
+
+    def logits(self, points: Floats, ball: Ball) -> Floats:
+        """Return the logits of points, float32 (n, K)."""
+        self.queries += len(points)
+        return self.model.logits(self.seen(points, ball))
+
+    def climb(
+        self, points: Floats, ball: Ball, which: Ints, objective: Objective
+    ) -> tuple[Floats, Values, Floats]:
+        """Return the logits, the objective's values and its gradient by the pixels, in one pass.
+
+        which  int64 (n,), the images that the points are of, for the objective
+        """
+        count = len(points)
+        self.queries, self.gradients = self.queries + count, self.gradients + count
+        scores = np.zeros((count, self.model.classes), np.float32)
+        values = np.zeros(count)
+
+        def diff(logits: Floats, rows: slice) -> Floats:
+            scores[rows] = logits
+            values[rows], derivative = objective(logits, which[rows])
+            return np.nan_to_num(derivative, posinf=0.0, neginf=0.0)
+
+        gradients = self.model.gradient(self.seen(points, ball), diff)
+        if not np.isfinite(gradients.sum(dtype=np.float64)):
+            # What is not a number points nowhere.
+            np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        np.nan_to_num(values, copy=False, nan=-np.inf)
+        return scores, values, gradients

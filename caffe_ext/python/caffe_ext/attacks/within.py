@@ -1,0 +1,171 @@
+"""BudgetAttack: what attacks within a perturbation budget share, and their two readings.
+
+real-valued          pixels are any numbers from 0 to 255: what the literature reports
+whole grey levels    what an image file holds
+
+An adversarial that was found real-valued is rounded, to the nearest whole grey levels within the
+ball and, in Linf, away from the image, and counts in the second reading if it is still adversarial.
+Where it is not, the attack is run once more on that image with each point rounded before the
+network sees it. What no real-valued point breaks no whole one does: whole grey levels lie in the
+ball, too. In both readings the adversarial is then drawn towards the image as long as it remains
+one (nearest_on_the_way), so that its distance says how much was needed, and not the radius.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from caffe_ext.attacks.ball import Ball
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
+from caffe_ext.attacks.budget import NORM_NAMES, Norm, PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, Criterion
+from caffe_ext.attacks.losses import Values
+from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.shrink import nearest_on_the_way
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
+
+_MID_GREY = 127
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search has found for N images.
+
+    found        bool (N,)
+    points       float32 (N, C, H, W), the adversarials; the image where none was found
+    diagnostics  of the first gradient of each image; None: there is none
+    """
+
+    found: Bools
+    points: Floats
+    diagnostics: Diagnostics | None = None
+
+    @classmethod
+    def nothing(cls, images: Images, diagnostics: Diagnostics | None = None) -> "Found":
+        """Return that nothing is found yet."""
+        return cls(np.zeros(len(images), np.bool_), images.astype(np.float32), diagnostics)
+
+    def add(self, rows: Ints, points: Floats) -> None:
+        """Note adversarials of some images."""
+        self.found[rows], self.points[rows] = True, points
+
+
+@dataclass(frozen=True)
+class BudgetAttack(Attack):
+    """An attack within a budget.
+
+    epsilon     the radius, in grey levels
+    norm        linf or l2
+    iterations  steps, or queries of attacks without gradients
+    restarts    searches with other random choices, each on what the ones before have left
+    seed        of the random choices; each depends on it and on the image's number only
+    """
+
+    epsilon: float
+    norm: Norm = "linf"
+    iterations: int = 100
+    restarts: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        _ = self.budget
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be at least 1, not {self.iterations}")
+        if self.restarts < 1:
+            raise ValueError(f"restarts must be at least 1, not {self.restarts}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+
+    @property
+    def budget(self) -> PerturbationBudget:
+        """Return the budget."""
+        return PerturbationBudget(self.norm, self.epsilon)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say that a radius between whole grey levels is cut in one of the readings."""
+        return whole_radius_remark(self.budget)
+
+    @property
+    def _where(self) -> str:
+        """Return the budget and the restarts, for names."""
+        again = f", {self.restarts} restarts" if self.restarts > 1 else ""
+        return f"{NORM_NAMES[self.norm]} {self.epsilon:g}, {self.iterations}{again}"
+
+    @abstractmethod
+    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+        """Search for adversarials within the budget; see Attack.run.
+
+        asked  the model; if it rounds, all points that it is asked about and all that are found are
+               whole grey levels
+        """
+
+    def rounds_again(self) -> bool:
+        """Tell whether a search in whole grey levels differs from the other one."""
+        return True
+
+    def check(self, model: Model) -> None:
+        """Raise ValueError if it cannot attack this model; tries one step on one grey image."""
+        image = np.full((1, *model.image_shape), _MID_GREY, np.uint8)
+        label = np.maximum(model.predict(image), 0)
+        short = replace(self, iterations=1, restarts=1)
+        short.run(model, image, MISCLASSIFIED(label), np.zeros(1, np.int64))
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Search in both readings; the step lengths of the result are Linf distances.
+
+        See Attack. The diagnostics are of the first gradient of each image.
+        """
+        real, whole = Queries(model), Queries(model, whole=True)
+        first = self.search(real, images, criterion, indices)
+        rows = np.flatnonzero(first.found)
+        adversarials = images.copy()
+        found = np.zeros(len(images), np.bool_)
+        ball = Ball.around(images, self.budget, whole=True)
+        for candidates in self._roundings(first.points[rows], ball.select(rows)):
+            left = ~found[rows]
+            mine = rows[left]
+            if len(mine):
+                logits = whole.logits(candidates[left].astype(np.float32), ball.select(mine))
+                good = criterion.is_satisfied(logits, mine)
+                found[mine[good]] = True
+                adversarials[mine[good]] = candidates[left][good]
+        lost = np.flatnonzero(first.found & ~found)
+        if len(lost) and self.rounds_again():
+            again = self.search(whole, images[lost], criterion.select(lost), indices[lost])
+            found[lost] = again.found
+            adversarials[lost] = again.points.astype(np.uint8)
+        nearest = nearest_on_the_way(real, images, first.points, first.found, criterion)
+        where = np.flatnonzero(found)
+        drawn = nearest_on_the_way(whole, images, adversarials.astype(np.float32), found, criterion)
+        adversarials[where] = drawn[where].astype(np.uint8)
+        classes = np.full(len(images), NO_CLASS, np.int64)
+        classes[where] = top_class(whole.logits(drawn[where], ball.select(where)))
+        return AttackResult(
+            found,
+            adversarials,
+            classes,
+            np.where(found, _linf(adversarials, images), np.nan),
+            real.queries + whole.queries,
+            real.gradients + whole.gradients,
+            first.diagnostics,
+            RealReading(first.found, nearest),
+        )
+
+    def _roundings(self, points: Floats, ball: Ball) -> list[Images]:
+        """Return points as whole grey levels: the nearest, in Linf also those away from the image."""
+        nearest = ball.round(points)
+        if self.norm == "l2":
+            return [nearest]
+        apart = points - ball.images
+        away = np.where(apart > 0, np.ceil(points), np.where(apart < 0, np.floor(points), points))
+        return [nearest, ball.round(np.asarray(away, np.float32))]
+
+
+def _linf(adversarials: Images, images: Images) -> Values:
+    apart = np.abs(adversarials.astype(np.float64) - images)
+    return np.asarray(apart.max(axis=(1, 2, 3), initial=0))

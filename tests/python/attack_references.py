@@ -1,0 +1,102 @@
+"""Slow, obvious programs of attacks within a budget: one image, plain loops, from the papers."""
+
+from collections.abc import Callable
+from math import ceil, exp, log
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def project(point: Array, image: Array, epsilon: float, norm: str) -> Array:
+    """Return the point in the ball and in 0..255."""
+    apart = point - image
+    if norm == "linf":
+        apart = np.minimum(np.maximum(apart, -epsilon), epsilon)
+    elif np.linalg.norm(apart) > epsilon:
+        apart = apart * epsilon / np.linalg.norm(apart)
+    return np.minimum(np.maximum(image + apart, 0), 255)
+
+
+def steepest(gradient: Array, norm: str) -> Array:
+    """Return the unit step."""
+    if norm == "linf":
+        return np.sign(gradient)
+    length = np.linalg.norm(gradient)
+    return gradient / length if length > 0 else gradient
+
+
+def loss_value(loss: str, logits: Array, label: int, target: int | None = None) -> float:
+    """Return a loss of the paper; ce as its rising function that does not saturate."""
+    z = [float(one) for one in logits]
+    others = [z[i] for i in range(len(z)) if i != label]
+    ordered = sorted(z, reverse=True)
+    if loss == "ce":
+        total = sum(exp(one - max(others)) for one in others)
+        return max(others) + log(total) - z[label]
+    if loss == "margin":
+        return -(z[label] - max(others))
+    if loss == "dlr":
+        return -(z[label] - max(others)) / (ordered[0] - ordered[2])
+    assert target is not None
+    return -(z[label] - z[target]) / (ordered[0] - (ordered[2] + ordered[3]) / 2)
+
+
+def loss_derivative(loss: str, logits: Array, label: int, target: int | None = None) -> Array:
+    """Return the derivative by the logits, by differences."""
+    z, step = np.asarray(logits, np.float64), 1e-6
+    found = np.zeros(len(z))
+    for i in range(len(z)):
+        up, down = z.copy(), z.copy()
+        up[i] += step
+        down[i] -= step
+        rise = loss_value(loss, up, label, target) - loss_value(loss, down, label, target)
+        found[i] = rise / (2 * step)
+    return found
+
+
+def apgd(  # noqa: PLR0917  the paper's
+    value: Callable[[Array], float],
+    gradient: Callable[[Array], Array],
+    adversarial: Callable[[Array], bool],
+    image: Array,
+    start: Array,
+    epsilon: float,
+    norm: str,
+    iterations: int,
+) -> tuple[Array | None, list[Array]]:
+    """Return the adversarial, or None, and all points; Algorithm 1 of Croce and Hein."""
+    p = [0.0, 0.22]
+    while p[-1] <= 1:
+        p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
+    w = [ceil(round(one * iterations, 9)) for one in p if round(one, 9) <= 1]
+    x, eta, path = start, 2 * epsilon, [start]
+    if adversarial(x):
+        return x, path
+    f, best, best_f = value(x), x, value(x)
+    previous = x
+    reduced, f_at_checkpoint, rises = True, best_f, 0
+    for k in range(iterations):
+        z = project(x + eta * steepest(gradient(x), norm), image, epsilon, norm)
+        new = (
+            z
+            if k == 0
+            else project(x + 0.75 * (z - x) + 0.25 * (x - previous), image, epsilon, norm)
+        )
+        path.append(new)
+        new_f = value(new)
+        rises += new_f > f
+        if new_f > best_f:
+            best, best_f = new, new_f
+        previous, x, f = x, new, new_f
+        if adversarial(x):
+            return x, path
+        if k + 1 in w:
+            since = k + 1 - w[w.index(k + 1) - 1]
+            condition_1 = rises < 0.75 * since
+            condition_2 = not reduced and f_at_checkpoint == best_f
+            reduced, f_at_checkpoint, rises = condition_1 or condition_2, best_f, 0
+            if reduced:
+                eta, x, f = eta / 2, best, best_f
+    return None, path
