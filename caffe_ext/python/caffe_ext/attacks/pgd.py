@@ -25,7 +25,7 @@ from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.directions import DirectionalAttack
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.shrink import nearest_on_the_way
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ProjectedGradient(DirectionalAttack):
         )
         adversarials[rows] = nearest[rows].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
-        classes[rows] = model.predict(adversarials[rows])
+        classes[rows] = top_class(model.logits(adversarials[rows]))
         apart = np.abs(adversarials.astype(np.int64) - images).max(axis=(1, 2, 3), initial=0)
         return AttackResult(
             found,

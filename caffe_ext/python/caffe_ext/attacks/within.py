@@ -157,7 +157,7 @@ class BudgetAttack(Attack):
         )
 
     def _roundings(self, points: Floats, ball: Ball) -> list[Images]:
-        """Return points as whole grey levels: the nearest, in Linf also those away from the image."""
+        """Return points as whole grey levels: the nearest, in Linf also those further away."""
         nearest = ball.round(points)
         if self.norm == "l2":
             return [nearest]
