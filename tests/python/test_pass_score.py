@@ -1,5 +1,6 @@
 """metrics/pass_score.py and ssim.py against the slow reference, on every kind of image."""
 
+import threading
 from typing import Any
 
 import cv2
@@ -180,6 +181,26 @@ def test_no_score_depends_on_order_batch_or_workers() -> None:
             for a, x in zip(adversarials, originals, strict=True)
         ]
         assert np.array_equal(singles, expected)
+
+
+@pytest.mark.parametrize("permitted", [0, 1])
+def test_no_thread_is_needed(monkeypatch: pytest.MonkeyPatch, permitted: int) -> None:
+    monkeypatch.setattr(module, "_VALUES_AT_A_TIME", 800)
+    adversarials, originals = PAIRS["digits, rotated"]
+    expected = pass_scores(adversarials, originals, workers=4)
+    start = threading.Thread.start
+    begun: list[threading.Thread] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(begun) == permitted:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    found = pass_scores(adversarials, originals, workers=4)
+    assert len(begun) == permitted
+    np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_parts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_continued_training_finishes(request_: TrainingRequest) -> None:
     state.write_bytes(state.read_bytes()[:-7])
     listener = Listener()
     result = train(request, listener)
-    assert "going on from iteration 100 of 200" in listener.notes[0]
+    assert "going on from iteration 100 of 200" in listener.notes[1]
     assert "Resuming from out/tiny/tiny_iter_100.solverstate" in result.log.read_text()
     assert listener.done == 200
     assert all(map(np.array_equal, parameters(result.weights), weights))

@@ -75,6 +75,25 @@ def test_what_a_task_raises_is_raised(jobs: int) -> None:
         workers.run([Fail("raise"), Fail("raise")])
 
 
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("threading.Thread.start", RuntimeError("can't start new thread")),
+        ("multiprocessing.popen_spawn_posix.Popen._launch", BlockingIOError(11, "unavailable")),
+    ],
+)
+def test_where_no_process_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    says = r"^no process can be started for --jobs \(.+\); with --jobs 1 none is needed$"
+    with pytest.raises(WorkerError, match=says), Workers(2, Silent()) as workers:
+        workers.run([Square(1), Square(2)])
+
+
 def test_a_process_that_ends_unasked_is_a_clear_error() -> None:
     with pytest.raises(WorkerError, match="--jobs 1"), Workers(2, Silent()) as workers:
         workers.run([Fail("die"), Fail("die")])

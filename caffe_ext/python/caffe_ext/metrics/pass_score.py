@@ -129,7 +129,12 @@ def pass_scores(
     threads = min(_workers(workers), len(parts))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
-            done = list(pool.map(score, parts))
+            try:
+                results = pool.map(score, parts)
+            except RuntimeError:  # the system permits no further thread: this one does it all
+                pool.shutdown(cancel_futures=True)
+                results = map(score, parts)
+            done = list(results)
     else:
         done = [score(part) for part in parts]
     scores = np.concatenate([np.empty(0), *(scores for scores, _ in done)])

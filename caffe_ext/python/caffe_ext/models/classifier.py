@@ -7,6 +7,7 @@ classifier.gradient(images, one_hot)    # of the label's score, by the pixels
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from caffe_ext.models.base import Diff, Floats, Model, Pixels, softmax
 from caffe_ext.models.files import load_net
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.runtime.device import Device, current
+from caffe_ext.runtime.exclusive import Exclusive
 
 _MOST_VALUES = 2**31 - 1
 """In a blob: Caffe counts with 32 bits."""
@@ -27,8 +29,10 @@ class Classifier(Model):
     Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
     and the results do not depend on how they fall into batches (but for the last bits of float32:
     BLAS adds up products of other sizes in another order). What is returned is a copy, and nothing
-    passed in is changed. A classifier holds the state of its net: one thread at a time. All that it
-    computes it computes on its own device, whichever one Caffe is on otherwise.
+    passed in is changed. A classifier holds the state of its net: calls of several threads run one
+    after the other (a Classifier for each runs them at once), and a call from inside another raises
+    RuntimeError. All that it computes it computes on its own device, whichever one Caffe is on
+    otherwise.
 
     A network with a single score h for each image, one that ends in a Sigmoid, has two classes: the
     logits are (0, h), whose softmax is (1 - sigmoid(h), sigmoid(h)).
@@ -106,6 +110,8 @@ class Classifier(Model):
             )
         self.classes: int = max(2, scores[1])
         self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
+        self._last_thread = get_ident()
+        self._exclusive = Exclusive("a Classifier")
 
     def logits(self, images: Pixels) -> Floats:
         """Return the scores before the softmax, float32 (N, K)."""
@@ -125,7 +131,7 @@ class Classifier(Model):
         self._known(blob)
         row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
         results = np.empty((len(images), *row), np.float32)
-        with self.device.active():
+        with self._exclusive.held(), self.device.active():
             for rows in self._forward(images):
                 results[rows] = self._rows(blob, rows.stop - rows.start)
         return results
@@ -135,14 +141,15 @@ class Classifier(Model):
 
         The tops are live, by the names of the blobs: a later layer may change them in place.
         """
-        self._reshape(len(images))
-        self._last = "the last call ran the layers one by one"
-        self.pixel_space.to_input(images, out=self._net.blobs[self._input].data)
-        for number, name in enumerate(self._net._layer_names):
-            with self.device.active():
-                self._net._forward(number, number)
-            tops = {top: self._net.blobs[top].data for top in self._net.top_names[name]}
-            yield str(name), str(self._net.layers[number].type), tops
+        with self._exclusive.held():
+            self._reshape(len(images))
+            self._last = "the last call ran the layers one by one"
+            self.pixel_space.to_input(images, out=self._net.blobs[self._input].data)
+            for number, name in enumerate(self._net._layer_names):
+                with self.device.active():
+                    self._net._forward(number, number)
+                tops = {top: self._net.blobs[top].data for top in self._net.top_names[name]}
+                yield str(name), str(self._net.layers[number].type), tops
 
     def backward_from(
         self, blob: str, diff: NDArray[Any], others: Mapping[str, NDArray[Any]] | None = None
@@ -152,12 +159,15 @@ class Classifier(Model):
         diff    (n, ...) of the blob's shape
         others  the same for more blobs; what is backpropagated is the sum
 
-        Raises ValueError for unknown blobs, other shapes, and unless the last call ran one batch.
+        Raises ValueError for unknown blobs, other shapes, and unless the last call was in this
+        thread, and ran one batch.
         """
-        if isinstance(self._last, str):
-            raise ValueError(f"there is no batch to go back through: {self._last}")
-        count, size = self._last
-        with self.device.active():
+        with self._exclusive.held(), self.device.active():
+            if isinstance(self._last, str):
+                raise ValueError(f"there is no batch to go back through: {self._last}")
+            if self._last_thread != get_ident():
+                raise ValueError("there is no batch to go back through: another thread's ran last")
+            count, size = self._last
             return self._backward({**(others or {}), blob: diff}, count, size)
 
     def gradient(
@@ -190,7 +200,7 @@ class Classifier(Model):
                     f"the diff of blob '{name}' has {len(given)} rows for {len(images)} images"
                 )
         results = np.empty(images.shape, np.float32)
-        with self.device.active():
+        with self._exclusive.held(), self.device.active():
             for rows in self._forward(images):
                 count = rows.stop - rows.start
                 parts = {
@@ -212,7 +222,7 @@ class Classifier(Model):
                 f"images {images.shape} make an input (N, {', '.join(map(str, shape))}); the net "
                 f"takes (N, {', '.join(map(str, self.input_shape))})"
             )
-        self._last = "the last call had no images"
+        self._last, self._last_thread = "the last call had no images", get_ident()
         for start in range(0, len(images), self.batch_size):
             rows = slice(start, min(start + self.batch_size, len(images)))
             self._reshape(rows.stop - start)

@@ -88,13 +88,18 @@ class Workers:
         """Run the tasks; return their results in the tasks' order.
 
         What a task raises is raised here, once the `with` has ended the others; so is an
-        interruption. Raises WorkerError if a process ends unasked, DeviceError if the GPU of this
-        process takes no other.
+        interruption. Raises WorkerError if no process can be had, or one ends unasked, DeviceError
+        if the GPU of this process takes no other.
         """
         if self._jobs == 1 or not tasks:
             return [task(self._reporter) for task in tasks]
         with _one_thread_each():
-            futures = [self._started().submit(_call, task, current()) for task in tasks]
+            try:
+                futures = [self._started().submit(_call, task, current()) for task in tasks]
+            except (RuntimeError, OSError) as error:
+                raise WorkerError(
+                    f"no process can be started for --jobs ({error}); with --jobs 1 none is needed"
+                ) from error
             try:
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:

@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from caffe.proto import caffe_pb2
-from google.protobuf.message import DecodeError
 from msgspec import Meta
 
 from caffe_ext.errors import RecordError
+from caffe_ext.reporting import Reporter
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import Sha256, read_json
 from caffe_ext.storage.lock import locked
 from caffe_ext.training.settings import TrainingError
+from caffe_ext.training.snapshots import is_whole_state, is_whole_weights
 
 _FORMAT = 1
 _RECORD = "training.json"
@@ -129,19 +129,29 @@ class TrainingFolder:
         except OSError as error:
             raise TrainingError(f"cannot write {path}: {error.strerror}") from error
 
-    def newest_state(self) -> tuple[int, Path] | None:
-        """Return the iteration and the path of the last solver state that is whole, if any."""
-        states = [
+    def newest_state(self, reporter: Reporter | None = None) -> tuple[int, Path] | None:
+        """Return the iteration and the path of the last solver state that is whole, if any.
+
+        reporter  warned of those that are passed over
+        """
+        states = sorted(
             (int(found[1]), path)
             for path in self.path.iterdir()
-            if (found := _STATE.search(path.name)) and _is_whole(path)
-        ]
-        return max(states, default=None)
+            if (found := _STATE.search(path.name))
+        )
+        for iteration, path in reversed(states):
+            if is_whole_state(path):
+                return iteration, path
+            if reporter is not None:
+                reporter.warn(
+                    f"{path} or its weights are damaged or incomplete; not going on there"
+                )
+        return None
 
     def weights(self, iteration: int) -> Path | None:
-        """Return the path of the weights after an iteration, if they are there."""
-        found = self.path.glob(f"*_iter_{iteration}.caffemodel*")
-        return next(iter(sorted(found)), None)
+        """Return the path of the weights after an iteration, if they are there, and whole."""
+        found = sorted(self.path.glob(f"*_iter_{iteration}.caffemodel*"))
+        return next(filter(is_whole_weights, found), None)
 
     def _read(self) -> Progress | None:
         try:
@@ -183,14 +193,3 @@ class TrainingFolder:
     def _clear(self) -> None:
         for path in self._contents(self.path):
             path.unlink()
-
-
-def _is_whole(state: Path) -> bool:
-    """Tell whether a solver state was written to its end: Caffe may have been killed before."""
-    if state.suffix == ".h5":
-        return True
-    try:
-        caffe_pb2.SolverState.FromString(state.read_bytes())
-    except DecodeError:
-        return False
-    return state.with_suffix(".caffemodel").is_file()

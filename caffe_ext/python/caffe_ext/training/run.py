@@ -6,8 +6,7 @@
 
 All of one training lies in one folder, described in training_folder.py. The same request again goes
 on with an unfinished training from its newest solver state, and returns a finished one at once.
-A training that goes on reads its data bases from their first record (Caffe does not note the
-position) and draws other dropout masks: its weights are not those of one in one piece.
+A state that a power cut or a kill has left empty or cut off is passed over, for the one before it.
 """
 
 import os
@@ -150,7 +149,7 @@ class _Run:
 
     def run(self) -> float:
         """Run Caffe to the end; return the seconds that it took, with those of earlier parts."""
-        state = self.folder.newest_state()
+        state = self.folder.newest_state(self.reporter)
         self._announce(state)
         interrupted = False
         start = time.monotonic()

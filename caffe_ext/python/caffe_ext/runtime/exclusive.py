@@ -1,0 +1,32 @@
+"""Exclusive: one call at a time of what holds a state, whichever threads call."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident
+
+
+class Exclusive:
+    """A lock for which other threads wait, and which is refused to the thread that holds it.
+
+    what  is locked, for the error message
+    """
+
+    def __init__(self, what: str) -> None:
+        """Begin unlocked."""
+        self._what, self._lock = what, Lock()
+        self._owner: int | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock in a `with`; RuntimeError if this thread holds it already."""
+        if self._owner == get_ident():
+            raise RuntimeError(
+                f"{self._what} was called from inside one of its own calls, which would find its "
+                "state changed; call it before or after, or use a second one"
+            )
+        with self._lock:
+            self._owner = get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
