@@ -17,7 +17,7 @@ FLOORS = (
     {"metrics"},
     {"attacks"},
     {"runs"},
-    {"evaluation", "training"},
+    {"certification", "evaluation", "training"},
     {"studies"},
     {"cli"},
 )

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "caffe_ext/kernels/ecc/ecc.hpp"
+#include "caffe_ext/kernels/noise/integer_noise.hpp"
 #include "caffe_ext/kernels/perturbation/perturbation.hpp"
 #include "caffe_ext/kernels/ssim/ssim.hpp"
 
@@ -129,6 +130,45 @@ int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64
     ForParts(count, [&](std::int64_t first, int part) {
       caffe_ext::Perturb(images, units, which + first, step_lengths + first, part, values,
                          perturbed + first * values);
+    });
+  });
+}
+
+int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int16_t* aliases,
+                                std::uint64_t seed, const std::uint8_t* images,
+                                std::int64_t images_count, const std::int64_t* which,
+                                const std::int64_t* numbers, const std::int64_t* samples,
+                                std::int64_t count, std::int64_t values, std::uint8_t* noisy) {
+  using caffe_ext::NoiseTable;
+  return CallGuarded([&] {
+    Product({images_count, values});
+    Require(values <= caffe_ext::kMostNoiseValues, "an image has too many values for noise");
+    RequireArrays(1, {thresholds, aliases});
+    RequireArrays(Product({count, values}), {images, which, numbers, samples, noisy});
+    Require(std::all_of(thresholds, thresholds + NoiseTable::kColumns,
+                        [](std::uint64_t t) { return t <= NoiseTable::kCertain; }),
+            "a threshold is above 2^55");
+    Require(std::all_of(aliases, aliases + NoiseTable::kColumns,
+                        [](std::int16_t k) {
+                          return k >= NoiseTable::kLowest &&
+                                 k < NoiseTable::kLowest + NoiseTable::kColumns;
+                        }),
+            "an alias is not from -256 to 255");
+    if (values == 0) {
+      return;
+    }
+    const auto all_below = [count](const std::int64_t* given, std::int64_t end) {
+      return std::all_of(given, given + count, [end](std::int64_t i) { return i >= 0 && i < end; });
+    };
+    Require(all_below(which, images_count), "there is no image of such a number");
+    Require(all_below(numbers, std::numeric_limits<std::int64_t>::max()),
+            "the number of an image is negative");
+    Require(all_below(samples, std::int64_t{1} << 32),
+            "a sample's number is not from 0 to 2^32 - 1");
+    ForParts(count, [&](std::int64_t first, int part) {
+      caffe_ext::AddIntegerNoise({thresholds, aliases}, seed, images, which + first,
+                                 numbers + first, samples + first, part, values,
+                                 noisy + first * values);
     });
   });
 }

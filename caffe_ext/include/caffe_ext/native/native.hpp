@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-/// The arithmetic of attacks and of PASS for Python's ctypes (caffe_ext/runtime/native.py), for
-/// many images in one call. The kernels' headers, perturbation/perturbation.hpp, ecc/ecc.hpp and
-/// ssim/ssim.hpp, say what each does; `count` is of images, `values` of an image.
+/// The arithmetic of attacks, certificates and PASS for Python's ctypes (caffe_ext/runtime/native.py), for
+/// many images in one call. The kernels' headers, perturbation/perturbation.hpp,
+/// noise/integer_noise.hpp, ecc/ecc.hpp and ssim/ssim.hpp, say what each does; `count` is of images, `values` of an image.
 ///
 /// All return 0, or one of the codes below; then caffe_ext_last_error() says what was wrong.
 /// Nothing is computed where an argument is invalid: a negative size, sizes whose product is beyond
@@ -30,6 +30,13 @@ int caffe_ext_directional_derivatives(const std::uint8_t* images, const float* d
 int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64_t images_count,
                       const std::int64_t* which, const double* step_lengths, std::int64_t count,
                       std::int64_t values, std::uint8_t* perturbed);
+/// AddIntegerNoise(), with NoiseTable's thresholds and aliases, of `images_count` images; numbers
+/// and samples must be 0 or more, samples below 2^32.
+int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int16_t* aliases,
+                                std::uint64_t seed, const std::uint8_t* images,
+                                std::int64_t images_count, const std::int64_t* which,
+                                const std::int64_t* numbers, const std::int64_t* samples,
+                                std::int64_t count, std::int64_t values, std::uint8_t* noisy);
 /// FindEccHomographies()
 int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates,
                                std::int64_t count, std::int64_t height, std::int64_t width,

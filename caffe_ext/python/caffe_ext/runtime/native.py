@@ -46,9 +46,9 @@ class _Count(ctypes.c_int64):
 
 
 _INT, _COUNT, _DOUBLE, _RESULT = _Int, _Count, ctypes.c_double, ctypes.c_int
-_BYTES, _FLOATS, _DOUBLES, _NUMBERS = (
+_BYTES, _FLOATS, _DOUBLES, _NUMBERS, _SHORTS, _UNSIGNED = (
     np.ctypeslib.ndpointer(dtype, flags="C_CONTIGUOUS")
-    for dtype in (np.uint8, np.float32, np.float64, np.int64)
+    for dtype in (np.uint8, np.float32, np.float64, np.int64, np.int16, np.uint64)
 )
 
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -76,6 +76,13 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "caffe_ext_perturb": (
         _RESULT,
         [_BYTES, _FLOATS, _COUNT, _NUMBERS, _DOUBLES, _COUNT, _COUNT, _BYTES],
+    ),
+    "caffe_ext_add_integer_noise": (
+        _RESULT,
+        [
+            *(_UNSIGNED, _SHORTS, ctypes.c_uint64),
+            *(_BYTES, _COUNT, _NUMBERS, _NUMBERS, _NUMBERS, _COUNT, _COUNT, _BYTES),
+        ],
     ),
     "caffe_ext_ecc_homographies": (
         _RESULT,
@@ -129,6 +136,30 @@ def perturb(
     count, values = _sizes(perturbed)
     _call("perturb", images, units, len(images), which, step_lengths, count, values, perturbed)
     return perturbed
+
+
+def add_integer_noise(
+    images: Images,
+    table: tuple[NDArray[np.uint64], NDArray[np.int16]],
+    seed: int,
+    copies: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+) -> Images:
+    """Return noisy copies of images; see AddIntegerNoise().
+
+    images  (N, ...)
+    table   thresholds and aliases (512,)
+    copies  which, numbers and samples (n,)
+    """
+    (thresholds, aliases), (which, numbers, samples) = table, copies
+    _check_shapes(which, numbers, samples)
+    if thresholds.shape != (512,) or aliases.shape != (512,):
+        raise ValueError(f"a table has 512 columns, not {thresholds.shape} and {aliases.shape}")
+    noisy = np.empty((len(which), *images.shape[1:]), np.uint8)
+    sizes = _sizes(noisy)
+    _call(
+        "add_integer_noise", thresholds, aliases, seed, images, len(images), *copies, *sizes, noisy
+    )
+    return noisy
 
 
 def ecc_homographies(

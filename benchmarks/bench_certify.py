@@ -1,0 +1,231 @@
+"""Measure how many noisy samples a second randomized smoothing classifies, beside PyTorch.
+
+Both make noise of their own, round and clip it to grey levels, classify the samples and count their
+classes, for one image of LeNet's or CIFAR-10 quick's size; PyTorch eager, in the layout that it
+likes better, compiled, and both, of which the best counts. Each framework runs in a process of its
+own, as often as the other, in turns. PyTorch comes with `pip install -e .[bench]`; --torch-python
+names the Python of another environment that has it.
+"""
+
+# The packages, which load Caffe and PyTorch, are imported late: only the children need them.
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.runtime.checkout import ROOT
+from engine_jobs import FORWARD_BATCH, NETWORKS, Network, known_weights
+from torch_jobs import torch_network
+
+TARGET = 1.5
+SIGMA, SAMPLES = 63.75, 5 * FORWARD_BATCH
+Sampling = Callable[[], Any]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, default=5, metavar="N", help="of each (default: %(default)s)")
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
+    add(
+        "--torch-python",
+        type=Path,
+        default=Path(sys.executable),
+        metavar="FILE",
+        help="a Python with PyTorch (default: this one)",
+    )
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "results",
+        help="where to write bench_certify.json (default: results)",
+    )
+    add("--child", nargs=3, metavar=("FRAMEWORK", "NETWORK", "THREADS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.rounds < 1:
+        parser.error(f"--rounds must be at least 1, and is {arguments.rounds}")
+    return arguments
+
+
+def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
+    """Yield what `certify smoothing` does for SAMPLES samples of an image."""
+    import tempfile
+
+    import caffe
+    import numpy as np
+
+    from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
+    from caffe_ext.models.classifier import Classifier
+    from caffe_ext.models.pixels import PixelSpace
+    from caffe_ext.runtime import engine
+    from engine_jobs import set_weights
+
+    engine.set_threads(threads)
+    deploy = ROOT / f"prototxt/{network.stem}_deploy.prototxt"
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "known.caffemodel"
+        net = caffe.Net(str(deploy), caffe.TEST)
+        set_weights(net)
+        net.save(str(weights))
+        model = Classifier(deploy, weights, PixelSpace(1 / 256), batch_size=FORWARD_BATCH)
+    image = np.full((1, *network.shape), 128, np.uint8)
+    zeros = np.zeros(SAMPLES, np.int64)
+
+    def run() -> Any:
+        noisy = add_noise(image, gaussian_table(SIGMA), 1, Copies(zeros, zeros, np.arange(SAMPLES)))
+        return np.bincount(model.predict(noisy), minlength=10)
+
+    yield "caffe_ext", run
+
+
+def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
+    """Yield the same of PyTorch's, as the reference implementation of smoothing does it."""
+    import torch
+
+    torch.set_num_threads(threads)
+    for title, last, compiled in (
+        ("eager", False, False),
+        ("channels_last", True, False),
+        ("compile", False, True),
+        ("compile channels_last", True, True),
+    ):
+        layout = torch.channels_last if last else torch.contiguous_format
+        model = torch_network(network).eval().to(memory_format=layout)
+        parameters = list(model.parameters())
+        for parameter, values in zip(
+            parameters, known_weights(tuple(one.shape) for one in parameters), strict=True
+        ):
+            parameter.data[...] = torch.from_numpy(values)
+        image = torch.full((1, *network.shape), 128.0)
+
+        def classify(x: Any, model: Any = model, layout: Any = layout) -> Any:
+            noise = torch.randn(FORWARD_BATCH, *x.shape[1:]).to(memory_format=layout)
+            noisy = torch.round(x + SIGMA * noise).clamp(0, 255) * (1 / 256)
+            return model(noisy).argmax(1)
+
+        step = torch.compile(classify) if compiled else classify
+
+        def run(step: Any = step, image: Any = image) -> Any:
+            with torch.inference_mode():
+                classes = [step(image) for _ in range(SAMPLES // FORWARD_BATCH)]
+                return torch.bincount(torch.cat(classes), minlength=10).numpy()
+
+        yield f"PyTorch {title}", run
+
+
+def child(framework: str, network: Network, threads: int) -> None:
+    """Print samples a second of each way of a framework as JSON: of one round."""
+    makers = {"caffe": caffe_sampling, "torch": torch_sampling}
+    found = {}
+    for title, run in makers[framework](network, threads):
+        run()
+        run()
+        seconds, processor = [], []
+        for _ in range(4):
+            wall, cpu = time.perf_counter(), time.process_time()
+            counts = run()
+            seconds.append(time.perf_counter() - wall)
+            processor.append(time.process_time() - cpu)
+        assert int(counts.sum()) == SAMPLES
+        found[title] = [
+            SAMPLES / statistics.median(seconds),
+            1e6 * statistics.median(processor) / SAMPLES,
+        ]
+    print(json.dumps(found))
+
+
+def one_round(
+    python: Path, framework: str, network: Network, threads: int
+) -> dict[str, list[float]]:
+    """Return what a child prints."""
+    command = [str(python), __file__, "--child", framework, network.stem, str(threads)]
+    path = os.pathsep.join([str(ROOT / "caffe_ext/python"), os.environ.get("PYTHONPATH", "")])
+    variables = {"OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2", "PYTHONPATH": path}
+    done = subprocess.run(
+        command, env=os.environ | variables, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"measuring {network.title} with {framework} failed, see above")
+    result: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(arguments: argparse.Namespace, network: Network, threads: int) -> dict[str, Any]:
+    """Return medians over the rounds, in which the frameworks take turns."""
+    found: dict[str, list[list[float]]] = {}
+    for _ in range(arguments.rounds):
+        for framework, python in (
+            ("caffe", Path(sys.executable)),
+            ("torch", arguments.torch_python),
+        ):
+            for title, figures in one_round(python, framework, network, threads).items():
+                found.setdefault(title, []).append(figures)
+    medians = {
+        title: [statistics.median(column) for column in zip(*figures, strict=True)]
+        for title, figures in found.items()
+    }
+    ours = medians.pop("caffe_ext")
+    fastest = max(medians, key=lambda title: medians[title][0])
+    return {
+        "network": network.title,
+        "threads": threads,
+        "samples_per_second": ours[0],
+        "processor_us_per_sample": ours[1],
+        "pytorch": medians,
+        "pytorch_best": fastest,
+        "ratio": ours[0] / medians[fastest][0],
+        "processor_ratio": min(cpu for _, cpu in medians.values()) / ours[1],
+    }
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say."""
+    from caffe_ext.storage.atomic import write_json
+    from caffe_ext.storage.provenance import provenance
+
+    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+        "load_average": os.getloadavg()[0],
+        "target_ratio": TARGET,
+        "measurements": [],
+    }
+    for name in arguments.networks:
+        for threads in (1, 2):
+            if threads <= len(os.sched_getaffinity(0)):
+                measured = measure(arguments, NETWORKS[name], threads)
+                record["measurements"].append(measured)
+                print(
+                    f"{measured['network']}, threads: {threads}: "
+                    f"{measured['samples_per_second']:,.0f} samples a second, "
+                    f"{measured['ratio']:.2f} times {measured['pytorch_best']}; processor time "
+                    f"{measured['processor_us_per_sample']:.1f} us a sample, "
+                    f"ratio {measured['processor_ratio']:.2f}; target: at least {TARGET:g}"
+                )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.output / "bench_certify.json", record)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = parse(argv)
+    if arguments.child:
+        framework, network, threads = arguments.child
+        child(framework, NETWORKS[network], int(threads))
+        return 0
+    from caffe_ext.cli.console import run_program
+
+    return run_program(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""How often noisy samples of images get each class: counted, kept in a file, and counted on.
+
+The noise of a sample depends on its number only, so that the counts of the first n samples are the
+same whether they are counted at once, after interruptions, or on from those of fewer samples.
+
+A file of counts holds, for a model, images, a sigma and a seed,
+
+    selection/N0    int64 (images, K + 1), the samples by which CERTIFY selects a class
+    estimation/N    int64 (images, K + 1), the first N of all others
+
+of each image how many of its samples had each class; the last column: none, as a logit was NaN. The
+sum of a row is how many have been counted so far, in the order of their numbers.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.certification.noise import MOST_SAMPLES, Copies, NoiseTable, add_noise
+from caffe_ext.errors import RecordError
+from caffe_ext.models.base import NO_CLASS, Ints, Model
+from caffe_ext.reporting import Step
+from caffe_ext.runs.runner import Source
+from caffe_ext.storage.description import check_same
+from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
+
+SELECTION, ESTIMATION = "selection", "estimation"
+# The numbers of the selection's samples begin here: they are others than the estimation's.
+_FIRST = {ESTIMATION: 0, SELECTION: MOST_SAMPLES // 2}
+MOST_COUNTED = MOST_SAMPLES // 2
+"""Samples of an image that can be counted."""
+
+# The values of noisy images that are in memory at a time, besides a batch.
+_VALUES = 1 << 22
+_SECONDS_BETWEEN_WRITES = 10.0
+_ADVICE = "remove it, or use --again"
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """A model, images uint8 and the noise on them; what noisy samples are classified as."""
+
+    model: Model
+    source: Source
+    table: NoiseTable
+    seed: int
+
+    @property
+    def at_a_time(self) -> int:
+        """Return how many samples are made at a time: some batches."""
+        batches = _VALUES // int(np.prod(self.model.image_shape)) // self.model.batch_size
+        return max(1, batches) * self.model.batch_size
+
+    def classify(self, rows: Ints, samples: Ints) -> Ints:
+        """Return the classes of samples of images, int64 (n,); the images' numbers ascend."""
+        first = int(rows[0])
+        images = self.source.read(slice(first, int(rows[-1]) + 1)).images
+        copies = Copies(rows - first, rows, samples)
+        return self.model.predict(add_noise(images, self.table, self.seed, copies))
+
+
+@dataclass(eq=False)
+class ClassCounts:
+    """The counts of one model at one sigma, as they stand; see this module.
+
+    path         their file
+    description  of all that they depend on, for JSON
+    images       how many images there are
+    columns      K + 1
+    counts       int64 (images, columns), by SELECTION or ESTIMATION and the number of samples
+    """
+
+    path: Path
+    description: Mapping[str, Any]
+    images: int
+    columns: int
+    counts: dict[tuple[str, int], Ints] = field(default_factory=dict)
+
+    def load(self) -> None:
+        """Take over what the file holds, if it is there.
+
+        Raises RecordError if it is damaged or of something else.
+        """
+        if not self.path.exists():
+            return
+        with open_hdf5(self.path, RecordError) as file:
+            found = json.loads(file.attrs["description"])
+            counts = {
+                (kind, int(name)): np.asarray(values[...])
+                for kind in (SELECTION, ESTIMATION)
+                for name, values in file[kind].items()
+            }
+        check_same(self.description, found, f"{self.path} is of something else", _ADVICE)
+        for (kind, number), values in counts.items():
+            if (
+                values.dtype != np.int64
+                or values.shape != (self.images, self.columns)
+                or values.min(initial=0) < 0
+                or values.sum(axis=1).max(initial=0) > number
+            ):
+                raise RecordError(
+                    f"{self.path} is damaged: {kind}/{number} has no counts of {self.images:,} "
+                    f"images and {self.columns - 1:,} classes; {_ADVICE}"
+                )
+        self.counts = counts
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with new_hdf5(self.path) as file:
+            file.attrs["description"] = json.dumps(self.description)
+            for kind in (SELECTION, ESTIMATION):
+                file.create_group(kind)
+            for (kind, number), values in self.counts.items():
+                file[kind].create_dataset(str(number), data=values, compression="gzip")
+
+    def left(self, kind: str, numbers: tuple[int, ...]) -> int:
+        """Return how many samples must be counted for these numbers of samples of each image."""
+        total, below = 0, {key: values for key, values in self.counts.items() if key[0] == kind}
+        for number in sorted(numbers):
+            begun = _begun(below, kind, number, (self.images, self.columns))
+            total += self.images * number - int(begun.sum())
+            below[kind, number] = np.full((self.images, self.columns), 0)
+            below[kind, number][:, 0] = number
+        return total
+
+    def count_on(self, kind: str, number: int, sampler: Sampler, step: Step) -> Ints:
+        """Count until each image has `number` samples; return their counts.
+
+        kind  SELECTION or ESTIMATION
+
+        The file is written every few seconds and at the end.
+        """
+        counts = _begun(self.counts, kind, number, (self.images, self.columns))
+        self.counts[kind, number] = counts
+        missing = number - counts.sum(axis=1)
+        written, changed = monotonic(), False
+        try:
+            for rows, samples in _samples(missing, number, sampler.at_a_time):
+                classes = sampler.classify(rows, _FIRST[kind] + samples)
+                columns = np.where(classes == NO_CLASS, self.columns - 1, classes)
+                np.add.at(counts, (rows, columns), 1)
+                step(len(rows))
+                changed = True
+                if monotonic() - written > _SECONDS_BETWEEN_WRITES:
+                    self.save()
+                    written, changed = monotonic(), False
+        finally:
+            if changed:
+                self.save()
+        return counts
+
+
+def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
+    """Return the file for the counts of a description."""
+    digest = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return folder / f"counts-{digest[:12]}.h5"
+
+
+def _begun(
+    counts: Mapping[tuple[str, int], Ints], kind: str, number: int, shape: tuple[int, int]
+) -> Ints:
+    """Return the counts that `number` samples can go on from: each image's furthest."""
+    best = np.zeros(shape, np.int64)
+    for (other, most), values in counts.items():
+        if other == kind and most <= number:
+            further = values.sum(axis=1) > best.sum(axis=1)
+            best[further] = values[further]
+    return best
+
+
+def _samples(missing: Ints, number: int, size: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the samples that are missing, `size` at a time: the images, ascending, and numbers.
+
+    missing  int64 (images,), how many of each image's samples, the last ones, are missing
+    """
+    ends = np.cumsum(missing)
+    total = int(ends[-1]) if len(ends) else 0
+    for start in range(0, total, size):
+        places = np.arange(start, min(start + size, total))
+        rows = np.searchsorted(ends, places, side="right")
+        yield rows, number - (ends[rows] - places)

@@ -1,0 +1,238 @@
+"""SmoothingStudy: certify models by randomized smoothing, and write tables, curves and a record.
+
+    study = SmoothingStudy(models, open_images("mnist"), Path("out"), SmoothingSettings((63.75,)))
+    study.run().rows
+
+smoothing.json          certified accuracies, and all that they depend on
+smoothing.csv           a line for each model, sigma, number of samples and image
+smoothing.png, .svg     certified accuracy over the radius
+counts-*.h5             the counts of each model at each sigma (class_counts.py), which go on after
+                        an interruption, and for more samples
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.certification.class_counts import (
+    ESTIMATION,
+    MOST_COUNTED,
+    SELECTION,
+    ClassCounts,
+    Sampler,
+    counts_path,
+)
+from caffe_ext.certification.decisions import check_alpha
+from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
+from caffe_ext.certification.smoothing_result import SmoothedModel, SmoothingResult, save_results
+from caffe_ext.data import ImageSource
+from caffe_ext.models.base import Ints, Model
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
+from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.storage.provenance import provenance
+
+# Of the noise: other bits from the same numbers would be another format.
+_NOISE = "Philox4x32-10, alias table of 2^-64, 1"
+
+
+@dataclass(frozen=True)
+class SmoothingSettings:
+    """How models are smoothed and certified.
+
+    sigmas   standard deviations of the noise, in grey levels
+    samples  numbers n of samples by which images are certified, each by itself
+    n0       samples by which the class is selected
+    alpha    probability that a certificate is wrong
+    seed     of the noise
+
+    Raises ValueError for settings that make no sense.
+    """
+
+    sigmas: tuple[float, ...]
+    samples: tuple[int, ...] = (10_000,)
+    n0: int = 100
+    alpha: float = 0.001
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        check_alpha(self.alpha)
+        if not self.sigmas or not self.samples:
+            raise ValueError("there must be a sigma and a number of samples")
+        for sigma in self.sigmas:
+            gaussian_table(sigma)
+        for name, number in (("n0", self.n0), *(("n", number) for number in self.samples)):
+            if not 1 <= number <= MOST_COUNTED:
+                raise ValueError(f"{name} must be from 1 to {MOST_COUNTED:,}, not {number:,}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"the seed must be from 0 to 2^64 - 1, not {self.seed}")
+
+
+@dataclass(frozen=True)
+class SmoothingStudy:
+    """What is certified, how, and where the results go.
+
+    models       with names that differ
+    source       the images, with labels
+    folder       for the results; made if it is not there
+    limit        only the first images, of a folder a sample; None: all
+    sample_seed  chooses another sample
+    batch_size   images in a network at a time
+    again        discard what is in the folder
+    """
+
+    models: Sequence[ModelDescription]
+    source: ImageSource
+    folder: Path
+    settings: SmoothingSettings
+    limit: int | None = None
+    sample_seed: int = 0
+    batch_size: int = 100
+    again: bool = False
+
+    def run(self, reporter: Reporter | None = None) -> SmoothingResult:
+        """Count what is not counted yet, write the results, and return them.
+
+        Raises ValueError for images and models that do not fit, RecordError if the folder holds
+        damaged counts or another process works in it, DataError for images that cannot be read,
+        OSError for files that cannot be read or written.
+        """
+        reporter = reporter or Silent()
+        source = self.source.sample(self.limit, self.sample_seed)
+        reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+        labels = _labels(source)
+        shapes = [_columns(model.load(self.batch_size), source, labels) for model in self.models]
+        images = {"digest": source.digest(reporter)}
+        with claim_output(self.folder):
+            tasks = [
+                (model, sigma, self._counts(model, sigma, images, len(labels), columns))
+                for model, columns in zip(self.models, shapes, strict=True)
+                for sigma in self.settings.sigmas
+            ]
+            self._count(tasks, source, reporter)
+            result = SmoothingResult(
+                labels,
+                self.settings.alpha,
+                [
+                    SmoothedModel(
+                        model.name,
+                        sigma,
+                        counts.counts[SELECTION, self.settings.n0],
+                        {n: counts.counts[ESTIMATION, n] for n in sorted(self.settings.samples)},
+                    )
+                    for model, sigma, counts in tasks
+                ],
+            )
+            save_results(self.folder, result, self._record(source, images))
+        return result
+
+    def _counts(
+        self,
+        model: ModelDescription,
+        sigma: float,
+        images: Mapping[str, Any],
+        count: int,
+        columns: int,
+    ) -> ClassCounts:
+        """Return what has been counted of a model at a sigma."""
+        description = {
+            "noise": _NOISE,
+            "seed": self.settings.seed,
+            "sigma": sigma,
+            "images": dict(images) | {"count": count},
+            "model": model.identity(),
+        }
+        counts = ClassCounts(counts_path(self.folder, description), description, count, columns)
+        if self.again:
+            counts.path.unlink(missing_ok=True)
+        counts.load()
+        return counts
+
+    def _count(
+        self,
+        tasks: Sequence[tuple[ModelDescription, float, ClassCounts]],
+        source: ImageSource,
+        reporter: Reporter,
+    ) -> None:
+        """Count all that is asked for."""
+        settings = self.settings
+        wanted = ((SELECTION, (settings.n0,)), (ESTIMATION, settings.samples))
+        left = [sum(counts.left(*what) for what in wanted) for _, _, counts in tasks]
+        if not sum(left):
+            return
+        model: Model | None = None
+        loaded: ModelDescription | None = None
+        with reporter.progress("smoothing", sum(left), "sample") as step:
+            for (description, sigma, counts), missing in zip(tasks, left, strict=True):
+                if not missing:
+                    continue
+                if loaded is not description:
+                    model, loaded = description.load(self.batch_size), description
+                    seconds = seconds_per_sample(model, source, sigma)
+                    reporter.note(
+                        f"{description.name}: about {1 / seconds:,.0f} samples a second; "
+                        f"{pluralize(sum(left), 'sample')} in all, about "
+                        f"{format_duration(sum(left) * seconds)}"
+                    )
+                assert model is not None
+                sampler = Sampler(model, source, gaussian_table(sigma), settings.seed)
+                for kind, numbers in wanted:
+                    for number in sorted(numbers):
+                        counts.count_on(kind, number, sampler, step)
+
+    def _record(self, source: ImageSource, images: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the results depend on, for JSON."""
+        settings = asdict(self.settings) | {
+            "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
+            "norm": "L2",
+        }
+        models = [
+            model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+            for model in self.models
+        ]
+        return asdict(provenance(ROOT)) | {
+            "settings": settings,
+            "images": dict(images) | {"origin": shown_text(source.origin)},
+            "models": models,
+        }
+
+
+def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float:
+    """Time noisy batches of the first image, the best of three."""
+    image, table = source.read(slice(0, 1)).images, gaussian_table(sigma)
+    count = model.batch_size
+    zeros = np.zeros(count, np.int64)
+
+    def seconds() -> float:
+        start = perf_counter()
+        model.predict(add_noise(image, table, 0, Copies(zeros, zeros, np.arange(count))))
+        return perf_counter() - start
+
+    seconds()  # Caffe makes room for the batch in its first pass.
+    return min(seconds() for _ in range(3)) / count
+
+
+def _labels(source: ImageSource) -> Ints:
+    """Return the labels of a source, int64 (N,)."""
+    if not len(source):
+        raise ValueError("there are no images to certify")
+    parts = []
+    for start in range(0, len(source), 1000):
+        labels = source.read(slice(start, min(start + 1000, len(source)))).labels
+        if labels is None:
+            raise ValueError("the images have no labels, and only what is correct is certified")
+        parts.append(labels)
+    return np.concatenate(parts)
+
+
+def _columns(model: Model, source: ImageSource, labels: Ints) -> int:
+    """Return K + 1 of a model; ValueError if images and labels do not fit it."""
+    model.check_labels(labels, len(labels))
+    model.predict(source.read(slice(0, 1)).images)
+    return model.classes + 1

@@ -1,0 +1,49 @@
+"""Certify how robust models are: lower bounds, beside which attacks are upper bounds."""
+
+import argparse
+from collections.abc import Sequence
+
+from caffe_ext.cli import certify_smoothing
+from caffe_ext.cli.console import run_program
+from caffe_ext.cli.parser import new_parser
+
+EPILOG = """\
+`caffe-ext certify METHOD --help` shows the options of a method.
+
+examples
+  caffe-ext certify smoothing
+"""
+
+METHODS = {
+    "smoothing": (certify_smoothing, "L2 radii of the smoothed model, by random samples"),
+}
+"""The module of each method in this folder, and what it certifies in one line.
+
+Each has add_arguments(parser), check(parser, arguments), which ends the program with a sentence if
+they are wrong, and run(arguments).
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("certify", __doc__, EPILOG)
+    methods = parser.add_subparsers(dest="method", metavar="METHOD", required=True)
+    for name, (module, about) in METHODS.items():
+        own = methods.add_parser(
+            name,
+            help=about,
+            description=module.__doc__,
+            epilog=module.EPILOG,
+            formatter_class=parser.formatter_class,
+        )
+        module.add_arguments(own)
+        own.set_defaults(parser=own)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = make_parser().parse_args(argv)
+    module, _ = METHODS[arguments.method]
+    module.check(arguments.parser, arguments)
+    return run_program(module.run, arguments)

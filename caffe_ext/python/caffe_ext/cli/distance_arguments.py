@@ -1,0 +1,32 @@
+"""Options that take distances in images: in grey levels (8), or of pixels in 0..1 (0.03of1)."""
+
+# The package, which loads NumPy, is imported late: --help is instant.
+# ruff: noqa: PLC0415
+
+import argparse
+from collections.abc import Iterable
+
+
+def read_distances(
+    parser: argparse.ArgumentParser, option: str, texts: Iterable[str], *, zero: bool = False
+) -> list[float]:
+    """Return the distances of an option in grey levels, each once, in their order.
+
+    zero  0 is one, too
+
+    Ends the program with a sentence for what is no distance, and for one below one grey level,
+    which mostly is meant of pixels in 0..1.
+    """
+    from caffe_ext.attacks.budget import check_distance, parse_distance
+
+    distances = []
+    for text in texts:
+        try:
+            distance = parse_distance(text)
+            if distance or not zero:
+                check_distance(f"--{option}", distance)
+        except ValueError as error:
+            sentence = f"{error}"
+            parser.error(sentence if f"--{option}" in sentence else f"--{option}: {sentence}")
+        distances.append(distance)
+    return list(dict.fromkeys(distances))
