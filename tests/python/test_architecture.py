@@ -14,7 +14,7 @@ FLOORS = (
     {"storage"},
     {"data"},
     {"models"},
-    {"metrics"},
+    {"metrics", "bridges"},
     {"attacks"},
     {"runs"},
     {"certification", "evaluation", "training"},

@@ -113,6 +113,11 @@ class Classifier(Model):
         self._last_thread = get_ident()
         self._exclusive = Exclusive("a Classifier")
 
+    @property
+    def blob_names(self) -> list[str]:
+        """Return what features() takes, in the order of the network."""
+        return list(self._net.blobs)
+
     def logits(self, images: Pixels) -> Floats:
         """Return the scores before the softmax, float32 (N, K)."""
         return self.features(images, self.logits_blob)
