@@ -14,7 +14,7 @@ FLOORS = (
     {"storage"},
     {"data"},
     {"models"},
-    {"metrics", "bridges"},
+    {"metrics", "bridges", "exchange"},
     {"attacks"},
     {"runs"},
     {"certification", "evaluation", "training"},

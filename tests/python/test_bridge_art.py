@@ -3,6 +3,7 @@
 The reference is ART's estimator for PyTorch, given the same model by the other bridge.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from classifier_models import DEEP, write_model
 
 pytest.importorskip("art", reason="ART is not installed: the extra `art`")
 
-from art.attacks.evasion import DeepFool, FastGradientMethod  # noqa: E402
-from art.defences.postprocessor import Rounded  # noqa: E402
-from art.defences.preprocessor import FeatureSqueezing  # noqa: E402
+from art.attacks.evasion import DeepFool, FastGradientMethod
+from art.defences.postprocessor import Rounded
+from art.defences.preprocessor import FeatureSqueezing
 
-from caffe_ext.bridges.art import CaffeClassifier  # noqa: E402
+from caffe_ext.bridges.art import CaffeClassifier
 
 CLASSES = 5
 
@@ -40,7 +41,7 @@ def labels() -> np.ndarray:
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
-    return np.eye(CLASSES, dtype=np.float32)[labels]
+    return np.asarray(np.eye(CLASSES, dtype=np.float32)[labels])
 
 
 def by_torch(model: Classifier, **arguments: Any) -> Any:
@@ -114,17 +115,16 @@ def test_gradients_are_those_of_pytorch(
 ) -> None:
     classifier = CaffeClassifier(model, preprocessing=preprocessing)
     reference = by_torch(model, preprocessing=preprocessing)
-    close = {"rtol": 1e-4, "atol": 1e-5}
-    np.testing.assert_allclose(classifier.predict(images), reference.predict(images), **close)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    close(classifier.predict(images), reference.predict(images))
     found = classifier.loss_gradient(images, one_hot(labels))
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, reference.loss_gradient(images, one_hot(labels)), **close)
-    np.testing.assert_allclose(classifier.loss_gradient(images, labels), found, **close)
+    close(found, reference.loss_gradient(images, one_hot(labels)))
+    close(classifier.loss_gradient(images, labels), found)
     for label in (None, 2, labels):
-        np.testing.assert_allclose(
+        close(
             classifier.class_gradient(images, label),
             reference.class_gradient(images, label),
-            **close,
         )
 
 
@@ -186,8 +186,9 @@ def test_what_is_refused(model: Classifier, images: np.ndarray, labels: np.ndarr
         classifier.class_gradient(images, CLASSES)
     with pytest.raises(ValueError, match="none, mean or sum, not 'max'"):
         classifier.compute_loss(images, labels, "max")
+    bounds: Any = tuple(np.eye(2) * [[0], [1]] + [[0, 0], [1, 1]])
     with pytest.raises(ValueError, match="two numbers"):
-        CaffeClassifier(model, (np.zeros(108), np.ones(108)))
+        CaffeClassifier(model, bounds)
     with pytest.raises(NotImplementedError, match="caffe train"):
         classifier.fit(images, labels)
     with pytest.raises(NotImplementedError, match="loaded from"):

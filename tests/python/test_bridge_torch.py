@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_the_calls_of_several_threads(model: Classifier) -> None:
     modules = [as_module(model), as_module(model)]
     batches = [torch.rand(5, *model.image_shape) for _ in range(8)]
 
-    def gradient(number: int) -> "torch.Tensor":
+    def gradient(number: int) -> Any:
         values = batches[number].clone().requires_grad_()
         modules[number % 2](values)[:, 0].sum().backward()
         return values.grad
@@ -123,7 +124,9 @@ def test_what_is_refused(model: Classifier) -> None:
     module, images = as_module(model), torch.full((2, *model.image_shape), 0.5)
     with pytest.raises(ValueError, match=r"\(N, 3, 8, 8\), and not \(2, 3, 7, 8\)"):
         module(images[:, :, 1:])
-    with pytest.raises(ValueError, match=r"from 0 \(black\) to 1 \(white\); these are from 127.5 to"):
+    with pytest.raises(
+        ValueError, match=r"from 0 \(black\) to 1 \(white\); these are from 127.5 to"
+    ):
         module(images * 255)
     with pytest.raises(ValueError, match="must be from 0"):
         module(images * float("nan"))

@@ -32,7 +32,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
 
     estimator_params = ClassifierNeuralNetwork.estimator_params
 
-    def __init__(  # noqa: PLR0913  they are ART's own
+    def __init__(
         self,
         model: Model,
         clip_values: tuple[float, float] = (0.0, 1.0),
@@ -99,9 +99,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         if label is None:
             wanted = [np.full(count, number, np.int64) for number in range(classes)]
         else:
-            wanted = [
-                self.model.check_labels(np.broadcast_to(np.asarray(label), (count,)), count)
-            ]
+            wanted = [self.model.check_labels(np.broadcast_to(np.asarray(label), (count,)), count)]
         one_hot = np.eye(classes, dtype=np.float32)
         gradients = [self._gradient(x, prepared, one_hot[labels]) for labels in wanted]
         return np.stack(gradients, axis=1)
@@ -110,15 +108,15 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         self, x: NDArray[Any], y: NDArray[Any], reduction: str = "none", **_: Any
     ) -> NDArray[Any]:
         """Return the loss: of each image (N,) for "none", else its "mean" or "sum"."""
-        reduce = {"none": np.asarray, "mean": np.mean, "sum": np.sum}.get(reduction)
-        if reduce is None:
+        if reduction not in ("none", "mean", "sum"):
             raise ValueError(f"reduction must be none, mean or sum, not {reduction!r}")
         prepared, labels = self._apply_preprocessing(x, y, fit=False)
         logits = self.model.logits(self._pixels(prepared)).astype(np.float64)
         highest = logits.max(axis=1, keepdims=True, initial=-np.inf)
         normalizer = highest + np.log(np.exp(logits - highest).sum(axis=1, keepdims=True))
         losses = -(self._weights(labels, len(prepared)) * (logits - normalizer)).sum(axis=1)
-        return np.asarray(reduce(losses), ART_NUMPY_DTYPE)
+        reduced = losses if reduction == "none" else getattr(losses, reduction)()
+        return np.asarray(reduced, ART_NUMPY_DTYPE)
 
     def get_activations(
         self, x: NDArray[Any], layer: int | str, batch_size: int = 128, framework: bool = False
@@ -145,8 +143,8 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
     def _classifier(self) -> Classifier:
         if not isinstance(self.model, Classifier):
             raise NotImplementedError(
-                f"a {type(self.model).__name__} has no layers; a Classifier, the model of one Caffe "
-                "net, has"
+                f"a {type(self.model).__name__} has no layers; a Classifier, the model of one "
+                "Caffe net, has"
             )
         return self.model
 
@@ -172,5 +170,5 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         labels = np.asarray(labels)
         if labels.shape == (count, self.nb_classes):
             return np.asarray(labels, np.float32)
-        flat = labels.reshape(-1)
-        return np.eye(self.nb_classes, dtype=np.float32)[self.model.check_labels(flat, count)]
+        classes: Ints = self.model.check_labels(labels.reshape(-1), count)
+        return np.eye(self.nb_classes, dtype=np.float32)[classes]

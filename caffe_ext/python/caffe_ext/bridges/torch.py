@@ -49,6 +49,7 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
     """
 
     def __init__(self, model: Model, value_range: ValueRange) -> None:
+        """Take a model."""
         super().__init__()
         self.model = model
         self.value_range = value_range
@@ -109,7 +110,7 @@ class _Logits(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _Gradient(torch.autograd.Function):  # type: ignore[misc]
-    """gradient = dE/dimages for dE/dlogits; a function of its own, so that it can say what it lacks.
+    """gradient = dE/dimages for dE/dlogits; a function of its own, to say what it lacks.
 
     It is linear in dE/dlogits, whose derivative is a product with the Jacobian that Caffe does not
     compute either.

@@ -40,6 +40,7 @@ class Classifier(Model):
     device       the CPU or a GPU
     input_shape  (C, H, W) of the network's input, after the pixel space's crop
     logits_blob  name of the blob of scores before the softmax
+    single_score whether that has one score h an image, and the logits are (0, h)
     classes      K
     """
 
@@ -108,6 +109,7 @@ class Classifier(Model):
             raise ValueError(
                 f"{deploy}: the last Softmax layer has one class; two or more are needed"
             )
+        self.single_score: bool = scores[1] == 1
         self.classes: int = max(2, scores[1])
         self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
         self._last_thread = get_ident()

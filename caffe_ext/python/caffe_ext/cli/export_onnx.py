@@ -1,0 +1,97 @@
+"""Write a Caffe model as an ONNX file, and check by ONNX Runtime that it gives the same scores."""
+
+# The package, which loads Caffe, is imported late: --help is instant.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from caffe_ext.cli.console import run_program
+from caffe_ext.cli.parser import add_again, new_parser
+
+EPILOG = """\
+what is written
+  The network up to the scores before the softmax, for batches of any size. Its input `images` is
+  float32 (N, C, H, W) in grey levels 0..255, grey or RGB; mean, scale, crop and channel order are
+  inside. With --preprocessing beside, these are in NAME_preprocessing.onnx, and the network's input
+  is what the Caffe net takes. The output is `logits` (N, K). Opset 17, float32.
+
+  Before anything is written, the scores are compared with Caffe's on five images. The difference is
+  the largest of all; where scores are larger than 1, as a share of the largest. Above 1e-4, nothing
+  is written.
+
+examples
+  caffe-ext export-onnx prototxt/lenet.yaml --weights lenet.caffemodel    # lenet.onnx
+  caffe-ext export-onnx resnet50.yaml --output models/resnet50.onnx --probabilities
+  caffe-ext export-onnx resnet50.yaml --preprocessing beside
+
+The exit status is 0 if the file was written, 1 if the model cannot be exported, 2 if the command
+makes no sense.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = new_parser("export-onnx", __doc__, EPILOG)
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL.yaml", help="the model file (see docs/model-files.md)")
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".caffemodel or .caffemodel.h5, in place of the model file's",
+    )
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE.onnx",
+        help="default: the name of the weights, or of the model file, in the current folder",
+    )
+    add(
+        "--preprocessing",
+        choices=("inside", "beside"),
+        default="inside",
+        help="where mean, scale, crop and channel order go (default: %(default)s)",
+    )
+    add("--probabilities", action="store_true", help="a second output, the softmax of the logits")
+    add_again(parser, "replace files that are there already", old="--force")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Convert, check, write."""
+    from caffe_ext.models.description import read_model
+    from caffe_ext.reporting import pluralize
+
+    path: Path = arguments.output or Path(f"{(arguments.weights or arguments.model).stem}.onnx")
+    beside = arguments.preprocessing == "beside"
+    try:
+        from caffe_ext.exchange.caffe_to_onnx.export import export_model, preprocessing_path
+        from caffe_ext.exchange.caffe_to_onnx.graph import OPSET
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error}: `pip install caffe_ext[onnx]` brings what export-onnx needs")
+    if not path.parent.is_dir():
+        sys.exit(f"{path.parent} is not a folder: --output names a file in one that exists")
+    for file in [path, preprocessing_path(path)][: 1 + beside]:
+        if file.exists() and not arguments.again:
+            sys.exit(f"{file} exists; --again replaces it, --output names another")
+    try:
+        description = read_model(arguments.model, arguments.weights)
+        model = export_model(description, beside=beside, probabilities=arguments.probabilities)
+    except ValueError as error:
+        sys.exit(f"{error}")
+    files = model.write(path)
+    print(f"{description.name}: {pluralize(model.nodes, 'node')} of opset {OPSET}")
+    print(
+        f"largest difference of the logits from Caffe's on {pluralize(model.checked, 'image')}: "
+        f"{model.difference:.1e}"
+    )
+    for file in files:
+        print(f"  {file}  {file.stat().st_size / 2**20:.1f} MiB")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    return run_program(run, make_parser().parse_args(argv))

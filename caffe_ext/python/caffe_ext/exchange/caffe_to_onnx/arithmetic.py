@@ -1,0 +1,103 @@
+"""Layers that combine several blobs, or a blob and numbers of its channels."""
+
+from functools import reduce
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from caffe_ext.exchange.caffe_to_onnx.graph import Graph
+from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.models.base import Floats
+
+Values = list[str]
+
+
+@converts("Eltwise")
+def eltwise(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """The sum (with coefficients), the product or the maximum of the bottoms."""
+    given = layer.parameter.eltwise_param
+    top = layer.tops[0]
+    if given.operation == caffe_pb2.EltwiseParameter.MAX:
+        return [graph.add("Max", inputs, top)]
+    if given.operation == caffe_pb2.EltwiseParameter.PROD:
+        return [reduce(lambda one, other: graph.add("Mul", [one, other], top), inputs)]
+    coefficients = list(given.coeff) or [1.0] * len(inputs)
+    terms = [
+        graph.scale(value, coefficient, f"{layer.name}.term")
+        for value, coefficient in zip(inputs, coefficients, strict=True)
+    ]
+    return [reduce(lambda one, other: graph.add("Add", [one, other], top), terms)]
+
+
+@converts("BatchNorm")
+def batch_norm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """(x - mean) / sqrt(variance + eps), both divided by what the third parameter counts."""
+    given = single(layer.parameter.batch_norm_param, layer)
+    if given.HasField("use_global_stats") and not given.use_global_stats:
+        raise refused(layer, "`use_global_stats: false` takes the mean of the images of a batch")
+    mean, variance, (count,) = layer.weights
+    factor = 0 if count == 0 else 1 / np.float32(count)
+    ones = np.ones(len(mean), np.float32)
+    numbers = {
+        "scale": ones,
+        "shift": 0 * ones,
+        "mean": mean * factor,
+        "variance": variance * factor,
+    }
+    constants = [graph.constant(f"{layer.name}.{name}", array) for name, array in numbers.items()]
+    return [
+        graph.add("BatchNormalization", [*inputs, *constants], layer.tops[0], epsilon=given.eps)
+    ]
+
+
+@converts("Scale")
+def scale(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """x * factors + shifts, along some axes; the factors are weights, or the second bottom."""
+    given = layer.parameter.scale_param
+    weights = list(layer.weights)
+    if len(inputs) == 1:
+        factors = _weights(graph, layer, weights.pop(0), given.axis, "factors")
+        shape = layer.weights[0].shape
+    else:
+        factors, shape = _second_bottom(graph, layer, inputs[1], given.axis), layer.bottom_shapes[1]
+    if not given.bias_term:
+        return [graph.add("Mul", [inputs[0], factors], layer.tops[0])]
+    scaled = graph.add("Mul", [inputs[0], factors], f"{layer.name}.scaled")
+    shifts = _weights(graph, layer, weights.pop(0).reshape(shape), given.axis, "shifts")
+    return [graph.add("Add", [scaled, shifts], layer.tops[0])]
+
+
+@converts("Bias")
+def bias(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """x + shifts, along some axes; the shifts are weights, or the second bottom."""
+    axis = layer.parameter.bias_param.axis
+    if len(inputs) == 1:
+        shifts = _weights(graph, layer, layer.weights[0], axis, "shifts")
+    else:
+        shifts = _second_bottom(graph, layer, inputs[1], axis)
+    return [graph.add("Add", [inputs[0], shifts], layer.tops[0])]
+
+
+def _behind(layer: CaffeLayer, axis: int, axes: int) -> int:
+    """Return how many axes of the first bottom follow those that the numbers lie along."""
+    return len(layer.bottom_shapes[0]) - layer.axis(axis) - axes if axes else 0
+
+
+def _weights(graph: Graph, layer: CaffeLayer, numbers: Floats, axis: int, name: str) -> str:
+    if numbers.ndim and layer.axis(axis) == 0:
+        raise refused(layer, "its weights are along the axis of the images")
+    behind = _behind(layer, axis, numbers.ndim)
+    return graph.constant(f"{layer.name}.{name}", numbers.reshape(*numbers.shape, *[1] * behind))
+
+
+def _second_bottom(graph: Graph, layer: CaffeLayer, value: str, axis: int) -> str:
+    """Return the second bottom with the axes that let it be broadcast."""
+    axes = len(layer.bottom_shapes[1])
+    behind = _behind(layer, axis, axes)
+    if axes == 0 or layer.axis(axis) != 0:
+        raise refused(layer, "its second bottom does not begin with the axis of the images")
+    if behind == 0:
+        return value
+    new = graph.integers(f"{layer.name}.axes", range(axes, axes + behind))
+    return graph.add("Unsqueeze", [value, new], f"{layer.name}.factors")

@@ -1,0 +1,155 @@
+"""Layers that work on each value by itself, and those that do nothing in a deploy net."""
+
+import math
+
+import numpy as np
+from onnx import TensorProto
+
+from caffe_ext.exchange.caffe_to_onnx.graph import Graph
+from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+
+Values = list[str]
+_NATURAL = -1
+"""The base of Exp and Log that stands for e."""
+
+
+@converts("Split")
+def pass_on(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """y = x, once for each top."""
+    return inputs * len(layer.tops)
+
+
+@converts("Dropout")
+def drop_nothing(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """y = x: a deploy net drops nothing."""
+    single(None, layer)
+    return inputs
+
+
+@converts("AbsVal", "BNLL", "Sigmoid", "TanH")
+def function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """|x|, log(1 + exp(x)), 1 / (1 + exp(-x)), tanh(x)."""
+    single(None, layer)
+    operators = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
+    return [graph.add(operators[layer.type], inputs, layer.tops[0])]
+
+
+@converts("ReLU")
+def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """max(x, 0) + negative_slope * min(x, 0)."""
+    slope = single(layer.parameter.relu_param, layer).negative_slope
+    if slope == 0:
+        return [graph.add("Relu", inputs, layer.tops[0])]
+    return [graph.add("LeakyRelu", inputs, layer.tops[0], alpha=slope)]
+
+
+@converts("PReLU")
+def prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """max(x, 0) + slope * min(x, 0), a slope for each channel, or one for all."""
+    single(None, layer)
+    behind = len(layer.bottom_shapes[0]) - 2
+    slopes = layer.weights[0].reshape(-1, *[1] * behind)
+    return [
+        graph.add("PRelu", [*inputs, graph.constant(f"{layer.name}.slopes", slopes)], layer.tops[0])
+    ]
+
+
+@converts("ELU")
+def elu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """x, and alpha (exp(x) - 1) below 0."""
+    alpha = single(layer.parameter.elu_param, layer).alpha
+    return [graph.add("Elu", inputs, layer.tops[0], alpha=alpha)]
+
+
+@converts("Swish")
+def swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """x / (1 + exp(-beta x))."""
+    beta = single(layer.parameter.swish_param, layer).beta
+    steepened = graph.scale(inputs[0], beta, f"{layer.name}.scaled")
+    gate = graph.add("Sigmoid", [steepened], f"{layer.name}.gate")
+    return [graph.add("Mul", [inputs[0], gate], layer.tops[0])]
+
+
+@converts("Clip")
+def clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """min(max(x, min), max)."""
+    bounds = single(layer.parameter.clip_param, layer)
+    ends = [
+        graph.constant(f"{layer.name}.{name}", getattr(bounds, name)) for name in ("min", "max")
+    ]
+    return [graph.add("Clip", [*inputs, *ends], layer.tops[0])]
+
+
+@converts("Threshold")
+def threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """1 where x > threshold, else 0."""
+    least = single(layer.parameter.threshold_param, layer).threshold
+    limit = graph.constant(f"{layer.name}.threshold", least)
+    above = graph.add("Greater", [*inputs, limit], f"{layer.name}.above")
+    return [graph.add("Cast", [above], layer.tops[0], to=TensorProto.FLOAT)]
+
+
+@converts("Power")
+def power(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """(shift + scale x)^power."""
+    given = single(layer.parameter.power_param, layer)
+    value = _linear(graph, layer, inputs[0], given.scale, given.shift)
+    if given.power == 1:
+        return [value]
+    exponent = graph.constant(f"{layer.name}.power", given.power)
+    return [graph.add("Pow", [value, exponent], layer.tops[0])]
+
+
+@converts("Exp")
+def exponential(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """base^(shift + scale x)."""
+    given = single(layer.parameter.exp_param, layer)
+    log_base = 1.0 if given.base == _NATURAL else math.log(given.base)
+    value = _linear(graph, layer, inputs[0], log_base * given.scale, log_base * given.shift)
+    return [graph.add("Exp", [value], layer.tops[0])]
+
+
+@converts("Log")
+def logarithm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """log(shift + scale x) to the base."""
+    given = single(layer.parameter.log_param, layer)
+    value = _linear(graph, layer, inputs[0], given.scale, given.shift)
+    natural = graph.add("Log", [value], f"{layer.name}.natural")
+    log_base = 1.0 if given.base == _NATURAL else math.log(given.base)
+    return [graph.scale(natural, 1 / log_base, layer.tops[0])]
+
+
+@converts("Softmax")
+def softmax(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """exp(x) / sum exp(x) along the axis."""
+    axis = layer.axis(single(layer.parameter.softmax_param, layer).axis)
+    if axis == 0:
+        raise refused(layer, "its axis is that of the images")
+    return [graph.add("Softmax", inputs, layer.tops[0], axis=axis)]
+
+
+@converts("MVN")
+def normalize(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """(x - mean) / (deviation + eps) of each image's channels, or of the image."""
+    given = single(layer.parameter.mvn_param, layer)
+    first = 1 if given.across_channels else 2
+    axes = list(range(first, len(layer.bottom_shapes[0])))
+    name = layer.name
+    mean = graph.add("ReduceMean", inputs, f"{name}.mean", axes=axes)
+    if not given.normalize_variance:
+        return [graph.add("Sub", [inputs[0], mean], layer.tops[0])]
+    centred = graph.add("Sub", [inputs[0], mean], f"{name}.centred")
+    squares = graph.add("Mul", [centred, centred], f"{name}.squares")
+    variance = graph.add("ReduceMean", [squares], f"{name}.variance", axes=axes)
+    deviation = graph.add("Sqrt", [variance], f"{name}.deviation")
+    divisor = graph.add(
+        "Add", [deviation, graph.constant(f"{name}.eps", given.eps)], f"{name}.divisor"
+    )
+    return [graph.add("Div", [centred, divisor], layer.tops[0])]
+
+
+def _linear(graph: Graph, layer: CaffeLayer, value: str, scale: float, shift: float) -> str:
+    """Return shift + scale x."""
+    scaled = graph.scale(value, float(np.float32(scale)), f"{layer.name}.scaled")
+    return graph.shift(scaled, float(np.float32(shift)), f"{layer.name}.shifted")

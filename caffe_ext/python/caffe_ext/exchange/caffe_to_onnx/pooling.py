@@ -1,0 +1,90 @@
+"""Pooling, with Caffe's windows, and LRN, which is made of it.
+
+ONNX has a ceil_mode of its own, which runtimes read in several ways. With the padding at the end
+that Caffe's windows need, rounding down gives exactly these; what the means are divided by is put
+right by a factor for each window.
+"""
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from caffe_ext.exchange.caffe_to_onnx.graph import Graph
+from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.pooling import PoolingAxis
+
+Values = list[str]
+_Parameter = caffe_pb2.PoolingParameter
+
+
+@converts("Pooling")
+def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """The maximum or the mean of windows; of the whole image with global_pooling."""
+    given = single(layer.parameter.pooling_param, layer)
+    if given.pool == _Parameter.STOCHASTIC:
+        raise refused(layer, "ONNX has no stochastic pooling")
+    mean, top = given.pool == _Parameter.AVE, layer.tops[0]
+    axes = _axes(layer)
+    if given.global_pooling and not any(axis.pad for axis in axes):
+        return [graph.add("GlobalAveragePool" if mean else "GlobalMaxPool", inputs, top)]
+    attributes = {
+        "kernel_shape": [axis.kernel for axis in axes],
+        "strides": [axis.stride for axis in axes],
+        "pads": [*(axis.pad for axis in axes), *(axis.end_pad for axis in axes)],
+    }
+    if not mean:
+        return [graph.add("MaxPool", inputs, top, **attributes)]
+    value = graph.add("AveragePool", inputs, top, count_include_pad=1, **attributes)
+    rows, columns = ([axis.kernel / divisor for divisor in axis.divisors] for axis in axes)
+    factors = np.outer(rows, columns)
+    if (factors == 1).all():
+        return [value]
+    return [graph.add("Mul", [value, graph.constant(f"{layer.name}.factors", factors)], top)]
+
+
+def _axes(layer: CaffeLayer) -> tuple[PoolingAxis, PoolingAxis]:
+    """Return the geometry of the rows and of the columns."""
+    given = layer.parameter.pooling_param
+    ceil = given.round_mode == _Parameter.CEIL
+    height, width = layer.bottom_shapes[0][2:]
+    pads = [given.pad] * 2
+    if given.HasField("pad_h") or given.HasField("pad_w"):
+        pads = [given.pad_h, given.pad_w]
+    strides = [given.stride] * 2
+    if given.HasField("stride_h"):
+        strides = [given.stride_h, given.stride_w]
+    kernels = [given.kernel_size] * 2
+    if given.global_pooling:
+        kernels = [height, width]
+    elif not given.HasField("kernel_size"):
+        kernels = [given.kernel_h, given.kernel_w]
+    rows, columns = (
+        PoolingAxis(size, kernel, stride, pad, ceil)
+        for size, kernel, stride, pad in zip((height, width), kernels, strides, pads, strict=True)
+    )
+    return rows, columns
+
+
+@converts("LRN")
+def lrn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """x / (k + alpha * the mean of x^2)^beta, over channels, or over windows of each (k is 1)."""
+    given = single(layer.parameter.lrn_param, layer)
+    size, alpha, beta = given.local_size, given.alpha, given.beta
+    if given.norm_region == caffe_pb2.LRNParameter.ACROSS_CHANNELS:
+        return [
+            graph.add("LRN", inputs, layer.tops[0], size=size, alpha=alpha, beta=beta, bias=given.k)
+        ]
+    name = layer.name
+    squares = graph.add("Mul", [inputs[0], inputs[0]], f"{name}.squares")
+    mean = graph.add(
+        "AveragePool",
+        [squares],
+        f"{name}.mean",
+        kernel_shape=[size] * 2,
+        pads=[size // 2] * 4,
+        count_include_pad=1,
+    )
+    base = graph.shift(graph.scale(mean, alpha, f"{name}.scaled"), 1, f"{name}.base")
+    exponent = graph.constant(f"{name}.exponent", -beta)
+    factors = graph.add("Pow", [base, exponent], f"{name}.factors")
+    return [graph.add("Mul", [inputs[0], factors], layer.tops[0])]

@@ -1,0 +1,67 @@
+"""Layers with weights: Convolution, Deconvolution, InnerProduct."""
+
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.exchange.caffe_to_onnx.graph import Graph
+from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+
+Values = list[str]
+
+
+@converts("Convolution", "Deconvolution")
+def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """A convolution, or its transpose, of each bottom, with the same weights."""
+    given = layer.parameter.convolution_param
+    if layer.axis(given.axis) != 1:
+        raise refused(layer, "its `axis:` is not 1, that of the channels")
+    kernel = layer.weights[0].shape[2:]
+    spatial = len(kernel)
+    pads = _sides(given, "pad", spatial, 0)
+    attributes = {
+        "kernel_shape": list(kernel),
+        "pads": [*pads, *pads],
+        "strides": _sides(given, "stride", spatial, 1),
+        "dilations": _sides(given, "dilation", spatial, 1),
+        "group": given.group,
+    }
+    constants = [
+        graph.constant(f"{layer.name}.{name}", numbers)
+        for name, numbers in zip(("weights", "bias"), layer.weights, strict=False)
+    ]
+    operator = "Conv" if layer.type == "Convolution" else "ConvTranspose"
+    return [
+        graph.add(operator, [value, *constants], top, **attributes)
+        for value, top in zip(inputs, layer.tops, strict=True)
+    ]
+
+
+@converts("InnerProduct")
+def inner_product(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """W x + b, over the axes from `axis` on."""
+    given = single(layer.parameter.inner_product_param, layer)
+    axis, shape = layer.axis(given.axis), layer.bottom_shapes[0]
+    if axis == 0:
+        raise refused(layer, "its axis is that of the images")
+    matrix = layer.weights[0] if given.transpose else layer.weights[0].T
+    weights = graph.constant(f"{layer.name}.weights", matrix)
+    value = inputs[0]
+    if len(shape) != axis + 1:
+        rows = graph.integers(f"{layer.name}.shape", [*[0] * axis, int(np.prod(shape[axis:]))])
+        value = graph.add("Reshape", [value, rows], f"{layer.name}.rows")
+    shifts = [graph.constant(f"{layer.name}.bias", one) for one in layer.weights[1:]]
+    if axis == 1:
+        return [graph.add("Gemm", [value, weights, *shifts], layer.tops[0])]
+    product = graph.add("MatMul", [value, weights], layer.tops[0])
+    return [graph.add("Add", [product, *shifts], layer.tops[0]) if shifts else product]
+
+
+def _sides(given: Any, name: str, spatial: int, default: int) -> list[int]:
+    """Return a number for each spatial axis: one for all, one for each, or _h and _w."""
+    height, width = f"{name}_h", f"{name}_w"
+    if spatial == 2 and name != "dilation" and (given.HasField(height) or given.HasField(width)):
+        return [getattr(given, height), getattr(given, width)]
+    sides = list(getattr(given, name)) or [default]
+    return sides * spatial if len(sides) == 1 else sides

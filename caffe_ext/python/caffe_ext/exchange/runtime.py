@@ -1,0 +1,41 @@
+"""ONNX Runtime, and how far its values may lie from Caffe's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-4
+"""The largest difference; of values that are larger than 1, as a share of the largest of them."""
+
+
+def run_onnx(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return the outputs of an ONNX model on the CPU.
+
+    Raises ValueError for a model that ONNX Runtime does not take, or that fails for these inputs.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors raise, and warnings are about this library's business
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        outputs: list[NDArray[Any]] = session.run(None, dict(inputs))
+    except Exception as error:  # its classes derive from nothing else
+        reason = " ".join(f"{error}".split())
+        raise ValueError(f"ONNX Runtime does not run this model: {reason}") from error
+    return outputs
+
+
+def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return max |found - expected| / max(1, max |expected|); infinity where one has a NaN.
+
+    Raises ValueError for other shapes.
+    """
+    if found.shape != expected.shape:
+        raise ValueError(f"the shapes differ: {found.shape}, and {expected.shape} of the original")
+    if not found.size:
+        return 0.0
+    difference = np.abs(found.astype(np.float64) - expected).max()
+    largest = float(difference) / max(1.0, float(np.abs(expected).max()))
+    return largest if np.isfinite(largest) else float("inf")
