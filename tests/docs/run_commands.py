@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,19 +36,12 @@ def _in_folder(variable: str, *names: str) -> Callable[[], bool]:
     return lambda: all(any(folder.rglob(name)) for name in names)
 
 
-def _importable(name: str) -> bool:
-    return find_spec(name) is not None
-
-
 NEEDS: dict[str, Callable[[], bool]] = {
     "mnist": _in_folder("CAFFE_EXT_DATA", "t10k-images*"),
     "cifar10": _in_folder("CAFFE_EXT_DATA", "cifar-10-binary.tar*"),
     "models": _in_folder("CAFFE_EXT_MODELS", "lenet_R0.caffemodel.h5", "lenet_B1.caffemodel.h5"),
     "no gpu": lambda: shutil.which("nvidia-smi") is None,
-    **{
-        name: partial(_importable, name)
-        for name in ("art", "foolbox", "onnx", "pyautoattack", "torch", "torchattacks")
-    },
+    "onnx": lambda: find_spec("onnxruntime") is not None,
 }
 """What `<!-- needs: NAME -->` asks for."""
 
