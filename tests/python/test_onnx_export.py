@@ -11,7 +11,7 @@ import pytest
 from caffe_ext.cli.export_onnx import main
 from caffe_ext.exchange.pooling import PoolingAxis
 from caffe_ext.models.description import ModelDescription
-from onnx_samples import layer, write_described
+from onnx_samples import BODIES, layer, write_described
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed: the extra `onnx`")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: the extra `onnx`")
@@ -21,89 +21,6 @@ from caffe_ext.exchange.caffe_to_onnx.registry import convert_layer  # noqa: E40
 from caffe_ext.exchange.runtime import run_onnx  # noqa: E402
 
 EXACT = 1e-6
-PAIR = layer("Convolution", "convolution_param { num_output: 3 kernel_size: 1 }", top="y")
-BODIES = {
-    "Convolution": layer(
-        "Convolution",
-        "convolution_param { num_output: 4 kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 "
-        "pad_h: 2 pad_w: 1 }",
-    ),
-    "Convolution, groups": layer(
-        "Convolution",
-        "convolution_param { num_output: 6 kernel_size: 3 group: 3 dilation: 2 bias_term: false }",
-    ),
-    "Convolution, two bottoms": PAIR
-    + "layer { name: 'two' type: 'Convolution' bottom: 'data' bottom: 'y' top: 'a' top: 'b' "
-    "convolution_param { num_output: 2 kernel_size: 3 } }"
-    "layer { name: 'x' type: 'Eltwise' bottom: 'a' bottom: 'b' top: 'x' }",
-    "Deconvolution": layer(
-        "Deconvolution",
-        "convolution_param { num_output: 6 kernel_size: 4 stride: 2 pad: 1 group: 3 }",
-    ),
-    "InnerProduct, axis and transpose": layer(
-        "InnerProduct", "inner_product_param { num_output: 5 axis: -1 transpose: true }"
-    ),
-    "InnerProduct, no bias": layer(
-        "InnerProduct", "inner_product_param { num_output: 5 bias_term: false axis: 2 }"
-    ),
-    "ReLU in place": layer("ReLU", top="data") + layer("AbsVal"),
-    "ReLU, leaky": layer("ReLU", "relu_param { negative_slope: 0.3 }"),
-    "PReLU": layer("PReLU"),
-    "PReLU, shared": layer("PReLU", "prelu_param { channel_shared: true }"),
-    "Sigmoid": layer("Sigmoid"),
-    "TanH": layer("TanH"),
-    "ELU": layer("ELU", "elu_param { alpha: 0.7 }"),
-    "Swish": layer("Swish", "swish_param { beta: 1.5 }"),
-    "BNLL": layer("BNLL"),
-    "Clip": layer("Clip", "clip_param { min: -0.5 max: 0.25 }"),
-    "Threshold": layer("Threshold", "threshold_param { threshold: 0.1 }"),
-    "Power": layer("Power", "power_param { power: 2 scale: -0.5 shift: 3 }"),
-    "Exp": layer("Exp"),
-    "Exp, base": layer("Exp", "exp_param { base: 2 scale: 0.5 shift: 0.25 }"),
-    "Log": layer("Log", "log_param { shift: 3 }"),
-    "Log, base": layer("Log", "log_param { base: 10 scale: 0.5 shift: 3 }"),
-    "LRN": layer("LRN", "lrn_param { local_size: 3 alpha: 0.5 beta: 0.6 k: 2 }"),
-    "LRN in a channel": layer(
-        "LRN", "lrn_param { local_size: 3 alpha: 0.5 norm_region: WITHIN_CHANNEL }"
-    ),
-    "MVN": layer("MVN", "mvn_param { eps: 0.1 }"),
-    "MVN, mean of all": layer(
-        "MVN", "mvn_param { across_channels: true normalize_variance: false }"
-    ),
-    "BatchNorm, Scale": layer("BatchNorm", "batch_norm_param { eps: 0.001 }", top="y")
-    + layer("Scale", "scale_param { bias_term: true }", "y"),
-    "Scale along rows": layer("Scale", "scale_param { axis: 2 num_axes: 2 }"),
-    "Scale by a blob": layer("Pooling", "pooling_param { global_pooling: true pool: AVE }", top="p")
-    + layer("Flatten", bottom="p", top="f")
-    + "layer { name: 'x' type: 'Scale' bottom: 'data' bottom: 'f' top: 'x' "
-    "scale_param { axis: 0 } }",
-    "Bias": layer("Bias"),
-    "Bias by a blob": layer("AbsVal", top="y")
-    + "layer { name: 'x' type: 'Bias' bottom: 'data' bottom: 'y' top: 'x' bias_param { axis: 0 } }",
-    "Eltwise, sum": PAIR + "layer { name: 'x' type: 'Eltwise' bottom: 'data' bottom: 'y' top: 'x' "
-    "eltwise_param { coeff: 1 coeff: -0.5 } }",
-    "Eltwise, product": PAIR
-    + "layer { name: 'x' type: 'Eltwise' bottom: 'data' bottom: 'y' bottom: 'y' top: 'x' "
-    "eltwise_param { operation: PROD } }",
-    "Eltwise, maximum": PAIR
-    + "layer { name: 'x' type: 'Eltwise' bottom: 'data' bottom: 'y' top: 'x' "
-    "eltwise_param { operation: MAX } }",
-    "Concat, Slice": "layer { name: 's' type: 'Slice' bottom: 'data' top: 'a' top: 'b' "
-    "slice_param { axis: -2 slice_point: 2 } }"
-    "layer { name: 'x' type: 'Concat' bottom: 'b' bottom: 'a' top: 'x' concat_param { axis: 2 } }",
-    "Slice into equal parts": "layer { name: 's' type: 'Slice' bottom: 'data' top: 'a' top: 'b' "
-    "top: 'c' } layer { name: 'x' type: 'Eltwise' bottom: 'a' bottom: 'b' bottom: 'c' top: 'x' }",
-    "Crop": layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }", top="small")
-    + "layer { name: 'x' type: 'Crop' bottom: 'data' bottom: 'small' top: 'x' "
-    "crop_param { axis: 2 offset: 1 offset: 3 } }",
-    "Flatten": layer("Flatten", "flatten_param { axis: 2 }"),
-    "Reshape": layer("Reshape", "reshape_param { shape { dim: 0 dim: 6 dim: -1 } }"),
-    "Tile": layer("Tile", "tile_param { axis: 1 tiles: 3 }"),
-    "Reduction": layer("Reduction", "reduction_param { axis: 2 operation: ASUM coeff: 0.1 }"),
-    "Reduction, sum": layer("Reduction", "reduction_param { axis: 2 coeff: 0.1 }"),
-    "Softmax, Dropout": layer("Softmax", top="y") + layer("Dropout", bottom="y"),
-    "Pooling of all": layer("Pooling", "pooling_param { global_pooling: true }"),
-}
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
@@ -167,7 +84,9 @@ def test_pooling_is_exact(pool: str, round_mode: str, tmp_path: Path) -> None:
     (weights,) = (node for node in model.graph.node if node.op_type == "Concat")
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(weights.output[0]))
     images = np.random.default_rng(1).integers(0, 256, (2, 1, 8, 8), np.uint8)
-    _, found = run_onnx(model.SerializeToString(), {"images": images.astype(np.float32)})
+    found = run_onnx(
+        model.SerializeToString(), {"images": images.astype(np.float32)}, weights.output[0]
+    )
     np.testing.assert_allclose(found, net.features(images, "x"), rtol=EXACT, atol=EXACT)
 
 
@@ -189,11 +108,11 @@ def test_preprocessing(beside: bool, tmp_path: Path) -> None:
     images = np.random.default_rng(3).integers(0, 256, (7, 3, 10, 12), np.uint8)
     pixels, net = images.astype(np.float32), described.load()
     if model.preprocessing is None:
-        found, shares = run_onnx(model.network, {"images": pixels})
+        inputs = {"images": pixels}
     else:
-        (given,) = run_onnx(model.preprocessing, {"images": pixels})
-        np.testing.assert_array_equal(given, net.pixel_space.to_input(images))
-        found, shares = run_onnx(model.network, {"input": given})
+        inputs = {"input": run_onnx(model.preprocessing, {"images": pixels}, "input")}
+        np.testing.assert_array_equal(inputs["input"], net.pixel_space.to_input(images))
+    found, shares = (run_onnx(model.network, inputs, name) for name in ("logits", "probabilities"))
     np.testing.assert_allclose(found, net.logits(images), atol=1e-5)
     np.testing.assert_allclose(shares, net.probabilities(images), atol=1e-6)
     assert (model.preprocessing is not None) == beside
@@ -207,7 +126,8 @@ def test_one_score_is_two_classes(tmp_path: Path) -> None:
     net.params["scores"][0].data[...] = 0.25
     net.save(str(described.weights))
     model = export.export_model(described)
-    (logits,) = run_onnx(model.network, {"images": np.full((2, 3, 9, 8), 50, np.float32)})
+    images = np.full((2, 3, 9, 8), 50, np.float32)
+    logits = run_onnx(model.network, {"images": images}, "logits")
     assert logits[:, 0].tolist() == [0, 0]
     assert logits[0, 1] > 0
 

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
     "table1": ("table1", "train and evaluate the LeNets of the BANG paper's Table 1"),
     "export-onnx": ("export_onnx", "write a Caffe model as an ONNX file, checked"),
+    "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
     "completion": ("completion", "print what lets a shell complete this command"),
 }

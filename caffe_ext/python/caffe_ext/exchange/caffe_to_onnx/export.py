@@ -17,6 +17,7 @@ from caffe_ext.exchange.caffe_to_onnx.network import read_layers
 from caffe_ext.exchange.caffe_to_onnx.preprocessing import add_preprocessing
 from caffe_ext.exchange.caffe_to_onnx.registry import convert_layer
 from caffe_ext.exchange.runtime import TOLERANCE, largest_difference, run_onnx
+from caffe_ext.exchange.samples import check_images
 from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
@@ -97,7 +98,7 @@ def export_model(
     if description.classes:
         metadata["caffe_ext.classes"] = json.dumps(description.classes, ensure_ascii=False)
     network = graph.to_model(metadata)
-    images = _images(shape)
+    images = check_images(shape)
     difference = _check(classifier, network, before, images)
     return OnnxModel(network, before, graph.size, difference, len(images))
 
@@ -131,14 +132,6 @@ def _add_network(
         graph.add_output(PROBABILITIES, shares, [classifier.classes])
 
 
-def _images(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return noise of several contrasts, black, white and a ramp."""
-    random = np.random.default_rng(0)
-    noise = [random.integers(low, high, shape, np.uint8) for low, high in ((0, 256), (96, 160))]
-    ramp = np.broadcast_to(np.linspace(0, 255, shape[2]).astype(np.uint8), shape)
-    return np.stack([*noise, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), ramp])
-
-
 def _check(
     classifier: Classifier, network: bytes, before: bytes | None, images: NDArray[np.uint8]
 ) -> float:
@@ -158,5 +151,6 @@ def _check(
 
 def _run(network: bytes, before: bytes | None, pixels: Floats) -> Floats:
     if before is None:
-        return run_onnx(network, {PIXELS: pixels})[0]
-    return run_onnx(network, {NETWORK_INPUT: run_onnx(before, {PIXELS: pixels})[0]})[0]
+        return run_onnx(network, {PIXELS: pixels}, LOGITS)
+    given = run_onnx(before, {PIXELS: pixels}, NETWORK_INPUT)
+    return run_onnx(network, {NETWORK_INPUT: given}, LOGITS)

@@ -1,0 +1,183 @@
+"""Import of an ONNX file: converted, built by Caffe, compared with ONNX Runtime, and written."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import caffe
+import numpy as np
+import yaml
+from google.protobuf import text_format
+from numpy.typing import NDArray
+
+import caffe_ext.exchange.onnx_to_caffe.arithmetic
+import caffe_ext.exchange.onnx_to_caffe.elementwise
+import caffe_ext.exchange.onnx_to_caffe.pooling
+import caffe_ext.exchange.onnx_to_caffe.reductions
+import caffe_ext.exchange.onnx_to_caffe.shape
+import caffe_ext.exchange.onnx_to_caffe.weighted  # noqa: F401  (these register the conversions)
+from caffe_ext.exchange.onnx_to_caffe.graph import OnnxGraph, read_graph
+from caffe_ext.exchange.onnx_to_caffe.net import Net
+from caffe_ext.exchange.onnx_to_caffe.registry import convert_node
+from caffe_ext.exchange.runtime import TOLERANCE, largest_difference, run_onnx
+from caffe_ext.exchange.samples import check_images
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.description import read_model
+from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.trial_build import check_builds
+from caffe_ext.storage.atomic import write_bytes
+
+PER_UNIT = 1 / 255
+"""The scale where nothing else is said: most frameworks take pixels from 0 to 1."""
+_PROBABILITIES = ("Softmax", "LogSoftmax")
+
+
+@dataclass(frozen=True)
+class CaffeModel:
+    """A model of Caffe, checked.
+
+    files       the contents of prototxt, weights and model file by their names, in the order in
+                which they are written: the model file names the others
+    layers      how many the net has
+    difference  the largest difference from ONNX Runtime, as largest_difference() has it
+    checked     how many images were compared
+    settings    of the model file
+    """
+
+    files: Mapping[str, bytes] = field(repr=False)
+    layers: int
+    difference: float
+    checked: int
+    settings: Mapping[str, Any]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the files, each as a whole or not at all; return their paths. Raises OSError."""
+        for name, content in self.files.items():
+            write_bytes(folder / name, content)
+        return [folder / name for name in self.files]
+
+
+def file_names(name: str) -> tuple[str, str, str]:
+    """Return the names of prototxt, weights and model file."""
+    return f"{name}_deploy.prototxt", f"{name}.caffemodel", f"{name}.yaml"
+
+
+def import_model(
+    path: Path,
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    output: str | None = None,
+    sides: tuple[int, ...] | None = None,
+) -> CaffeModel:
+    """Convert an ONNX file, and compare the two.
+
+    name      of the files, and of the model
+    settings  of the model file: scale or std, mean, channel_order, crop; by default pixels / 255,
+              or as they are for a file of export_model() with the preprocessing inside
+    output    name of the output with the scores; by default the only one, or `logits`
+    sides     (C, H, W) of the input, where the file leaves it open
+
+    Raises FileNotFoundError and ValueError as read_graph does; ValueError that names the node and
+    its operator for one that Caffe has no layers for, for a net that Caffe cannot build, and where
+    the outputs differ by more than TOLERANCE.
+    """
+    graph = read_graph(path, output, sides)
+    try:
+        net = _convert(graph, name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    blob = net.blobs[graph.output]
+    _add_softmax(path, net)
+    deploy, weights, model = file_names(name)
+    given = _settings(graph, name, dict(settings or {}))
+    text = text_format.MessageToString(net.parameter)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / deploy).write_text(f"# {name}, imported from {path.name}.\n{text}")
+        _build(path, folder / deploy, net).save(str(folder / weights))
+        (folder / model).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+        files = {one: (folder / one).read_bytes() for one in (deploy, weights, model)}
+        classifier = read_model(folder / model).load(batch_size=4)
+        images = check_images(classifier.image_shape)
+        difference = _check(path, classifier, blob, graph, images)
+    return CaffeModel(files, len(net.parameter.layer), difference, len(images), given)
+
+
+def _convert(graph: OnnxGraph, name: str) -> Net:
+    net = Net(graph, name)
+    for node in graph.nodes:
+        convert_node(net, node)
+    if graph.output not in net.blobs:
+        raise ValueError(f"the output '{graph.output}' does not depend on the images")
+    return net
+
+
+def _add_softmax(path: Path, net: Net) -> None:
+    """Put a Softmax behind the scores, by which a Classifier knows them, unless there is one."""
+    graph = net.graph
+    shape, last = graph.shapes[graph.output], graph.nodes[-1].operator
+    if len(shape) < 2 or any(side != 1 for side in shape[2:]):
+        raise ValueError(f"{path}: the output '{graph.output}' is {list(shape)}, and not (N, K)")
+    if last not in _PROBABILITIES and not (last == "Sigmoid" and shape[1] == 1):
+        net.add("Softmax", [net.blobs[graph.output]], "prob")
+
+
+def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the model file."""
+    deploy, weights, _ = file_names(name)
+    settings: dict[str, Any] = {"name": name, "deploy": deploy, "weights": weights}
+    if "std" not in given:
+        own = graph.metadata.get("caffe_ext.input") == graph.entry == "images"
+        settings["scale"] = 1 if own else PER_UNIT
+    classes = graph.metadata.get("caffe_ext.classes")
+    if classes is not None:
+        settings["classes"] = json.loads(classes)
+    return settings | given
+
+
+def _build(path: Path, deploy: Path, net: Net) -> Any:
+    """Return the net as Caffe builds it, with its weights."""
+    try:
+        check_builds(deploy.read_text(), 1)
+        with quiet_caffe():
+            built = caffe.Net(str(deploy), caffe.TEST)
+    except ValueError as error:
+        raise ValueError(f"{path}: Caffe cannot build this network: {error}") from error
+    for name, arrays in net.weights.items():
+        for blob, array in zip(built.params[name], arrays, strict=True):
+            if blob.data.shape != array.shape:
+                raise ValueError(
+                    f"{path}: the weights of layer '{name}' are {array.shape}, and Caffe takes "
+                    f"{blob.data.shape}"
+                )
+            blob.data[...] = array
+    return built
+
+
+def _check(
+    path: Path, classifier: Classifier, blob: str, graph: OnnxGraph, images: NDArray[np.uint8]
+) -> float:
+    """Return the largest difference, of all images at once and one by one; ValueError if large."""
+    given = classifier.pixel_space.to_input(images)
+    if graph.free_batch:
+        expected = run_onnx(graph.content, {graph.entry: given}, graph.output)
+    else:
+        alone = [run_onnx(graph.content, {graph.entry: one[None]}, graph.output) for one in given]
+        expected = np.concatenate(alone)
+    worst = 0.0
+    for rows in (slice(None), slice(0, 1)):
+        found = classifier.features(images[rows], blob)
+        if blob == classifier.logits_blob and classifier.single_score:
+            found = found[:, 1:]
+        found = found.reshape(expected[rows].shape)
+        worst = max(worst, largest_difference(found, expected[rows]))
+    if worst > TOLERANCE:
+        raise ValueError(
+            f"{path}: Caffe's output differs from ONNX Runtime's by {worst:.2g}, more than "
+            f"{TOLERANCE:g}; nothing is written"
+        )
+    return worst

@@ -1,0 +1,108 @@
+"""Net: the Caffe net while it is written, and where the values of the ONNX graph are in it."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from caffe.proto import caffe_pb2
+from numpy.typing import NDArray
+
+from caffe_ext.exchange.onnx_to_caffe.graph import Node, OnnxGraph, Shape
+from caffe_ext.models.base import Floats
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Zeros around a value, which the next layer has to bring: Caffe has no layer for them."""
+
+    value: str
+    begins: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Net:
+    """A net of Caffe: its layers in order, and their weights by the layers' names.
+
+    graph     what it is made of
+    blobs     the blob of each value of the graph
+    paddings  values that are another one with zeros around it, and no blob yet
+    """
+
+    graph: OnnxGraph
+    name: str
+    parameter: Any = field(default_factory=caffe_pb2.NetParameter)
+    weights: dict[str, list[Floats]] = field(default_factory=dict)
+    blobs: dict[str, str] = field(default_factory=dict)
+    paddings: dict[str, Padding] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Begin with the Input layer."""
+        self.parameter.name = self.name
+        layer = self.parameter.layer.add(name="data", type="Input", top=["data"])
+        layer.input_param.shape.add(dim=self.graph.shapes[self.graph.entry])
+        self._names.add("data")
+        self.blobs[self.graph.entry] = "data"
+
+    def add(
+        self,
+        kind: str,
+        bottoms: list[str],
+        name: str,
+        weights: list[NDArray[Any]] | None = None,
+        tops: int = 1,
+    ) -> Any:
+        """Add a layer with tops of its own name; return its LayerParameter, to be filled in.
+
+        bottoms  blobs
+        weights  of the shapes that Caffe has
+        """
+        unique = self._unique(name)
+        names = [unique] if tops == 1 else [f"{unique}_{number}" for number in range(tops)]
+        layer = self.parameter.layer.add(name=unique, type=kind, bottom=bottoms, top=names)
+        if weights:
+            self.weights[unique] = [np.asarray(one, np.float32) for one in weights]
+        return layer
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """Return a value that depends on no input; None if it does."""
+        return self.graph.constants.get(name)
+
+    def required(self, node: Node, number: int, default: Any = None) -> Any:
+        """Return an input of a node that must be a constant; `default` where it is left out."""
+        if number >= len(node.inputs) or not node.inputs[number]:
+            return default
+        found = self.constant(node.inputs[number])
+        if found is None:
+            raise node.refused(f"its input {number} is computed from the images")
+        return found
+
+    def shape(self, node: Node, value: str) -> Shape:
+        """Return the shape of a value, for one image."""
+        constant = self.constant(value)
+        if constant is not None:
+            return constant.shape
+        shape = self.graph.shapes.get(value, (0,))
+        if 0 in shape:
+            raise node.refused(f"the shape of '{value}' is not known")
+        return shape
+
+    def blob(self, node: Node, value: str) -> str:
+        """Return the blob of a value that depends on the images."""
+        if value in self.paddings:
+            raise node.refused("its input has zeros around it, which Caffe has no layer for")
+        if value not in self.blobs:
+            raise node.refused(f"its input '{value}' does not depend on the images")
+        return self.blobs[value]
+
+    def _unique(self, name: str) -> str:
+        """Return a name in letters that every format takes, and that no layer has yet."""
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or "layer"
+        number, unique = 1, plain
+        while unique in self._names:
+            number += 1
+            unique = f"{plain}_{number}"
+        self._names.add(unique)
+        return unique

@@ -1,0 +1,30 @@
+"""Which function converts which operator."""
+
+from collections.abc import Callable
+
+from caffe_ext.exchange.onnx_to_caffe.graph import Node
+from caffe_ext.exchange.onnx_to_caffe.net import Net
+
+Convert = Callable[[Net, Node], list[str]]
+"""Adds the layers of a node; returns the blobs of its outputs, none for a Padding."""
+
+CONVERTERS: dict[str, Convert] = {}
+
+
+def converts(*operators: str) -> Callable[[Convert], Convert]:
+    """Register a function for operators."""
+
+    def register(convert: Convert) -> Convert:
+        CONVERTERS.update(dict.fromkeys(operators, convert))
+        return convert
+
+    return register
+
+
+def convert_node(net: Net, node: Node) -> None:
+    """Add the layers of a node; ValueError that names it and its operator if Caffe has none."""
+    convert = CONVERTERS.get(node.operator)
+    if convert is None:
+        raise node.refused("Caffe has no layer for this operator")
+    # Further outputs, such as the mask of a Dropout, are there in training only.
+    net.blobs.update(zip(node.outputs, convert(net, node), strict=False))

@@ -1,0 +1,143 @@
+"""Operators that join, cut and reshape."""
+
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.exchange.onnx_to_caffe.graph import BATCH, Node
+from caffe_ext.exchange.onnx_to_caffe.net import Net
+from caffe_ext.exchange.onnx_to_caffe.registry import converts
+
+_WHOLE = 2**31 - 1
+
+
+@converts("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+def reshape(net: Net, node: Node) -> list[str]:
+    """The same values in another shape."""
+    return [reshape_to(net, node, net.blob(node, node.inputs[0]))]
+
+
+@converts("Transpose")
+def transpose(net: Net, node: Node) -> list[str]:
+    """Other axes in front: only where no value changes its place."""
+    shape = net.shape(node, node.inputs[0])
+    order = node.attributes.get("perm", range(len(shape))[::-1])
+    moved = [axis for axis in order if shape[axis] != 1]
+    if moved != sorted(moved) or order[0] != 0:
+        raise node.refused("Caffe has no layer that exchanges axes")
+    return [reshape_to(net, node, net.blob(node, node.inputs[0]))]
+
+
+def reshape_to(net: Net, node: Node, blob: str) -> str:
+    """Give a blob the shape of the node's output, any number of images; return the new blob."""
+    shape = net.shape(node, node.outputs[0])
+    if shape == net.shape(node, node.inputs[0]):
+        return blob
+    if not shape or shape[0] != BATCH:
+        raise node.refused(f"{list(shape)} does not begin with the axis of the images")
+    if len(shape) == 2:
+        return str(net.add("Flatten", [blob], node.outputs[0]).top[0])
+    layer = net.add("Reshape", [blob], node.outputs[0])
+    layer.reshape_param.shape.dim.extend([0, *shape[1:]])
+    return str(layer.top[0])
+
+
+@converts("Concat")
+def concat(net: Net, node: Node) -> list[str]:
+    """The inputs, one behind the other."""
+    rank = len(net.shape(node, node.outputs[0]))
+    blobs = [net.blob(node, value) for value in node.inputs]
+    layer = net.add("Concat", blobs, node.outputs[0])
+    layer.concat_param.axis = _axis(node, node.attributes["axis"], rank)
+    return list(layer.top)
+
+
+@converts("Tile")
+def tile(net: Net, node: Node) -> list[str]:
+    """The input several times, one behind the other."""
+    times = [int(number) for number in net.required(node, 1)]
+    blob = net.blob(node, node.inputs[0])
+    for axis, tiles in enumerate(times):
+        if tiles > 1:
+            layer = net.add("Tile", [blob], node.outputs[0])
+            layer.tile_param.axis = _axis(node, axis, len(times))
+            layer.tile_param.tiles = tiles
+            blob = layer.top[0]
+    return [blob]
+
+
+@converts("Split")
+def split(net: Net, node: Node) -> list[str]:
+    """Parts of the input."""
+    rank = len(net.shape(node, node.inputs[0]))
+    axis = _axis(node, node.attributes.get("axis", 0), rank)
+    sizes = [net.shape(node, value)[axis] for value in node.outputs]
+    return _cut(net, net.blob(node, node.inputs[0]), node.outputs[0], axis, sizes)
+
+
+@converts("Slice")
+def cut(net: Net, node: Node) -> list[str]:
+    """Whole rows, columns or channels, one behind the other."""
+    shape = net.shape(node, node.inputs[0])
+    starts = net.required(node, 1, node.attributes.get("starts"))
+    ends = net.required(node, 2, node.attributes.get("ends"))
+    axes = net.required(node, 3, node.attributes.get("axes", range(len(starts))))
+    steps = net.required(node, 4, [1] * len(starts))
+    blob = net.blob(node, node.inputs[0])
+    for start, end, one, step in zip(starts, ends, axes, steps, strict=True):
+        if step != 1:
+            raise node.refused("Caffe cuts in steps of one")
+        axis = int(one) % len(shape)
+        first, last, _ = slice(int(start), min(int(end), _WHOLE)).indices(shape[axis])
+        if (first, last) != (0, shape[axis]):
+            sizes = [first, last - first, shape[axis] - last]
+            blob = _part(net, node, blob, _axis(node, axis, len(shape)), sizes)
+    return [blob]
+
+
+@converts("Gather")
+def gather(net: Net, node: Node) -> list[str]:
+    """Channels, rows or columns in another order."""
+    shape, order = net.shape(node, node.inputs[0]), net.required(node, 1)
+    axis = _axis(node, node.attributes.get("axis", 0), len(shape))
+    indices = np.asarray(order).reshape(-1) % shape[axis]
+    blob = net.blob(node, node.inputs[0])
+    if len(indices) == 1:
+        sizes = [int(indices[0]), 1, shape[axis] - int(indices[0]) - 1]
+        return [reshape_to(net, node, _part(net, node, blob, axis, sizes))]
+    if order.ndim != 1 or sorted(indices) != list(range(shape[axis])):
+        raise node.refused("Caffe takes one, or all of them in another order")
+    parts = _cut(net, blob, f"{node.outputs[0]}_part", axis, [1] * shape[axis])
+    layer = net.add("Concat", [parts[index] for index in indices], node.outputs[0])
+    layer.concat_param.axis = axis
+    return list(layer.top)
+
+
+def _axis(node: Node, axis: Any, rank: int) -> int:
+    """Return an axis counted from the front; ValueError for that of the images."""
+    if int(axis) % rank == 0:
+        raise node.refused("it works along the axis of the images")
+    return int(axis) % rank
+
+
+def _cut(net: Net, blob: str, name: str, axis: int, sizes: list[int]) -> list[str]:
+    """Add a Slice layer; return its tops."""
+    if len(sizes) == 1:
+        return [blob]
+    layer = net.add("Slice", [blob], name, tops=len(sizes))
+    layer.slice_param.axis = axis
+    layer.slice_param.slice_point.extend(int(point) for point in np.cumsum(sizes)[:-1])
+    return list(layer.top)
+
+
+def _part(net: Net, node: Node, blob: str, axis: int, sizes: list[int]) -> str:
+    """Return the part in the middle of three, the others of which may be empty."""
+    if sizes[1] <= 0:
+        raise node.refused("nothing is left")
+    wanted = int(sizes[0] > 0)
+    tops = _cut(net, blob, f"{node.outputs[0]}_cut", axis, [size for size in sizes if size])
+    unused = [top for number, top in enumerate(tops) if number != wanted]
+    if unused:
+        silence = net.add("Silence", unused, f"{node.outputs[0]}_rest")
+        silence.ClearField("top")
+    return tops[wanted]

@@ -1,0 +1,283 @@
+"""An ONNX file as a Caffe model: what Caffe gives is what ONNX Runtime gives."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffe_ext.cli.import_onnx import main
+from caffe_ext.models.description import read_model
+from onnx_samples import BODIES, write_described
+
+onnx = pytest.importorskip("onnx", reason="ONNX is not installed: the extra `onnx`")
+pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: the extra `onnx`")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402  (needs ONNX)
+
+from caffe_ext.exchange.caffe_to_onnx.export import export_model  # noqa: E402
+from caffe_ext.exchange.onnx_to_caffe import importer  # noqa: E402
+from caffe_ext.exchange.onnx_to_caffe.importer import import_model  # noqa: E402
+from caffe_ext.exchange.runtime import run_onnx  # noqa: E402
+
+RANDOM = np.random.default_rng(0)
+ONE_WAY = {"Threshold"}
+
+
+class Model:
+    """A model of ONNX while it is written: each operator takes what the last one gave."""
+
+    def __init__(self, shape: Sequence[Any] = ("N", 3, 9, 8)) -> None:
+        self.shape, self.last = shape, "x"
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+
+    def __call__(self, operator: str, *inputs: Any, **attributes: Any) -> "Model":
+        """Add a node; arrays become constants, texts are values, "" is left out."""
+        names = [self.last, *(self._name(one) for one in inputs)]
+        return self.of(operator, *names, **attributes)
+
+    def of(self, operator: str, *names: Any, **attributes: Any) -> "Model":
+        """Add a node of these values."""
+        given = [self._name(one) for one in names]
+        self.last = f"{operator}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, given, [self.last], self.last, **attributes))
+        return self
+
+    def scores(self, features: int) -> "Model":
+        """End in three scores of as many features."""
+        return self("Flatten")("Gemm", weights(features, 3) / features, weights(3))
+
+    def write(self, path: Path, opset: int = 17) -> Path:
+        tensor = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            self.nodes,
+            "net",
+            [tensor("x", TensorProto.FLOAT, self.shape)],
+            [tensor(self.last, TensorProto.FLOAT, None)],
+            self.weights,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        model.ir_version = 8
+        onnx.save(model, path)
+        return path
+
+    def _name(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+def weights(*shape: int) -> np.ndarray:
+    return RANDOM.uniform(-1, 1, shape).astype(np.float32)
+
+
+def integers(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+@pytest.mark.parametrize("body", [v for k, v in BODIES.items() if k not in ONE_WAY])
+def test_to_onnx_and_back(body: str, tmp_path: Path) -> None:
+    described = write_described(tmp_path, body, channel_order="BGR")
+    export_model(described).write(tmp_path / "net.onnx")
+    model = import_model(tmp_path / "net.onnx", "back")
+    model.write(tmp_path)
+    images = RANDOM.integers(0, 256, (6, 3, 9, 8), np.uint8)
+    back = read_model(tmp_path / "back.yaml").load()
+    np.testing.assert_allclose(
+        back.logits(images), described.load().logits(images), rtol=1e-4, atol=1e-5
+    )
+    diff = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+    np.testing.assert_allclose(
+        back.gradient(images, diff), described.load().gradient(images, diff), rtol=1e-3, atol=1e-5
+    )
+
+
+def block(model: Model, channels: int, out: int, stride: int) -> Model:
+    """Add a residual block, as torchvision's ResNets have it in eval() mode."""
+    entry = model.last
+    for number, (inside, step) in enumerate(((channels, stride), (out, 1))):
+        model("Conv", weights(out, inside, 3, 3) / 9, pads=[1] * 4, strides=[step] * 2)
+        parts = weights(out), weights(out), weights(out), abs(weights(out)) + 0.5
+        model("BatchNormalization", *parts, epsilon=1e-5)
+        if number == 0:
+            model("Relu")
+    inner = model.last
+    if stride > 1:
+        model.of("Conv", entry, weights(out, channels, 1, 1), weights(out), strides=[2, 2])
+        entry = model.last
+    return model.of("Add", inner, entry)("Relu")
+
+
+def resnet() -> Model:
+    model = Model(("N", 3, 32, 32))
+    model("Conv", weights(8, 3, 7, 7) / 49, pads=[3] * 4, strides=[2, 2])("Relu")
+    model("MaxPool", kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    block(block(model, 8, 8, 1), 8, 16, 2)
+    return model("GlobalAveragePool").scores(16)
+
+
+def mobilenet() -> Model:
+    model = Model(("N", 3, 32, 32))
+    low, six = np.float32(0), np.float32(6)
+    model("Conv", weights(8, 3, 3, 3) / 3, pads=[0, 0, 1, 1], strides=[2, 2])
+    model("Clip", low, six)
+    entry = model.last
+    model("Conv", weights(24, 8, 1, 1), weights(24))("HardSwish")
+    model("Conv", weights(24, 1, 3, 3), pads=[1] * 4, group=24)("Clip", low, six)
+    expanded = model.last
+    model("ReduceMean", axes=[2, 3], keepdims=1)("Conv", weights(24, 24, 1, 1), weights(24))
+    model.of("Mul", expanded, model("HardSigmoid", alpha=1 / 6).last)
+    model("Conv", weights(8, 24, 1, 1) / 5, weights(8))
+    model.of("Add", model.last, entry)("ReduceMean", axes=[-1, -2], keepdims=0)
+    return model("MatMul", weights(8, 3))("Add", weights(3))("Softmax", axis=-1)
+
+
+@pytest.mark.parametrize("network", [resnet, mobilenet])
+def test_networks(network: Any, tmp_path: Path) -> None:
+    model = import_model(network().write(tmp_path / "net.onnx"), "net")
+    assert model.difference < 1e-5
+    assert model.settings["scale"] == 1 / 255
+
+
+def pooled(operator: str, **attributes: Any) -> Model:
+    return Model()(operator, **attributes)("Flatten")("MatMul", np.ones((1, 3), np.float32))
+
+
+OPERATORS: dict[str, Model] = {
+    "Conv, pads of other sizes": Model()(
+        "Conv", weights(4, 3, 3, 2), pads=[0, 2, 1, 0], strides=[2, 1]
+    ),
+    "Conv, SAME": Model()("Conv", weights(4, 3, 4, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
+    "Conv, dilated": Model()("Conv", weights(4, 3, 2, 2), dilations=[2, 2], pads=[2, 0, 0, 2]),
+    "Pad, Conv": Model()("Pad", integers(0, 0, 1, 1, 0, 0, 2, 0))("Conv", weights(4, 3, 3, 3)),
+    "Pad, AveragePool": Model()("Pad", integers(0, 0, 1, 1, 0, 0, 1, 1))(
+        "AveragePool", kernel_shape=[3, 3], strides=[2, 2]
+    ),
+    "ConvTranspose": Model()("ConvTranspose", weights(3, 2, 4, 4), strides=[2, 2], pads=[1] * 4),
+    "Sub, Div": Model()("Sub", weights(3, 1, 1))("Div", weights(1, 3, 1, 1) + 2),
+    "constant - x": Model().of("Sub", np.float32(2), "x"),
+    "constant / x": Model()("Exp").of("Div", weights(3, 9, 8), "Exp_0"),
+    "Add of rows": Model()("Add", weights(9, 1)),
+    "x / y": Model()("Exp").of("Div", "x", "Exp_0"),
+    "Max": Model()("Neg").of("Max", "x", "Neg_0"),
+    "Slice": Model()("Slice", integers(1, -4), integers(6, 99), integers(2, 3)),
+    "Gather of one": Model()("Gather", np.int64(1), axis=1),
+    "Squeeze": Model()("GlobalMaxPool")("Squeeze", integers(2, 3)),
+    "Transpose of nothing": Model()("GlobalMaxPool")("Transpose", perm=[0, 2, 3, 1]),
+    "Reciprocal, Sqrt": Model()("Exp")("Sqrt")("Reciprocal"),
+    "PRelu": Model()("PRelu", weights(3, 1, 1)),
+    "Clip below": Model()("Clip", np.float32(-0.25)),
+    "LogSoftmax inside": Model()("LogSoftmax", axis=1),
+    "AveragePool, no pads counted": Model()(
+        "AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4
+    ),
+    "AveragePool, ceil": Model()("AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1),
+    "AveragePool, SAME": Model()("AveragePool", kernel_shape=[2, 3], auto_pad="SAME_UPPER"),
+    "MaxPool, ceil": Model()("MaxPool", kernel_shape=[3, 3], strides=[3, 2], ceil_mode=1),
+    "MaxPool, floor": Model()("MaxPool", kernel_shape=[2, 3], strides=[2, 2]),
+}
+
+
+@pytest.mark.parametrize("model", OPERATORS.values(), ids=OPERATORS)
+def test_operators(model: Model, tmp_path: Path) -> None:
+    path = model.write(tmp_path / "body.onnx")
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True)
+    sides = [side.dim_value for side in inferred.graph.output[0].type.tensor_type.shape.dim]
+    found = import_model(model.scores(int(np.prod(sides[1:]))).write(path), "net")
+    assert found.difference < 1e-5
+
+
+def test_shapes_are_computed(tmp_path: Path) -> None:
+    """What PyTorch writes for x.view(x.size(0), -1)."""
+    model = Model()("Relu")
+    size = model.of("Shape", "Relu_0").of("Gather", "Shape_1", np.int64(0)).last
+    model.of("Unsqueeze", size, integers(0)).of("Concat", model.last, integers(-1), axis=0)
+    model.of("Reshape", "Relu_0", model.last)("Gemm", weights(216, 3), weights(3))
+    assert import_model(model.write(tmp_path / "net.onnx"), "net").difference < 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_numbers_of_images(batch: Any, tmp_path: Path) -> None:
+    path = Model((batch, 3, 9, 8)).scores(216).write(tmp_path / "net.onnx")
+    model = import_model(path, "net", {"mean": [1.0, 2.0, 3.0], "std": 50.0})
+    model.write(tmp_path)
+    found = read_model(tmp_path / "net.yaml").load(batch_size=7)
+    assert found.logits(np.zeros((9, 3, 9, 8), np.uint8)).shape == (9, 3)
+    assert found.pixel_space.scale == 1 / 50
+
+
+REFUSED: dict[str, tuple[Model, str]] = {
+    "Erf": (Model()("Erf").scores(216), r"node 'Erf_0' \(Erf\) cannot be .*no layer for this"),
+    "Transpose": (
+        Model()("Transpose", perm=[0, 2, 3, 1]).scores(216),
+        r"node 'Transpose_0' \(Transpose\) .* no layer that exchanges axes",
+    ),
+    "Pad": (
+        Model()("Pad", integers(0, 0, 1, 1, 0, 0, 1, 1))("Relu").scores(330),
+        r"node 'Relu_1' \(Relu\) .* has zeros around it",
+    ),
+    "Pad of ones": (
+        Model()("Pad", integers(0, 0, 1, 1, 0, 0, 1, 1), np.float32(1)).scores(330),
+        r"node 'Pad_0' \(Pad\) .* Caffe pads with zeros",
+    ),
+    "MaxPool, uneven": (
+        Model()("MaxPool", kernel_shape=[3, 3], pads=[0, 0, 2, 2]).scores(216),
+        r"node 'MaxPool_0' \(MaxPool\) .* windows are not the node's, 9 x 8",
+    ),
+    "MaxPool, dilated": (
+        Model()("MaxPool", kernel_shape=[3, 3], dilations=[2, 2]).scores(60),
+        r"node 'MaxPool_0' \(MaxPool\) .* without dilation",
+    ),
+    "two batches": (Model((2, 3, 9, 8)).scores(216), "takes 2 images at a time"),
+    "open size": (
+        Model(("N", 3, "H", 8))("GlobalMaxPool").scores(3),
+        r"size of the images is open; --shape C,H,W gives it",
+    ),
+    "no scores": (Model()("Relu"), r"output 'Relu_0' is \[1, 3, 9, 8\], and not \(N, K\)"),
+}
+
+
+@pytest.mark.parametrize(("model", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(model: Model, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"net.onnx.*{sentence}"):
+        import_model(model.write(tmp_path / "net.onnx"), "net")
+
+
+def test_files_that_are_refused(tmp_path: Path) -> None:
+    for content in (b"", b"nothing", Model().scores(216).write(tmp_path / "n").read_bytes()[:900]):
+        (tmp_path / "net.onnx").write_bytes(content)
+        with pytest.raises(ValueError, match=r"net\.onnx is not an ONNX model"):
+            import_model(tmp_path / "net.onnx", "net")
+
+
+def test_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Model(("N", 3, "H", 8))("GlobalMaxPool").scores(3).write(tmp_path / "net.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert main(["net.onnx", "--shape", "3,9,8", "--mean", "1", "2", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^net: 5 layers$", printed, re.M)
+    assert re.search(r"ONNX Runtime's on 5 images: \d\.\de[-+]\d\d$", printed, re.M)
+    assert "pixels are divided by 255" in printed
+    assert read_model(Path("net.yaml")).pixel_space.mean.tolist() == [1, 2, 3]
+    with pytest.raises(SystemExit, match=r"net_deploy\.prototxt exists; --again replaces it"):
+        main(["net.onnx"])
+    with pytest.raises(SystemExit, match="--shape C,H,W gives it"):
+        main(["net.onnx", "--again"])
+    assert Path("net.yaml").is_file()
+
+
+def test_a_wrong_conversion_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Model()("Sigmoid").scores(216).write(tmp_path / "net.onnx")
+    run = run_onnx
+    monkeypatch.setattr(importer, "run_onnx", lambda *inputs: run(*inputs) + 0.001)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"differs from ONNX Runtime's by 0\.001, more than"):
+        main([str(path)])
+    assert [one.name for one in tmp_path.iterdir()] == ["net.onnx"]
