@@ -1,5 +1,7 @@
 """Small Caffe models as files, for tests of the way to ONNX and back."""
 
+import re
+from functools import partial
 from pathlib import Path
 
 import caffe
@@ -12,11 +14,11 @@ Shape = tuple[int, int, int]
 
 
 def write_described(
-    folder: Path, layers: str, shape: Shape = (3, 9, 8), scores: str = "x", **settings: object
+    folder: Path, layers: str, shape: Shape = (3, 9, 8), **settings: object
 ) -> ModelDescription:
-    """Write a net with random weights, whose body ends in a blob `scores`; return its description.
+    """Write a net with random weights; return its description.
 
-    layers    from `data` on; three scores and their softmax are put behind
+    layers    from `data` to `scores`; a Softmax is put behind
     settings  of the model file
     """
     folder.mkdir(exist_ok=True, parents=True)
@@ -24,8 +26,6 @@ def write_described(
     text = f"""
     layer {{ name: 'data' type: 'Input' top: 'data' input_param {{ shape {{ {sides} }} }} }}
     {layers}
-    layer {{ name: 'scores' type: 'InnerProduct' bottom: '{scores}' top: 'scores'
-             inner_product_param {{ num_output: 3 }} }}
     layer {{ name: 'prob' type: 'Softmax' bottom: 'scores' top: 'prob' }}
     """
     deploy = folder / "net.prototxt"
@@ -37,8 +37,6 @@ def write_described(
             # Parameters of a BatchNorm: mean, variance, and what both are divided by.
             low = 0.5 if layer.type == "BatchNorm" and number else -1
             blob.data[...] = random.uniform(low, 1, blob.data.shape)
-    scores_layer = net.params["scores"]
-    scores_layer[0].data[...] /= scores_layer[0].data.shape[1]
     net.save(str(folder / "net.caffemodel"))
     given = {"deploy": "net.prototxt", "weights": "net.caffemodel", "scale": 0.01, "mean": 100.0}
     model = folder / "net.yaml"
@@ -49,6 +47,24 @@ def write_described(
 def layer(kind: str, parameter: str = "", bottom: str = "data", top: str = "x") -> str:
     """Return a layer in the text of a prototxt."""
     return f"layer {{ name: '{top}' type: '{kind}' bottom: '{bottom}' top: '{top}' {parameter} }}\n"
+
+
+SCORES = layer("InnerProduct", "inner_product_param { num_output: 3 }", "x", "scores")
+
+
+def joined(bodies: dict[str, str]) -> str:
+    """Return layers that put the values of all bodies, each from `data` to `x`, into `scores`."""
+    text, ends = "", ""
+    for number, body in enumerate(bodies.values()):
+        text += re.sub("'([a-z]{1,5})'", partial(_own, number=number), body)
+        rows = "reshape_param { shape { dim: 0 dim: -1 } }"
+        text += layer("Reshape", rows, f"x_{number}", f"flat_{number}")
+        ends += f"bottom: 'flat_{number}' "
+    return text + f"layer {{ name: 'scores' type: 'Concat' {ends} top: 'scores' }}"
+
+
+def _own(found: re.Match[str], number: int) -> str:
+    return found[0] if found[1] == "data" else f"'{found[1]}_{number}'"
 
 
 PAIR = layer("Convolution", "convolution_param { num_output: 3 kernel_size: 1 }", top="y")
@@ -76,7 +92,9 @@ BODIES = {
     "InnerProduct, no bias": layer(
         "InnerProduct", "inner_product_param { num_output: 5 bias_term: false axis: 2 }"
     ),
-    "ReLU in place": layer("ReLU", top="data") + layer("AbsVal"),
+    "ReLU in place": PAIR
+    + "layer { name: 'relu' type: 'ReLU' bottom: 'y' top: 'y' }"
+    + layer("AbsVal", bottom="y"),
     "ReLU, leaky": layer("ReLU", "relu_param { negative_slope: 0.3 }"),
     "PReLU": layer("PReLU"),
     "PReLU, shared": layer("PReLU", "prelu_param { channel_shared: true }"),

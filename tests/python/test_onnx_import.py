@@ -1,7 +1,7 @@
 """An ONNX file as a Caffe model: what Caffe gives is what ONNX Runtime gives."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from caffe_ext.cli.import_onnx import main
 from caffe_ext.models.description import read_model
-from onnx_samples import BODIES, write_described
+from onnx_samples import BODIES, joined, write_described
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed: the extra `onnx`")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: the extra `onnx`")
@@ -23,7 +23,9 @@ from caffe_ext.exchange.onnx_to_caffe.importer import import_model  # noqa: E402
 from caffe_ext.exchange.runtime import run_onnx  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
-ONE_WAY = {"Threshold"}
+# ONNX needs an operator for Threshold that Caffe has no layer for; the gradient of Caffe's MVN
+# leaves eps out, that of the operators that it is made of does not.
+ONE_WAY = {"Threshold", "MVN"}
 
 
 class Model:
@@ -61,7 +63,7 @@ class Model:
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
         model.ir_version = 8
-        onnx.save(model, path)
+        onnx.save(onnx.shape_inference.infer_shapes(model, data_prop=True), path)
         return path
 
     def _name(self, value: Any) -> str:
@@ -80,21 +82,17 @@ def integers(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-@pytest.mark.parametrize("body", [v for k, v in BODIES.items() if k not in ONE_WAY])
-def test_to_onnx_and_back(body: str, tmp_path: Path) -> None:
-    described = write_described(tmp_path, body, channel_order="BGR")
+def test_to_onnx_and_back(tmp_path: Path) -> None:
+    bodies = {name: body for name, body in BODIES.items() if name not in ONE_WAY}
+    described = write_described(tmp_path, joined(bodies), channel_order="BGR")
     export_model(described).write(tmp_path / "net.onnx")
-    model = import_model(tmp_path / "net.onnx", "back")
-    model.write(tmp_path)
+    import_model(tmp_path / "net.onnx", "back").write(tmp_path)
     images = RANDOM.integers(0, 256, (6, 3, 9, 8), np.uint8)
-    back = read_model(tmp_path / "back.yaml").load()
-    np.testing.assert_allclose(
-        back.logits(images), described.load().logits(images), rtol=1e-4, atol=1e-5
-    )
-    diff = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
-    np.testing.assert_allclose(
-        back.gradient(images, diff), described.load().gradient(images, diff), rtol=1e-3, atol=1e-5
-    )
+    before, back = described.load(), read_model(tmp_path / "back.yaml").load()
+    np.testing.assert_allclose(back.logits(images), before.logits(images), rtol=1e-4, atol=1e-4)
+    diff = RANDOM.normal(size=(6, before.classes)).astype(np.float32)
+    expected = before.gradient(images, diff)
+    np.testing.assert_allclose(back.gradient(images, diff), expected, atol=1e-4 * expected.max())
 
 
 def block(model: Model, channels: int, out: int, stride: int) -> Model:
@@ -144,52 +142,55 @@ def test_networks(network: Any, tmp_path: Path) -> None:
     assert model.settings["scale"] == 1 / 255
 
 
-def pooled(operator: str, **attributes: Any) -> Model:
-    return Model()(operator, **attributes)("Flatten")("MatMul", np.ones((1, 3), np.float32))
-
-
-OPERATORS: dict[str, Model] = {
-    "Conv, pads of other sizes": Model()(
+OPERATORS: dict[str, Callable[[Model], Model]] = {
+    "Conv, pads of other sizes": lambda m: m(
         "Conv", weights(4, 3, 3, 2), pads=[0, 2, 1, 0], strides=[2, 1]
     ),
-    "Conv, SAME": Model()("Conv", weights(4, 3, 4, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
-    "Conv, dilated": Model()("Conv", weights(4, 3, 2, 2), dilations=[2, 2], pads=[2, 0, 0, 2]),
-    "Pad, Conv": Model()("Pad", integers(0, 0, 1, 1, 0, 0, 2, 0))("Conv", weights(4, 3, 3, 3)),
-    "Pad, AveragePool": Model()("Pad", integers(0, 0, 1, 1, 0, 0, 1, 1))(
+    "Conv, SAME": lambda m: m("Conv", weights(4, 3, 4, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
+    "Conv, dilated": lambda m: m("Conv", weights(4, 3, 2, 2), dilations=[2, 2], pads=[2, 0, 0, 2]),
+    "Pad, Conv": lambda m: m("Pad", integers(0, 0, 1, 1, 0, 0, 2, 0))("Conv", weights(4, 3, 3, 3)),
+    "Pad, AveragePool": lambda m: m("Pad", integers(0, 0, 1, 1, 0, 0, 1, 1))(
         "AveragePool", kernel_shape=[3, 3], strides=[2, 2]
     ),
-    "ConvTranspose": Model()("ConvTranspose", weights(3, 2, 4, 4), strides=[2, 2], pads=[1] * 4),
-    "Sub, Div": Model()("Sub", weights(3, 1, 1))("Div", weights(1, 3, 1, 1) + 2),
-    "constant - x": Model().of("Sub", np.float32(2), "x"),
-    "constant / x": Model()("Exp").of("Div", weights(3, 9, 8), "Exp_0"),
-    "Add of rows": Model()("Add", weights(9, 1)),
-    "x / y": Model()("Exp").of("Div", "x", "Exp_0"),
-    "Max": Model()("Neg").of("Max", "x", "Neg_0"),
-    "Slice": Model()("Slice", integers(1, -4), integers(6, 99), integers(2, 3)),
-    "Gather of one": Model()("Gather", np.int64(1), axis=1),
-    "Squeeze": Model()("GlobalMaxPool")("Squeeze", integers(2, 3)),
-    "Transpose of nothing": Model()("GlobalMaxPool")("Transpose", perm=[0, 2, 3, 1]),
-    "Reciprocal, Sqrt": Model()("Exp")("Sqrt")("Reciprocal"),
-    "PRelu": Model()("PRelu", weights(3, 1, 1)),
-    "Clip below": Model()("Clip", np.float32(-0.25)),
-    "LogSoftmax inside": Model()("LogSoftmax", axis=1),
-    "AveragePool, no pads counted": Model()(
+    "ConvTranspose": lambda m: m(
+        "ConvTranspose", weights(3, 2, 4, 4), strides=[2, 2], pads=[1] * 4
+    ),
+    "Sub, Div": lambda m: m("Sub", weights(3, 1, 1))("Div", weights(1, 3, 1, 1) + 2),
+    "constant - x": lambda m: m.of("Sub", np.float32(2), "x"),
+    "constant / x": lambda m: m("Exp").of("Div", weights(3, 9, 8), m.last),
+    "Add of rows": lambda m: m("Add", weights(9, 1)),
+    "x / y": lambda m: m("Exp").of("Div", "x", m.last),
+    "Max": lambda m: m("Neg").of("Max", "x", m.last),
+    "Slice": lambda m: m("Slice", integers(1, -4), integers(6, 99), integers(2, 3)),
+    "Gather of one": lambda m: m("Gather", np.int64(1), axis=1),
+    "Squeeze": lambda m: m("GlobalMaxPool")("Squeeze", integers(2, 3)),
+    "Transpose of nothing": lambda m: m("GlobalMaxPool")("Transpose", perm=[0, 2, 3, 1]),
+    "Reciprocal, Sqrt": lambda m: m("Exp")("Sqrt")("Reciprocal"),
+    "PRelu": lambda m: m("PRelu", weights(3, 1, 1)),
+    "Clip below": lambda m: m("Clip", np.float32(-0.25)),
+    "LogSoftmax inside": lambda m: m("LogSoftmax", axis=1),
+    "AveragePool, no pads counted": lambda m: m(
         "AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4
     ),
-    "AveragePool, ceil": Model()("AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1),
-    "AveragePool, SAME": Model()("AveragePool", kernel_shape=[2, 3], auto_pad="SAME_UPPER"),
-    "MaxPool, ceil": Model()("MaxPool", kernel_shape=[3, 3], strides=[3, 2], ceil_mode=1),
-    "MaxPool, floor": Model()("MaxPool", kernel_shape=[2, 3], strides=[2, 2]),
+    "AveragePool, ceil": lambda m: m(
+        "AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1
+    ),
+    "AveragePool, SAME": lambda m: m(
+        "AveragePool", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"
+    ),
+    "MaxPool, ceil": lambda m: m("MaxPool", kernel_shape=[3, 3], strides=[3, 2], ceil_mode=1),
+    "MaxPool, floor": lambda m: m("MaxPool", kernel_shape=[2, 3], strides=[2, 2]),
 }
 
 
-@pytest.mark.parametrize("model", OPERATORS.values(), ids=OPERATORS)
-def test_operators(model: Model, tmp_path: Path) -> None:
-    path = model.write(tmp_path / "body.onnx")
-    inferred = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True)
-    sides = [side.dim_value for side in inferred.graph.output[0].type.tensor_type.shape.dim]
-    found = import_model(model.scores(int(np.prod(sides[1:]))).write(path), "net")
-    assert found.difference < 1e-5
+def test_operators(tmp_path: Path) -> None:
+    """The scores are all values that the operators give, so that each is compared."""
+    model, ends = Model(), []
+    for add in OPERATORS.values():
+        model.last = "x"
+        ends.append(add(model)("Flatten").last)
+    model.of("Concat", *ends, axis=1).write(tmp_path / "net.onnx")
+    assert import_model(tmp_path / "net.onnx", "net").difference < 1e-5
 
 
 def test_shapes_are_computed(tmp_path: Path) -> None:

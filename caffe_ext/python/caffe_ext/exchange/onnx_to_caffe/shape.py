@@ -35,8 +35,7 @@ def reshape_to(net: Net, node: Node, blob: str) -> str:
         return blob
     if not shape or shape[0] != BATCH:
         raise node.refused(f"{list(shape)} does not begin with the axis of the images")
-    if len(shape) == 2:
-        return str(net.add("Flatten", [blob], node.outputs[0]).top[0])
+    # Never a Flatten: behind a Reshape, Caffe's takes the gradient away from it.
     layer = net.add("Reshape", [blob], node.outputs[0])
     layer.reshape_param.shape.dim.extend([0, *shape[1:]])
     return str(layer.top[0])
