@@ -9,18 +9,13 @@ logits[:, 3].sum().backward()              # images.grad is the Caffe net's own 
 Needs PyTorch: `pip install caffe_ext[torch]`.
 """
 
-from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from caffe_ext.bridges.value_range import ValueRange
 from caffe_ext.models.base import Floats, Model
-
-_locks: WeakKeyDictionary[Model, Lock] = WeakKeyDictionary()
-"""A model serves one thread at a time."""
 
 
 def as_module(model: Model, value_range: tuple[float, float] = (0.0, 1.0)) -> "CaffeModule":
@@ -45,7 +40,8 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
     `training` and change nothing, Dropout and BatchNorm are those of a deploy net. The weights are
     no parameters: there is nothing to train. What is differentiated is the images, once; a second
     derivative raises RuntimeError. Each backward pass runs the forward pass again, so that calls of
-    the same model may be mixed at will, from several threads, too: these wait for one another.
+    the same model may be mixed at will, from several threads, too, as far as the model permits it:
+    a Classifier lets them wait for one another.
     """
 
     def __init__(self, model: Model, value_range: ValueRange) -> None:
@@ -74,24 +70,18 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         return f"images=(N, {sides}) in [{black:g}, {white:g}], classes={self.model.classes}"
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        with self._lock:
-            return _tensor(self.model.logits(self._pixels(images)), images)
+        return _tensor(self.model.logits(self._pixels(images)), images)
 
     def _gradient(self, images: torch.Tensor, diff: torch.Tensor) -> torch.Tensor:
         """Return dE/dimages for dE/dlogits."""
         numbers = np.ascontiguousarray(diff.detach().float().numpy())
-        with self._lock:
-            by_pixels = self.model.gradient(self._pixels(images), numbers)
+        by_pixels = self.model.gradient(self._pixels(images), numbers)
         return _tensor(self.value_range.gradient_by_values(by_pixels), images)
 
     def _pixels(self, images: torch.Tensor) -> Floats:
         # Of bfloat16 NumPy knows nothing; double holds every type's values.
         values = images.detach().double().numpy()
         return self.value_range.to_pixels(values, self.model.image_shape)
-
-    @property
-    def _lock(self) -> Lock:
-        return _locks.setdefault(self.model, Lock())
 
 
 class _Logits(torch.autograd.Function):  # type: ignore[misc]
