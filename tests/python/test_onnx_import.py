@@ -239,6 +239,10 @@ REFUSED: dict[str, tuple[Model, str]] = {
         Model(("N", 3, "H", 8))("GlobalMaxPool").scores(3),
         r"size of the images is open; --shape C,H,W gives it",
     ),
+    "Flatten of all images": (
+        Model()("Flatten", axis=0),
+        r"output 'Flatten_0' is \[1, 1080\] for 5 images, and not one row an image",
+    ),
     "no scores": (Model()("Relu"), r"output 'Relu_0' is \[1, 3, 9, 8\], and not \(N, K\)"),
 }
 
@@ -269,6 +273,8 @@ def test_the_program(
     assert read_model(Path("net.yaml")).pixel_space.mean.tolist() == [1, 2, 3]
     with pytest.raises(SystemExit, match=r"net_deploy\.prototxt exists; --again replaces it"):
         main(["net.onnx"])
+    with pytest.raises(SystemExit, match="without a folder, not 'a/b'"):
+        main(["net.onnx", "--name", "a/b"])
     with pytest.raises(SystemExit, match="--shape C,H,W gives it"):
         main(["net.onnx", "--again"])
     assert Path("net.yaml").is_file()

@@ -81,6 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: `pip install caffe_ext[onnx]` brings what import-onnx needs")
     name, folder = arguments.name or arguments.file.stem, arguments.output
+    if not name or Path(name).name != name:
+        sys.exit(f"--name is the beginning of the files' names, without a folder, not {name!r}")
     if not folder.is_dir():
         sys.exit(f"{folder} is not a folder: --output names one that exists")
     for file in (folder / one for one in file_names(name)):

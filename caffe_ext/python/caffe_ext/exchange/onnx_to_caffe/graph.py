@@ -166,12 +166,24 @@ def _fold(
         if node.operator == "Shape" and 0 not in shapes.get(node.inputs[0], (0,)):
             start, end = node.attributes.get("start", 0), node.attributes.get("end")
             constants[node.outputs[0]] = np.array(shapes[node.inputs[0]][start:end], np.int64)
-        elif all(name in constants or not name for name in node.inputs):
-            values = _evaluate(one, constants, opset)
+        elif _is_constant(one, constants):
+            try:
+                values = _evaluate(one, constants, opset)
+            except Exception as error:  # of whatever kind the operator's reference raises
+                why = " ".join(f"it cannot be computed: {error}".split())
+                raise ValueError(f"{path}: {node.refused(why)}") from error
             constants.update(zip(node.outputs, values, strict=False))
         else:
             nodes.append(node)
     return nodes
+
+
+def _is_constant(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
+    """Tell whether a node depends on constants only; graphs inside of it may use any value."""
+    graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    return all(name in constants or not name for name in node.input) and not any(
+        given.type in graphs for given in node.attribute
+    )
 
 
 def _evaluate(node: Any, constants: dict[str, NDArray[Any]], opset: int) -> list[NDArray[Any]]:

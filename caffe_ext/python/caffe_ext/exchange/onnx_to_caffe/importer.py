@@ -168,6 +168,11 @@ def _check(
     else:
         alone = [run_onnx(graph.content, {graph.entry: one[None]}, graph.output) for one in given]
         expected = np.concatenate(alone)
+    if len(expected) != len(images):
+        raise ValueError(
+            f"{path}: the output '{graph.output}' is {list(expected.shape)} for {len(images)} "
+            "images, and not one row an image"
+        )
     worst = 0.0
     for rows in (slice(None), slice(0, 1)):
         found = classifier.features(images[rows], blob)
