@@ -100,3 +100,101 @@ def apgd(  # noqa: PLR0917  the paper's
             if reduced:
                 eta, x, f = eta / 2, best, best_f
     return None, path
+
+
+def shortest_step(point: Array, w: Array, rise: float, norm: str) -> Array:
+    """Return the shortest d with <w, d> = rise within 0..255, or all that there is; bisection."""
+
+    def moved(t: float) -> Array:
+        d = np.zeros(len(point))
+        for i in range(len(point)):
+            length = t if norm == "linf" else t * abs(w[i])
+            wanted = np.sign(w[i]) * np.sign(rise) * length
+            d[i] = min(max(point[i] + wanted, 0), 255) - point[i]
+        return d
+
+    low, high = 0.0, 1e12
+    for _ in range(200):
+        middle = (low + high) / 2
+        if abs(float(np.dot(w, moved(middle)))) < abs(rise):
+            low = middle
+        else:
+            high = middle
+    return moved(high)
+
+
+def size(difference: Array, norm: str) -> float:
+    """Return the norm."""
+    return float(np.abs(difference).max() if norm == "linf" else np.linalg.norm(difference))
+
+
+def fab(  # noqa: PLR0917  the paper's
+    value: Callable[[Array], float],
+    gradient: Callable[[Array], Array],
+    adversarial: Callable[[Array], bool],
+    image: Array,
+    epsilon: float,
+    norm: str,
+    iterations: int,
+) -> Array | None:
+    """Return an adversarial within epsilon, or None; images are flat."""
+    x = image
+    for _ in range(iterations):
+        f, w = value(x), gradient(x)
+        d = shortest_step(x, w, -f, norm)
+        d_image = shortest_step(image, w, float(np.dot(w, x - image)) - f, norm)
+        both = size(d, norm) + size(d_image, norm)
+        alpha = min(size(d, norm) / both if both > 0 else 0, 0.1)
+        x = (1 - alpha) * (x + 1.05 * d) + alpha * (image + 1.05 * d_image)
+        x = np.minimum(np.maximum(x, 0), 255)
+        if adversarial(x):
+            if size(x - image, norm) <= epsilon:
+                return x
+            x = image + 0.9 * (x - image)
+    return None
+
+
+def square_linf(  # noqa: PLR0912, PLR0917  the paper's
+    margin: Callable[[Array], float],
+    image: Array,
+    epsilon: float,
+    queries: int,
+    random: np.random.Generator,
+    at_a_time: int,
+) -> Array | None:
+    """Return the point with a margin below 0, or None; one image (C, H, W), pixel by pixel."""
+    channels, height, width = image.shape
+    x = image.copy()
+    signs = random.integers(0, 2, (channels, 1, width))
+    for c in range(channels):
+        for row in range(height):
+            for column in range(width):
+                x[c, row, column] += epsilon if signs[c, 0, column] else -epsilon
+    x = np.minimum(np.maximum(x, 0), 255)
+    best = margin(x)
+    if best < 0:
+        return x
+    for query in range(1, queries):
+        if (query - 1) % at_a_time == 0:
+            numbers = random.random((at_a_time, 5 + channels), np.float32)
+        drawn = numbers[(query - 1) % at_a_time]
+        share = 0.8
+        for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
+            if int(query / queries * 10000) > after:
+                share /= 2
+        side = max(1, round((share * height * width) ** 0.5))
+        side = min(side, height, width)
+        top = int(drawn[0] * (height - side + 1))
+        left = int(drawn[1] * (width - side + 1))
+        new = x.copy()
+        for c in range(channels):
+            for row in range(top, top + side):
+                for column in range(left, left + side):
+                    change = -epsilon if drawn[5 + c] < 0.5 else epsilon
+                    new[c, row, column] = min(max(image[c, row, column] + change, 0), 255)
+        found = margin(new)
+        if found < best:
+            x, best = new, found
+        if found < 0:
+            return new
+    return None

@@ -5,6 +5,7 @@ attack = parse_attack("pgd=8/255/2x40+margin")
 """
 
 from caffe_ext.attacks.apgd import AutoProjectedGradient
+from caffe_ext.attacks.autoattack import AutoAttack
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.criteria import (
@@ -16,24 +17,29 @@ from caffe_ext.attacks.criteria import (
     TopKMisclassification,
     parse_criterion,
 )
+from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
 from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
+from caffe_ext.attacks.square import SquareAttack
 
 __all__ = [
     "MISCLASSIFIED",
     "Attack",
     "AttackResult",
+    "AutoAttack",
     "AutoProjectedGradient",
     "Criterion",
     "CriterionKind",
     "Diagnostics",
+    "FastAdaptiveBoundary",
     "MinimumNormAttack",
     "Misclassification",
     "PerturbationBudget",
     "ProjectedGradient",
     "RealReading",
     "SingleStep",
+    "SquareAttack",
     "TargetedMisclassification",
     "TopKMisclassification",
     "parse_attack",

@@ -71,8 +71,8 @@ def project(points: AnyReal, images: Real | Images, budget: PerturbationBudget) 
 
 def lengths(differences: NDArray[np.floating]) -> Real:
     """Return the L2 norms of differences (N, C, H, W), (N, 1, 1, 1), in their own precision."""
-    flat = differences.reshape(len(differences), -1)
-    return np.asarray(np.sqrt(np.einsum("ni,ni->n", flat, flat))[:, None, None, None])
+    squares = np.einsum("nchw,nchw->n", differences, differences)
+    return np.asarray(np.sqrt(squares)[:, None, None, None])
 
 
 def unit(values: Floats, norm: Norm) -> Floats:

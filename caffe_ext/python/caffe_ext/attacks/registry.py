@@ -13,6 +13,9 @@ rR                                      and R random starts: pgd=8/2x40r5
                                         not the loss: pgd=8/2x40+margin
 apgd=8xNrR+LOSS                         APGD, N steps (100), R starts (1); apgd-l2=400 in L2; LOSS
                                         is ce, margin, dlr, or dlr-t: targeted, nine targets
+fab=8xNrR  square=8xNrR                 FAB-T, N steps (100); Square, N queries (5000); -l2 as well
+autoattack=8  autoattack-l2=400         APGD-CE, APGD-T, FAB-T, Square, each on what the ones before
+                                        left; +quick: APGD-CE and APGD-T with fewer steps
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.
