@@ -2,9 +2,10 @@
 
 #include <cstdint>
 
-/// The arithmetic of attacks, certificates and PASS for Python's ctypes (caffe_ext/runtime/native.py), for
-/// many images in one call. The kernels' headers, perturbation/perturbation.hpp,
-/// noise/integer_noise.hpp, ecc/ecc.hpp and ssim/ssim.hpp, say what each does; `count` is of images, `values` of an image.
+/// The arithmetic of attacks, certificates and PASS for Python's ctypes
+/// (caffe_ext/runtime/native.py), for many images in one call. The kernels' headers,
+/// perturbation/perturbation.hpp, noise/integer_noise.hpp, ecc/ecc.hpp and ssim/ssim.hpp, say what
+/// each does; `count` is of images, `values` of an image.
 ///
 /// All return 0, or one of the codes below; then caffe_ext_last_error() says what was wrong.
 /// Nothing is computed where an argument is invalid: a negative size, sizes whose product is beyond

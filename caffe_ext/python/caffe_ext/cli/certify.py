@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from caffe_ext.cli import certify_smoothing
+from caffe_ext.cli import certify_bounds, certify_smoothing
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import new_parser
 
@@ -12,9 +12,11 @@ EPILOG = """\
 
 examples
   caffe-ext certify smoothing
+  caffe-ext certify bounds
 """
 
 METHODS = {
+    "bounds": (certify_bounds, "Linf radii of the model itself, by bounds of its logits"),
     "smoothing": (certify_smoothing, "L2 radii of the smoothed model, by random samples"),
 }
 """The module of each method in this folder, and what it certifies in one line.

@@ -8,14 +8,20 @@ from collections.abc import Iterable
 
 
 def read_distances(
-    parser: argparse.ArgumentParser, option: str, texts: Iterable[str], *, zero: bool = False
+    parser: argparse.ArgumentParser,
+    option: str,
+    texts: Iterable[str],
+    *,
+    zero: bool = False,
+    small: bool = False,
 ) -> list[float]:
     """Return the distances of an option in grey levels, each once, in their order.
 
-    zero  0 is one, too
+    zero   0 is one, too
+    small  so are those below one grey level, where their unit is named: 0.5/255 or 0.002of1
 
-    Ends the program with a sentence for what is no distance, and for one below one grey level,
-    which mostly is meant of pixels in 0..1.
+    Ends the program with a sentence for what is no distance, and for other ones below one grey
+    level, which mostly are meant of pixels in 0..1.
     """
     from caffe_ext.attacks.budget import check_distance, parse_distance
 
@@ -23,7 +29,8 @@ def read_distances(
     for text in texts:
         try:
             distance = parse_distance(text)
-            if distance or not zero:
+            named = small and distance and ("/" in text or "of" in text.lower())
+            if not named and (distance or not zero):
                 check_distance(f"--{option}", distance)
         except ValueError as error:
             sentence = f"{error}"

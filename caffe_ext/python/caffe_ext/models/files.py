@@ -49,7 +49,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     for path in (deploy, weights):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file")
-    parameter = _read_prototxt(deploy)
+    parameter = read_prototxt(deploy)
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
     try:
@@ -81,7 +81,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     return net
 
 
-def _read_prototxt(path: Path) -> Any:
+def read_prototxt(path: Path) -> Any:
     """Return the NetParameter in a file, if Caffe can build it without data."""
     parameter = caffe_pb2.NetParameter()
     try:

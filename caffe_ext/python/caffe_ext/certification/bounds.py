@@ -1,0 +1,336 @@
+"""Bounds of a net's logits for all images within an Linf distance: four methods, slices of memory.
+
+    bounder = Bounder(read_network(description), "crown")
+    bounder.bound(images, labels, radii).certified
+
+interval   interval arithmetic, layer by layer; the last linear layers at once
+crown-ibp  intervals inside, and from the logits linear bounds back to the image
+crown      linear bounds back to the image for each unit inside as well; each bound is the better
+           one of these, of crown-ibp's and of the interval's
+dual       as crown, without the other two: Wong and Kolter's dual bound (2018, Algorithm 1)
+
+The two linear bounds of a ReLU have the same slope u / (u - l): with it CROWN's bound is the dual
+one. The pixels stay within 0..255 as well. Bounds hold for real-valued pixels, so for whole grey
+levels, too.
+
+All is computed in float64, and bounds are widened: inside by 1e-9, of the logits by MARGIN, of
+their magnitude. The latter is for Caffe's forward pass, whose float32 scores are not exact.
+
+Zhang et al., 2018 (CROWN), and 2020 (CROWN-IBP); Wong and Kolter, 2018; Gowal et al., 2018.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.certification.layers import Interval, Linear, Relu, Rows
+from caffe_ext.certification.network import BoundableNetwork
+from caffe_ext.certification.windows import Doubles, Window
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.pixels import PixelSpace
+
+Method = Literal["interval", "crown-ibp", "crown", "dual"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+MARGIN = 1e-5
+_INNER_MARGIN = 1e-9
+# Arrays of a layer's size that are in memory at a time, beside those that the layer counts.
+_COPIES = 4
+# Values of an array, more of which are slower: they leave the caches, and the system takes back
+# their memory and clears it each time.
+_VALUES = 1 << 19
+
+
+@dataclass(frozen=True, eq=False)
+class LogitBounds:
+    """Bounds for N images.
+
+    lower, upper  float64 (N, K), of the logits
+    margins       float64 (N, K), at most z_label - z_t of each class t; infinity at the label
+    """
+
+    lower: Doubles
+    upper: Doubles
+    margins: Doubles
+
+    @property
+    def certified(self) -> NDArray[np.bool_]:
+        """Return which images keep their label, bool (N,)."""
+        return np.asarray((self.margins > 0).all(axis=1))
+
+
+class Bounder:
+    """Bounds the logits of a net by one method.
+
+    memory  bytes that its arrays may take
+
+    Raises ValueError for an unknown method.
+    """
+
+    def __init__(
+        self, network: BoundableNetwork, method: Method = "crown", memory: int = 1 << 30
+    ) -> None:
+        """Keep the settings."""
+        if method not in METHODS:
+            raise ValueError(f"the method {method!r} is none of {', '.join(METHODS)}")
+        self.network, self.method = network, method
+        self._values = memory // 8 // _COPIES
+        self._at_a_time = min(self._values, _VALUES)
+
+    def bound(self, images: Images, labels: Ints, radii: Doubles) -> LogitBounds:
+        """Return the bounds for images, each within its radius.
+
+        images  uint8 (N, C, H, W)
+        labels  int64 (N,)
+        radii   float64 (N,), Linf, in grey levels, 0 or more
+
+        Raises ValueError for a radius below 0, and for too little memory for an image.
+        """
+        if not (np.isfinite(radii) & (radii >= 0)).all():
+            raise ValueError(f"radii must be 0 or more grey levels, not {np.min(radii)}")
+        step = self._images_at_a_time()
+        parts = [
+            self._bound(images[rows], labels[rows], radii[rows])
+            for rows in (slice(start, start + step) for start in range(0, len(images), step))
+        ]
+        return LogitBounds(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                if parts
+                else np.empty((0, self.network.classes))
+                for name in ("lower", "upper", "margins")
+            )
+        )
+
+    def _images_at_a_time(self) -> int:
+        """Return how many images fit, each with its intervals and one row of each layer."""
+        nodes = self.network.nodes
+        intervals = 2 * sum(int(np.prod(node.shape)) for node in nodes)
+        row = max(self._values_of_a_row(number) for number in range(1, len(nodes)))
+        needed = intervals + row
+        if needed > self._values:
+            least = -(-needed * 8 * _COPIES // 2**20)
+            raise ValueError(f"bounds of this net need at least {least:,} MiB of memory (--memory)")
+        return max(1, self._at_a_time // max(intervals, row))
+
+    def _bound(self, images: Images, labels: Ints, radii: Doubles) -> LogitBounds:
+        """Return the bounds of some images."""
+        box = pixel_box(self.network.pixel_space, images, radii)
+        last = len(self.network.nodes) - 1
+        rows = self._rows_of_logits(labels)
+        intervals = self._intervals(box)
+        if self.method == "dual":
+            found = self._backward(last, rows, self._tightened(box, intersect=False))
+        else:
+            found = self._backward(last, rows, intervals, only_linear=True)
+            if self.method != "interval":
+                found = _tighter(found, self._backward(last, rows, intervals))
+            if self.method == "crown":
+                found = _tighter(found, self._backward(last, rows, self._tightened(box)))
+        classes = self.network.classes
+        magnitude = np.maximum(np.abs(found.lower[:, :classes]), np.abs(found.upper[:, :classes]))
+        margin = MARGIN * np.maximum(1, magnitude.max(axis=1, keepdims=True))
+        margins = found.lower[:, classes:] - 2 * margin
+        margins[np.arange(len(labels)), labels] = np.inf
+        return LogitBounds(
+            found.lower[:, :classes] - margin, found.upper[:, :classes] + margin, margins
+        )
+
+    def _rows_of_logits(self, labels: Ints) -> Doubles:
+        """Return the rows of the logits, and of z_label - z_t of all t, (n, 2 K, K, 1, 1)."""
+        identity = np.eye(self.network.classes)
+        margins = identity[labels][:, None] - identity
+        logits = np.broadcast_to(identity, margins.shape)
+        return np.concatenate([logits, margins], axis=1)[..., None, None]
+
+    def _intervals(self, box: Interval) -> list[Interval]:
+        """Return the bounds of all nodes by interval arithmetic."""
+        found = [box]
+        for number in range(1, len(self.network.nodes)):
+            found.append(self._interval(number, found))
+        return found
+
+    def _interval(self, number: int, found: list[Interval]) -> Interval:
+        """Return the interval of a node from those of the nodes before."""
+        node = self.network.nodes[number]
+        bottoms = [found[bottom] for bottom in node.bottoms]
+        if node.layer is not None:
+            return _widened(node.layer.interval(bottoms[0]))
+        pairs = list(zip(node.coefficients, bottoms, strict=True))
+        return _widened(
+            Interval(
+                sum((c * (b.lower if c >= 0 else b.upper) for c, b in pairs), np.float64(0)),
+                sum((c * (b.upper if c >= 0 else b.lower) for c, b in pairs), np.float64(0)),
+            )
+        )
+
+    def _tightened(self, box: Interval, *, intersect: bool = True) -> list[Interval]:
+        """Return the bounds of all nodes; those below a ReLU or a maximum by linear bounds."""
+        nodes, found = self.network.nodes, [box]
+        open_below = {
+            bottom: node.layer
+            for node in nodes
+            if node.layer is not None and not isinstance(node.layer, Linear)
+            for bottom in node.bottoms
+        }
+        for number in range(1, len(nodes)):
+            interval = self._interval(number, found)
+            if number in open_below:
+                relu = isinstance(open_below[number], Relu)
+                interval = self._units(number, interval, found, intersect, only_open=relu)
+            found.append(interval)
+        return found
+
+    def _units(
+        self,
+        number: int,
+        interval: Interval,
+        found: list[Interval],
+        intersect: bool,
+        *,
+        only_open: bool,
+    ) -> Interval:
+        """Return the bounds of a node's units by linear bounds, a part of them at a time.
+
+        only_open  leave those as they are that are above 0 or below in all images
+        """
+        shape = self.network.nodes[number].shape
+        lower, upper = interval.lower.copy(), interval.upper.copy()
+        row_values = self._values_of_a_row(number, Window(0, 1, 0, 1))
+        for top in range(shape[1]):
+            for left in range(shape[2]):
+                window = Window(top, top + 1, left, left + 1)
+                needed = np.ones(shape[0], np.bool_)
+                if only_open and intersect:
+                    open_ = (lower[:, :, top, left] < 0) & (upper[:, :, top, left] > 0)
+                    needed = open_.any(axis=0)
+                units = np.flatnonzero(needed)
+                step = max(1, self._at_a_time // (len(lower) * row_values))
+                for start in range(0, len(units), step):
+                    some = units[start : start + step]
+                    rows = np.eye(shape[0])[some][None, :, :, None, None]
+                    bound = _widened(self._backward(number, rows, found, window))
+                    if intersect:
+                        bound = Interval(
+                            np.maximum(bound.lower, lower[:, some, top, left]),
+                            np.minimum(bound.upper, upper[:, some, top, left]),
+                        )
+                    lower[:, some, top, left] = bound.lower
+                    upper[:, some, top, left] = bound.upper
+        return Interval(lower, upper)
+
+    def _backward(
+        self,
+        number: int,
+        coefficients: Doubles,
+        intervals: list[Interval],
+        window: Window | None = None,
+        *,
+        only_linear: bool = False,
+    ) -> Interval:
+        """Return bounds (n, m) of m rows of a node.
+
+        coefficients  (n or 1, m, C, h, w), in a window of the node; None: all of it
+        only_linear   go back through linear layers only, and take the intervals there
+        """
+        nodes, count = self.network.nodes, len(intervals[0].lower)
+        lower = upper = np.zeros((count, coefficients.shape[1]))
+        nothing = np.zeros((1, 1))
+        window = window or Window.whole(nodes[number].shape)
+        pending = {number: Rows(coefficients, coefficients, nothing, nothing, window)}
+        while pending:
+            current = max(pending)
+            rows, node = pending.pop(current), nodes[current]
+            stop = only_linear and node.layer is not None and not isinstance(node.layer, Linear)
+            if current == 0 or stop:
+                least, most = _concretized(rows, intervals[current])
+                lower, upper = lower + least, upper + most
+            elif node.layer is not None:
+                made = node.layer.backward(rows, intervals[node.bottoms[0]])
+                lower, upper = lower + made.lower_rest, upper + made.upper_rest
+                made.lower_rest = made.upper_rest = nothing
+                _merge(pending, node.bottoms[0], made)
+            else:
+                for factor, bottom in zip(node.coefficients, node.bottoms, strict=True):
+                    down = factor * rows.lower
+                    same = rows.upper is rows.lower
+                    up = down if same else factor * rows.upper
+                    _merge(pending, bottom, Rows(down, up, nothing, nothing, rows.window))
+        return Interval(lower, upper)
+
+    def _values_of_a_row(self, number: int, window: Window | None = None) -> int:
+        """Return the most values that a row of a node takes on its way back."""
+        nodes, most = self.network.nodes, 0
+        windows = {number: window or Window.whole(nodes[number].shape)}
+        while windows:
+            current = max(windows)
+            above, node = windows.pop(current), nodes[current]
+            most = max(most, 2 * node.shape[0] * above.positions)
+            if node.layer is not None:
+                most = max(most, node.layer.working_values(above))
+            for bottom in node.bottoms:
+                below = node.layer.below(above) if node.layer is not None else above
+                windows[bottom] = below.union(windows[bottom]) if bottom in windows else below
+        return most
+
+
+def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
+    """Return the network's inputs for all pixels within a radius of an image's and 0..255.
+
+    The input is a monotonous function of a pixel in float32 as well, so these are bounds of what
+    the net gets, to the last bit.
+    """
+    far = radii[:, None, None, None]
+    least, most = (
+        np.nextafter((images + sign * far).astype(np.float32), np.float32(sign * np.inf))
+        for sign in (-1, 1)
+    )
+    exact = far == 0
+    least, most = (np.where(exact, images, it).astype(np.float32) for it in (least, most))
+    lower = space.to_input(np.clip(least, 0, 255)).astype(np.float64)
+    return Interval(lower, space.to_input(np.clip(most, 0, 255)).astype(np.float64))
+
+
+def _concretized(rows: Rows, interval: Interval) -> tuple[Doubles, Doubles]:
+    """Return the least and the most of A z for z in an interval."""
+    lower, upper = (it[:, :, *rows.window.slices] for it in (interval.lower, interval.upper))
+    centre = (lower + upper).reshape(len(lower), -1, 1) / 2
+    radius = (upper - lower).reshape(len(lower), -1, 1) / 2
+
+    def flat(coefficients: Doubles) -> Doubles:
+        return coefficients.reshape(*coefficients.shape[:2], -1)
+
+    below = flat(rows.lower)
+    above = below if rows.upper is rows.lower else flat(rows.upper)
+    least = (below @ centre - np.abs(below) @ radius)[..., 0]
+    return least, (above @ centre + np.abs(above) @ radius)[..., 0]
+
+
+def _merge(pending: dict[int, Rows], number: int, rows: Rows) -> None:
+    """Add rows to those of a node that wait."""
+    other = pending.get(number)
+    if other is None:
+        pending[number] = rows
+        return
+    window = rows.window.union(other.window)
+    lower = rows.window.embed(rows.lower, window) + other.window.embed(other.lower, window)
+    same = rows.upper is rows.lower and other.upper is other.lower
+    upper = (
+        lower
+        if same
+        else rows.window.embed(rows.upper, window) + other.window.embed(other.upper, window)
+    )
+    pending[number] = Rows(lower, upper, rows.lower_rest, rows.upper_rest, window)
+
+
+def _tighter(one: Interval, other: Interval) -> Interval:
+    return Interval(np.maximum(one.lower, other.lower), np.minimum(one.upper, other.upper))
+
+
+def _widened(given: Interval) -> Interval:
+    """Return bounds further apart, by far more than float64 has rounded."""
+    lower, upper = given.lower, given.upper
+    slack = _INNER_MARGIN * np.maximum(np.abs(lower), np.abs(upper))
+    return Interval(lower - slack, upper + slack)

@@ -1,0 +1,175 @@
+"""What bounds certify of models, beside an attack: tables, CSV, JSON and a plot."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from caffe_ext.certification.units import both_units
+from caffe_ext.certification.windows import Doubles
+from caffe_ext.models.base import Ints
+from caffe_ext.reporting import format_table, pluralize
+from caffe_ext.storage.atomic import replacing, write_json, write_text
+
+STEM = "bounds"
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundedModel:
+    """What was found of a model and N images at R radii.
+
+    correct   bool (N,)
+    margins   float64 (N, R) by method, the least of z_label - z_t; certified where above 0
+    largest   float64 (N,) by method, the largest certified radius, in grey levels
+    attacked  bool (N, R), which images the attack leaves correct; None: there was none
+    """
+
+    name: str
+    correct: Bools
+    margins: Mapping[str, Doubles]
+    largest: Mapping[str, Doubles]
+    attacked: Bools | None
+
+    def certified_accuracy(self, method: str) -> Doubles:
+        """Return the share of images that are correct within each radius, float64 (R,)."""
+        return np.asarray(((self.margins[method] > 0) & self.correct[:, None]).mean(axis=0))
+
+    def robust_accuracy(self) -> Doubles | None:
+        """Return the share that the attack leaves correct, float64 (R,)."""
+        return None if self.attacked is None else np.asarray(self.attacked.mean(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class BoundsResult:
+    """Models at the same radii.
+
+    radii   in grey levels
+    labels  int64 (N,)
+    attack  its text, in which E is the radius
+    """
+
+    radii: tuple[float, ...]
+    labels: Ints
+    attack: str
+    models: Sequence[BoundedModel]
+
+    def table(self, *, largest: bool) -> str:
+        """Return accuracies at all radii, and the gaps that neither closes, as a table."""
+        methods = list(self.models[0].margins)
+        head = ["model", "Linf", "accuracy", *methods, "under attack", "gap"]
+        cells = [head]
+        for model in self.models:
+            robust = model.robust_accuracy()
+            certified = {method: model.certified_accuracy(method) for method in methods}
+            best = np.max(list(certified.values()), axis=0)
+            for column, radius in enumerate(self.radii):
+                shares = (f"{certified[method][column]:.2%}" for method in methods)
+                upper = ["–", "–"]
+                if robust is not None:
+                    upper = [f"{robust[column]:.2%}", f"{robust[column] - best[column]:.2%}"]
+                accuracy = f"{model.correct.mean():.2%}"
+                cells.append([model.name, both_units(radius), accuracy, *shares, *upper])
+            if largest:
+                radii = (both_units(float(model.largest[m].mean())) for m in methods)
+                cells.append([model.name, "mean largest", "", *radii, "", ""])
+        return format_table(cells)
+
+
+def to_csv(result: BoundsResult) -> str:
+    """Return a line for each model, method, image and radius."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("model", "method", "image", "label", "correct", "linf", "linf_unit"),
+            *("least_margin", "certified", "largest_certified_linf", "robust_under_attack"),
+        ]
+    )
+    for model in result.models:
+        for method, margins in model.margins.items():
+            for image, label in enumerate(result.labels.tolist()):
+                for column, radius in enumerate(result.radii):
+                    margin = margins[image, column]
+                    robust = "" if model.attacked is None else int(model.attacked[image, column])
+                    writer.writerow(
+                        [
+                            *(model.name, method, image, label, int(model.correct[image])),
+                            *(f"{radius:g}", f"{radius / 255:.8g}", f"{margin:.6g}"),
+                            int(margin > 0 and model.correct[image]),
+                            f"{model.largest[method][image]:g}",
+                            robust,
+                        ]
+                    )
+    return text.getvalue()
+
+
+def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
+    for model in result.models:
+        robust = model.robust_accuracy()
+        yield {
+            "model": model.name,
+            "accuracy": float(model.correct.mean()),
+            "certified_accuracy": {
+                method: model.certified_accuracy(method).tolist() for method in model.margins
+            },
+            "largest_certified_radius": {
+                method: radii.tolist() for method, radii in model.largest.items()
+            },
+            "accuracy_under_attack": None if robust is None else robust.tolist(),
+        }
+
+
+def bounds_figure(result: BoundsResult) -> Figure:
+    """Draw certified accuracy and that under attack over the radius, a panel for each model."""
+    count = len(result.models)
+    figure = Figure(figsize=(4.4 * count, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    for panel, model in zip(panels, result.models, strict=True):
+        robust = model.robust_accuracy()
+        if robust is not None:
+            label = f"under attack, {result.attack}"
+            panel.plot(result.radii, 100 * robust, "o-", color="0.3", label=label)
+        for number, method in enumerate(model.margins):
+            shares = 100 * model.certified_accuracy(method)
+            marker = ("s", "^", "v", "D")[number % 4]
+            panel.plot(result.radii, shares, f"{marker}--", label=f"certified, {method}")
+        if robust is not None:
+            best = 100 * np.max([model.certified_accuracy(m) for m in model.margins], axis=0)
+            panel.fill_between(result.radii, best, 100 * robust, color="0.9", label="unknown")
+        panel.axhline(100 * model.correct.mean(), color="0.6", linewidth=0.8, label="accuracy")
+        panel.set_title(model.name, fontsize=10)
+        panel.set_xlabel("Linf radius (grey levels)")
+        panel.set_ylim(-2, 102)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel(f"share of {pluralize(len(result.labels), 'image')} (%)")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize="small",
+    )
+    return figure
+
+
+def save_results(folder: Path, result: BoundsResult, record: Mapping[str, Any]) -> None:
+    """Write the files with the results; `record` says what they depend on."""
+    path = folder / STEM
+    write_text(path.with_suffix(".csv"), to_csv(result))
+    content = {"images_bounded": len(result.labels), "results": list(_entries(result))}
+    write_json(path.with_suffix(".json"), dict(record) | content)
+    with rc_context({"text.parse_math": False, "svg.hashsalt": "caffe_ext"}):
+        figure = bounds_figure(result)
+        for kind in ("svg", "png"):
+            with replacing(path.with_suffix(f".{kind}")) as file:
+                metadata = {"Date": None} if kind == "svg" else {}
+                figure.savefig(file, format=kind, dpi=150, metadata=metadata)

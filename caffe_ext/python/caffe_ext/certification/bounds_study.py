@@ -1,0 +1,237 @@
+"""BoundsStudy: bound models' logits, beside an attack at the same radii; tables, plots, records.
+
+bounds.json             accuracies, certified and under attack, and all that they depend on
+bounds.csv              a line for each model, method, image and radius: the least margin
+bounds.png, .svg        both accuracies over the radius: the truth lies between them
+bounds-*.json           the bounds of all logits, by model and method, which go on after an
+                        interruption
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.criteria import MISCLASSIFIED
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
+from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
+from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
+from caffe_ext.certification.network import read_network
+from caffe_ext.data import ImageSource
+from caffe_ext.errors import RecordError
+from caffe_ext.models.base import Images, Ints, Model
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
+from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.provenance import provenance
+
+_IMAGES_AT_A_TIME = 4
+_ADVICE = "remove it, or use --again"
+
+
+@dataclass(frozen=True)
+class BoundsSettings:
+    """What is bounded.
+
+    radii    Linf, in grey levels, 0 or more
+    methods  of bounds.METHODS
+    largest  find the largest certified radius of each image as well, by bisection
+    attack   the text of an attack, in which E is the radius; "": none
+    memory   bytes that bounds may take
+
+    Raises ValueError for settings that make no sense.
+    """
+
+    radii: tuple[float, ...]
+    methods: tuple[Method, ...] = ("crown",)
+    largest: bool = False
+    attack: str = "pgd=E/0.25Ex40+margin"
+    memory: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        if not self.radii or not self.methods:
+            raise ValueError("there must be a radius and a method")
+        for radius in self.radii:
+            if not (np.isfinite(radius) and radius >= 0):
+                raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ValueError(f"the method {method!r} is none of {', '.join(METHODS)}")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What bounds-*.json holds: of the first images what was found."""
+
+    description: Object
+    lower: list[list[list[float]]]
+    upper: list[list[list[float]]]
+    margins: list[list[float]]
+    largest: list[float]
+
+
+@dataclass(frozen=True)
+class BoundsStudy:
+    """What is bounded, and where the results go; the fields are those of SmoothingStudy."""
+
+    models: Sequence[ModelDescription]
+    source: ImageSource
+    folder: Path
+    settings: BoundsSettings
+    limit: int | None = None
+    sample_seed: int = 0
+    batch_size: int = 100
+    again: bool = False
+
+    def run(self, reporter: Reporter | None = None) -> BoundsResult:
+        """Bound what is not bounded yet, write the results, and return them.
+
+        Raises ValueError for images and models that do not fit, UnboundableError, a ValueError,
+        naming a layer that has no bounds, RecordError if the folder holds damaged results or
+        another process works in it, DataError and OSError for files.
+        """
+        reporter = reporter or Silent()
+        networks = [read_network(model) for model in self.models]
+        source = self.source.sample(self.limit, self.sample_seed)
+        reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+        batch = source.read(slice(0, len(source)))
+        if batch.labels is None or not len(source):
+            raise ValueError("there must be images with labels, as only what is correct is bounded")
+        images, labels = batch.images, batch.labels
+        digest = source.digest(reporter)
+        settings, results = self.settings, []
+        total = len(images) * len(self.models) * len(settings.methods)
+        with claim_output(self.folder), reporter.progress("bounds", total, "image") as step:
+            for description, network in zip(self.models, networks, strict=True):
+                model = description.load(self.batch_size)
+                labels = model.check_labels(labels, len(images))
+                predicted = model.predict(images)
+                bounded = {
+                    method: self._bounded(
+                        Bounder(network, method, settings.memory),
+                        self._description(description, method, digest, len(images)),
+                        (images, labels, predicted),
+                        step,
+                    )
+                    for method in settings.methods
+                }
+                attacked = self._attacked(model, images, labels, predicted)
+                results.append(
+                    BoundedModel(
+                        description.name,
+                        predicted == labels,
+                        {name: np.array(piece.margins) for name, piece in bounded.items()},
+                        {name: np.array(piece.largest) for name, piece in bounded.items()},
+                        attacked,
+                    )
+                )
+            result = BoundsResult(settings.radii, labels, settings.attack, results)
+            save_results(self.folder, result, self._record(source, digest))
+        return result
+
+    def _description(
+        self, model: ModelDescription, method: Method, digest: str, count: int
+    ) -> dict[str, Any]:
+        """Return what the bounds depend on, for JSON."""
+        return {
+            "model": model.identity(),
+            "images": {"digest": digest, "count": count},
+            "method": method,
+            "radii": list(self.settings.radii),
+            "margin": MARGIN,
+            "largest": TOLERANCE if self.settings.largest else None,
+        }
+
+    def _bounded(
+        self,
+        bounder: Bounder,
+        description: dict[str, Any],
+        batch: tuple[Images, Ints, Ints],
+        step: Step,
+    ) -> _Piece:
+        """Return the bounds of all images, some at a time."""
+        name = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
+        path = self.folder / f"bounds-{name}.json"
+        images, labels, predicted = batch
+        piece = _Piece(description, [], [], [], [])
+        if path.exists() and not self.again:
+            piece = _read(path, description, len(images), len(self.settings.radii))
+        step(len(piece.margins))
+        radii = self.settings.radii
+        for start in range(len(piece.margins), len(images), _IMAGES_AT_A_TIME):
+            rows = slice(start, min(start + _IMAGES_AT_A_TIME, len(images)))
+            some, theirs = images[rows], labels[rows]
+            count = len(some)
+            found = [bounder.bound(some, theirs, np.full(count, radius)) for radius in radii]
+            piece.margins.extend(_columns([bound.margins.min(axis=1) for bound in found]))
+            piece.lower.extend(_columns([bound.lower for bound in found]))
+            piece.upper.extend(_columns([bound.upper for bound in found]))
+            correct = predicted[rows] == theirs
+            largest = np.full(count, 0.0)
+            if self.settings.largest and correct.any():
+                largest[correct] = largest_radii(bounder, some[correct], theirs[correct])
+            piece.largest.extend(largest.tolist())
+            write_json(path, asdict(piece), indent=None)
+            step(count)
+        return piece
+
+    def _attacked(
+        self, model: Model, images: Images, labels: Ints, predicted: Ints
+    ) -> NDArray[np.bool_] | None:
+        """Return which images the attack leaves correct, bool (N, radii); None without one."""
+        if not self.settings.attack:
+            return None
+        robust = np.tile((predicted == labels)[:, None], (1, len(self.settings.radii)))
+        for column, radius in enumerate(self.settings.radii):
+            tried = np.flatnonzero(predicted == labels)
+            if radius < 1 or not len(tried):
+                continue  # no whole grey level lies within
+            attack = parse_attack(attack_text(self.settings.attack, radius))
+            found = attack.run(model, images[tried], MISCLASSIFIED(labels[tried]), tried).found
+            robust[tried, column] = ~found
+        return robust
+
+    def _record(self, source: ImageSource, digest: str) -> dict[str, Any]:
+        """Return what the results depend on, for JSON."""
+        return asdict(provenance(ROOT)) | {
+            "settings": asdict(self.settings) | {"norm": "Linf", "margin": MARGIN},
+            "images": {"digest": digest, "origin": shown_text(source.origin)},
+            "models": [
+                model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+                for model in self.models
+            ],
+        }
+
+
+def attack_text(text: str, radius: float) -> str:
+    """Return an attack's text for a radius: E is the radius, 0.25E a quarter of it."""
+    return text.replace("0.25E", f"{radius / 4:g}").replace("E", f"{radius:g}")
+
+
+def _columns(of_radii: list[NDArray[np.float64]]) -> list[Any]:
+    """Return a list for each image with an entry for each radius."""
+    rows: list[Any] = np.stack(of_radii, axis=1).tolist()
+    return rows
+
+
+def _read(path: Path, description: dict[str, Any], images: int, radii: int) -> _Piece:
+    """Return what is done; RecordError if the file is damaged or of something else."""
+    piece = read_json(path, _Piece, _ADVICE)
+    check_same(description, piece.description, f"{path} is of something else", _ADVICE)
+    columns = (piece.margins, piece.lower, piece.upper, piece.largest)
+    lengths = {len(column) for column in columns}
+    complete = all(len(row) == radii for row in piece.margins)
+    if len(lengths) != 1 or max(lengths) > images or not complete:
+        raise RecordError(f"{path} is damaged: {_ADVICE} (it has not {radii} radii an image)")
+    return piece

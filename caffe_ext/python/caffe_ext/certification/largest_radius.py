@@ -1,0 +1,34 @@
+"""The largest radius at which a method certifies an image, by bisection."""
+
+import numpy as np
+
+from caffe_ext.certification.bounds import Bounder
+from caffe_ext.certification.windows import Doubles
+from caffe_ext.models.base import Images, Ints
+
+TOLERANCE = 0.05
+"""Grey levels between the radius that is returned and one that was not certified."""
+_FARTHEST = 255.0
+
+
+def largest_radii(bounder: Bounder, images: Images, labels: Ints) -> Doubles:
+    """Return certified radii, float64 (N,), in grey levels; 0 where there is none.
+
+    First 1, 2, 4, ... are tried, then the middle between the last one that was certified and the
+    first that was not, until these are TOLERANCE apart. What is returned was certified itself;
+    radii in between that were not tried may be certified or not.
+    """
+    certified = np.zeros(len(images))
+    failed = np.full(len(images), np.inf)
+    tried = np.ones(len(images))
+    while True:
+        active = np.flatnonzero((failed - certified > TOLERANCE) & (certified < _FARTHEST))
+        if not len(active):
+            return certified
+        radii = tried[active]
+        sure = bounder.bound(images[active], labels[active], radii).certified
+        certified[active[sure]] = radii[sure]
+        failed[active[~sure]] = radii[~sure]
+        ended = np.isfinite(failed[active])
+        middle = (certified[active] + np.where(ended, failed[active], 0)) / 2
+        tried[active] = np.where(ended, middle, np.minimum(2 * radii, _FARTHEST))

@@ -1,0 +1,269 @@
+"""BoundableNetwork: a Caffe net as the layers that can be bounded, and how it is read.
+
+    network = read_network(description)
+
+Convolution (group, stride, pad, dilation), InnerProduct, ReLU, Pooling (maximum, average),
+BatchNorm with its statistics, Scale, Bias, Flatten, Eltwise SUM. Dropout, which does nothing in
+use, and what lies behind the logits are left out. Anything else is refused by name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from caffe_ext.certification.layers import (
+    AveragePooling,
+    ChannelScale,
+    Convolution,
+    Flatten,
+    InnerProduct,
+    Layer,
+    MaxPooling,
+    Relu,
+    Shape,
+)
+from caffe_ext.certification.windows import Doubles, Sliding
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.files import load_net, read_prototxt
+from caffe_ext.models.pixels import PixelSpace
+
+_NOTHING = ("Dropout", "Split")
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A blob's value: what its layer makes of earlier nodes; the input has none.
+
+    layer         None: the input, or the sum of its bottoms
+    coefficients  of the sum, one a bottom
+    """
+
+    name: str
+    shape: Shape
+    layer: Layer | None = None
+    bottoms: tuple[int, ...] = ()
+    coefficients: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class BoundableNetwork:
+    """Nodes in the order in which they are computed, the input first and the logits last."""
+
+    nodes: tuple[Node, ...]
+    pixel_space: PixelSpace
+
+    @property
+    def classes(self) -> int:
+        """Return K."""
+        return self.nodes[-1].shape[0]
+
+
+class UnboundableError(ValueError):
+    """A net with a layer of which no bounds are known here."""
+
+
+def read_network(description: ModelDescription) -> BoundableNetwork:
+    """Return the net of a model.
+
+    Raises UnboundableError naming the layer that cannot be bounded, and what load_net raises.
+    """
+    model = description.load(1)
+    net = load_net(description.deploy, description.weights)
+    reader = _Reader(net, model.input_shape, f"{description.deploy}")
+    wanted = set(map(str, net._layer_names))
+    for layer in read_prototxt(description.deploy).layer:
+        if layer.name in wanted:
+            reader.add(layer)
+    logits = reader.current[model.logits_blob]
+    if isinstance(logits, UnboundableError):
+        raise logits
+    nodes = tuple(reader.nodes[: logits + 1])
+    if nodes[-1].shape != (model.classes, 1, 1):
+        raise UnboundableError(
+            f"{description.deploy}: the logits '{model.logits_blob}' are {nodes[-1].shape}; bounds "
+            "need a score for each of two or more classes"
+        )
+    return BoundableNetwork(nodes, description.pixel_space)
+
+
+class _Reader:
+    """Makes nodes of layers, one after the other.
+
+    current  by the name of a blob the node that it has now, or why it cannot be bounded
+    """
+
+    def __init__(self, net: Any, input_shape: Shape, where: str) -> None:
+        self.net, self.where = net, where
+        self.nodes = [Node("input", input_shape)]
+        self.current: dict[str, int | UnboundableError] = {}
+
+    def add(self, layer: Any) -> None:
+        """Append what a layer makes; what depends on a layer without bounds has none either."""
+        found: int | UnboundableError
+        try:
+            found = self._node(layer)
+        except UnboundableError as error:
+            found = error
+        for top in layer.top:
+            self.current[top] = found
+
+    def refuse(self, layer: Any, why: str) -> NoReturn:
+        """Raise UnboundableError."""
+        known = ", ".join(sorted([*_MAKERS, *_NOTHING, "Eltwise"]))
+        raise UnboundableError(
+            f"{self.where}: layer '{layer.name}' ({layer.type}) cannot be bounded: {why}; layers "
+            f"that can: {known}"
+        )
+
+    def blobs(self, layer: Any) -> list[Doubles]:
+        """Return a layer's parameters."""
+        return [np.array(blob.data, np.float64) for blob in self.net.params[layer.name]]
+
+    def shape(self, layer: Any) -> Shape:
+        """Return the shape of a layer's top, of an image."""
+        dims = tuple(self.net.blobs[layer.top[0]].shape)[1:]
+        if not 1 <= len(dims) <= 3:
+            self.refuse(layer, f"its top has {len(dims) + 1} axes")
+        channels, height, width = (*dims, *(1,) * (3 - len(dims)))
+        return channels, height, width
+
+    def _node(self, layer: Any) -> int:
+        """Return the number of the node that a layer makes."""
+        if layer.type == "Input":
+            return 0
+        bottoms = []
+        for bottom in layer.bottom:
+            number = self.current[bottom]
+            if isinstance(number, UnboundableError):
+                raise number
+            bottoms.append(number)
+        if layer.type in _NOTHING:
+            return bottoms[0]
+        if layer.type == "Eltwise":
+            node = self._sum(layer, tuple(bottoms))
+        elif layer.type in _MAKERS:
+            made = _MAKERS[layer.type](self, layer, self.nodes[bottoms[0]].shape)
+            node = Node(layer.name, self.shape(layer), made, (bottoms[0],))
+        else:
+            self.refuse(layer, "its type is not among them")
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def _sum(self, layer: Any, bottoms: tuple[int, ...]) -> Node:
+        param = layer.eltwise_param
+        if param.operation != caffe_pb2.EltwiseParameter.SUM:
+            self.refuse(layer, "only its operation SUM can")
+        coefficients = tuple(param.coeff) or (1.0,) * len(bottoms)
+        return Node(layer.name, self.nodes[bottoms[0]].shape, None, bottoms, coefficients)
+
+
+def _pair(values: Any, height: int, width: int, usual: int) -> tuple[int, int]:
+    """Return a setting of height and width, which Caffe has as one, as two, or by their names."""
+    given = [values] if isinstance(values, int) else list(values)
+    if height or width:
+        return height, width
+    return (given[0], given[-1]) if given and given[0] else (usual, usual)
+
+
+def _convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    param = layer.convolution_param
+    weights, *bias = reader.blobs(layer)
+    if weights.ndim != 4 or param.axis != 1:
+        reader.refuse(layer, "only one over height and width can")
+    sliding = Sliding(
+        shape,
+        (weights.shape[2], weights.shape[3]),
+        _pair(param.stride, param.stride_h, param.stride_w, 1),
+        _pair(param.pad, param.pad_h, param.pad_w, 0),
+        reader.shape(layer)[1:],
+        _pair(param.dilation, 0, 0, 1),
+    )
+    return Convolution(
+        shape, weights, bias[0] if bias else np.zeros(len(weights)), sliding, param.group
+    )
+
+
+def _inner_product(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    param = layer.inner_product_param
+    weights, *bias = reader.blobs(layer)
+    if param.axis != 1:
+        reader.refuse(layer, "only axis 1 can")
+    weights = weights.T if param.transpose else weights
+    return InnerProduct(shape, weights, bias[0] if bias else np.zeros(len(weights)))
+
+
+def _relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    if layer.relu_param.negative_slope:
+        reader.refuse(layer, "only negative_slope 0 can")
+    return Relu(shape)
+
+
+def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    param = layer.pooling_param
+    outputs = reader.shape(layer)[1:]
+    kernel = shape[1:]
+    if not param.global_pooling:
+        kernel = _pair(param.kernel_size, param.kernel_h, param.kernel_w, 0)
+    stride = _pair(param.stride, param.stride_h, param.stride_w, 1)
+    pad = _pair(param.pad, param.pad_h, param.pad_w, 0)
+    sliding = Sliding(shape, kernel, stride, pad, outputs)
+    if param.pool == caffe_pb2.PoolingParameter.MAX:
+        return MaxPooling(shape, sliding)
+    if param.pool != caffe_pb2.PoolingParameter.AVE:
+        reader.refuse(layer, "only MAX and AVE can")
+    # Caffe divides by the part of the window that lies on the padded image.
+    sides = [
+        np.minimum(np.arange(count) * step - edge + size, side + edge)
+        - (np.arange(count) * step - edge)
+        for count, step, edge, size, side in zip(
+            outputs, stride, pad, kernel, shape[1:], strict=True
+        )
+    ]
+    return AveragePooling(shape, sliding, np.multiply.outer(*sides).astype(np.float64))
+
+
+def _batch_norm(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    param = layer.batch_norm_param
+    if param.HasField("use_global_stats") and not param.use_global_stats:
+        reader.refuse(layer, "only with global statistics can it")
+    mean, variance, total = (blob.ravel() for blob in reader.blobs(layer))
+    count = 1 / total[0] if total[0] else 0.0
+    scale = 1 / np.sqrt(variance * count + param.eps)
+    return ChannelScale(shape, scale, -mean * count * scale)
+
+
+def _scale(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    factors, *bias = reader.blobs(layer)
+    if len(layer.bottom) > 1 or layer.scale_param.axis != 1 or factors.shape != shape[:1]:
+        reader.refuse(layer, "only a number for each channel can")
+    return ChannelScale(shape, factors, bias[0] if bias else np.zeros(shape[0]))
+
+
+def _bias(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    if len(layer.bottom) > 1 or layer.bias_param.axis != 1:
+        reader.refuse(layer, "only a number for each channel can")
+    (bias,) = reader.blobs(layer)
+    if bias.shape != shape[:1]:
+        reader.refuse(layer, "only a number for each channel can")
+    return ChannelScale(shape, np.ones(shape[0]), bias)
+
+
+def _flatten(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    if layer.flatten_param.axis != 1 or reader.shape(layer)[1:] != (1, 1):
+        reader.refuse(layer, "only all axes behind the first can")
+    return Flatten(shape)
+
+
+_MAKERS: dict[str, Callable[[_Reader, Any, Shape], Layer]] = {
+    "Convolution": _convolution,
+    "InnerProduct": _inner_product,
+    "ReLU": _relu,
+    "Pooling": _pooling,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
+    "Bias": _bias,
+    "Flatten": _flatten,
+}

@@ -1,0 +1,153 @@
+"""Certify models by bounds of their logits for all images within an Linf distance.
+
+What an image is certified at is proved, for every image within the distance and not only for those
+that some attack finds. Beside it stands an attack at the same distance: the true robust accuracy
+lies between the two.
+"""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe_ext.cli.console import Console
+from caffe_ext.cli.distance_arguments import read_distances
+from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source
+from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
+from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.cli.parser import add_again, check_at_least
+from caffe_ext.runtime.checkout import ROOT, shown
+
+if TYPE_CHECKING:
+    from caffe_ext.certification.bounds_study import BoundsStudy
+
+RADII = ("1", "2", "4", "8")
+METHODS = ("interval", "crown-ibp", "crown", "dual")
+
+EPILOG = f"""\
+{MODELS_HELP}
+  Nets of Convolution, InnerProduct, ReLU, Pooling (MAX, AVE), BatchNorm, Scale, Bias, Flatten,
+  Eltwise SUM and Dropout can be bounded; others are refused, and the layer is named.
+
+{IMAGES_HELP}
+methods
+  interval   interval arithmetic: fastest, loosest
+  crown-ibp  intervals inside, linear bounds from the logits to the image
+  crown      linear bounds for each unit inside as well: tightest
+  dual       the dual bound of Wong and Kolter (2018)
+
+what is written
+  build/certify_bounds/bounds.json      accuracies, and all that they depend on
+  build/certify_bounds/bounds.csv       a line for each model, method, image and radius
+  build/certify_bounds/bounds.png       and .svg: accuracies, certified and under attack
+  build/certify_bounds/bounds-*.json    bounds of all logits; what goes on after an interruption
+
+examples
+  caffe-ext certify bounds
+  caffe-ext certify bounds --radii 1 2 0.1of1 --methods interval crown --largest --limit 20
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this method."""
+    add_model_arguments(parser, several=True)
+    add_image_arguments(parser, limit=100)
+    add = parser.add_argument_group("bounds").add_argument
+    add(
+        "--radii",
+        nargs="+",
+        default=RADII,
+        metavar="RADIUS",
+        help=f"Linf, in grey levels, or 0.5/255, 0.03of1 (default: {' '.join(RADII)})",
+    )
+    add(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=["crown"],
+        help="how the logits are bounded (default: crown)",
+    )
+    add(
+        "--largest",
+        action="store_true",
+        help="find the largest certified radius of each image, too, by bisection",
+    )
+    add(
+        "--no-attack",
+        action="store_true",
+        help="leave the attack out (default: PGD of 40 steps on the margin, from a random start)",
+    )
+    add(
+        "--memory",
+        type=int,
+        default=1024,
+        metavar="MIB",
+        help="that the bounds may take, in MiB (default: %(default)s)",
+    )
+    add = parser.add_argument_group("output").add_argument
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "build" / "certify_bounds",
+        help="where to write (default: build/certify_bounds)",
+    )
+    add_again(parser, "discard earlier bounds in --output")
+
+
+def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the program with a sentence if the arguments are wrong."""
+    check_at_least(parser, arguments, 1, "batch_size", "memory")
+    arguments.radii = read_distances(parser, "radii", arguments.radii, zero=True, small=True)
+
+
+def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
+    """Return what the arguments say is to be bounded.
+
+    Raises DataError, FileNotFoundError and ValueError, each with a sentence for the user.
+    """
+    from caffe_ext.certification.bounds_study import BoundsSettings, BoundsStudy
+    from caffe_ext.models.description import class_numbers
+
+    models = find_models(arguments)
+    settings = BoundsSettings(
+        tuple(arguments.radii),
+        tuple(dict.fromkeys(arguments.methods)),
+        largest=arguments.largest,
+        memory=arguments.memory << 20,
+    )
+    if arguments.no_attack:
+        from dataclasses import replace
+
+        settings = replace(settings, attack="")
+    return BoundsStudy(
+        models,
+        open_source(arguments, class_numbers(models)),
+        arguments.output,
+        settings,
+        limit=arguments.limit,
+        sample_seed=arguments.sample_seed,
+        batch_size=arguments.batch_size,
+        again=arguments.again,
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.data import DataError
+    from caffe_ext.errors import RecordError
+
+    try:
+        result = make_study(arguments).run(Console())
+    except (DataError, RecordError, ValueError) as error:
+        sys.exit(f"{error}")
+    print(result.table(largest=arguments.largest))
+    print(
+        f"\n{', '.join(result.models[0].margins)}: share of the {len(result.labels):,} images that "
+        "are certified, at least robust; under attack: at most.\nDistances: grey levels (of 1)."
+    )
+    print(f"All images, the plot and the settings: {shown(arguments.output)}")
