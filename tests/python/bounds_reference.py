@@ -55,7 +55,7 @@ def _dual(
     total = 0.0
     for number in range(len(layers) - 1, -1, -1):
         weights, bias = layers[number]
-        total -= nu @ bias
+        total -= float(nu @ bias)
         hat = weights.T @ nu
         if number == 0:
             return float(total - centre @ hat - radius @ np.abs(hat))
@@ -67,5 +67,5 @@ def _dual(
                 nu[k] = hat[k]
             else:
                 nu[k] = upper / (upper - lower) * hat[k]
-                total += lower * max(nu[k], 0)
+                total += float(lower * max(nu[k], 0))
     raise AssertionError("there is a first layer")

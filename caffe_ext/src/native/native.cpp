@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "caffe_ext/kernels/bounds/scatter.hpp"
 #include "caffe_ext/kernels/ecc/ecc.hpp"
 #include "caffe_ext/kernels/noise/integer_noise.hpp"
 #include "caffe_ext/kernels/perturbation/perturbation.hpp"
@@ -169,6 +170,24 @@ int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int1
       caffe_ext::AddIntegerNoise({thresholds, aliases}, seed, images, which + first,
                                  numbers + first, samples + first, part, values,
                                  noisy + first * values);
+    });
+  });
+}
+
+int caffe_ext_scatter_windows(const std::int64_t* kernel, const double* parts, std::int64_t planes,
+                              double* totals) {
+  return CallGuarded([&] {
+    RequireArrays(1, {kernel});
+    constexpr std::int64_t kLongest = 1 << 14;  // extents are ints, then
+    const auto side = [&](int i) { return CheckInt(kernel[i], 1, kLongest, "a kernel's setting"); };
+    const caffe_ext::SlidingKernel sliding = {
+        {side(0), side(1)}, {side(2), side(3)}, {side(4), side(5)}, {side(6), side(7)}};
+    const std::int64_t size =
+        Product({sliding.size[0], sliding.size[1], sliding.positions[0], sliding.positions[1]});
+    const std::int64_t extent = Product({sliding.Extent(0), sliding.Extent(1)});
+    RequireArrays(Product({planes, std::max(size, extent)}), {parts, totals});
+    ForParts(planes, [&](std::int64_t first, int part) {
+      caffe_ext::ScatterWindows(sliding, parts + first * size, part, totals + first * extent);
     });
   });
 }

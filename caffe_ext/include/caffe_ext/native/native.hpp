@@ -38,6 +38,10 @@ int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int1
                                 std::int64_t images_count, const std::int64_t* which,
                                 const std::int64_t* numbers, const std::int64_t* samples,
                                 std::int64_t count, std::int64_t values, std::uint8_t* noisy);
+/// ScatterWindows(); `kernel` has size, stride, dilation and positions, two numbers each, all 1 or
+/// more.
+int caffe_ext_scatter_windows(const std::int64_t* kernel, const double* parts, std::int64_t planes,
+                              double* totals);
 /// FindEccHomographies()
 int caffe_ext_ecc_homographies(const std::uint8_t* images, const std::uint8_t* templates,
                                std::int64_t count, std::int64_t height, std::int64_t width,

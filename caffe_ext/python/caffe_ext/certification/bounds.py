@@ -161,8 +161,8 @@ class Bounder:
         pairs = list(zip(node.coefficients, bottoms, strict=True))
         return _widened(
             Interval(
-                sum((c * (b.lower if c >= 0 else b.upper) for c, b in pairs), np.float64(0)),
-                sum((c * (b.upper if c >= 0 else b.lower) for c, b in pairs), np.float64(0)),
+                np.sum([c * (b.lower if c >= 0 else b.upper) for c, b in pairs], axis=0),
+                np.sum([c * (b.upper if c >= 0 else b.lower) for c, b in pairs], axis=0),
             )
         )
 
@@ -202,11 +202,10 @@ class Bounder:
         for top in range(shape[1]):
             for left in range(shape[2]):
                 window = Window(top, top + 1, left, left + 1)
-                needed = np.ones(shape[0], np.bool_)
+                units = np.arange(shape[0])
                 if only_open and intersect:
                     open_ = (lower[:, :, top, left] < 0) & (upper[:, :, top, left] > 0)
-                    needed = open_.any(axis=0)
-                units = np.flatnonzero(needed)
+                    units = np.flatnonzero(open_.any(axis=0))
                 step = max(1, self._at_a_time // (len(lower) * row_values))
                 for start in range(0, len(units), step):
                     some = units[start : start + step]

@@ -129,7 +129,7 @@ class Convolution(Linear):
         weights = self.weights.reshape(self.group, len(self.weights) // self.group, -1)
         found = np.matmul(np.abs(weights) if magnitude else weights, columns)
         found = found.reshape(count, -1, height, width)
-        return found if magnitude else found + self.bias[:, None, None]
+        return np.asarray(found if magnitude else found + self.bias[:, None, None])
 
     def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return the transposed convolution."""
@@ -241,7 +241,7 @@ class AveragePooling(Linear):
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the averages."""
-        return self.sliding.gather(values, 0.0).sum(axis=2) / self.divisors
+        return np.asarray(self.sliding.gather(values, 0.0).sum(axis=2) / self.divisors)
 
     def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return to each value its share."""

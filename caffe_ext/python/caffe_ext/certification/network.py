@@ -127,8 +127,8 @@ class _Reader:
         dims = tuple(self.net.blobs[layer.top[0]].shape)[1:]
         if not 1 <= len(dims) <= 3:
             self.refuse(layer, f"its top has {len(dims) + 1} axes")
-        channels, height, width = (*dims, *(1,) * (3 - len(dims)))
-        return channels, height, width
+        sides = [*dims, 1, 1]
+        return sides[0], sides[1], sides[2]
 
     def _node(self, layer: Any) -> int:
         """Return the number of the node that a layer makes."""

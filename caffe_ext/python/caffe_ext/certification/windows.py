@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.runtime.native import scatter_windows
+
 Doubles = NDArray[np.float64]
 
 
@@ -100,16 +102,11 @@ class Sliding:
 
         parts  (n, C, places, h, w) of the positions in the window
         """
-        height, width = parts.shape[3:]
-        size = [
-            (count - 1) * stride + (kernel - 1) * dilation + 1
-            for count, stride, kernel, dilation in zip(
-                (height, width), self.stride, self.kernel, self.dilation, strict=True
-            )
-        ]
-        total = np.zeros((*parts.shape[:2], *size))
-        for number, place in enumerate(self.offsets()):
-            total[:, :, *self._seen(place, (height, width))] += parts[:, :, number]
+        shape = (-1, *self.kernel, *parts.shape[3:])
+        found = scatter_windows(
+            np.ascontiguousarray(parts).reshape(shape), self.stride, self.dilation
+        )
+        total = found.reshape(*parts.shape[:2], *found.shape[1:])
         # Its corner in the blob below; what lies beyond the edges is dropped.
         below = self.below(window)
         top = window.top * self.stride[0] - self.pad[0]

@@ -84,6 +84,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
             *(_BYTES, _COUNT, _NUMBERS, _NUMBERS, _NUMBERS, _COUNT, _COUNT, _BYTES),
         ],
     ),
+    "caffe_ext_scatter_windows": (_RESULT, [_NUMBERS, _DOUBLES, _COUNT, _DOUBLES]),
     "caffe_ext_ecc_homographies": (
         _RESULT,
         [_BYTES, _BYTES, _COUNT, _COUNT, _COUNT, _COUNT, _DOUBLE, _FLOATS, _DOUBLES, _BYTES],
@@ -160,6 +161,24 @@ def add_integer_noise(
         "add_integer_noise", thresholds, aliases, seed, images, len(images), *copies, *sizes, noisy
     )
     return noisy
+
+
+def scatter_windows(parts: Doubles, stride: tuple[int, int], dilation: tuple[int, int]) -> Doubles:
+    """Return the sums (N, H, W) of what positions add to what they see; see ScatterWindows().
+
+    parts  (N, kernel height, kernel width, positions' height, positions' width)
+    """
+    planes, *size, height, width = parts.shape
+    extents = [
+        (positions - 1) * step + (side - 1) * apart + 1
+        for positions, step, side, apart in zip(
+            (height, width), stride, size, dilation, strict=True
+        )
+    ]
+    totals = np.empty((planes, *extents))
+    kernel = np.array([*size, *stride, *dilation, height, width], np.int64)
+    _call("scatter_windows", kernel, parts, planes, totals)
+    return totals
 
 
 def ecc_homographies(
