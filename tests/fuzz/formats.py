@@ -13,6 +13,8 @@ import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
 
+from caffe_ext.certification.bounds_study import read_piece
+from caffe_ext.certification.class_counts import ClassCounts
 from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
@@ -193,6 +195,18 @@ def use_records(folder: Path) -> None:
     load_adversarials(path)
 
 
+def counts_in(folder: Path) -> ClassCounts:
+    """Return counts of noisy samples, in memory."""
+    return ClassCounts(folder / "counts.h5", {"seed": 1}, 5, 4)
+
+
+def make_counts(folder: Path) -> None:
+    """Write counts of noisy samples."""
+    counts = counts_in(folder)
+    counts.counts = {("selection", 9): np.full((5, 4), 2), ("estimation", 30): np.full((5, 4), 7)}
+    counts.save()
+
+
 def note(content: Any) -> Callable[[Path], object]:
     """Return what writes a JSON file that is called x.json."""
     return lambda folder: (folder / "x.json").write_bytes(json_bytes(content))
@@ -225,6 +239,10 @@ SET = {
     **{"format": 1, "finished": True, "images": 7, "hard_positives": 2, "originals": 5},
     **{"attacks": [ATTACK], "settings": {"seed": 0}},
 }
+BOUNDS = {
+    **{"description": {"method": "crown"}, "margins": [[0.5, -1.0]], "largest": [1.25]},
+    **{"lower": [[[-1.0, 0.5]] * 2], "upper": [[[1.0, 2.5]] * 2]},
+}
 FORMATS = {
     "yaml": Format("model.yaml", make_model, use_model("model.yaml")),
     "prototxt": Format("deploy.prototxt", make_model, use_model("model.yaml")),
@@ -242,6 +260,7 @@ FORMATS = {
     "npy": Format("x.npy", make_npz, use_images("x.npy")),
     "listing": Format("list.txt", make_listing, use_images("list.txt")),
     "records": Format("hc1.h5", make_records, use_records),
+    "counts": Format("counts.h5", make_counts, lambda folder: counts_in(folder).load()),
     **{
         suffix: Format(f"x.{suffix}", make_pictures, use_images(f"x.{suffix}"))
         for suffix in ("png", "jpg", "bmp", "tif", "pgm", "webp")
@@ -260,6 +279,11 @@ FORMATS = {
         "x.json",
         note({"models": [{"id": "R0", "weights": "x", "settings": SETTINGS}]}),
         lambda folder: listed_models(folder / "x.json"),
+    ),
+    "bounds.json": Format(
+        "x.json",
+        note(BOUNDS),
+        lambda folder: read_piece(folder / "x.json", {"method": "crown"}, 5, 2),
     ),
     "summary.json": Format(
         "x.json",

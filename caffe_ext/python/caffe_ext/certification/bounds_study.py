@@ -71,7 +71,7 @@ class BoundsSettings:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class BoundsPiece:
     """What bounds-*.json holds: of the first images what was found."""
 
     description: Object
@@ -159,14 +159,14 @@ class BoundsStudy:
         description: dict[str, Any],
         batch: tuple[Images, Ints, Ints],
         step: Step,
-    ) -> _Piece:
+    ) -> BoundsPiece:
         """Return the bounds of all images, some at a time."""
         name = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
         path = self.folder / f"bounds-{name}.json"
         images, labels, predicted = batch
-        piece = _Piece(description, [], [], [], [])
+        piece = BoundsPiece(description, [], [], [], [])
         if path.exists() and not self.again:
-            piece = _read(path, description, len(images), len(self.settings.radii))
+            piece = read_piece(path, description, len(images), len(self.settings.radii))
         step(len(piece.margins))
         radii = self.settings.radii
         for start in range(len(piece.margins), len(images), _IMAGES_AT_A_TIME):
@@ -225,9 +225,9 @@ def _columns(of_radii: list[NDArray[np.float64]]) -> list[Any]:
     return rows
 
 
-def _read(path: Path, description: dict[str, Any], images: int, radii: int) -> _Piece:
+def read_piece(path: Path, description: dict[str, Any], images: int, radii: int) -> BoundsPiece:
     """Return what is done; RecordError if the file is damaged or of something else."""
-    piece = read_json(path, _Piece, _ADVICE)
+    piece = read_json(path, BoundsPiece, _ADVICE)
     check_same(description, piece.description, f"{path} is of something else", _ADVICE)
     columns = (piece.margins, piece.lower, piece.upper, piece.largest)
     lengths = {len(column) for column in columns}

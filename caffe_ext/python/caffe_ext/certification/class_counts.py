@@ -29,6 +29,7 @@ from caffe_ext.reporting import Step
 from caffe_ext.runs.runner import Source
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
+from caffe_ext.storage.json_file import Object, parse_json
 
 SELECTION, ESTIMATION = "selection", "estimation"
 # The numbers of the selection's samples begin here: they are others than the estimation's.
@@ -90,11 +91,11 @@ class ClassCounts:
         if not self.path.exists():
             return
         with open_hdf5(self.path, RecordError) as file:
-            found = json.loads(file.attrs["description"])
+            found = parse_json(file.attrs["description"], Object)
             counts = {
-                (kind, int(name)): np.asarray(values[...])
+                (kind, int(name)): np.asarray(file[kind][name][...])
                 for kind in (SELECTION, ESTIMATION)
-                for name, values in file[kind].items()
+                for name in file[kind]
             }
         check_same(self.description, found, f"{self.path} is of something else", _ADVICE)
         for (kind, number), values in counts.items():
