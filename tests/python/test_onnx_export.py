@@ -111,6 +111,30 @@ def test_preprocessing(beside: bool, tmp_path: Path) -> None:
     assert (model.preprocessing is not None) == beside
 
 
+OLD = """
+input: 'data' input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 8
+layers { name: 'conv' type: CONVOLUTION bottom: 'data' top: 'conv'
+  convolution_param { num_output: 4 kernel_size: 3 } }
+layers { name: 'relu' type: RELU bottom: 'conv' top: 'conv' }
+layers { name: 'pool' type: POOLING bottom: 'conv' top: 'pool'
+  pooling_param { kernel_size: 2 stride: 2 pool: AVE } }
+layers { name: 'fc' type: INNER_PRODUCT bottom: 'pool' top: 'fc'
+  inner_product_param { num_output: 3 } }
+layers { name: 'prob' type: SOFTMAX bottom: 'fc' top: 'prob' }
+"""
+
+
+def test_prototxts_of_old(tmp_path: Path) -> None:
+    """The VGG networks are published in Caffe's older format."""
+    described = write_described(tmp_path, layer("TanH") + SCORES)
+    described.deploy.write_text(OLD)
+    net = caffe.Net(str(described.deploy), caffe.TEST)
+    for blobs in net.params.values():
+        blobs[0].data[...] = np.random.default_rng(0).normal(size=blobs[0].data.shape) / 9
+    net.save(str(described.weights))
+    assert export.export_model(described).difference < EXACT
+
+
 def test_one_score_is_two_classes(tmp_path: Path) -> None:
     described = write_described(tmp_path, layer("AbsVal") + SCORES)
     text = described.deploy.read_text().replace("num_output: 3", "num_output: 1")

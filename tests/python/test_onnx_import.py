@@ -175,6 +175,14 @@ OPERATORS: dict[str, Callable[[Model], Model]] = {
     "AveragePool, ceil": lambda m: m(
         "AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1
     ),
+    "AveragePool, padding counted": lambda m: m(
+        "AveragePool",
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1] * 4,
+        ceil_mode=1,
+        count_include_pad=1,
+    ),
     "AveragePool, SAME": lambda m: m(
         "AveragePool", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"
     ),
