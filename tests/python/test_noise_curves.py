@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,23 @@ def test_names_in_the_figure_are_no_formulae(tmp_path: Path) -> None:
     figure = noise_figure(curves, "$\\no{formula}$")
     assert [axes.get_title() for axes in figure.axes[:2]] == [*names]
     save_figure(figure, tmp_path / "a.png")
+
+
+def test_no_label_of_a_line_covers_another() -> None:
+    """Where the rate rises steeply, the lines of equal rates lie close to each other."""
+    levels = np.arange(10.0, 110, 10)
+    steep = 1 / (1 + np.exp(-0.4 * (levels - 50)))
+    changed = np.broadcast_to(np.rint(1000 * steep), (2, 20, 1, 10)).astype(np.int64)
+    names = ("plain", "a training with a name that is longer than its map is wide")
+    curves = NoiseCurves(names, np.arange(20) * 500, levels, changed, 1000)
+    figure = noise_figure(curves)
+    figure.draw_without_rendering()
+    for axes in figure.axes[:2]:
+        boxes = [label.get_window_extent() for label in axes.texts]
+        assert len(boxes) >= 2
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    titles = [axes.title.get_window_extent() for axes in figure.axes[:3]]
+    assert not any(one.overlaps(other) for one, other in combinations(titles, 2))
 
 
 def test_the_papers_protocol_is_no_difference() -> None:

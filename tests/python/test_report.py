@@ -3,35 +3,38 @@
 import csv
 import json
 import re
+import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
 
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.masking import Evidence, find_warnings
+from caffe_ext.evaluation.number_text import grey_levels, pass_text, percent
+from caffe_ext.evaluation.page import as_page
+from caffe_ext.evaluation.plot_style import GRID, INK, drawn
 from caffe_ext.evaluation.report import (
-    Report,
     as_csv,
-    as_page,
     as_text,
     attack_rows,
     check_folder,
-    grey_levels,
-    pass_text,
-    percent,
-    table_columns,
-    table_radii,
     table_row,
     write_report,
 )
+from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.strip import Shown, Strip
 from caffe_ext.evaluation.verdict import verdict
 from caffe_ext.reporting import Silent, pluralize
 from caffe_ext.runs.summary import Spread
@@ -96,11 +99,15 @@ def test_the_page_stands_alone(report: Report) -> None:
     text = as_page(report)
     page = Page(text)
     assert page.open == []
+    pictures = [one for one in page.addresses if one.startswith("data:image/png;base64,")]
+    links = [one for one in page.addresses if one not in pictures]
+    for picture in pictures:
+        text = text.replace(picture, "")
     assert not re.search(r"https?:|//\w|@import|<script|<link|url\((?!#)", text)
-    assert page.addresses
-    assert all(address[1:] in page.ids for address in page.addresses)
+    assert links
+    assert all(address[1:] in page.ids for address in links)
     assert len(set(page.ids)) == len(page.ids)
-    for colour in (plots.INK, plots.GRID):
+    for colour in (INK, GRID):
         assert colour not in text
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
@@ -134,45 +141,169 @@ def test_one_copy_is_no_copies(report: Report) -> None:
     assert f"\n{pluralize(images, 'image')} that all models classify correctly" in text
 
 
+def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, plots.Plot]:
+    found = {
+        "linf": plots.broken_curves(models, "linf"),
+        "l2": plots.broken_curves(models, "l2"),
+        "pass": plots.pass_distributions(models),
+        "metrics": plots.metrics_by_attack(models),
+        "noise": plots.noise_stability(models),
+    }
+    robust = plots.robust_curves(models, "linf")
+    assert robust is not None
+    return {name: plot for name, plot in found.items() if plot} | {"robust": plots.Plot([robust])}
+
+
 def test_plots_are_svg(report: Report) -> None:
-    for draw in (
-        lambda models: plots.broken_curves(models, "linf"),
-        lambda models: plots.broken_curves(models, "l2"),
-        plots.pass_distributions,
-        plots.metrics_by_attack,
-        plots.noise_stability,
-    ):
-        figure = plots.styled(lambda draw=draw: draw(report.models))  # type: ignore[misc]
-        assert figure is not None
-        text = plots.svg(figure, "name")
-        root = ET.fromstring(text.replace("xlink:href", "href"))
-        assert root.tag == "svg"
-        words = {"".join(one.itertext()).strip() for one in root.iter("text")}
-        assert "open" in words
-    lines = plots.styled(lambda: plots.broken_curves(report.models, "linf"))
+    for name, plot in all_plots(report.models).items():
+        for panel in drawn(plot, name).panels:
+            root = ET.fromstring(panel.svg.replace("xlink:href", "href"))
+            assert root.tag == "svg"
+    lines = plots.broken_curves(report.models, "linf")
     assert lines is not None
-    panel = next(axis for axis in lines.axes if axis.get_title() == "FGS, paper's protocol")
-    heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.lines]
+    panel = next(one for one in lines.panels if one.title == "FGS, paper's protocol")
+    heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.axes.lines]
     assert heights == [50, 100]
-    assert panel.get_xlim() == (0, 255)
-    ticks = panel.transData.transform([(tick, 0) for tick in (0, 4, 16, 64)])[:, 0]
+    assert panel.axes.get_xlim() == (0, 255)
+    ticks = panel.axes.transData.transform([(tick, 0) for tick in (0, 4, 16, 64)])[:, 0]
     np.testing.assert_allclose((ticks - ticks[0]) / (ticks[1] - ticks[0]), [0, 1, 2, 4])
+    labels = [one.get_text() for one in panel.axes.get_xticklabels()]
+    assert labels == ["0\n0", "16\n0.063", "64\n0.25", "143\n0.56", "255\n1"]
 
 
-@pytest.mark.parametrize("name", ["lr $\\lr{1}$", "cost $5 or $6", "_iter_5000"])
-def test_names_are_drawn_as_they_are(report: Report, name: str) -> None:
-    named = [replace(model, name=name) for model in report.models[:1]]
-    for draw in (
-        lambda models: plots.broken_curves(models, "linf"),
-        lambda models: plots.broken_curves(models, "l2"),
-        plots.pass_distributions,
-        plots.metrics_by_attack,
-        plots.noise_stability,
-    ):
-        figure = plots.styled(lambda draw=draw: draw(named))  # type: ignore[misc]
-        assert figure is not None
-        root = ET.fromstring(plots.svg(figure, "name").replace("xlink:href", "href"))
-        assert name in {"".join(one.itertext()).strip() for one in root.iter("text")}
+def test_the_robust_accuracy_is_drawn(report: Report) -> None:
+    """The line begins at the accuracy; the points are the robust accuracy, at its radii."""
+    panel = plots.robust_curves(report.models, "linf")
+    assert panel is not None
+    line, points = panel.axes.lines[:2]
+    assert np.asarray(line.get_ydata())[0] == 80
+    expected = [[one.budget.epsilon, 100 * (one.accuracy or 0)] for one in report.models[0].robust]
+    np.testing.assert_allclose(np.asarray(points.get_xydata()), expected)
+
+
+@pytest.mark.parametrize("many", [1, 9])
+def test_no_text_of_a_plot_covers_another(report: Report, many: int) -> None:
+    """Whatever the attacks are called, and however many models there are."""
+    long = {"hc1": "PGD Linf 25.5, 40 x 1.59375 (margin)", "fgv": "W" * 50}
+    models = [
+        replace(
+            report.models[0],
+            name=f"model {number}",
+            summaries=tuple(
+                replace(one, title=long.get(one.attack, one.title))
+                for one in report.models[0].summaries
+            ),
+        )
+        for number in range(many)
+    ]
+    for plot in all_plots(models).values():
+        for panel in plot.panels:
+            boxes = text_boxes(panel)
+            assert len(boxes) > 6
+            assert all(not one.overlaps(other) for one, other in combinations(boxes, 2))
+            whole = panel.figure.bbox.padded(1)
+            assert all(whole.contains(*one.min) and whole.contains(*one.max) for one in boxes)
+
+
+def text_boxes(panel: plots.Panel) -> list[Bbox]:
+    """Return where all text that is seen stands, in pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "constrained layout not applied": there is no room
+        FigureCanvasAgg(panel.figure).draw()
+    texts = list(panel.axes.texts)
+    for axis in (panel.axes.xaxis, panel.axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        texts += [axis.label, *(label for place, label in ticks if low <= place <= high)]
+    return [one.get_window_extent() for one in texts if one.get_text()]
+
+
+@pytest.mark.parametrize("names", [("lr $\\lr{1}$", "模型"), ("_iter_5000", "x" * 60)])
+def test_names_are_shown_as_they_are(report: Report, names: tuple[str, str]) -> None:
+    models = [replace(one, name=name) for one, name in zip(report.models, names, strict=True)]
+    text = as_page(replace(report, models=models))
+    said = Page(text).said
+    legends = re.findall(r'<ul class="legend">.*?</ul>', text, re.DOTALL)
+    assert len(legends) == 5
+    for name in names:
+        assert said.count(name) >= 10
+        assert all(name in Page(legend).said for legend in legends)
+
+
+def test_attacks_of_one_name_are_told_apart(report: Report) -> None:
+    same = tuple(replace(one, title="PGD") for one in report.models[0].summaries)
+    models = [replace(model, summaries=same) for model in report.models]
+    titles = plots.attack_titles(models)
+    assert len(set(titles.values())) == len({attack for attack, _ in titles})
+    assert "PGD [hc1]" in titles.values()
+    said = [text.strip() for text in Page(as_page(replace(report, models=models))).said]
+    assert {"PGD [hc1]", "PGD [fgv]"} <= set(said)
+
+
+def test_tables_have_a_cell_for_each_column(report: Report) -> None:
+    """However many attacks there are: in tables of four each, one below the other."""
+    first = report.models[0]
+    columns = tuple((one.attack, one.variant) for one in first.summaries)
+    assert len(columns) == 5
+    models = [replace(one, suite=replace(one.suite, columns=columns)) for one in report.models]
+    text = as_page(replace(report, models=models))
+    tables = re.findall(r"<table>.*?</table>", text, re.DOTALL)
+    for table in tables:
+        widths = {row_width(row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)}
+        rows = len(re.findall(r"<tr", table))
+        assert rows > 1
+        if 'rowspan="2"' not in table:
+            assert len(widths) == 1
+    side_by_side = [table for table in tables if table.count('colspan="3"')]
+    assert [table.count('colspan="3"') for table in side_by_side] == [4, 1]
+    for table in side_by_side:
+        cells = table.count("<td")
+        assert cells == len(models) * (1 + 3 * table.count('colspan="3"'))
+    # Tables scroll within the page.
+    assert text.count('<div class="wide"') == text.count("<table")
+
+
+def row_width(row: str) -> int:
+    spans = [int(found) for found in re.findall(r'colspan="(\d+)"', row)]
+    return len(re.findall(r"<t[hd]", row)) - len(spans) + sum(spans)
+
+
+def test_what_broke_the_images(report: Report) -> None:
+    text = as_page(report)
+    tables = re.findall(r"images broken by.*?</table>", text, re.DOTALL)
+    assert len(tables) == len(report.models)
+    for table, model in zip(tables, report.models, strict=True):
+        assert "then PGD Linf … 40 x … (margin)" in table
+        for one in model.robust:
+            assert f"{one.robust.sum()} of {one.correct}" in table
+
+
+def test_the_strip(report: Report) -> None:
+    """A picture for each original, and two for each model; what is not found is said."""
+    shown = Shown(
+        "data:image/png;base64,QQ==", "data:image/png;base64,Qg==", "猫", "HC1", 51, 510, 0.9
+    )
+    strip = Strip(
+        [("<dog>", "data:image/png;base64,Qw=="), ("hen", "data:image/png;base64,RA==")],
+        [(model.name, [shown, None]) for model in report.models],
+        "Without a column: class 8.",
+    )
+    page = Page(as_page(replace(report, strip=strip)))
+    assert page.open == []
+    pictures = [one for one in page.addresses if one.startswith("data:image/png;base64,")]
+    assert len(pictures) == 2 + 2 * len(report.models)
+    said = [text.strip() for text in page.said]
+    assert {
+        "<dog>",
+        "hen",
+        "→ 猫",
+        "none found",
+        "Linf 51 (0.2)",
+        "L2 510 (2)",
+        "PASS 0.900",
+    } <= set(said)
+    assert said.count("perturbation") == said.count("adversarial") == len(report.models)
+    assert any(text.endswith("Without a column: class 8.") for text in said)
 
 
 def test_without_noise_and_probe(report: Report) -> None:
@@ -257,6 +388,17 @@ def test_the_verdict(report: Report) -> None:
     )
     assert "signs of masked gradients" in masked[2]
     assert "no proof" in plain[2]
+    first = report.models[0].robust[0]
+    nobody = replace(first, robust=first.robust & False, correct=4)
+    everybody = replace(nobody, robust=np.array([True, True, True, True, False]))
+    for robust, said in (
+        (nobody, "0.00% stay correct: the attacks here break all others."),
+        (
+            everybody,
+            "80.00% stay correct: the attacks here break none of them, but stronger ones may.",
+        ),
+    ):
+        assert verdict(replace(report.models[0], robust=(robust,)))[1].endswith(said)
     bare = replace(report.models[0], robust=(), correct=None)
     assert verdict(bare)[0].endswith("without labels: its accuracy is unknown.")
     assert verdict(bare)[1] == "Attacks without a bound break 100.00% of these."

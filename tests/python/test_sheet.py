@@ -1,6 +1,8 @@
 """Contact sheets and figure 1: the figures show the right pixels and change nothing."""
 
+from collections.abc import Iterable
 from math import nan
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,8 +10,20 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, unshown_classes
 from caffe_ext.runs.pictures.sheet import Adversarial, Case, contact_sheet, figure1
-from caffe_ext.runs.pictures.tiles import fitted, font, perturbation, tile, tile_size, wrapped
+from caffe_ext.runs.pictures.tiles import (
+    FAINT,
+    fitted,
+    font,
+    label,
+    perturbation,
+    printable,
+    tile,
+    tile_size,
+    wrapped,
+)
+from caffe_ext.runs.titles import distinct_titles, title_lines
 
 Pixels = NDArray[np.uint8]
 RANDOM = np.random.default_rng(0)
@@ -163,6 +177,94 @@ def test_figure1() -> None:
     assert top < rows[0][1] < rows[1][1]
     assert place(figure, tile(plain[1].image)) == (second, rows[0][1])
     assert places(figure, tile(bang[1].image)) == []
+    noted = figure1("HC1", raw, [("LeNet", plain)], "Without a column: class 8.")
+    assert noted.height > figure1("HC1", raw, [("LeNet", plain)]).height
+
+
+def test_rows_are_labelled() -> None:
+    """Beside the tiles of each row stands what it shows."""
+    x, y = image(1, 28, 28), image(1, 28, 28)
+    one = contact_sheet("A model", ["HC1"], [Case(x, "7", (found(y),))])
+    two = contact_sheet("A model", ["HC1", "FGS"], [Case(x, "7", (found(y), found(y)))])
+    face = font(12)
+    for sheet, rows in (
+        (one, {"original": x, "perturbation": perturbation(y, x), "adversarial": y}),
+        (two, {"perturbation": perturbation(y, x), "adversarial": y}),
+    ):
+        width = max(map(face.getlength, rows))
+        for text, pixels in rows.items():
+            words = label([text], int(-(-width // 1)) + 2, face, FAINT)
+            (left, top), *_ = places(sheet, words)
+            assert left + words.width <= min(place[0] for place in places(sheet, tile(pixels)))
+            middles = [below + tile(pixels).height / 2 for _, below in places(sheet, tile(pixels))]
+            assert min(abs(top + words.height / 2 - middle) for middle in middles) <= 1
+
+
+def test_long_names_of_attacks_are_told_apart() -> None:
+    x, y = image(1, 28, 28), image(1, 28, 28)
+    names = [f"PGD Linf 25.5, 40 x {step} (margin)" for step in ("1.59375", "2")]
+    both = [
+        contact_sheet("A model", ["HC1", name], [Case(x, "7", (found(y),) * 2)]) for name in names
+    ]
+    assert both[0].tobytes() != both[1].tobytes()
+    for name in names:
+        assert " ".join(wrapped(name, 136, font(12))) == name  # nothing is cut off
+
+
+def test_letters_that_the_font_lacks() -> None:
+    face = font(13)
+    assert printable("naïve кошка → L₂ ∞", face) == "naïve кошка → L₂ ∞"
+    assert printable("ネコ 고양이", face) == "neko goyangi"
+    assert printable("猫", face) == "U+732B"
+    assert wrapped("ネコ 고양이", 200, face) == ["neko goyangi"]
+    assert label(["ネコ"], 90, face).tobytes() == label(["neko"], 90, face).tobytes()
+
+
+def test_titles() -> None:
+    named = [("PGD", "pgd=8"), ("PGD", "pgd=16"), ("HC1", "hc1"), ("PGD", "pgd=8")]
+    assert distinct_titles(named) == ["PGD [pgd=8]", "PGD [pgd=16]", "HC1", "PGD [pgd=8]"]
+    assert title_lines("PGD Linf 25.5, 40 x 2 (margin)") == ["PGD Linf 25.5,", "40 x 2 (margin)"]
+    assert title_lines("HC1") == ["HC1"]
+    assert max(map(len, title_lines("x" * 50))) == 20
+
+
+def test_classes_without_a_column_are_named() -> None:
+    attack = finished_attack(labels=(0, 1, 1, 3), classes=("a", "b", "c", "d", "e"))
+    assert unshown_classes(attack, np.array([0, 1])) == (
+        "Without a column: classes c, d, e, of which there is no image that all models classify "
+        "correctly."
+    )
+    assert unshown_classes(attack, np.array([0, 1, 3])).startswith(
+        "Without a column: classes c, e,"
+    )
+    everything = finished_attack(labels=(0, 1), classes=())
+    assert unshown_classes(everything, np.array([0, 1])) == ""
+    many = finished_attack(labels=range(43), classes=())
+    assert unshown_classes(many, np.arange(10)) == "10 of 43 classes are shown."
+    unlabelled = finished_attack(labels=(0, 3), classes=(), labelled=False)
+    assert unshown_classes(unlabelled, np.array([0])) == ""
+
+
+def finished_attack(
+    labels: Iterable[int], classes: tuple[str, ...], *, labelled: bool = True
+) -> FinishedAttack:
+    """Return what pictures need of an attack: labels and names of classes."""
+    numbers = np.array(list(labels))
+    described = SimpleNamespace(
+        classes=classes,
+        class_name=lambda number: classes[number] if number < len(classes) else str(number),
+    )
+    records = SimpleNamespace(labels=numbers, predicted=numbers)
+    run = SimpleNamespace(labelled=labelled)
+    return FinishedAttack(described, run, records)  # type: ignore[arg-type]
+
+
+def test_no_class_gets_a_second_column_before_all_have_one() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 1])
+    everything = np.ones(6, np.bool_)
+    assert choose_rows(everything, everything, labels, 2).tolist() == [0, 3]
+    found_ = np.array([False, True, False, True, False, False])
+    assert choose_rows(everything, found_, labels, 3).tolist() == [1, 3, 4]
 
 
 def test_refused() -> None:

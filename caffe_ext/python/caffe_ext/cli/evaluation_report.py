@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from caffe_ext.runtime.checkout import shown
 
 if TYPE_CHECKING:
-    from caffe_ext.evaluation.report import Report
+    from caffe_ext.evaluation.report_contents import Report
 
 
 def print_assessment(report: "Report", folder: Path) -> None:

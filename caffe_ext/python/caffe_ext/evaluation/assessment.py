@@ -17,8 +17,10 @@ from typing import Any
 
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.evaluate import Evaluator, ImageSet, Resources
-from caffe_ext.evaluation.report import FILES, Report, check_folder, write_report
+from caffe_ext.evaluation.report import FILES, check_folder, write_report
+from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.strip import Strip, make_strip
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent
@@ -94,7 +96,9 @@ class Assessment:
         }
         with claim_output(self.folder):
             evaluations = evaluator.evaluate(reporter)
-            report = self._report(evaluations, about | {"sha256": digest}, identity)
+            finished = {one.name: evaluator.finished(one) for one in evaluations}
+            strip = make_strip(source, evaluations, finished)
+            report = self._report(evaluations, about | {"sha256": digest}, identity, strip)
             write_report(self.folder, report)
         return report
 
@@ -103,6 +107,7 @@ class Assessment:
         evaluations: Sequence[ModelEvaluation],
         images: dict[str, Any],
         identity: dict[str, Any],
+        strip: Strip | None,
     ) -> Report:
         """Return the report, with all that it depends on."""
         settings = self.settings
@@ -125,6 +130,7 @@ class Assessment:
             },
             provenance=asdict(provenance(ROOT)),
             identity=identity,
+            strip=strip,
         )
 
 

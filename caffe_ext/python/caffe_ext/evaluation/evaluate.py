@@ -43,6 +43,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.export import identity, plain_name
 from caffe_ext.runs.overall_progress import OverallProgress, PlannedWork, report_estimate
+from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, load_finished, run_attack
 from caffe_ext.runtime.device import current
@@ -260,6 +261,14 @@ class Evaluator:
                 except ValueError as error:
                     raise ValueError(f"{description.name}, {attack.text}: {error}") from error
         return suites
+
+    def finished(self, evaluation: ModelEvaluation) -> list[FinishedAttack]:
+        """Return the attacks on all images that an evaluation of these models is made of."""
+        model = next(model for model in self.models if model.name == evaluation.name)
+        return [
+            FinishedAttack(model, self._run(model, attack), evaluation.records[attack.text])
+            for attack in evaluation.suite.attacks
+        ]
 
     def _task(
         self,

@@ -1,254 +1,251 @@
-"""The plots of a report, as Matplotlib figures without a background: svg() makes them inline SVG.
+"""The plots of a report: a function each, that returns None where there is nothing to draw.
 
-Lines, text and grids are drawn in INK and GRID, which svg() replaces by the page's own colours, so
-that a plot can be read on light and on dark pages, and on paper.
+Colours stand for models, the same in all plots; attacks are rows or panels.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from io import StringIO
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
+from caffe_ext.evaluation.plot_style import BAND, INK, Key, Panel, Plot, keys, new_figure, style
 from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robustness import Distances, perturbation_sizes, smallest_sizes
+from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.runs.summary import AttackSummary, Spread
+from caffe_ext.runs.titles import distinct_titles, title_lines
 
-INK, GRID = "#1a2b3c", "#1a2b3d"
-COLOURS = (
-    "#3d85c6",
-    "#e07b39",
-    "#3a9d6e",
-    "#b45fae",
-    "#c79a1e",
-    "#d0515d",
-    "#4aa5b5",
-    "#8a8a8a",
-)
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "text.parse_math": False,  # a name with two "$" is no formula
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",
-}
-_UNNAMED = re.compile(r"_child\d+|_container\d+|_nolegend_|")
-_WIDTH, _ROW = 9.6, 2.5
-_LINF_TICKS = (0, 4, 16, 36, 64, 100, 144, 196, 255)
-_MOST_PANELS = 8
+_CURVES = (3.6, 2.5)  # width and height in inches
+_ROWS_WIDE = 4.2
+_LINE, _ROW, _AXIS = 0.145, 0.13, 0.62
+_LINF_ENDS = (16.0, 64.0, 255.0)
+_L2_ENDS = (1.6, 3.2, 4.8, 6.4, 8.0, 9.6, 16.0)
+NOTHING = "none found"
+Attacked = tuple[str, str]
+"""The text of an attack and the name of a variant."""
 
 
-def broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Figure | None:
+def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None:
+    """Draw how many images stay correct within each radius, at most, by all attacks together.
+
+    The lines are of the attacks on all images; a point is the robust accuracy within a budget, to
+    which the cascade has contributed. None if a model's suite has no curves in the norm.
+    """
+    if not all(norm in model.suite.norms for model in models):
+        return None
+    with style():
+        figure, axes = new_figure(*_CURVES)
+        sizes = [smallest_sizes(list(model.records.values()), norm) for model in models]
+        radii = np.linspace(0, _distance_axis(axes, models, norm, sizes), 256)
+        for model, key in _coloured(models):
+            share = 100 * model.attempted.sum() / max(model.images, 1)
+            axes.plot(radii, share * (1 - model.curve(None, radii, norm)), **key.line)
+            points = [
+                (one.budget.epsilon, 100 * one.accuracy)
+                for one in model.robust
+                if one.budget.norm == norm and one.accuracy is not None
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o", color=key.colour, markersize=4.5)
+        axes.set(ylim=(0, 102), ylabel="correct, %, at most")
+    return Panel(f"Within each {NORM_NAMES[norm]} radius", figure)
+
+
+def broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
     """Draw the share of images broken within each radius: a panel for each way of attacking.
 
     None if a model's suite has no curves in the norm.
     """
     if not all(norm in model.suite.norms for model in models):
         return None
-    panels: list[tuple[str, tuple[str, str] | None]] = []
-    for model in models:
-        for one in model.summaries:
-            shown = (one.attack, one.variant) in model.suite.columns or one.attack == "fgv"
-            panel = (one.title, (one.attack, one.variant))
-            if shown and panel not in panels:
-                panels.append(panel)
-    panels = [*panels[:_MOST_PANELS], ("the best attack for each image", None)]
-    figure, axes = _panels(len(panels), columns=3)
-    ticks = _TICKS[norm](models)
-    radii = np.linspace(0, ticks[-1], 256)
-    for axis, (title, key) in zip(axes, panels, strict=True):
-        for model, colour in _coloured(models):
-            summary = model.summary(*key) if key else None
-            if key is None or summary:
-                broken = 100 * model.curve(summary, radii, norm)
-                axis.plot(radii, broken, color=colour, label=model.name)
-        # Roots give room to small radii, usual for colour images, and to the largest.
-        axis.set_xscale("function", functions=(np.sqrt, np.square))
-        axis.set(title=title, xlim=(0, ticks[-1]), ylim=(0, 102), xticks=ticks)
-    _outer_labels(axes, 3, f"{NORM_NAMES[norm]}, grey levels", "images broken, %")
-    _legend(figure, axes[0])
-    return figure
+    titles = {
+        key: title
+        for key, title in attack_titles(models).items()
+        if any(key in model.suite.columns or key[0] == "fgv" for model in models)
+    }
+    panels = [_broken(models, norm, key, title) for key, title in titles.items()]
+    panels.append(_broken(models, norm, None, "the best attack for each image"))
+    return Plot(panels, _legend(models))
 
 
-def _l2_ticks(models: Sequence[ModelEvaluation]) -> tuple[int, ...]:
-    """Return ticks up to where all models are broken as far as they are at all."""
-    found = [one.l2[one.found] for model in models for one in model.records.values()]
-    largest = max((float(values.max()) for values in found if len(values)), default=1.0)
-    step = 10 ** np.floor(np.log10(max(largest, 10)))
-    end = step * np.ceil(largest / step)
-    return tuple(dict.fromkeys(round(end * (part / 5) ** 2) for part in range(6)))
+def _broken(
+    models: Sequence[ModelEvaluation], norm: Norm, attacked: Attacked | None, title: str
+) -> Panel:
+    """Draw the share of images that one attack breaks, or any attack for None."""
+    with style():
+        figure, axes = new_figure(*_CURVES)
+        radii = np.linspace(0, _distance_axis(axes, models, norm, _all_sizes(models, norm)), 256)
+        for model, key in _coloured(models):
+            summary = model.summary(*attacked) if attacked else None
+            if attacked is None or summary:
+                axes.plot(radii, 100 * model.curve(summary, radii, norm), **key.line)
+        axes.set(ylim=(0, 102), ylabel="images broken, %")
+    return Panel(title, figure)
 
 
-_TICKS: dict[str, Callable[[Sequence[ModelEvaluation]], tuple[int, ...]]] = {
-    "linf": lambda _: _LINF_TICKS,
-    "l2": _l2_ticks,
-}
-
-
-def pass_distributions(models: Sequence[ModelEvaluation]) -> Figure:
+def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
     """Draw how PASS is distributed for each attack: a panel a model (2016 paper, Figure 4)."""
-    figure, axes = _panels(len(models), columns=1, row=2.3)
-    least = 0.0
-    for axis, (model, colour) in zip(axes, _coloured(models), strict=True):
-        shown = [one for one in model.summaries if one.found and one.pass_scores]
-        values = [model.records[one.attack].pass_scores[model.counted(one)] for one in shown]
-        for place, scores in enumerate(values):
-            _violin(axis, place, scores, colour)
-            least = min(least, float(scores.min()))
-        axis.set(title=model.name, ylabel="PASS")
-        _names(axis, shown)
-        axis.grid(visible=False, axis="x")
-    for axis in axes:
-        axis.set_ylim(least - 0.02, 1.02)
-    return figure
+    titles = attack_titles(models)
+    panels, least = [], 0.0
+    with style():
+        for model, key in _coloured(models):
+            figure, axes = _attack_rows([titles[_key(one)] for one in model.summaries])
+            for place, one in enumerate(model.summaries):
+                if one.found and one.pass_scores:
+                    scores = model.records[one.attack].pass_scores[model.counted(one)]
+                    _violin(axes, place, scores, key.colour)
+                    least = min(least, float(scores.min()))
+                else:
+                    text = "images too small for PASS" if one.found else NOTHING
+                    axes.text(0.01, place, text, fontsize=8, va="center")
+            axes.set_xlabel("PASS (1: the original)")
+            panels.append(Panel(model.name, figure))
+        for panel in panels:
+            panel.axes.set_xlim(least - 0.02, 1.02)
+    return Plot(panels)
 
 
-def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Figure:
-    """Draw mean PASS, L2 and Linf of each attack, distances scaled to their largest mean.
+def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
+    """Draw means and deviations of PASS, Linf and L2: a panel each, an attack a row.
 
-    A panel a model (2016 paper, Figure 5); the scale is the same for all.
+    The figures of the 2016 paper's Figure 5.
     """
-    bars: tuple[tuple[str, str, Callable[[AttackSummary], Spread | None]], ...] = (
-        ("PASS", COLOURS[0], lambda one: one.pass_scores),
-        ("L2", COLOURS[1], lambda one: one.l2),
-        ("Linf", COLOURS[2], lambda one: one.linf),
+    titles = attack_titles(models)
+    measures: tuple[tuple[str, Norm | None, Callable[[AttackSummary], Spread | None]], ...] = (
+        ("PASS", None, lambda one: one.pass_scores),
+        ("Linf", "linf", lambda one: one.linf),
+        ("L2", "l2", lambda one: one.l2),
     )
-    figure, axes = _panels(len(models), columns=1, row=2.3)
-    for offset, (title, colour, measure) in enumerate(bars):
-        found = [[measure(one) for one in model.summaries if one.found] for model in models]
-        largest = max([one.mean for row in found for one in row if one] or [1.0])
-        scale = 1.0 if title == "PASS" else largest
-        for axis, row in zip(axes, found, strict=True):
-            means = [one.mean / scale if one else np.nan for one in row]
-            label = title if title == "PASS" else f"{title} (1: {largest:,.0f} grey levels)"
-            places = np.arange(len(row)) + (offset - 1) * 0.27
-            axis.bar(places, means, 0.25, color=colour, label=label)
-    for axis, model in zip(axes, models, strict=True):
-        axis.set(title=model.name, ylim=(0, 1.05))
-        _names(axis, [one for one in model.summaries if one.found])
-        axis.grid(visible=False, axis="x")
-    _legend(figure, axes[0])
-    return figure
+    panels = []
+    for title, norm, measure in measures:
+        with style():
+            figure, axes = _attack_rows(list(titles.values()), len(models))
+            if norm is None:
+                axes.set_xlabel("PASS (1: the original)")
+            else:
+                _distance_axis(axes, models, norm, _all_sizes(models, norm))
+            for number, (model, key) in enumerate(_coloured(models)):
+                apart = 0.6 * ((number + 0.5) / len(models) - 0.5)
+                for place, attacked in enumerate(titles):
+                    summary = model.summary(*attacked)
+                    found = measure(summary) if summary and summary.found else None
+                    if found:
+                        _mean(axes, place + apart, found, key.colour)
+            if norm is None:
+                axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.02)
+            panels.append(Panel(title, figure))
+    return Plot(panels, _legend(models))
 
 
-def noise_stability(models: Sequence[ModelEvaluation]) -> Figure | None:
+def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
     """Draw the share of noisy copies that change class, by level; None if there was no noise."""
     if not any(model.noise for model in models):
         return None
-    figure, (axis,) = _panels(1, columns=1, row=3.2, width=6.0)
-    for model, colour in _coloured(models):
-        if model.noise:
-            levels, rates = model.noise.levels, 100 * model.noise.rates
-            axis.plot(levels, rates, color=colour, marker="o", markersize=4, label=model.name)
-    axis.set(
-        xlabel="standard deviation of the noise, grey levels",
-        ylabel="noisy copies that change class, %",
-    )
-    axis.set_ylim(bottom=0)
-    axis.set_xlim(left=0)
-    _legend(figure, axis)
-    return figure
+    with style():
+        figure, axes = new_figure(_ROWS_WIDE, 2.8)
+        for model, key in _coloured(models):
+            if model.noise:
+                levels, rates = model.noise.levels, 100 * model.noise.rates
+                axes.plot(levels, rates, marker="o", markersize=4, **key.line)
+        axes.set(ylabel="copies that change class, %")
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.locator_params("x", nbins=6)
+        axes.xaxis.set_major_formatter(lambda value, _: _in_both_units(value))
+        axes.set_xlabel("standard deviation, grey levels of 255 (below: of 1)")
+    return Plot([Panel("", figure)], _legend(models))
 
 
-def styled(draw: Callable[[], Figure | None]) -> Figure | None:
-    """Return what a function draws, in the report's style."""
-    with mpl.rc_context(_STYLE):
-        return draw()
+def attack_titles(models: Sequence[ModelEvaluation]) -> dict[Attacked, str]:
+    """Return the titles of all attacks in all variants, no two of which are equal."""
+    named = {_key(one): (one.title, one.attack) for model in models for one in model.summaries}
+    return dict(zip(named, distinct_titles(list(named.values())), strict=True))
 
 
-def svg(figure: Figure, name: str) -> str:
-    """Return a figure as SVG to put into an HTML page.
+def _key(summary: AttackSummary) -> Attacked:
+    return summary.attack, summary.variant
 
-    name  of the plot: goes before each id, since a page's ids must differ
+
+def _coloured(models: Sequence[ModelEvaluation]) -> list[tuple[ModelEvaluation, Key]]:
+    return list(zip(models, keys([model.name for model in models]), strict=True))
+
+
+def _legend(models: Sequence[ModelEvaluation]) -> list[Key]:
+    return keys([model.name for model in models])
+
+
+def _all_sizes(models: Sequence[ModelEvaluation], norm: Norm) -> list[Distances]:
+    """Return the sizes of all adversarials, inf where none was found."""
+    return [perturbation_sizes(one, norm) for model in models for one in model.records.values()]
+
+
+def _distance_axis(
+    axes: Axes, models: Sequence[ModelEvaluation], norm: Norm, sizes: Sequence[Distances]
+) -> float:
+    """Make x a scale of distances up to the largest, and all radii; return where it ends.
+
+    Square roots give room to small radii, usual for colour images, and to the largest.
     """
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
-        stream = StringIO()
-        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = stream.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    # HTML knows the namespaces; without them the page names no address at all.
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'href="#', f'href="#{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    # A hundredth of a point is finer than any eye, and the page half as long.
-    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
-    # Its width is the page's business.
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace(INK, "var(--ink)").replace(GRID, "var(--rule)")
+    radii = [one.epsilon for model in models for one in model.suite.radii if one.norm == norm]
+    found = [float(one[np.isfinite(one)].max(initial=0)) for one in sizes]
+    largest = max([*radii, *found, 1.0])
+    if norm == "linf":
+        end = next(end for end in _LINF_ENDS if largest <= end or end == FULL_SCALE)
+    else:
+        scale = 10 ** np.floor(np.log10(max(largest, 10)))
+        end = float(next(end * scale for end in _L2_ENDS if largest <= end * scale))
+    ticks = [round(end * (part / 4) ** 2) for part in range(5)]
+    axes.set_xscale("function", functions=(_root, np.square))
+    axes.set_xlim(0, end)
+    axes.set_xticks(ticks, [_in_both_units(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"{NORM_NAMES[norm]}, grey levels of 255\n(below: of 1)")
+    return end
 
 
-def _panels(
-    count: int, *, columns: int, row: float = _ROW, width: float = _WIDTH
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels, row by row."""
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width, row * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    axes = list(grid.flat)
-    for axis in axes[count:]:
-        axis.remove()
-    return figure, axes[:count]
+def _root(values: Any) -> Any:
+    return np.sqrt(np.maximum(values, 0))
 
 
-def _coloured(models: Sequence[ModelEvaluation]) -> list[tuple[ModelEvaluation, str]]:
-    return [(model, COLOURS[place % len(COLOURS)]) for place, model in enumerate(models)]
+def _in_both_units(grey_levels: float) -> str:
+    """Return a distance in grey levels, and below it of pixels in 0..1."""
+    return f"{grey_levels:,.5g}\n{grey_levels / FULL_SCALE:.2g}"
 
 
-def _outer_labels(axes: Sequence[Axes], columns: int, below: str, left: str) -> None:
-    """Label the axes at the left and at the bottom only."""
-    for place, axis in enumerate(axes):
-        if place % columns == 0:
-            axis.set_ylabel(left)
-        if place + columns >= len(axes):
-            axis.set_xlabel(below)
+def _attack_rows(titles: Sequence[str], points: int = 1) -> tuple[Any, Axes]:
+    """Return a figure with a row for each attack, its title in as many lines as it needs.
+
+    points  that each row has to hold one below the other
+    """
+    lines = [title_lines(title) for title in titles]
+    most = max(map(len, lines), default=1)
+    row = max(_LINE * most + 0.09, _ROW * points + 0.09)
+    figure, axes = new_figure(_ROWS_WIDE, _AXIS + row * max(len(titles), 1))
+    axes.set_yticks(range(len(lines)), ["\n".join(one) for one in lines], fontsize=8)
+    axes.set_ylim(max(len(lines), 1) - 0.5, -0.5)
+    axes.tick_params("y", length=0)
+    axes.grid(visible=False, axis="y")
+    for place in range(0, len(lines), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color=BAND, alpha=0.1, linewidth=0)
+    return figure, axes
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
-    """Put the legend of one panel above all."""
-    # Matplotlib's own choice leaves out what begins with "_", as do snapshots of prefix "folder/".
-    drawn: list[Any] = [*axis.lines, *axis.containers]
-    named = {one.get_label(): one for one in drawn if not _UNNAMED.fullmatch(one.get_label())}
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=4)
-
-
-def _names(axis: Axes, summaries: Sequence[AttackSummary]) -> None:
-    """Write the attacks' names below the places 0, 1, ..."""
-    names = [
-        one.title.replace(", ", "\n").replace("paper's protocol", "paper") for one in summaries
-    ]
-    axis.set_xticks(range(len(names)), names, fontsize=8)
-    axis.set_xlim(-0.6, max(len(names), 1) - 0.4)
-
-
-def _violin(axis: Axes, place: int, values: Any, colour: str) -> None:
+def _violin(axes: Axes, place: int, values: Any, colour: str) -> None:
     """Draw a distribution: its density, and the median with the middle half."""
     if len(values) > 1 and np.ptp(values) > 0:
-        parts: Any = axis.violinplot([values], [place], widths=0.85, showextrema=False)
+        parts: Any = axes.violinplot(
+            [values], [place], widths=0.9, showextrema=False, orientation="horizontal"
+        )
         for body in parts["bodies"]:
             body.set(facecolor=colour, alpha=0.45, edgecolor=colour)
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    axis.vlines(place, low, high, color=INK, linewidth=2)
-    axis.plot([place], [middle], marker="o", markersize=4, color=INK)
+    axes.hlines(place, low, high, color=INK, linewidth=2)
+    axes.plot([middle], [place], marker="o", markersize=4, color=INK)
+
+
+def _mean(axes: Axes, place: float, found: Spread, colour: str) -> None:
+    """Draw a mean, and a thin line one standard deviation to both sides."""
+    axes.hlines(place, found.mean - found.std, found.mean + found.std, color=colour, linewidth=1)
+    axes.plot([found.mean], [place], marker="o", markersize=4.5, color=colour)

@@ -9,22 +9,25 @@ evaluation.json   everything, with what it depends on and where it comes from
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from io import StringIO
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
-from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.number_text import grey_levels, pass_text, percent
+from caffe_ext.evaluation.page import as_page
+from caffe_ext.evaluation.report_contents import (
+    Column,
+    Report,
+    table_columns,
+    table_radii,
+    variants,
+)
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.verdict import verdict
-from caffe_ext.reporting import pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
@@ -34,35 +37,8 @@ from caffe_ext.storage.json_file import Object, read_json
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
 FILES = (PAGE, TABLE, ATTACKS, RECORD)
 _RADII = np.array([*range(0, 241, 16), 255], np.float64)
-NONE = "–"
 FORMAT = 2
 _COLUMNS_WIDE = 100
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that a report says.
-
-    images      where they come from: "origin", "sha256", "count", "limit"
-    settings    what was asked for, for JSON
-    provenance  as provenance.provenance() has it
-    identity    what must be the same for a report to take the place of an earlier one
-    """
-
-    models: Sequence[ModelEvaluation]
-    images: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    identity: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the summary table: an attack in a variant."""
-
-    title: str
-    attack: str
-    variant: str
 
 
 @dataclass(frozen=True)
@@ -169,7 +145,7 @@ def as_record(report: Report) -> dict[str, Any]:
         "images": report.images,
         "settings": report.settings,
         "format": FORMAT,
-        "variants": {name: text for name, (_, text) in _variants(report.models).items()},
+        "variants": {name: text for name, (_, text) in variants(report.models).items()},
         "models": [_model_record(model) for model in report.models],
     }
 
@@ -262,89 +238,3 @@ def _aligned(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
         for row in rows
     ]
     return [lines[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
-
-
-def as_page(report: Report) -> str:
-    """Return the page."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = percent
-    environment.filters["pluralize"] = pluralize
-    text = files("caffe_ext.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text).render(
-        report=report,
-        columns=table_columns(report.models),
-        radii=table_radii(report.models),
-        variants=_variants(report.models).values(),
-        stages=_breaking(report.models),
-        verdict=verdict,
-        threats=_threats(report.models),
-        plots=_plots(report.models),
-        none=NONE,
-    )
-
-
-def table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
-    """Return the columns of the summary table: those of all models' suites, each once."""
-    titles: dict[tuple[str, str], str] = {}
-    for model in models:
-        for key in model.suite.columns:
-            if found := model.summary(*key):
-                titles.setdefault(key, found.title)
-    return [Column(title, *key) for key, title in titles.items()]
-
-
-def table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
-    """Return the budgets of the robust accuracy: those of all models' suites, each once."""
-    return list(dict.fromkeys(one.budget for model in models for one in model.robust))
-
-
-def _breaking(models: Sequence[ModelEvaluation]) -> list[str]:
-    """Return the names of attacks on all images that break some within a budget."""
-    stages = (stage for model in models for one in model.robust for stage in one.stages)
-    return list(dict.fromkeys(s.name for s in stages if s.tried is None and s.broken))
-
-
-def _variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:
-    """Return title and meaning of the variants in which attacks are counted, by their names."""
-    found: dict[str, tuple[str, str]] = {}
-    for model in models:
-        for variants in model.suite.variants.values():
-            found |= {one.name: (one.title or one.name, one.meaning) for one in variants}
-    return found
-
-
-def _threats(models: Sequence[ModelEvaluation]) -> dict[str, list[str]]:
-    """Return which attacks share a threat model."""
-    titles: dict[str, list[str]] = {}
-    for one in {one.title: one for model in models for one in model.summaries}.values():
-        titles.setdefault(one.threat_model, []).append(one.title)
-    return titles
-
-
-def _plots(models: Sequence[ModelEvaluation]) -> dict[str, Markup]:
-    """Return the plots that there are, as SVG."""
-    drawn = {
-        "budgets": plots.styled(lambda: plots.broken_curves(models, "linf")),
-        "budgets_l2": plots.styled(lambda: plots.broken_curves(models, "l2")),
-        "noise": plots.styled(lambda: plots.noise_stability(models)),
-        "pass": plots.styled(lambda: plots.pass_distributions(models)),
-        "metrics": plots.styled(lambda: plots.metrics_by_attack(models)),
-    }
-    return {name: Markup(plots.svg(figure, name)) for name, figure in drawn.items() if figure}
-
-
-def percent(share: float | None) -> str:
-    """Return a share as the papers print it: 93.12%."""
-    return NONE if share is None else f"{100 * share:.2f}%"
-
-
-def pass_text(found: Spread | None) -> str:
-    """Return PASS as the papers print it: 0.4072 ± 0.1081."""
-    return NONE if found is None else f"{found.mean:.4f} ± {found.std:.4f}"
-
-
-def grey_levels(found: Spread | None) -> str:
-    """Return a distance as the papers print it: 40.51 ± 15.72."""
-    return NONE if found is None else f"{found.mean:.2f} ± {found.std:.2f}"

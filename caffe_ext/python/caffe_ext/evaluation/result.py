@@ -115,6 +115,10 @@ class ModelEvaluation:
         found = (one for one in self.summaries if (one.attack, one.variant) == (attack, variant))
         return next(found, None)
 
+    def robust_within(self, budget: PerturbationBudget) -> RobustAccuracy | None:
+        """Return the robust accuracy within a budget; None if the suite does not have it."""
+        return next((one for one in self.robust if one.budget == budget), None)
+
     def counted(self, summary: AttackSummary) -> Bools:
         """Return which images an attack has broken, as a summary of it counts; bool (N,)."""
         variants = self.suite.variants_of(summary.attack)

@@ -26,10 +26,16 @@ def _robustness(model: ModelEvaluation) -> str:
         broken = "–" if model.broken is None else f"{model.broken:.2%}"
         return f"Attacks without a bound break {broken} of these."
     what = {"linf": "each pixel", "l2": "the whole image (L2)"}[shown.budget.norm]
+    left = int(shown.robust.sum())
+    if left == 0:
+        broken = "the attacks here break all others" if shown.correct else "none is correct anyway"
+    elif left == shown.correct:
+        broken = "the attacks here break none of them, but stronger ones may"
+    else:
+        broken = "the attacks here break the others, and stronger ones may break more"
     return (
         f"Where {what} may change by {show_distance(shown.budget.epsilon)}, at most "
-        f"{shown.accuracy:.2%} stay correct: the attacks here break the others, and stronger ones "
-        "may break more."
+        f"{shown.accuracy:.2%} stay correct: {broken}."
     )
 
 

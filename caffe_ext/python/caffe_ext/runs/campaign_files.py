@@ -19,11 +19,18 @@ from caffe_ext.attacks import MinimumNormAttack
 from caffe_ext.data import ImageSource
 from caffe_ext.errors import RecordError
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
-from caffe_ext.runs.pictures.images import FinishedAttack, figure_rows, original, sheet_cases
+from caffe_ext.runs.pictures.images import (
+    FinishedAttack,
+    figure_rows,
+    original,
+    sheet_cases,
+    unshown_classes,
+)
 from caffe_ext.runs.pictures.sheet import contact_sheet, figure1
 from caffe_ext.runs.pictures.tiles import Picture
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, summarize
+from caffe_ext.runs.titles import distinct_titles
 from caffe_ext.runtime.checkout import ROOT, shown
 from caffe_ext.runtime.memory import peak_memory_mib
 from caffe_ext.storage.atomic import replacing, write_json
@@ -111,18 +118,21 @@ def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutc
         finished = [attack.finished for attack in model.attacks]
         cases = sheet_cases(source, finished)
         if cases:
-            names = [one.run.attack.name for one in finished]
+            attacks = [one.run.attack for one in finished]
+            names = distinct_titles([(attack.name, attack.text) for attack in attacks])
             _save(contact_sheet(model.name, names, cases), model.folder / SHEET)
             written.append(model.folder / SHEET)
     first = [model.attacks[0].finished for model in models]
-    rows = figure_rows(first).tolist()
+    chosen = figure_rows(first)
+    rows = chosen.tolist()
     if len(models) > 1 and rows:
         originals = [(first[0].class_of(row), original(source, row)) for row in rows]
         found = [(one.model.name, [one.adversarial(row) for row in rows]) for one in first]
         attack = first[0].run.attack
         least = isinstance(attack, MinimumNormAttack) and attack.scale == 1
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
-        _save(figure1(title, originals, found), output / FIGURE)
+        note = unshown_classes(first[0], chosen)
+        _save(figure1(title, originals, found, note), output / FIGURE)
         written.append(output / FIGURE)
     for path in [*(model.folder / SHEET for model in models), output / FIGURE]:
         if path not in written:

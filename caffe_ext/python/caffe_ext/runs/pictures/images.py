@@ -59,16 +59,55 @@ def sheet_cases(source: Source, attacks: Sequence[FinishedAttack], count: int = 
 def figure_rows(attacks: Sequence[FinishedAttack], columns: int = _COLUMNS) -> NDArray[np.int64]:
     """Return the images for a figure of one attack on several models: int64, up to `columns`.
 
-    They are classified correctly by all, and one of each class if there are not more classes than
-    columns; among these, images are preferred for which something was found in all models.
+    They are classified correctly by all; among these, images are preferred for which something was
+    found in all models.
     """
     tried = np.all([attack.records.attempted for attack in attacks], axis=0)
     found = np.all([attack.records.found for attack in attacks], axis=0)
-    labels = attacks[0].records.labels
-    best_first = np.concatenate([np.flatnonzero(found), np.flatnonzero(tried & ~found)])
+    return choose_rows(tried, found, attacks[0].records.labels, columns)
+
+
+def choose_rows(
+    tried: NDArray[np.bool_],
+    found: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    columns: int = _COLUMNS,
+) -> NDArray[np.int64]:
+    """Return up to `columns` of the images that were tried, int64, those found before the others.
+
+    As long as there are classes that have none, no class gets a second one; not more classes than
+    columns stand in their order, one image each.
+    """
+    best_first = np.concatenate([np.flatnonzero(found & tried), np.flatnonzero(tried & ~found)])
     classes, first = np.unique(labels[best_first], return_index=True)
-    chosen = best_first[first] if len(classes) <= columns else best_first[:columns]
-    return np.asarray(chosen, np.int64)
+    if len(classes) > columns:
+        first = np.sort(first)[:columns]
+    return np.asarray(best_first[first], np.int64)
+
+
+def unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) -> str:
+    """Say which classes have no image among these rows, that all models classify correctly.
+
+    "" where all have one, or where the images have no labels.
+    """
+    records = attack.records
+    if not attack.run.labelled:
+        return ""
+    known = max(
+        len(attack.model.classes),
+        *(int(found.max(initial=-1)) + 1 for found in (records.labels, records.predicted)),
+    )
+    shown = set(records.labels[rows].tolist())
+    missing = [attack.model.class_name(number) for number in range(known) if number not in shown]
+    if not missing:
+        return ""
+    if len(rows) >= _COLUMNS or len(missing) > _COLUMNS:
+        return f"{len(shown)} of {known} classes are shown."
+    what = "class" if len(missing) == 1 else "classes"
+    return (
+        f"Without a column: {what} {', '.join(missing)}, of which there is no image that all "
+        "models classify correctly."
+    )
 
 
 def original(source: Source, row: int) -> Pixels:

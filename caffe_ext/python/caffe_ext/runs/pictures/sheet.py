@@ -18,6 +18,9 @@ from PIL import Image
 from caffe_ext.runs.pictures.tiles import (
     EMPTY,
     FAINT,
+    INK,
+    PAPER,
+    Font,
     Picture,
     Pixels,
     above,
@@ -40,6 +43,7 @@ _LEGEND = (
     "levels of 0..255."
 )
 _ORIGINALS = "originals"
+_PARTS = "perturbation", "adversarial"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +88,23 @@ def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> 
         raise ValueError("a sheet needs cases, each with one adversarial or None for each attack")
     if len(attacks) == 1:
         title, blocks = f"{title}, {attacks[0]}", [_column(case) for case in cases]
+        side = _side(("original", *_PARTS), cases[0].image)
     else:
-        blocks = [_row(case, attacks) for case in cases]
-    return _page(title, _grid(blocks), _LEGEND)
+        blocks, side = [_row(case, attacks) for case in cases], None
+    return _page(title, _grid(blocks, side), _LEGEND)
 
 
 def figure1(
     title: str,
     originals: Sequence[tuple[str, Pixels]],
     models: Sequence[tuple[str, Sequence[Adversarial | None]]],
+    note: str = "",
 ) -> Picture:
     """Return raw images on top, and below them a row of adversarials for each model.
 
     originals  class and image uint8 (C, H, W): the columns
     models     name, and what was found for each of the originals: the rows
+    note       what is to be said below: classes without a column
 
     Raises ValueError where there are no columns, or a row has another number of them.
     """
@@ -112,16 +119,16 @@ def figure1(
         return beside([words, *cells], 2 * _GAP)
 
     rows = [
-        row("", [label([name], width, bold) for name, _ in originals]),
+        row("", _named([name for name, _ in originals], width)),
         row(_ORIGINALS, [_wide(tile(image), width) for _, image in originals]),
     ]
     for name, found in models:
         cells = [
-            above([_picture(one, image), _caption(f"→ {one.class_name}" if one else "", width)])
+            above([_picture(one, image), _changed(one, width, font(12), FAINT)])
             for one, (_, image) in zip(found, originals, strict=True)
         ]
         rows.append(row(name, cells))
-    return _page(title, above(rows, 2 * _GAP), "")
+    return _page(title, above(rows, 2 * _GAP), note)
 
 
 def _column(case: Case) -> Picture:
@@ -144,17 +151,47 @@ def _row(case: Case, attacks: Sequence[str]) -> Picture:
     """Return a case under several attacks: original | perturbation over adversarial for each."""
     width = _width(case.image)
     columns = []
-    for attack, one in zip(attacks, case.found, strict=True):
+    titles = [wrapped(attack, width, font(12)) for attack in attacks]
+    most = max(map(len, titles))
+    for lines, one in zip(titles, case.found, strict=True):
         texts = above(
             [
-                label([f"→ {one.class_name}" if one else ""], width, font(bold=True)),
+                _changed(one, width, font(bold=True), INK),
                 _caption(one.metrics if one else "", width),
             ]
         )
         pictures = [_perturbation(one, case.image), _picture(one, case.image)]
-        columns.append(above([_caption(attack, width), *pictures, texts], _GAP))
-    name = label([case.class_name], width, font(bold=True))
-    return beside([above([tile(case.image), name], _GAP), *columns], 2 * _GAP)
+        title = label([""] * (most - len(lines)) + lines, width, font(12), FAINT)
+        columns.append(above([title, *pictures, texts], _GAP))
+    name = label(wrapped(case.class_name, width, font(bold=True)), width, font(bold=True))
+    side = above([Image.new("RGB", (1, title.height), PAPER), _side(_PARTS, case.image)], _GAP, 0)
+    original = above([tile(case.image), name], _GAP)
+    # At the height of the two rows, not in the middle of titles and captions.
+    centre = title.height + _GAP + tile_size(*case.image.shape[1:])[0] + _GAP // 2
+    top = max(0, centre - original.height // 2)
+    lowered = above([Image.new("RGB", (1, top), PAPER), original])
+    return beside([lowered, side, *columns], 2 * _GAP, align=0)
+
+
+def _side(texts: Sequence[str], image: Pixels) -> Picture:
+    """Return what the rows of tiles of an image's size are, each word at the middle of its row."""
+    height = tile_size(*image.shape[1:])[0]
+    width = ceil(max(font(12).getlength(text) for text in texts)) + 2
+    rows = []
+    for text in texts:
+        row = Image.new("RGB", (width, height), PAPER)
+        words = label([text], width, font(12), FAINT)
+        row.paste(words, (0, (height - words.height) // 2))
+        rows.append(row)
+    return above(rows, _GAP)
+
+
+def _named(names: Sequence[str], width: int) -> list[Picture]:
+    """Return the names of columns, all in as many lines as the longest needs."""
+    face = font(14, bold=True)
+    lines = [wrapped(name, width, face) for name in names]
+    most = max(map(len, lines))
+    return [label([""] * (most - len(one)) + one, width, face) for one in lines]
 
 
 def _picture(one: Adversarial | None, original: Pixels) -> Picture:
@@ -177,6 +214,12 @@ def _nothing(original: Pixels, text: str) -> Picture:
     return empty
 
 
+def _changed(one: Adversarial | None, width: int, face: Font, colour: str) -> Picture:
+    """Return what an adversarial is taken for, in one line or two."""
+    lines = wrapped(f"→ {one.class_name}" if one else "", width, face) or [""]
+    return label([lines[0], *filter(None, [" ".join(lines[1:])])], width, face, colour)
+
+
 def _caption(text: str, width: int) -> Picture:
     """Return a line in grey."""
     return label([text], width, font(12), FAINT)
@@ -192,8 +235,12 @@ def _wide(picture: Picture, width: int) -> Picture:
     return above([picture, Image.new("RGB", (width, 1), "white")])
 
 
-def _grid(blocks: Sequence[Picture]) -> Picture:
-    """Return blocks in as many columns as give the sheet a pleasant shape."""
+def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
+    """Return blocks in as many columns as give the sheet a pleasant shape.
+
+    side  stands before each line of them
+    """
+    before = [] if side is None else [side]
     width = max(block.width for block in blocks) + _BETWEEN
     height = max(block.height for block in blocks) + _BETWEEN
 
@@ -205,7 +252,7 @@ def _grid(blocks: Sequence[Picture]) -> Picture:
 
     columns = min(range(1, len(blocks) + 1), key=away)
     lines = [
-        beside(blocks[start : start + columns], _BETWEEN, align=0)
+        beside([*before, *blocks[start : start + columns]], _BETWEEN, align=0)
         for start in range(0, len(blocks), columns)
     ]
     return above(lines, _BETWEEN, align=0)

@@ -4,12 +4,14 @@ Images are uint8 (C, H, W), C 1 (grey) or 3 (RGB), and are only read.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.font_manager import get_font
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -20,6 +22,7 @@ Picture = Image.Image
 PAPER, INK, FAINT, EMPTY = "#ffffff", "#1f1f1f", "#6b6b6b", "#f1f1f1"
 _SMALL, _LARGE = 80, 208
 _GOOD = 136
+_LEFT_TO_RIGHT = "\u200e"
 
 
 def tile_size(height: int, width: int) -> tuple[int, int]:
@@ -64,6 +67,32 @@ def font(size: int = 13, *, bold: bool = False) -> Font:
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
+def printable(text: str, face: Font) -> str:
+    """Return a text in characters that a font has: others are written in Latin letters.
+
+    A letter or syllable becomes the last word of its name in Unicode, "ネ" (KATAKANA LETTER NE)
+    "ne"; what has no such name, as Chinese characters, its number, "U+732B".
+    """
+    return "".join(char if _has(char, face) else _in_latin(char) for char in text).strip()
+
+
+def _has(char: str, face: Font) -> bool:
+    return not char.isprintable() or ord(char) in _characters(str(face.path))
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    """Return the code points that a font file has glyphs for."""
+    return frozenset(get_font(path).get_charmap())
+
+
+def _in_latin(char: str) -> str:
+    name = unicodedata.name(char, "")
+    if re.search(r" (LETTER|SYLLABLE|VOWEL SIGN) ", f"{name} "):
+        return name.split()[-1].lower()
+    return "" if unicodedata.combining(char) else f"U+{ord(char):04X} "
+
+
 def fitted(text: str, width: float, face: Font) -> str:
     """Return a line of text, cut off so that it is no wider than `width` pixels."""
     if face.getlength(text) <= width:
@@ -79,7 +108,7 @@ def wrapped(text: str, width: float, face: Font) -> list[str]:
     Long words go on in the next line behind "_", "-" or "/"; what has none is cut in its middle.
     """
     lines: list[str] = []
-    for word in text.split():
+    for word in printable(text, face).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and face.getlength(longer) <= width:
             lines[-1] = longer
@@ -119,12 +148,15 @@ def label(  # noqa: PLR0913  they are independent of each other
     centred: bool = True,
 ) -> Picture:
     """Return lines of text as a picture of this width; what is too wide is cut off."""
+    lines = [printable(line, face) for line in lines]
     step = round(face.size * 1.4)
     picture = Image.new("RGB", (width, step * len(lines)), paper)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
         short = fitted(line, width, face)
         left = (width - face.getlength(short)) / 2 if centred else 0
+        if any(unicodedata.bidirectional(char) in ("R", "AL") for char in short):
+            short = f"{_LEFT_TO_RIGHT}{short}"  # an arrow before an Arabic name stays before it
         draw.text((round(left), number * step + (step - face.size) // 2), short, colour, face)
     return picture
 

@@ -4,19 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colors as mpl_colors
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from caffe_ext.metrics.distances import FULL_SCALE
+from caffe_ext.runs.titles import title_lines
 from caffe_ext.storage.atomic import replacing
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, Rates
 
 # Lines of equal rates, in %, and of equal differences, in percentage points.
 _RATE_LINES = (1, 5, 10, 20, 40, 60, 80)
+_TITLE = 34
 _DIFFERENCE_LINES = (-40, -20, -10, -5, -1, 1, 5, 10, 20, 40)
 
 
@@ -53,7 +58,7 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
     paint = _Paint(PowerNorm(0.5, 0, max(1.0, rates.max())), "inferno", _RATE_LINES)
     for place, name, values in zip(first, curves.names, rates, strict=True):
         _map(place, curves, values, paint)
-        place.set_title(name)
+        place.set_title("\n".join(title_lines(name, _TITLE)), fontsize="medium")
     figure.colorbar(paint.mappable, ax=first, label="classified differently (%)", pad=0.02)
     if differences:
         second = list(axes[0, count:] if rows == 1 else axes[1, 1:])
@@ -61,15 +66,23 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
         paint = _Paint(Normalize(-most, most), "RdBu", _DIFFERENCE_LINES)
         for place, name, values in zip(second, curves.names[1:], differences, strict=True):
             _map(place, curves, values, paint)
-            place.set_title(f"{curves.names[0]} − {name}")
+            title = f"{curves.names[0]} − {name}"
+            place.set_title("\n".join(title_lines(title, _TITLE)), fontsize="medium")
         label = "difference (percentage points)"
         figure.colorbar(paint.mappable, ax=second, label=label, pad=0.02)
     if rows == 2:
         axes[1, 0].set_visible(False)
     for row in range(rows):
-        axes[row, row].set_ylabel("standard deviation of the noise (grey levels)")
+        left = axes[row, row]
+        left.set_ylabel("standard deviation of the noise,\ngrey levels of 255 (in brackets: of 1)")
+        left.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g} ({value / FULL_SCALE:.2g})")
+        )
     if subtitle:
-        figure.suptitle(subtitle, fontsize="small", color="0.35")
+        figure.suptitle(subtitle, fontsize="small", color="0.2")
+    figure.draw_without_rendering()
+    for place in axes.flat:
+        _thin_out(place)
     return figure
 
 
@@ -105,10 +118,25 @@ def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
             linewidths=0.8,
             linestyles="solid",
         )
-        axes.clabel(drawn, fmt="%g", fontsize="small")
+        # Not inline: a label that has no room is taken away, and leaves no gap in its line.
+        labels = axes.clabel(drawn, fmt="%g", fontsize="small", inline=False)
+        for label in labels:
+            halo = "white" if mpl_colors.to_rgb(label.get_color())[0] < 0.5 else "black"
+            label.set_path_effects([Stroke(linewidth=2, foreground=halo, alpha=0.7), Normal()])
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _thin_out(axes: Axes) -> None:
+    """Take labels away that cover an earlier one, or reach beyond the map."""
+    kept = []
+    for label in list(axes.texts):
+        box = label.get_window_extent()
+        if axes.bbox.count_contains(box.corners()) < 4 or box.padded(1).count_overlaps(kept):
+            label.remove()
+        else:
+            kept.append(box)
 
 
 def _edges(centres: Rates) -> Rates:

@@ -10,7 +10,7 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.assessment import Assessment
 from caffe_ext.evaluation.presets import USUAL
-from caffe_ext.evaluation.report import Report
+from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult

@@ -1,0 +1,120 @@
+"""The page of a report: the template report.html.j2 with tables, plots and pictures."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import get_args
+
+from jinja2 import Environment, StrictUndefined
+
+from caffe_ext.attacks.budget import Norm
+from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.number_text import NONE, both_units, of_one, percent
+from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, drawn, keys
+from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii, variants
+from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.verdict import verdict
+from caffe_ext.reporting import pluralize
+
+COLUMNS_A_TABLE = 4
+"""Attacks in one table of models side by side: as many as a page of paper has room for."""
+
+
+def as_page(report: Report) -> str:
+    """Return the page."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": percent,
+        "pluralize": pluralize,
+        "of_one": of_one,
+        "both_units": both_units,
+    }
+    sources = files("caffe_ext.evaluation")
+    template, style = (
+        sources.joinpath(name).read_text(encoding="utf-8")
+        for name in ("report.html.j2", "report.css")
+    )
+    columns, titles = table_columns(report.models), plots.attack_titles(report.models)
+    return environment.from_string(template).render(
+        report=report,
+        style=style,
+        keys=keys([model.name for model in report.models]),
+        tables=[
+            columns[start : start + COLUMNS_A_TABLE]
+            for start in range(0, len(columns), COLUMNS_A_TABLE)
+        ],
+        radii=table_radii(report.models),
+        titles=titles,
+        variants=variants(report.models).values(),
+        broken_by=_broken_by,
+        cascade=list(dict.fromkeys(text for one in report.models for text in one.suite.cascade)),
+        verdict=verdict,
+        threats=_threats(report.models, titles),
+        plots=_plots(report.models),
+        dash=NONE,
+    )
+
+
+def _broken_by(
+    model: ModelEvaluation, titles: Mapping[plots.Attacked, str]
+) -> list[tuple[str, list[str]]]:
+    """Return what broke how many images within each budget: a title, and a cell for each budget.
+
+    First attacks on all images that broke any; then the cascade, which says of how many.
+    """
+    alone = {
+        one.attack: titles[one.attack, one.variant]
+        for one in model.summaries
+        if len(model.suite.variants_of(one.attack)) == 1
+    }
+    whole: dict[str, list[str]] = {}
+    cascade: list[tuple[list[str], list[str]]] = []
+    for place, one in enumerate(model.robust):
+        for stage in one.stages:
+            if stage.tried is None and stage.broken:
+                title = alone.get(stage.attack, stage.name)
+                whole.setdefault(title, [NONE] * len(model.robust))[place] = f"{stage.broken:,}"
+        for number, stage in enumerate(stage for stage in one.stages if stage.tried is not None):
+            if number == len(cascade):
+                cascade.append(([], [NONE] * len(model.robust)))
+            names, cells = cascade[number]
+            names.append(stage.name)
+            cells[place] = f"{stage.broken:,} of {stage.tried:,}"
+    return [*whole.items(), *((f"then {_common(names)}", cells) for names, cells in cascade)]
+
+
+def _common(names: Sequence[str]) -> str:
+    """Return what names share, word by word: "PGD Linf … 40 x … (margin)"."""
+    words = [name.split() for name in names]
+    if len(set(map(len, words))) > 1:
+        return names[0]
+    return " ".join(
+        column[0] if len(set(column)) == 1 else "…" for column in zip(*words, strict=True)
+    )
+
+
+def _threats(
+    models: Sequence[ModelEvaluation], titles: Mapping[plots.Attacked, str]
+) -> dict[str, list[str]]:
+    """Return which attacks share a threat model."""
+    found: dict[str, dict[str, None]] = {}
+    for model in models:
+        for one in model.summaries:
+            found.setdefault(one.threat_model, {})[titles[one.attack, one.variant]] = None
+    return {threat: list(those) for threat, those in found.items()}
+
+
+def _plots(models: Sequence[ModelEvaluation]) -> dict[str, DrawnPlot]:
+    """Return the plots that there are."""
+    robust = [plots.robust_curves(models, norm) for norm in get_args(Norm)]
+    panels = [panel for panel in robust if panel]
+    found: dict[str, Plot | None] = {
+        "robust": Plot(panels, keys([model.name for model in models])) if panels else None,
+        "broken_linf": plots.broken_curves(models, "linf"),
+        "broken_l2": plots.broken_curves(models, "l2"),
+        "noise": plots.noise_stability(models),
+        "pass": plots.pass_distributions(models),
+        "metrics": plots.metrics_by_attack(models),
+    }
+    return {name: drawn(plot, name) for name, plot in found.items() if plot}

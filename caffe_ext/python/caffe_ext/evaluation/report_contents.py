@@ -1,0 +1,59 @@
+"""What a report says, as all of its forms need it: the page, the tables, and the text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.evaluation.plots import attack_titles
+from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.strip import Strip
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    images      where they come from: "origin", "sha256", "count", "limit"
+    settings    what was asked for, for JSON
+    provenance  as provenance.provenance() has it
+    identity    what must be the same for a report to take the place of an earlier one
+    strip       pictures; None: there is no image that all models classify correctly
+    """
+
+    models: Sequence[ModelEvaluation]
+    images: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    strip: Strip | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the summary table: an attack in a variant."""
+
+    title: str
+    attack: str
+    variant: str
+
+
+def table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
+    """Return the columns of the summary table: those of all models' suites, each once."""
+    titles = attack_titles(models)
+    keys = dict.fromkeys(key for model in models for key in model.suite.columns)
+    return [Column(titles[key], *key) for key in keys if key in titles]
+
+
+def table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
+    """Return the budgets of the robust accuracy: those of all models' suites, each once."""
+    return list(dict.fromkeys(one.budget for model in models for one in model.robust))
+
+
+def variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:
+    """Return title and meaning of the variants in which attacks are counted, by their names."""
+    found: dict[str, tuple[str, str]] = {}
+    for model in models:
+        for variants in model.suite.variants.values():
+            found |= {one.name: (one.title or one.name, one.meaning) for one in variants}
+    return found

@@ -1,0 +1,33 @@
+"""Titles of attacks that tell them apart wherever several are shown together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from textwrap import wrap
+
+_LINE = 20
+
+
+def distinct_titles(named: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a title for each (title, text): its own, with the text behind it where it is shared.
+
+    text  of the attack, which no other attack has; entries of one title and one text stay equal
+    """
+    shared = Counter(title for title, _ in set(named))
+    return [f"{title} [{text}]" if shared[title] > 1 else title for title, text in named]
+
+
+def title_lines(title: str, width: int = _LINE) -> list[str]:
+    """Return a title as lines of at most so many characters, for the margin of a plot.
+
+    "PGD Linf 25.5, 40 x 2 (margin)" goes on in a new line behind its comma; words that are longer
+    than a line are broken.
+    """
+    parts = title.split(", ")
+    ended = [f"{part}," for part in parts[:-1]] + parts[-1:]
+    lines: list[str] = []
+    for part in ended:
+        if lines and len(lines[-1]) + 1 + len(part) <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines += wrap(part, width) or [""]
+    return lines
