@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
 from caffe_ext.errors import RecordError
@@ -23,7 +22,7 @@ from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.masking import Evidence, find_warnings
 from caffe_ext.evaluation.number_text import grey_levels, pass_text, percent
 from caffe_ext.evaluation.page import as_page
-from caffe_ext.evaluation.plot_style import GRID, INK, drawn
+from caffe_ext.evaluation.plot_style import GRID, INK, Panel, Plot, drawn
 from caffe_ext.evaluation.report import (
     as_csv,
     as_text,
@@ -141,7 +140,7 @@ def test_one_copy_is_no_copies(report: Report) -> None:
     assert f"\n{pluralize(images, 'image')} that all models classify correctly" in text
 
 
-def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, plots.Plot]:
+def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, Plot]:
     found = {
         "linf": plots.broken_curves(models, "linf"),
         "l2": plots.broken_curves(models, "l2"),
@@ -151,13 +150,13 @@ def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, plots.Plot]:
     }
     robust = plots.robust_curves(models, "linf")
     assert robust is not None
-    return {name: plot for name, plot in found.items() if plot} | {"robust": plots.Plot([robust])}
+    return {name: plot for name, plot in found.items() if plot} | {"robust": Plot([robust])}
 
 
 def test_plots_are_svg(report: Report) -> None:
     for name, plot in all_plots(report.models).items():
-        for panel in drawn(plot, name).panels:
-            root = ET.fromstring(panel.svg.replace("xlink:href", "href"))
+        for one in drawn(plot, name).panels:
+            root = ET.fromstring(one.svg.replace("xlink:href", "href"))
             assert root.tag == "svg"
     lines = plots.broken_curves(report.models, "linf")
     assert lines is not None
@@ -205,11 +204,11 @@ def test_no_text_of_a_plot_covers_another(report: Report, many: int) -> None:
             assert all(whole.contains(*one.min) and whole.contains(*one.max) for one in boxes)
 
 
-def text_boxes(panel: plots.Panel) -> list[Bbox]:
+def text_boxes(panel: Panel) -> list[Bbox]:
     """Return where all text that is seen stands, in pixels."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # "constrained layout not applied": there is no room
-        FigureCanvasAgg(panel.figure).draw()
+        panel.figure.draw_without_rendering()
     texts = list(panel.axes.texts)
     for axis in (panel.axes.xaxis, panel.axes.yaxis):
         low, high = sorted(axis.get_view_interval())

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox
 
 from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.runs.titles import title_lines
@@ -130,7 +131,7 @@ def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
 
 def _thin_out(axes: Axes) -> None:
     """Take labels away that cover an earlier one, or reach beyond the map."""
-    kept = []
+    kept: list[Bbox] = []
     for label in list(axes.texts):
         box = label.get_window_extent()
         if axes.bbox.count_contains(box.corners()) < 4 or box.padded(1).count_overlaps(kept):
