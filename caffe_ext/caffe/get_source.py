@@ -12,9 +12,10 @@ The sources are looked for, in this order:
 4. GitHub's archive of the commit.
 
 Whatever the way, every file is compared with ``SHA256SUMS`` before anything is built from it, and
-only the files listed there are used. Then ``patches/*.patch`` are applied in the order of their
-names. A second run with the same patches does nothing; after a change of the patches only the files
-that differ are written, so that a build recompiles no more than it must.
+only the files listed there are used; of an archive only these are written. Then ``patches/*.patch``
+are applied in the order of their names. A second run with the same patches does nothing; after a
+change of the patches only the files that differ are written, so that a build recompiles no more
+than it must.
 
 Needs nothing but Python's standard library, and the programs ``patch`` and, for 3, ``apt-get``.
 """
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -32,6 +34,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 COMMIT = "99bd99795dcdf0b1d3086a8d67ab1782a8a08383"
@@ -44,15 +47,11 @@ HERE = Path(__file__).resolve().parent
 MANIFEST = HERE / "SHA256SUMS"
 PATCHES = HERE / "patches"
 STAMP = ".patched"
+LARGEST_FILE = 64 << 20  # bytes; Caffe's largest has 10 % of that
 
 
 class SourceError(Exception):
     """Caffe's source could not be had; the message says why and what to do."""
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def manifest() -> dict[str, str]:
@@ -67,28 +66,51 @@ def verify(tree: Path) -> None:
         path = tree / name
         if not path.is_file():
             raise SourceError(f"{tree} is not Caffe's commit {COMMIT[:9]}: {name} is missing")
-        if sha256(path) != digest:
-            raise SourceError(
-                f"{tree} is not Caffe's commit {COMMIT[:9]}: {name} differs (it must have the "
-                f"SHA-256 {digest}); give an unmodified checkout of that commit"
-            )
+        check_digest(tree, name, path.read_bytes(), digest)
+
+
+def check_digest(origin: Path, name: str, content: bytes, digest: str) -> None:
+    """Raise SourceError if a file of a tree or an archive is not that of the pinned commit."""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SourceError(
+            f"{origin} is not Caffe's commit {COMMIT[:9]}: {name} differs (it must have the "
+            f"SHA-256 {digest}); give an unmodified checkout of that commit"
+        )
 
 
 def unpack(archive: Path, into: Path) -> Path:
-    """Unpack a tar archive whose top level is one folder, or the tree itself; return the tree."""
+    """Unpack a tar archive whose top level is one folder, or the tree itself; return the tree.
+
+    Written are only the regular files that the manifest names, with the content that it asks for:
+    members with other names, which could lead out of the folder, and links are passed over.
+    """
+    digests = manifest()
     try:
         with tarfile.open(archive) as tar:
-            # Python before 3.11.4 has no filter against paths that lead out of the folder.
-            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-            tar.extractall(into)
-    except (tarfile.TarError, EOFError, OSError) as error:
+            top = top_folder(archive, [member.name for member in tar])
+            for member in tar:
+                name = member.name.removeprefix("./").removeprefix(top)
+                if name not in digests or not member.isreg() or member.size > LARGEST_FILE:
+                    continue
+                file = tar.extractfile(member)
+                content = b"" if file is None else file.read()
+                check_digest(archive, name, content, digests[name])
+                (into / name).parent.mkdir(parents=True, exist_ok=True)
+                (into / name).write_bytes(content)
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise SourceError(f"{archive} cannot be unpacked: {error}") from error
-    if (into / "src" / "caffe").is_dir():
-        return into
-    folders = [path for path in into.iterdir() if path.is_dir()]
+    return into
+
+
+def top_folder(archive: Path, members: list[str]) -> str:
+    """Return "FOLDER/" if all members are in one folder, "" if they are the tree itself."""
+    names = [name.removeprefix("./") for name in members]
+    if any(name.startswith("src/caffe/") for name in names):
+        return ""
+    folders = {name.partition("/")[0] for name in names} - {"", "."}
     if len(folders) != 1:
         raise SourceError(f"{archive} holds no source of Caffe")
-    return folders[0]
+    return f"{folders.pop()}/"
 
 
 def cache_folder() -> Path:
