@@ -6,6 +6,9 @@ from typing import Any
 
 from caffe_ext.errors import RecordError
 
+_MOST_KEYS = 12
+"""In an error message."""
+
 
 def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return the keys of what differs, sorted; of what lies further inside `model.weights_sha256`.
@@ -27,7 +30,10 @@ def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, adv
     """
     keys = differences(mine, found)
     if keys:
-        raise RecordError(f"{what} (it differs in: {', '.join(keys)}); {advice}")
+        # They come out of a file: anything can be in them, and any number of them.
+        shown = [key if key.isprintable() else f"{key!a}" for key in keys[:_MOST_KEYS]]
+        more = [f"{len(keys) - _MOST_KEYS} more"] if len(keys) > _MOST_KEYS else []
+        raise RecordError(f"{what} (it differs in: {', '.join(shown + more)}); {advice}")
 
 
 def _differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -36,8 +42,8 @@ def _differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
         one, other = mine.get(key), found.get(key)
         if one == other:
             continue
-        inner = []
         if isinstance(one, dict) and isinstance(other, dict):
-            inner = _differences(one, other)
-        keys += [f"{key}.{name}" for name in inner] or [key]
+            keys += [f"{key}.{name}" for name in _differences(one, other)]
+        else:
+            keys.append(key)
     return keys
