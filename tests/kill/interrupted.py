@@ -1,7 +1,8 @@
 """Runs programs in forked processes that are interrupted at the n-th change of a file.
 
-Takes lines of JSON from its input, {"program", "argv", "folder", "at", "how"}; answers with a line
-each: the exit status (negative: the signal), the changes that were seen, and what was printed.
+Takes lines of JSON from its input, {"program", "argv", "folder", "at", "how", "environment"};
+answers with a line each: the exit status (negative: the signal), the changes that were seen, and
+what was printed.
 
 A change is the opening of a file for writing, a rename, a removal, a new folder or its removal, in
 `folder`; Python's audit hooks tell of each before it happens. At number `at`, `how` happens:
@@ -92,6 +93,9 @@ def run(case: dict[str, Any], log: int, report: int) -> int:
     """Run a program in this process; return its exit status."""
     for stream in (1, 2):
         os.dup2(log, stream)
+    if case["environment"]:
+        os.setsid()  # a power cut ends all processes of the group
+        os.environ.update(case["environment"])
     interruption = Interruption(case["folder"], case["at"], case["how"])
     sys.addaudithook(interruption)
     try:
