@@ -1,8 +1,8 @@
-"""MkDocs: pages may link to any file of the checkout, and two of its files are pages.
+"""MkDocs: pages may link to any file of the checkout, and three of its files are pages.
 
 The links in docs/*.md are relative, so that they work wherever the repository is browsed. A file
 outside of docs/ that a page links to is copied into the site, below files/; a folder outside of
-docs/ is named only. CONTRIBUTING.md and CHANGELOG.md become pages.
+docs/ is named only. PAGES become pages.
 """
 
 import posixpath
@@ -14,7 +14,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+PAGES = {
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+    "changelog.md": "CHANGELOG.md",
+}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 

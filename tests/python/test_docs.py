@@ -116,7 +116,8 @@ def test_all_pages_are_in_the_navigation_and_can_be_read() -> None:
 
 
 def test_links_lead_to_files() -> None:
-    for page in [*pages(CHECKOUT), CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "CHANGELOG.md"]:
+    others = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    for page in [*pages(CHECKOUT), *map(CHECKOUT.joinpath, others)]:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
             if "://" not in target and not target.startswith("#"):
                 assert (page.parent / target.split("#")[0]).exists(), f"{page}: {target}"
