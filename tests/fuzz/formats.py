@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,21 @@ def make_model(folder: Path) -> None:
 def use_model(name: str) -> Callable[[Path], object]:
     """Return what reads a model, and queries it."""
     return lambda folder: read_model(folder / name).load().predict(IMAGES)
+
+
+def make_onnx(folder: Path) -> None:
+    """Write the model as ONNX."""
+    from caffe_ext.exchange.caffe_to_onnx.export import export_model  # noqa: PLC0415  (an extra)
+
+    make_model(folder)
+    export_model(read_model(folder / "model.yaml")).write(folder / "x.onnx")
+
+
+def use_onnx(folder: Path) -> None:
+    """Make a Caffe model of an ONNX file."""
+    from caffe_ext.exchange.onnx_to_caffe.importer import import_model  # noqa: PLC0415
+
+    import_model(folder / "x.onnx", "x")
 
 
 def make_mean(folder: Path) -> None:
@@ -299,6 +315,9 @@ FORMATS = {
         ),
     ),
 }
+
+if find_spec("onnxruntime"):
+    FORMATS["onnx"] = Format("x.onnx", make_onnx, use_onnx)
 
 
 def outcome(read: Callable[[Path], object], folder: Path) -> str:
