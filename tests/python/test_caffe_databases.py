@@ -79,6 +79,25 @@ def test_cut_off() -> None:
     assert f"layer 'd': base/data.mdb is incomplete: it has {size // 2} bytes of" in refusal()
 
 
+def run_through(records: int) -> None:
+    there = net(DATA.format(backend="backend: LMDB"))
+    for _ in range(records):
+        there.forward()
+
+
+def test_a_page_that_is_not_there() -> None:
+    write_records(*[datum()] * 300)
+    path, size = Path("base/data.mdb"), 4096
+    content = bytearray(path.read_bytes())
+    pages = [content[at : at + size] for at in range(0, len(content), size)]
+    (root,) = (n for n, page in enumerate(pages) if n > 1 and page[10] & 1)  # P_BRANCH
+    node = root * size + int.from_bytes(pages[root][18:20], "little")  # of the second child
+    content[node : node + 4] = b"\xff\xff\xff\x7f"  # its page's number
+    path.write_bytes(content)
+    with pytest.raises(caffe.Error, match=r"layer 'd': base is damaged: MDB_PAGE_NOTFOUND: "):
+        run_through(300)
+
+
 def test_without_records() -> None:
     write_records()
     assert "layer 'd': base has no records" in refusal()

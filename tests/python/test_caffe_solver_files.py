@@ -29,7 +29,20 @@ WRONG = {
     SOLVER.replace("fixed", "multistep") + "gamma: 1 stepvalue: 9 stepvalue: 3": (
         "t: stepvalue 3 comes after 9; they must ascend"
     ),
-    SOLVER.replace("0.1", "nan"): "t: base_lr is nan; it must be a finite number",
+    SOLVER.replace("0.1", "nan"): "t: base_lr is nan; it must be 0 or more",
+    SOLVER.replace("0.1", "inf"): "t: base_lr is inf; it must be a finite number",
+    SOLVER.replace("0.1", "-1"): "t: base_lr is -1; it must be 0 or more",
+    SOLVER.replace("base_lr: 0.1", ""): "t: there is no base_lr, the learning rate",
+    SOLVER + "power: nan": "t: power is nan; it must be a finite number",
+    SOLVER.replace("fixed", "multistep"): "t: there is no stepvalue, an iteration at which",
+    SOLVER + "stepvalue: -3": "t: stepvalue is -3; it must be 0 or more",
+    SOLVER + "random_seed: -5": "t: random_seed is -5; it must be 0 or more, or -1",
+    SOLVER + "device_id: -1": "t: device_id is -1; it must be 0 or more",
+    SOLVER + 'type: "RMSProp" momentum: 0.9': "t: momentum is 0.9; RMSProp has none: leave it out",
+    SOLVER + 'type: "AdaDelta" delta: 0': "t: delta is 0; for AdaDelta it must be more than 0",
+    SOLVER + "solver_mode: TPU": 'Unknown enumeration value of "TPU" for field "solver_mode"',
+    SOLVER + "iter_size: 99999999999": "Integer out of range (99999999999)",
+    SOLVER + "max_iter: 2": 'field "max_iter" is specified multiple times',
     SOLVER + 'regularization_type: "L3"': 't: regularization_type is "L3"; it must be "L1" or "L2"',
     SOLVER + "test_iter: 1": "t: test_interval is 0; it must be 1 or more",
     SOLVER + "test_iter: -1 test_interval: 1": "t: test_iter is -1; it must be 0 or more",
@@ -51,7 +64,7 @@ WRONG = {
     SOLVER + "delta: inf": "t: delta is inf; it must be a finite number",
     SOLVER.replace("train.prototxt", "nowhere"): "cannot open nowhere: No such file or directory",
     SOLVER + 'net_param { name: "x" }': "must not contain more than one of these fields",
-    "base_lr: 0.1 lr_policy: 'fixed'": "must specify a train net using one of these fields",
+    "base_lr: 0.1 lr_policy: 'fixed' max_iter: 1": "must specify a train net using one of these",
 }
 
 
@@ -60,6 +73,13 @@ def test_settings(text: str) -> None:
     with pytest.raises((caffe.Error, RuntimeError)):
         solver(text)
     assert WRONG[text] in error_of("caffe", "train", "-solver=t")
+
+
+def test_a_training_without_an_end() -> None:
+    Path("t").write_text(SOLVER.replace("max_iter: 1", ""))
+    says = error_of("caffe", "train", "-solver=t")
+    assert says.startswith("t: there is no max_iter, the number of iterations")
+    solver(SOLVER.replace("max_iter: 1", "")).step(1)  # a program counts for itself
 
 
 NETS = {
@@ -71,7 +91,43 @@ NETS = {
     TRAIN_NET.replace("num_output: 3", "num_outputs: 3"): 'no field named "num_outputs"',
     TRAIN_NET.replace("num_output: 3", ""): "layer 'fc': ",
     "": "the net has no layers in this phase",
+    TRAIN_NET.replace("num_output: 3", "num_output: 0"): "layer 'fc': a blob is empty",
+    TRAIN_NET.replace(
+        'bottom: "x"', 'bottom: "x" include { phase: TRAIN } exclude { phase: TEST }'
+    ): "layer 'fc': Specify either include rules or exclude rules; not both",
+    TRAIN_NET.replace(
+        "num_output: 3", "num_output: 3 weight_filler { type: 'gaussian' std: -1 }"
+    ): "layer 'fc': std of a gaussian filler must be more than 0",
+    TRAIN_NET.replace(
+        "num_output: 3", "num_output: 3 weight_filler { type: 'uniform' min: 2 }"
+    ): "layer 'fc': min of a uniform filler is larger than its max",
+    TRAIN_NET.replace(
+        'type: "DummyData"', 'type: "Data" data_param { backend: LMDB }'
+    ): "layer 'd': there is no source, the path of the data base",
 }
+# Settings of the layer fc that are no number.
+NUMBERS = {
+    "param { lr_mult: nan }": "param.lr_mult is nan",
+    "param { decay_mult: inf }": "param.decay_mult is inf",
+    "loss_weight: nan": "loss_weight is nan",
+    "blobs { double_data: nan } param { decay_mult: -inf }": "param.decay_mult is -inf",
+    "caffe_ext_param { gaussian_noise { sigma: nan } }": (
+        "caffe_ext_param.gaussian_noise.sigma is nan"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_what_is_no_number(text: str, folder: Path) -> None:
+    fc = f'name: "fc" {text}'
+    (folder / "train.prototxt").write_text(TRAIN_NET.replace('name: "fc"', fc, 1))
+    says = error_of("caffe", "train", "-solver=solver.prototxt")
+    assert says == f"train.prototxt, layer 'fc': {NUMBERS[text]}; it must be a finite number"
+
+
+def test_one_bound_may_be_infinite() -> None:
+    clip = 'layer { name: "c" type: "Clip" bottom: "y" top: "z" clip_param { min: 0 max: inf } }'
+    net(CONVOLUTION.format("ReLU", "") + clip)
 
 
 @pytest.mark.parametrize("text", NETS)
@@ -115,6 +171,20 @@ layer {{ name: "out" type: "{}" bottom: "x" top: "y" {} }}
             "the kernel, 7x7, is larger than the input",
         ),
         ("Pooling", "pooling_param { kernel_size: 2 stride: 0 }", "Stride dimensions must be"),
+        ("Pooling", "pooling_param { kernel_size: 2 pad: 2 }", "the padding, 2x2, must be smaller"),
+        (
+            "Dropout",
+            "dropout_param { dropout_ratio: 1 }",
+            "dropout_ratio is 1; it must be at least",
+        ),
+        ("Dropout", "dropout_param { dropout_ratio: -1 }", "dropout_ratio is -1; it must be at"),
+        ("BatchNorm", "batch_norm_param { eps: -1 }", "eps is -1; it must be 0 or more"),
+        (
+            "BatchNorm",
+            "batch_norm_param { moving_average_fraction: 2 }",
+            "moving_average_fraction is 2; it must lie between 0 and 1",
+        ),
+        ("MVN", "mvn_param { eps: -1 }", "eps is -1; it must be 0 or more"),
     ],
 )
 def test_sizes(kind: str, settings: str, sentence: str) -> None:
