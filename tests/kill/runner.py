@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from power_cut import PowerCut
 from programs import arguments, left
 
 KILLS = int(os.environ.get("CAFFE_EXT_KILLS", "1"))
@@ -75,6 +76,7 @@ class Undisturbed:
     def __init__(self, runner: Runner, inputs: Path, folder: Path) -> None:
         self._runner, self.inputs, self._folder = runner, inputs, folder
         self._found: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._events: dict[str, int] = {}
 
     def of(self, program: str) -> tuple[int, dict[str, Any]]:
         """Return how many changes of files a run makes, and what it leaves."""
@@ -83,12 +85,22 @@ class Undisturbed:
             output = self._folder / "out"
             shutil.rmtree(output, ignore_errors=True)
             argv = arguments(program, self.inputs, output)
-            done = self._runner.run(program, argv, output)
+            # Which counts what a power cut may come before, in the same run.
+            cut = PowerCut(output, self._folder / f"notes-{program}")
+            cut.notes.mkdir()
+            done = self._runner.run(program, argv, output, environment=cut.environment(0))
             assert done["status"] == 0, done["printed"]
             assert done["changes"] > 3
+            assert cut.events() > 3
             self._found[program] = done["changes"], left(output)
+            self._events[program] = cut.events()
             shutil.rmtree(output)
         return self._found[program]
+
+    def events(self, program: str) -> int:
+        """Return how many syncs and renames a run makes."""
+        self.of(program)
+        return self._events[program]
 
 
 def finish(runner: Runner, program: str, argv: list[str], output: Path) -> None:

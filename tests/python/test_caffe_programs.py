@@ -35,6 +35,8 @@ a line that something else printed
 DAYS = ["I0210", "I20260210"]
 """The date as glog wrote it in Caffe's days, and as it does since glog 0.5."""
 
+SETTINGS = "base_lr: 1 lr_policy: 'fixed' max_iter: 1"
+
 
 @pytest.fixture(scope="module")
 def root() -> Path:
@@ -144,7 +146,7 @@ def test_resize_and_crop_images(root: Path, tmp_path: Path, library: str) -> Non
 @pytest.mark.parametrize("given", ["-gpu=1234", "-gpu=0,x", "solver_mode: GPU device_id: 1234"])
 def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> None:
     solver = tmp_path / "solver.prototxt"
-    solver.write_text(f"lr_policy: 'fixed' {given if given[0] != '-' else ''}\n")
+    solver.write_text(f"{SETTINGS} {given if given[0] != '-' else ''}\n")
     program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
     command = [program, "train", f"-solver={solver}", *([given] if given[0] == "-" else [])]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
@@ -157,7 +159,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("kind", ["", 'type: "SGD"', 'type: "Adam"'])
 def test_a_bang_param_that_nobody_reads_is_an_error(kind: str, tmp_path: Path) -> None:
     solver = tmp_path / "solver.prototxt"
-    solver.write_text(f"lr_policy: 'fixed' {kind} bang_param {{ epsilon: 0.5 }}\n")
+    solver.write_text(f"{SETTINGS} {kind} bang_param {{ epsilon: 0.5 }}\n")
     program = Path(caffe.__file__).parents[2] / "bin" / "caffe"
     command = [str(program), "train", f"-solver={solver}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
