@@ -21,6 +21,7 @@ from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
 from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
+from caffe_ext.attacks.smallest.attack import MinimalL2, MinimalLinf, SmallestAttack
 from caffe_ext.attacks.square import SquareAttack
 
 __all__ = [
@@ -33,12 +34,15 @@ __all__ = [
     "CriterionKind",
     "Diagnostics",
     "FastAdaptiveBoundary",
+    "MinimalL2",
+    "MinimalLinf",
     "MinimumNormAttack",
     "Misclassification",
     "PerturbationBudget",
     "ProjectedGradient",
     "RealReading",
     "SingleStep",
+    "SmallestAttack",
     "SquareAttack",
     "TargetedMisclassification",
     "TopKMisclassification",

@@ -16,6 +16,9 @@ apgd=8xNrR+LOSS                         APGD, N steps (100), R starts (1); apgd-
 fab=8xNrR  square=8xNrR                 FAB-T, N steps (100); Square, N queries (5000); -l2 as well
 autoattack=8  autoattack-l2=400         APGD-CE, APGD-T, FAB-T, Square, each on what the ones before
                                         left; +quick: APGD-CE and APGD-T with fewer steps
+fmn-linf  fmn-l2  ddn                   the smallest adversarial by iteration, in whole grey
+deepfool-linf  deepfool-l2              levels: fmn-l2(steps=200)
+minimal-linf  minimal-l2                the best of these, image by image
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.

@@ -1,0 +1,221 @@
+"""Attacks that look for the smallest adversarial of whole grey levels, in L2 or Linf.
+
+    fmn-linf  fmn-l2  ddn  deepfool-linf  deepfool-l2      a search, and its finds on the lattice
+    minimal-linf  minimal-l2                               the best of all of these, image by image
+
+Each search is in real numbers (fmn.py, ddn.py, deepfool.py); what it finds is then made an
+adversarial of whole grey levels, and that as small as possible (lattice_linf.py, lattice_l2.py).
+Every adversarial was classified as it is, so that it is one in a file, too.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from caffe_ext.attacks.base import Attack, AttackResult, RealReading
+from caffe_ext.attacks.budget import NORM_NAMES, Norm
+from caffe_ext.attacks.criteria import (
+    Criterion,
+    Misclassification,
+    TargetedMisclassification,
+    ranked,
+)
+from caffe_ext.attacks.directions import LogitMargin
+from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.smallest.ddn import decoupled_direction_and_norm
+from caffe_ext.attacks.smallest.deepfool import deepfool
+from caffe_ext.attacks.smallest.fmn import fast_minimum_norm
+from caffe_ext.attacks.smallest.lattice_l2 import minimize_l2
+from caffe_ext.attacks.smallest.lattice_linf import minimize_linf
+from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.norms import sizes
+from caffe_ext.attacks.smallest.queries import MarginQueries
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
+
+_LATTICE_STEPS = 30
+_CLEARANCE = 2e-6
+# Each found something smaller for some images of the LeNets; the closest class is DeepFool's own.
+_FURTHER_CLASSES = (2, 3, 4)
+_MINIMIZE = {"linf": minimize_linf, "l2": minimize_l2}
+
+
+@dataclass(frozen=True)
+class SmallestAttack(Attack):
+    """A search for the smallest adversarial.
+
+    steps  of the search, 1 or more; the lattice takes up to 30 of its own for each radius or turn
+    """
+
+    steps: int = 100
+    norm: ClassVar[Norm]
+    method: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        if type(self.steps) is not int or self.steps < 1:
+            raise ValueError(f"steps must be a whole number, 1 or more, not {self.steps!r}")
+
+    @property
+    def name(self) -> str:
+        """Return the method, the norm and the steps."""
+        return f"{self.method} {NORM_NAMES[self.norm]}, {self.steps} steps"
+
+    @property
+    def threat_model(self) -> str:
+        """Say in words what the attacker may do."""
+        what = {"linf": "the largest change of a pixel (Linf)", "l2": "the whole change (L2)"}
+        return (
+            "knows the network and its weights; changes pixels within 0..255 and iterates to make "
+            f"{what[self.norm]} as small as it can"
+        )
+
+    @abstractmethod
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield what searches find in real numbers, one or more."""
+
+    def check(self, model: Model) -> None:
+        """Raise ValueError if it cannot attack this model; tries one step on one grey image."""
+        Attack.check(replace(self, steps=1), model)
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Search, and minimise on the lattice; the step lengths are Linf distances. See Attack.
+
+        The diagnostics are of the margin's gradient at the image.
+        """
+        diagnostics = LogitMargin()(model, images, criterion).diagnostics
+        asked = MarginQueries(model, criterion, queries=len(images), gradients=len(images))
+        best, real = Nearest.none(images), Nearest.none(images)
+        everyone = np.arange(len(images))
+        for found in self.search(asked, images):
+            asked.clearance = _CLEARANCE
+            whole = _MINIMIZE[self.norm](asked, images, found, _LATTICE_STEPS)
+            asked.clearance = 0
+            best.offer(everyone, whole.points, whole.distances, whole.found)
+            for each in (found, whole):
+                real.offer(everyone, each.points, each.distances, each.found)
+        adversarials = best.points.astype(np.uint8)
+        rows = np.flatnonzero(best.found)
+        classes = np.full(len(images), NO_CLASS, np.int64)
+        logits = model.logits(adversarials[rows])
+        still = criterion.is_satisfied(logits, rows)
+        classes[rows[still]] = top_class(logits[still])
+        lost = rows[~still]
+        adversarials[lost] = images[lost]
+        is_found = best.found.copy()
+        is_found[lost] = False
+        lengths = sizes(adversarials.astype(np.float32) - images, "linf")
+        return AttackResult(
+            is_found,
+            adversarials,
+            classes,
+            np.where(is_found, lengths, np.nan),
+            asked.queries + len(rows),
+            asked.gradients,
+            diagnostics,
+            RealReading(real.found, real.points),
+        )
+
+
+class _FastMinimumNorm(SmallestAttack):
+    method = "FMN"
+
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield FMN's find."""
+        yield fast_minimum_norm(asked, images, self.norm, self.steps)
+
+
+@register_attack("fmn-linf")
+@dataclass(frozen=True)
+class FastMinimumNormLinf(_FastMinimumNorm):
+    """FMN in Linf."""
+
+    norm = "linf"
+
+
+@register_attack("fmn-l2")
+@dataclass(frozen=True)
+class FastMinimumNormL2(_FastMinimumNorm):
+    """FMN in L2."""
+
+    norm = "l2"
+
+
+@register_attack("ddn")
+@dataclass(frozen=True)
+class DecoupledDirectionAndNorm(SmallestAttack):
+    """DDN, in L2."""
+
+    norm = "l2"
+    method = "DDN"
+
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield DDN's find."""
+        yield decoupled_direction_and_norm(asked, images, self.steps)
+
+
+@dataclass(frozen=True)
+class _DeepFool(SmallestAttack):
+    steps: int = 50
+    method = "DeepFool"
+
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield DeepFool's find."""
+        yield deepfool(asked, images, self.norm, self.steps)
+
+
+@register_attack("deepfool-linf")
+@dataclass(frozen=True)
+class DeepFoolLinf(_DeepFool):
+    """DeepFool in Linf."""
+
+    norm = "linf"
+
+
+@register_attack("deepfool-l2")
+@dataclass(frozen=True)
+class DeepFoolL2(_DeepFool):
+    """DeepFool in L2."""
+
+    norm = "l2"
+
+
+class _Minimal(SmallestAttack):
+    method = "Smallest of all,"
+
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield the finds of all searches, and DeepFool's towards further classes."""
+        yield deepfool(asked, images, self.norm, self.steps)
+        yield fast_minimum_norm(asked, images, self.norm, self.steps)
+        if self.norm == "l2":
+            yield decoupled_direction_and_norm(asked, images, self.steps)
+        if not isinstance(asked.criterion, Misclassification):
+            return
+        labels, everyone = asked.criterion.labels, np.arange(len(images))
+        logits = asked.ask(images, everyone).logits
+        for rank in _FURTHER_CLASSES:
+            if rank < asked.model.classes:
+                asked.criterion = TargetedMisclassification(labels, ranked(logits, labels, rank))
+                found = deepfool(asked, images, self.norm, self.steps)
+                asked.criterion = Misclassification(labels)
+                yield found
+
+
+@register_attack("minimal-linf")
+@dataclass(frozen=True)
+class MinimalLinf(_Minimal):
+    """The smallest of all in Linf."""
+
+    norm = "linf"
+
+
+@register_attack("minimal-l2")
+@dataclass(frozen=True)
+class MinimalL2(_Minimal):
+    """The smallest of all in L2."""
+
+    norm = "l2"

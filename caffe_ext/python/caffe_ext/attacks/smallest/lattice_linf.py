@@ -1,0 +1,92 @@
+"""Small adversarials of whole grey levels in Linf, from real-valued ones.
+
+At a whole radius r the images that an image file holds are all whole numbers within r, and the
+smallest adversarials mostly have all pixels at +-r or at 0 or 255, where whole numbers lose
+nothing.
+
+1. A real-valued adversarial at the distance e is rounded to the nearest within floor(e), within
+   ceil(e), and away from the image; whatever is adversarial then has a whole radius r.
+2. In the radius r - 1, from the best so far brought into it, steps by the sign of the margin's
+   gradient are taken, each rounded before the network sees it:
+
+       d = clip_r-1(d - alpha_k sign(g(x + round(d))))      alpha_k from r - 1 down to 1/2
+
+   As soon as one is adversarial its radius is the new r; an image whose steps all fail leaves.
+
+What is found is what was asked about, so that it is adversarial in a file, too.
+"""
+
+import numpy as np
+
+from caffe_ext.attacks.smallest.fmn import annealed
+from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.norms import Lengths, shorten, sizes
+from caffe_ext.attacks.smallest.queries import MarginQueries, Points
+from caffe_ext.models.base import Images
+
+STEPS = 30
+
+
+def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: int) -> Nearest:
+    """Return adversarials of whole grey levels, from real-valued ones.
+
+    start  the real-valued ones; where there is none, none is looked for
+    steps  gradients at each radius before it is given up
+    """
+    origins = images.astype(np.float32)
+    best = _rounded(asked, images, start)
+    # An image whose roundings all fail is looked for beyond them, up to twice as far.
+    which = np.flatnonzero(start.found)
+    limits = np.where(best.found[which], best.distances[which] - 1, np.ceil(start.distances[which]))
+    most = 2 * np.ceil(start.distances[which]) + 2
+    apart = start.points[which] - origins[which]
+    taken = np.zeros(len(which), np.int64)
+    stay = limits >= 1
+    while True:
+        which, limits, most = which[stay], limits[stay], most[stay]
+        apart, taken = apart[stay], taken[stay]
+        if not len(which):
+            return best
+        shorten(apart, limits, "linf")
+        centres = origins[which]
+        np.clip(apart, -centres, 255 - centres, out=apart)
+        whole = np.rint(apart)
+        answers, gradients = asked.ascend(centres + whole, which)
+        best.offer(which, centres + whole, sizes(whole, "linf"), answers.adversarial)
+        solved = answers.adversarial
+        limits[solved] = best.distances[which[solved]] - 1
+        taken = np.where(solved, 0, taken + 1)
+        alphas = np.array([annealed((1.0, 0.05), min(k, steps), steps) for k in taken.tolist()])
+        alphas = np.maximum(alphas * limits, 0.5).astype(np.float32)
+        moved = apart - alphas[:, None, None, None] * np.sign(gradients)
+        apart = np.where(solved[:, None, None, None], whole, moved)
+        exhausted = taken > steps
+        wider = exhausted & ~best.found[which]
+        limits[wider] = np.ceil(limits[wider] * 1.1)
+        taken[wider] = 0
+        stay = (limits >= 1) & (~exhausted | wider) & (limits <= most)
+
+
+def _rounded(asked: MarginQueries, images: Images, start: Nearest) -> Nearest:
+    """Return the best of three roundings of each start."""
+    best = Nearest.none(images)
+    which = np.flatnonzero(start.found)
+    origins = images[which].astype(np.float32)
+    apart = start.points[which] - origins
+    distances = start.distances[which]
+    for candidates in (
+        _within(apart, np.floor(distances)),
+        _within(apart, np.ceil(distances)),
+        np.sign(apart) * np.ceil(np.abs(apart)),
+    ):
+        points = origins + np.clip(candidates, -origins, 255 - origins)
+        answers = asked.ask(points, which)
+        best.offer(which, points, sizes(points - origins, "linf"), answers.adversarial)
+    return best
+
+
+def _within(apart: Points, radii: Lengths) -> Points:
+    """Return perturbations rounded, and brought into whole radii."""
+    whole = np.rint(apart)
+    shorten(whole, radii, "linf")
+    return whole

@@ -1,0 +1,128 @@
+"""MarginQueries: a model asked about a criterion's margin, and counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.criteria import Bools, Criterion, Margins, Misclassification
+from caffe_ext.models.base import Floats, Ints, Model, Pixels
+
+Points = NDArray[np.float32]
+"""Real-valued images, float32 (n, C, H, W), in grey levels."""
+_Derivative = Callable[[Floats, Ints, slice], Floats]
+"""(logits (n, K), the images that they are of, rows of the points) -> dE/dlogits (n, K)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says of n points.
+
+    margins      float64 (n,), by how much the logits miss the criterion; infinite for NaN
+    adversarial  bool (n,)
+    logits       float32 (n, K)
+    """
+
+    margins: Margins
+    adversarial: Bools
+    logits: Floats
+
+
+@dataclass(eq=False)
+class MarginQueries:
+    """Asks a model about points near N images, and counts.
+
+    criterion  of the N images
+    queries    images that went forward
+    gradients  images that went backward
+    clearance  what the margin of an adversarial must be below -clearance times the largest |logit|;
+               the last bits of logits depend on the images of a call, and an adversarial that
+               hangs on them might be none when it is loaded again
+    """
+
+    model: Model
+    criterion: Criterion
+    queries: int = 0
+    gradients: int = 0
+    clearance: float = 0.0
+
+    def ask(self, points: Pixels, which: Ints) -> Answers:
+        """Return the answers for points (n, C, H, W) near the images `which`, int64 (n,)."""
+        self.queries += len(points)
+        return self._answers(self.model.logits(points), which)
+
+    def ascend(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
+        """Return the answers, and the gradients of the margin by the pixels, in one pass."""
+        return self._with_gradient(points, which, self._margin_derivative)
+
+    def ascend_loss(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
+        """Return the answers, and gradients along the softmax loss, of any length, downwards.
+
+        Upwards they lead towards the label, or away from the target. They are those of
+        -J = ln p_label (untargeted) and J = -ln p_target, times a positive number an image, by
+        which they vanish only where the gradients of all logits do: in float32 the loss of an
+        image that is classified with certainty has the gradient 0. Top-k has no loss; there it is
+        the margin's gradient.
+        """
+        return self._with_gradient(points, which, self._loss_derivative)
+
+    def ascend_difference(
+        self, points: Pixels, which: Ints, above: Ints, below: Ints
+    ) -> tuple[Answers, Points]:
+        """Return the answers, and the gradients of h_above - h_below by the pixels."""
+
+        def derivative(logits: Floats, _: Ints, rows: slice) -> Floats:
+            return _one_less_other(logits, above[rows], below[rows])
+
+        return self._with_gradient(points, which, derivative)
+
+    def _with_gradient(
+        self, points: Pixels, which: Ints, derivative: _Derivative
+    ) -> tuple[Answers, Points]:
+        count = len(points)
+        self.queries, self.gradients = self.queries + count, self.gradients + count
+        scores = np.zeros((count, self.model.classes), np.float32)
+
+        def diff(logits: Floats, rows: slice) -> Floats:
+            scores[rows] = logits
+            return derivative(logits, which[rows], rows)
+
+        gradients = self.model.gradient(points, diff)
+        if not np.isfinite(gradients.sum(dtype=np.float64)):
+            # What is not a number points nowhere.
+            np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return self._answers(scores, which), gradients
+
+    def _answers(self, logits: Floats, which: Ints) -> Answers:
+        margins = self.criterion.margins(logits, which)
+        margins[np.isnan(margins)] = np.inf
+        adversarial = self.criterion.is_satisfied(logits, which)
+        if self.clearance:
+            adversarial &= margins < -self.clearance * np.abs(logits).max(axis=1)
+        return Answers(margins, adversarial, logits)
+
+    def _margin_derivative(self, logits: Floats, which: Ints, _: slice) -> Floats:
+        return _one_less_other(logits, *self.criterion.margin_classes(logits, which))
+
+    def _loss_derivative(self, logits: Floats, which: Ints, rows: slice) -> Floats:
+        """Return the derivative by the logits, over the sum of the probabilities besides one."""
+        targets = self.criterion.targets
+        if targets is None and not isinstance(self.criterion, Misclassification):
+            return self._margin_derivative(logits, which, rows)
+        own = (self.criterion.labels if targets is None else targets)[which]
+        each = np.arange(len(logits))
+        others = logits.astype(np.float64)
+        others[each, own] = -np.inf
+        exponentials = np.exp(others - others.max(axis=1, keepdims=True))
+        derivative = -exponentials / exponentials.sum(axis=1, keepdims=True)
+        derivative[each, own] = 1
+        return np.asarray(derivative if targets is None else -derivative, np.float32)
+
+
+def _one_less_other(logits: Floats, above: Ints, below: Ints) -> Floats:
+    """Return the derivative of h_above - h_below."""
+    derivative, rows = np.zeros_like(logits), np.arange(len(logits))
+    derivative[rows, above] += 1
+    derivative[rows, below] -= 1
+    return derivative
