@@ -18,6 +18,7 @@ from caffe_ext.attacks.criteria import (
     parse_criterion,
 )
 from caffe_ext.attacks.fab import FastAdaptiveBoundary
+from caffe_ext.attacks.hopskipjump import HopSkipJump, HopSkipJumpL2, HopSkipJumpLinf
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
 from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
@@ -34,6 +35,9 @@ __all__ = [
     "CriterionKind",
     "Diagnostics",
     "FastAdaptiveBoundary",
+    "HopSkipJump",
+    "HopSkipJumpL2",
+    "HopSkipJumpLinf",
     "MinimalL2",
     "MinimalLinf",
     "MinimumNormAttack",

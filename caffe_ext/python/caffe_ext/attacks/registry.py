@@ -19,6 +19,8 @@ autoattack=8  autoattack-l2=400         APGD-CE, APGD-T, FAB-T, Square, each on 
 fmn-linf  fmn-l2  ddn                   the smallest adversarial by iteration, in whole grey
 deepfool-linf  deepfool-l2              levels: fmn-l2(steps=200)
 minimal-linf  minimal-l2                the best of these, image by image
+lbfgs                                   L-BFGS of Szegedy towards all classes: lbfgs(target=3)
+hopskipjump-linf  hopskipjump-l2        by labels alone: hopskipjump-l2(budget=5000)
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.

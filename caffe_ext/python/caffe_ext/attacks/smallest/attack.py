@@ -1,10 +1,11 @@
 """Attacks that look for the smallest adversarial of whole grey levels, in L2 or Linf.
 
-    fmn-linf  fmn-l2  ddn  deepfool-linf  deepfool-l2      a search, and its finds on the lattice
-    minimal-linf  minimal-l2                               the best of all of these, image by image
+    fmn-linf  fmn-l2  ddn  deepfool-linf  deepfool-l2  lbfgs
+                                  a search, and its finds on the lattice
+    minimal-linf  minimal-l2      the best of all of these but L-BFGS, image by image
 
-Each search is in real numbers (fmn.py, ddn.py, deepfool.py); what it finds is then made an
-adversarial of whole grey levels, and that as small as possible (lattice_linf.py, lattice_l2.py).
+Each search is in real numbers (fmn.py, ddn.py, deepfool.py, lbfgs.py); what it finds is then made
+an adversarial of whole grey levels, and that as small as possible (lattice_linf.py, lattice_l2.py).
 Every adversarial was classified as it is, so that it is one in a file, too.
 """
 
@@ -15,9 +16,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from caffe_ext.attacks.base import Attack, AttackResult, RealReading
+from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.attacks.criteria import (
+    NO_TARGET,
+    Bools,
     Criterion,
     Misclassification,
     TargetedMisclassification,
@@ -25,15 +28,16 @@ from caffe_ext.attacks.criteria import (
 )
 from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.ddn import decoupled_direction_and_norm
 from caffe_ext.attacks.smallest.deepfool import deepfool
 from caffe_ext.attacks.smallest.fmn import fast_minimum_norm
 from caffe_ext.attacks.smallest.lattice_l2 import minimize_l2
 from caffe_ext.attacks.smallest.lattice_linf import minimize_linf
+from caffe_ext.attacks.smallest.lbfgs import lbfgs
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
+from caffe_ext.models.base import Images, Ints, Model
 
 _LATTICE_STEPS = 30
 _CLEARANCE = 2e-6
@@ -98,27 +102,7 @@ class SmallestAttack(Attack):
             best.offer(everyone, whole.points, whole.distances, whole.found)
             for each in (found, whole):
                 real.offer(everyone, each.points, each.distances, each.found)
-        adversarials = best.points.astype(np.uint8)
-        rows = np.flatnonzero(best.found)
-        classes = np.full(len(images), NO_CLASS, np.int64)
-        logits = model.logits(adversarials[rows])
-        still = criterion.is_satisfied(logits, rows)
-        classes[rows[still]] = top_class(logits[still])
-        lost = rows[~still]
-        adversarials[lost] = images[lost]
-        is_found = best.found.copy()
-        is_found[lost] = False
-        lengths = sizes(adversarials.astype(np.float32) - images, "linf")
-        return AttackResult(
-            is_found,
-            adversarials,
-            classes,
-            np.where(is_found, lengths, np.nan),
-            asked.queries + len(rows),
-            asked.gradients,
-            diagnostics,
-            RealReading(real.found, real.points),
-        )
+        return replace(confirm(asked, images, best, real), diagnostics=diagnostics)
 
 
 class _FastMinimumNorm(SmallestAttack):
@@ -156,6 +140,50 @@ class DecoupledDirectionAndNorm(SmallestAttack):
     def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
         """Yield DDN's find."""
         yield decoupled_direction_and_norm(asked, images, self.steps)
+
+
+@register_attack("lbfgs")
+@dataclass(frozen=True)
+class BoxConstrainedLBFGS(SmallestAttack):
+    """L-BFGS in L2, towards each class or one.
+
+    steps   iterations of each minimisation
+    target  the class; None: all, and the nearest of what is found
+    """
+
+    steps: int = 50
+    target: int | None = None
+    norm = "l2"
+    method = "L-BFGS"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        super().__post_init__()
+        if self.target is not None and (type(self.target) is not int or self.target < 0):
+            raise ValueError(f"target must be a class, 0 or more, not {self.target!r}")
+
+    @property
+    def name(self) -> str:
+        """Return the method, the steps and the target."""
+        towards = "" if self.target is None else f", towards {self.target}"
+        return f"{super().name}{towards}"
+
+    def applicable(self, labels: Ints) -> Bools:
+        """Return which images have another label than the target."""
+        return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
+
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+        """Yield L-BFGS's find."""
+        classes = asked.model.classes
+        if self.target is not None and self.target >= classes:
+            raise ValueError(f"the target {self.target} is none of the classes 0..{classes - 1}")
+        wanted = range(classes) if self.target is None else [self.target]
+        labels, targets = asked.criterion.labels, asked.criterion.targets
+        if targets is not None:
+            yield lbfgs(asked, images, [np.array([one]) for one in targets], self.steps)
+            return
+        others = [np.array([one for one in wanted if one != label]) for label in labels]
+        yield lbfgs(asked, images, others, self.steps)
 
 
 @dataclass(frozen=True)

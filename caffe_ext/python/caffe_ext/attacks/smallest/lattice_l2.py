@@ -25,6 +25,7 @@ from itertools import chain, count
 
 import numpy as np
 
+from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.criteria import Bools
 from caffe_ext.attacks.smallest.nearest import Nearest
 from caffe_ext.attacks.smallest.norms import Lengths, as_rows, sizes
@@ -45,18 +46,25 @@ def minimize_l2(asked: MarginQueries, images: Images, start: Nearest, steps: int
     """
     best = Nearest.none(images)
     rays = start.points - images
-    _search_rays(asked, images, rays, np.flatnonzero(start.found), best)
+    which = np.flatnonzero(start.found)
+    search_rays(asked, images, rays[which], which, best)
     _turn_rays(asked, images, rays, best, steps)
     _undo(asked, images, best)
     return best
 
 
-def _search_rays(
-    asked: MarginQueries, images: Images, rays: Points, which: Ints, best: Nearest
+def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
+    asked: MarginQueries,
+    images: Images,
+    rays: Points,
+    which: Ints,
+    best: Nearest,
+    norm: Norm = "l2",
 ) -> tuple[Bools, Lengths]:
     """Offer the smallest adversarials on rays; return where one was nearer, and the scales s.
 
-    rays   float32 (n, C, H, W), of the images `which`
+    rays  float32 (n, C, H, W), of the images `which`
+    norm  in which it is nearer
     """
     origins = images[which].astype(np.float32)
     shape = (-1, 1, 1, 1)
@@ -67,7 +75,7 @@ def _search_rays(
         apart = np.rint(scales.astype(np.float32).reshape(shape) * rays[rows])
         points = np.clip(origins[rows] + apart, 0, 255)
         answers = asked.ask(points, which[rows])
-        lengths = sizes(points - origins[rows], "l2")
+        lengths = sizes(points - origins[rows], norm)
         nearer[rows] |= best.offer(which[rows], points, lengths, answers.adversarial)
         return answers.adversarial
 
@@ -105,7 +113,7 @@ def _turn_rays(
         minima = _linear_minima(apart, gradients, answers.margins, origins)
         part = turns[which].astype(np.float32).reshape(-1, 1, 1, 1)
         turned = (1 - part) * rays[which] + part * minima
-        nearer, scales = _search_rays(asked, images, turned, which, best)
+        nearer, scales = search_rays(asked, images, turned, which, best)
         accepted = which[nearer]
         rays[accepted] = turned[nearer] * scales[nearer].astype(np.float32).reshape(-1, 1, 1, 1)
         turns[which] = np.where(nearer, np.minimum(1, turns[which] * 1.5), turns[which] / 2)

@@ -34,7 +34,7 @@ def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: i
     steps  gradients at each radius before it is given up
     """
     origins = images.astype(np.float32)
-    best = _rounded(asked, images, start)
+    best = round_linf(asked, images, start)
     # An image whose roundings all fail is looked for beyond them, up to twice as far.
     which = np.flatnonzero(start.found)
     limits = np.where(best.found[which], best.distances[which] - 1, np.ceil(start.distances[which]))
@@ -67,7 +67,7 @@ def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: i
         stay = (limits >= 1) & (~exhausted | wider) & (limits <= most)
 
 
-def _rounded(asked: MarginQueries, images: Images, start: Nearest) -> Nearest:
+def round_linf(asked: MarginQueries, images: Images, start: Nearest) -> Nearest:
     """Return the best of three roundings of each start."""
     best = Nearest.none(images)
     which = np.flatnonzero(start.found)

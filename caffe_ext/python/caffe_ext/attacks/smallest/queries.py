@@ -11,7 +11,7 @@ from caffe_ext.models.base import Floats, Ints, Model, Pixels
 
 Points = NDArray[np.float32]
 """Real-valued images, float32 (n, C, H, W), in grey levels."""
-_Derivative = Callable[[Floats, Ints, slice], Floats]
+Derivative = Callable[[Floats, Ints, slice], Floats]
 """(logits (n, K), the images that they are of, rows of the points) -> dE/dlogits (n, K)"""
 
 
@@ -54,7 +54,7 @@ class MarginQueries:
 
     def ascend(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
         """Return the answers, and the gradients of the margin by the pixels, in one pass."""
-        return self._with_gradient(points, which, self._margin_derivative)
+        return self.pull_back(points, which, self._margin_derivative)
 
     def ascend_loss(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
         """Return the answers, and gradients along the softmax loss, of any length, downwards.
@@ -65,7 +65,7 @@ class MarginQueries:
         image that is classified with certainty has the gradient 0. Top-k has no loss; there it is
         the margin's gradient.
         """
-        return self._with_gradient(points, which, self._loss_derivative)
+        return self.pull_back(points, which, self._loss_derivative)
 
     def ascend_difference(
         self, points: Pixels, which: Ints, above: Ints, below: Ints
@@ -75,11 +75,12 @@ class MarginQueries:
         def derivative(logits: Floats, _: Ints, rows: slice) -> Floats:
             return _one_less_other(logits, above[rows], below[rows])
 
-        return self._with_gradient(points, which, derivative)
+        return self.pull_back(points, which, derivative)
 
-    def _with_gradient(
-        self, points: Pixels, which: Ints, derivative: _Derivative
+    def pull_back(
+        self, points: Pixels, which: Ints, derivative: Derivative
     ) -> tuple[Answers, Points]:
+        """Return the answers, and the gradients of an objective that has this derivative."""
         count = len(points)
         self.queries, self.gradients = self.queries + count, self.gradients + count
         scores = np.zeros((count, self.model.classes), np.float32)

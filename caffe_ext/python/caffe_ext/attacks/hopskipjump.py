@@ -1,0 +1,221 @@
+"""HopSkipJump, in L2 and Linf: a decision-based attack, for models that give labels only.
+
+Of each image that is asked about it learns whether it is adversarial, and nothing else. From an
+adversarial x_0, uniform noise drawn into the image as far as it takes:
+
+    x_t    = the point of the line from x to x_t that is on the decision boundary, by bisection
+    delta  = sqrt(D) theta ||x_t - x||_2, or D theta ||x_t - x||_inf; a tenth of 255 at first
+    g      = mean_b (phi_b - mean phi) u_b      u_b random, of unit length, phi_b = 1 where
+                                                x_t + delta u_b is adversarial and -1 where not
+    x_t+1  = x_t + xi g / ||g||_2, or x_t + xi sign(g)      xi = ||x_t - x|| / sqrt(t), halved
+                                                            until that is adversarial
+
+with sqrt(t) times 100 u_b, for D pixels, theta = D^-1.5 (L2) or D^-2 (Linf), until the queries are
+used up. The nearest adversarial is then made one of whole grey levels by rounding, as it is and on
+its ray (lattice_l2.py).
+
+Chen, Jordan and Wainwright, 2020 (Algorithm 2).
+"""
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.attacks.base import Attack, AttackResult
+from caffe_ext.attacks.budget import NORM_NAMES, Norm
+from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.smallest.confirm import confirm
+from caffe_ext.attacks.smallest.lattice_l2 import search_rays
+from caffe_ext.attacks.smallest.lattice_linf import round_linf
+from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.norms import sizes
+from caffe_ext.attacks.smallest.queries import MarginQueries, Points
+from caffe_ext.models.base import Images, Ints, Model
+
+_FIRST_PROBES = 100
+_STARTS = 100
+_HALVINGS = 30
+_ROUNDING = 40
+
+
+@dataclass(frozen=True)
+class HopSkipJump(Attack):
+    """HopSkipJump.
+
+    budget  queries for each image, 500 or more; the last are for rounding
+    seed    of the random choices; each depends on it and on the image's number only
+    """
+
+    budget: int = 5000
+    seed: int = 0
+    norm: ClassVar[Norm]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        if type(self.budget) is not int or self.budget < 500:
+            raise ValueError(f"budget must be 500 queries or more, not {self.budget!r}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+
+    @property
+    def name(self) -> str:
+        """Return the method, the norm and the queries."""
+        return f"HopSkipJump {NORM_NAMES[self.norm]}, {self.budget} queries"
+
+    @property
+    def threat_model(self) -> str:
+        """Say in words what the attacker may do."""
+        return (
+            f"sees the class of {self.budget} images for each and nothing else; changes pixels "
+            f"within 0..255 to make the change ({NORM_NAMES[self.norm]}) as small as it can"
+        )
+
+    def check(self, model: Model) -> None:
+        """Raise ValueError if it cannot attack this model; tries a few queries on a grey image."""
+        Attack.check(replace(self, budget=500), model)
+
+    def run(
+        self, model: Model, images: Images, criterion: Criterion, indices: Ints
+    ) -> AttackResult:
+        """Search, image by image; the step lengths are Linf distances. See Attack."""
+        asked = MarginQueries(model, criterion)
+        real, best = Nearest.none(images), Nearest.none(images)
+        for row, number in enumerate(indices):
+            random = np.random.default_rng([self.seed, int(number)])
+            _OneImage(asked, images, row, self.norm, random, real).search(self.budget - _ROUNDING)
+        rows = np.flatnonzero(real.found)
+        if self.norm == "linf":
+            best = round_linf(asked, images, real)
+        search_rays(asked, images, real.points[rows] - images[rows], rows, best, self.norm)
+        real.offer(np.arange(len(images)), best.points, best.distances, best.found)
+        return confirm(asked, images, best, real)
+
+
+class _OneImage:
+    """The search for one image."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
+        self,
+        asked: MarginQueries,
+        images: Images,
+        row: int,
+        norm: Norm,
+        random: np.random.Generator,
+        real: Nearest,
+    ) -> None:
+        self._asked, self._row, self._norm, self._random = asked, row, norm, random
+        self._image, self._real = images[row : row + 1].astype(np.float32), real
+        self._pixels = self._image.size
+        self._theta = self._pixels ** (-1.5 if norm == "l2" else -2.0)
+        self._left = 0
+
+    def search(self, budget: int) -> None:
+        """Hop, skip and jump until the queries are used up."""
+        self._left = budget
+        point = self._start()
+        for step in range(1, budget):
+            if point is None or self._left < _FIRST_PROBES:
+                return
+            far = self._far(point)
+            if far == 0:
+                return
+            share = sqrt(self._pixels) if self._norm == "l2" else self._pixels
+            reach = 25.5 if step == 1 else share * self._theta * far
+            direction = self._direction(point, reach, int(_FIRST_PROBES * sqrt(step)))
+            point = self._jump(point, direction, far / sqrt(step))
+
+    def _adversarial(self, points: Points) -> Bools:
+        """Ask about points; what is adversarial is offered."""
+        self._left -= len(points)
+        rows = np.full(len(points), self._row)
+        good = self._asked.ask(points, rows).adversarial
+        if good.any():
+            far = np.where(good, sizes(points - self._image, self._norm), np.inf)
+            one = int(far.argmin())
+            self._real.offer(
+                rows[:1], points[one : one + 1], far[one : one + 1], good[one : one + 1]
+            )
+        return good
+
+    def _far(self, point: Points) -> float:
+        return float(sizes(point - self._image, self._norm)[0])
+
+    def _start(self) -> Points | None:
+        """Return a point on the boundary towards random noise; None: no noise is adversarial."""
+        shape = (_STARTS, *self._image.shape[1:])
+        noise = self._random.uniform(0, 255, shape).astype(np.float32)
+        good = np.flatnonzero(self._adversarial(noise))
+        if not len(good):
+            return None
+        return self._to_boundary(noise[good[0]][None])
+
+    def _between(self, point: Points, share: float) -> Points:
+        """Return what lies at a share of the way from the image to a point, 0..1."""
+        if self._norm == "l2":
+            return np.asarray(self._image + np.float32(share) * (point - self._image))
+        limit = np.float32(share * self._far(point))
+        return np.asarray(self._image + np.clip(point - self._image, -limit, limit))
+
+    def _to_boundary(self, point: Points) -> Points:
+        """Return the adversarial point next to the boundary on the way to an adversarial one."""
+        inside, outside, best = 0.0, 1.0, point
+        exact = max(self._theta, 1e-6)
+        for _ in range(_HALVINGS):
+            if outside - inside <= exact or self._left < 1:
+                break
+            middle = (inside + outside) / 2
+            tried = self._between(point, middle)
+            if self._adversarial(tried)[0]:
+                outside, best = middle, tried
+            else:
+                inside = middle
+        return best
+
+    def _direction(self, point: Points, reach: float, probes: int) -> NDArray[np.float32]:
+        """Return the estimated direction into the adversarial side, of unit length or by sign."""
+        count = min(probes, self._left)
+        shape = (count, *self._image.shape[1:])
+        if self._norm == "l2":
+            units = self._random.standard_normal(shape)
+        else:
+            units = self._random.uniform(-1, 1, shape)
+        units /= np.sqrt(np.square(units).sum(axis=(1, 2, 3), keepdims=True))
+        points = np.clip(point + reach * units, 0, 255).astype(np.float32)
+        moved = (points - point) / reach
+        phi = np.where(self._adversarial(points), 1.0, -1.0)
+        weights = phi if abs(phi.mean()) == 1 else phi - phi.mean()
+        found = np.einsum("i,ijkl->jkl", weights, moved)[None] / count
+        if self._norm == "linf":
+            return np.asarray(np.sign(found), np.float32)
+        return np.asarray(found / max(float(np.sqrt(np.square(found).sum())), 1e-30), np.float32)
+
+    def _jump(self, point: Points, direction: NDArray[np.float32], length: float) -> Points:
+        """Return the boundary's point after a step; the same point if no step is adversarial."""
+        for _ in range(_HALVINGS):
+            if self._left < 1:
+                return point
+            tried = np.clip(point + np.float32(length) * direction, 0, 255)
+            if self._adversarial(tried)[0]:
+                return self._to_boundary(tried)
+            length /= 2
+        return point
+
+
+@register_attack("hopskipjump-l2")
+@dataclass(frozen=True)
+class HopSkipJumpL2(HopSkipJump):
+    """HopSkipJump in L2."""
+
+    norm = "l2"
+
+
+@register_attack("hopskipjump-linf")
+@dataclass(frozen=True)
+class HopSkipJumpLinf(HopSkipJump):
+    """HopSkipJump in Linf."""
+
+    norm = "linf"

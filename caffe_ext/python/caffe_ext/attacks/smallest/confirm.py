@@ -1,0 +1,38 @@
+"""confirm: the result of an attack, from adversarials that are classified once more as they are."""
+
+import numpy as np
+
+from caffe_ext.attacks.base import AttackResult, RealReading
+from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.norms import sizes
+from caffe_ext.attacks.smallest.queries import MarginQueries
+from caffe_ext.models.base import NO_CLASS, Images, top_class
+
+
+def confirm(asked: MarginQueries, images: Images, best: Nearest, real: Nearest) -> AttackResult:
+    """Return the result, with Linf distances as step lengths, and without diagnostics.
+
+    best  adversarials of whole grey levels
+    real  real-valued ones
+
+    What does not satisfy the criterion as uint8 is not found.
+    """
+    adversarials = images.copy()
+    found = np.zeros(len(images), np.bool_)
+    classes = np.full(len(images), NO_CLASS, np.int64)
+    rows = np.flatnonzero(best.found)
+    points = best.points[rows].astype(np.uint8)
+    answers = asked.ask(points, rows)
+    rows, points = rows[answers.adversarial], points[answers.adversarial]
+    adversarials[rows], found[rows] = points, True
+    classes[rows] = top_class(answers.logits[answers.adversarial])
+    lengths = sizes(adversarials.astype(np.float32) - images, "linf")
+    return AttackResult(
+        found,
+        adversarials,
+        classes,
+        np.where(found, lengths, np.nan),
+        asked.queries,
+        asked.gradients,
+        real=RealReading(real.found, real.points),
+    )

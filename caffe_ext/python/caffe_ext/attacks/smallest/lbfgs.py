@@ -1,0 +1,112 @@
+"""L-BFGS, the attack of Szegedy and others: box-constrained, towards a class, in L2.
+
+    minimise  c ||r||_2^2 - ln p_target(x + r)       x + r within 0..255, r in units of 255
+
+by scipy's L-BFGS-B from r = 0, for the largest c whose minimum is adversarial: c is multiplied or
+divided by 10 until one is and the next is not, and then bisected five times (on the logarithm). The
+result is the nearest adversarial of all minima. The norm is squared, which the paper's is not: so
+it is smooth at 0, as L-BFGS wants it.
+
+Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus, 2014 (Section 4.1); the baseline
+of Rozsa, Rudd and Boult, 2016.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.norms import sizes
+from caffe_ext.attacks.smallest.queries import MarginQueries
+from caffe_ext.models.base import Floats, Images, Ints
+
+_FIRST_C = 1.0
+_DECADES = 6
+_BISECTIONS = 5
+
+
+def lbfgs(asked: MarginQueries, images: Images, targets: list[Ints], iterations: int) -> Nearest:
+    """Return the nearest adversarials that L-BFGS finds, image by image.
+
+    targets     int64, the classes that are tried for each image
+    iterations  of each minimisation, at most
+    """
+    nearest = Nearest.none(images)
+    for row, tried in enumerate(targets):
+        for target in tried:
+            _OneTarget(asked, images, row, int(target), iterations, nearest).search()
+    return nearest
+
+
+class _OneTarget:
+    """The search for one image and one class."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
+        self,
+        asked: MarginQueries,
+        images: Images,
+        row: int,
+        target: int,
+        iterations: int,
+        nearest: Nearest,
+    ) -> None:
+        self._asked, self._which, self._target = asked, np.array([row]), target
+        self._image = images[row].astype(np.float64) / 255
+        self._iterations, self._nearest = iterations, nearest
+
+    def search(self) -> None:
+        """Look for the largest c whose minimum is adversarial, and offer what is found."""
+        c, first = _FIRST_C, self._succeeds(_FIRST_C)
+        for _ in range(_DECADES):
+            further = c * 10 if first else c / 10
+            if self._succeeds(further) != first:
+                break
+            c = further
+        else:
+            return
+        low, high = sorted((c, further))
+        for _ in range(_BISECTIONS):
+            middle = float(np.sqrt(low * high))
+            if self._succeeds(middle):
+                low = middle
+            else:
+                high = middle
+
+    def _succeeds(self, c: float) -> bool:
+        """Minimise, offer the minimum, and tell whether it is adversarial."""
+        start = self._image.ravel()
+        found = minimize(
+            self._objective,
+            start,
+            args=(c,),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, 1)] * start.size,
+            options={"maxiter": self._iterations},
+        )
+        point = np.asarray(255 * found.x.reshape(1, *self._image.shape), np.float32)
+        answers = self._asked.ask(point, self._which)
+        apart = point - np.asarray(255 * self._image, np.float32)
+        self._nearest.offer(self._which, point, sizes(apart, "l2"), answers.adversarial)
+        return bool(answers.adversarial[0])
+
+    def _objective(
+        self, values: NDArray[np.float64], c: float
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return the objective and its gradient by the pixels in 0..1."""
+        loss = 0.0
+
+        def derivative(logits: Floats, *_: object) -> Floats:
+            nonlocal loss
+            scores = logits.astype(np.float64) - logits.max()
+            total = np.exp(scores).sum()
+            loss = float(np.log(total) - scores[0, self._target])
+            by_logits = np.exp(scores) / total
+            by_logits[0, self._target] -= 1
+            return np.asarray(by_logits, np.float32)
+
+        point = np.asarray(255 * values.reshape(1, *self._image.shape), np.float32)
+        _, gradients = self._asked.pull_back(point, self._which, derivative)
+        apart = values - self._image.ravel()
+        slope = 255.0 * gradients.astype(np.float64).ravel() + 2 * c * apart
+        return loss + c * float(np.square(apart).sum()), slope
