@@ -42,9 +42,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 def test_lbfgs_meets_a_plane(plane: Classifier) -> None:
     images, which = rows([100, 100], [120, 110]), labels(0, 0)
-    found = parse_attack("lbfgs(steps=12)").run(
-        plane, images, Misclassification(which), np.arange(2)
-    )
+    attack = parse_attack("lbfgs(steps=12)")
+    found = attack.run(plane, images, Misclassification(which), np.arange(2))
     assert found.classes.tolist() == [1, 1]
     far = np.sqrt(((found.adversarials.astype(float) - images) ** 2).sum(axis=(1, 2, 3)))
     assert (far >= [60, 40]).all()
@@ -53,9 +52,8 @@ def test_lbfgs_meets_a_plane(plane: Classifier) -> None:
     two = parse_attack("lbfgs(target=2)")
     assert two.applicable(labels(0, 1, 2)).tolist() == [True, True, False]
     assert two.text == "lbfgs(target=2)"
-    aimed = parse_attack("lbfgs(steps=12)").run(
-        plane, images[:1], TargetedMisclassification(which[:1], labels(1)), np.arange(1)
-    )
+    towards = TargetedMisclassification(which[:1], labels(1))
+    aimed = attack.run(plane, images[:1], towards, np.arange(1))
     assert np.array_equal(aimed.adversarials, found.adversarials[:1])
 
 
@@ -70,7 +68,7 @@ def test_lbfgs_refuses_what_is_no_class(plane: Classifier) -> None:
 def test_hopskipjump_needs_labels_only(plane: Classifier, norm: str, far: float) -> None:
     images, model = rows([100, 100], [100, 100], [100, 100]), LabelsOnly(plane)
     attack = parse_attack(f"hopskipjump-{norm}(budget=1500)", seed=4)
-    found = attack.run(model, images, Misclassification(labels(0, 0, 0)), np.array([0, 1, 0]))  # type: ignore[arg-type]
+    found = attack.run(model, images, Misclassification(labels(0, 0, 0)), np.array([0, 1, 0]))
     assert found.found.all()
     assert (found.queries, found.gradients) == (model.queries, 0)
     assert model.queries <= 3 * 1500
