@@ -131,14 +131,13 @@ def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
 def bounds_figure(result: BoundsResult) -> Figure:
     """Draw certified accuracy and that under attack over the radius, a panel for each model."""
     count = len(result.models)
-    figure = Figure(figsize=(4.4 * count, 3.6), layout="constrained")
+    figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     for panel, model in zip(panels, result.models, strict=True):
         robust = model.robust_accuracy()
         if robust is not None:
-            label = f"under attack, {result.attack}"
-            panel.plot(result.radii, 100 * robust, "o-", color="0.3", label=label)
+            panel.plot(result.radii, 100 * robust, "o-", color="0.3", label="under attack")
         for number, method in enumerate(model.margins):
             shares = 100 * model.certified_accuracy(method)
             marker = ("s", "^", "v", "D")[number % 4]
@@ -151,6 +150,8 @@ def bounds_figure(result: BoundsResult) -> Figure:
         panel.set_xlabel("Linf radius (grey levels)")
         panel.set_ylim(-2, 102)
         panel.grid(alpha=0.3)
+    if result.attack:
+        figure.suptitle(f"attack: {result.attack}, E is the radius", fontsize="small", color="0.35")
     panels[0].set_ylabel(f"share of {pluralize(len(result.labels), 'image')} (%)")
     figure.legend(
         *panels[0].get_legend_handles_labels(),
