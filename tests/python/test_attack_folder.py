@@ -156,7 +156,7 @@ def test_two_processes_do_not_share_the_pieces(
 ) -> None:
     run = run_of(tmp_path / "out")
     with locked(run.parts, None):
-        busy = r"another process is at work in .*hc1\.parts; wait for"
+        busy = r"another process is using .*hc1\.parts; wait for"
         with pytest.raises(RecordError, match=busy):
             run_attack(classifier, source, run)
         assert not source.asked

@@ -82,9 +82,9 @@ def test_a_float_that_equals_a_whole_number_is_another_setting() -> None:
     [
         ("brighten(20)", "brighten has settings by name only, key=value; there are by, word, seed"),
         ("brighten(much=2)", "brighten has no setting 'much'; there are by, word, seed"),
-        ("brighten(by=f())", "settings are key=value, each once"),
-        ("brighten(by=)", "settings are key=value, each once"),
-        ("brighten(by=1, by=2)", "settings are key=value, each once"),
+        ("brighten(by=f())", "settings must be key=value, each once"),
+        ("brighten(by=)", "settings must be key=value, each once"),
+        ("brighten(by=1, by=2)", "settings must be key=value, each once"),
         ("brighten(by=1", r"unknown attack 'brighten\(by=1'.*, brighten\(\.\.\.\)"),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_source_that_gives_less_than_it_has(
     tmp_path: Path, classifier: Classifier, source: ArraySource
 ) -> None:
     run = run_of(tmp_path / "out")
-    with pytest.raises(ValueError, match="source has given 2 images for 10 to 14"):
+    with pytest.raises(ValueError, match="source returned 2 images for the numbers 10 to 14"):
         run_attack(classifier, Short(IMAGES, source.labels), run)
     run_attack(classifier, source, run)  # what came before is taken over
     assert [part.start for part in source.asked] == [10, 15, 20]
@@ -162,7 +162,9 @@ def test_a_label_beyond_the_classes_is_named_by_its_image(
 ) -> None:
     assert source.labels is not None
     source.labels[13] = 4
-    with pytest.raises(ValueError, match=r"label 4 of image 13 is none of the 4 classes 0\.\.3"):
+    with pytest.raises(
+        ValueError, match=r"label 4 of image 13 does not exist: the network has 4 classes, 0\.\.3"
+    ):
         run_attack(classifier, source, run_of(tmp_path / "out"))
 
 
@@ -189,10 +191,10 @@ def test_an_attack_that_the_net_does_not_have_leaves_no_file(
     tmp_path: Path, classifier: Classifier, source: ArraySource
 ) -> None:
     for text, says in (
-        ("hc4", "no class of rank 4"),
+        ("hc4", "can be at most 3, not 4"),
         ("hot:4", "hot class 4"),
         ("hc1@x", "blob 'x'"),
-        ("hc1@data", "no inner blob"),
+        ("hc1@data", "does not lie between"),
     ):
         with pytest.raises(ValueError, match=says):
             run_attack(classifier, source, run_of(tmp_path / "out", text))

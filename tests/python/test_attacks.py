@@ -142,7 +142,9 @@ UNKNOWN = """hc fgs-s fgv= hc1* hc1@ hc-1 hot:x hot margin1 bim pgd= pgd=8/2 pgd
 
 @pytest.mark.parametrize("text", ["", "hc1 hc2", *UNKNOWN.split()])
 def test_unknown_names_are_answered_with_the_known_ones(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^unknown attack '.*'; there are fgs, fgv, margin, hc1"):
+    with pytest.raises(
+        ValueError, match=r"^unknown attack '.*'; known attacks: fgs, fgv, margin, hc1"
+    ):
         parse_attack(text)
 
 
@@ -201,7 +203,7 @@ def test_distances_in_both_units() -> None:
     assert parse_distance("0.5of1") == 127.5
     assert show_distance(8) == "8 grey levels (0.0314 of 1)"
     for text in ("", "8/256", "of1", "8 of 2", "-1", "nan"):
-        with pytest.raises(ValueError, match="a distance is grey levels"):
+        with pytest.raises(ValueError, match="a distance must be in grey levels"):
             parse_distance(text)
 
 

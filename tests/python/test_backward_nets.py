@@ -120,7 +120,7 @@ def googlenet() -> Path:
     build = Path(os.environ.get("CAFFE_ROOT", Path(caffe.__file__).parents[2] / "caffe" / "src"))
     path = build / "models" / "bvlc_googlenet" / "train_val.prototxt"
     if not path.is_file():
-        pytest.skip(f"skipped: {path} is not there")
+        pytest.skip(f"skipped: {path} does not exist")
     return path
 
 

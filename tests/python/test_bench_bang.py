@@ -122,7 +122,7 @@ def test_random_images_serve_both_networks(tmp_path: Path) -> None:
 def test_wrong_arguments(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for arguments, reason in (
-        (["--iterations", "1"], "--iterations must be at least 2, and is 1"),
+        (["--iterations", "1"], "--iterations must be at least 2, not 1"),
         (["--networks", "vgg"], "invalid choice: 'vgg'"),
         (["--output", str(tmp_path / "file")], f"{tmp_path / 'file'}: File exists"),
     ):

@@ -186,7 +186,7 @@ def test_wrong_arguments(
     with pytest.raises(SystemExit) as ended:
         bench.main(["--runs", "1"])
     assert ended.value.code == 2
-    assert "--runs must be at least 2, and is 1" in capsys.readouterr().err
+    assert "--runs must be at least 2, not 1" in capsys.readouterr().err
 
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match="file: File exists"):

@@ -158,7 +158,7 @@ def test_logits_by_name_without_a_softmax(tmp_path: Path) -> None:
     text = LINEAR[: LINEAR.index("layer { name: 'prob'")]
     model = write_model(tmp_path, text)
     with pytest.raises(
-        ValueError, match=r"has no Softmax layer, and no .*; name the blob of scores"
+        ValueError, match=r"has no Softmax layer and no .*; name the blob of scores"
     ):
         Classifier(*model, PixelSpace())
     classifier = Classifier(*model, PixelSpace(0.5), logits="score")
@@ -169,10 +169,10 @@ def test_logits_by_name_without_a_softmax(tmp_path: Path) -> None:
         Classifier(*model, PixelSpace(), logits="ip9")
     with pytest.raises(ValueError, match=r"'data' must be \(N, K\)"):
         Classifier(*model, PixelSpace(), logits="data")
-    with pytest.raises(ValueError, match=r"'prob' has the probabilities .* which takes 'sc"):
+    with pytest.raises(ValueError, match=r"'prob' holds the probabilities .* which takes 'sc"):
         Classifier(*write_model(tmp_path / "full"), PixelSpace(), logits="prob")
     in_place = write_model(tmp_path / "place", LINEAR.replace("top: 'prob'", "top: 'score'"))
-    with pytest.raises(ValueError, match=r"'score' has the probabilities .* not let that work"):
+    with pytest.raises(ValueError, match=r"'score' holds the probabilities .* not let that work"):
         Classifier(*in_place, PixelSpace())
 
 

@@ -43,7 +43,7 @@ def test_images_of_another_size_are_refused(linear: Classifier) -> None:
 
 def test_labels_that_are_refused(linear: Classifier) -> None:
     for labels, text in [
-        ([0, 3], r"label 3 of image 1 is none of the 3 classes 0\.\.2"),
+        ([0, 3], r"label 3 of image 1 does not exist: the network has 3 classes, 0\.\.2"),
         ([-1, 0], "label -1 of image 0"),
         ([0], r"integers \(2,\), not int64 \(1,\)"),
         ([0.0, 1.0], "not float64"),
@@ -58,7 +58,7 @@ def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
     for pair in [(none, weights), (deploy, none)]:
         with pytest.raises(FileNotFoundError, match="none is not a file"):
             Classifier(*pair, PixelSpace())
-    with pytest.raises(ValueError, match=r"w\.caffemodel is not the prototxt of a net"):
+    with pytest.raises(ValueError, match=r"w\.caffemodel is not the prototxt of a network"):
         Classifier(weights, weights, PixelSpace())
     with pytest.raises(ValueError, match=r"deploy\.prototxt is not a Caffe model, or is damaged"):
         Classifier(deploy, deploy, PixelSpace())
@@ -119,6 +119,20 @@ def test_nets_that_caffe_cannot_build(
     capfd.readouterr()
     with pytest.raises(ValueError, match=rf"^{deploy}: Caffe cannot build this network: .*{text}"):
         Classifier(deploy, weights, PixelSpace())
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(1, 100), (3, 1)])
+def test_nets_that_take_no_other_number_of_images(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], images: int, batch_size: int
+) -> None:
+    deploy, weights = write_model(tmp_path)
+    scale = "layer { name: 's' type: 'Scale' bottom: 'data' top: 's' scale_param { axis: 0 } }"
+    deploy.write_text(deploy.read_text().replace("dim: 1 ", f"dim: {images} ", 1) + scale)
+    capfd.readouterr()
+    refused = "cannot build this network with another number of images: .*layer 's': "
+    with pytest.raises(ValueError, match=rf"^{deploy}: Caffe {refused}"):
+        Classifier(deploy, weights, PixelSpace(), batch_size=batch_size)
     assert capfd.readouterr() == ("", "")
 
 
@@ -258,7 +272,7 @@ def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     classifier = Classifier(*write_model(tmp_path, text), PixelSpace())
     assert classifier.predict(IMAGES)[0] == NO_CLASS  # it has a pixel of 0
     assert classifier.predict(np.full_like(IMAGES, 9)).min() >= 0
-    with pytest.raises(ValueError, match=r"label -1 of image 0 .*: a logit of this image is NaN"):
+    with pytest.raises(ValueError, match=r"label -1 of image 0 .*a logit of this image is NaN"):
         FastGradient(sign=True)(classifier, IMAGES, Misclassification(classifier.predict(IMAGES)))
     batch = Batch(IMAGES[:1], None)
     records, adversarials = attack_images(classifier, parse_attack("fgs"), batch)

@@ -193,7 +193,7 @@ def test_a_database_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     os.truncate(file, whole + 99)
     assert count_records(folder) == count
     os.truncate(file, whole // 2)
-    text = f"^{folder} is truncated: {whole // 2:,} bytes of at least [0-9,]+$"
+    text = f"^{folder} is truncated: it has {whole // 2:,} bytes and needs at least [0-9,]+$"
     for read in (lambda: Records(folder), lambda: ready.read(slice(299, 300))):
         with pytest.raises(DataError, match=text):
             read()

@@ -163,7 +163,7 @@ def test_validation_is_kept_apart(asked: Request) -> None:
 def test_too_many_validation_images_change_nothing(asked: Request) -> None:
     prepare(asked)
     before = snapshot(asked.output)
-    with pytest.raises(DataError, match="cannot keep 60 validation images apart from the 60"):
+    with pytest.raises(DataError, match="cannot hold out 60 validation images from the 60"):
         prepare(dataclasses.replace(asked, validation=60))
     assert snapshot(asked.output) == before
 
@@ -324,7 +324,7 @@ class TestNoNetwork:
             assert prepared.made == made
             assert prepared.record.holds == TITLE
             (warning,) = listener.warnings
-            assert "NOT figures on MNIST" in warning
+            assert "NOT results on MNIST" in warning
             assert "--data-dir" in warning
         assert len(images_of(prepared, "train")) == 1497
         assert (prepared.folder / "idx" / NAMES[0]).exists()
@@ -374,7 +374,7 @@ class TestLoadImages:
     def test_what_is_not_there(self, tmp_path: Path) -> None:
         for arguments, message in (
             (("mnist",), "MNIST is not on this machine"),
-            (("imagenet",), "no data set 'imagenet'"),
+            (("imagenet",), "unknown data set 'imagenet'"),
             (("digits", "dev"), "no split 'dev'"),
             (("digits", "val"), "no split 'val'"),
         ):

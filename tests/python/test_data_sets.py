@@ -233,7 +233,7 @@ def test_validation_is_the_end_of_the_training_images() -> None:
     assert {name: len(part) for name, part in splits.items()} == {"train": 7, "val": 3, "test": 2}
     assert np.array_equal(splits["val"].images, images.images[7:])
     for validation in (-1, 10, 11):
-        with pytest.raises(DataError, match="validation images apart from the 10"):
+        with pytest.raises(DataError, match="validation images of the 10"):
             DataSet(images, images, published=False).keep_apart(validation)
 
 

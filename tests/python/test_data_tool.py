@@ -100,7 +100,7 @@ def test_errors_are_one_sentence(tmp_path: Path, raw: Path) -> None:
         (run(*named, tmp_path / "empty"), f"{tmp_path}/empty holds no MNIST"),
         (run(*named, tmp_path / "nowhere"), "nowhere, which is not a folder"),
         (run("mnist", *out, CAFFE_EXT_DATA="/nowhere"), "CAFFE_EXT_DATA names /nowhere"),
-        (run(*named, raw, "--validation", "60"), "cannot keep 60 validation images apart"),
+        (run(*named, raw, "--validation", "60"), "cannot hold out 60 validation images"),
         (run("cifar10", "--no-download", *out), "put cifar-10-binary.tar.gz"),
         (
             run("mnist", "--data-dir", raw, "--output", tmp_path / "file"),
@@ -129,7 +129,7 @@ def test_no_network_means_digits_and_a_warning(
     assert tool.main(["mnist", "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert printed.err.startswith("WARNING: MNIST is not on this machine and no mirror could be")
-    assert "NOT figures on MNIST" in printed.err
+    assert "NOT results on MNIST" in printed.err
     assert "scikit-learn's handwritten digits" in printed.out
     assert "1,497 images" in printed.out
 

@@ -128,9 +128,9 @@ def test_interrupted_and_continued(number: int, status: int, tmp_path: Path) -> 
 
 def test_wrong_arguments() -> None:
     for arguments, reason in (
-        (("--iterations", "0"), "--iterations must be at least 1, and is 0"),
-        (("--seed", "-1"), "--seed must be at least 0, and is -1"),
-        (("--digits", "--data-dir", "x"), "--digits need no --data-dir"),
+        (("--iterations", "0"), "--iterations must be at least 1, not 0"),
+        (("--seed", "-1"), "--seed must be at least 0, not -1"),
+        (("--digits", "--data-dir", "x"), "--data-dir does not apply to --digits"),
     ):
         ran = run(*arguments)
         assert (ran.returncode, ran.stdout) == (2, "")

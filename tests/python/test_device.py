@@ -33,13 +33,13 @@ def test_parse(given: str | int, gpu: int | None) -> None:
 
 @pytest.mark.parametrize("given", ["", "cuda", "gpu:", "gpu:a", "gpu:1,2", "gpu1", "cpu:0", "1"])
 def test_no_device(given: str) -> None:
-    with pytest.raises(ValueError, match="a device is cpu, gpu, or gpu: with a number"):
+    with pytest.raises(ValueError, match="a device must be cpu, gpu or gpu:N"):
         Device.parse(given)
 
 
 @pytest.mark.parametrize("given", ["gpu:-1", -1])
 def test_no_number(given: str | int) -> None:
-    with pytest.raises(ValueError, match="GPUs have numbers from 0, and not -1"):
+    with pytest.raises(ValueError, match="the number of a GPU must be at least 0, not -1"):
         Device.parse(given)
 
 

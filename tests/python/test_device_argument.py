@@ -40,7 +40,7 @@ def test_the_argument(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("-1", "all", "0,1"):
         with pytest.raises(SystemExit):
             parsed(f"--gpu={wrong}")
-        assert f"GPUs have numbers, 0, 1, ..., and not '{wrong}'" in capsys.readouterr().err
+        assert f"the number of a GPU must be 0, 1, ..., not '{wrong}'" in capsys.readouterr().err
 
 
 def test_programs_compute_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,8 +235,8 @@ def test_no_images_are_enough(three: Classifier) -> None:
 @pytest.mark.parametrize(
     ("which", "says"),
     [
-        (labels(0, 3, 1), r"label 3 of image 1 is none of the 3 classes 0..2"),
-        (labels(0, 1, -1), r"label -1 of image 2 is none"),
+        (labels(0, 3, 1), r"label 3 of image 1 does not exist: the network has 3 classes, 0..2"),
+        (labels(0, 1, -1), r"label -1 of image 2 does not exist"),
         (labels(0, 1), r"labels must be integers \(3,\), not int64 \(2,\)"),
         (np.array([0.0, 1, 2]), "labels must be integers"),
     ],
@@ -273,11 +273,9 @@ def test_the_margin_of_a_top_k_criterion(three: Classifier) -> None:
 
 
 def test_ranks_and_targets_that_the_net_does_not_have(three: Classifier) -> None:
-    with pytest.raises(
-        ValueError, match="no class of rank 3 besides the label: the network has 3 classes"
-    ):
+    with pytest.raises(ValueError, match="can be at most 2, not 3: the network has 3 classes"):
         HotCold(rank=3)(three, IMAGES, Misclassification(labels(0, 1, 2)))
-    with pytest.raises(ValueError, match=r"the hot class 3 is none of 0\.\.2"):
+    with pytest.raises(ValueError, match=r"the hot class must be one of 0\.\.2, not 3"):
         HotCold(target=3)(three, IMAGES, Misclassification(labels(0, 1, 2)))
     with pytest.raises(ValueError, match="at least 1, not 0"):
         HotCold(rank=0)

@@ -95,7 +95,7 @@ def test_through_what_a_split_makes_of_a_blob(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blob", ["data", "prob", "side"])
 def test_blobs_that_are_no_inner_ones_are_refused(tmp_path: Path, blob: str) -> None:
     classifier = two_layers(tmp_path, FIRST, SECOND)
-    with pytest.raises(ValueError, match=f"blob '{blob}' is no inner blob, between the input and"):
+    with pytest.raises(ValueError, match=f"blob '{blob}' does not lie between the input and"):
         HotCold(through=blob)(classifier, rows([1, 2, 3]), Misclassification(labels(0)))
 
 

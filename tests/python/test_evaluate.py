@@ -397,7 +397,7 @@ def test_suites_that_make_no_sense() -> None:
         with pytest.raises(ValueError, match=sentence):
             Suite(**given)
     for text in ("", "l1=3", "0.5", "l2"):
-        with pytest.raises(ValueError, match=r"a radius is|a distance is|did you mean"):
+        with pytest.raises(ValueError, match=r"a radius must be|a distance must be|did you mean"):
             parse_radius(text)
     texts = [attack.text for attack in default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
     assert texts == ["fgs", "margin-s", "fgv", "hc1", "hc2", "fgs=8.0"]

@@ -106,7 +106,7 @@ def test_files_of_others_stay(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     before = snapshot(tmp_path)
-    assert f"{name} is there without evaluation.json" in refusal(*given)
+    assert f"{name} exists, but evaluation.json" in refusal(*given)
     assert snapshot(tmp_path) == before
 
 

@@ -79,8 +79,8 @@ def test_presets_are_the_papers() -> None:
     ("settings", "message"),
     [
         ({"attacks": ("hc1", "nonsense")}, "unknown attack 'nonsense'"),
-        ({"attacks": ("hc1", "HC1*1")}, "hc1 is named twice"),
-        ({"attacks": ()}, "without an attack"),
+        ({"attacks": ("hc1", "HC1*1")}, "hc1 is listed twice"),
+        ({"attacks": ()}, "at least one attack"),
         ({"min_pass": 0.9, "max_pass": 0.8}, "PASS of at least 0.9 and at most 0.8"),
         ({"min_pass": 1.1}, "PASS of at least 1.1 and at most 1"),
         ({"max_pass": float("nan")}, "no image has a PASS"),
@@ -159,7 +159,9 @@ def test_filters_drop_exactly_what_they_say(request_: SetRequest) -> None:
 
 def test_a_filter_that_leaves_nothing(request_: SetRequest) -> None:
     recipe = replace(MIXED, min_pass=0.999999)
-    with pytest.raises(DataError, match=r"is left of \d+ .* \d+ have a PASS below 0.999999; no"):
+    with pytest.raises(
+        DataError, match=r"is left of the \d+ .* \d+ have a PASS below 0.999999; no"
+    ):
         make_set(replace(request_, recipe=recipe))
     assert not (request_.folder / "train_lmdb").exists()
     assert read_set(request_.folder) is None
@@ -250,10 +252,10 @@ def test_folders_with_other_things_are_refused(request_: SetRequest) -> None:
     request_.folder.mkdir()
     (request_.folder / "thesis.txt").write_text("precious")
     for again in (False, True):
-        with pytest.raises(DataError, match=r"holds other things \(thesis.txt\)"):
+        with pytest.raises(DataError, match=r"holds other files \(thesis.txt\)"):
             make_set(replace(request_, again=again))
     (request_.folder / "thesis.txt").rename(request_.folder / "train_lmdb")
-    with pytest.raises(DataError, match=r"holds other things \(train_lmdb\)"):
+    with pytest.raises(DataError, match=r"holds other files \(train_lmdb\)"):
         make_set(replace(request_, again=True))
     assert snapshot(request_.folder) == {"train_lmdb": b"precious"}
 
@@ -272,7 +274,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
             ValueError,
             "hc1.*small.npy.*take",
         ),
-        ({"recipe": Recipe(("hc1", "hc4"))}, ValueError, "hc4 .*no class of rank 4"),
+        ({"recipe": Recipe(("hc1", "hc4"))}, ValueError, "hc4 .*can be at most 3, not 4"),
         ({"recipe": Recipe(("hc1@ip9",))}, ValueError, "hc1@ip9 .*no blob 'ip9'"),
     ):
         with pytest.raises(error, match=message):

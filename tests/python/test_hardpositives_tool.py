@@ -119,11 +119,11 @@ def test_what_makes_no_sense_is_refused(
     refusal: Callable[..., str], arguments: Arguments, tmp_path: Path
 ) -> None:
     assert refusal("--preset", "HC-D-3") == (
-        "there is no preset 'HC-D-3'; there are HC-D-9-1.05, HC-D-9, HC-D-5, HC-S-5, FGV, FGS"
+        "unknown preset 'HC-D-3'; known presets: HC-D-9-1.05, HC-D-9, HC-D-5, HC-S-5, FGV, FGS"
     )
     assert "unknown attack 'fgz'" in refusal("--attacks", "fgz")
     assert "at least 0.9 and at most 0.5" in refusal("--min-pass", "0.9", "--max-pass", "0.5")
-    assert "no class of rank 4" in refusal("--attacks", "hc4")  # there are 4 classes
+    assert "can be at most 3, not 4" in refusal("--attacks", "hc4")  # there are 4 classes
     assert "is not a file" in refusal("--weights", "nowhere.caffemodel")
     arguments.remove(f"--labels={tmp_path / 'labels.npy'}")
     (tmp_path / "labels.npy").unlink()
@@ -135,7 +135,7 @@ def test_nothing_left_and_other_things(refusal: Callable[..., str], tmp_path: Pa
     sentence = refusal("--preset", "FGS", "--min-pass", "1")
     assert "no hard positive is left of" in sentence
     (tmp_path / "out" / "source.json").touch()
-    assert "holds other things (source.json)" in refusal("--preset", "FGS")
+    assert "holds other files (source.json)" in refusal("--preset", "FGS")
 
 
 def test_arguments_exclude_each_other(arguments: Arguments) -> None:

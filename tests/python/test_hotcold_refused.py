@@ -26,20 +26,20 @@ def setting(tmp_path: Path) -> Setting:
     ("arguments", "sentence"),
     [
         (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; there are data, inner,"),
-        (["--through", "data"], "tiny: blob 'data' is no inner blob"),
-        (["--hot", "3"], "tiny: there is no class of rank 3 besides the label: the network has 3"),
+        (["--through", "data"], "tiny: blob 'data' does not lie between"),
+        (["--hot", "3"], "tiny: the rank of the hot class (--hot) can be at most 2, not 3: "),
         (["--hot", "x"], "--hot takes ranks, 1 or more, or a range such as 1-9, not 'x'"),
         (["--hot", "0"], "--hot takes ranks"),
-        (["--hot", "1", "--target", "1"], "--hot ranks the classes by their scores"),
-        (["--target", "3"], "tiny: the hot class 3 is none of 0..2"),
-        (["--target", "whale"], "'whale' is no class: give its number or its name; the names are"),
+        (["--hot", "1", "--target", "1"], "--hot and --target both choose the hot class"),
+        (["--target", "3"], "tiny: the hot class must be one of 0..2, not 3"),
+        (["--target", "whale"], "'whale' is not a class: give its number or its name; the "),
         (["--scale", "1e308"], "the scale of a hard positive must be from 1 to 1,000,000, not"),
-        (["--attacks", "fgsm"], "unknown attack 'fgsm'; there are fgs, fgv"),
+        (["--attacks", "fgsm"], "unknown attack 'fgsm'; known attacks: fgs, fgv"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--resize", "8x8"], "tiny: the images are 8 x 8 grey and the network takes 12 x 12 grey"),
-        (["--resize", "8x8"], "; --resize 12x12 brings them into this form"),
-        (["--colour"], "12 x 12 colour and the network takes 12 x 12 grey; --grey brings them"),
-        (["--colour", "--resize", "9x9"], " 12 x 12 grey; --grey --resize 12x12 brings them"),
+        (["--resize", "8x8"], "; use --resize 12x12"),
+        (["--colour"], "12 x 12 colour and the network takes 12 x 12 grey; use --grey"),
+        (["--colour", "--resize", "9x9"], " 12 x 12 grey; use --grey --resize 12x12"),
         (["--images", "/no/where"], "/no/where does not exist; images are read from"),
     ],
 )  # fmt: skip
@@ -51,12 +51,12 @@ def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--attacks", "fgs", "--hot", "1"], "--hot does not go with them"),
+        (["--attacks", "fgs", "--hot", "1"], "--attacks and --hot cannot be combined"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--grey", "--colour"], "argument --colour: not allowed with argument --grey"),
         (["--limit", "x"], "must be a number of images"),
-        (["--scale", "0.5"], "argument --scale: must be a number from 1 on, not '0.5'"),
-        (["--scale", "nan"], "argument --scale: must be a number from 1 on, not 'nan'"),
+        (["--scale", "0.5"], "argument --scale: must be a number of at least 1, not '0.5'"),
+        (["--scale", "nan"], "argument --scale: must be a number of at least 1, not 'nan'"),
         (["--through", ""], "argument --through: must be the name of a blob"),
         (["--through", "a*2"], "argument --through: must be the name of a blob"),
     ],
@@ -73,7 +73,7 @@ def test_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--epsilon", "-1"], "argument --epsilon: must be a number from 0 on, not '-1'"),
+        (["--epsilon", "-1"], "argument --epsilon: must be a number of at least 0, not '-1'"),
         (["--epsilon", "0"], "argument --epsilon: must be above 0"),
         (["--epsilon", "inf"], "argument --epsilon: must be a number"),
         (["--through", ""], "argument --through: must be the name of a blob"),
@@ -104,9 +104,12 @@ def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("crop: 10", "tiny: `crop: 10` in its file is another size than the network's input, 12 x"),
+        ("crop: 10", "tiny: `crop: 10` in its YAML file differs from the network's input, 12 x"),
         ("mean: [1, 2, 3]", "tiny: the images are grey (channels: 1) and the mean (3,) has 3 chan"),
-        ("mean: m.npy", "tiny: the images are 12 x 12 and the mean image is 14 x 13; --resize 14x"),
+        (
+            "mean: m.npy",
+            "tiny: the images are 12 x 12 and the mean image is 14 x 13; use --resize 14x",
+        ),
     ],
 )
 def test_sizes_that_do_not_fit(setting: Setting, line: str, sentence: str) -> None:
@@ -131,13 +134,15 @@ def test_classes_with_other_numbers_in_another_model(setting: Setting, tmp_path:
     arguments = [*setting.arguments, "--model", setting.model, other, "--target", "shark"]
     other.write_text(text.replace('"gold fish", "shark"', '"shark", "gold fish"'))
     assert refused(*arguments) == (
-        "the models' classes have other numbers: what is hot:2 for tiny is hot:1 for other; give "
+        "the models number their classes differently: hot:2 in tiny is hot:1 in other; give "
         "the class by its number"
     )
-    assert refused(*arguments, "tench").startswith("the models' classes have other numbers")
+    assert refused(*arguments, "tench").startswith("the models number their classes differently")
     other.write_text(text.replace('"shark"', '"whale"'))
     says = refused(*arguments)
-    assert says.startswith("other: 'shark' is no class: give its number or its name; the names are")
+    assert says.startswith(
+        "other: 'shark' is not a class: give its number or its name; the names are"
+    )
     assert not setting.output.exists()
     assert run(*arguments, "--target", "2") == run(*arguments, "--target", "tench", "--again") == 0
 
@@ -146,7 +151,7 @@ def test_the_model_is_named_once(setting: Setting) -> None:
     text = setting.model.read_text()
     setting.model.write_text(text.replace('"gold fish", ', ""))
     says = refused(*setting.arguments)
-    assert says.startswith("tiny: there are names for 2 classes, and the network of ")
+    assert says.startswith("tiny: `classes:` has 2 names, but the network ")
 
 
 def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
@@ -163,7 +168,9 @@ def test_wrong_images(setting: Setting, tmp_path: Path) -> None:
     write_png(damaged, setting.pixels[2])
     labels.write_text("0.png 0\n1.png 7\n2.png 1\n")
     says = refused(*setting.arguments, "--images", folder, "--labels", labels)
-    assert says == "tiny: label 7 of image 1 (1.png) is none of the 3 classes 0..2"
+    assert (
+        says == "tiny: label 7 of image 1 (1.png) does not exist: the network has 3 classes, 0..2"
+    )
     write_png(damaged, np.zeros((3, 12, 12), np.uint8))
     says = refused(*setting.arguments, "--images", folder)
     assert "0.png is grey and 2.png is in colour; make all grey or all RGB (--grey or --c" in says
@@ -187,7 +194,7 @@ def test_results_of_something_else(setting: Setting, tmp_path: Path) -> None:
         assert "--again" in says
     assert snapshot(setting.output) == before
     setting.hc1.with_suffix(".h5").unlink()
-    assert "hc1 holds adversarials, and hc1.h5, their records, is gone" in refused(
+    assert "hc1 holds adversarials, but hc1.h5, their records, is missing" in refused(
         *setting.arguments
     )
     (setting.hc1 / "mine.png").write_text("mine")
@@ -238,7 +245,8 @@ def test_changed_files(setting: Setting) -> None:
     first = min(setting.hc1.glob("*.png"))
     write_png(first, setting.pixels[0])
     assert refused(*setting.arguments) == (
-        f"{first} is not the image that was found; remove it, and it is written again"
+        f"{first} differs from the adversarial in the records; remove it and run the same command "
+        "again"
     )
     first.unlink()
     assert run(*setting.arguments) == 0
@@ -248,10 +256,10 @@ def test_changed_files(setting: Setting) -> None:
 def test_files_of_others_stay(setting: Setting, name: str) -> None:
     path = setting.output / name
     path.parent.mkdir(parents=True)
-    path.write_text('{"models": []}')
+    assert says.startswith((f"{path} is ", f"{path} exists, but "))
     before = snapshot(setting.output)
     says = refused(*setting.arguments)
-    assert says.startswith(f"{path} is ")
+    assert says.startswith(f"{path} exists, but ")
     assert "choose another --output, or replace it with --again" in says
     assert snapshot(setting.output) == before
     assert run(*setting.arguments, "--again") == 0
@@ -275,5 +283,7 @@ def test_a_model_called_like_a_file(setting: Setting, name: str) -> None:
     text = setting.model.read_text()
     setting.model.write_text(f"name: {name}\n{text.replace('name:', '#')}")
     says = refused(*setting.arguments)
-    assert says.startswith(f"a model cannot be called '{name}', which is the name of a file with ")
+    assert says.startswith(
+        f"a model cannot be called '{name}', which is the name of a result file; "
+    )
     assert not setting.output.exists()

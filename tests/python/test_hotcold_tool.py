@@ -240,7 +240,10 @@ def test_a_warning_if_files_are_not_adversarial(
     monkeypatch.setattr(campaign, "export_adversarials", flawed)
     assert run(*setting.arguments) == 0
     told, first = capsys.readouterr(), min(setting.hc1.glob("*.png"))
-    sentence = f"PNG files that are classified as their label after all: 1; the first is {first}"
+    sentence = (
+        "PNG files that are classified as their label when they are read again: 1; the first is "
+        f"{first}"
+    )
     assert f"WARNING: {sentence}" in told.err
     count = len(entries(setting.hc1))
     assert f"{count - 1} of {count} PNG files" in told.out
@@ -347,7 +350,7 @@ def test_another_criterion(setting: Setting) -> None:
     assert {entry["class"] for entry in entries(folder)} <= {target}
     assert all(entry["verified"] for entry in entries(folder))
     assert all(entry["label"] != target for entry in entries(folder))
-    assert "can leave the top 3 of 3 classes" in refused(
+    assert "can be at most 2, not 3: the network has 3 classes" in refused(
         *setting.arguments, "--criterion", "top-k=3"
     )
     assert "unknown criterion 'x'" in refused(*setting.arguments, "--criterion", "x")

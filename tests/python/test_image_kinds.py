@@ -95,9 +95,9 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(open_images("mnist", homes=[tmp_path])) == 20
     assert len(open_images("digits")) == 300
     refused("not on this machine", "cifar10")
-    refused("no split 'val'", "mnist:val")
+    refused("unknown split 'val'", "mnist:val")
     refused("no split ''", "mnist:")
-    refused("a file of labels does not go with the data set digits", "digits", "labels.txt")
+    refused("--labels does not apply to the data set digits", "digits", "labels.txt")
     # A path is never the name of a data set.
     monkeypatch.chdir(tmp_path)
     refused("mnist does not exist", Path("mnist"))
@@ -135,16 +135,16 @@ def test_a_listing(tmp_path: Path) -> None:
     for line, message in (
         ("a.png", "line 2: 'a.png' is not"),
         ("a.png x", "line 2: 'a.png x' is not"),
-        ("a.png -1", "line 2: -1 is no label"),
-        (f"a.png {2**63}", f"line 2: {2**63} is no label"),
-        ("a.png " + "9" * 5000, "line 2: 9+ is no label"),
+        ("a.png -1", "line 2: -1 is not a label"),
+        (f"a.png {2**63}", f"line 2: {2**63} is not a label"),
+        ("a.png " + "9" * 5000, "line 2: 9+ is not a label"),
     ):
         listing.write_text(f"good.png 1\n{line}\n")
         refused(f"val.txt, {message}", listing)
     listing.write_text("\n")
     refused("val.txt has no lines", listing)
     listing.write_bytes(b"\xff\xfe")
-    refused("val.txt is no text file", listing)
+    refused("val.txt is not a text file", listing)
     listing.write_text("gone.png 1\n")
     with pytest.raises(FileNotFoundError, match="gone"):
         open_images(listing)
@@ -157,7 +157,7 @@ def test_labels_that_folders_have(tmp_path: Path) -> None:
         folder = tmp_path / f"of{name}"
         (folder / name).mkdir(parents=True)
         write_png(folder / name / "a.png", COLOUR.images[0])
-        refused(f"{folder}/{name}: {name} is no label", folder)
+        refused(f"{folder}/{name}: {name} is not a label", folder)
     (tmp_path / "empty").mkdir()
     refused("empty holds no image files", tmp_path / "empty")
 
@@ -184,7 +184,7 @@ def test_encoded_datums(tmp_path: Path) -> None:
     two = caffe_pb2.Datum(channels=2, height=1, width=1, data=b"ab")
     refused(r"0000 is \(2, 1, 1\)", put(tmp_path / "two", two))
     floats = caffe_pb2.Datum(channels=1, height=1, width=1, float_data=[1.0])
-    refused("b'0000' is no image", put(tmp_path / "floats", floats))
+    refused("b'0000' is not an uncompressed image", put(tmp_path / "floats", floats))
 
 
 def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{number}.npz", **arrays)  # type: ignore[arg-type]
         refused(message, tmp_path / f"{number}.npz")
     write_hdf5(tmp_path / "group.h5", **{"data/inner": x})
-    refused("'data' is no dataset", tmp_path / "group.h5")
+    refused("'data' is not a dataset", tmp_path / "group.h5")
     for name in ("x.npy", "x.npz", "x.h5"):
         (tmp_path / name).write_bytes(b"\x93NUMPY damaged")
         refused(f"{name} (cannot be read|is damaged)", tmp_path / name)

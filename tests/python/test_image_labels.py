@@ -52,11 +52,11 @@ def test_names_that_stand_for_several_classes(tmp_path: Path) -> None:
     model = ModelDescription("a", tmp_path, tmp_path, None)  # type: ignore[arg-type]
     cranes = replace(model, classes=("crane", "cat", "crane"))
     folder = put(tmp_path / "images", "crane/1.png", "cat/2.png")
-    with pytest.raises(DataError, match="'crane' is the name of several classes"):
+    with pytest.raises(DataError, match="'crane' is ambiguous: it names several classes"):
         open_images(folder, classes=cranes.class_numbers)
     assert labels(put(tmp_path / "cats", "cat/1.png"), cranes.class_numbers) == [1]
     other = replace(model, classes=("cat", "crane"))
-    with pytest.raises(DataError, match=r"'cat' is the name .* of different ones in different mod"):
+    with pytest.raises(DataError, match=r"'cat' is ambiguous.* different classes in different mod"):
         open_images(tmp_path / "cats", classes=class_numbers([cranes, other]))
     numbers = put(tmp_path / "numbers", "1/1.png", "2/1.png")
     with pytest.raises(DataError, match="is the number of one class and the name of another"):
@@ -90,4 +90,4 @@ def test_listings_with_names_of_classes(tmp_path: Path) -> None:
     listing.write_text("c.png dog\n")
     refused('line 1: .* is not "name label"$', listing, classes=CLASSES)
     listing.write_text("a\0.png 1\n")
-    refused("line 1: a name cannot have a NUL", listing)
+    refused("line 1: a name cannot contain a NUL", listing)

@@ -93,8 +93,8 @@ def test_next_step_lengths_by_hand() -> None:
         ((2, 1, 1, 4), 2, [0, 1], "do not fit"),
         ((2, 1, 1, 3), 3, [0, 1], "do not fit"),
         ((2, 1, 1, 3), 3, None, "do not fit"),
-        ((2, 1, 1, 3), 2, [0, 2], "images 0 to 2 of 2 are not there"),
-        ((2, 1, 1, 3), 2, [0, -1], "images -1 to 0 of 2 are not there"),
+        ((2, 1, 1, 3), 2, [0, 2], "image numbers 0 to 2 are not within 0..1"),
+        ((2, 1, 1, 3), 2, [0, -1], "image numbers -1 to 0 are not within 0..1"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -51,12 +51,12 @@ def test_weights_alone_are_lenet_s(folder: Path) -> None:
 
 def test_what_cannot_be_meant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = ["--model", folder / "a.yaml", folder / "b.yaml"]
-    with pytest.raises(ValueError, match="--weights go with one --model"):
+    with pytest.raises(ValueError, match="--weights needs exactly one --model"):
         find_models(parsed(*models, "--weights", folder / "net" / "net.caffemodel"))
-    with pytest.raises(ValueError, match="--batch-size must be at least 1, and is 0"):
+    with pytest.raises(ValueError, match="--batch-size must be at least 1, not 0"):
         find_models(parsed("--batch-size", "0"))
     monkeypatch.setattr(model_arguments, "DEMO", {"LeNet": folder / "nowhere"})
-    with pytest.raises(FileNotFoundError, match="there is no model: `make demo` trains two"):
+    with pytest.raises(FileNotFoundError, match="no model found: run `make demo` to train two"):
         find_models(parsed())
 
 

@@ -186,7 +186,7 @@ def test_names_of_classes(folder: Path) -> None:
 def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path) -> None:
     model = read_model(write(folder, classes=["a", "b"]))
     with pytest.raises(
-        ValueError, match=r"^there are names for 2 classes, and the network of .* has 3$"
+        ValueError, match=r"^`classes:` has 2 names, but the network .* has 3 classes$"
     ):
         model.load()
 
@@ -201,7 +201,7 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
         ({"logits": 2}, "`logits:` must be text, not 2"),
         ({"scale": "1/256"}, "`scale:` must be a number, not '1/256'"),
         ({"scale": True}, "`scale:` must be a number, not True"),
-        ({"scale": [[1]]}, r"`scale:` must be a number, not \[1\]; or a list, one a channel"),
+        ({"scale": [[1]]}, r"`scale:` must be a number, not \[1\]; or a list with one per channel"),
         ({"scale": []}, "scale must be above 0"),
         ({"std": 0}, "`std:` must be above 0, not 0"),
         ({"std": [1, "a"]}, "`std:` must be a number"),
@@ -218,14 +218,17 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
         ({"crop": 0}, "crop must be 1 or more"),
         ({"channel_order": "GBR"}, "channel_order must be RGB or BGR"),
         ({"channel_order": ["RGB"]}, "channel_order must be RGB or BGR"),
-        ({"mean": {"a": 1}}, "`mean:` must be a number, one a channel, or the name of a file"),
+        (
+            {"mean": {"a": 1}},
+            "`mean:` must be a number, a list with one per channel, or the name of a file",
+        ),
         ({"mean": True}, "`mean:` must be a number"),
         ({"mean": ["a", "b"]}, "`mean:` must be a number"),
         ({"mean": [[1, 2], [3]]}, "`mean:` "),
         ({"mean": [[1, 2], [3, 4]]}, "mean must be finite, one number"),
         ({"mean": "words.txt"}, "`mean:` .*words.txt"),
         ({"mean": "empty.npy"}, "`mean:` "),
-        ({"classes": []}, "`classes:` must be a list of names, or a file with one a line"),
+        ({"classes": []}, "`classes:` must be a list of names, or a file with one name per line"),
         ({"classes": 5}, "`classes:` must be a list of names"),
         ({"classes": "empty.npy"}, "`classes:` must be a list of names"),
         ({"classes": "latin.txt"}, "`classes:` .*latin.txt: .* is not UTF-8"),
@@ -332,7 +335,7 @@ def test_the_networks_of_this_checkout_have_descriptions_that_can_be_read(folder
     ("text", "says"),
     [
         (f"classes: {'[' * 3000}{']' * 3000}", "is nested too deeply"),
-        ("a: &a [1]\nclasses: *a", r"aliases \(\*name\) are not read"),
+        ("a: &a [1]\nclasses: *a", r"aliases \(\*name\) are not supported"),
         (f"classes: [{', '.join(['&a [x]', *['*a'] * 9])}]", "aliases"),
     ],
 )

@@ -212,7 +212,7 @@ def test_other_results_are_kept(
     for path in (place.output / "pieces").iterdir():
         path.unlink()
     (place.output / "pieces").rmdir()
-    assert "holds results without the folder pieces" in refusal(place.arguments())
+    assert "holds results, but the folder pieces" in refusal(place.arguments())
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_other_results_are_kept(
         (("--per-class", 6), "only 5 images of class 1 are classified correctly"),
         (("--per-class", 0), "per_class must be at least 1, not 0"),
         (("--copies", 0), "copies must be at least 1, not 0"),
-        (("--levels", 20, 10), "levels must ascend, not 20 10"),
+        (("--levels", 20, 10), "levels must be ascending, not 20 10"),
         (("--levels", "nan"), "levels must be standard deviations"),
         (("--names", "A"), "1 --names for 2 trainings"),
         (("--names", "A", "A"), "two trainings are called A"),
-        (("--second", "nowhere"), "nowhere is not there"),
+        (("--second", "nowhere"), "nowhere does not exist"),
         (("--model", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
@@ -278,11 +278,11 @@ def test_snapshots(place: Place, refusal: Callable[[list[str]], str]) -> None:
     )
     (place.folder / "empty").mkdir()
     assert "holds no snapshots" in refusal(place.arguments("--second", place.folder / "empty"))
-    assert "not called as Caffe's snapshots" in refusal(
+    assert "not named as Caffe names snapshots" in refusal(
         place.arguments("--second", place.folder / "model.yaml")
     )
     files[0].rename(folder / "other_iter_10.caffemodel.h5")
-    assert "are of one iteration" in refusal(place.arguments())
+    assert "are snapshots of the same iteration" in refusal(place.arguments())
 
 
 def test_without_trainings(

@@ -281,7 +281,7 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
         ({"step": -1}, "step must be above 0 grey levels, not -1"),
         ({"step": float("inf")}, "step must be above 0"),
         ({"iterations": 0}, "iterations must be at least 1, not 0"),
-        ({"norm": "l1"}, "norm 'l1' is none of linf, l2"),
+        ({"norm": "l1"}, "norm must be one of linf, l2, not 'l1'"),
         ({"seed": -1}, "seed must be 0 or more, not -1"),
     ],
 )

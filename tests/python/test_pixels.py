@@ -153,7 +153,7 @@ def test_the_settings_are_frozen() -> None:
         ({"scale": np.nan}, "scale must be above 0"),
         (
             {"scale": (1, 0, 1)},
-            r"scale must be above 0, not \(1, 0, 1\): a number, or one a channel",
+            r"scale must be above 0, not \(1, 0, 1\): a number, or one per channel",
         ),
         ({"scale": ()}, "scale must be above 0"),
         ({"crop": 0}, "crop must be 1 or more"),

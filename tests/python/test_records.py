@@ -131,7 +131,7 @@ def test_columns_are_of_one_length_and_read_only() -> None:
         some.l2 = some.l1  # type: ignore[misc]
     full["l2"][0] = 1  # whose it is may still write
     with pytest.raises(
-        ValueError, match=r"l2 \(2,\) and indices \(3,\) must have one row an image"
+        ValueError, match=r"l2 \(2,\) and indices \(3,\) must have one row per image"
     ):
         AttackRecords(**full | {"l2": np.zeros(2)})
     with pytest.raises(ValueError, match=r"indices \(3, 1\)"):

@@ -90,8 +90,8 @@ LONG, MANY = 10**12, 10**9
         ("adversarials", np.zeros((7, 3, 4, 5), np.float32), "are float32"),
         ("adversarials", h5py.Empty("u1"), "for 7 that were found"),
         ("labels", h5py.Empty("i8"), "labels has the shape None"),
-        ("labels", np.full(9, 2**24), "labels has other values than classes"),
-        ("classes", np.full(9, -2), "classes has other values than classes"),
+        ("labels", np.full(9, 2**24), "labels has values that are not classes"),
+        ("classes", np.full(9, -2), "classes has values that are not classes"),
         ("attempted", np.zeros(9, np.bool_), "without an attempt"),
         ("linf", np.full(9, np.nan), "without a distance"),
     ],
@@ -133,7 +133,9 @@ def test_files_of_something_else(record_path: Path, name: str) -> None:
     save_records(record_path, some, [images], {})
     changed(name)(record_path)
     for load in (load_records, load_description, load_adversarials):
-        with pytest.raises(RecordError, match="no records of attacks that this version reads"):
+        with pytest.raises(
+            RecordError, match="not hold records of attacks that this version can read"
+        ):
             load(record_path)
     with h5py.File(record_path, "r+"):
         pass  # it was not left open

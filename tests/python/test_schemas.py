@@ -202,10 +202,10 @@ def test_an_evaluation_of_something_else_is_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ([[0, 5]] * 4, "4 images, where there are 3"),
-        ([[0, 5], [0]], "other counts than 2 of at most 5"),
-        ([[0, 6]], "other counts than 2 of at most 5"),
-        ([[]], "other counts"),
+        ([[0, 5]] * 4, "4 images, but there are 3"),
+        ([[0, 5], [0]], "must have 2 counts of at most 5"),
+        ([[0, 6]], "must have 2 counts of at most 5"),
+        ([[]], "must have 2 counts"),
     ],
 )
 def test_counts_of_noise(changed: list[list[int]], says: str) -> None:

@@ -81,9 +81,13 @@ def test_a_named_score_and_what_is_refused(tmp_path: Path) -> None:
     bare = NET[: NET.index("layer { name: 'prob'")]
     named = classifier(tmp_path / "bare", bare, logits="score")
     assert named.classes == 2
-    with pytest.raises(ValueError, match="no Sigmoid with one output an image; name the blob"):
+    with pytest.raises(
+        ValueError, match="no Sigmoid layer with one output per image; name the blob"
+    ):
         classifier(tmp_path / "none", bare)  # the hidden Sigmoid is no output
-    with pytest.raises(ValueError, match="'prob' has the probabilities of the last Sigmoid layer"):
+    with pytest.raises(
+        ValueError, match="'prob' holds the probabilities of the last Sigmoid layer"
+    ):
         classifier(tmp_path / "prob", logits="prob")
     with pytest.raises(ValueError, match="Softmax layer has one class; two or more"):
         classifier(

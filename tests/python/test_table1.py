@@ -167,9 +167,9 @@ def test_attacks_go_where_no_other_weights_had_them(
 def test_wrong_arguments() -> None:
     for arguments, reason in (
         (("--models", "B6"), "argument --models: invalid choice: 'B6'"),
-        (("--validation", "-1"), "--validation must be at least 0, and is -1"),
-        (("--snapshots", "-1"), "--snapshots must be at least 0, and is -1"),
-        (("--iterations", "0"), "--iterations must be at least 1, and is 0"),
+        (("--validation", "-1"), "--validation must be at least 0, not -1"),
+        (("--snapshots", "-1"), "--snapshots must be at least 0, not -1"),
+        (("--iterations", "0"), "--iterations must be at least 1, not 0"),
     ):
         ran = run(*arguments)
         assert (ran.returncode, ran.stdout) == (2, "")

@@ -39,7 +39,7 @@ def test_missing_and_wrong_files_are_refused(request_: TrainingRequest) -> None:
     message = refusal(replace(request_, overrides="no_such_field: 1"))
     assert "'no_such_field: 1' are no solver settings" in message
     assert refusal(replace(request_, sources={"x": "y"})) == f"{solver}: no network reads x"
-    assert refusal(replace(request_, overrides="max_iter: 0")) == f"{solver} sets no max_iter"
+    assert refusal(replace(request_, overrides="max_iter: 0")) == f"{solver} does not set max_iter"
     assert refusal(replace(request_, overrides='weights: "w"')) == (
         "the solver's weights w do not exist"
     )
@@ -59,7 +59,7 @@ def test_missing_data_are_refused(request_: TrainingRequest) -> None:
     message = "net.prototxt reads the LMDB data/train_lmdb, which does not exist; make it first"
     assert refusal(request_) == message
     (root / "data" / "train_lmdb").mkdir(parents=True)
-    assert refusal(request_).endswith("which is no LMDB: it has no data.mdb")
+    assert refusal(request_).endswith("which is not an LMDB: it has no data.mdb")
     moved = replace(request_, sources={"data/train_lmdb": "elsewhere"})
     assert "the LMDB elsewhere, which does not exist" in refusal(moved)
     (root / "data" / "train_lmdb").rmdir()

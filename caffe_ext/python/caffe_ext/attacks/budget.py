@@ -24,7 +24,7 @@ def parse_distance(text: str) -> float:
     found = re.fullmatch(rf"({NUMBER})(/255|of1)?", text.strip(), re.IGNORECASE)
     if found is None:
         raise ValueError(
-            f"a distance is grey levels (8), or of pixels in 0..1 (8/255, 0.03of1), not {text!r}"
+            f"a distance must be in grey levels (8) or in 0..1 (8/255, 0.03of1), not {text!r}"
         )
     value = float(found[1])
     # Rounded, so that 0.01 of 1 is 2.55 and not 2.5500000000000003.
@@ -66,7 +66,9 @@ class PerturbationBudget:
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
         if self.norm not in get_args(Norm):
-            raise ValueError(f"the norm {self.norm!r} is none of {', '.join(get_args(Norm))}")
+            raise ValueError(
+                f"the norm must be one of {', '.join(get_args(Norm))}, not {self.norm!r}"
+            )
         check_distance("epsilon", self.epsilon)
 
     def __str__(self) -> str:

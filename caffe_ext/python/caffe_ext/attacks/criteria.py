@@ -156,8 +156,8 @@ def ranked(logits: Floats, labels: Ints, rank: int) -> Ints:
     classes = logits.shape[1]
     if rank >= classes:
         raise ValueError(
-            f"there is no class of rank {rank} besides the label: the network has {classes} "
-            f"classes, so that a rank is at most {classes - 1}"
+            f"the rank of the hot class (--hot) can be at most {classes - 1}, not {rank}: the "
+            f"network has {classes} classes"
         )
     scores = logits.astype(np.float64)
     scores[np.arange(len(labels)), labels] = np.inf  # always the first
@@ -236,7 +236,7 @@ class Targeted(CriterionKind):
     def check(self, classes: int) -> None:
         """Raise ValueError for a target that is no class."""
         if self.target >= classes:
-            raise ValueError(f"the target class {self.target} is none of 0..{classes - 1}")
+            raise ValueError(f"the target class must be one of 0..{classes - 1}, not {self.target}")
 
 
 @dataclass(frozen=True)
@@ -263,8 +263,8 @@ class OutOfTopK(CriterionKind):
         """Raise ValueError for a k that leaves no class."""
         if self.k >= classes:
             raise ValueError(
-                f"no label can leave the top {self.k} of {classes} classes: k is at most "
-                f"{classes - 1}"
+                f"the k of a top-k criterion can be at most {classes - 1}, not {self.k}: the "
+                f"network has {classes} classes"
             )
 
 
@@ -276,8 +276,8 @@ def parse_criterion(text: str) -> CriterionKind:
     found = re.fullmatch(r"(misclassified)|targeted=(\d+)|top-k=([1-9]\d*)", text.strip().lower())
     if found is None:
         raise ValueError(
-            f"unknown criterion {text!r}; there are misclassified, targeted=CLASS (its number) "
-            "and top-k=K"
+            f"unknown criterion {text!r}; known criteria: misclassified, targeted=CLASS (its "
+            "number), top-k=K"
         )
     if found[2] is not None:
         return Targeted(int(found[2]))

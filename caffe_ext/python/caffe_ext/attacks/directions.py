@@ -223,7 +223,7 @@ class HotCold(Direction):
         """Return the hot/cold vectors and the hot classes."""
         labels, rows, classes = criterion.labels, np.arange(len(logits)), logits.shape[1]
         if self.target is not None and self.target >= classes:
-            raise ValueError(f"the hot class {self.target} is none of 0..{classes - 1}")
+            raise ValueError(f"the hot class must be one of 0..{classes - 1}, not {self.target}")
         if self.target is not None:
             hot = np.full(len(labels), self.target, np.int64)
         elif criterion.targets is not None:

@@ -77,7 +77,9 @@ def perturbed(
     if lengths.shape != which.shape:
         raise ValueError(f"{lengths.shape} step_lengths for {which.shape} of the images do not fit")
     if len(which) and not (which.min() >= 0 and which.max() < len(images)):
-        raise ValueError(f"images {which.min()} to {which.max()} of {len(images)} are not there")
+        raise ValueError(
+            f"image numbers {which.min()} to {which.max()} are not within 0..{len(images) - 1}"
+        )
     return native.perturb(images, units, which, lengths)
 
 

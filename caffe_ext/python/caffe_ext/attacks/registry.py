@@ -87,7 +87,8 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
     def register(cls: AttackClass) -> AttackClass:
         if not re.fullmatch(_NAME, name):
             raise ValueError(
-                f"the name of an attack has lower-case letters, digits and hyphens, unlike {name!r}"
+                "an attack's name may only have lower-case letters, digits and hyphens, not "
+                f"{name!r}"
             )
         if _parse_short(name, 0) is not None:
             raise ValueError(f"{name!r} is the name of another attack")
@@ -137,8 +138,8 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
     if attack is None:
         own = "".join(f", {name}(...)" for name in _families if name not in _BUILT_IN)
         raise ValueError(
-            f"unknown attack {text!r}; there are fgs, fgv, margin, hc1, hc2, ..., hot:CLASS; also "
-            "hc1-s (sign), hc1@BLOB (through an inner blob), hc1*1.05 (a hard positive), fgs=8 "
+            f"unknown attack {text!r}; known attacks: fgs, fgv, margin, hc1, hc2, ..., hot:CLASS; "
+            "also hc1-s (sign), hc1@BLOB (through an inner blob), hc1*1.05 (hard positive), fgs=8 "
             f"(fixed epsilon), bim=8, pgd=8, pgd-l2=400, pgd=8/2x40+margin{own}"
         )
     return attack
@@ -193,8 +194,8 @@ def _keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str,
             raise ValueError("a setting is given twice")
     except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f"{name}({inside}): settings are key=value, each once, with numbers, texts in quotes, "
-            "True, False or None"
+            f"{name}({inside}): settings must be key=value, each once; values are numbers, quoted "
+            "strings, True, False or None"
         ) from error
     unknown = [key for key, _ in given if key not in known]
     if positional or unknown:

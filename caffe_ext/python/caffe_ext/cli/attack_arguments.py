@@ -66,7 +66,7 @@ def program_parser(program: Program) -> argparse.ArgumentParser:
     parser = new_parser(program.name, program.description, epilog(program), "[options]")
     program.add_options(parser)
     add = parser.add_argument_group("any attacks").add_argument
-    add("--attacks", nargs="+", metavar="NAME", help="these, in place of the above; names: below")
+    add("--attacks", nargs="+", metavar="NAME", help="run these instead of the above; names: below")
     add_attack_help(parser)
     add(
         "--criterion",
@@ -74,7 +74,7 @@ def program_parser(program: Program) -> argparse.ArgumentParser:
         metavar="WHAT",
         help="what makes an image adversarial: misclassified (default), targeted=7, top-k=5",
     )
-    add("--seed", type=int, default=1, metavar="N", help="of PGD's random starts (default: 1)")
+    add("--seed", type=int, default=1, metavar="N", help="seed of PGD's random starts (default: 1)")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=LIMIT)
     add_output(parser.add_argument_group("output"), ROOT / "build" / program.name)
@@ -97,7 +97,9 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
     own = own_options(program)
     given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
     if arguments.attacks and given:
-        parser.error(f"--attacks name attacks completely; {given[0]} does not go with them")
+        parser.error(
+            f"--attacks and {given[0]} cannot be combined: names of attacks include all settings"
+        )
     check_at_least(parser, arguments, 0, "seed")
     return arguments
 
@@ -109,7 +111,7 @@ def number_from(least: float, text: str) -> float:
     except ValueError:
         value = nan
     if not (isfinite(value) and value >= least):
-        raise argparse.ArgumentTypeError(f"must be a number from {least:g} on, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of at least {least:g}, not {text!r}")
     return value
 
 
@@ -128,7 +130,7 @@ def add_through(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         type=_blob_name,
         metavar="BLOB",
-        help="go through an inner blob: ip1, say",
+        help="attack through an inner blob, such as ip1",
     )
 
 
@@ -155,5 +157,5 @@ def class_number(text: str, classes: Sequence[str]) -> int:
     if text.isdecimal():
         return int(text)
     names = ", ".join(map(repr, classes[:5]))
-    known = f"the names are {names} ..." if classes else "the model has no names"
-    raise ValueError(f"{text!r} is no class: give its number or its name; {known}")
+    known = f"the names are {names} ..." if classes else "the model has no names of classes"
+    raise ValueError(f"{text!r} is not a class: give its number or its name; {known}")

@@ -18,13 +18,13 @@ def add_attack_help(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="import a module, or a file, that registers attacks of your own; may be given again",
+        help="import a module or file that registers attacks of your own; may be repeated",
     )
     group.add_argument(
         "--help-attacks",
         action=_HelpAttacks,
         nargs=0,
-        help="list all attacks, those of an --import before it, too",
+        help="list all attacks, with those of a preceding --import",
     )
 
 

@@ -44,8 +44,8 @@ def _common_names(
         for mine, other in zip(names, found, strict=True):
             if mine != other:
                 raise ValueError(
-                    f"the models' classes have other numbers: what is {mine} for {first.name} is "
-                    f"{other} for {model.name}; give the class by its number"
+                    f"the models number their classes differently: {mine} in {first.name} is "
+                    f"{other} in {model.name}; give the class by its number"
                 )
     return names
 

@@ -15,14 +15,14 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=0,
         metavar="N",
-        help="compute on GPU N, by itself on the first, 0 (default: on the CPU)",
+        help="compute on GPU N; without N on GPU 0 (default: on the CPU)",
     )
 
 
 def gpu_number(text: str) -> int:
     """Return the number of a GPU."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"GPUs have numbers, 0, 1, ..., and not {text!r}")
+        raise argparse.ArgumentTypeError(f"the number of a GPU must be 0, 1, ..., not {text!r}")
     return int(text)
 
 

@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_output(group, ROOT / "build" / "evaluate")
     add_again(parser, "discard earlier results of these models in --output")
     group.add_argument(
-        "--jobs", type=int, metavar="N", help="processes (default: one a core; on a GPU one)"
+        "--jobs", type=int, metavar="N", help="processes (default: one per core; with --gpu one)"
     )
     add_device_argument(parser)
     return parser
@@ -81,7 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     check_at_least(parser, arguments, 1, "noise_copies", "jobs")
     radius = arguments.probe_epsilon
     if radius is not None and not (isfinite(radius) and radius > 0):
-        parser.error(f"--probe-epsilon must be above 0 grey levels, and is {radius:g}")
+        parser.error(f"--probe-epsilon must be above 0 grey levels, not {radius:g}")
     return arguments
 
 
@@ -93,7 +93,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--hot",
         nargs="+",
         metavar="K",
-        help="the HC-k: ranks of the hot class, 1-9 for each of these (default: 1-9; always 1)",
+        help="HC-k: ranks of the hot class, such as 1 3 or 1-9; 1 is always used (default: 1-9)",
     )
     add("--attacks", nargs="+", default=[], metavar="NAME", help="more attacks: bim=8, hc1-s, ...")
     add_attack_help(parser)
@@ -102,46 +102,46 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="RADIUS",
         help="robust accuracy within these perturbation budgets: 8, 8/255, linf=8, l2=0.5of1 "
-        "(default: Linf 8 25.5 51 76.5, for colour 1 2 4 8; none: leave it out)",
+        "(default: Linf 8 25.5 51 76.5, for colour 1 2 4 8; none: skip it)",
     )
     add(
         "--cascade",
         nargs="*",
         metavar="NAME",
-        help="attacks within each of these budgets on what the others left, E: the radius "
+        help="attacks within each budget on the images that are still robust; E: the radius "
         "(default: pgd=E+margin)",
     )
-    add("--seed", type=int, default=1, metavar="N", help="of all random choices (default: 1)")
+    add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
     add(
         "--probe",
         type=int,
         metavar="N",
-        help="iterated attacks against single steps on the first N images; 0: none (default: 1000)",
+        help="iterated attacks against single steps on the first N images (default: 1000; 0: skip)",
     )
     add(
         "--probe-epsilon",
         type=float,
         metavar="E",
-        help="their radius, grey levels (default: the median Linf of FGS on the logits)",
+        help="their radius in grey levels (default: the median Linf of FGS on the logits)",
     )
     add(
         "--noise-images",
         type=int,
         metavar="N",
-        help="images of each class for noise; 0: no noise (default: 10; the paper: 100)",
+        help="images per class for noise (default: 10; the paper: 100; 0: skip)",
     )
     add(
         "--noise-copies",
         type=int,
         metavar="N",
-        help="noisy copies of each at each level (default: 100; the paper: 1000)",
+        help="noisy copies per image and level (default: 100; the paper: 1000)",
     )
     add(
         "--noise-levels",
         type=float,
         nargs="+",
         metavar="SIGMA",
-        help="standard deviations, grey levels (default: 10 ... 100; for colour 4 8 ... 40)",
+        help="standard deviations in grey levels (default: 10 ... 100; for colour 4 8 ... 40)",
     )
 
 

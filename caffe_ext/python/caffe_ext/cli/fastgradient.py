@@ -37,13 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=number_above_0,
         metavar="E",
-        help="go exactly E grey levels (0..255) and do not search for the smallest adversarial",
+        help="step exactly E grey levels, without searching for the smallest adversarial",
     )
     add_through(group)
     add(
         "--logits",
         action="store_true",
-        help="the same along the margin of the logits, too: by its sign, and itself",
+        help="also attack along the gradient of the logit margin, and along its sign",
     )
 
 

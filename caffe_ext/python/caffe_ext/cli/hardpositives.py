@@ -65,14 +65,20 @@ def make_parser() -> argparse.ArgumentParser:
     kinds("--preset", metavar="NAME", help="a training set of the paper (default: HC-D-9-1.05)")
     kinds("--attacks", nargs="+", metavar="ATTACK", help="attacks by name; see below")
     add_attack_help(parser)
-    add("--min-pass", type=float, metavar="X", help="drop what has a lower PASS")
-    add("--max-pass", type=float, metavar="X", help="drop what has a higher PASS")
+    add("--min-pass", type=float, metavar="X", help="discard hard positives with a lower PASS")
+    add("--max-pass", type=float, metavar="X", help="discard hard positives with a higher PASS")
     mixed = parser.add_mutually_exclusive_group().add_argument
-    mixed("--mix", action="store_true", default=True, help="with all originals (default)")
+    mixed("--mix", action="store_true", default=True, help="mix them with all originals (default)")
     mixed("--alone", dest="mix", action="store_false", help="hard positives only")
-    add("--seed", type=int, default=0, metavar="N", help="of the order (default: %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the shuffling (default: %(default)s)",
+    )
     add_output(parser, OUTPUT)
-    add_again(parser, "make it again; attacks with the same settings are reused")
+    add_again(parser, "build it again; attacks with the same settings are reused")
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, images=IMAGES)
     add_device_argument(parser)
@@ -88,7 +94,7 @@ def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
 
     preset, presets = arguments.preset or BEST, make_presets(classes)
     if preset not in presets:
-        raise ValueError(f"there is no preset {preset!r}; there are {', '.join(presets)}")
+        raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(presets)}")
     return Recipe(
         attacks=tuple(arguments.attacks or presets[preset]),
         min_pass=arguments.min_pass,

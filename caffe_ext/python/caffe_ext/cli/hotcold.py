@@ -41,24 +41,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--hot",
         nargs="+",
         metavar="K",
-        help="make the K-th closest scoring class hot; 1-9: each of these (default: 1)",
+        help="use the K-th closest scoring class as the hot class; 1-9: each in turn (default: 1)",
     )
-    add("--target", nargs="+", metavar="CLASS", help="make this class hot: its number, or its name")
-    add("--sign", action="store_true", help='take the derivative\'s sign ("S" in the paper)')
+    add(
+        "--target",
+        nargs="+",
+        metavar="CLASS",
+        help="use this class as the hot class: its number or name",
+    )
+    add("--sign", action="store_true", help='use the derivative\'s sign ("S" in the paper)')
     add_through(group)
     add(
         "--scale",
         nargs="+",
         type=partial(number_from, 1),
         metavar="FACTOR",
-        help="hard positives: that many times as far as the smallest adversarial (1: itself)",
+        help="hard positives: go FACTOR times as far as the smallest adversarial (1: the smallest)",
     )
 
 
 def attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[str]:
     """Return the names of the attacks that the options mean; ValueError for other options."""
     if arguments.hot and arguments.target:
-        raise ValueError("--hot ranks the classes by their scores, --target names one: give one")
+        raise ValueError("--hot and --target both choose the hot class: give only one of them")
     hot = [f"hot:{class_number(name, classes)}" for name in arguments.target or ()]
     hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in parse_ranks(text)]
     sign = "-s" if arguments.sign else ""

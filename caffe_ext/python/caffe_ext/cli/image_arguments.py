@@ -14,7 +14,7 @@ from caffe_ext.runtime.checkout import DATA, ROOT
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
 
-# Where `make demo` keeps its data: MNIST's data bases, and with --digits those in its stead.
+# Where `make demo` keeps its data: MNIST's databases, and with --digits those in its stead.
 HOMES = (DATA, ROOT / "build" / "demo" / "data")
 
 HELP = """\
@@ -39,7 +39,7 @@ def add_image_arguments(
         "--images",
         metavar="IMAGES",
         default=images,
-        help=f"what the models are asked about (default: {images or 'mnist'})",
+        help=f"the images (default: {images or 'mnist'})",
     )
     add(
         "--labels",
@@ -48,7 +48,7 @@ def add_image_arguments(
         help='labels of --images: lines "path label", a number or the name of a class; for an '
         "array an IDX or .npy file",
     )
-    add("--resize", type=_size, metavar="HxW", help="bring all images to this size, say 227x227")
+    add("--resize", type=_size, metavar="HxW", help="resize all images, e.g. to 227x227")
     kind = group.add_mutually_exclusive_group().add_argument
     kind("--grey", action="store_true", default=None, help="make all images grey")
     kind(
@@ -61,23 +61,23 @@ def add_image_arguments(
         "--image-order",
         choices=("RGB", "BGR"),
         default="RGB",
-        help="channels of an LMDB or an array; BGR if convert_imageset made it (default: RGB)",
+        help="channel order of an LMDB or array; BGR if convert_imageset wrote it (default: RGB)",
     )
     add(
         "--limit",
         type=_count,
         metavar="N",
         default=limit,
-        help=f"at most N images (default: {first})",
+        help=f"use at most N images (default: {first})",
     )
     add(
         "--sample-seed",
         type=_seed,
         default=0,
         metavar="N",
-        help="chooses another sample of a folder or a listing (default: %(default)s)",
+        help="draws another sample of a folder or listing (default: %(default)s)",
     )
-    add("--data-dir", type=Path, metavar="DIR", help="where a data set's raw files lie")
+    add("--data-dir", type=Path, metavar="DIR", help="folder with a data set's raw files")
 
 
 def open_source(
@@ -106,7 +106,7 @@ def open_source(
     if arguments.images is not None:
         return opened(arguments.images)
     if arguments.labels is not None:
-        raise ValueError("--labels go with --images: MNIST has labels of its own")
+        raise ValueError("--labels needs --images: MNIST has labels of its own")
     try:
         return opened("mnist")
     except DataError:

@@ -48,9 +48,9 @@ def add_model_arguments(
         type=int,
         default=100,
         metavar="N",
-        help="images in the network at a time; bounds the memory (default: %(default)s)",
+        help="images per forward pass; bounds the memory (default: %(default)s)",
     )
-    add("--help-model", action=_HelpModel, nargs=0, help="show what can stand in a YAML file")
+    add("--help-model", action=_HelpModel, nargs=0, help="describe the keys of a model's YAML file")
 
 
 class _HelpModel(argparse.Action):
@@ -79,18 +79,18 @@ def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
     from caffe_ext.models.description import read_model, renamed
 
     if arguments.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, and is {arguments.batch_size}")
+        raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
     models, weights = as_list(arguments.model), as_list(arguments.weights)
     if weights:
         if len(models) > 1:
-            raise ValueError("--weights go with one --model, which says what network they are for")
+            raise ValueError("--weights needs exactly one --model, the network that they belong to")
         return renamed([read_model((models or [LENET])[0], file) for file in weights])
     if models:
         return renamed([read_model(path) for path in models])
     found = {name: newest_weights(folder) for name, folder in DEMO.items()}
     if None in found.values():
         raise FileNotFoundError(
-            "there is no model: `make demo` trains two, --model and --weights name others"
+            "no model found: run `make demo` to train two, or name yours with --model and --weights"
         )
     return [replace(read_model(LENET, file), name=name) for name, file in found.items()]
 

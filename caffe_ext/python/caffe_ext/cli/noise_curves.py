@@ -57,9 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("trainings").add_argument
     path: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "PATH"}
     add("--first", **path, help="a training: its folder, or its snapshots")
-    add("--second", **path, help="the training that is compared with it")
-    add("--more", **path, action="append", default=[], help="one more; may be given again")
-    add("--names", nargs="+", metavar="NAME", help="what the trainings are called in the results")
+    add("--second", **path, help="the training to compare it with")
+    add("--more", **path, action="append", default=[], help="a further training; may be repeated")
+    add("--names", nargs="+", metavar="NAME", help="names of the trainings in the results")
     add(
         "--every",
         type=int,
@@ -74,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         nargs="+",
         metavar="SIGMA",
-        help="standard deviations, in grey levels (default: 10 20 ... 100; for colour 4 8 ... 40)",
+        help="standard deviations in grey levels (default: 10 20 ... 100; for colour 4 8 ... 40)",
     )
     add(
         "--per-class",
@@ -87,9 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         default=2,
         metavar="N",
-        help="noisy copies of each image at each level (default: %(default)s; the paper: 1000)",
+        help="noisy copies per image and level (default: %(default)s; the paper: 1000)",
     )
-    add("--seed", type=int, default=1, metavar="N", help="of the noise (default: %(default)s)")
+    add("--seed", type=int, default=1, metavar="N", help="seed of the noise (default: %(default)s)")
     add_output(parser.add_argument_group("output"), ROOT / "build" / "noise_curves")
     add_again(parser, "discard earlier results in --output and measure again")
     add_device_argument(parser)
@@ -101,7 +101,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.first is None and (arguments.second or arguments.more):
-        parser.error("--second and --more go with --first")
+        parser.error("--second and --more need --first")
     check_at_least(parser, arguments, 1, "every", "batch_size")
     return arguments
 
@@ -120,7 +120,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     if not given:
         if not all(folder.is_dir() for folder in DEMO.values()):
             raise FileNotFoundError(
-                "there is no training: `make demo` trains two, --first and --second name others"
+                "no training found: `make demo` trains two, --first and --second name yours"
             )
         given, names = [[folder] for folder in DEMO.values()], names or list(DEMO)
     trainings = [find_snapshots(paths) for paths in given]
@@ -130,7 +130,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
         raise ValueError(f"{have} for {pluralize(len(trainings), 'training')}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ValueError(f"two trainings are called {twice[0]}; --names can give them others")
+        raise ValueError(f"two trainings are called {twice[0]}; rename them with --names")
     iterations = common_iterations(trainings, arguments.every)
     network = (as_list(arguments.model) or [LENET])[0]
     return {

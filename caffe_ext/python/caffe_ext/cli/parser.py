@@ -43,7 +43,7 @@ def check_at_least(
     for name in names:
         given, option = getattr(arguments, name), name.replace("_", "-")
         if given is not None and given < least:
-            parser.error(f"--{option} must be at least {least}, and is {given}")
+            parser.error(f"--{option} must be at least {least}, not {given}")
 
 
 def add_output(group: argparse._ActionsContainer, default: Path, files: str = "") -> None:

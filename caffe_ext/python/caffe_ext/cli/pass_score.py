@@ -148,7 +148,10 @@ def read_pair(adversarial: Path, original: Path) -> tuple["Image", "Image"]:
             f"{image.shape[2]} x {image.shape[1]} {'grey' if len(image) == 1 else 'colour'}"
             for image in pair
         )
-        raise RefusedError(f"{adversarial} is {one} and {original} is {other}; they must be alike")
+        raise RefusedError(
+            f"{adversarial} is {one} and {original} is {other}; both must have the same size and "
+            "channels"
+        )
     return pair
 
 

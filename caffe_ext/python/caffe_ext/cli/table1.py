@@ -51,7 +51,7 @@ data
 
 what is written
   build/table1/R0/R0_iter_500.caffemodel, ..., R0_iter_10000.caffemodel    the weights
-  build/table1/data                                                        the data bases
+  build/table1/data                                                        the databases
   build/table1/R0.yaml, models.json                                        after each model
   build/table1/attacks/R0-R1-1a2b3c4d                                      with --evaluate
   A training with other settings, another --snapshots too, is put aside: build/table1/R0/earlier.
@@ -82,21 +82,21 @@ def make_parser() -> argparse.ArgumentParser:
         "--evaluate",
         type=Path,
         metavar="DIR",
-        help="attack the models, with --again anew, and write their table, a report and a picture "
-        "to DIR",
+        help="attack the models (with --again: once more) and write their table, a report and a "
+        "picture to DIR",
     )
     add(
         "--validation",
         type=int,
         metavar="N",
-        help="keep the last N training images apart; 0: train on all (default: see below)",
+        help="hold out the last N training images; 0: train on all (default: see below)",
     )
     add(
         "--snapshots",
         type=int,
         metavar="N",
         default=500,
-        help="keep the weights every N iterations; 0: only the last (default: %(default)s)",
+        help="save the weights every N iterations; 0: only the last (default: %(default)s)",
     )
     return parser
 

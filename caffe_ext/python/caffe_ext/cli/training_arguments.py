@@ -28,11 +28,11 @@ def training_parser(
     """
     parser = new_parser(subcommand, description, epilog)
     add = parser.add_argument
-    add("--data-dir", type=Path, metavar="DIR", help="where MNIST's raw files lie")
-    add("--digits", action="store_true", help="take scikit-learn's digits, not MNIST")
+    add("--data-dir", type=Path, metavar="DIR", help="folder with MNIST's raw files")
+    add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
     add("--iterations", type=int, metavar="N", help="train for N iterations")
     add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")
-    add_again(parser, "train again what was trained before")
+    add_again(parser, "discard earlier results and train again")
     add_output(parser, ROOT / output)
     add_device_argument(parser)
     return parser
@@ -46,7 +46,7 @@ def parse_training(
     check_at_least(parser, arguments, 1, "iterations")
     check_at_least(parser, arguments, 0, "seed")
     if arguments.digits and arguments.data_dir:
-        parser.error("--digits need no --data-dir")
+        parser.error("--data-dir does not apply to --digits")
     return arguments
 
 

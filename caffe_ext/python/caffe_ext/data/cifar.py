@@ -67,7 +67,7 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
             step(1)
     missing = [name for name in BATCHES if name not in batches]
     if missing:
-        raise DataError(f"{origin} lacks {', '.join(missing)}; fetch it again")
+        raise DataError(f"{origin} lacks {', '.join(missing)}; download it again")
     parsed = [_parse(batches[name], origin / name) for name in BATCHES]
 
     def gather(part: list[NDArray[np.uint8]]) -> ImageSet:
@@ -85,7 +85,7 @@ def read_batch(path: Path) -> ImageSet:
     size = path.stat().st_size
     if size == 0 or size % RECORD:
         raise DataError(
-            f"{path} is truncated, or no batch of CIFAR-10: it holds {size:,} bytes, not a "
+            f"{path} is truncated, or not a batch of CIFAR-10: it holds {size:,} bytes, not a "
             f"multiple of {RECORD:,}"
         )
     records = np.asarray(np.memmap(path, np.uint8, "r")).reshape(-1, RECORD)
@@ -123,7 +123,7 @@ def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     ) as error:
         # tarfile tells of every packer that it tried, a line each.
         reason = str(error).splitlines()[0].rstrip(":")
-        raise DataError(f"{path} is truncated or damaged ({reason}); fetch it again") from error
+        raise DataError(f"{path} is truncated or damaged ({reason}); download it again") from error
 
 
 def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
@@ -131,8 +131,8 @@ def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
     if len(batch) != RECORDS * RECORD:
         trouble = "truncated" if len(batch) < RECORDS * RECORD else "damaged"
         raise DataError(
-            f"{path} is {trouble}: it holds {len(batch):,} bytes, a CIFAR-10 batch {RECORDS:,} "
-            f"records of {RECORD:,} = {RECORDS * RECORD:,}; fetch it again"
+            f"{path} is {trouble}: it holds {len(batch):,} bytes, but a CIFAR-10 batch has "
+            f"{RECORDS:,} records of {RECORD:,}, {RECORDS * RECORD:,} bytes; download it again"
         )
     records = np.frombuffer(batch, np.uint8).reshape(RECORDS, RECORD)
     check_labels(records[:, 0], path)

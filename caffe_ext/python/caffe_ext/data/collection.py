@@ -28,7 +28,7 @@ class Collection:
     layouts     each one way to hold the whole: a tuple of parts, each part under one of its names
     remotes     what is downloaded; together one of the layouts
     load        reads the files of a layout, given in the order of its parts
-    key_digits  how many digits the keys of its data bases have, as Caffe's own converters chose
+    key_digits  how many digits the keys of its databases have, as Caffe's own converters chose
     writes_mean whether its networks subtract a mean image
     """
 

@@ -132,7 +132,9 @@ class Records:
                 (key, caffe_pb2.Datum.FromString(value)) for key, value in self._walk(start, stop)
             ]
         if len(found) != stop - start:
-            raise DataError(f"{self.folder} has fewer than its {self._count:,} records by now")
+            raise DataError(
+                f"{self.folder} has lost some of its {self._count:,} records since it was opened"
+            )
         return found
 
     def _walk(self, start: int, stop: int) -> Iterator[tuple[bytes, bytes]]:
@@ -186,7 +188,7 @@ class Records:
             return decode_image(datum.data, where)
         shape = (datum.channels, datum.height, datum.width)
         if min(shape) < 1 or len(datum.data) != math.prod(shape):
-            raise DataError(f"{where} is no image of {shape} plain bytes")
+            raise DataError(f"{where} is not an uncompressed image of {shape}")
         image = np.frombuffer(datum.data, np.uint8).reshape(shape)
         return image[::-1] if channel_order == "BGR" else image
 
@@ -196,7 +198,9 @@ class Records:
         try:
             yield
         except (lmdb.Error, DecodeError) as error:
-            raise DataError(f"{self.folder} is no readable LMDB of images: {error}") from error
+            raise DataError(
+                f"{self.folder} cannot be read as an LMDB of images: {error}"
+            ) from error
 
 
 def read_database(folder: Path) -> ImageSet:
@@ -214,7 +218,8 @@ def read_database(folder: Path) -> ImageSet:
             image = records.image(key, datum)
             if image.shape != shape:
                 raise DataError(
-                    f"{folder}: record {key!r} is an image of {image.shape}, the first of {shape}"
+                    f"{folder}: record {key!r} has the shape {image.shape}, the first record "
+                    f"{shape}"
                 )
             images[number], labels[number] = image, datum.label
     return ImageSet(images, labels, str(folder))
@@ -241,5 +246,7 @@ def _open(folder: Path) -> lmdb.Environment:
     size, least = (folder / "data.mdb").stat().st_size, used * pages["psize"]
     if size < least:
         env.close()
-        raise DataError(f"{folder} is truncated: {size:,} bytes of at least {least:,}")
+        raise DataError(
+            f"{folder} is truncated: it has {size:,} bytes and needs at least {least:,}"
+        )
     return env

@@ -48,8 +48,8 @@ def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
             return target
     if wrong:
         raise DataError(
-            f"{'; '.join(wrong + unreachable)}; get {remote.name} (MD5 {remote.md5}) by hand and "
-            "say with --data-dir where it lies"
+            f"{'; '.join(wrong + unreachable)}; download {remote.name} (MD5 {remote.md5}) "
+            "yourself and name its folder with --data-dir"
         )
     raise UnreachableError("; ".join(unreachable))
 

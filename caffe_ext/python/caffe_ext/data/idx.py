@@ -64,7 +64,7 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
         trouble = "truncated" if actual < expected else "damaged"
         raise DataError(
             f"{name} is {trouble}: its header announces {' x '.join(map(str, shape))} = "
-            f"{expected:,} bytes, {actual:,} follow; fetch the file again"
+            f"{expected:,} bytes, {actual:,} follow; download the file again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -77,7 +77,7 @@ def read(path: Path) -> IdxFile:
             content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(
-                f"{path} is truncated or damaged ({error}); fetch the file again"
+                f"{path} is truncated or damaged ({error}); download the file again"
             ) from error
     return IdxFile(decode(content, str(path)), md5_of_bytes(content))
 
@@ -112,5 +112,5 @@ def check_labels(labels: NDArray[np.uint8], path: Path, classes: int = CLASSES) 
     if wrong.size:
         raise DataError(
             f"{path}: label number {wrong[0]:,} is {labels[wrong[0]]}; labels are 0 to "
-            f"{classes - 1}, so the file is damaged or of another data set"
+            f"{classes - 1}, so the file is damaged or belongs to another data set"
         )

@@ -98,7 +98,7 @@ def in_hdf5(path: Path, reading: Reading) -> Stored:
         name, labels_name = _chosen(path, file)
         for dataset in filter(None, (name, labels_name)):
             if not isinstance(file[dataset], h5py.Dataset):
-                raise DataError(f"{path}: '{dataset}' is no dataset")
+                raise DataError(f"{path}: '{dataset}' is not a dataset")
         _check_images(f"{path}: '{name}'", file[name])
         count = len(file[name])
         own = _hdf5_labels(file[labels_name], count) if labels_name else None

@@ -87,14 +87,14 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f'{path} is no text file with lines "name label": {error}') from error
+        raise DataError(f'{path} is not a text file with lines "name label": {error}') from error
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         if "\0" in line:
-            raise DataError(f"{where}: a name cannot have a NUL character in it")
+            raise DataError(f"{where}: a name cannot contain a NUL character")
         name, label = _parted(line.strip(), classes or {})
         if not name:
             hint = "" if classes else "; names of classes need `classes:` in the model's YAML file"
@@ -188,8 +188,8 @@ def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
         return _label_of(text, where)
     if classes[text] == AMBIGUOUS:
         raise DataError(
-            f"{where}: '{text}' is the name of several classes, or of different ones in different "
-            "models; name them by their numbers"
+            f"{where}: '{text}' is ambiguous: it names several classes, or different classes in "
+            "different models; use their numbers"
         )
     return classes[text]
 
@@ -197,5 +197,5 @@ def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
 def _label_of(text: str, where: str) -> int:
     """Return an integer in decimal digits as a label; DataError unless it is 0..2^63 - 1."""
     if text.startswith("-") or len(text) > 30 or int(text) >= _LIMIT:
-        raise DataError(f"{where}: {text} is no label; labels are 0 to 2^63 - 1")
+        raise DataError(f"{where}: {text} is not a label; labels are 0 to 2^63 - 1")
     return int(text)

@@ -74,7 +74,7 @@ class DataSet:
             return {"train": self.train, "test": self.test}
         if not 0 < validation < len(self.train):
             raise DataError(
-                f"cannot keep {validation:,} validation images apart from the {len(self.train):,} "
+                f"cannot hold out {validation:,} validation images of the {len(self.train):,} "
                 f"training images of {self.train.origin}"
             )
         return {

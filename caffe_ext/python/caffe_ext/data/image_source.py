@@ -70,7 +70,7 @@ class Form:
             resized = cv2.resize(_rows_first(image), (width, height), interpolation=method)
         except cv2.error as error:
             raise DataError(
-                f"no image can be resized to {height} x {width}: {error.err}"
+                f"images cannot be resized to {height} x {width}: {error.err}"
             ) from error
         return np.asarray(resized.reshape(height, width, -1).transpose(2, 0, 1), np.uint8)
 
@@ -109,7 +109,7 @@ class ImageSource:
         """
         start, stop, step = rows.indices(len(self))
         if step != 1:
-            raise ValueError(f"images are read one after the other, not by {rows}")
+            raise ValueError(f"rows must be a slice with step 1, not {rows}")
         pulled = self._stored.pull(start, max(start, stop))
         images = np.empty((len(pulled.names), *self.image_shape), np.uint8)
         for row, (name, image) in enumerate(zip(pulled.names, pulled.images, strict=True)):
@@ -261,9 +261,9 @@ def open_images(  # noqa: PLR0913  they are independent of each other
 def _refuse(what: str, *, labels: bool, order: bool) -> None:
     """Raise DataError for arguments about what the data itself says."""
     if labels:
-        raise DataError(f"a file of labels does not go with {what}: only its own labels are read")
+        raise DataError(f"--labels does not apply to {what}, which has its own labels")
     if order:
-        raise DataError(f"an order of the channels does not go with {what}: that is known")
+        raise DataError(f"--image-order does not apply to {what}, whose channel order is known")
 
 
 def _rows_first(image: Image) -> Image:

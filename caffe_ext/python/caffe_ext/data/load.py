@@ -25,18 +25,20 @@ def load_images(
     name        mnist, cifar10 or digits
     split       train, val or test
     data_dir    the folder with the raw files, else CAFFE_EXT_DATA, else `homes`, as sources.py says
-    homes       folders with raw files, and with what get_data.py made: its data bases are read
+    homes       folders with raw files, and with what get_data.py made: its databases are read
                 where the raw files are the same (faster) or gone; nothing is downloaded
     validation  how many of the last training images are "val" and not "train"
 
     Raises DataError if the images are not on this machine, are damaged, or for an unknown name.
     """
     if split not in ("train", "val", "test") or (split == "val" and not validation):
-        raise DataError(f"no split {split!r}; there are train, test and, with validation > 0, val")
+        raise DataError(
+            f"unknown split {split!r}; there are train, test and, with validation > 0, val"
+        )
     if name == "digits":
         return make_digits().keep_apart(validation)[split]
     if name not in COLLECTIONS:
-        raise DataError(f"no data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
+        raise DataError(f"unknown data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
     source = local_source(COLLECTIONS[name], data_dir, homes, Silent())
     for home in homes:
         record = intact_record(home / name)

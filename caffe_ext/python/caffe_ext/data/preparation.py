@@ -1,4 +1,4 @@
-"""From raw files to the data bases that the networks name: the work of tools/get_data.py."""
+"""From raw files to the databases that the networks name: the work of tools/get_data.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Request:
     """What is to be prepared.
 
     name        mnist, cifar10 or digits
-    output      the folder in which a folder of that name gets the data bases
+    output      the folder in which a folder of that name gets the databases
     data_dir    the folder with the raw files, if the user named one
     homes       folders, besides `output`, to look for raw files in when the user named none
     validation  how many of the last training images to keep apart, in val_lmdb
@@ -45,13 +45,13 @@ class Request:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the data bases."""
+        """Return the folder of the databases."""
         return self.output / self.name
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A folder of data bases, its record, and whether it was made just now or was up to date."""
+    """A folder of databases, its record, and whether it was made just now or was up to date."""
 
     folder: Path
     record: SourceRecord
@@ -59,7 +59,7 @@ class Prepared:
 
 
 def prepare(request: Request, reporter: Reporter | None = None) -> Prepared:
-    """Find, download or make a data set, and write its data bases unless they are up to date.
+    """Find, download or make a data set, and write its databases unless they are up to date.
 
     Writes train_lmdb, test_lmdb, val_lmdb if asked for, CIFAR-10's mean.binaryproto, the digits'
     idx/ and source.json into OUTPUT/NAME; all of it, or on any error nothing.
@@ -97,11 +97,11 @@ def _asked_for(present: SourceRecord, request: Request) -> bool:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise DataError if the folder has data bases and no record of ours."""
+    """Raise DataError if the folder has databases and no record of ours."""
     if not (folder / FILE_NAME).exists() and any((folder / name).exists() for name in _CONTENT):
         raise DataError(
-            f"{folder} holds data bases that another program made; move them away, or replace "
-            "them with --force"
+            f"{folder} holds databases that another program made; move them away, or replace them "
+            "with --again"
         )
 
 
@@ -132,13 +132,13 @@ def _remote(request: Request, reporter: Reporter) -> Source:
         f"put {', '.join(remote.name for remote in collection.remotes)} from {home}/ into "
         f"{request.folder}, or name their folder with --data-dir"
     )
-    # Even data bases of MNIST that are no longer complete do not give way to the digits.
+    # Even databases of MNIST that are no longer complete do not give way to the digits.
     held = read_record(request.folder)
     if request.name != "mnist" or (held and not held.embedded):
         raise DataError(f"{trouble}; {remedy}")
     reporter.warn(
-        f"{trouble}; {digits.TITLE} take its place in {request.folder}: figures made with them "
-        f"are NOT figures on MNIST. For MNIST {remedy}, then run this again"
+        f"{trouble}; {digits.TITLE} are used instead, in {request.folder}: results on them are "
+        f"NOT results on MNIST. For MNIST {remedy}, then run this again"
     )
     return digits_source()
 

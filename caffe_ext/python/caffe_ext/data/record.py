@@ -1,4 +1,4 @@
-"""source.json: what the data bases beside it were made from, so that no work is done twice."""
+"""source.json: what the databases beside it were made from, so that no work is done twice."""
 
 import platform
 from dataclasses import asdict, dataclass, field, fields
@@ -15,12 +15,12 @@ from caffe_ext.storage.atomic import json_bytes
 from caffe_ext.storage.json_file import Count, PlainName, read_json
 
 FILE_NAME = "source.json"
-# Raised when the same raw files and arguments begin to give other data bases.
+# Raised when the same raw files and arguments begin to give other databases.
 FORMAT = 1
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions of the software that writes the data bases."""
+    """Return the versions of the software that writes the databases."""
     return {
         "python": platform.python_version(),
         "lmdb": lmdb.__version__,
@@ -31,7 +31,7 @@ def software_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What a folder of data bases holds and where that came from.
+    """What a folder of databases holds and where that came from.
 
     data_set    the name of the folder's data set: mnist, cifar10, digits
     holds       what is really in it; differs from the above after a fall-back
@@ -41,7 +41,7 @@ class SourceRecord:
     embedded    whether the images came with the software
     files       the raw files, with digests
     validation  how many of the last training images were kept apart
-    images      the number of images by data base
+    images      the number of images by database
     extras      what else was written: the mean image, IDX files
     versions    of what made it
     finished    False only while the content is being exchanged, or if that was cut short
@@ -67,7 +67,7 @@ class SourceRecord:
 
     @property
     def content(self) -> str:
-        """Say in words what the data bases hold."""
+        """Say in words what the databases hold."""
         if self.remark:
             return f"{self.holds} ({self.remark})"
         return f"{self.holds} as published" if self.published else self.holds

@@ -54,7 +54,7 @@ class Assessment:
     folder     for the report and all that it is made of
     resources  what the work may take
     sample_seed
-               chooses another sample of a folder or a listing, where the settings' limit takes one
+               draws another sample of a folder or listing, where the settings' limit takes one
     """
 
     models: Sequence[ModelDescription]

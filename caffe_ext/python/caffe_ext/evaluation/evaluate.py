@@ -466,7 +466,7 @@ class Evaluator:
         eligible = np.flatnonzero(np.all([correctly_classified(one) for one in first], axis=0))
         rows = pick_images(first[0].labels, eligible, settings.noise.per_class, settings.seed)
         if not len(rows):
-            reporter.warn("no noise: there is no image that all models classify correctly")
+            reporter.warn("noise was not measured: no image is classified correctly by all models")
             return rows, {}
         tasks = [
             NoiseTask(

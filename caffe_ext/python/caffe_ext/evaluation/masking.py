@@ -130,10 +130,10 @@ def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"FGS breaks {percent(paper)} of the images in the paper's protocol, but "
             f"{percent(strict)} where every adversarial counts, and {percent(logit)} along the "
             "margin of the logits.",
-            "The low rate comes from the softmax, which saturates: the loss is exactly 0 although "
-            "adversarials exist.",
-            "Do not take it for robustness: quote the three rates together, and compare models by "
-            "attacks on the logits and by HC1.",
+            "The low rate is an artefact of the saturated softmax: the loss is exactly 0 "
+            "although adversarials exist.",
+            "Do not read it as robustness: report the three rates together, and compare models "
+            "by attacks on the logits and by HC1.",
         )
 
 
@@ -146,8 +146,8 @@ def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
             "strict-below-logit",
             f"Along the sign of the loss's gradient {percent(strict)} of the images are broken, "
             f"along that of the logits' margin {percent(logit)}.",
-            "The loss's gradient has lost its direction on its way through the softmax: what is "
-            "left of it is blank, or rests on the last bits of float32.",
+            "The gradient of the loss does not survive the saturated softmax: what remains is "
+            "zero, or rounding error in the last bits of float32.",
             "Use attacks on the logits (margin-s, pgd=E+margin, HC-k) for this model.",
         )
 
@@ -158,8 +158,9 @@ def _saturated(evidence: Evidence) -> Iterator[MaskingWarning]:
             "saturated-softmax",
             f"For {percent(evidence.saturated)} of the images the softmax of the label is exactly "
             "1 in float32, so that the loss is exactly 0.",
-            "The logits are so large that the softmax saturates; whatever follows the loss (FGS, "
-            "FGV, PGD on the loss) then rests on the other classes' probabilities, if on anything.",
+            "The logits are so large that the softmax saturates; attacks on the loss (FGS, FGV, "
+            "PGD on the loss) then depend on the tiny probabilities of the other classes, or "
+            "have no gradient at all.",
             "Attack the logits, or divide them by a temperature before the softmax.",
         )
 
@@ -170,8 +171,8 @@ def _zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
             "zero-gradient",
             f"For {percent(evidence.zero_gradient)} of the images the gradient of the loss is 0 in "
             "every pixel.",
-            "FGS and FGV have no direction there; that they find nothing does not make it robust.",
-            "Count these images apart, and attack them along the logits.",
+            "FGS and FGV have no direction there; their failure is no evidence of robustness.",
+            "Count these images separately, and attack them along the logits.",
         )
 
 
@@ -195,10 +196,10 @@ def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
                 f"iterated-below-single-{sign}",
                 f"{_where(probe)} a single step along {objective} breaks {percent(single)}, and an "
                 f"iterated attack (BIM) along it {percent(iterated)}.",
-                "An iterated attack may do all that a single step does, and more: it has been led "
-                "astray by gradients that are of use only far away, or nowhere.",
+                "An iterated attack can do everything that a single step can: here it is misled "
+                "by local gradients that do not point to adversarials.",
                 "Try more and smaller steps, random starts (pgd=E) and other objectives before "
-                "you believe in the iterated attack's rate.",
+                "you trust the iterated attack's rate.",
             )
 
 
@@ -212,8 +213,9 @@ def _loss_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"{_where(probe)} BIM breaks "
             f"{percent(probe.iterated_loss)} along the loss, and {percent(probe.iterated_margin)} "
             "along the margin of the logits.",
-            "The loss is the wrong objective here: iterated attacks on it overrate the model, too.",
-            "Give rates of iterated attacks along the margin (bim=E+margin, pgd=E+margin).",
+            "The loss is the wrong objective here: iterated attacks on it overestimate the "
+            "robustness, too.",
+            "Report iterated attacks along the margin (bim=E+margin, pgd=E+margin).",
         )
 
 
@@ -226,9 +228,9 @@ def _noise_stronger(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"Gaussian noise of {worst.level:g} grey levels changes the class of "
             f"{percent(worst.noise)} of the noisy copies, and FGS breaks "
             f"{percent(worst.gradient)} of the same images within that L2 per pixel.",
-            "A random direction should never be better than the gradient's: the gradient does not "
-            "point where the boundary is.",
-            "Judge the model by attacks on the logits, and by the noise itself.",
+            "A random direction should not work better than the gradient: the gradient does not "
+            "point to the decision boundary.",
+            "Judge the model by attacks on the logits and by the noise itself.",
         )
 
 
@@ -236,11 +238,11 @@ def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.unbroken is not None and clear(evidence.unbroken, _SOME, evidence.images):
         yield MaskingWarning(
             "unbroken",
-            f"{percent(evidence.unbroken)} of the images withstand every attack of this report, "
-            "though all pixels may go anywhere within 0..255.",
-            "Within these bounds any image can become any other, so that adversarials are there: "
-            "it is the attacks' directions that miss them.",
-            "Add attacks (--attacks pgd=E+margin, hc1-s, more ranks) until nothing is left.",
+            f"{percent(evidence.unbroken)} of the images withstand every attack in this report, "
+            "although the pixels may take any value within 0..255.",
+            "Within these bounds any image can be turned into any other, so adversarials "
+            "certainly exist: the attacks search in the wrong directions.",
+            "Add attacks (--attacks pgd=E+margin, hc1-s, more ranks) until no image is left.",
         )
 
 

@@ -58,8 +58,8 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         for other in (folder / name for name in (TABLE, ATTACKS, PAGE)):
             if other.exists():
                 raise RecordError(
-                    f"{other} is there without {RECORD}, which says what it is of; "
-                    "choose another folder, or replace it with --again"
+                    f"{other} exists, but {RECORD}, which describes it, is missing; choose "
+                    "another folder, or replace it with --again"
                 )
         return
     advice = "choose another folder, or replace it with --again"

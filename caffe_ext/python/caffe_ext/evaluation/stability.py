@@ -153,9 +153,9 @@ def check_counts(changed: Sequence[Sequence[int]], images: int, levels: int, cop
     changed  how many of an image's copies have changed class, at each level
     """
     if len(changed) > images:
-        raise ValueError(f"it has counts of {len(changed):,} images, where there are {images:,}")
+        raise ValueError(f"it has counts for {len(changed):,} images, but there are {images:,}")
     if any(len(row) != levels or max(row) > copies for row in changed):
-        raise ValueError(f"an image has other counts than {levels:,} of at most {copies:,}")
+        raise ValueError(f"each image must have {levels:,} counts of at most {copies:,}")
 
 
 def check_levels(levels: Sequence[float] | Levels) -> Levels:

@@ -91,8 +91,8 @@ def default_suite(  # noqa: PLR0913  they are independent of each other
     ranks = ranks or range(1, min(MOST_RANKS, classes - 1) + 1)
     if ranks and max(ranks) >= classes:
         raise ValueError(
-            f"there is no HC{max(ranks)}: the network has {classes} classes, and HC-k needs k "
-            f"others, so that k is at most {classes - 1}"
+            f"there is no HC{max(ranks)}: the network has {classes} classes, so the k of HC-k "
+            f"(--hot) can be at most {classes - 1}"
         )
     base = [parse_attack(text) for text in (FGS, LOGIT_FGS, "fgv", *(f"hc{k}" for k in ranks))]
     attacks = {attack.text: attack for attack in (*base, *extra)}
@@ -115,7 +115,7 @@ def parse_radius(text: str) -> PerturbationBudget:
     norm, equals, distance = text.strip().rpartition("=")
     norm = norm.lower() if equals else "linf"
     if norm not in ("linf", "l2"):
-        raise ValueError(f"a radius is 8, 8/255, linf=8 or l2=0.5of1, not {text!r}")
+        raise ValueError(f"a radius must be written as 8, 8/255, linf=8 or l2=0.5of1, not {text!r}")
     return PerturbationBudget(norm, parse_distance(distance))  # type: ignore[arg-type]
 
 

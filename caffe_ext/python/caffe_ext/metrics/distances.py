@@ -97,8 +97,8 @@ def as_pairs(
         batches.append(images.reshape((1,) * (4 - images.ndim) + images.shape))
     if adversarials.shape != originals.shape:
         raise ValueError(
-            f"adversarials {adversarials.shape} and originals {originals.shape} must have one "
-            "shape: they are compared pair by pair"
+            f"adversarials {adversarials.shape} and originals {originals.shape} must have the "
+            "same shape: they are compared pair by pair"
         )
     return batches[0], batches[1]
 

@@ -58,9 +58,10 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a word that is not among these."""
-        for given, known in ((self.moving, get_args(Moving)), (self.average, get_args(Average))):
+        for name, known in (("moving", get_args(Moving)), ("average", get_args(Average))):
+            given = getattr(self, name)
             if given not in known:
-                raise ValueError(f"{given!r} is none of {', '.join(known)}")
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {given!r}")
 
 
 STANDARD = Protocol()

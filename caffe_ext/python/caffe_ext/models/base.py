@@ -108,10 +108,10 @@ class Model(Protocol):
         if len(wrong):
             number = first + int(wrong[0])
             name = f" ({named(number)})" if named else ""
-            why = ": a logit of this image is NaN" if labels[wrong[0]] == NO_CLASS else ""
+            why = " (a logit of this image is NaN)" if labels[wrong[0]] == NO_CLASS else ""
             raise ValueError(
-                f"label {labels[wrong[0]]} of image {number}{name} is none of the "
-                f"{self.classes} classes 0..{self.classes - 1}{why}"
+                f"label {labels[wrong[0]]} of image {number}{name} does not exist: the network "
+                f"has {self.classes} classes, 0..{self.classes - 1}{why}"
             )
         return labels.astype(np.int64)
 

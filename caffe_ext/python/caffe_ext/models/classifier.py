@@ -84,8 +84,8 @@ class Classifier(Model):
         if logits is None and last is None:
             how = "`logits:` in the model's YAML file, logits= in Python"
             raise ValueError(
-                f"{deploy} has no Softmax layer, and no Sigmoid with one output an image; name the "
-                f"blob of scores: {how}"
+                f"{deploy} has no Softmax layer and no Sigmoid layer with one output per image; "
+                f"name the blob of scores: {how}"
             )
         self.logits_blob: str = logits or last[0]  # type: ignore[index]
         self._known(self.logits_blob)
@@ -93,8 +93,8 @@ class Classifier(Model):
             other = f"leave logits out, which takes '{last[0]}'"
             way = "do not let that work in place" if last[0] == last[1] else other
             raise ValueError(
-                f"{deploy}: blob '{last[1]}' has the probabilities of the last "
-                f"{'Softmax' if softmax else 'Sigmoid'} layer, and not the scores: {way}"
+                f"{deploy}: blob '{last[1]}' holds the probabilities of the last "
+                f"{'Softmax' if softmax else 'Sigmoid'} layer instead of the scores: {way}"
             )
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
         self._check_batch_size()
@@ -271,7 +271,7 @@ class Classifier(Model):
             if not reached.isdisjoint(self._net._bottom_ids(i)):
                 reached.update(self._net._top_ids(i))
         if blob == self._input or not ends <= reached:
-            raise ValueError(f"blob '{blob}' is no inner blob, between the input and the scores")
+            raise ValueError(f"blob '{blob}' does not lie between the input and the scores")
         return str(layers[last + 1])
 
     def _checked(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
@@ -293,7 +293,9 @@ class Classifier(Model):
         self._known(blob)
         values: Floats = self._net.blobs[blob].data
         if values.ndim == 0 or len(values) != count:
-            raise ValueError(f"blob '{blob}' is not one row an image, but {values.shape}")
+            raise ValueError(
+                f"blob '{blob}' must have one row per image, not the shape {values.shape}"
+            )
         return self._as_rows(blob, values)
 
     def _as_rows(self, blob: str, values: Floats) -> Floats:

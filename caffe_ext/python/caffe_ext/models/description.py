@@ -95,8 +95,8 @@ class ModelDescription:
         )
         if self.classes and len(self.classes) != classifier.classes:
             raise ValueError(
-                f"there are names for {len(self.classes)} classes, and the network "
-                f"of {self.deploy} has {classifier.classes}"
+                f"`classes:` has {len(self.classes)} names, but the network {self.deploy} has "
+                f"{classifier.classes} classes"
             )
         # A model is loaded for each of many tasks, and what has been found good stays so.
         key = (self.file_stamps, self.logits, min(batch_size, 4), classifier.device)
@@ -151,7 +151,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node; YAMLError for an alias."""
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read; write out what they stand for")
+            raise yaml.YAMLError("aliases (*name) are not supported; write out what they stand for")
         return super().compose_node(parent, index)
 
 
@@ -168,7 +168,7 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
         reason = " ".join(f"{error}".split())  # YAML's own has several lines
         raise ValueError(f"{path} is not YAML: {reason}") from error
     except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply for the file of a model") from error
+        raise ValueError(f"{path} is nested too deeply for a model file") from error
     if not isinstance(given, dict):
         _refuse_prototxt(path)
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
@@ -322,14 +322,16 @@ def _number(key: str, value: Any) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"`{key}:` must be a number, not {value!r}; or a list, one a channel")
+    raise ValueError(f"`{key}:` must be a number, not {value!r}; or a list with one per channel")
 
 
 def _numbers(mean: Any) -> Any:
     """Return a mean that stands in the settings themselves: nothing, a number, one a channel."""
     if mean is None or np.asarray(mean).dtype.kind in "iuf":
         return mean
-    raise ValueError(f"must be a number, one a channel, or the name of a file, not {mean!r}")
+    raise ValueError(
+        f"must be a number, a list with one per channel, or the name of a file, not {mean!r}"
+    )
 
 
 def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -345,7 +347,9 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tup
             check_utf8(folder / value, lines)
         value = [line.strip() for line in lines if line.strip()]
     if not isinstance(value, list) or not value:
-        raise ValueError(f"{where}`classes:` must be a list of names, or a file with one a line")
+        raise ValueError(
+            f"{where}`classes:` must be a list of names, or a file with one name per line"
+        )
     for name in value:
         # YAML takes a bare yes, no, on or off for a truth value.
         if isinstance(name, bool) or not isinstance(name, str | int | float):

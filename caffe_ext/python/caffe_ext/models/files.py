@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,6 @@ from caffe_ext.errors import DataError
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.quiet import quiet_caffe
-from caffe_ext.runtime.trial_build import check_builds, check_loads
 from caffe_ext.storage.hdf5_file import open_hdf5
 
 Shape = tuple[int, ...]
@@ -53,22 +52,24 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
     try:
-        check_builds(text, batch_size)
-        with TemporaryDirectory() as folder, quiet_caffe():
-            path = Path(folder) / "deploy.prototxt"
-            path.write_text(text, encoding="utf-8")
-            net = caffe.Net(str(path), caffe.TEST)
-    except (ValueError, SystemError) as error:  # SystemError: of a Python layer
+        net = _build(text, [layer.name for layer in parameter.layer if layer.type == "Python"])
+    except ValueError as error:
         raise ValueError(f"{deploy}: Caffe cannot build this network: {error}") from error
     if len(net.inputs) != 1:
         raise ValueError(f"{deploy} must have one input, not {len(net.inputs)}: {net.inputs}")
+    try:
+        _try_batches(net, batch_size)
+    except caffe.Error as error:
+        raise ValueError(
+            f"{deploy}: Caffe cannot build this network with another number of images: {error}"
+        ) from error
     _check_weights(net, deploy, weights)
     try:
-        check_loads(text, weights)
-    except ValueError as error:
-        raise ValueError(f"{weights}: Caffe cannot load these weights: {error}") from error
-    with quiet_caffe():
-        net.copy_from(str(weights))
+        with quiet_caffe():
+            net.copy_from(str(weights))
+    except caffe.Error as error:
+        reason = str(error).removeprefix(f"{weights}, ")
+        raise ValueError(f"{weights}: Caffe cannot load these weights: {reason}") from error
     for name, blobs in net.params.items():
         if not all(np.isfinite(blob.data).all() for blob in blobs):
             raise ValueError(
@@ -87,7 +88,7 @@ def read_prototxt(path: Path) -> Any:
     try:
         text_format.Parse(read_text(path), parameter)
     except (text_format.ParseError, RecursionError) as error:
-        raise ValueError(f"{path} is not the prototxt of a net: {error}") from error
+        raise ValueError(f"{path} is not the prototxt of a network: {error}") from error
     check_utf8(path, text_format.MessageToString(parameter, as_utf8=True))
     if parameter.layer and parameter.layers:
         raise ValueError(
@@ -139,6 +140,35 @@ def _input_as_layer(parameter: Any) -> None:
         for shape in shapes:
             layer.input_param.shape.add(dim=shape)
     parameter.layer.extend(layers)
+
+
+def _build(text: str, python_layers: Sequence[str]) -> Any:
+    """Return the net of a prototxt's text; ValueError with Caffe's reason, which names the layer.
+
+    python_layers  their names; they may raise any exception, and it does not name the layer
+    """
+    with TemporaryDirectory() as folder, quiet_caffe():
+        path = Path(folder) / "deploy.prototxt"
+        path.write_text(text, encoding="utf-8")
+        try:
+            return caffe.Net(str(path), caffe.TEST)
+        except caffe.Error as error:
+            reason = str(error).replace(f"{path}, ", "").replace(f"{path}:", "line ")
+            raise ValueError(reason) from error
+        except Exception as error:
+            names = " or ".join(f"'{name}'" for name in python_layers)
+            where = f"layer {names}: " if names else ""
+            raise ValueError(f"{where}{type(error).__name__}: {error}") from error
+
+
+def _try_batches(net: Any, batch_size: int) -> None:
+    """Reshape a net to one image and, if there will be more, to two; caffe.Error where it fails."""
+    blob = net.blobs[net.inputs[0]]
+    shape = list(blob.shape)
+    with quiet_caffe():
+        for images in (*range(1, min(2, batch_size) + 1), shape[0]):
+            blob.reshape(images, *shape[1:])
+            net.reshape()
 
 
 def _check_weights(net: Any, deploy: Path, weights: Path) -> None:

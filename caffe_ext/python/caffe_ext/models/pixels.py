@@ -44,7 +44,9 @@ class PixelSpace:
         """Check the settings, and keep a copy of the mean."""
         scale = np.asarray(self.scale, np.float64)
         if scale.ndim > 1 or not scale.size or not (np.isfinite(scale) & (scale > 0)).all():
-            raise ValueError(f"scale must be above 0, not {self.scale}: a number, or one a channel")
+            raise ValueError(
+                f"scale must be above 0, not {self.scale}: a number, or one per channel"
+            )
         object.__setattr__(self, "scale", tuple(scale.tolist()) if scale.ndim else float(scale))
         if self.channel_order not in ("RGB", "BGR"):
             raise ValueError(f"channel_order must be RGB or BGR, not {self.channel_order!r}")

@@ -89,7 +89,7 @@ class AttackCampaign:
     again       discard earlier results of these attacks in the folder
     seed        that the attacks were made with, for the record
     criterion   what makes an image adversarial
-    sample_seed chooses another sample of a folder or a listing, where `limit` takes one
+    sample_seed draws another sample of a folder or listing, where `limit` takes one
     """
 
     models: Sequence[ModelDescription]
@@ -199,8 +199,8 @@ class AttackCampaign:
             if not verified.all():
                 wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
                 counter.warn(
-                    f"PNG files that are classified as their label after all: {len(wrong)}; the "
-                    f"first is {shown(wrong[0])}"
+                    "PNG files that are classified as their label when they are read again: "
+                    f"{len(wrong)}; the first is {shown(wrong[0])}"
                 )
             finished = FinishedAttack(model, export.run, records)
             done.append(

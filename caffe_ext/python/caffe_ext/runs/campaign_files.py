@@ -103,7 +103,7 @@ def check_campaign_files(output: Path, folders: Sequence[Path]) -> None:
     for picture in (output / FIGURE, *(folder / SHEET for folder in folders)):
         if picture.exists():
             raise RecordError(
-                f"{shown(picture)} is there without {SUMMARY}, which says what it is of; choose "
+                f"{shown(picture)} exists, but {SUMMARY}, which describes it, is missing; choose "
                 "another --output, or replace it with --again"
             )
 

@@ -32,12 +32,12 @@ def check_model(
             height, width = space.mean_size
             raise ValueError(
                 f"the images are {size[0]} x {size[1]} and the mean image is {height} x {width}; "
-                f"--resize {height}x{width} brings the images to its size"
+                f"use --resize {height}x{width}"
             )
         shape = space.to_input(first).shape[1:]
         if space.crop is not None and shape[1:] != classifier.input_shape[1:]:
             raise ValueError(
-                f"`crop: {space.crop}` in its file is another size than the network's input, "
+                f"`crop: {space.crop}` in its YAML file differs from the network's input, "
                 f"{_shape(classifier.input_shape)}; make the crop as large as the input"
             )
         if shape != classifier.input_shape:
@@ -63,9 +63,8 @@ def report_images(source: ImageSource, reporter: Reporter) -> None:
     if not source.labelled:
         reporter.warn(
             "the images have no labels: the class that a model assigns to an image counts as its "
-            "label, whether it is right or wrong, and nothing is known of the accuracy. Labels "
-            "come from --labels, or from folders called after classes (`classes:` in the model's "
-            "YAML file)"
+            "label, whether it is right or wrong, and the accuracy is unknown. Labels come from "
+            "--labels, or from folders named after classes (`classes:` in the model's YAML file)"
         )
 
 
@@ -76,7 +75,7 @@ def _way(given: Sequence[int], wanted: Sequence[int]) -> str:
         options.append("--grey" if wanted[0] == 1 else "--colour")
     if given[1:] != wanted[1:]:
         options.append(f"--resize {wanted[1]}x{wanted[2]}")
-    return f"; {' '.join(options)} brings them into this form" if options else ""
+    return f"; use {' '.join(options)}" if options else ""
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -164,8 +164,8 @@ def check_export(export: Export) -> None:
     run = export.run
     if not run.path.exists() and not run.parts.exists() and exported_files(export.folder):
         raise RecordError(
-            f"{export.folder} holds adversarials, and {run.path.name}, their records, is gone; "
-            "choose another folder, or throw the old results away with --again"
+            f"{export.folder} holds adversarials, but {run.path.name}, their records, is missing; "
+            "choose another folder, or discard the old results with --again"
         )
 
 
@@ -208,12 +208,12 @@ def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
         if folder in folders[:number]:
             raise ValueError(
                 f"the models {names[folders.index(folder)]!r} and {name!r} would share the folder "
-                f"{folder}; give them names that differ more: `name:` in their files"
+                f"{folder}; give them more distinct names: `name:` in their YAML files"
             )
         if folder in files:
             raise ValueError(
-                f"a model cannot be called {name!r}, which is the name of a file with results; "
-                "give it another name: `name:` in its file"
+                f"a model cannot be called {name!r}, which is the name of a result file; give it "
+                "another name (`name:` in its YAML file)"
             )
     return folders
 
@@ -265,10 +265,11 @@ def _written(paths: Sequence[Path], adversarials: Images) -> Images:
         try:
             image = read_image(path)
         except DataError as error:
-            raise RecordError(f"{error}; remove the file, and it is written again") from error
+            raise RecordError(f"{error}; remove the file and run the same command again") from error
         if not np.array_equal(image, adversarial):
             raise RecordError(
-                f"{path} is not the image that was found; remove it, and it is written again"
+                f"{path} differs from the adversarial in the records; remove it and run the same "
+                "command again"
             )
         read[number] = image
     return read

@@ -129,7 +129,7 @@ def alone(run: AttackRun) -> Iterator[None]:
 
     Raises RecordError if another process is at work in it.
     """
-    busy = RecordError(f"another process is at work in {run.parts}; wait for it or end it")
+    busy = RecordError(f"another process is using {run.parts}; wait for it to finish or stop it")
     with locked(run.parts, busy):
         try:
             yield
@@ -168,7 +168,7 @@ def claim(run: AttackRun) -> None:
 
 def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
     """Raise RecordError unless the description is this run's."""
-    advice = "choose another folder, or throw the old results away with --again"
+    advice = "choose another folder, or discard the old results with --again"
     about = f"{where} holds results of another run"
     check_same(_dependencies(run.description), _dependencies(found), about, advice)
 

@@ -90,7 +90,7 @@ class AttackRecords:
             if column.shape != self.indices.shape or column.ndim != 1:
                 raise ValueError(
                     f"{field.name} {column.shape} and indices {self.indices.shape} must have one "
-                    "row an image"
+                    "row per image"
                 )
             view = column.view()
             view.flags.writeable = False
@@ -185,7 +185,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return a data set; KeyError or ValueError if there is none of the name."""
     item = file[name]
     if not isinstance(item, h5py.Dataset):
-        raise ValueError(f"{name} is no data set")
+        raise ValueError(f"{name} is not a dataset")
     return item
 
 
@@ -196,7 +196,7 @@ def _check_content(records: AttackRecords, adversarials: h5py.Dataset, rows: sli
     for name in _CLASSES:
         column = getattr(records, name)
         if ((column < NO_CLASS) | (column >= _MOST_CLASSES)).any():
-            raise ValueError(f"{name} has other values than classes")
+            raise ValueError(f"{name} has values that are not classes")
     if (records.found & ~(records.attempted & np.isfinite(records.linf))).any():
         raise ValueError("there are adversarials without an attempt, or without a distance")
     found = int(records.found.sum())
@@ -212,7 +212,7 @@ def load_description(path: Path) -> dict[str, Any]:
     with _opened(path) as file:
         text = file.attrs["description"]
         if not isinstance(text, str):
-            raise ValueError("its description is no text")
+            raise ValueError("its description is not text")
         return parse_json(text, Object)
 
 
@@ -239,7 +239,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     """Open a file of records; what goes wrong with it is a RecordError that names it."""
     with open_hdf5(path, RecordError) as file:
         if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, FORMAT)):
-            raise RecordError(f"{path} holds no records of attacks that this version reads")
+            raise RecordError(f"{path} does not hold records of attacks that this version can read")
         yield file
 
 

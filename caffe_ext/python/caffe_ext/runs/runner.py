@@ -189,8 +189,8 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
                 batch = source.read(rows)
                 if len(batch.images) != rows.stop - rows.start:
                     raise ValueError(
-                        f"the source has given {len(batch.images)} images for {rows.start} to "
-                        f"{rows.stop - 1}"
+                        f"the source returned {len(batch.images)} images for the numbers "
+                        f"{rows.start} to {rows.stop - 1}"
                     )
                 records, adversarials = attack_images(
                     model,

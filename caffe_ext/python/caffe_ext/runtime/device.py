@@ -33,7 +33,7 @@ class Device:
     def __post_init__(self) -> None:
         """Raise ValueError for a number below 0."""
         if self.gpu is not None and self.gpu < 0:
-            raise ValueError(f"GPUs have numbers from 0, and not {self.gpu}")
+            raise ValueError(f"the number of a GPU must be at least 0, not {self.gpu}")
 
     @classmethod
     def parse(cls, given: "str | int | Device") -> Self:
@@ -49,7 +49,7 @@ class Device:
             return cls()
         if kind == "gpu" and (number.removeprefix("-").isdecimal() or not colon):
             return cls(int(number or 0))
-        raise ValueError(f"a device is cpu, gpu, or gpu: with a number, and not {given!r}")
+        raise ValueError(f"a device must be cpu, gpu or gpu:N, not {given!r}")
 
     def __str__(self) -> str:
         """Return "CPU" or "GPU 0"."""

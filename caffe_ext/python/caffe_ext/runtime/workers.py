@@ -104,8 +104,8 @@ class Workers:
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:
                 raise WorkerError(
-                    "a process that computed has ended unasked (out of memory?); with --jobs 1 all "
-                    "is done in one"
+                    "a worker process died unexpectedly (out of memory?); with --jobs 1 "
+                    "everything runs in one process"
                 ) from error
 
     def _started(self) -> ProcessPoolExecutor:

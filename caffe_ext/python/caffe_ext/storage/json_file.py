@@ -60,7 +60,7 @@ def checked(value: Any, kind: type[Kind]) -> Kind:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def _finite(text: str) -> float:

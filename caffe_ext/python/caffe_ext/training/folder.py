@@ -178,8 +178,9 @@ class TrainingFolder:
         """Raise TrainingError if there are such files."""
         for path in foreign:
             raise TrainingError(
-                f"{self.path} holds weights or logs that this program did not make, or its record "
-                f"{_RECORD} is damaged ({path.name}): choose another folder, or move them away"
+                f"{self.path} holds weights or logs that this program did not write, or its "
+                f"record {_RECORD} is damaged ({path.name}): choose another folder, or move them "
+                "away"
             )
 
     def _move_contents(self, old: Path, new: Path) -> None:

@@ -39,7 +39,7 @@ class TrainingRequest:
     solver     the solver file
     output     the folder for everything that comes of it; its last part names the training
     overrides  solver settings that take the place of the file's, as protobuf text
-    sources    new places of data bases and mean images, by the places that the network names
+    sources    new places of databases and mean images, by the places that the network names
     root       the folder from which the relative paths in the files count
     again      train from the beginning even if the training was finished before
     gpu        the number of the GPU to train on; None: where the solver file says, mostly the CPU
@@ -88,7 +88,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
     """Train, or continue, or return what is trained already.
 
     On Ctrl-C Caffe saves its state and stops, and the KeyboardInterrupt says how to go on.
-    Raises TrainingError: a file, a data base or the GPU is missing (found before anything is
+    Raises TrainingError: a file, a database or the GPU is missing (found before anything is
     written), the output cannot be written, or Caffe failed.
     """
     reporter = reporter or Silent()

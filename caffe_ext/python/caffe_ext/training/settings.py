@@ -56,7 +56,7 @@ class SolverSettings:
         return Device(solver.device_id if asked else None)
 
     def check_sources(self) -> None:
-        """Raise TrainingError for the first file or data base named that is not there."""
+        """Raise TrainingError for the first file or database named that is not there."""
         for name, network in self.all_networks():
             for owner, field in self._sources(network):
                 self._check_source(name, owner, getattr(owner, field))
@@ -68,7 +68,7 @@ class SolverSettings:
         """Return a SHA-256 of all that decides the outcome of the training, in hexadecimal.
 
         That is the solver but for where it writes, the networks, and the sizes and times of the
-        data: a data base that was made anew counts as another one.
+        data: a database that was made anew counts as another one.
         """
         solver = caffe_pb2.SolverParameter()
         solver.CopyFrom(self.solver)
@@ -128,7 +128,7 @@ class SolverSettings:
         if not path.exists():
             raise TrainingError(f"{network} reads {what}, which does not exist; make it first")
         if is_lmdb and not (path / "data.mdb").is_file():
-            raise TrainingError(f"{network} reads {what}, which is no LMDB: it has no data.mdb")
+            raise TrainingError(f"{network} reads {what}, which is not an LMDB: it has no data.mdb")
 
 
 def read_settings(
@@ -138,7 +138,7 @@ def read_settings(
 
     overrides  fields of SolverParameter in protobuf's text format, which take the place of the
                file's own: messages such as bang_param field by field, repeated fields as a whole
-    sources    new places of data bases and mean images, by the places that the networks name
+    sources    new places of databases and mean images, by the places that the networks name
 
     Raises TrainingError for a file that is missing or that protobuf cannot read, for a source that
     no network names, and for a solver without network or max_iter.
@@ -150,7 +150,7 @@ def read_settings(
         raise TrainingError(f"{overrides!r} are no solver settings: {error}") from error
     _replace(parameter, changes)
     if parameter.max_iter < 1:
-        raise TrainingError(f"{solver} sets no max_iter")
+        raise TrainingError(f"{solver} does not set max_iter")
     names = dict.fromkeys(
         name for name in (parameter.net, parameter.train_net, *parameter.test_net) if name
     )

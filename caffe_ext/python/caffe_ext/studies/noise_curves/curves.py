@@ -35,7 +35,9 @@ class NoiseProtocol(NoiseSettings):
         """Raise ValueError for what makes no sense."""
         super().__post_init__()
         if list(self.levels) != sorted(set(self.levels)):
-            raise ValueError(f"levels must ascend, not {' '.join(f'{x:g}' for x in self.levels)}")
+            raise ValueError(
+                f"levels must be ascending, not {' '.join(f'{x:g}' for x in self.levels)}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
 

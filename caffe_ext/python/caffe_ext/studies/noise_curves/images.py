@@ -39,7 +39,9 @@ def read_labels(source: ImageSource, limit: int | None = None) -> Ints:
     for rows in _blocks(len(source) if limit is None else min(limit, len(source))):
         labels = source.read(rows).labels
         if labels is None:
-            raise ValueError("the images have no labels, and only images of known class are chosen")
+            raise ValueError(
+                "the images have no labels, which noise curves need; give them with --labels"
+            )
         parts.append(labels)
     return np.concatenate(parts)
 
@@ -68,10 +70,10 @@ class _Indices:
 def _check(run: NoiseCurvesRun, indices: list[int]) -> None:
     """Raise ValueError unless these can be the chosen images."""
     if sorted(set(indices)) != indices or not indices or indices[-1] >= len(run.labels):
-        raise ValueError(f"its numbers do not ascend from 0 to {len(run.labels) - 1:,}")
+        raise ValueError(f"its image numbers must be ascending, from 0 to {len(run.labels) - 1:,}")
     _, counts = np.unique(run.labels[indices], return_counts=True)
     if len(indices) != run.chosen or set(counts.tolist()) != {run.protocol.per_class}:
-        raise ValueError(f"it has not {run.protocol.per_class:,} images of each class")
+        raise ValueError(f"it does not have {run.protocol.per_class:,} images of each class")
 
 
 def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:

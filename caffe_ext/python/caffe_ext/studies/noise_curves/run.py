@@ -101,7 +101,7 @@ def claim_pieces(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
     Raises RecordError if it holds another run's pieces or another process works in it, OSError if
     it cannot be written.
     """
-    busy = RecordError(f"another process works in {run.folder}; wait for it or end it")
+    busy = RecordError(f"another process is using {run.folder}; wait for it to finish or stop it")
     with locked(run.folder, busy):
         if again:
             _discard(run.folder)
@@ -141,6 +141,6 @@ def _check(run: NoiseCurvesRun, note: Path) -> None:
     if not note.exists():
         write_piece(note, mine)
         return
-    advice = "choose another folder, or throw the old results away with --again"
+    advice = "choose another folder, or discard the old results with --again"
     found = read_piece(note, Object, lambda _: None)
     check_same(mine, found, f"{run.folder} holds results of another run", advice)

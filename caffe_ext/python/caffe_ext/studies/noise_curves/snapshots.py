@@ -28,7 +28,7 @@ def find_snapshots(paths: Sequence[Path]) -> Snapshots:
     """
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"{path} is not there")
+            raise FileNotFoundError(f"{path} does not exist")
     if len(paths) == 1 and paths[0].is_dir():
         files = [path for path in paths[0].iterdir() if _NAME.fullmatch(path.name)]
         name = paths[0].resolve().name
@@ -41,10 +41,12 @@ def find_snapshots(paths: Sequence[Path]) -> Snapshots:
     for path in sorted(files):
         found = _NAME.fullmatch(path.name)
         if found is None or path.is_dir():
-            raise ValueError(f"{path} is not called as Caffe's snapshots are, *_iter_N.caffemodel")
+            raise ValueError(f"{path} is not named as Caffe names snapshots, *_iter_N.caffemodel")
         other = weights.setdefault(int(found[2]), path)
         if other != path:
-            raise ValueError(f"{other} and {path} are of one iteration; name those that are meant")
+            raise ValueError(
+                f"{other} and {path} are snapshots of the same iteration; name the files to use"
+            )
         name = name or found[1]
     return Snapshots(name, dict(sorted(weights.items())))
 

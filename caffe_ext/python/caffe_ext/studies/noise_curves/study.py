@@ -60,7 +60,7 @@ class NoiseCurvesStudy:
     limit       only the first images; None: all
     batch_size  images in a network at a time
     again       discard what is in the folder, and measure again
-    sample_seed chooses another sample of a folder or a listing, where `limit` takes one
+    sample_seed draws another sample of a folder or listing, where `limit` takes one
     """
 
     trainings: Mapping[str, Mapping[int, ModelDescription]]
@@ -120,8 +120,8 @@ def check_results(folder: Path) -> None:
     """Raise RecordError if results would be written over that this program cannot tell apart."""
     if any(folder.glob(f"{RESULTS}.*")) and not (folder / PIECES).is_dir():
         raise RecordError(
-            f"{shown(folder)} holds results without the folder {PIECES}, which says what they are "
-            "of; choose another --output, or throw them away with --again"
+            f"{shown(folder)} holds results, but the folder {PIECES}, which describes them, is "
+            "missing; choose another --output, or discard them with --again"
         )
 
 

@@ -75,7 +75,7 @@ def refuse_foreign(folder: Path) -> None:
     foreign = sorted(names - known) or sorted(names & {DATABASE} if RECORD not in names else ())
     if foreign:
         raise DataError(
-            f"{folder} holds other things ({', '.join(foreign[:3])}); choose another folder"
+            f"{folder} holds other files ({', '.join(foreign[:3])}); choose another folder"
         )
 
 

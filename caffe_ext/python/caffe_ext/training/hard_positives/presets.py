@@ -73,10 +73,10 @@ class Recipe:
             raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
         texts = [attack.text for attack in self.parsed()]
         if not texts:
-            raise ValueError("without an attack there are no hard positives")
+            raise ValueError("at least one attack is needed")
         twice = next((text for text in texts if texts.count(text) > 1), None)
         if twice:
-            raise ValueError(f"the attack {twice} is named twice")
+            raise ValueError(f"the attack {twice} is listed twice")
         least, greatest = self.pass_range
         if not (least <= greatest and least <= 1):
             raise ValueError(

@@ -114,7 +114,9 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
         write_set(request.folder, parts, record, request.source.image_shape, reporter)
         finished = read_set(request.folder)
     if finished is None:
-        raise DataError(f"{request.folder} was changed by another program while it was made")
+        raise DataError(
+            f"{request.folder} was changed by another program while it was being written"
+        )
     return replace(finished, made=True)
 
 
@@ -123,7 +125,8 @@ def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
     source, recipe = request.source, request.recipe
     if min(source.image_shape[1:]) < WINDOW and (recipe.min_pass, recipe.max_pass) != (None, None):
         raise ValueError(
-            f"{source.origin}: PASS needs {WINDOW} x {WINDOW} pixels or more; leave out its range"
+            f"{source.origin}: PASS needs {WINDOW} x {WINDOW} pixels or more; leave out "
+            "--min-pass and --max-pass"
         )
     first = source.read(slice(1)).images
     for attack in recipe.parsed():
@@ -137,7 +140,8 @@ def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
         batch = source.read(slice(start, start + _READ_AT_A_TIME))
         if batch.labels is None:
             raise DataError(
-                f"{source.origin}: there are no labels; a hard positive gets that of its original"
+                f"{source.origin}: there are no labels, and a hard positive gets the label of its "
+                "original; give them with --labels"
             )
         parts.append(batch.labels)
     labels = np.concatenate(parts)
@@ -224,8 +228,8 @@ def _refuse_nothing(yields: Sequence[AttackYield], recipe: Recipe) -> None:
     ]
     found = sum(one.found for one in yields)
     raise DataError(
-        f"no hard positive is left of {found:,} adversarials that were found"
-        f"{''.join(f'; {reason}' for reason in reasons)}; no training set was written"
+        f"no hard positive is left of the {found:,} adversarials "
+        f"found{''.join(f'; {reason}' for reason in reasons)}; no training set was written"
     )
 
 
