@@ -182,11 +182,11 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--sigma", "nan"], "--sigma: a distance is grey levels (8), or of pixels in 0..1"),
         (["--sigma", "0.25"], "or 0.25of1"),
         (["--radii", "-1"], "--radii: a distance is grey levels (8), or of pixels in 0..1"),
-        (["--alpha", "1"], "--alpha must lie between 0 and 1, and is 1"),
-        (["--alpha", "0"], "--alpha must lie between 0 and 1, and is 0"),
-        (["--n", "100", "0"], "--n must be at least 1, and is 0"),
-        (["--n0", "0"], "--n0 must be at least 1, and is 0"),
-        (["--seed", "-1"], "--seed must be from 0 to 2^64 - 1, and is -1"),
+        (["--alpha", "1"], "--alpha must lie between 0 and 1, not 1"),
+        (["--alpha", "0"], "--alpha must lie between 0 and 1, not 0"),
+        (["--n", "100", "0"], "--n must be at least 1, not 0"),
+        (["--n0", "0"], "--n0 must be at least 1, not 0"),
+        (["--seed", "-1"], "--seed must be from 0 to 2^64 - 1, not -1"),
     ],
 )
 def test_refused(

@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="probability that an image's certificate is wrong (default: %(default)s)",
     )
-    add("--seed", type=int, default=1, metavar="N", help="of the noise (default: %(default)s)")
+    add("--seed", type=int, default=1, metavar="N", help="seed of the noise (default: %(default)s)")
     add = parser.add_argument_group("output").add_argument
     add(
         "--radii",
@@ -110,11 +110,11 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     arguments.sigma = read_distances(parser, "sigma", arguments.sigma)
     arguments.radii = read_distances(parser, "radii", arguments.radii, zero=True)
     if min(arguments.n) < 1:
-        parser.error(f"--n must be at least 1, and is {min(arguments.n)}")
+        parser.error(f"--n must be at least 1, not {min(arguments.n)}")
     if not 0 < arguments.alpha < 1:
-        parser.error(f"--alpha must lie between 0 and 1, and is {arguments.alpha:g}")
+        parser.error(f"--alpha must lie between 0 and 1, not {arguments.alpha:g}")
     if not 0 <= arguments.seed < 2**64:
-        parser.error(f"--seed must be from 0 to 2^64 - 1, and is {arguments.seed}")
+        parser.error(f"--seed must be from 0 to 2^64 - 1, not {arguments.seed}")
 
 
 def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
