@@ -68,7 +68,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
         with quiet_caffe():
             net.copy_from(str(weights))
     except caffe.Error as error:
-        reason = str(error).removeprefix(f"{weights}, ")
+        reason = re.sub(rf"^{re.escape(str(weights))}[,:] ", "", str(error))
         raise ValueError(f"{weights}: Caffe cannot load these weights: {reason}") from error
     for name, blobs in net.params.items():
         if not all(np.isfinite(blob.data).all() for blob in blobs):
