@@ -163,7 +163,7 @@ def test_validation_is_kept_apart(asked: Request) -> None:
 def test_too_many_validation_images_change_nothing(asked: Request) -> None:
     prepare(asked)
     before = snapshot(asked.output)
-    with pytest.raises(DataError, match="cannot hold out 60 validation images from the 60"):
+    with pytest.raises(DataError, match="cannot hold out 60 validation images of the 60"):
         prepare(dataclasses.replace(asked, validation=60))
     assert snapshot(asked.output) == before
 
