@@ -52,7 +52,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
     try:
-        net = _build(text, [layer.name for layer in parameter.layer if layer.type == "Python"])
+        net = build_net(text, [layer.name for layer in parameter.layer if layer.type == "Python"])
     except ValueError as error:
         raise ValueError(f"{deploy}: Caffe cannot build this network: {error}") from error
     if len(net.inputs) != 1:
@@ -142,8 +142,9 @@ def _input_as_layer(parameter: Any) -> None:
     parameter.layer.extend(layers)
 
 
-def _build(text: str, python_layers: Sequence[str]) -> Any:
-    """Return the net of a prototxt's text; ValueError with Caffe's reason, which names the layer.
+def build_net(text: str, python_layers: Sequence[str] = ()) -> Any:
+    """Return the net of a prototxt's text (TEST phase); ValueError with Caffe's reason, which names
+    the layer.
 
     python_layers  their names; they may raise any exception, and it does not name the layer
     """

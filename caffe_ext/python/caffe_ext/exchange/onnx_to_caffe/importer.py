@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import caffe
 import numpy as np
 import yaml
 from google.protobuf import text_format
@@ -26,8 +25,7 @@ from caffe_ext.exchange.runtime import TOLERANCE, largest_difference, run_onnx
 from caffe_ext.exchange.samples import check_images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
-from caffe_ext.runtime.quiet import quiet_caffe
-from caffe_ext.runtime.trial_build import check_builds
+from caffe_ext.models.files import build_net
 from caffe_ext.storage.atomic import write_bytes
 
 PER_UNIT = 1 / 255
@@ -142,9 +140,7 @@ def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, A
 def _build(path: Path, deploy: Path, net: Net) -> Any:
     """Return the net as Caffe builds it, with its weights."""
     try:
-        check_builds(deploy.read_text(), 1)
-        with quiet_caffe():
-            built = caffe.Net(str(deploy), caffe.TEST)
+        built = build_net(deploy.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: Caffe cannot build this network: {error}") from error
     for name, arrays in net.weights.items():
