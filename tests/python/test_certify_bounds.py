@@ -106,7 +106,7 @@ def test_the_largest_radius_is_certified_and_a_little_more_is_not(tmp_path: Path
     [
         (["--radii", "-1"], "--radii: a distance must be in grey levels (8) or in 0..1"),
         (["--radii", "0.03"], "or 0.03of1"),
-        (["--memory", "0"], "--memory must be at least 1, and is 0"),
+        (["--memory", "0"], "--memory must be at least 1, not 0"),
         (["--methods", "exact"], "invalid choice: 'exact'"),
     ],
 )
