@@ -54,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--child", nargs=3, metavar=("FRAMEWORK", "NETWORK", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
-        parser.error(f"--rounds must be at least 1, and is {arguments.rounds}")
+        parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
     return arguments
 
 
