@@ -213,7 +213,7 @@ def test_a_ball_in_l2_is_kept_by_the_projection() -> None:
         ("apgd=8x0", "iterations must be at least 1, not 0"),
         ("apgd=8r0", "restarts must be at least 1, not 0"),
         ("apgd(epsilon=8, loss='hinge')", "the loss 'hinge' is none of ce, margin, dlr, dlr-t"),
-        ("apgd(epsilon=8, norm='l1')", "the norm 'l1' is none of linf, l2"),
+        ("apgd(epsilon=8, norm='l1')", "the norm must be one of linf, l2, not 'l1'"),
         ("apgd(epsilon=8, targets=0)", "targets must be at least 1, not 0"),
         ("apgd(loss='dlr')", r"apgd needs epsilon=\.\.\., which has no default"),
         ("apgd=8+hinge", r"unknown attack 'apgd=8\+hinge'.*apgd\(\.\.\.\)"),
