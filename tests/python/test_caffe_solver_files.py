@@ -111,9 +111,6 @@ NUMBERS = {
     "param { decay_mult: inf }": "param.decay_mult is inf",
     "loss_weight: nan": "loss_weight is nan",
     "blobs { double_data: nan } param { decay_mult: -inf }": "param.decay_mult is -inf",
-    "caffe_ext_param { gaussian_noise { sigma: nan } }": (
-        "caffe_ext_param.gaussian_noise.sigma is nan"
-    ),
 }
 
 
