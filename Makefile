@@ -3,7 +3,7 @@
 #   make         build everything: Caffe, the plug-in, pycaffe, the Python environment
 #   make demo    train a plain and a BANG LeNet, and compare them
 #   make test    build and run all tests
-#   make bench   measure the cost of BANG and the speed of the engine, PASS, line search, smoothing
+#   make bench   measure what training costs with BANG and with attacks, and how fast the rest is
 #   make lint    check format, types and style of the project's sources
 #   make docs    build the documentation in docs/ as a site, into build/site
 #   make docs-check   run all commands that README.md and docs/ show, the slow ones too
@@ -30,6 +30,7 @@ test: build
 
 bench: build
 	@$(BUILD)/venv/bin/python benchmarks/bench_bang.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_adversarial.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_engine.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_pass.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_search.py

@@ -72,8 +72,11 @@ class Blas:
         return run
 
 
-def solver(network: Network, kind: str, folder: Path) -> Any:
-    """Return a Caffe solver whose net reads images and labels that are set once."""
+def solver(network: Network, kind: str, folder: Path, more: str = "") -> Any:
+    """Return a Caffe solver whose net reads images and labels that are set once.
+
+    more  further settings of the solver, as a solver file has them
+    """
     import caffe
     import numpy as np
     from caffe.proto import caffe_pb2
@@ -89,6 +92,7 @@ def solver(network: Network, kind: str, folder: Path) -> Any:
     settings = caffe_pb2.SolverParameter(
         type=kind, lr_policy="fixed", random_seed=1, snapshot_after_train=False, **SETTINGS
     )
+    text_format.Merge(more, settings)
     settings.train_net_param.CopyFrom(net)
     path = folder / f"{kind}.prototxt"
     path.write_text(text_format.MessageToString(settings))
@@ -110,7 +114,10 @@ def random_batch(network: Network, batch: int) -> Any:
 
 
 def operations(net: Any) -> tuple[float, float]:
-    """Return the operations of a forward pass, and of one with the backward pass to the weights."""
+    """Return the operations of a forward pass, and of one with the backward pass to the weights.
+
+    The backward pass to the images, without weights, has as many as the forward pass.
+    """
     forward = backward = 0.0
     first = True
     for name, layer in zip(net._layer_names, net.layers, strict=True):

@@ -28,7 +28,7 @@ bool HasClassLabels(const caffe::Net<Dtype>& net, int index) {
 
 template <typename Dtype>
 Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
-                                            const std::string& loss_layer)
+                                            const std::string& loss_layer, const char* parameter)
     : loss_layer_(loss_layer) {
   int chosen = -1;
   for (int i = 0; i < static_cast<int>(net.layers().size()); ++i) {
@@ -45,7 +45,7 @@ Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
   }
   if (chosen < 0) {
     if (!loss_layer.empty()) {
-      throw std::invalid_argument("bang_param.loss_layer '" + loss_layer +
+      throw std::invalid_argument(std::string(parameter) + ".loss_layer '" + loss_layer +
                                   "': the net has no loss layer of that name with class scores and "
                                   "one label a sample");
     }

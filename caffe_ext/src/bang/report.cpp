@@ -44,22 +44,34 @@ bool ReadRow(std::istream* file, std::string* row) {
   return true;
 }
 
-void LogOutput(int* number, const std::string& name, double value) {
+}  // namespace
+
+template <typename Dtype>
+int CountOutputs(const caffe::Net<Dtype>& net) {
+  int outputs = 0;
+  for (const caffe::Blob<Dtype>* blob : net.output_blobs()) {
+    outputs += blob->count();
+  }
+  return outputs;
+}
+
+template int CountOutputs(const caffe::Net<float>&);
+template int CountOutputs(const caffe::Net<double>&);
+
+void LogTrainOutput(int* number, const std::string& name, double value) {
   LOG_IF(INFO, caffe::Caffe::root_solver())
       << "    Train net output #" << (*number)++ << ": " << name << " = " << value;
 }
 
-}  // namespace
-
 void LogBangStatistics(int first, const std::vector<BangStatistics>& layers, double misclassified) {
   int number = first;
   for (const BangStatistics& layer : layers) {
-    LogOutput(&number, layer.layer + "_log10_eta_mean", layer.log10_eta_mean());
-    LogOutput(&number, layer.layer + "_log10_eta_max", layer.log10_eta_max);
-    LogOutput(&number, layer.layer + "_zero_gradients", layer.zero_share());
+    LogTrainOutput(&number, layer.layer + "_log10_eta_mean", layer.log10_eta_mean());
+    LogTrainOutput(&number, layer.layer + "_log10_eta_max", layer.log10_eta_max);
+    LogTrainOutput(&number, layer.layer + "_zero_gradients", layer.zero_share());
   }
   if (misclassified >= 0) {
-    LogOutput(&number, "misclassified", misclassified);
+    LogTrainOutput(&number, "misclassified", misclassified);
   }
 }
 

@@ -2,8 +2,10 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "caffe_ext/engine/sgd_solver.hpp"
 
@@ -89,13 +91,10 @@ template <typename Dtype, template <typename> class Base>
 void BangSolver<Dtype, Base>::ApplyUpdate() {
   KeepGoodState();
   if (IsDisplayed() && caffe::Caffe::root_solver()) {
-    int outputs = 0;
-    for (const Blob<Dtype>* blob : this->net_->output_blobs()) {
-      outputs += blob->count();
-    }
+    const int outputs = CountOutputs(*this->net_);
     const std::vector<BangStatistics> statistics = balancer_.Statistics();
     const double misclassified = balancer_.MisclassifiedShare();
-    LogBangStatistics(outputs, statistics, misclassified);
+    LogBangStatistics(outputs + std::exchange(other_outputs_, 0), statistics, misclassified);
     if (csv_) {
       AppendToCsv(statistics, misclassified);
     }
@@ -177,6 +176,21 @@ void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
   throw std::runtime_error(message.str());
 }
 
+void CheckBangSolver(const SolverParameter& param) {
+  static const std::set<std::string> kBases = {"SGD",     "Nesterov", "AdaGrad",
+                                               "RMSProp", "AdaDelta", "Adam"};
+  CheckBangParameter(param.bang_param());
+  if (!param.bang_param().diagnostics_csv().empty() && param.display() == 0) {
+    throw std::invalid_argument(
+        "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
+  }
+  const std::string& base = param.bang_param().base_type();
+  if (kBases.count(base) == 0) {
+    throw std::invalid_argument("bang_param.base_type is '" + base +
+                                "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
+  }
+}
+
 namespace {
 
 template <typename Dtype, template <typename> class Base>
@@ -188,11 +202,7 @@ Solver<Dtype>* MakeSolver(const SolverParameter& param) {
 
 template <typename Dtype>
 Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
-  CheckBangParameter(param.bang_param());
-  if (!param.bang_param().diagnostics_csv().empty() && param.display() == 0) {
-    throw std::invalid_argument(
-        "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
-  }
+  CheckBangSolver(param);
   static const std::map<std::string, Solver<Dtype>* (*)(const SolverParameter&)> kBases = {
       {"SGD", MakeSolver<Dtype, EngineSgdSolver>},
       {"Nesterov", MakeSolver<Dtype, caffe::NesterovSolver>},
@@ -200,13 +210,7 @@ Solver<Dtype>* CreateBangSolver(const SolverParameter& param) {
       {"RMSProp", MakeSolver<Dtype, caffe::RMSPropSolver>},
       {"AdaDelta", MakeSolver<Dtype, caffe::AdaDeltaSolver>},
       {"Adam", MakeSolver<Dtype, caffe::AdamSolver>}};
-  const std::string& base = param.bang_param().base_type();
-  const auto found = kBases.find(base);
-  if (found == kBases.end()) {
-    throw std::invalid_argument("bang_param.base_type is '" + base +
-                                "'; it must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam");
-  }
-  return found->second(param);
+  return kBases.at(param.bang_param().base_type())(param);
 }
 
 template Solver<float>* CreateBangSolver(const SolverParameter&);
@@ -235,6 +239,9 @@ Solver<Dtype>* CreatePlainSolver(const SolverParameter& param) {
 template <typename Dtype>
 void WrapPlainSolvers() {
   for (auto& entry : caffe::SolverRegistry<Dtype>::Registry()) {
+    if (entry.first == "Adversarial") {
+      continue;  // asks by itself, as its base may be BANG
+    }
     PlainCreators<Dtype>()[entry.first] = entry.second;
     entry.second = CreatePlainSolver<Dtype>;
   }

@@ -18,8 +18,10 @@ class Misclassification {
   /// @param net the training net; it must outlive this object
   /// @param loss_layer the loss layer's name; empty: the one with the largest loss_weight, and of
   ///   equals the last
+  /// @param parameter of the solver file, in which `loss_layer` stands; for messages
   /// @throws std::invalid_argument if `loss_layer` is not a layer of the net as above
-  Misclassification(const caffe::Net<Dtype>& net, const std::string& loss_layer);
+  Misclassification(const caffe::Net<Dtype>& net, const std::string& loss_layer,
+                    const char* parameter = "bang_param");
 
   /// False if the net has no such loss layer; then there is nothing to ask.
   bool available() const { return scores_ != nullptr; }

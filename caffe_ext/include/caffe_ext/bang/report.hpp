@@ -1,11 +1,19 @@
 #pragma once
 
+#include <caffe/net.hpp>
 #include <string>
 #include <vector>
 
 #include "caffe_ext/bang/statistics.hpp"
 
 namespace caffe_ext {
+
+/// How many values the outputs of a net have: Caffe numbers them from 0 on in its log.
+template <typename Dtype>
+int CountOutputs(const caffe::Net<Dtype>& net);
+
+/// Log a figure as Caffe logs outputs of the training net, under this number, and count on.
+void LogTrainOutput(int* number, const std::string& name, double value);
 
 /// @brief Log BANG's statistics in the form of Caffe's own outputs, so that its log parsers and
 ///   plotters take them for further outputs of the training net:

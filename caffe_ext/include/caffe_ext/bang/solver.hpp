@@ -47,6 +47,8 @@ class BangSolver : public Base<Dtype> {
   // NOLINTNEXTLINE(google-default-arguments): the default is that of Caffe's Solver.
   void Solve(const char* resume_file = nullptr) override;
   void ApplyUpdate() override;
+  /// A solver upon this one has logged so many further outputs of this iteration.
+  void CountOtherOutputs(int outputs) { other_outputs_ = outputs; }
 
  private:
   void BeginPass(Dtype loss);
@@ -62,11 +64,16 @@ class BangSolver : public Base<Dtype> {
   std::unique_ptr<BangCsv> csv_;
   GoodState<Dtype> good_state_;
   int next_iteration_ = 0;  // after the last update
+  int other_outputs_ = 0;
 };
 
+/// @brief Check what can be checked of a solver file before any net is built.
+/// @throws std::invalid_argument for a base_type that is not one of Caffe's six solvers, for
+///   diagnostics_csv without a display, and as CheckBangParameter does
+void CheckBangSolver(const caffe::SolverParameter& param);
+
 /// @brief Make the solver that `param.bang_param` describes.
-/// @throws std::invalid_argument for a base_type that is not one of Caffe's six solvers, and as
-///   CheckBangParameter and BangBalancer do
+/// @throws std::invalid_argument as CheckBangSolver and BangBalancer do
 template <typename Dtype>
 caffe::Solver<Dtype>* CreateBangSolver(const caffe::SolverParameter& param);
 

@@ -1,0 +1,178 @@
+"""Measure what an iteration of adversarial training costs, and how fast PyTorch is at it.
+
+LeNet and CIFAR-10 quick, PGD of 10 steps, one thread and its processor time. Plain and adversarial
+training, ours and PyTorch's (eager, channels_last, torch.compile, and both; the best counts), run
+in one process, in turns; the figures are medians. PyTorch comes with `pip install -e .[bench]`.
+"""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from adversarial_jobs import caffe_training, torch_adversarial_jobs
+from bench_report import origin
+from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.parser import check_at_least
+from caffe_ext.runtime.checkout import ROOT
+from caffe_ext.storage.atomic import write_json, write_text
+from engine_jobs import NETWORKS, Blas, Network
+from job_timing import time_jobs
+from torch_jobs import torch_version
+
+TARGET = 1.5
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, default=4, metavar="N", help="of each job (default: 4)")
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "results",
+        help="where to write bench_adversarial.json and .md (default: results)",
+    )
+    add("--child", metavar="NETWORK", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    check_at_least(parser, arguments, 1, "rounds")
+    return arguments
+
+
+def measure(network: Network, rounds: int) -> dict[str, Any]:
+    """Return the measurements of a network, from a process of its own."""
+    command = [sys.executable, __file__, "--rounds", str(rounds), "--child", network.stem]
+    variables = {"OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        sys.exit(f"measuring {network.title} failed, see above")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def child(network: Network, rounds: int) -> None:
+    """Measure in this process, and print the figures as JSON."""
+    from caffe_ext.runtime import engine
+
+    engine.set_threads(1)
+    jobs = list(caffe_training(network, partial(Blas().set_threads, 1)))
+    if torch_version() is not None:
+        jobs += torch_adversarial_jobs(network, 1)
+    with Console().progress(network.title, rounds + 1, "round") as step:
+        times = time_jobs(jobs, rounds, lambda: step(1))
+    print(json.dumps({"network": network.title, "batch": network.batch, "jobs": times}))
+
+
+def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str, Any] | None:
+    """Return the fastest job of a task whose framework begins like that; None: there is none."""
+    jobs = [
+        job
+        for job in measured["jobs"]
+        if job["task"] == task and job["framework"].startswith(framework)
+    ]
+    return min(jobs, key=lambda job: float(job["thread_ms"]), default=None)
+
+
+def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Return the measurements as a table in Markdown, in milliseconds."""
+    head = ("network", "batch", "plain", "adversarial", "cost", "arithmetic")
+    lines = [(*head, "PyTorch adversarial", "its best mode", "PyTorch / ours")]
+    for measured in measurements:
+        plain, ours = (find(measured, task, "caffe_ext") for task in ("plain", "adversarial"))
+        assert plain is not None and ours is not None
+        torch = find(measured, "adversarial", "PyTorch")
+        lines.append(
+            (
+                measured["network"],
+                str(measured["batch"]),
+                f"{plain['thread_ms']:.1f}",
+                f"{ours['thread_ms']:.1f}",
+                f"{ours['thread_ms'] / plain['thread_ms']:.2f}",
+                f"{ours['gflop'] / plain['gflop']:.2f}",
+                f"{torch['thread_ms']:.1f}" if torch else "–",
+                torch["framework"].removeprefix("PyTorch ") if torch else "–",
+                f"{torch['thread_ms'] / ours['thread_ms']:.2f}" if torch else "–",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
+
+
+def report(record: Mapping[str, Any]) -> str:
+    """Return bench_adversarial.md."""
+    peer = f"PyTorch {record['pytorch']}" if record["pytorch"] else "PyTorch is not installed"
+    return f"""\
+# What adversarial training costs
+
+Milliseconds of a training iteration, plain and with PGD of 10 steps (alpha 0.5), with one thread.
+The cost is adversarial / plain. Beside it stands that of the arithmetic: the operations of the
+layers' definitions in two forward and backward passes to the weights and ten to the images, in
+relation to those of one pass to the weights.
+
+Target: PyTorch / ours at least {TARGET}.
+
+{table(record["measurements"])}
+
+Medians of runs in turns in one process, in processor time, which leaves out what other processes
+took away; the same random images in memory for all, no data layer. The attack sees the network as
+it is deployed, and computes no weight gradients, in PyTorch neither.
+
+| | |
+|---|---|
+{origin(record)}
+| peer | {peer} |
+"""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.storage.provenance import provenance
+
+    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+        "load_average": os.getloadavg()[0],
+        "pytorch": torch_version(),
+        "target": TARGET,
+        "measurements": [],
+    }
+    if record["pytorch"] is None:
+        Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if not os.access(arguments.output, os.W_OK):
+        sys.exit(f"{arguments.output}: not writable")
+    for name in arguments.networks:
+        record["measurements"].append(measure(NETWORKS[name], arguments.rounds))
+    stem = arguments.output / "bench_adversarial"
+    write_json(stem.with_suffix(".json"), record)
+    write_text(stem.with_suffix(".md"), report(record))
+    print(table(record["measurements"]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = parse(argv)
+    if not arguments.child:
+        return run_program(run, arguments)
+    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
+        child(NETWORKS[arguments.child], arguments.rounds)
+        return 0
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

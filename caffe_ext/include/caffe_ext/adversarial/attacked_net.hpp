@@ -1,0 +1,90 @@
+#pragma once
+
+#include <caffe/net.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "caffe_ext/bang/misclassification.hpp"
+
+namespace caffe_ext {
+
+/**
+ * @brief A training net as an attack sees it: from one blob of images to the loss and back.
+ *
+ * The training passes run the net's own layers, with the net's hooks and debug_info. The attack's
+ * passes, called deployed here, run as the network will be used: Dropout does nothing, BatchNorm
+ * takes its running averages and does not change them, GaussianNoise is as in the phase TEST. They
+ * run only the layers between the images and the loss, without hooks and debug_info, and compute no
+ * weight gradient: the diffs of the parameters stay as they are.
+ *
+ * Axis 0 of the images and of all that is made of them is the batch. BatchNorm mixes the samples of
+ * a batch in the training passes alone; no other layer may mix them.
+ */
+template <typename Dtype>
+class AttackedNet {
+ public:
+  /// @throws std::invalid_argument naming the layer or the blob: a net without a loss layer that
+  ///   has class scores and one label a sample; no blob of images, or several, of which the scores
+  ///   are made; a layer between them that mixes samples, has no derivative or computes weight
+  ///   gradients in a way of its own
+  AttackedNet(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::AdversarialParameter& param);
+
+  const Misclassification<Dtype>& classification() const { return classification_; }
+  /// The images, N x C x H x W.
+  caffe::Blob<Dtype>& images() { return *images_; }
+  const caffe::Blob<Dtype>& images() const { return *images_; }
+  const caffe::Layer<Dtype>& image_layer() const { return *net_->layers()[image_layer_]; }
+  int samples() const { return images_->shape(0); }
+  /// The bottom of the loss layer, N x classes.
+  caffe::Blob<Dtype>& scores() { return *net_->bottom_vecs()[loss_layer_][0]; }
+  /// How many blobs have a loss weight.
+  int losses() const { return static_cast<int>(loss_blobs_.size()); }
+  std::string loss_type() const { return net_->layers()[loss_layer_]->type(); }
+
+  /// Run the layers that no image changes, among them those that read data.
+  void ForwardInputs();
+  /// @brief Training pass, forward, of the images as they are in their blob.
+  /// @return the sum of the losses times their weights
+  Dtype Forward();
+  /// Training pass, backward, with all losses times `factor`; adds to the weight gradients.
+  void Backward(Dtype factor);
+  /// @brief Training pass, backward, from the loss layer times `factor` and from the scores.
+  /// @param score_diff is added to the diff of the scores, N x classes
+  void BackwardFromScores(Dtype factor, const std::vector<double>& score_diff);
+
+  /// @brief Deployed pass, forward.
+  /// @return as Forward
+  Dtype ForwardDeployed();
+  /// Deployed pass, backward, from the losses to the diff of the images.
+  void BackwardDeployed();
+  /// Deployed pass, backward, from the scores to the diff of the images.
+  void BackwardDeployedFromScores(const std::vector<double>& score_diff);
+
+  /// Whether some BatchNorm layer has not seen any batch yet: its running averages are none.
+  bool NeedsStatistics() const;
+
+ private:
+  struct Step;
+  class WithoutWeights;
+
+  void FindImages(const std::string& wanted);
+  void FindSteps();
+  void CheckStep(int index, const std::vector<bool>& propagate_down) const;
+  void ScaleLosses(Dtype factor);
+  Dtype SumLosses() const;
+  void BackwardSteps(int below);
+
+  caffe::shared_ptr<caffe::Net<Dtype>> net_;
+  Misclassification<Dtype> classification_;
+  int loss_layer_ = -1;
+  int image_layer_ = -1;
+  int image_id_ = -1;
+  caffe::Blob<Dtype>* images_ = nullptr;
+  std::vector<char> depends_;    // of each layer: is it made of the images?
+  std::vector<int> loss_blobs_;  // ids
+  std::vector<std::shared_ptr<Step>> steps_;
+};
+
+}  // namespace caffe_ext

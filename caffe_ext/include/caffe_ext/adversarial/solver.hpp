@@ -1,0 +1,57 @@
+#pragma once
+
+#include <caffe/sgd_solvers.hpp>
+
+#include "caffe_ext/adversarial/trainer.hpp"
+
+namespace caffe_ext {
+
+/**
+ * @brief The solver type "Adversarial": adversarial and noisy training on top of another solver.
+ *
+ * The gradients are those of AdversarialTrainer, where the equations stand; `Base` turns them into
+ * updates. In a solver file:
+ * @code
+ *   type: "Adversarial"
+ *   adversarial_param {
+ *     base_type: "SGD"                         # or Nesterov, ... Adam, or BANG with its bang_param
+ *     alpha: 0.5
+ *     attack { type: PGD_LINF epsilon: 8 step_size: 2 steps: 10 }
+ *   }
+ * @endcode
+ * BANG balances each pass over a batch, clean or attacked, by itself, as it does those of
+ * iter_size.
+ *
+ * At every `display` it logs what TakeFigures returns in the form of Caffe's own outputs. The loss
+ * that Caffe logs is the objective; the outputs of the net are those of its last pass.
+ *
+ * Random numbers depend on random_seed, the iteration and the rank among several GPUs alone:
+ * training that is resumed is the same as without a break. Without random_seed they are the same in
+ * each training.
+ */
+template <typename Dtype, template <typename> class Base>
+class AdversarialSolver : public Base<Dtype> {
+ public:
+  /// @throws std::invalid_argument as AdversarialTrainer's constructor
+  explicit AdversarialSolver(const caffe::SolverParameter& param);
+  const char* type() const override { return "Adversarial"; }
+  Dtype ForwardBackward() override;
+  void ApplyUpdate() override;
+
+ private:
+  bool IsDisplayed() const;
+  void LogFigures();
+
+  AdversarialTrainer<Dtype> trainer_;
+  int iteration_ = -1;  // of the last pass
+  int pass_ = 0;
+};
+
+/// @brief Make the solver that `param.adversarial_param` describes.
+/// @throws std::invalid_argument for a base_type that is none, as ReadAttacks and
+/// AdversarialTrainer
+///   do, and for BANG as CheckBangSolver
+template <typename Dtype>
+caffe::Solver<Dtype>* CreateAdversarialSolver(const caffe::SolverParameter& param);
+
+}  // namespace caffe_ext

@@ -1,0 +1,111 @@
+"""Logs of the solver type Adversarial, which Caffe's programs read; faulty set-ups end early."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from PIL import Image
+
+from caffe_ext.runtime.checkout import ROOT
+
+PROGRAMS = Path(caffe.__file__).parents[1]
+
+NETWORK = """
+layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+  shape { dim: 8 dim: 5 } shape { dim: 8 } data_filler { type: "uniform" min: 0 max: 1 }
+  data_filler { type: "constant" value: 1 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+SOLVER = """
+net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 30 display: 10 random_seed: 1
+snapshot_after_train: false
+"""
+PGD = "attack { type: PGD_LINF epsilon: 8 } transform_param { scale: 0.00392156863 }"
+
+
+def train(folder: Path, solver: str) -> subprocess.CompletedProcess[str]:
+    (folder / "net.prototxt").write_text(NETWORK)
+    (folder / "solver.prototxt").write_text(SOLVER + solver)
+    command = ["caffe", "train", "--solver=solver.prototxt"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    (folder / "train.log").write_text(done.stderr)
+    return done
+
+
+def run(folder: Path, program: str, *arguments: str) -> None:
+    command = [sys.executable, str(PROGRAMS / program), *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
+    done = train(tmp_path, f'type: "Adversarial" adversarial_param {{ {PGD} }}')
+    assert done.returncode == 0, done.stderr
+    run(tmp_path, "parse_log.py", "train.log", ".")
+    with (tmp_path / "train.log.train").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["NumIters"]) for row in rows] == [0, 10, 20]
+    for row in rows:
+        assert float(row["adversarial_loss"]) > float(row["clean_loss"])
+        assert 0 < float(row["adversarial_linf"]) <= 8.001
+        assert float(row["adversarial_accuracy"]) <= float(row["clean_accuracy"]) <= 1
+    run(tmp_path, "plot_training_log.py", "adversarial_accuracy", "accuracy.png", "train.log")
+    with Image.open(tmp_path / "accuracy.png") as picture:
+        assert picture.size == (640, 480)
+
+
+@pytest.mark.parametrize(
+    ("solver", "sentence"),
+    [
+        (
+            'type: "SGD" adversarial_param { attack { epsilon: 8 } }',
+            'write type: "Adversarial", or leave adversarial_param out',
+        ),
+        (
+            f'type: "Adversarial" adversarial_param {{ {PGD} }} bang_param {{ beta: 1 }}',
+            'there is a bang_param, but a solver of the type "Adversarial" does not read it',
+        ),
+        (
+            'type: "Adversarial" adversarial_param { attack { epsilon: 0.3 } }',
+            "epsilon is 0.3; it is in grey levels, 0 to 255; for 0.3 of that range write 76.5",
+        ),
+        (
+            'type: "Adversarial" adversarial_param { attack { epsilon: 8 } }',
+            "(DummyData) does not say how grey levels became its values",
+        ),
+        ('type: "Adversarial"', "adversarial_param has no attack"),
+    ],
+)
+def test_bad_settings_end_with_one_sentence(tmp_path: Path, solver: str, sentence: str) -> None:
+    done = train(tmp_path, solver)
+    assert done.returncode == 1
+    assert sentence in done.stderr.splitlines()[-1]
+
+
+def test_solver_files_are_those_of_the_plain_training() -> None:
+    """But for their type, their attacks and the names of their snapshots."""
+    names = [path.stem for path in (ROOT / "solvers").glob("*.prototxt")]
+    robust = [
+        name for name in names if "Adversarial" in (ROOT / f"solvers/{name}.prototxt").read_text()
+    ]
+    assert len(robust) == 11
+    for name in robust:
+        stem = "lenet" if name.startswith("lenet") else "cifar10_quick"
+        plain, other = (solver_settings(one) for one in (f"{stem}_sgd", name))
+        assert other.type == "Adversarial" and other.adversarial_param.attack
+        assert other.snapshot_prefix == f"snapshots/{name}"
+        for settings in (plain, other):
+            for field in ("type", "adversarial_param", "bang_param", "snapshot_prefix"):
+                settings.ClearField(field)
+        assert plain == other
+
+
+def solver_settings(name: str) -> caffe_pb2.SolverParameter:
+    text = (ROOT / f"solvers/{name}.prototxt").read_text()
+    return text_format.Parse(text, caffe_pb2.SolverParameter())
