@@ -14,9 +14,8 @@ namespace {
 template <typename Dtype>
 std::vector<std::vector<Dtype>> TrainIn(caffe::Caffe::Brew mode, const std::string& param) {
   const InMode in_mode(mode);
-  return Train<Dtype>(
-      Adversarial(param) + "base_lr: 0.01 iter_size: 2 display: 2 ", 3,
-      Images() + "layer { name: 'tanh' type: 'TanH' bottom: 'x' top: 'x' }" + Classify("x"));
+  return Train<Dtype>(Adversarial(param) + "base_lr: 0.01 iter_size: 2 display: 2 ", 3,
+                      SmoothNet());
 }
 
 template <typename Dtype>

@@ -20,6 +20,11 @@ inline std::string Adversarial(const std::string& param) {
          param + " } ";
 }
 
+/// Smooth between the images and the loss, so that no derivative hangs on a rounding error.
+inline std::string SmoothNet() {
+  return Images() + "layer { name: 'tanh' type: 'TanH' bottom: 'x' top: 'x' }" + Classify("x");
+}
+
 constexpr double kGreyLevel = 0.1F;  // as a solver file's fields are
 constexpr double kBound = 127.5 * kGreyLevel;
 

@@ -2,10 +2,10 @@
 
 #include <caffe/net.hpp>
 
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "caffe_ext/adversarial/attack_path.hpp"
 #include "caffe_ext/bang/misclassification.hpp"
 
 namespace caffe_ext {
@@ -25,23 +25,20 @@ namespace caffe_ext {
 template <typename Dtype>
 class AttackedNet {
  public:
-  /// @throws std::invalid_argument naming the layer or the blob: a net without a loss layer that
-  ///   has class scores and one label a sample; no blob of images, or several, of which the scores
-  ///   are made; a layer between them that mixes samples, has no derivative or computes weight
-  ///   gradients in a way of its own
+  /// @throws std::invalid_argument as Misclassification and FindAttackPath
   AttackedNet(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::AdversarialParameter& param);
 
   const Misclassification<Dtype>& classification() const { return classification_; }
   /// The images, N x C x H x W.
-  caffe::Blob<Dtype>& images() { return *images_; }
-  const caffe::Blob<Dtype>& images() const { return *images_; }
-  const caffe::Layer<Dtype>& image_layer() const { return *net_->layers()[image_layer_]; }
-  int samples() const { return images_->shape(0); }
+  caffe::Blob<Dtype>& images() { return *net_->blobs()[path_.images]; }
+  const caffe::Blob<Dtype>& images() const { return *net_->blobs()[path_.images]; }
+  const caffe::Layer<Dtype>& image_layer() const { return *net_->layers()[path_.image_layer]; }
+  int samples() const { return images().shape(0); }
   /// The bottom of the loss layer, N x classes.
-  caffe::Blob<Dtype>& scores() { return *net_->bottom_vecs()[loss_layer_][0]; }
+  caffe::Blob<Dtype>& scores() { return *net_->bottom_vecs()[path_.loss_layer][0]; }
   /// How many blobs have a loss weight.
-  int losses() const { return static_cast<int>(loss_blobs_.size()); }
-  std::string loss_type() const { return net_->layers()[loss_layer_]->type(); }
+  int losses() const { return static_cast<int>(path_.losses.size()); }
+  std::string loss_type() const { return net_->layers()[path_.loss_layer]->type(); }
 
   /// Run the layers that no image changes, among them those that read data.
   void ForwardInputs();
@@ -66,25 +63,15 @@ class AttackedNet {
   bool NeedsStatistics() const;
 
  private:
-  struct Step;
   class WithoutWeights;
 
-  void FindImages(const std::string& wanted);
-  void FindSteps();
-  void CheckStep(int index, const std::vector<bool>& propagate_down) const;
   void ScaleLosses(Dtype factor);
   Dtype SumLosses() const;
   void BackwardSteps(int below);
 
   caffe::shared_ptr<caffe::Net<Dtype>> net_;
   Misclassification<Dtype> classification_;
-  int loss_layer_ = -1;
-  int image_layer_ = -1;
-  int image_id_ = -1;
-  caffe::Blob<Dtype>* images_ = nullptr;
-  std::vector<char> depends_;    // of each layer: is it made of the images?
-  std::vector<int> loss_blobs_;  // ids
-  std::vector<std::shared_ptr<Step>> steps_;
+  AttackPath<Dtype> path_;
 };
 
 }  // namespace caffe_ext
