@@ -117,14 +117,14 @@ def check_run(run: AttackRun) -> None:
         _same(run, read_json(run.note, Object, advice), run.parts)
 
 
-def finished(run: AttackRun, count: int) -> AttackRecords | None:
+def read_finished(run: AttackRun, count: int) -> AttackRecords | None:
     """Return the records of `count` images if they are there already; raises as check_run does."""
     check_run(run)
     return load_records(run.path, slice(0, count)) if run.path.exists() else None
 
 
 @contextmanager
-def alone(run: AttackRun) -> Iterator[None]:
+def lock_pieces(run: AttackRun) -> Iterator[None]:
     """Make the folder for pieces, and be the only one who works there; leave it with pieces only.
 
     Raises RecordError if another process is at work in it.
@@ -135,7 +135,7 @@ def alone(run: AttackRun) -> Iterator[None]:
             yield
         finally:
             if not any(run.parts.glob("[0-9]*.h5")):
-                empty(run)
+                remove_pieces(run)
                 run.parts.rmdir()
 
 
@@ -143,11 +143,11 @@ def remove_leftovers(run: AttackRun) -> None:
     """Remove the pieces of a run that was killed when its records were there already."""
     if run.parts.exists():
         # Another process may just be about to do so, and the folder may be one to read only.
-        with suppress(RecordError, OSError), alone(run):
-            empty(run)
+        with suppress(RecordError, OSError), lock_pieces(run):
+            remove_pieces(run)
 
 
-def begun_again(run: AttackRun) -> bool:
+def is_begun_again(run: AttackRun) -> bool:
     """Tell whether the pieces are of a run like this that was to throw away what was there."""
     try:
         check_run(run)
@@ -156,12 +156,12 @@ def begun_again(run: AttackRun) -> bool:
     return run.asked_again.exists() and not run.path.exists()
 
 
-def part_of(run: AttackRun, rows: slice) -> Path:
+def piece_path(run: AttackRun, rows: slice) -> Path:
     """Return the file of a piece."""
     return run.parts / f"{rows.start:08}-{rows.stop:08}.h5"
 
 
-def claim(run: AttackRun) -> None:
+def describe_pieces(run: AttackRun) -> None:
     """Say in the folder for pieces what they are of."""
     write_json(run.note, run.description)
 
@@ -183,7 +183,7 @@ def _dependencies(description: dict[str, Any]) -> dict[str, Any]:
     return {"criterion": MISCLASSIFIED.text, **description, "attack": {"text": text}}
 
 
-def empty(run: AttackRun) -> None:
+def remove_pieces(run: AttackRun) -> None:
     """Remove the pieces, and what belongs to them."""
     for path in run.parts.iterdir():
         path.unlink()

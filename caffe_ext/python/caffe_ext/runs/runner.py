@@ -20,14 +20,14 @@ from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
 from caffe_ext.reporting import Reporter, Silent
 from caffe_ext.runs.folder import (
     AttackRun,
-    alone,
-    begun_again,
     check_run,
-    claim,
-    empty,
-    finished,
-    part_of,
+    describe_pieces,
+    is_begun_again,
+    lock_pieces,
+    piece_path,
+    read_finished,
     remove_leftovers,
+    remove_pieces,
 )
 from caffe_ext.runs.records import (
     AttackRecords,
@@ -172,17 +172,17 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
     count = len(source) if run.limit is None else min(run.limit, len(source))
     if (records := load_finished(run, count)) is not None:
         return records
-    with alone(run):
-        if run.again and not begun_again(run):
-            empty(run)
+    with lock_pieces(run):
+        if run.again and not is_begun_again(run):
+            remove_pieces(run)
             run.path.unlink(missing_ok=True)
             run.asked_again.touch()
-        if (records := finished(run, count)) is not None:
-            empty(run)
+        if (records := read_finished(run, count)) is not None:
+            remove_pieces(run)
             return records
-        claim(run)
+        describe_pieces(run)
         pieces = list(_pieces(model, count))
-        left = [rows for rows in pieces if not part_of(run, rows).exists()]
+        left = [rows for rows in pieces if not piece_path(run, rows).exists()]
         before = count - sum(rows.stop - rows.start for rows in left)
         with reporter.progress(run.attack.name, count, "image", before) as step:
             for rows in left:
@@ -202,7 +202,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
                     predicted=None if predicted is None else predicted[rows],
                     only=None if run.only is None else run.only[rows],
                 )
-                save_records(part_of(run, rows), records, [adversarials], run.description)
+                save_records(piece_path(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)
         return _joined(model, run, pieces)
 
@@ -213,7 +213,7 @@ def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
 
     Raises RecordError if the folder holds the results of something else.
     """
-    if run.again or (records := finished(run, count)) is None:
+    if run.again or (records := read_finished(run, count)) is None:
         return None
     remove_leftovers(run)
     return records
@@ -230,8 +230,8 @@ def _pieces(model: Model, count: int) -> Iterator[slice]:
 
 def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
     """Make one file of the pieces, and query the model about all that it holds once more."""
-    paths = [part_of(run, rows) for rows in pieces]
-    records = concatenated([load_records(part_of(run, rows), rows) for rows in pieces])
+    paths = [piece_path(run, rows) for rows in pieces]
+    records = concatenated([load_records(piece_path(run, rows), rows) for rows in pieces])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
     verified = np.zeros(len(records), np.bool_)
@@ -242,5 +242,5 @@ def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
         verified[which] = criterion.is_satisfied(model.logits(adversarials), np.arange(len(which)))
     set_verified(joined, verified)
     move_into_place(joined, run.path)
-    empty(run)
+    remove_pieces(run)
     return replace(records, verified=verified)

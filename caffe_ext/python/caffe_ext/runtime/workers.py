@@ -30,7 +30,7 @@ Message = tuple[Any, ...]
 _THREADS = "OPENBLAS_NUM_THREADS"
 
 
-class Sent:
+class QueueReporter:
     """The reporter in a worker: passes on to the parent whatever it is told."""
 
     def __init__(self, queue: "Queue[Message | None]") -> None:
@@ -56,7 +56,7 @@ class Sent:
             self._queue.put(("end", bar))
 
 
-_reporter: Sent | None = None
+_reporter: QueueReporter | None = None
 
 
 class Workers:
@@ -137,7 +137,7 @@ def _start(queue: "Queue[Message | None]") -> None:
     global _reporter  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    _reporter = Sent(queue)
+    _reporter = QueueReporter(queue)
 
 
 def _end_with_parent() -> None:
