@@ -17,6 +17,7 @@ from caffe_ext.attacks.criteria import (
     TopKMisclassification,
     parse_criterion,
 )
+from caffe_ext.attacks.deform import Deformation
 from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.hopskipjump import HopSkipJump, HopSkipJumpL2, HopSkipJumpLinf
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
@@ -33,6 +34,7 @@ __all__ = [
     "AutoProjectedGradient",
     "Criterion",
     "CriterionKind",
+    "Deformation",
     "Diagnostics",
     "FastAdaptiveBoundary",
     "HopSkipJump",

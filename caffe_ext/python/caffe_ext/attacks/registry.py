@@ -21,6 +21,7 @@ deepfool-linf  deepfool-l2              levels: fmn-l2(steps=200)
 minimal-linf  minimal-l2                the best of these, image by image
 lbfgs                                   L-BFGS of Szegedy towards all classes: lbfgs(target=3)
 hopskipjump-linf  hopskipjump-l2        by labels alone: hopskipjump-l2(budget=5000)
+deform                                  turned, moved, stretched and bent: deform(tries=20)
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.
