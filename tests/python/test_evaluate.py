@@ -18,7 +18,7 @@ from caffe_ext.evaluation import plan, stability
 from caffe_ext.evaluation.noise import pick_images
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.robustness import broken_within, smallest_sizes
+from caffe_ext.evaluation.robustness import broken_within, robust_curve, smallest_sizes
 from caffe_ext.evaluation.stability import NoiseSettings, noise_stability
 from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
 from caffe_ext.models.classifier import Classifier
@@ -357,6 +357,51 @@ def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
     assert [one.accuracy for one in (*masked.robust, *plain.robust)] == [0, 0]
     assert masked.warnings == ()  # the suite names no attacks whose difference shows masking
     assert [one.variant for one in masked.summaries] == ["all"]
+
+
+def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
+    # Two classes: APGD-CE, APGD on the margin, FAB and Square; the image that needs 4 is broken within 5.4.
+    suite = Suite((parse_attack("fgs=1"),), radii=(parse_radius("5.4"),), cascade=("autoattack",))
+    suite = replace(suite, classes=2)
+    texts = [attack.text for attack in suite.cascade_within(parse_radius("l2=50"))]
+    assert texts == [
+        "apgd-l2=50.0x100",
+        "apgd-l2=50.0x100+margin",
+        "fab(epsilon=50.0, norm='l2', targets=1)",
+        "square-l2=50.0x5000",
+    ]
+    short = replace(suite, cascade=("apgd=Ex9", "autoattack=Ex5"))
+    settings = Settings(seed=1, probe=0, own_suite=short)
+    ready = evaluator(tmp_path, settings)
+    assert ready.remarks == (
+        "Linf 5.4: image files hold whole grey levels, so that within this radius they differ by "
+        "5 at most; in real-valued pixels it is 5.4",
+    )
+    masked, _ = ready.evaluate(Silent())
+    found = masked.robust[0]
+    assert [stage.attack for stage in found.stages[1:]] == [
+        "apgd=5.4x9",
+        "apgd=5.4x5",
+        "apgd=5.4x5+margin",
+        "fab(epsilon=5.4, iterations=5, targets=1)",
+        "square=5.4x250",
+    ]
+    # The boundary is at 100.5: 3.5 from the image of 104, and 5.5 from that of 95.
+    assert found.stages[1].tried == 4
+    assert found.robust.tolist() == [True, True, True, False, False]
+    assert found.broken_in.tolist() == [-1, -1, -1, 1, -1]
+    assert found.smallest[3] == 4
+    assert 3.5 < found.smallest_real[3] <= 3.53
+    curve = robust_curve(masked.robust, np.array([0.0, 3, 4, 5.4]), "linf")
+    assert curve is not None
+    assert curve.tolist() == [0.8, 0.8, 0.6, 0.6]
+    real = robust_curve(masked.robust, np.array([3.5, 3.6]), "linf", real=True)
+    assert real is not None
+    assert real.tolist() == pytest.approx([0.8, 0.6])
+    assert robust_curve(masked.robust, np.array([1.0]), "l2") is None
+    assert masked.attackability is not None
+    assert masked.attackability.zero_gradient == masked.attackability.randomised == 0
+    assert not masked.attackability.probabilities
 
 
 def test_each_model_is_loaded_once_and_classifies_once(

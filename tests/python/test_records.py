@@ -153,15 +153,20 @@ def test_records_are_those_of_the_images_asked_for(record_path: Path) -> None:
             load_records(record_path, rows)
 
 
-def test_files_of_format_1_are_read(record_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_files_of_earlier_formats_are_read(record_path: Path, number: int) -> None:
     some, images = made(9, 7)
     save_records(record_path, some, [images], {"limit": 9})
     with h5py.File(record_path, "r+") as file:
-        file.attrs["format"] = 1
-        for new, old in records._NAMES_OF_1.items():
+        file.attrs["format"] = number
+        for new, old in records._NAMES_OF_1.items() if number == 1 else ():
             file.move(new, old)
+        for new in records._SINCE_3:
+            del file[new]
     found = load_records(record_path)
-    for name in records.COLUMNS:
+    for new, old in records._SINCE_3.items():
+        np.testing.assert_array_equal(getattr(found, new), getattr(some, old))
+    for name in set(records.COLUMNS) - set(records._SINCE_3):
         np.testing.assert_array_equal(getattr(found, name), getattr(some, name))
     assert load_description(record_path) == {"limit": 9}
     np.testing.assert_array_equal(load_adversarials(record_path), images)

@@ -359,8 +359,34 @@ def test_table(report: Report) -> None:
 def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("attacks.csv", "evaluation.json", "report.html", "table.csv")
+        *("attacks.csv", "evaluation.json", "report.html", "robust.csv", "robust_curve.csv"),
+        "table.csv",
     ]
+    with (tmp_path / "robust.csv").open() as file:
+        stages = list(csv.DictReader(file))
+    for model in report.models:
+        for one in model.robust:
+            mine = [
+                row
+                for row in stages
+                if (row["model"], row["norm"], float(row["epsilon"]))
+                == (model.name, one.budget.norm, one.budget.epsilon)
+            ]
+            assert len(mine) == len(one.stages)
+            assert float(mine[-1]["robust_accuracy"]) == pytest.approx(one.accuracy)
+            assert float(mine[-1]["robust_accuracy_real"]) == pytest.approx(one.accuracy_real)
+    with (tmp_path / "robust_curve.csv").open() as file:
+        curve = list(csv.DictReader(file))
+    for model in report.models:
+        for one in model.robust:
+            there = [
+                row
+                for row in curve
+                if (row["model"], row["norm"], float(row["radius"]))
+                == (model.name, one.budget.norm, one.budget.epsilon)
+            ]
+            assert len(there) == 1
+            assert float(there[0]["robust_accuracy"]) <= one.accuracy + 1e-9
     with (tmp_path / "attacks.csv").open() as file:
         rows = list(csv.DictReader(file))
     record = json.loads((tmp_path / "evaluation.json").read_text())

@@ -27,7 +27,7 @@ from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_pars
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
-    from caffe_ext.attacks.budget import PerturbationBudget
+    from caffe_ext.attacks.budget import Norm, PerturbationBudget
     from caffe_ext.data import ImageSource
     from caffe_ext.evaluation.result import Settings
 
@@ -44,6 +44,7 @@ what is written to --output
   report.html                       the report: tables, plots, warnings; one file, prints well
   table.csv                         a row a model, in the form of Tables 1 and 2 of the BANG paper
   attacks.csv                       a row for each model, attack and reading
+  robust.csv, robust_curve.csv      robust accuracy: what each attack has broken; over the radius
   evaluation.json                   all figures, with all that they depend on
   MODEL/ATTACK.h5                   a row for each image, and the adversarials (HDF5)
   The same command goes on where an earlier one was interrupted, and adds what is new.
@@ -51,6 +52,7 @@ what is written to --output
 examples
   caffe-ext evaluate                               # the models of `make demo`
   caffe-ext evaluate --quick                       # the same in seconds, on 500 images
+  caffe-ext evaluate --within 25 51 --norm linf --cascade autoattack --limit 1000
   caffe-ext evaluate --weights plain.caffemodel bang.caffemodel.h5 --attacks pgd=32+margin
   caffe-ext evaluate --model prototxt/cifar10_quick.yaml --weights my.caffemodel \\
       --images cifar10 --hot 1 9 --noise-images 100 --noise-copies 1000
@@ -105,11 +107,18 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "(default: Linf 8 25.5 51 76.5, for colour 1 2 4 8; none: skip it)",
     )
     add(
+        "--norm",
+        nargs="+",
+        choices=("linf", "l2"),
+        help="of the radii of --within that do not say it themselves; both: each radius in both "
+        "(default: linf)",
+    )
+    add(
         "--cascade",
         nargs="*",
         metavar="NAME",
         help="attacks within each budget on the images that are still robust; E: the radius "
-        "(default: pgd=E+margin)",
+        "(default: pgd=E+margin; what the literature reports: autoattack)",
     )
     add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
     add(
@@ -168,20 +177,30 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
         source,
         extra=tuple(parse_attack(name, seed=arguments.seed) for name in arguments.attacks),
         seed=arguments.seed,
-        radii=read_radii(arguments.within),
+        radii=read_radii(arguments.within, arguments.norm),
         cascade=CASCADE if arguments.cascade is None else tuple(arguments.cascade),
         probe_epsilon=arguments.probe_epsilon,
         again=arguments.again,
     )
 
 
-def read_radii(texts: Sequence[str] | None) -> "tuple[PerturbationBudget, ...] | None":
-    """Return the budgets of --within; None for the usual ones; ValueError if they are wrong."""
+def read_radii(
+    texts: Sequence[str] | None, norms: "Sequence[Norm] | None" = None
+) -> "tuple[PerturbationBudget, ...] | None":
+    """Return the budgets of --within; None for the usual ones; ValueError if they are wrong.
+
+    norms  of the texts without one; None: Linf
+    """
     from caffe_ext.evaluation.suite import parse_radius
 
     if texts is None:
+        if norms:
+            raise ValueError("--norm is that of the radii of --within: give both")
         return None
-    return () if list(texts) == ["none"] else tuple(map(parse_radius, dict.fromkeys(texts)))
+    if list(texts) == ["none"]:
+        return ()
+    read = [parse_radius(text, norm) for norm in norms or ("linf",) for text in texts]
+    return tuple(dict.fromkeys(read))
 
 
 def run(arguments: argparse.Namespace) -> None:

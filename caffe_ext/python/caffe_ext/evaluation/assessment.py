@@ -83,7 +83,9 @@ class Assessment:
         digest = source.digest(reporter)
         images = ImageSet(opener, digest, labelled=source.labelled)
         evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
-        _ = evaluator.suites  # all that can be wrong with them is found before the work begins
+        # All that can be wrong with the attacks is found before the work begins.
+        for remark in evaluator.remarks:
+            reporter.warn(remark)
         identity = evaluator.identity()
         if not self.settings.again:
             check_folder(self.folder, identity)

@@ -15,7 +15,7 @@ and what the images are classified as is computed once.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
+from caffe_ext.evaluation.attackability import AttackabilityTask
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.plan import CASCADE, CLASSES, NOISE, PROBE, ModelPlan
@@ -199,6 +200,12 @@ class Evaluator:
             predicted = self._predictions(finished, workers)
             records = self._records(suites, finished, predicted, workers)
             robust = self._robust(suites, predicted, records, workers)
+            checks = workers.run(
+                [
+                    AttackabilityTask(model, self.resources.batch_size, self.images.opener)
+                    for model in self.models
+                ]
+            )
             progress.complete(f"{model.name}: {CASCADE}" for model in self.models)
             probes = self._probes(suites, predicted, records, workers)
             progress.complete(f"{model.name}: {PROBE}" for model in self.models)
@@ -214,9 +221,22 @@ class Evaluator:
                 noise=noise.get(model.name),
                 noise_rows=rows,
                 labelled=self.images.labelled,
+                attackability=check,
             )
-            for model in self.models
+            for model, check in zip(self.models, checks, strict=True)
         )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what the attacks and the budgets of all models say about themselves, each once."""
+        found: dict[str, None] = {}
+        for suite in self.suites.values():
+            within = [one for budget in suite.radii for one in suite.cascade_within(budget)]
+            for attack in (*suite.attacks, *within):
+                found |= dict.fromkeys(attack.remarks)
+            for budget in suite.radii:
+                found |= dict.fromkeys(whole_radius_remark(budget))
+        return tuple(found)
 
     def identity(self) -> dict[str, Any]:
         """Return what a report of this is about: models, images, limit and seed."""
@@ -249,7 +269,8 @@ class Evaluator:
         suites = {}
         for description in self.models:
             model = load_cached(description, self.resources.batch_size)
-            suite = suites[description.name] = self.settings.suite(model.classes, first.shape[1])
+            suite = self.settings.suite(model.classes, first.shape[1])
+            suite = suites[description.name] = replace(suite, classes=model.classes)
             try:
                 model.predict(first)
             except ValueError as error:
@@ -396,12 +417,15 @@ class Evaluator:
             for budget in suite.radii:
                 correct = correctly_classified(next(iter(mine.values())))
                 found[model.name, budget] = robust_within(budget, correct, suite.attacks, mine)
-        for stage in range(max(len(suite.cascade) for suite in suites.values())):
+        cascades = {
+            place: suites[place[0]].cascade_within(place[1], self.settings.seed) for place in found
+        }
+        for stage in range(max(map(len, cascades.values()), default=0)):
             tasks, places = [], []
             for model in self.models:
                 suite = suites[model.name]
                 for budget in suite.radii:
-                    attacks = suite.cascade_within(budget, self.settings.seed)
+                    attacks = cascades[model.name, budget]
                     before = found[model.name, budget]
                     if stage < len(attacks) and before.robust.any():
                         places.append((model.name, budget))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
 
+from caffe_ext.evaluation.attackability import Attackability
+
 # What a difference must be, in shares, so that a warning is worth a reader's time.
 _FAR_BELOW = 0.10
 _BELOW = 0.02
@@ -97,6 +99,7 @@ class Evidence:
     unbroken: float | None
     probe: Probe | None = None
     noise: tuple[NoiseLevel, ...] = ()
+    attackability: Attackability | None = None
 
 
 def find_warnings(evidence: Evidence) -> tuple[MaskingWarning, ...]:
@@ -246,7 +249,48 @@ def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
         )
 
 
+def _not_attackable(evidence: Evidence) -> Iterator[MaskingWarning]:
+    found = evidence.attackability
+    if found is None:
+        return
+    if found.randomised:
+        yield MaskingWarning(
+            "randomised",
+            f"Asked about the same {found.images:,} images again, the model gives other scores: "
+            f"they change by up to {percent(found.randomised)} of the largest.",
+            "Attacks follow one draw of the random numbers and are judged by another; what they "
+            "leave unbroken is no sign of robustness.",
+            "Attack the average over many draws, or take the random layer out.",
+        )
+    elif found.depends_on_batch:
+        yield MaskingWarning(
+            "depends-on-batch",
+            "The scores of an image depend on the others of its batch: they change by up to "
+            f"{percent(found.depends_on_batch)} of the largest.",
+            "The model adapts itself at test time (Dropout, or BatchNorm with the batch's "
+            "statistics), and an adversarial of one batch is none of another.",
+            "Fix the statistics (`use_global_stats: true`), or evaluate with --batch-size 1.",
+        )
+    if found.probabilities:
+        yield MaskingWarning(
+            "softmax-already-in",
+            "The model's scores lie between 0 and 1 and add up to 1: they are probabilities.",
+            "Losses on the scores (DLR, margin, cross-entropy) then pass the softmax twice, and "
+            "their gradients vanish.",
+            "Name the blob before the softmax: `logits:` in the model's YAML file.",
+        )
+    if clear(found.zero_gradient, _SOME, found.images):
+        yield MaskingWarning(
+            "zero-gradient-of-scores",
+            f"For {percent(found.zero_gradient)} of {found.images:,} images the gradient of the "
+            "scores' margin is 0 in every pixel.",
+            "Attacks that follow gradients (APGD, FAB, PGD) have no direction there.",
+            "Believe attacks without gradients: --cascade square=E.",
+        )
+
+
 _RULES: tuple[Callable[[Evidence], Iterator[MaskingWarning]], ...] = (
+    _not_attackable,
     _paper_far_below,
     _strict_below_logit,
     _saturated,

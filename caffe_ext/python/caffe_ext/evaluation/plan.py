@@ -1,10 +1,12 @@
 """What an evaluation has left to do for a model, and how long that will take."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.within import BudgetAttack
 from caffe_ext.evaluation.probe import iterated_attacks
 from caffe_ext.evaluation.stability import NoiseSettings
 from caffe_ext.models.base import Model
@@ -50,11 +52,12 @@ class ModelPlan:
         for attack in self.attacks:
             yield self._work(attack.name, self.images, time_attack(model, attack, batch))
         # Budgets differ in their radius, and that does not change the time.
-        times: dict[type[Attack], float | None] = {}
+        times: dict[Any, float | None] = {}
         for attack in self.cascade:
-            if type(attack) not in times:
-                times[type(attack)] = time_attack(model, attack, batch)
-            yield self._work(CASCADE, self.images, times[type(attack)])
+            kind = _without_radius(attack)
+            if kind not in times:
+                times[kind] = time_attack(model, attack, batch)
+            yield self._work(CASCADE, self.images, times[kind])
         for attack in iterated_attacks(_SOME_RADIUS) if self.probed else ():
             yield self._work(PROBE, self.probed, time_attack(model, attack, batch))
         if self.noise is not None:
@@ -64,6 +67,13 @@ class ModelPlan:
     def _work(self, what: str, images: int, seconds: float | None) -> PlannedWork:
         """Return a piece, announced as a task of the evaluation announces it."""
         return PlannedWork(f"{self.name}: {what}", images, seconds)
+
+
+def _without_radius(attack: Attack) -> Any:
+    """Return what the time of an attack depends on."""
+    return (
+        replace(attack, epsilon=_SOME_RADIUS) if isinstance(attack, BudgetAttack) else type(attack)
+    )
 
 
 def _time_classification(model: Model, source: Source, images: int) -> float:

@@ -3,6 +3,8 @@
 report.html       for people; needs nothing but itself
 table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
 attacks.csv       a row for each model, attack and protocol variant
+robust.csv        a row for each model, budget and attack: what it has broken within the budget
+robust_curve.csv  a row for each model, norm and radius: the robust accuracy within the radius
 evaluation.json   everything, with what it depends on and where it comes from
 """
 
@@ -28,6 +30,12 @@ from caffe_ext.evaluation.report_contents import (
     variants,
 )
 from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robust_tables import (
+    cascade_lines,
+    curve_rows,
+    robust_record,
+    stage_rows,
+)
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
@@ -35,7 +43,8 @@ from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
-FILES = (PAGE, TABLE, ATTACKS, RECORD)
+ROBUST, CURVES = "robust.csv", "robust_curve.csv"
+FILES = (PAGE, TABLE, ATTACKS, ROBUST, CURVES, RECORD)
 _RADII = np.array([*range(0, 241, 16), 255], np.float64)
 FORMAT = 2
 _COLUMNS_WIDE = 100
@@ -68,7 +77,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write all four files, each whole or not at all."""
+    """Write all files, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     # First: without it the others are not taken for this program's.
     write_json(folder / RECORD, as_record(report))
@@ -77,6 +86,10 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / TABLE, as_csv(rows))
     rows = [row for model in report.models for row in attack_rows(model)]
     write_text(folder / ATTACKS, as_csv(rows))
+    stages = [row for model in report.models for row in stage_rows(model)]
+    write_text(folder / ROBUST, as_csv(stages))
+    curves = [row for model in report.models for row in curve_rows(model)]
+    write_text(folder / CURVES, as_csv(curves))
     # Last: whatever there is that cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
@@ -102,8 +115,10 @@ def table_row(
     row["saturated"] = strict.saturated if strict else None
     row["zero_gradient"] = strict.zero_gradient if strict else None
     within = {one.budget: one.accuracy for one in model.robust}
+    real = {one.budget: one.accuracy_real for one in model.robust}
     for budget in radii:
-        row[f"robust_accuracy_{budget.norm}_{budget.epsilon:g}"] = within.get(budget)
+        name = f"robust_accuracy_{budget.norm}_{budget.epsilon:g}"
+        row |= {name: within.get(budget), f"{name}_real": real.get(budget)}
     return row | {"broken_by_any": model.broken, "warnings": len(model.warnings)}
 
 
@@ -153,14 +168,7 @@ def as_record(report: Report) -> dict[str, Any]:
 def _model_record(model: ModelEvaluation) -> dict[str, Any]:
     summaries = [asdict(one) | {"broken_within": _within(model, one)} for one in model.summaries]
     robust = [
-        {
-            "norm": one.budget.norm,
-            "epsilon": one.budget.epsilon,
-            "accuracy": one.accuracy,
-            "robust": int(one.robust.sum()),
-            "correct": one.correct,
-            "stages": [asdict(stage) for stage in one.stages],
-        }
+        robust_record(one) | {"stages": [asdict(stage) for stage in one.stages]}
         for one in model.robust
     ]
     noise = model.noise and {
@@ -179,6 +187,8 @@ def _model_record(model: ModelEvaluation) -> dict[str, Any]:
         "attempted": int(model.attempted.sum()),
         "attacks": summaries,
         "robust_accuracy": robust,
+        "robust_curve": curve_rows(model),
+        "attackability": asdict(model.attackability) if model.attackability else None,
         "broken_by_any": model.broken,
         "broken_by_any_within": _within(model, None),
         "probe": asdict(model.probe) if model.probe else None,
@@ -217,8 +227,20 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
             (model.name, *(percent(mine.get(budget)) for budget in radii))
             for model, mine in zip(models, found, strict=True)
         ]
+        for row, model in reversed(list(enumerate(models))):
+            real = {one.budget: one.accuracy_real for one in model.robust}
+            if real != found[row]:
+                cells = (percent(real.get(budget)) for budget in radii)
+                robust.insert(row + 1, ("  in real-valued pixels", *cells))
         lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
         lines += _aligned([heads, *robust], (True, *(False for _ in radii)))
+        if cascade := list(cascade_lines(models)):
+            lines += [
+                "",
+                "The cascade: broken of tried (in real-valued pixels, where that differs)",
+            ]
+            for line in cascade:
+                lines += wrap(line, _COLUMNS_WIDE, subsequent_indent="  ")
     for model in models:
         if model.warnings:
             lines.append(f"\n{model.name}: what to be wary of")

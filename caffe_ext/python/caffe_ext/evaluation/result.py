@@ -9,6 +9,7 @@ import numpy as np
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import Norm, PerturbationBudget
 from caffe_ext.attacks.criteria import Bools
+from caffe_ext.evaluation.attackability import Attackability
 from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, Probe, find_warnings
 from caffe_ext.evaluation.robustness import (
     Distances,
@@ -92,6 +93,7 @@ class ModelEvaluation:
     probe: Probe | None
     noise: NoiseStability | None
     noise_rows: Ints
+    attackability: Attackability | None
     warnings: tuple[MaskingWarning, ...]
 
     @property
@@ -151,6 +153,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
     noise: NoiseStability | None,
     noise_rows: Ints,
     labelled: bool,
+    attackability: Attackability | None = None,
 ) -> ModelEvaluation:
     """Put together what came out for a model."""
     first = next(iter(records.values()))
@@ -176,6 +179,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
         saturated=strict.saturated if strict else None,
         zero_gradient=strict.zero_gradient if strict else None,
         unbroken=None if broken is None else 1 - broken,
+        attackability=attackability,
         probe=probe,
         noise=()
         if suite.loss is None
@@ -193,6 +197,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
         probe=probe,
         noise=noise,
         noise_rows=noise_rows,
+        attackability=attackability,
         warnings=find_warnings(evidence),
     )
 

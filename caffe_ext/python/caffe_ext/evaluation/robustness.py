@@ -3,6 +3,9 @@
 What attacks leave unbroken is an upper bound: a stronger attack can only lower it. Each found
 adversarial counts for every budget that its distance lies in, whatever attack found it; within a
 budget a cascade of attacks is then run on what is left.
+
+There are two readings: whole grey levels, which image files hold, and real-valued pixels, 0..255,
+with which the literature reckons. What is broken in whole grey levels is broken in the other, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +17,11 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import Norm, PerturbationBudget
 from caffe_ext.attacks.criteria import Bools
+from caffe_ext.models.base import Ints
 from caffe_ext.runs.records import AttackRecords
 
 Distances = NDArray[np.float64]
+_FLOAT32 = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,15 @@ class Stage:
     tried   images that it was tried on; None: all those attacked
     broken  of them, within the budget; of several attacks without a cascade, each image counts for
             the one that needed the smallest change
+    broken_real
+            the same in real-valued pixels; of a cascade, those that no attack before has broken
     """
 
     attack: str
     name: str
     tried: int | None
     broken: int
+    broken_real: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +50,35 @@ class RobustAccuracy:
     correct  how many are classified correctly (as their labels, or where there are none, as the
              model says without perturbation)
     robust   bool (N,): correct, and not broken
+    robust_real
+             the same in real-valued pixels
     stages   in the order in which they were run
+    broken_in
+             int64 (N,), the number of the stage that has broken each image in whole grey levels, -1
+             where none has
+    smallest, smallest_real
+             float64 (N,), the smallest size of an adversarial of each image in the budget's norm,
+             inf where there is none, in both readings
     """
 
     budget: PerturbationBudget
     correct: int
     robust: Bools
+    robust_real: Bools
     stages: tuple[Stage, ...]
+    broken_in: Ints
+    smallest: Distances
+    smallest_real: Distances
 
     @property
     def accuracy(self) -> float | None:
         """Return the share of all images, 0..1; None of no images."""
         return int(self.robust.sum()) / len(self.robust) if len(self.robust) else None
+
+    @property
+    def accuracy_real(self) -> float | None:
+        """Return the same in real-valued pixels."""
+        return int(self.robust_real.sum()) / len(self.robust) if len(self.robust) else None
 
     def broken_by(self, name: str) -> int:
         """Return how many images count for an attack on all of them, by its name; 0: none."""
@@ -61,8 +86,10 @@ class RobustAccuracy:
         return sum(one.broken for one in mine)
 
 
-def perturbation_sizes(records: AttackRecords, norm: Norm) -> Distances:
+def perturbation_sizes(records: AttackRecords, norm: Norm, *, real: bool = False) -> Distances:
     """Return the size of each adversarial that was found, inf where none was; float64 (N,)."""
+    if real:
+        return np.where(records.found_real, getattr(records, f"{norm}_real"), np.inf)
     return np.where(records.found, getattr(records, norm), np.inf)
 
 
@@ -93,23 +120,72 @@ def robust_within(
 
     records  of each attack, by its text
     """
-    sizes = np.array([perturbation_sizes(records[one.text], budget.norm) for one in attacks])
-    smallest = sizes.min(axis=0)
-    broken = correct & (smallest <= budget.epsilon)
-    first = sizes.argmin(axis=0)
+    whole, real = (
+        np.array([perturbation_sizes(records[one.text], budget.norm, real=real) for one in attacks])
+        for real in (False, True)
+    )
+    broken = correct & (whole.min(axis=0) <= budget.epsilon)
+    broken_real = broken | (correct & (_reached(real.min(axis=0), budget)))
+    first, first_real = whole.argmin(axis=0), real.argmin(axis=0)
     stages = tuple(
-        Stage(one.text, one.name, None, int((broken & (first == number)).sum()))
+        Stage(
+            one.text,
+            one.name,
+            None,
+            int((broken & (first == number)).sum()),
+            int((broken_real & (first_real == number)).sum()),
+        )
         for number, one in enumerate(attacks)
     )
-    return RobustAccuracy(budget, int(correct.sum()), correct & ~broken, stages)
+    return RobustAccuracy(
+        budget,
+        int(correct.sum()),
+        correct & ~broken,
+        correct & ~broken_real,
+        stages,
+        np.where(broken, first, -1),
+        whole.min(axis=0),
+        np.minimum(real, whole).min(axis=0),
+    )
 
 
 def after_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
     """Return what a further attack on the images that are left makes of the robust accuracy."""
-    sizes = perturbation_sizes(records, before.budget.norm)
-    broken = before.robust & (sizes <= before.budget.epsilon)
+    budget = before.budget
+    sizes, real = (perturbation_sizes(records, budget.norm, real=real) for real in (False, True))
+    broken = before.robust & (sizes <= budget.epsilon)
+    broken_real = before.robust_real & (broken | _reached(real, budget))
     tried = int((records.attempted & before.robust).sum())
-    stage = Stage(attack.text, attack.name, tried, int(broken.sum()))
+    stage = Stage(attack.text, attack.name, tried, int(broken.sum()), int(broken_real.sum()))
     return RobustAccuracy(
-        before.budget, before.correct, before.robust & ~broken, (*before.stages, stage)
+        budget,
+        before.correct,
+        before.robust & ~broken,
+        before.robust_real & ~broken_real,
+        (*before.stages, stage),
+        np.where(broken, len(before.stages), before.broken_in),
+        np.minimum(before.smallest, sizes),
+        np.minimum(before.smallest_real, np.minimum(real, sizes)),
     )
+
+
+def _reached(sizes: Distances, budget: PerturbationBudget) -> Bools:
+    """Return which real-valued sizes lie within a budget, but for the last bits of float32."""
+    return np.asarray(sizes <= budget.epsilon + _FLOAT32 * 255)
+
+
+def robust_curve(
+    robust: Sequence[RobustAccuracy], radii: Distances, norm: Norm, *, real: bool = False
+) -> Distances | None:
+    """Return the robust accuracy within each radius, 0..1, by all adversarials that are known.
+
+    It is an upper bound, too, and a weaker one between the budgets than at them: an attack within a
+    budget looks for no smaller adversarial than it needs. None without a budget in the norm.
+    """
+    mine = [one for one in robust if one.budget.norm == norm]
+    if not mine:
+        return None
+    sizes = np.min([one.smallest_real if real else one.smallest for one in mine], axis=0)
+    correct = mine[0].robust | (mine[0].broken_in >= 0)
+    shares = broken_within(sizes, correct, radii)
+    return np.asarray((1 - shares) * int(correct.sum()) / max(len(correct), 1))

@@ -9,9 +9,11 @@ norms      the norms that have curves
 default_suite() is that of tools/evaluate.py.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from caffe_ext.attacks.autoattack import AutoAttack
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import Norm, PerturbationBudget, parse_distance
 from caffe_ext.attacks.registry import parse_attack
@@ -23,6 +25,8 @@ GREY_RADII = (8.0, 25.5, 51.0, 76.5)
 COLOUR_RADII = (1.0, 2.0, 4.0, 8.0)
 """Linf, of colour images: 8 is the 8/255 of CIFAR-10 and ImageNet in the literature."""
 CASCADE = ("pgd=E+margin",)
+_WITHIN = ("bim", "pgd", "apgd", "fab", "square", "autoattack")
+"""Attacks whose texts have a radius, and "-l2" before it in L2."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Suite:
     columns          (attack, variant) by text and name: those of the summary table
     loss, margin     texts of the single-step attacks whose difference shows masked gradients; None:
                      signs of masking that need them are not looked for
+    classes          of the network, on which AutoAttack's attacks depend
     """
 
     attacks: tuple[Attack, ...]
@@ -42,6 +47,7 @@ class Suite:
     columns: tuple[tuple[str, str], ...] = ()
     loss: str | None = None
     margin: str | None = None
+    classes: int = 10
 
     def __post_init__(self) -> None:
         """Raise ValueError for no attacks, for one that is listed twice, and for unknown ones."""
@@ -64,12 +70,25 @@ class Suite:
     def cascade_within(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
         """Return the attacks of the cascade within a budget; ValueError for unknown ones.
 
-        E in a text stands for the budget's radius; in L2 bim and pgd are bim-l2 and pgd-l2.
+        E in a text stands for the budget's radius, and the name of an attack within a budget alone
+        for the same; in L2 bim and pgd are bim-l2 and pgd-l2, and so on. AutoAttack is taken apart
+        into its attacks, so that the share of each is known.
         """
-        texts = [text.replace("E", f"{budget.epsilon!r}") for text in self.cascade]
-        if budget.norm == "l2":
-            texts = [text.replace("pgd=", "pgd-l2=").replace("bim=", "bim-l2=") for text in texts]
-        return tuple(parse_attack(text, seed=seed) for text in texts)
+        found: list[Attack] = []
+        for text in self.cascade:
+            attack = parse_attack(_within(text, budget), seed=seed)
+            found += attack.attacks(self.classes) if isinstance(attack, AutoAttack) else [attack]
+        return tuple({one.text: one for one in found}.values())
+
+
+def _within(text: str, budget: PerturbationBudget) -> str:
+    """Return the text of an attack of a cascade within a budget."""
+    name, plus, ending = text.partition("+")
+    if name in _WITHIN:
+        text = f"{name}=E{plus}{ending}"
+    if budget.norm == "l2":
+        text = re.sub(rf"^({'|'.join(_WITHIN)})=", r"\1-l2=", text)
+    return text.replace("E", f"{budget.epsilon!r}")
 
 
 def default_suite(  # noqa: PLR0913  they are independent of each other
@@ -107,16 +126,20 @@ def default_suite(  # noqa: PLR0913  they are independent of each other
         tuple(dict.fromkeys(one for one in columns if one[0] in attacks)),
         loss=FGS,
         margin=LOGIT_FGS,
+        classes=classes,
     )
 
 
-def parse_radius(text: str) -> PerturbationBudget:
-    """Return the budget of "8", "8/255", "linf=8" or "l2=0.5of1"; ValueError for others."""
-    norm, equals, distance = text.strip().rpartition("=")
-    norm = norm.lower() if equals else "linf"
-    if norm not in ("linf", "l2"):
+def parse_radius(text: str, norm: Norm = "linf") -> PerturbationBudget:
+    """Return the budget of "8", "8/255", "linf=8" or "l2=0.5of1"; ValueError for others.
+
+    norm  of a text without one
+    """
+    own, equals, distance = text.strip().rpartition("=")
+    name = own.lower() if equals else norm
+    if name not in ("linf", "l2"):
         raise ValueError(f"a radius must be written as 8, 8/255, linf=8 or l2=0.5of1, not {text!r}")
-    return PerturbationBudget(norm, parse_distance(distance))  # type: ignore[arg-type]
+    return PerturbationBudget(name, parse_distance(distance))  # type: ignore[arg-type]
 
 
 def default_radii(channels: int) -> tuple[PerturbationBudget, ...]:

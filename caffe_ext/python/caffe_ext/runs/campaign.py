@@ -118,6 +118,8 @@ class AttackCampaign:
         report_images(source, reporter)
         for model in self.models:
             check_model(model, self.attacks, source, self.batch_size, self.criterion)
+        for remark in dict.fromkeys(one for attack in self.attacks for one in attack.remarks):
+            reporter.warn(remark)
         images: dict[str, Any] = {
             "origin": shown_text(source.origin),
             "images": len(self.source),

@@ -25,9 +25,11 @@ from caffe_ext.models.base import NO_CLASS, Images
 from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
 
-FORMAT = 2
+FORMAT = 3
 # Columns that format 1 calls otherwise.
 _NAMES_OF_1 = {"saturated": "certain", "zero_gradient": "blank", "step_lengths": "amplitudes"}
+# Columns that formats 1 and 2 do not have: their attacks knew whole grey levels only.
+_SINCE_3 = {"found_real": "found", "linf_real": "linf", "l2_real": "l2"}
 _FOUND_ONLY = "adversarials"
 _CLASSES = ("labels", "predicted", "targets", "classes")
 _MOST_CLASSES = 1 << 24
@@ -59,6 +61,8 @@ class AttackRecords:
     pass_published        float64  PASS, as in the BANG paper's tables
     ecc_failed, ecc_failed_published
                           bool     no alignment was found, so that the score is the SSIM
+    found_real            bool     whether there is one if pixels may be any real numbers 0..255
+    linf_real, l2_real    float64  its distances
     """
 
     indices: NDArray[np.int64]
@@ -82,6 +86,9 @@ class AttackRecords:
     pass_published: NDArray[np.float64]
     ecc_failed: NDArray[np.bool_]
     ecc_failed_published: NDArray[np.bool_]
+    found_real: NDArray[np.bool_]
+    linf_real: NDArray[np.float64]
+    l2_real: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         """Raise ValueError for columns of different lengths; make them read-only views."""
@@ -167,6 +174,7 @@ def load_records(path: Path, rows: slice | None = None) -> AttackRecords:
     kinds = {name: column.dtype for name, column in empty_columns(0).items()}
     with _opened(path) as file:
         old = _NAMES_OF_1 if file.attrs["format"] == 1 else {}
+        old |= {} if file.attrs["format"] == FORMAT else _SINCE_3
         columns = {name: _dataset(file, old.get(name, name)) for name in COLUMNS}
         own = columns["indices"].shape or (0,)
         count = own[0] if rows is None else rows.stop - rows.start
@@ -238,7 +246,7 @@ def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]
 def _opened(path: Path) -> Iterator[h5py.File]:
     """Open a file of records; what goes wrong with it is a RecordError that names it."""
     with open_hdf5(path, RecordError) as file:
-        if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, FORMAT)):
+        if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, 2, FORMAT)):
             raise RecordError(f"{path} does not hold records of attacks that this version can read")
         yield file
 

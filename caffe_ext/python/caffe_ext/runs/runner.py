@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.base import Attack, Diagnostics
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
 from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
@@ -122,6 +122,7 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     adversarials = result.adversarials[result.found]
     window = model.pixel_space.visible_window((images.shape[2], images.shape[3]))
     _measure(columns, found, (adversarials, images[found]), window, workers)
+    _measure_real(columns, tried, result, images[tried], window)
     return AttackRecords(**columns), adversarials
 
 
@@ -147,6 +148,29 @@ def _measure(
     columns["pass_scores"][rows], columns["ecc_failed"][rows] = standard.scores, standard.ecc_failed
     columns["pass_published"][rows] = published.scores
     columns["ecc_failed_published"][rows] = published.ecc_failed
+
+
+def _measure_real(
+    columns: dict[str, NDArray[Any]],
+    rows: Ints,
+    result: AttackResult,
+    images: Images,
+    window: tuple[slice, slice],
+) -> None:
+    """Put what was found in real-valued pixels into the columns, else what was in whole ones.
+
+    rows, images  those that were attacked
+    """
+    if result.real is None:
+        for name in ("found", "linf", "l2"):
+            columns[f"{name}_real"][rows] = columns[name][rows]
+        return
+    found = result.real.found
+    apart = result.real.adversarials[found].astype(np.float64) - images[found]
+    apart = apart[:, :, *window]
+    columns["found_real"][rows] = found
+    columns["linf_real"][rows[found]] = np.abs(apart).max(axis=(1, 2, 3), initial=0)
+    columns["l2_real"][rows[found]] = np.sqrt(np.square(apart).sum(axis=(1, 2, 3)))
 
 
 def run_attack(  # noqa: PLR0913  the settings are independent of each other

@@ -1,0 +1,101 @@
+"""Robust accuracy as rows: what each attack of a cascade has broken, and curves over the radius.
+
+All of it is an upper bound: a stronger attack can only lower it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attacks.budget import Norm
+from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robustness import RobustAccuracy, robust_curve
+
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+CURVE_POINTS = 65
+
+
+def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+    """Return a row for each budget and attack, in the order in which they worked on the images.
+
+    robust_accuracy and robust_accuracy_real are what is left after the attack.
+    """
+    rows = []
+    for one in model.robust:
+        left = left_real = one.correct
+        images = max(len(one.robust), 1)
+        for number, stage in enumerate(one.stages):
+            left, left_real = left - stage.broken, left_real - stage.broken_real
+            rows.append(
+                {
+                    "model": model.name,
+                    "norm": one.budget.norm,
+                    "epsilon": one.budget.epsilon,
+                    "stage": number,
+                    "attack": stage.attack,
+                    "title": stage.name,
+                    "cascade": stage.tried is not None,
+                    "tried": stage.tried,
+                    "broken": stage.broken,
+                    "broken_real": stage.broken_real,
+                    "robust_accuracy": left / images,
+                    "robust_accuracy_real": left_real / images,
+                }
+            )
+    return rows
+
+
+def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+    """Return a row for each norm and radius, from 0 to the largest budget in the norm."""
+    rows = []
+    for norm in NORMS:
+        mine = [one for one in model.robust if one.budget.norm == norm]
+        if not mine:
+            continue
+        largest = max(one.budget.epsilon for one in mine)
+        budgets = [one.budget.epsilon for one in mine]
+        radii = np.unique([*np.linspace(0, largest, CURVE_POINTS), *budgets])
+        whole, real = (robust_curve(mine, radii, norm, real=real) for real in (False, True))
+        assert whole is not None
+        assert real is not None
+        rows += [
+            {
+                "model": model.name,
+                "norm": norm,
+                "radius": float(radius),
+                "robust_accuracy": float(first),
+                "robust_accuracy_real": float(second),
+            }
+            for radius, first, second in zip(radii, whole, real, strict=True)
+        ]
+    return rows
+
+
+def robust_record(one: RobustAccuracy) -> dict[str, Any]:
+    """Return what JSON has of a budget beside the stages; `broken_in`: which of these, -1: none."""
+    return {
+        "norm": one.budget.norm,
+        "epsilon": one.budget.epsilon,
+        "is": "an upper bound",
+        "accuracy": one.accuracy,
+        "accuracy_real": one.accuracy_real,
+        "robust": int(one.robust.sum()),
+        "robust_real": int(one.robust_real.sum()),
+        "correct": one.correct,
+        "broken_in": one.broken_in.tolist(),
+    }
+
+
+def cascade_lines(models: Sequence[ModelEvaluation]) -> Iterator[str]:
+    """Yield a sentence for each model and budget whose cascade has several attacks."""
+    for model in models:
+        for one in model.robust:
+            stages = [stage for stage in one.stages if stage.tried is not None]
+            if len(stages) > 1:
+                found = "; ".join(
+                    f"{stage.name} {stage.broken:,} of {stage.tried:,}"
+                    + (f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else "")
+                    for stage in stages
+                )
+                yield f"{model.name}, {one.budget}: {found}"
