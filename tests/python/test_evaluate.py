@@ -360,7 +360,7 @@ def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
 
 
 def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
-    # Two classes: APGD-CE, APGD on the margin, FAB and Square; the image that needs 4 is broken within 5.4.
+    # Two classes: APGD-CE, APGD on the margin, FAB and Square.
     suite = Suite((parse_attack("fgs=1"),), radii=(parse_radius("5.4"),), cascade=("autoattack",))
     suite = replace(suite, classes=2)
     texts = [attack.text for attack in suite.cascade_within(parse_radius("l2=50"))]
