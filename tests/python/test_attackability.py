@@ -21,8 +21,8 @@ class Changed(Model):
 
     def __init__(self, model: Classifier, change: Any) -> None:
         self._model, self._change = model, change
-        for name in ("batch_size", "classes", "input_shape", "pixel_space", "device"):
-            setattr(self, name, getattr(model, name))
+        self.batch_size, self.classes, self.device = model.batch_size, model.classes, model.device
+        self.input_shape, self.pixel_space = model.input_shape, model.pixel_space
 
     def logits(self, images: Any) -> Floats:
         return np.asarray(self._change(self._model.logits(images)), np.float32)

@@ -230,8 +230,8 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
         for row, model in reversed(list(enumerate(models))):
             real = {one.budget: one.accuracy_real for one in model.robust}
             if real != found[row]:
-                cells = (percent(real.get(budget)) for budget in radii)
-                robust.insert(row + 1, ("  in real-valued pixels", *cells))
+                shares = (percent(real.get(budget)) for budget in radii)
+                robust.insert(row + 1, ("  in real-valued pixels", *shares))
         lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
         lines += _aligned([heads, *robust], (True, *(False for _ in radii)))
         if cascade := list(cascade_lines(models)):
