@@ -12,7 +12,7 @@ from caffe_ext.evaluation.masking import Evidence, find_warnings
 from caffe_ext.models.base import Floats, Model, softmax
 from caffe_ext.models.classifier import Classifier
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 4), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (100, 1, 1, 4), dtype=np.uint8)
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 4)) / 50
 
 
@@ -36,13 +36,13 @@ def measured(tmp_path: Path, change: Any) -> Attackability:
 
 
 def signs(found: Attackability) -> list[str]:
-    evidence = Evidence(40, None, None, None, None, None, None, attackability=found)
+    evidence = Evidence(100, None, None, None, None, None, None, attackability=found)
     return [one.sign for one in find_warnings(evidence)]
 
 
 def test_a_sound_model(tmp_path: Path) -> None:
     found = measured(tmp_path, lambda logits: logits)
-    assert found == Attackability(40, 0.0, 0.0, probabilities=False, zero_gradient=0.0)
+    assert found == Attackability(100, 0.0, 0.0, probabilities=False, zero_gradient=0.0)
     assert signs(found) == []
 
 
@@ -69,7 +69,7 @@ def test_probabilities_in_place_of_scores(tmp_path: Path) -> None:
 
 
 def test_gradients_that_are_zero(tmp_path: Path) -> None:
-    flat = linear(tmp_path, np.zeros((4, 4)), [1, 0, 0, 0])
+    flat = linear(tmp_path, np.zeros((4, 4)), [2, 0, 0, 0])
     found = measure_attackability(flat, IMAGES)
     assert found.zero_gradient == 1
     assert signs(found) == ["zero-gradient-of-scores"]

@@ -16,6 +16,7 @@ from caffe_ext.runs.runner import Batch, Source
 CLASSES, CASCADE, PROBE, NOISE = "classes", "cascade", "probe", "noise"
 """How progress is announced, behind the model's name; that of the suite's attacks by their names"""
 _SOME_RADIUS = 8.0
+_SHORTENED = 50
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ModelPlan:
         for attack in self.cascade:
             kind = _without_radius(attack)
             if kind not in times:
-                times[kind] = time_attack(model, attack, batch)
+                times[kind] = _time_short(model, attack, batch)
             yield self._work(CASCADE, self.images, times[kind])
         for attack in iterated_attacks(_SOME_RADIUS) if self.probed else ():
             yield self._work(PROBE, self.probed, time_attack(model, attack, batch))
@@ -74,6 +75,15 @@ def _without_radius(attack: Attack) -> Any:
     return (
         replace(attack, epsilon=_SOME_RADIUS) if isinstance(attack, BudgetAttack) else type(attack)
     )
+
+
+def _time_short(model: Model, attack: Attack, batch: Batch) -> float | None:
+    """Return how many seconds an attack takes for an image; one with many steps is cut short."""
+    if not isinstance(attack, BudgetAttack):
+        return time_attack(model, attack, batch)
+    short = replace(attack, iterations=max(1, attack.iterations // _SHORTENED))
+    seconds = time_attack(model, short, batch)
+    return None if seconds is None else seconds * attack.iterations / short.iterations
 
 
 def _time_classification(model: Model, source: Source, images: int) -> float:
