@@ -16,7 +16,7 @@ import numpy as np
 
 from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.directions import LogitMargin
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Model
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, top_class
 from caffe_ext.models.batch_dependence import TOLERANCE
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.description import ModelDescription
@@ -68,7 +68,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     few = images[:_ALONE]
     alone = np.concatenate([model.logits(one[None]) for one in few])
     sums = logits.astype(np.float64).sum(axis=1)
-    labels = model.predict(images)
+    labels = top_class(logits)
     good = labels != NO_CLASS
     criterion = Misclassification(labels[good])
     directions = LogitMargin()(model, images[good], criterion)
