@@ -27,7 +27,6 @@ def torch_twin(
     more than a thousandth of the largest.
     """
     import torch
-    from torch import nn
 
     from caffe_ext.models.files import load_net
     from torch_jobs import torch_network
@@ -51,16 +50,8 @@ def torch_twin(
     # input = (255 x - mean) scale is linear in the pixels: two images say what it is.
     shift = torch.from_numpy(space.to_input(black))
     slope = torch.from_numpy(space.to_input(black + WHITE)) - shift
-
-    class Twin(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, pixels: Any) -> Any:
-            return self.net(pixels * slope + shift)
-
-    twin = Twin().eval()
+    twin = net
+    twin.register_forward_pre_hook(lambda _, given: (given[0] * slope + shift,))
     with torch.no_grad():
         theirs = twin(torch.from_numpy(images.astype(np.float32) / WHITE)).numpy()
     ours = classifier.logits(images)
