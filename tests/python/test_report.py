@@ -386,6 +386,7 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
                 == (model.name, one.budget.norm, one.budget.epsilon)
             ]
             assert len(there) == 1
+            assert one.accuracy is not None
             assert float(there[0]["robust_accuracy"]) <= one.accuracy + 1e-9
     with (tmp_path / "attacks.csv").open() as file:
         rows = list(csv.DictReader(file))
