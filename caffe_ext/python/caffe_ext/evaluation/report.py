@@ -1,4 +1,4 @@
-"""The report of an evaluation: a page (HTML), two tables (CSV), all figures (JSON), and as text.
+"""The report of an evaluation: a page (HTML), tables (CSV), all figures (JSON), and as text.
 
 report.html       for people; needs nothing but itself
 table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
