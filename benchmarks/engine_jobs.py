@@ -44,15 +44,19 @@ class Blas:
 
     def __init__(self) -> None:
         """Find it; raises RuntimeError if the BLAS is another one."""
-        from caffe_ext import PLUGIN
+        from caffe_ext.runtime.blas import blas_function
 
-        self.library = ctypes.CDLL(str(PLUGIN))  # names are looked up in what it depends on, too
-        if not hasattr(self.library, "openblas_set_num_threads"):
-            raise RuntimeError("Caffe's BLAS is not OpenBLAS, whose threads this program sets")
+        try:
+            self._set_threads = blas_function("openblas_set_num_threads")
+        except LookupError:
+            raise RuntimeError(
+                "Caffe's BLAS is not OpenBLAS, whose threads this program sets"
+            ) from None
+        self._multiply = blas_function("cblas_sgemm")
 
     def set_threads(self, threads: int) -> None:
         """Set how many threads it uses."""
-        self.library.openblas_set_num_threads(threads)
+        self._set_threads(threads)
 
     def product(self) -> Callable[[], object]:
         """Return a product of square matrices of PEAK_SIZE."""
@@ -66,7 +70,7 @@ class Blas:
         def run() -> object:
             p, q, r = pointers
             args = (row_major, plain, plain, n, n, n, one, p, n, q, n, ctypes.c_float(0), r, n)
-            self.library.cblas_sgemm(*args)
+            self._multiply(*args)
             return (a, b, c)  # they live as long as this function
 
         return run

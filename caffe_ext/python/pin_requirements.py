@@ -24,7 +24,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # Which of pyproject.toml's lists make up a file. They are installed into one environment, one after
 # another: the pins of a file bind those below it.
 FILES = {
-    "build": ("build-system", "dependencies", "test"),
+    "build": ("build-system", "build", "dependencies", "test"),
     "lint": ("lint",),
     "docs": ("docs",),
     "lock": ("lock",),

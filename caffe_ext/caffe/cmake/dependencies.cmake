@@ -10,12 +10,15 @@ function(caffe_find_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "HEADER;DEBIAN" "LIBRARIES;SUFFIXES")
   find_path(${name}_INCLUDE_DIR ${arg_HEADER} PATH_SUFFIXES ${arg_SUFFIXES})
   add_library(${name} INTERFACE IMPORTED GLOBAL)
+  if(NOT ${name}_INCLUDE_DIR)
+    message(FATAL_ERROR "${arg_HEADER} was not found; on Debian: apt install ${arg_DEBIAN}")
+  endif()
   foreach(library IN LISTS arg_LIBRARIES)
     string(REPLACE "|" ";" names ${library})
     list(GET names -1 library)
     find_library(${name}_${library} NAMES ${names})
-    if(NOT ${name}_${library} OR NOT ${name}_INCLUDE_DIR)
-      message(FATAL_ERROR "${library} with ${arg_HEADER} was not found; on Debian: "
+    if(NOT ${name}_${library})
+      message(FATAL_ERROR "The library ${library} was not found; on Debian: "
         "apt install ${arg_DEBIAN}")
     endif()
     target_link_libraries(${name} INTERFACE ${${name}_${library}})
@@ -36,8 +39,7 @@ find_package(glog REQUIRED CONFIG)
 find_package(leveldb REQUIRED CONFIG)
 find_package(Snappy REQUIRED CONFIG)
 
-caffe_find_library(caffe_blas HEADER cblas.h LIBRARIES openblas
-  SUFFIXES openblas openblas-pthread DEBIAN libopenblas-dev)
+include(${CMAKE_CURRENT_LIST_DIR}/blas.cmake)
 caffe_find_library(caffe_hdf5 HEADER hdf5_hl.h LIBRARIES hdf5_serial_hl|hdf5_hl hdf5_serial|hdf5
   SUFFIXES hdf5/serial DEBIAN libhdf5-dev)
 caffe_find_library(caffe_lmdb HEADER lmdb.h LIBRARIES lmdb DEBIAN liblmdb-dev)

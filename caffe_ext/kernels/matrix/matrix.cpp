@@ -1,7 +1,6 @@
 #include "caffe_ext/kernels/matrix/matrix.hpp"
 
 #include <cblas.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -51,20 +50,6 @@ void ForValues(std::ptrdiff_t count, const Work& work) {
 }
 
 }  // namespace
-
-int SetBlasThreads(int threads) {
-  using Get = int (*)();
-  using Set = void (*)(int);
-  // By name, as the BLAS may be another one than the one at compile time: Debian lets users choose.
-  const auto get = reinterpret_cast<Get>(dlsym(RTLD_DEFAULT, "openblas_get_num_threads"));
-  const auto set = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
-  if (get == nullptr || set == nullptr) {
-    return 0;
-  }
-  const int before = get();
-  set(threads);
-  return before;
-}
 
 void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float* a,
               const float* b, float beta, float* c) {

@@ -12,7 +12,7 @@
 #include "caffe_ext/engine/pooling.hpp"
 #include "caffe_ext/engine/relu.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
-#include "caffe_ext/kernels/matrix/matrix.hpp"
+#include "caffe_ext/kernels/matrix/blas.hpp"
 #ifndef CPU_ONLY
 #include "caffe_ext/engine/convolution_gpu.hpp"
 #include "caffe_ext/engine/softmax_loss_gpu.hpp"
@@ -44,8 +44,18 @@ bool EngineIsOpen(const LayerParameter& param) {
          param.lrn_param().engine() != caffe::LRNParameter_Engine_CUDNN;
 }
 
+void WarnOnceOfSlowBlas() {
+  static const bool warned = [] {
+    const std::string warning = WarnOfSlowBlas();
+    LOG_IF(WARNING, !warning.empty()) << warning;
+    return true;
+  }();
+  static_cast<void>(warned);
+}
+
 template <typename EngineLayer, bool kHasGpuCode>
 LayerPointer Create(const LayerParameter& param) {
+  WarnOnceOfSlowBlas();
   if (EngineEnabled() && EngineIsOpen(param) &&
       (kHasGpuCode || caffe::Caffe::mode() == caffe::Caffe::CPU)) {
     return LayerPointer(new EngineLayer(param));

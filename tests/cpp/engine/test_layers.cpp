@@ -13,6 +13,7 @@
 #include "caffe_ext/engine/pooling.hpp"
 #include "caffe_ext/engine/relu.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/matrix/blas.hpp"
 #include "caffe_ext/kernels/matrix/matrix.hpp"
 #include "tests/cpp/support/engine_fixtures.hpp"
 #include "tests/cpp/support/log_capture.hpp"

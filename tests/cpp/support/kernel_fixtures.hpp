@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/matrix/blas.hpp"
 #include "caffe_ext/kernels/matrix/matrix.hpp"
 
 // For the tests of the engine's kernels on plain arrays, against the sums as they are defined, in

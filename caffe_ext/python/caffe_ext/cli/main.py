@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "export-onnx": ("export_onnx", "write a Caffe model as an ONNX file, checked"),
     "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
+    "doctor": ("doctor", "tell whether this installation works, and what to do if not"),
     "completion": ("completion", "print what lets a shell complete this command"),
 }
 """The module of each subcommand in this folder, and what it does in one line.

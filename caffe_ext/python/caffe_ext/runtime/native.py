@@ -57,6 +57,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "caffe_ext_set_engine": (None, [_INT]),
     "caffe_ext_threads": (_RESULT, []),
     "caffe_ext_set_threads": (None, [_INT]),
+    # kernels/matrix/blas.hpp
+    "caffe_ext_slow_blas": (ctypes.c_char_p, []),
     # native/device.hpp
     "caffe_ext_gpu_count": (_RESULT, []),
     "caffe_ext_gpu_problem": (ctypes.c_char_p, [_INT]),

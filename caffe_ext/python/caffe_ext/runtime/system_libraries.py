@@ -17,7 +17,7 @@ LIBRARIES = {
     "leveldb": "libleveldb",
     "libc": "libc",
     "lmdb": "liblmdb",
-    "openblas": "libopenblas",
+    "openblas": "libopenblas",  # with BLAS=system; the bundled one is in Machine.blas
     "opencv": "libopencv_core",
     "protobuf": "libprotobuf",
     "stdc++": "libstdc++",

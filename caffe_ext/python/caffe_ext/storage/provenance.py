@@ -1,6 +1,5 @@
 """Where a result comes from: the command, the software, the machine; for the record beside it."""
 
-import ctypes
 import hashlib
 import os
 import platform
@@ -14,23 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from caffe_ext import PLUGIN, __version__
+from caffe_ext.runtime.blas import UNKNOWN, Blas, describe_blas
 from caffe_ext.runtime.device import current
 from caffe_ext.runtime.system_libraries import system_libraries
-
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Blas:
-    """The BLAS that Caffe computes with, as this process has set it up.
-
-    core  the processor for which the BLAS has chosen its kernels
-    """
-
-    name: str
-    version: str
-    core: str
-    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,7 @@ def machine() -> Machine:
         memory_gib=round(memory / 2**30, 1),
         system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
         compiler=_compiler(PLUGIN),
-        blas=_blas(),
+        blas=describe_blas(),
         python=platform.python_version(),
         libraries=system_libraries(),
     )
@@ -143,15 +128,3 @@ def _compiler(library: Path) -> str:
     """Return what the compiler wrote about itself into the library's section .comment."""
     found = re.findall(rb"(GCC: \([^\0]*|[\w ]*clang version [^\0]*)\0", library.read_bytes())
     return found[-1].decode(errors="replace").strip() if found else UNKNOWN
-
-
-def _blas() -> Blas:
-    """Ask the OpenBLAS that Caffe has loaded; NumPy and OpenCV bring others of their own."""
-    library = ctypes.CDLL(str(PLUGIN))  # whose symbols are found in what it depends on
-    if not hasattr(library, "openblas_get_config"):
-        return Blas(UNKNOWN, UNKNOWN, UNKNOWN, None)
-    library.openblas_get_config.restype = ctypes.c_char_p
-    library.openblas_get_corename.restype = ctypes.c_char_p
-    name, version, *_ = library.openblas_get_config().decode().split()
-    core = library.openblas_get_corename().decode()
-    return Blas(name, version, core, library.openblas_get_num_threads())

@@ -6,10 +6,6 @@
 /// functions; in float on the CPU.
 namespace caffe_ext {
 
-/// @brief Tells OpenBLAS to use this number of threads; what it used before, or 0 if the BLAS in
-/// this process is another one, which then stays as it is.
-int SetBlasThreads(int threads);
-
 /// @brief @f$ C = op(A)\,op(B) + \beta C @f$, row-major; the rows or the columns of C, of which
 /// there are more, are shared between threads.
 /// @param transpose_a,transpose_b whether A is stored as k x m and B as n x k
