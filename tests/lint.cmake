@@ -22,6 +22,11 @@ list(FILTER tidy_sources INCLUDE REGEX "^${PROJECT_SOURCE_DIR}/caffe_ext/.*cpp$"
 if(NOT USE_CUDA)
   list(FILTER tidy_sources EXCLUDE REGEX _gpu\\.cpp$) # they need CUDA's headers
 endif()
+# It reads one after another: several of it at once.
+list(JOIN tidy_sources "\n" lines)
+file(WRITE ${PROJECT_BINARY_DIR}/tidy_sources.txt "${lines}\n")
+include(ProcessorCount)
+ProcessorCount(processors)
 set(python_sources caffe_ext/caffe caffe_ext/python tools benchmarks tests)
 
 add_custom_target(lint
@@ -31,7 +36,8 @@ add_custom_target(lint
   COMMAND ${venv_bin}/mypy caffe_ext/caffe/get_source.py caffe_ext/python tools benchmarks
     tests/docs tests/fuzz tests/kill tests/python
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}
-  COMMAND ${venv_bin}/clang-tidy -p ${PROJECT_BINARY_DIR} --quiet ${tidy_sources}
+  COMMAND xargs --arg-file=${PROJECT_BINARY_DIR}/tidy_sources.txt --max-args=1
+    --max-procs=${processors} ${venv_bin}/clang-tidy -p ${PROJECT_BINARY_DIR} --quiet
   DEPENDS ${PROJECT_BINARY_DIR}/lint-tools
   WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
   USES_TERMINAL
