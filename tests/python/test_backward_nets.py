@@ -83,6 +83,27 @@ def test_shared_memory_of_reshaping_layers(tmp_path: Path) -> None:
         np.testing.assert_allclose(gradient, data_gradient(net, out=by_hand), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "below",
+    [
+        'type: "Reshape" reshape_param { shape { dim: 0 dim: 2 dim: 2 } }',
+        'type: "Slice"',
+        'type: "Concat"',
+    ],
+)
+def test_the_gradient_passes_flatten(tmp_path: Path, below: str) -> None:
+    net = build(
+        tmp_path,
+        "force_backward: true layer { name: 'data' type: 'Input' top: 'data' "
+        "input_param { shape { dim: 2 dim: 4 } } }"
+        f"layer {{ name: 'below' bottom: 'data' top: 'below' {below} }}"
+        "layer { name: 'out' type: 'Flatten' bottom: 'below' top: 'out' }",
+    )
+    net.forward()
+    diff = np.arange(8, dtype=np.float32).reshape(2, 4)
+    assert np.array_equal(net.backward(out=diff)["data"], diff)
+
+
 def test_a_net_without_force_backward_says_so(tmp_path: Path) -> None:
     deploy = NET[: NET.index("layer { name: 'loss'")].replace("loss_weight: 0.3", "loss_weight: 0")
     net = build(tmp_path, deploy)
