@@ -19,8 +19,10 @@ if(BLAS STREQUAL "wheel")
   # All its functions have the prefix scipy_, so that other copies of OpenBLAS in the process (NumPy's,
   # OpenCV's) do not take their place. Caffe calls them by their names in CBLAS.
   set(include ${PROJECT_BINARY_DIR}/include)
-  file(COPY ${from_include}/cblas.h ${from_include}/openblas_config.h
-    DESTINATION ${include}/scipy_openblas)
+  file(MAKE_DIRECTORY ${include}/scipy_openblas)
+  foreach(header cblas.h openblas_config.h) # a new environment must not compile everything again
+    file(COPY_FILE ${from_include}/${header} ${include}/scipy_openblas/${header} ONLY_IF_DIFFERENT)
+  endforeach()
   file(STRINGS ${from_include}/cblas.h declarations REGEX "scipy_cblas_")
   string(REGEX MATCHALL "scipy_cblas_[a-z0-9_]+" functions "${declarations}")
   list(REMOVE_DUPLICATES functions)
@@ -33,7 +35,8 @@ if(BLAS STREQUAL "wheel")
   file(CONFIGURE OUTPUT ${include}/cblas.h CONTENT "${names}" @ONLY)
 
   set(library libscipy_openblas.so)
-  file(COPY ${from_lib}/${library} DESTINATION ${PROJECT_BINARY_DIR}/lib)
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+  file(COPY_FILE ${from_lib}/${library} ${PROJECT_BINARY_DIR}/lib/${library} ONLY_IF_DIFFERENT)
   add_library(caffe_blas SHARED IMPORTED GLOBAL)
   set_target_properties(caffe_blas PROPERTIES
     IMPORTED_LOCATION ${PROJECT_BINARY_DIR}/lib/${library} IMPORTED_SONAME ${library}
