@@ -12,21 +12,23 @@ namespace {
 
 CAFFE_EXT_CLONES void ScatterPlane(const SlidingKernel& kernel, const double* parts,
                                    double* total) {
-  const int rows = kernel.positions[0], columns = kernel.positions[1];
+  const int rows = kernel.positions[0];
+  const int columns = kernel.positions[1];
+  const std::ptrdiff_t stride = kernel.stride[1];
   const std::ptrdiff_t width = kernel.Extent(1);
   std::fill_n(total, kernel.Extent(0) * width, 0.0);
   for (int a = 0; a < kernel.size[0]; ++a) {
     for (int b = 0; b < kernel.size[1]; ++b) {
       for (int y = 0; y < rows; ++y, parts += columns) {
-        double* seen = total + (y * kernel.stride[0] + a * kernel.dilation[0]) * width +
-                       b * kernel.dilation[1];
-        if (kernel.stride[1] == 1) {
+        const std::ptrdiff_t row = y * kernel.stride[0] + a * kernel.dilation[0];
+        double* seen = total + row * width + std::ptrdiff_t{b} * kernel.dilation[1];
+        if (stride == 1) {
           for (int x = 0; x < columns; ++x) {
             seen[x] += parts[x];
           }
         } else {
           for (int x = 0; x < columns; ++x) {
-            seen[x * kernel.stride[1]] += parts[x];
+            seen[x * stride] += parts[x];
           }
         }
       }
