@@ -19,7 +19,7 @@ constexpr double kLevels = 255;
 }
 
 void CheckNumber(const std::string& field, double value, double least, double most) {
-  if (!(value >= least && value <= most)) {  // NaN, too
+  if (std::isnan(value) || value < least || value > most) {
     std::ostringstream wanted;
     wanted << "it must be a number from " << least << " to " << most;
     Refuse(field, value, wanted.str());
@@ -71,9 +71,8 @@ AttackSettings ReadGradientAttack(const Attack& attack, AttackSettings settings)
   if (settings.steps < 1) {
     Refuse(settings.name + ": steps", settings.steps, "it must be 1 or more");
   }
-  settings.step_size = attack.has_step_size() ? attack.step_size()
-                       : fgsm                 ? settings.epsilon
-                                              : 2.5 * settings.epsilon / settings.steps;
+  const double usual = fgsm ? settings.epsilon : 2.5 * settings.epsilon / settings.steps;
+  settings.step_size = attack.has_step_size() ? attack.step_size() : usual;
   CheckLength(settings.name + ": step_size", settings.step_size, 0);
   if (settings.step_size * settings.steps < 0.999 * settings.epsilon) {
     std::ostringstream wanted;
