@@ -29,7 +29,11 @@ void CountOtherOutputs(int /*outputs*/, void* /*logs nothing*/) {}
 
 template <typename Dtype, template <typename> class Base>
 AdversarialSolver<Dtype, Base>::AdversarialSolver(const SolverParameter& param)
-    : Base<Dtype>(param), trainer_(this->net_, param) {}
+    : Base<Dtype>(param) {
+  if (!this->net_->learnable_params().empty()) {
+    trainer_.emplace(this->net_, param);
+  }
+}
 
 template <typename Dtype, template <typename> class Base>
 bool AdversarialSolver<Dtype, Base>::IsDisplayed() const {
@@ -38,14 +42,20 @@ bool AdversarialSolver<Dtype, Base>::IsDisplayed() const {
 
 template <typename Dtype, template <typename> class Base>
 Dtype AdversarialSolver<Dtype, Base>::ForwardBackward() {
+  if (!trainer_) {
+    return Base<Dtype>::ForwardBackward();
+  }
   pass_ = this->iter_ == iteration_ ? pass_ + 1 : 0;
   iteration_ = this->iter_;
-  return trainer_.ForwardBackward(this->iter_, pass_, IsDisplayed() && caffe::Caffe::root_solver());
+  return trainer_->ForwardBackward(this->iter_, pass_,
+                                   IsDisplayed() && caffe::Caffe::root_solver());
 }
 
 template <typename Dtype, template <typename> class Base>
 void AdversarialSolver<Dtype, Base>::ApplyUpdate() {
-  LogFigures();
+  if (trainer_) {
+    LogFigures();
+  }
   iteration_ = -1;
   Base<Dtype>::ApplyUpdate();
 }
@@ -54,7 +64,7 @@ template <typename Dtype, template <typename> class Base>
 void AdversarialSolver<Dtype, Base>::LogFigures() {
   const int first = CountOutputs(*this->net_);
   int number = first;
-  for (const AdversarialFigure& figure : trainer_.TakeFigures()) {
+  for (const AdversarialFigure& figure : trainer_->TakeFigures()) {
     LogTrainOutput(&number, figure.name, figure.value);
   }
   CountOtherOutputs(number - first, static_cast<Base<Dtype>*>(this));
@@ -108,7 +118,9 @@ Solver<Dtype>* CreateAdversarialSolver(const SolverParameter& param) {
                                         {"RMSProp", MakeSolver<Dtype, BangOnRmsProp>},
                                         {"AdaDelta", MakeSolver<Dtype, BangOnAdaDelta>},
                                         {"Adam", MakeSolver<Dtype, BangOnAdam>}};
-  ReadAttacks(param.adversarial_param());  // refuses before a net is built
+  if (param.has_adversarial_param()) {
+    ReadAttacks(param.adversarial_param());  // refuses before a net is built
+  }
   const std::string& base = param.adversarial_param().base_type();
   if (base == "BANG") {
     CheckBangSolver(param);

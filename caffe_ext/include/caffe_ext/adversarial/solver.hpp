@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include <caffe/sgd_solvers.hpp>
 
 #include "caffe_ext/adversarial/trainer.hpp"
@@ -28,6 +30,8 @@ namespace caffe_ext {
  * Random numbers depend on random_seed, the iteration and the rank among several GPUs alone:
  * training that is resumed is the same as without a break. Without random_seed they are the same in
  * each training.
+ *
+ * A net without any weights is accepted, as by every solver of Caffe's: nothing is attacked.
  */
 template <typename Dtype, template <typename> class Base>
 class AdversarialSolver : public Base<Dtype> {
@@ -42,8 +46,8 @@ class AdversarialSolver : public Base<Dtype> {
   bool IsDisplayed() const;
   void LogFigures();
 
-  AdversarialTrainer<Dtype> trainer_;
-  int iteration_ = -1;  // of the last pass
+  std::optional<AdversarialTrainer<Dtype>> trainer_;  // none for a net without weights
+  int iteration_ = -1;                                // of the last pass
   int pass_ = 0;
 };
 
