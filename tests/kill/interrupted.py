@@ -117,7 +117,8 @@ def main() -> None:
     """Serve."""
     # The programs import late; here it is done once, before the forks.
     for module in pkgutil.walk_packages(caffe_ext.__path__, "caffe_ext."):
-        if not module.name.endswith("__main__"):
+        # The bridges need packages that are optional.
+        if not module.name.endswith("__main__") and ".bridges." not in module.name:
             importlib.import_module(module.name)
     for line in sys.stdin:
         case = json.loads(line)
