@@ -98,7 +98,7 @@ def test_no_mirror_is_unreachable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [CONTENT[::-1], b"<html>please log in</html>"])
 def test_another_file_is_refused(tmp_path: Path, server: Server, content: bytes) -> None:
     server.files = {NAME: content}
-    with pytest.raises(DataError, match=f"get {NAME} .* by hand") as caught:
+    with pytest.raises(DataError, match=f"download {NAME} .* yourself") as caught:
         download(remote(nobody(), server.url), tmp_path, Silent())
     assert not isinstance(caught.value, UnreachableError)
     assert list(tmp_path.iterdir()) == []

@@ -199,7 +199,7 @@ def test_data_bases_of_others_are_not_replaced(asked: Request) -> None:
     asked.folder.mkdir(parents=True)
     write_database(asked.folder / "train_lmdb", image_set(3), 8)
     before = snapshot(asked.folder)
-    with pytest.raises(DataError, match=r"another program made; .* --force"):
+    with pytest.raises(DataError, match=r"another program made; .* --again"):
         prepare(asked)
     assert snapshot(asked.folder) == before
     assert len(images_of(prepare(dataclasses.replace(asked, force=True)), "train")) == 60
@@ -375,8 +375,8 @@ class TestLoadImages:
         for arguments, message in (
             (("mnist",), "MNIST is not on this machine"),
             (("imagenet",), "unknown data set 'imagenet'"),
-            (("digits", "dev"), "no split 'dev'"),
-            (("digits", "val"), "no split 'val'"),
+            (("digits", "dev"), "unknown split 'dev'"),
+            (("digits", "val"), "unknown split 'val'"),
         ):
             with pytest.raises(DataError, match=message):
                 load_images(*arguments, homes=(tmp_path,))

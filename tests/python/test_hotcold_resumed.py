@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from caffe_ext.cli.console import Console
 from caffe_ext.runs import export as adversarial_files
 from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.overall_progress import OverallProgress
 from data_samples import snapshot
 from hotcold_samples import Setting, make_setting, run
 
@@ -33,11 +33,11 @@ def test_nothing_is_done_twice(
 
 @contextmanager
 def interrupted_after(steps: int, what: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let Ctrl-C come in the step after so many of a progress bar."""
+    """Let Ctrl-C come in the step after so many of a piece of the work."""
 
     @contextmanager
     def progress(
-        _: Console, title: str, total: int, unit: str, done: int = 0
+        _: OverallProgress, title: str, total: int, unit: str, done: int = 0
     ) -> Iterator[Callable[[int], None]]:
         left = steps
 
@@ -50,7 +50,7 @@ def interrupted_after(steps: int, what: str, monkeypatch: pytest.MonkeyPatch) ->
         yield step
 
     with monkeypatch.context() as patch:
-        patch.setattr(Console, "progress", progress)
+        patch.setattr(OverallProgress, "progress", progress)
         yield
 
 
