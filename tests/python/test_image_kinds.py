@@ -96,7 +96,7 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(open_images("digits")) == 300
     refused("not on this machine", "cifar10")
     refused("unknown split 'val'", "mnist:val")
-    refused("no split ''", "mnist:")
+    refused("unknown split ''", "mnist:")
     refused("--labels does not apply to the data set digits", "digits", "labels.txt")
     # A path is never the name of a data set.
     monkeypatch.chdir(tmp_path)

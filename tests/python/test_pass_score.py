@@ -239,7 +239,7 @@ def test_refused_besides() -> None:
         pass_scores(GREY, GREY, workers=0)
     with pytest.raises(TypeError, match=r"uint8.*float64"):
         pass_score(GREY / 255, GREY)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="same shape"):
         pass_scores(GREY, GREY[1:])
     with pytest.raises(ValueError, match=r"one pair.*\(6, 1, 28, 28\)"):
         pass_score(GREY, GREY)
