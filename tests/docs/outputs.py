@@ -8,7 +8,7 @@ rates and accuracies differ from machine to machine.
 import re
 
 ELLIPSIS = "..."
-_NUMBER = re.compile(r"(?<![A-Za-z])[-−]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?%?|\bnan\b")
+_NUMBER = re.compile(r"(?<![A-Za-z])[-−]?\d+(,\d{3})*(\.\d+)?(e[-+]?\d+)?%?|\bnan\b")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Severity, date, time, thread and place of the lines that glog writes.
 _GLOG = re.compile(r"^[IWEF]\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\] ")

@@ -53,15 +53,16 @@ Dtype AdversarialSolver<Dtype, Base>::ForwardBackward() {
 
 template <typename Dtype, template <typename> class Base>
 void AdversarialSolver<Dtype, Base>::ApplyUpdate() {
-  if (trainer_) {
-    LogFigures();
-  }
+  LogFigures();
   iteration_ = -1;
   Base<Dtype>::ApplyUpdate();
 }
 
 template <typename Dtype, template <typename> class Base>
 void AdversarialSolver<Dtype, Base>::LogFigures() {
+  if (!trainer_) {
+    return;
+  }
   const int first = CountOutputs(*this->net_);
   int number = first;
   for (const AdversarialFigure& figure : trainer_->TakeFigures()) {
