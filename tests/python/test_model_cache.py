@@ -50,7 +50,7 @@ def test_other_settings_are_another_model(
 
 def test_names_are_counted_whatever_is_held(model: ModelDescription) -> None:
     load_cached(model, 2)
-    with pytest.raises(ValueError, match="has 2 names, but the network .* has 3 classes"):
+    with pytest.raises(ValueError, match=r"has 2 names, but the network .* has 3 classes"):
         load_cached(replace(model, classes=("x", "y")), 2)
 
 
