@@ -12,7 +12,7 @@ import pytest
 
 from caffe_ext.runtime.device import Device, gpu_count
 
-pytest_plugins = ["attack_run_samples"]
+pytest_plugins = ["attack_run_samples", "report_samples"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

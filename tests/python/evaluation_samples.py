@@ -13,9 +13,11 @@ import numpy as np
 import yaml
 
 from caffe_ext.data import ImageSource, open_images
-from caffe_ext.evaluation.evaluate import Evaluator, ImageSet, Resources
+from caffe_ext.evaluation.evaluate import Evaluator
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.stability import NoiseSettings
+from caffe_ext.evaluation.tasks import Resources
+from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.models.description import ModelDescription, read_model
 from caffe_ext.reporting import Silent
 from caffe_ext.runs.runner import Source

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from caffe_ext.errors import DeviceError
-from caffe_ext.evaluation.evaluate import Resources
+from caffe_ext.evaluation.tasks import Resources
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.reporting import Reporter, Silent

@@ -208,7 +208,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError, WorkerError
     from caffe_ext.evaluation.assessment import Assessment
-    from caffe_ext.evaluation.evaluate import Resources
+    from caffe_ext.evaluation.tasks import Resources
     from caffe_ext.models.description import class_numbers
     from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.quiet import quiet_caffe

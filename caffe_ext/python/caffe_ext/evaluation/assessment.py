@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.data import ImageSource
-from caffe_ext.evaluation.evaluate import Evaluator, ImageSet, Resources
+from caffe_ext.evaluation.evaluate import Evaluator
 from caffe_ext.evaluation.report import FILES, check_folder, write_report
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.strip import Strip, make_strip
+from caffe_ext.evaluation.tasks import Resources
+from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent

@@ -67,6 +67,12 @@ class Suite:
         """Return in which ways an attack is counted."""
         return self.variants.get(text, (PLAIN,))
 
+    @property
+    def every_attack(self) -> tuple[Attack, ...]:
+        """All attacks, and those of the cascade within each budget."""
+        within = (one for budget in self.radii for one in self.cascade_within(budget))
+        return (*self.attacks, *within)
+
     def cascade_within(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
         """Return the attacks of the cascade within a budget; ValueError for unknown ones.
 

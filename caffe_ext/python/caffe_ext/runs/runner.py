@@ -70,6 +70,11 @@ class Source(Protocol):
         """Return some of them."""
 
 
+def count_images(source: Source, limit: int | None) -> int:
+    """Return how many of a source's images are taken, the first `limit`; None: all."""
+    return len(source) if limit is None else min(limit, len(source))
+
+
 def attack_images(  # noqa: PLR0913  the settings are independent of each other
     model: Model,
     attack: Attack,
@@ -193,7 +198,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
     work on them, OSError if it cannot be written, ValueError as attack_images does.
     """
     reporter = reporter or Silent()
-    count = len(source) if run.limit is None else min(run.limit, len(source))
+    count = count_images(source, run.limit)
     if (records := load_finished(run, count)) is not None:
         return records
     with lock_pieces(run):

@@ -10,6 +10,7 @@ from caffe_ext.evaluation.stability import TooFewError, correct_everywhere
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.runs.runner import count_images
 from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
 
@@ -36,7 +37,7 @@ def read_labels(source: ImageSource, limit: int | None = None) -> Ints:
     Raises ValueError if there are none.
     """
     parts = []
-    for rows in _blocks(len(source) if limit is None else min(limit, len(source))):
+    for rows in _blocks(count_images(source, limit)):
         labels = source.read(rows).labels
         if labels is None:
             raise ValueError(

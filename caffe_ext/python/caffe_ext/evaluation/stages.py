@@ -1,0 +1,134 @@
+"""The stages of an evaluation behind the attacks: cascades, probes, noise, of all models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.evaluation.masking import Probe
+from caffe_ext.evaluation.noise import NoiseTask, pick_images
+from caffe_ext.evaluation.plan import CASCADE, PROBE
+from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
+from caffe_ext.evaluation.result import correctly_classified
+from caffe_ext.evaluation.robustness import RobustAccuracy, after_stage, robust_within
+from caffe_ext.evaluation.stability import NoiseStability
+from caffe_ext.evaluation.suite import Suite
+from caffe_ext.evaluation.work import EvaluationWork
+from caffe_ext.models.base import Ints
+from caffe_ext.reporting import Reporter
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runtime.workers import Workers
+
+Records = Mapping[str, AttackRecords]
+"""Of each attack, by its text."""
+
+
+def run_cascades(
+    work: EvaluationWork,
+    suites: Mapping[str, Suite],
+    predicted: Mapping[str, Ints],
+    records: Mapping[str, Records],
+    workers: Workers,
+) -> dict[str, tuple[RobustAccuracy, ...]]:
+    """Return the robust accuracy of each model within each budget, after the cascade."""
+    found: dict[tuple[str, PerturbationBudget], RobustAccuracy] = {}
+    for model in work.models:
+        suite, mine = suites[model.name], records[model.name]
+        for budget in suite.radii:
+            correct = correctly_classified(next(iter(mine.values())))
+            found[model.name, budget] = robust_within(budget, correct, suite.attacks, mine)
+    cascades = {
+        place: suites[place[0]].cascade_within(place[1], work.settings.seed) for place in found
+    }
+    for stage in range(max(map(len, cascades.values()), default=0)):
+        tasks, places = [], []
+        for model in work.models:
+            suite = suites[model.name]
+            for budget in suite.radii:
+                attacks = cascades[model.name, budget]
+                before = found[model.name, budget]
+                if stage < len(attacks) and before.robust.any():
+                    places.append((model.name, budget))
+                    tasks.append(
+                        work.task(
+                            model,
+                            attacks[stage],
+                            predicted[model.name],
+                            CASCADE,
+                            folder=work.within_folder(model, budget),
+                            only=before.robust,
+                        )
+                    )
+        for place, task, after in zip(places, tasks, workers.run(tasks), strict=True):
+            found[place] = after_stage(found[place], task.run.attack, after)
+    return {
+        model.name: tuple(found[model.name, one] for one in suites[model.name].radii)
+        for model in work.models
+    }
+
+
+def probe_models(
+    work: EvaluationWork,
+    suites: Mapping[str, Suite],
+    predicted: Mapping[str, Ints],
+    records: Mapping[str, Records],
+    workers: Workers,
+) -> dict[str, Probe]:
+    """Hold iterated attacks against single steps, for each model that has a radius for it."""
+    settings, tasks, radii = work.settings, [], {}
+    for model in work.models:
+        suite, mine = suites[model.name], records[model.name]
+        if suite.loss is None or suite.margin is None:
+            continue
+        margin = mine[suite.margin]
+        radius = probe_radius(margin, settings.probe, settings.probe_epsilon)
+        if not radius:
+            continue
+        radii[model.name] = radius
+        count = min(settings.probe, len(margin))
+        settings_of_probe = {"folder": work.probe_folder(model, count), "limit": count}
+        tasks += [
+            work.task(model, one, predicted[model.name][:count], PROBE, **settings_of_probe)
+            for one in iterated_attacks(radius)
+        ]
+    results = workers.run(tasks)
+    found = {}
+    for task, loss, margin in zip(tasks[::2], results[::2], results[1::2], strict=True):
+        name = task.model.name
+        found[name] = compare_with_single_steps(
+            radii[name], suites[name], records[name], loss, margin
+        )
+    return found
+
+
+def measure_noise(
+    work: EvaluationWork, records: Mapping[str, Records], workers: Workers, reporter: Reporter
+) -> tuple[Any, dict[str, NoiseStability]]:
+    """Return stability to noise, on images that all models get right; and which they are."""
+    settings = work.settings
+    if settings.noise is None:
+        return np.empty(0, np.int64), {}
+    first = [next(iter(one.values())) for one in records.values()]
+    eligible = np.flatnonzero(np.all([correctly_classified(one) for one in first], axis=0))
+    rows = pick_images(first[0].labels, eligible, settings.noise.per_class, settings.seed)
+    if not len(rows):
+        reporter.warn("noise was not measured: no image is classified correctly by all models")
+        return rows, {}
+    tasks = [
+        NoiseTask(
+            model,
+            work.resources.batch_size,
+            work.images.opener,
+            work.model_identity(model),
+            rows,
+            one.labels[rows],
+            settings.noise,
+            settings.seed,
+            work.model_folder(model),
+            settings.again,
+        )
+        for model, one in zip(work.models, first, strict=True)
+    ]
+    results = workers.run(tasks)
+    return rows, {model.name: one for model, one in zip(work.models, results, strict=True)}

@@ -1,0 +1,114 @@
+"""Pieces of an evaluation, for any process: to classify the images, and to attack them."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe_ext.evaluation.plan import CLASSES
+from caffe_ext.models.base import Ints
+from caffe_ext.models.cache import load_cached
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Step
+from caffe_ext.runs.records import AttackRecords
+from caffe_ext.runs.runner import AttackRun, Source, count_images, run_attack
+from caffe_ext.runtime.device import current
+
+_READ_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the work may take, and what does not change its results.
+
+    batch_size  images in a net at a time
+    jobs        processes; None: one for each core, or one that has the GPU and all cores
+    """
+
+    batch_size: int = 100
+    jobs: int | None = None
+
+    @property
+    def cores(self) -> int:
+        """Count the cores that this process may use."""
+        return len(os.sched_getaffinity(0))
+
+    @property
+    def processes(self) -> int:
+        """Count the processes."""
+        return self.jobs or (1 if current().gpu is not None else self.cores)
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """What all images are classified as, int64 (N,), by one model; for any process."""
+
+    model: ModelDescription
+    resources: Resources
+    opener: Callable[[], Source]
+    limit: int | None
+
+    def __call__(self, reporter: Reporter) -> Ints:
+        """Classify the images."""
+        model, source = load_cached(self.model, self.resources.batch_size), self.opener()
+        count = count_images(source, self.limit)
+        parts = [np.empty(0, np.int64)]
+        with NamedReporter(reporter, self.model.name).progress(CLASSES, count, "image") as step:
+            for start in range(0, count, _READ_AT_A_TIME):
+                rows = slice(start, min(start + _READ_AT_A_TIME, count))
+                parts.append(model.predict(source.read(rows).images))
+                step(rows.stop - rows.start)
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackTask:
+    """One attack on one model, for any process.
+
+    predicted  int64, what all images are classified as
+    label      how its progress is announced; by default, as the name of the attack
+    """
+
+    model: ModelDescription
+    resources: Resources
+    opener: Callable[[], Source]
+    run: AttackRun
+    predicted: Ints
+    label: str = ""
+
+    def __call__(self, reporter: Reporter) -> AttackRecords:
+        """Run the attack."""
+        threads = max(1, self.resources.cores // self.resources.processes)
+        return run_attack(
+            load_cached(self.model, self.resources.batch_size),
+            self.opener(),
+            self.run,
+            NamedReporter(reporter, self.model.name, self.label),
+            workers=threads,
+            predicted=self.predicted,
+        )
+
+
+@dataclass(frozen=True)
+class NamedReporter:
+    """A reporter that puts the model's name before what is in progress, or before `label`."""
+
+    reporter: Reporter
+    name: str
+    label: str = ""
+
+    def note(self, text: str) -> None:
+        """Pass a sentence on."""
+        self.reporter.note(text)
+
+    def warn(self, text: str) -> None:
+        """Pass a sentence on."""
+        self.reporter.warn(text)
+
+    def progress(
+        self, what: str, total: int, unit: str, done: int = 0
+    ) -> AbstractContextManager[Step]:
+        """Open a progress bar with the model's name."""
+        return self.reporter.progress(f"{self.name}: {self.label or what}", total, unit, done)

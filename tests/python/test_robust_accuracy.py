@@ -1,0 +1,140 @@
+"""Suites, robust accuracy within budgets, and its curves, on models with known adversarials."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.robustness import robust_curve, smallest_sizes
+from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
+from caffe_ext.reporting import Silent
+from caffe_ext.runs.summary import summarize
+from evaluation_samples import LINF, evaluator
+
+pytestmark = pytest.mark.any_device
+Pair = tuple[ModelEvaluation, ...]
+PLAIN = Settings(seed=1, probe=0)
+
+
+def test_curves(pair: Pair) -> None:
+    budgets = np.array([0, 4, 5, 6, 21, 80, 81, 255.0])
+    masked = pair[0]
+    paper, logit = masked.summary("fgs", "paper"), masked.summary("margin-s", "logit")
+    assert masked.curve(logit, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.75, 0.75, 1, 1]
+    assert masked.curve(paper, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert (
+        masked.curve(None, budgets, "linf").tolist()
+        == masked.curve(logit, budgets, "linf").tolist()
+    )
+    assert masked.summary("hc2") is None
+
+
+def test_the_best_attack_for_each_image(pair: Pair) -> None:
+    records = pair[0].records
+    assert smallest_sizes(list(records.values()), "linf").tolist() == [*LINF, np.inf]
+    assert smallest_sizes([records["fgs"]], "linf").tolist() == [6, 21, np.inf, 4, np.inf]
+    assert summarize(parse_attack("fgv"), records["fgv"])[0].title == "FGV"
+
+
+def test_robust_accuracy_by_hand(tmp_path: Path) -> None:
+    # Linf of 4, 6, 21 and 81 break the four images that are classified correctly, of five.
+    radii = tuple(map(parse_radius, ("5", "21", "100", "l2=100")))
+    settings = Settings(ranks=(1,), seed=1, probe=0, radii=radii, cascade=("bim=E/4x40+margin",))
+    for model in evaluator(tmp_path, settings).evaluate(Silent()):
+        assert [one.budget for one in model.robust] == list(radii)
+        # L2 of flat images of 144 pixels: 12 times the change, 48, 72, 252, 972.
+        assert [one.accuracy for one in model.robust] == [3 / 5, 1 / 5, 0, 2 / 5]
+        five, twenty, hundred, l2 = model.robust
+        assert five.robust.tolist() == [True, True, True, False, False]
+        assert five.correct == twenty.correct == 4
+        for one, broken in ((five, 1), (twenty, 3), (hundred, 4), (l2, 2)):
+            found = [stage.broken for stage in one.stages if stage.tried is None]
+            assert sum(found) == broken
+        assert [(s.tried, s.broken) for s in five.stages[4:]] == [(3, 0)]
+        assert five.stages[4].attack == "bim=5.0/4.0x40+margin"
+        assert l2.stages[4].attack == "bim-l2=100.0/4.0x40+margin"
+        assert len(hundred.stages) == 4  # nothing was left to try
+        assert set(model.curve(None, np.array([100.0, 252, 972]), "l2")) == {0.5, 0.75, 1}
+    assert (tmp_path / "results" / "open" / "within-linf-5").is_dir()
+
+
+def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
+    """Along the loss FGS does not break the image of 20; the margin does, within 81."""
+    suite = Suite(
+        (parse_attack("fgs"),), radii=(parse_radius("90"),), cascade=("fgs", "bim=E/9x40+margin")
+    )
+    settings = Settings(seed=1, probe=0, own_suite=suite)
+    masked, plain = evaluator(tmp_path, settings).evaluate(Silent())
+    stages = [(one.attack, one.tried, one.broken) for one in masked.robust[0].stages]
+    assert stages == [("fgs", None, 3), ("fgs", 1, 0), ("bim=90.0/9.0x40+margin", 1, 1)]
+    assert [one.accuracy for one in (*masked.robust, *plain.robust)] == [0, 0]
+    assert masked.warnings == ()  # the suite names no attacks whose difference shows masking
+    assert [one.variant for one in masked.summaries] == ["all"]
+
+
+def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
+    # Two classes: APGD-CE, APGD on the margin, FAB and Square.
+    suite = Suite((parse_attack("fgs=1"),), radii=(parse_radius("5.4"),), cascade=("autoattack",))
+    suite = replace(suite, classes=2)
+    texts = [attack.text for attack in suite.cascade_within(parse_radius("l2=50"))]
+    assert texts == [
+        "apgd-l2=50.0x100",
+        "apgd-l2=50.0x100+margin",
+        "fab(epsilon=50.0, norm='l2', targets=1)",
+        "square-l2=50.0x5000",
+    ]
+    short = replace(suite, cascade=("apgd=Ex9", "autoattack=Ex5"))
+    settings = Settings(seed=1, probe=0, own_suite=short)
+    ready = evaluator(tmp_path, settings)
+    assert ready.remarks == (
+        "Linf 5.4: image files hold whole grey levels, so that within this radius they differ by "
+        "5 at most; in real-valued pixels it is 5.4",
+    )
+    masked, _ = ready.evaluate(Silent())
+    found = masked.robust[0]
+    assert [stage.attack for stage in found.stages[1:]] == [
+        "apgd=5.4x9",
+        "apgd=5.4x5",
+        "apgd=5.4x5+margin",
+        "fab(epsilon=5.4, iterations=5, targets=1)",
+        "square=5.4x250",
+    ]
+    # The boundary is at 100.5: 3.5 from the image of 104, and 5.5 from that of 95.
+    assert found.stages[1].tried == 4
+    assert found.robust.tolist() == [True, True, True, False, False]
+    assert found.broken_in.tolist() == [-1, -1, -1, 1, -1]
+    assert found.smallest[3] == 4
+    assert 3.5 < found.smallest_real[3] <= 3.53
+    curve = robust_curve(masked.robust, np.array([0.0, 3, 4, 5.4]), "linf")
+    assert curve is not None
+    assert curve.tolist() == [0.8, 0.8, 0.6, 0.6]
+    real = robust_curve(masked.robust, np.array([3.5, 3.6]), "linf", real=True)
+    assert real is not None
+    assert real.tolist() == pytest.approx([0.8, 0.6])
+    assert robust_curve(masked.robust, np.array([1.0]), "l2") is None
+    assert masked.attackability is not None
+    assert masked.attackability.zero_gradient == masked.attackability.randomised == 0
+    assert not masked.attackability.probabilities
+
+
+def test_suites_that_make_no_sense() -> None:
+    fgs = parse_attack("fgs")
+    for given, sentence in (
+        ({"attacks": ()}, "needs at least one attack"),
+        ({"attacks": (fgs, fgs)}, "fgs is listed twice"),
+        ({"attacks": (fgs,), "loss": "fgv"}, "fgv is not in the suite"),
+        (
+            {"attacks": (fgs,), "radii": (parse_radius("8"),), "cascade": ("cw=E",)},
+            "unknown attack 'cw=8.0'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Suite(**given)
+    for text in ("", "l1=3", "0.5", "l2"):
+        with pytest.raises(ValueError, match=r"a radius must be|a distance must be|did you mean"):
+            parse_radius(text)
+    texts = [attack.text for attack in default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
+    assert texts == ["fgs", "margin-s", "fgv", "hc1", "hc2", "fgs=8.0"]
