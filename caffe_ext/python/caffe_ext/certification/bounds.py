@@ -120,10 +120,10 @@ class Bounder:
         box = pixel_box(self.network.pixel_space, images, radii)
         last = len(self.network.nodes) - 1
         rows = self._rows_of_logits(labels)
-        intervals = self._intervals(box)
         if self.method == "dual":
             found = self._backward(last, rows, self._tightened(box, intersect=False))
         else:
+            intervals = self._intervals(box)
             found = self._backward(last, rows, intervals, only_linear=True)
             if self.method != "interval":
                 found = _tighter(found, self._backward(last, rows, intervals))
@@ -212,10 +212,8 @@ class Bounder:
                     rows = np.eye(shape[0])[some][None, :, :, None, None]
                     bound = _widened(self._backward(number, rows, found, window))
                     if intersect:
-                        bound = Interval(
-                            np.maximum(bound.lower, lower[:, some, top, left]),
-                            np.minimum(bound.upper, upper[:, some, top, left]),
-                        )
+                        known = Interval(lower[:, some, top, left], upper[:, some, top, left])
+                        bound = _tighter(bound, known)
                     lower[:, some, top, left] = bound.lower
                     upper[:, some, top, left] = bound.upper
         return Interval(lower, upper)

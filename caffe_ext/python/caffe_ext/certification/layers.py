@@ -62,6 +62,23 @@ class Layer(ABC):
         return 2 * self.shape[0] * self.below(window).positions
 
 
+class Windowed(Layer):
+    """A layer whose kernel slides over the bottom."""
+
+    sliding: Sliding
+    parts = 1
+    """How many arrays a row needs of what its positions add to what they see."""
+
+    def below(self, window: Window) -> Window:
+        """Return what the kernels see."""
+        return self.sliding.below(window)
+
+    def working_values(self, window: Window) -> int:
+        """Return the values of a row, and of what its positions add to what they see."""
+        added = self.shape[0] * window.positions * prod(self.sliding.kernel)
+        return super().working_values(window) + self.parts * added
+
+
 class Linear(Layer):
     """A layer y = W x + b."""
 
@@ -102,7 +119,7 @@ class Linear(Layer):
 
 
 @dataclass(eq=False)
-class Convolution(Linear):
+class Convolution(Windowed, Linear):
     """Caffe's Convolution: weights (O, C / group, kh, kw), bias (O,)."""
 
     shape: Shape
@@ -110,16 +127,6 @@ class Convolution(Linear):
     bias: Doubles
     sliding: Sliding
     group: int
-
-    def below(self, window: Window) -> Window:
-        """Return what the kernels see."""
-        return self.sliding.below(window)
-
-    def working_values(self, window: Window) -> int:
-        """Return the values of a row, and of what its positions add to what they see."""
-        return super().working_values(window) + self.shape[0] * window.positions * prod(
-            self.sliding.kernel
-        )
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the convolution."""
@@ -222,22 +229,12 @@ class Flatten(Linear):
 
 
 @dataclass(eq=False)
-class AveragePooling(Linear):
+class AveragePooling(Windowed, Linear):
     """Caffe's average pooling: a sum over the window, over `divisors` (h, w)."""
 
     shape: Shape
     sliding: Sliding
     divisors: Doubles
-
-    def below(self, window: Window) -> Window:
-        """Return what the windows see."""
-        return self.sliding.below(window)
-
-    def working_values(self, window: Window) -> int:
-        """Return the values of a row, and of what its positions add to what they see."""
-        return super().working_values(window) + self.shape[0] * window.positions * prod(
-            self.sliding.kernel
-        )
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the averages."""
@@ -282,7 +279,7 @@ class Relu(Layer):
 
 
 @dataclass(eq=False)
-class MaxPooling(Layer):
+class MaxPooling(Windowed):
     """The maximum of a window: at least z_i, i = argmax l, and at most max u.
 
     Where l_i is at or above every other u, it is z_i.
@@ -290,16 +287,7 @@ class MaxPooling(Layer):
 
     shape: Shape
     sliding: Sliding
-
-    def below(self, window: Window) -> Window:
-        """Return what the windows see."""
-        return self.sliding.below(window)
-
-    def working_values(self, window: Window) -> int:
-        """Return the values of a row, and of what its positions add to what they see."""
-        return super().working_values(window) + 2 * self.shape[0] * window.positions * prod(
-            self.sliding.kernel
-        )
+    parts = 2  # those from below and from above differ
 
     def interval(self, given: Interval) -> Interval:
         """Return the maxima of the bounds."""
