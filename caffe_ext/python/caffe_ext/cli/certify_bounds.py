@@ -9,20 +9,18 @@ lies between the two.
 # ruff: noqa: PLC0415
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.console import Console
 from caffe_ext.cli.distance_arguments import read_distances
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
-from caffe_ext.cli.parser import add_again, check_at_least
+from caffe_ext.cli.parser import add_again, add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT, shown
 
 if TYPE_CHECKING:
+    from caffe_ext.certification.bounds_result import BoundsResult
     from caffe_ext.certification.bounds_study import BoundsStudy
 
 RADII = ("1", "2", "4", "8")
@@ -88,14 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="that the bounds may take, in MiB (default: %(default)s)",
     )
-    add = parser.add_argument_group("output").add_argument
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "build" / "certify_bounds",
-        help="where to write (default: build/certify_bounds)",
-    )
+    add_output(parser.add_argument_group("output"), ROOT / "build" / "certify_bounds")
     add_again(parser, "discard earlier bounds in --output")
 
 
@@ -118,12 +109,9 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
         tuple(arguments.radii),
         tuple(dict.fromkeys(arguments.methods)),
         largest=arguments.largest,
+        attack="" if arguments.no_attack else BoundsSettings.attack,
         memory=arguments.memory << 20,
     )
-    if arguments.no_attack:
-        from dataclasses import replace
-
-        settings = replace(settings, attack="")
     return BoundsStudy(
         models,
         open_source(arguments, class_numbers(models)),
@@ -136,15 +124,8 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.data import DataError
-    from caffe_ext.errors import RecordError
-
-    try:
-        result = make_study(arguments).run(Console())
-    except (DataError, RecordError, ValueError) as error:
-        sys.exit(f"{error}")
+def show(result: "BoundsResult", arguments: argparse.Namespace) -> None:
+    """Print the tables, and what they say."""
     print(result.table(largest=arguments.largest))
     print(
         f"\n{', '.join(result.models[0].margins)}: share of the {len(result.labels):,} images that "

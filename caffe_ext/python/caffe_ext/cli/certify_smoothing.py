@@ -9,22 +9,20 @@ image; PREDICT gives the class alone. Where the samples do not suffice, they abs
 # ruff: noqa: PLC0415
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.distance_arguments import read_distances
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
-from caffe_ext.cli.parser import add_again, check_at_least
+from caffe_ext.cli.parser import add_again, add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT, shown
 
 if TYPE_CHECKING:
     from caffe_ext.certification.smoothing import SmoothingStudy
+    from caffe_ext.certification.smoothing_result import SmoothingResult
 
 # As in Cohen et al.
 SIGMAS = ("0.12of1", "0.25of1", "0.5of1")
@@ -85,21 +83,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="probability that an image's certificate is wrong (default: %(default)s)",
     )
     add("--seed", type=int, default=1, metavar="N", help="seed of the noise (default: %(default)s)")
-    add = parser.add_argument_group("output").add_argument
-    add(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--radii",
         nargs="+",
         default=RADII,
         metavar="RADIUS",
         help=f"of the table, L2 (default: {' '.join(RADII)})",
     )
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "build" / "certify_smoothing",
-        help="where to write (default: build/certify_smoothing)",
-    )
+    add_output(group, ROOT / "build" / "certify_smoothing")
     add_again(parser, "discard earlier counts in --output and count again")
     add_device_argument(parser)
 
@@ -144,15 +136,8 @@ def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.data import DataError
-    from caffe_ext.errors import RecordError
-
-    try:
-        result = make_study(arguments).run(Console())
-    except (DataError, RecordError, ValueError) as error:
-        sys.exit(f"{error}")
+def show(result: "SmoothingResult", arguments: argparse.Namespace) -> None:
+    """Print the tables, and what they say."""
     print(result.table(arguments.radii))
     print(
         f"\nL2 r: share of the {len(result.labels):,} images that keep their label within r. "
