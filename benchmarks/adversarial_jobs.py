@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine_jobs import SETTINGS, Network, operations, random_batch, solver
+from engine_jobs import Network, operations, random_batch, solver
 from job_timing import Job
-from torch_jobs import Wrap, torch_network, torch_training
+from torch_jobs import Wrap, torch_modes, torch_network, torch_optimizer, torch_training
 
 STEPS = 10
 EPSILON, STEP = 0.8, 0.2
@@ -48,18 +48,8 @@ def caffe_training(network: Network, ready: Callable[[], object]) -> Iterator[Jo
 
 
 def torch_adversarial_jobs(network: Network, threads: int) -> Iterator[Job]:
-    """Yield PyTorch's plain and adversarial training: eager, channels_last and compiled."""
-    import torch
-
-    torch.set_num_threads(threads)
-    for title, last, compiled in (
-        ("PyTorch eager", False, False),
-        ("PyTorch channels_last", True, False),
-        ("PyTorch compile", False, True),
-        ("PyTorch compile channels_last", True, True),
-    ):
-        layout = torch.channels_last if last else torch.contiguous_format
-        wrap = torch.compile if compiled else lambda function: function
+    """Yield PyTorch's plain and adversarial training in all its modes."""
+    for title, layout, wrap in torch_modes(threads):
         yield Job("plain", title, torch_training(network, layout, wrap))
         yield Job("adversarial", title, torch_adversarial(network, layout, wrap))
 
@@ -71,13 +61,7 @@ def torch_adversarial(network: Network, layout: Any, wrap: Wrap) -> Callable[[],
     torch.manual_seed(1)
     model = torch_network(network).to(memory_format=layout)
     parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(
-        parameters,
-        lr=SETTINGS["base_lr"],
-        momentum=SETTINGS["momentum"],
-        weight_decay=SETTINGS["weight_decay"],
-        fused=True,
-    )
+    optimizer = torch_optimizer(parameters)
     images, labels = map(torch.from_numpy, random_batch(network, network.batch))
     images = images.to(memory_format=layout)
     loss = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))

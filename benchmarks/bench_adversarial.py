@@ -15,15 +15,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from adversarial_jobs import caffe_training, torch_adversarial_jobs
-from bench_report import origin
+from bench_report import begin_record, left_table, origin
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import check_at_least
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
 from engine_jobs import NETWORKS, Blas, Network
@@ -39,13 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=int, default=4, metavar="N", help="of each job (default: 4)")
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to measure")
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_adversarial.json and .md (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_adversarial.json and .md")
     add("--child", metavar="NETWORK", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "rounds")
@@ -109,9 +101,7 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
                 f"{torch['thread_ms'] / ours['thread_ms']:.2f}" if torch else "–",
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
+    return left_table(lines)
 
 
 def report(record: Mapping[str, Any]) -> str:
@@ -142,19 +132,9 @@ it is deployed, and computes no weight gradients, in PyTorch neither.
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.storage.provenance import provenance
-
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "load_average": os.getloadavg()[0],
-        "pytorch": torch_version(),
-        "target": TARGET,
-        "measurements": [],
-    }
+    record = begin_record(arguments.output, pytorch=torch_version(), target=TARGET, measurements=[])
     if record["pytorch"] is None:
         Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    if not os.access(arguments.output, os.W_OK):
-        sys.exit(f"{arguments.output}: not writable")
     for name in arguments.networks:
         record["measurements"].append(measure(NETWORKS[name], arguments.rounds))
     stem = arguments.output / "bench_adversarial"

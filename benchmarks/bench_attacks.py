@@ -12,17 +12,18 @@ it. PyTorch and torchattacks are optional: `pip install torch torchattacks`.
 # ruff: noqa: PLC0415
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench_report import begin_record
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from caffe_ext.models.classifier import Classifier
 
 WHITE = 255
+NORMS = {"linf": "Linf", "l2": "L2"}
+"""What torchattacks calls them."""
 Answer = NDArray[np.bool_]
 Row = dict[str, Any]
 
@@ -111,9 +114,9 @@ class Question:
         """Yield name, our text and the other's maker of what is timed."""
         import torchattacks as other
 
-        one, norm = self.budget, {"linf": "Linf", "l2": "L2"}[self.budget.norm]
+        one = self.budget
         ball, l2 = one.epsilon / WHITE, "-l2" if one.norm == "l2" else ""
-        twin, given = self.twin, {"norm": norm, "eps": ball}
+        twin, given = self.twin, {"norm": NORMS[one.norm], "eps": ball}
         e = f"{one.epsilon!r}"
         step = one.epsilon / 10
         if one.norm == "linf":
@@ -183,10 +186,8 @@ class Question:
         if self.twin is not None:
             import torchattacks
 
-            norm = {"linf": "Linf", "l2": "L2"}[self.budget.norm]
-            other = torchattacks.AutoAttack(
-                self.twin, norm=norm, eps=self.budget.epsilon / WHITE, n_classes=10, seed=0
-            )
+            norm, ball = NORMS[self.budget.norm], self.budget.epsilon / WHITE
+            other = torchattacks.AutoAttack(self.twin, norm=norm, eps=ball, n_classes=10, seed=0)
             broken = self.theirs(other)
             row |= {
                 "real_other": int((~broken).sum()) / self.total,
@@ -218,11 +219,11 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
             about["models"][model.name] = shown(model.weights)
             try:
                 import torch
-                import torchattacks
+                import torchattacks  # noqa: F401  (whether it is there)
 
                 twin, apart = torch_twin(model, classifier, batch.images)
-                about["other"] = f"{torchattacks.__name__} {_version(torchattacks.__name__)}"
-                about["other"] += f" on PyTorch {torch.__version__}"
+                attacks = f"torchattacks {version('torchattacks')}"
+                about["other"] = f"{attacks} on PyTorch {torch.__version__}"
                 about["largest_logit_difference"] = apart
             except ImportError:
                 twin = None
@@ -248,12 +249,6 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
                 step(1)
     engine.set_threads(0)
     return rows, about
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
 
 
 def report(record: dict[str, Any]) -> str:
@@ -319,14 +314,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.runtime.quiet import quiet_caffe
-    from caffe_ext.storage.provenance import provenance
 
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "load_average": os.getloadavg()[0],
-        "accuracy": arguments.accuracy,
-    }
+    record = begin_record(arguments.output, accuracy=arguments.accuracy)
     try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
         with quiet_caffe():
             record["rows"], about = measure(arguments)
     except (DataError, ValueError) as error:

@@ -18,13 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench_report import begin_record
+from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
-from engine_jobs import FORWARD_BATCH, NETWORKS, Network, known_weights
-from torch_jobs import torch_network
+from engine_jobs import FORWARD_BATCH, NETWORKS, Network
+from torch_jobs import known_network, torch_modes
 
 TARGET = 1.5
 SIGMA, SAMPLES = 63.75, 5 * FORWARD_BATCH
@@ -44,17 +45,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="a Python with PyTorch (default: this one)",
     )
-    add(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=ROOT / "results",
-        help="where to write bench_certify.json (default: results)",
-    )
+    add_output(parser, ROOT / "results", "bench_certify.json")
     add("--child", nargs=3, metavar=("FRAMEWORK", "NETWORK", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.rounds < 1:
-        parser.error(f"--rounds must be at least 1, not {arguments.rounds}")
+    check_at_least(parser, arguments, 1, "rounds")
     return arguments
 
 
@@ -93,20 +87,8 @@ def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     """Yield the same of PyTorch's, as the reference implementation of smoothing does it."""
     import torch
 
-    torch.set_num_threads(threads)
-    for title, last, compiled in (
-        ("eager", False, False),
-        ("channels_last", True, False),
-        ("compile", False, True),
-        ("compile channels_last", True, True),
-    ):
-        layout = torch.channels_last if last else torch.contiguous_format
-        model = torch_network(network).eval().to(memory_format=layout)
-        parameters = list(model.parameters())
-        for parameter, values in zip(
-            parameters, known_weights(tuple(one.shape) for one in parameters), strict=True
-        ):
-            parameter.data[...] = torch.from_numpy(values)
+    for title, layout, wrap in torch_modes(threads):
+        model = known_network(network).to(memory_format=layout)
         image = torch.full((1, *network.shape), 128.0)
 
         def classify(x: Any, model: Any = model, layout: Any = layout) -> Any:
@@ -114,14 +96,14 @@ def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
             noisy = torch.round(x + SIGMA * noise).clamp(0, 255) * (1 / 256)
             return model(noisy).argmax(1)
 
-        step = torch.compile(classify) if compiled else classify
+        step = wrap(classify)
 
         def run(step: Any = step, image: Any = image) -> Any:
             with torch.inference_mode():
                 classes = [step(image) for _ in range(SAMPLES // FORWARD_BATCH)]
                 return torch.bincount(torch.cat(classes), minlength=10).numpy()
 
-        yield f"PyTorch {title}", run
+        yield title, run
 
 
 def child(framework: str, network: Network, threads: int) -> None:
@@ -192,13 +174,8 @@ def measure(arguments: argparse.Namespace, network: Network, threads: int) -> di
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say."""
     from caffe_ext.storage.atomic import write_json
-    from caffe_ext.storage.provenance import provenance
 
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "load_average": os.getloadavg()[0],
-        "target_ratio": TARGET,
-        "measurements": [],
-    }
+    record = begin_record(arguments.output, target_ratio=TARGET, measurements=[])
     for name in arguments.networks:
         for threads in (1, 2):
             if threads <= len(os.sched_getaffinity(0)):
@@ -211,7 +188,6 @@ def run(arguments: argparse.Namespace) -> None:
                     f"{measured['processor_us_per_sample']:.1f} us a sample, "
                     f"ratio {measured['processor_ratio']:.2f}; target: at least {TARGET:g}"
                 )
-    arguments.output.mkdir(parents=True, exist_ok=True)
     write_json(arguments.output / "bench_certify.json", record)
 
 

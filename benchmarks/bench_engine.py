@@ -16,11 +16,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench_report import origin
+from bench_report import begin_record, left_table, origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
@@ -135,9 +134,7 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
     head = ("network", "threads", "task", "stock Caffe", "ours", "PyTorch", "its best mode")
     lines = [(*head, "stock / ours", "PyTorch / ours", "of the peak"), *rows(measurements)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
+    return left_table(lines)
 
 
 def report(record: Mapping[str, Any]) -> str:
@@ -210,19 +207,11 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.storage.provenance import provenance
-
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "load_average": os.getloadavg()[0],
-        "pytorch": torch_version(),
-        "targets": TARGETS,
-        "measurements": [],
-    }
+    record = begin_record(
+        arguments.output, pytorch=torch_version(), targets=TARGETS, measurements=[]
+    )
     if record["pytorch"] is None:
         Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    if not os.access(arguments.output, os.W_OK):
-        sys.exit(f"{arguments.output}: not writable")
     for name in arguments.networks:
         network = NETWORKS[name]
         for threads in THREADS:

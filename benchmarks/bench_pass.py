@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from bench_report import begin_record
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
@@ -124,15 +125,7 @@ def summary(measured: dict[str, Any]) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.storage.provenance import provenance
-
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
-        "load_average": os.getloadavg()[0],
-        "target_ratio": TARGET,
-    }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    if not os.access(arguments.output, os.W_OK):
-        sys.exit(f"{arguments.output}: not writable")
+    record = begin_record(arguments.output, target_ratio=TARGET)
     record |= measure(arguments.pairs, arguments.runs)
     write_json(arguments.output / "bench_pass.json", record)
     print(summary(record))

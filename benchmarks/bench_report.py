@@ -1,7 +1,34 @@
-"""What the reports of benchmarks share: what the figures depend on."""
+"""What the records and reports of benchmarks share: what the figures depend on, and tables."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from caffe_ext.runtime.checkout import ROOT
+
+
+def begin_record(output: Path, **more: Any) -> dict[str, Any]:
+    """Return the beginning of a record: where and how it is measured, the load before, and `more`.
+
+    Makes the folder for the results; ends the program with a sentence if it is not writable.
+    """
+    from caffe_ext.storage.provenance import provenance  # noqa: PLC0415  (it loads Caffe)
+
+    record = asdict(provenance(ROOT)) | {"load_average": os.getloadavg()[0]} | more
+    output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK):
+        sys.exit(f"{output}: not writable")
+    return record
+
+
+def left_table(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells, the head first, as a table in Markdown, all columns to the left."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
 
 
 def origin(record: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_output, check_at_least
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shown_text
 from caffe_ext.storage.atomic import write_json, write_text
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     if not len(sample.images):
         raise ValueError(f"{model.name} gets all of the first {arguments.compared} images wrong")
     record = {
-        "model": model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)},
+        "model": model.shown_record(),
         "images": shown_text(source.origin),
         "images_sha256": source.digest(),
         "batch_size": arguments.batch_size,

@@ -15,7 +15,7 @@ import numpy as np
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.image_arguments import open_source
 from caffe_ext.cli.model_arguments import LENET, find_models
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shown_text
 from engine_jobs import set_weights
 from search_timing import PIECE, measure_all
 
@@ -52,8 +52,7 @@ def measure_search(arguments: argparse.Namespace, device: "Device") -> dict[str,
             with Console().progress(f"HC1 on {where}", len(images), "image") as step:
                 measured = measure_all(classifier, attack, images, given, step)
             found.append({"device": f"{where}", "batch_size": batch_size, **measured})
-        files = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-        return {"model": model.record() | files, "images": origin, "measurements": found}
+        return {"model": model.shown_record(), "images": origin, "measurements": found}
 
 
 @contextmanager

@@ -60,8 +60,8 @@ def torch_network(network: Network) -> Any:
     )
 
 
-def torch_scores(network: Network, device: str = "cpu") -> Any:
-    """Return PyTorch's scores before the softmax, with known weights."""
+def known_network(network: Network) -> Any:
+    """Return the network in PyTorch as it is deployed, with known weights."""
     import torch
 
     model = torch_network(network).eval()
@@ -69,13 +69,24 @@ def torch_scores(network: Network, device: str = "cpu") -> Any:
     known = known_weights(tuple(one.shape) for one in parameters)
     for parameter, values in zip(parameters, known, strict=True):
         parameter.data[...] = torch.from_numpy(values)
+    return model
+
+
+def torch_scores(network: Network, device: str = "cpu") -> Any:
+    """Return PyTorch's scores before the softmax, with known weights."""
+    import torch
+
+    model = known_network(network)
     images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0]).to(device)
     with torch.inference_mode():
         return model.to(device)(images).cpu().numpy()
 
 
-def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
-    """Yield the jobs of PyTorch: eager, in the layout that it likes better, and compiled."""
+def torch_modes(threads: int) -> Iterator[tuple[str, Any, Wrap]]:
+    """Set the threads; yield title, layout and compiler of PyTorch's ways to run a network.
+
+    Eager, in the layout that it likes better, compiled, and both.
+    """
     import torch
 
     torch.set_num_threads(threads)
@@ -87,8 +98,27 @@ def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
     ):
         layout = torch.channels_last if last else torch.contiguous_format
         wrap = torch.compile if compiled else lambda function: function
+        yield title, layout, wrap
+
+
+def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
+    """Yield the jobs of PyTorch in all its modes."""
+    for title, layout, wrap in torch_modes(threads):
         yield Job("SGD", title, torch_training(network, layout, wrap))
         yield Job("forward", title, torch_forward(network, layout, wrap))
+
+
+def torch_optimizer(parameters: Any) -> Any:
+    """Return what Caffe's SGD is in PyTorch."""
+    import torch
+
+    return torch.optim.SGD(
+        parameters,
+        lr=SETTINGS["base_lr"],
+        momentum=SETTINGS["momentum"],
+        weight_decay=SETTINGS["weight_decay"],
+        fused=True,
+    )
 
 
 def torch_training(
@@ -99,13 +129,7 @@ def torch_training(
 
     torch.manual_seed(1)
     model = torch_network(network).to(device, memory_format=layout)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=SETTINGS["base_lr"],
-        momentum=SETTINGS["momentum"],
-        weight_decay=SETTINGS["weight_decay"],
-        fused=True,
-    )
+    optimizer = torch_optimizer(model.parameters())
     images, labels = map(torch.from_numpy, random_batch(network, network.batch))
     images, labels = images.to(device, memory_format=layout), labels.to(device)
     loss = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))

@@ -50,14 +50,13 @@ def torch_twin(
     # input = (255 x - mean) scale is linear in the pixels: two images say what it is.
     shift = torch.from_numpy(space.to_input(black))
     slope = torch.from_numpy(space.to_input(black + WHITE)) - shift
-    twin = net
-    twin.register_forward_pre_hook(lambda _, given: (given[0] * slope + shift,))
+    net.register_forward_pre_hook(lambda _, given: (given[0] * slope + shift,))
     with torch.no_grad():
-        theirs = twin(torch.from_numpy(images.astype(np.float32) / WHITE)).numpy()
+        theirs = net(torch.from_numpy(images.astype(np.float32) / WHITE)).numpy()
     ours = classifier.logits(images)
     apart = float(np.abs(theirs - ours).max() / np.abs(ours).max())
     if apart > _MOST_APART:
         raise ValueError(
             f"{description.name}: PyTorch's logits differ from ours by {apart:.2g} of the largest"
         )
-    return twin, apart
+    return net, apart
