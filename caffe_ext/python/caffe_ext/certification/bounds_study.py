@@ -7,10 +7,8 @@ bounds-*.json           the bounds of all logits, by model and method, which go 
                         interruption
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +27,9 @@ from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shown_text
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.description import check_same
+from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import provenance
 
@@ -161,8 +159,7 @@ class BoundsStudy:
         step: Step,
     ) -> BoundsPiece:
         """Return the bounds of all images, some at a time."""
-        name = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
-        path = self.folder / f"bounds-{name}.json"
+        path = self.folder / f"bounds-{short_digest(description)}.json"
         images, labels, predicted = batch
         piece = BoundsPiece(description, [], [], [], [])
         if path.exists() and not self.again:
@@ -207,10 +204,7 @@ class BoundsStudy:
         return asdict(provenance(ROOT)) | {
             "settings": asdict(self.settings) | {"norm": "Linf", "margin": MARGIN},
             "images": {"digest": digest, "origin": shown_text(source.origin)},
-            "models": [
-                model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-                for model in self.models
-            ],
+            "models": [model.shown_record() for model in self.models],
         }
 
 

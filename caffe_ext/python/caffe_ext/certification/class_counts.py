@@ -15,7 +15,6 @@ sum of a row is how many have been counted so far, in the order of their numbers
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,7 +26,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.base import NO_CLASS, Ints, Model
 from caffe_ext.reporting import Step
 from caffe_ext.runs.runner import Source
-from caffe_ext.storage.description import check_same
+from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
 
@@ -160,8 +159,7 @@ class ClassCounts:
 
 def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
     """Return the file for the counts of a description."""
-    digest = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    return folder / f"counts-{digest[:12]}.h5"
+    return folder / f"counts-{short_digest(description)}.h5"
 
 
 def _begun(

@@ -34,7 +34,7 @@ from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shown_text
 from caffe_ext.storage.provenance import provenance
 
 # Of the noise: other bits from the same numbers would be another format.
@@ -192,14 +192,10 @@ class SmoothingStudy:
             "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
             "norm": "L2",
         }
-        models = [
-            model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-            for model in self.models
-        ]
         return asdict(provenance(ROOT)) | {
             "settings": settings,
             "images": dict(images) | {"origin": shown_text(source.origin)},
-            "models": models,
+            "models": [model.shown_record() for model in self.models],
         }
 
 

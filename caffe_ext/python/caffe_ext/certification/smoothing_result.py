@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class SmoothingResult:
     alpha: float
     models: Sequence[SmoothedModel]
 
-    @property
+    @cached_property
     def rows(self) -> list[SmoothingRow]:
         """Return a row for each model, sigma and number of samples."""
         return [
@@ -139,6 +140,7 @@ def _entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
     for row in result.rows:
         correct = row.certificates.correct_at(result.labels, 0)
         radii = np.sort(row.certificates.radii[correct])
+        mean_radius = result.mean_radius(row)
         yield {
             "model": row.name,
             "sigma": row.sigma,
@@ -146,8 +148,8 @@ def _entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
             "samples": row.samples,
             "accuracy": float(np.mean(row.predictions == result.labels)),
             "abstains": float(np.mean(row.predictions == ABSTAIN)),
-            "mean_l2_radius": result.mean_radius(row),
-            "mean_l2_radius_unit": result.mean_radius(row) / 255,
+            "mean_l2_radius": mean_radius,
+            "mean_l2_radius_unit": mean_radius / 255,
             # The curve's steps: from each of these on it is lower by one image.
             "certified_l2_radii": [round(radius, 6) for radius in radii.tolist()],
         }

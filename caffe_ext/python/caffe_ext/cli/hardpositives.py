@@ -110,10 +110,9 @@ def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
     from caffe_ext.metrics.pass_score import STANDARD
     from caffe_ext.storage.provenance import provenance
 
-    files = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
     return {
         "pass_protocol": asdict(STANDARD),
-        "model": model.record() | files,
+        "model": model.shown_record(),
         "source": {"origin": shown_text(source.origin), "images": len(source)},
         "provenance": asdict(provenance(ROOT)),
     }

@@ -1,9 +1,7 @@
 """Noise stability of a model as part of an evaluation: which images, and going on where it was."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.description import check_same
+from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import Count, Object, read_json
 
 
@@ -82,8 +80,7 @@ class NoiseTask:
 
     def __call__(self, reporter: Reporter) -> NoiseStability:
         """Do what is not done yet, some images at a time."""
-        name = sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:12]
-        path = self.folder / f"noise-{name}.json"
+        path = self.folder / f"noise-{short_digest(self.description)}.json"
         changed = [] if self.again else self._done(path)
         copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
         count, what = len(self.rows), f"{self.model.name}: {NOISE}"

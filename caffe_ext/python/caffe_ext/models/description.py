@@ -35,6 +35,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import is_showable
+from caffe_ext.runtime.checkout import shown
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
 
@@ -139,6 +140,10 @@ class ModelDescription:
             "crop": space.crop,
             "logits": self.logits,
         }
+
+    def shown_record(self) -> dict[str, Any]:
+        """Return record() with the paths from the checkout on, as files of results have them."""
+        return self.record() | {"deploy": shown(self.deploy), "weights": shown(self.weights)}
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on, for JSON: record() without name and places."""

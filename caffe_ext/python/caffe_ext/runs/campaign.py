@@ -158,7 +158,7 @@ class AttackCampaign:
             check_campaign_files(self.folder, folders)
         planned = []
         for folder, model in zip(folders, self.models, strict=True):
-            common = {"model": _record(model), "images_sha256": digest}
+            common = {"model": model.shown_record(), "images_sha256": digest}
             depends = identity(model, digest, labelled=labelled)
             exports = []
             for attack in self.attacks:
@@ -209,11 +209,6 @@ class AttackCampaign:
                 AttackOutcome(finished, export.folder, verified, steps, seconds if steps else 0.0)
             )
         return ModelOutcome(exports[0].common["model"], exports[0].run.folder, tuple(done))
-
-
-def _record(model: ModelDescription) -> dict[str, Any]:
-    """Return what records say of a model, with paths from the checkout on."""
-    return model.record() | {"deploy": shown(model.deploy), "weights": shown(model.weights)}
 
 
 class _StepCounter:

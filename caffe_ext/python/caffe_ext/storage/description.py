@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from caffe_ext.errors import RecordError
 
 _MOST_KEYS = 12
 """In an error message."""
+
+
+def short_digest(description: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits of a description, for the name of the file of its results."""
+    return sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -173,8 +173,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
 
 def network_record(iteration: int, model: ModelDescription) -> dict[str, Any]:
     """Return what the record says of a network."""
-    paths = {"deploy": shown(model.deploy), "weights": shown(model.weights)}
-    return {"iteration": iteration} | model.record() | paths
+    return {"iteration": iteration} | model.shown_record()
 
 
 def save_results(
