@@ -1,6 +1,6 @@
 """ONNX Runtime, and how far its values may lie from Caffe's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,3 +39,21 @@ def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     difference = np.abs(found.astype(np.float64) - expected).max()
     largest = float(difference) / max(1.0, float(np.abs(expected).max()))
     return largest if np.isfinite(largest) else float("inf")
+
+
+def check_difference(
+    compute: Callable[[slice], NDArray[Any]], expected: NDArray[Any], what: str
+) -> float:
+    """Return the largest difference, of all images at once and of one by itself.
+
+    compute   returns the values of some of the images
+    expected  the values of all of them
+
+    Raises ValueError, whose sentence begins with `what`, if it is larger than TOLERANCE.
+    """
+    worst = max(
+        largest_difference(compute(rows), expected[rows]) for rows in (slice(None), slice(0, 1))
+    )
+    if worst > TOLERANCE:
+        raise ValueError(f"{what} by {worst:.2g}, more than {TOLERANCE:g}; nothing is written")
+    return worst

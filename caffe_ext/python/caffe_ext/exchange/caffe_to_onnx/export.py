@@ -16,7 +16,7 @@ from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import read_layers
 from caffe_ext.exchange.caffe_to_onnx.preprocessing import add_preprocessing
 from caffe_ext.exchange.caffe_to_onnx.registry import convert_layer
-from caffe_ext.exchange.runtime import TOLERANCE, largest_difference, run_onnx
+from caffe_ext.exchange.runtime import check_difference, run_onnx
 from caffe_ext.exchange.samples import check_images
 from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
@@ -135,18 +135,12 @@ def _add_network(
 def _check(
     classifier: Classifier, network: bytes, before: bytes | None, images: NDArray[np.uint8]
 ) -> float:
-    """Return the largest difference, of all images at once and one by one; ValueError if large."""
-    expected = classifier.logits(images)
-    worst = 0.0
-    for rows in (slice(None), slice(0, 1)):
-        found = _run(network, before, images[rows].astype(np.float32))
-        worst = max(worst, largest_difference(found, expected[rows]))
-    if worst > TOLERANCE:
-        raise ValueError(
-            f"the logits of ONNX Runtime differ from Caffe's by {worst:.2g}, more than "
-            f"{TOLERANCE:g}; nothing is written"
-        )
-    return worst
+    """Return the largest difference of the logits; ValueError if it is large."""
+    return check_difference(
+        lambda rows: _run(network, before, images[rows].astype(np.float32)),
+        classifier.logits(images),
+        "the logits of ONNX Runtime differ from Caffe's",
+    )
 
 
 def _run(network: bytes, before: bytes | None, pixels: Floats) -> Floats:
