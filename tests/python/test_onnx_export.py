@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from caffe_ext.cli.export_onnx import main
-from caffe_ext.exchange.pooling import PoolingAxis
 from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.layer_windows import PoolingAxis
 from onnx_samples import BODIES, SCORES, joined, layer, write_described
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed: the extra `onnx`")

@@ -28,6 +28,7 @@ from caffe_ext.certification.layers import (
 from caffe_ext.certification.windows import Doubles, Sliding
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.models.files import load_net, read_prototxt
+from caffe_ext.models.layer_windows import convolution_sides, pooling_axes
 from caffe_ext.models.pixels import PixelSpace
 
 _NOTHING = ("Dropout", "Split")
@@ -160,12 +161,10 @@ class _Reader:
         return Node(layer.name, self.nodes[bottoms[0]].shape, None, bottoms, coefficients)
 
 
-def _pair(values: Any, height: int, width: int, usual: int) -> tuple[int, int]:
-    """Return a setting of height and width, which Caffe has as one, as two, or by their names."""
-    given = [values] if isinstance(values, int) else list(values)
-    if height or width:
-        return height, width
-    return (given[0], given[-1]) if given and given[0] else (usual, usual)
+def _pair(param: Any, name: str, default: int) -> tuple[int, int]:
+    """Return a convolution's setting of height and width."""
+    height, width = convolution_sides(param, name, 2, default)
+    return height, width
 
 
 def _convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
@@ -176,10 +175,10 @@ def _convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     sliding = Sliding(
         shape,
         (weights.shape[2], weights.shape[3]),
-        _pair(param.stride, param.stride_h, param.stride_w, 1),
-        _pair(param.pad, param.pad_h, param.pad_w, 0),
+        _pair(param, "stride", 1),
+        _pair(param, "pad", 0),
         reader.shape(layer)[1:],
-        _pair(param.dilation, 0, 0, 1),
+        _pair(param, "dilation", 1),
     )
     return Convolution(
         shape, weights, bias[0] if bias else np.zeros(len(weights)), sliding, param.group
@@ -203,26 +202,20 @@ def _relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
 
 def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.pooling_param
-    outputs = reader.shape(layer)[1:]
-    kernel = shape[1:]
-    if not param.global_pooling:
-        kernel = _pair(param.kernel_size, param.kernel_h, param.kernel_w, 0)
-    stride = _pair(param.stride, param.stride_h, param.stride_w, 1)
-    pad = _pair(param.pad, param.pad_h, param.pad_w, 0)
-    sliding = Sliding(shape, kernel, stride, pad, outputs)
+    rows, columns = pooling_axes(param, *shape[1:])
+    sliding = Sliding(
+        shape,
+        (rows.kernel, columns.kernel),
+        (rows.stride, columns.stride),
+        (rows.pad, columns.pad),
+        reader.shape(layer)[1:],
+    )
     if param.pool == caffe_pb2.PoolingParameter.MAX:
         return MaxPooling(shape, sliding)
     if param.pool != caffe_pb2.PoolingParameter.AVE:
         reader.refuse(layer, "only MAX and AVE can")
-    # Caffe divides by the part of the window that lies on the padded image.
-    sides = [
-        np.minimum(np.arange(count) * step - edge + size, side + edge)
-        - (np.arange(count) * step - edge)
-        for count, step, edge, size, side in zip(
-            outputs, stride, pad, kernel, shape[1:], strict=True
-        )
-    ]
-    return AveragePooling(shape, sliding, np.multiply.outer(*sides).astype(np.float64))
+    divisors = np.multiply.outer(rows.divisors, columns.divisors).astype(np.float64)
+    return AveragePooling(shape, sliding, divisors)
 
 
 def _batch_norm(reader: _Reader, layer: Any, shape: Shape) -> Layer:

@@ -2,7 +2,6 @@
 
 caffe_to_onnx   a model of Caffe as an ONNX file, checked by ONNX Runtime
 onnx_to_caffe   an ONNX file as prototxt, weights and model file, checked in the same way
-pooling         where the windows of Caffe's pooling lie, which both need
 samples         the images on which both are compared
 runtime         ONNX Runtime, and how far its values may lie from Caffe's
 """

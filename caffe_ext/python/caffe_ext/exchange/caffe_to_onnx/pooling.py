@@ -11,7 +11,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
 from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
-from caffe_ext.exchange.pooling import PoolingAxis
+from caffe_ext.models.layer_windows import pooling_axes
 
 Values = list[str]
 _Parameter = caffe_pb2.PoolingParameter
@@ -24,7 +24,7 @@ def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     if given.pool == _Parameter.STOCHASTIC:
         raise refused(layer, "ONNX has no stochastic pooling")
     mean, top = given.pool == _Parameter.AVE, layer.tops[0]
-    axes = _axes(layer)
+    axes = pooling_axes(given, *layer.bottom_shapes[0][2:])
     if given.global_pooling and not any(axis.pad for axis in axes):
         return [graph.add("GlobalAveragePool" if mean else "GlobalMaxPool", inputs, top)]
     attributes = {
@@ -40,29 +40,6 @@ def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     if (factors == 1).all():
         return [value]
     return [graph.add("Mul", [value, graph.constant(f"{layer.name}.factors", factors)], top)]
-
-
-def _axes(layer: CaffeLayer) -> tuple[PoolingAxis, PoolingAxis]:
-    """Return the geometry of the rows and of the columns."""
-    given = layer.parameter.pooling_param
-    ceil = given.round_mode == _Parameter.CEIL
-    height, width = layer.bottom_shapes[0][2:]
-    pads = [given.pad] * 2
-    if given.HasField("pad_h") or given.HasField("pad_w"):
-        pads = [given.pad_h, given.pad_w]
-    strides = [given.stride] * 2
-    if given.HasField("stride_h"):
-        strides = [given.stride_h, given.stride_w]
-    kernels = [given.kernel_size] * 2
-    if given.global_pooling:
-        kernels = [height, width]
-    elif not given.HasField("kernel_size"):
-        kernels = [given.kernel_h, given.kernel_w]
-    rows, columns = (
-        PoolingAxis(size, kernel, stride, pad, ceil)
-        for size, kernel, stride, pad in zip((height, width), kernels, strides, pads, strict=True)
-    )
-    return rows, columns
 
 
 @converts("LRN")

@@ -1,12 +1,11 @@
 """Layers with weights: Convolution, Deconvolution, InnerProduct."""
 
-from typing import Any
-
 import numpy as np
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
 from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.models.layer_windows import convolution_sides
 
 Values = list[str]
 
@@ -19,12 +18,12 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         raise refused(layer, "its `axis:` is not 1, that of the channels")
     kernel = layer.weights[0].shape[2:]
     spatial = len(kernel)
-    pads = _sides(given, "pad", spatial, 0)
+    pads = convolution_sides(given, "pad", spatial, 0)
     attributes = {
         "kernel_shape": list(kernel),
         "pads": [*pads, *pads],
-        "strides": _sides(given, "stride", spatial, 1),
-        "dilations": _sides(given, "dilation", spatial, 1),
+        "strides": convolution_sides(given, "stride", spatial, 1),
+        "dilations": convolution_sides(given, "dilation", spatial, 1),
         "group": given.group,
     }
     constants = [
@@ -56,12 +55,3 @@ def inner_product(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         return [graph.add("Gemm", [value, weights, *shifts], layer.tops[0])]
     product = graph.add("MatMul", [value, weights], layer.tops[0])
     return [graph.add("Add", [product, *shifts], layer.tops[0]) if shifts else product]
-
-
-def _sides(given: Any, name: str, spatial: int, default: int) -> list[int]:
-    """Return a number for each spatial axis: one for all, one for each, or _h and _w."""
-    height, width = f"{name}_h", f"{name}_w"
-    if spatial == 2 and name != "dilation" and (given.HasField(height) or given.HasField(width)):
-        return [getattr(given, height), getattr(given, width)]
-    sides = list(getattr(given, name)) or [default]
-    return sides * spatial if len(sides) == 1 else sides

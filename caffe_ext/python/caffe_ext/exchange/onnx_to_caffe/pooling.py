@@ -10,7 +10,7 @@ from caffe_ext.exchange.onnx_to_caffe.graph import Node
 from caffe_ext.exchange.onnx_to_caffe.net import Net
 from caffe_ext.exchange.onnx_to_caffe.registry import converts
 from caffe_ext.exchange.onnx_to_caffe.weighted import unpadded
-from caffe_ext.exchange.pooling import PoolingAxis
+from caffe_ext.models.layer_windows import PoolingAxis
 
 _Parameter = caffe_pb2.PoolingParameter
 
