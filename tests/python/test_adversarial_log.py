@@ -1,19 +1,14 @@
 """Logs of the solver type Adversarial, which Caffe's programs read; faulty set-ups end early."""
 
-import csv
-import subprocess
-import sys
 from pathlib import Path
 
-import caffe
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from PIL import Image
 
 from caffe_ext.runtime.checkout import ROOT
-
-PROGRAMS = Path(caffe.__file__).parents[1]
+from log_samples import parse_log, run, train
 
 NETWORK = """
 layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
@@ -23,33 +18,13 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 """
-SOLVER = """
-net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 30 display: 10 random_seed: 1
-snapshot_after_train: false
-"""
 PGD = "attack { type: PGD_LINF epsilon: 8 } transform_param { scale: 0.00392156863 }"
 
 
-def train(folder: Path, solver: str) -> subprocess.CompletedProcess[str]:
-    (folder / "net.prototxt").write_text(NETWORK)
-    (folder / "solver.prototxt").write_text(SOLVER + solver)
-    command = ["caffe", "train", "--solver=solver.prototxt"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    (folder / "train.log").write_text(done.stderr)
-    return done
-
-
-def run(folder: Path, program: str, *arguments: str) -> None:
-    command = [sys.executable, str(PROGRAMS / program), *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
 def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
-    done = train(tmp_path, f'type: "Adversarial" adversarial_param {{ {PGD} }}')
+    done = train(tmp_path, NETWORK, f'type: "Adversarial" adversarial_param {{ {PGD} }}')
     assert done.returncode == 0, done.stderr
-    run(tmp_path, "parse_log.py", "train.log", ".")
-    with (tmp_path / "train.log.train").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = parse_log(tmp_path)
     assert [float(row["NumIters"]) for row in rows] == [0, 10, 20]
     for row in rows:
         assert float(row["adversarial_loss"]) > float(row["clean_loss"])
@@ -83,7 +58,7 @@ def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
     ],
 )
 def test_bad_settings_end_with_one_sentence(tmp_path: Path, solver: str, sentence: str) -> None:
-    done = train(tmp_path, solver)
+    done = train(tmp_path, NETWORK, solver)
     assert done.returncode == 1
     assert sentence in done.stderr.splitlines()[-1]
 

@@ -1,15 +1,14 @@
 """Logs of the solver type BANG, which Caffe's own programs read; faulty set-ups end early."""
 
-import csv
 import subprocess
-import sys
 from pathlib import Path
 
 import caffe
 import pytest
 from PIL import Image
 
-PROGRAMS = Path(caffe.__file__).parents[1]
+import log_samples
+from log_samples import parse_log, run
 
 NETWORK = """
 layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
@@ -19,34 +18,18 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
   inner_product_param { SETTINGS num_output: 3 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 """
-SOLVER = """
-net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 30 display: 10 random_seed: 1
-snapshot_after_train: false
-"""
 
 
 def train(
     folder: Path, solver: str, settings: str = "", label: str = "1"
 ) -> subprocess.CompletedProcess[str]:
     network = NETWORK.replace("SETTINGS", settings).replace("LABEL", label)
-    (folder / "net.prototxt").write_text(network)
-    (folder / "solver.prototxt").write_text(SOLVER + solver)
-    command = ["caffe", "train", "--solver=solver.prototxt"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    (folder / "train.log").write_text(done.stderr)
-    return done
-
-
-def run(folder: Path, program: str, *arguments: str) -> None:
-    command = [sys.executable, str(PROGRAMS / program), *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return log_samples.train(folder, network, solver)
 
 
 def test_caffes_programs_show_bangs_outputs(tmp_path: Path) -> None:
     assert train(tmp_path, 'type: "BANG"').returncode == 0
-    run(tmp_path, "parse_log.py", "train.log", ".")
-    with (tmp_path / "train.log.train").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = parse_log(tmp_path)
     assert [float(row["NumIters"]) for row in rows] == [0, 10, 20]
     assert all(
         0 <= float(row["fc_log10_eta_mean"]) <= float(row["fc_log10_eta_max"]) for row in rows
