@@ -19,10 +19,11 @@ from caffe_ext.evaluation.stability import noise_stability
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.noise_curves import measure as noise_curves_measure
 from caffe_ext.studies.noise_curves import run as noise_curves_run
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, NoiseProtocol
-from caffe_ext.studies.noise_curves.figure import noise_figure, save_figure
+from caffe_ext.studies.noise_curves.figure import noise_figure
 from caffe_ext.studies.noise_curves.snapshots import find_snapshots
 from classifier_models import LINEAR
 

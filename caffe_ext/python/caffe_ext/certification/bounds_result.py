@@ -17,7 +17,8 @@ from caffe_ext.certification.units import both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
 from caffe_ext.reporting import format_table, pluralize
-from caffe_ext.storage.atomic import replacing, write_json, write_text
+from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.storage.figure_file import save_figure
 
 STEM = "bounds"
 Bools = NDArray[np.bool_]
@@ -128,6 +129,7 @@ def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
         }
 
 
+@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
 def bounds_figure(result: BoundsResult) -> Figure:
     """Draw certified accuracy and that under attack over the radius, a panel for each model."""
     count = len(result.models)
@@ -168,9 +170,6 @@ def save_results(folder: Path, result: BoundsResult, record: Mapping[str, Any]) 
     write_text(path.with_suffix(".csv"), to_csv(result))
     content = {"images_bounded": len(result.labels), "results": list(_entries(result))}
     write_json(path.with_suffix(".json"), dict(record) | content)
-    with rc_context({"text.parse_math": False, "svg.hashsalt": "caffe_ext"}):
-        figure = bounds_figure(result)
-        for kind in ("svg", "png"):
-            with replacing(path.with_suffix(f".{kind}")) as file:
-                metadata = {"Date": None} if kind == "svg" else {}
-                figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+    figure = bounds_figure(result)
+    for suffix in (".svg", ".png"):
+        save_figure(figure, path.with_suffix(suffix))

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.reporting import pluralize
-from caffe_ext.storage.atomic import replacing
+from caffe_ext.storage.figure_file import save_figure
 
 if TYPE_CHECKING:
     from caffe_ext.certification.smoothing_result import SmoothingResult, SmoothingRow
@@ -27,13 +27,8 @@ def draw_curves(result: "SmoothingResult", path: Path) -> None:
     samples, on the right a curve for each of them, at the sigma in the middle.
     """
     figure = smoothing_figure(result)
-    for kind in ("svg", "png"):
-        metadata = {"Date": None} if kind == "svg" else {}
-        with (
-            rc_context({"svg.hashsalt": "caffe_ext"}),
-            replacing(path.with_suffix(f".{kind}")) as file,
-        ):
-            figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+    for suffix in (".svg", ".png"):
+        save_figure(figure, path.with_suffix(suffix))
 
 
 @rc_context({"text.parse_math": False})  # a name with two "$" is no formula

@@ -1,7 +1,6 @@
 """NoiseCurves as a picture: a map for each training, and one for each difference from the first."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colors as mpl_colors
@@ -17,7 +16,6 @@ from matplotlib.transforms import Bbox
 
 from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.runs.titles import title_lines
-from caffe_ext.storage.atomic import replacing
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, Rates
 
 # Lines of equal rates, in %, and of equal differences, in percentage points.
@@ -85,15 +83,6 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
     for place in axes.flat:
         _thin_out(place)
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, whole or not at all."""
-    kind = path.suffix.removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else {}
-    # Without a date and random names, equal results give equal files.
-    with rc_context({"svg.hashsalt": "caffe_ext"}), replacing(path) as file:
-        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
 
 
 def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:

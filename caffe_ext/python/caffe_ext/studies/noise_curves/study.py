@@ -23,9 +23,10 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
 from caffe_ext.runtime.checkout import ROOT, shown, shown_text
 from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import provenance
 from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseCurves, NoiseProtocol
-from caffe_ext.studies.noise_curves.figure import noise_figure, save_figure
+from caffe_ext.studies.noise_curves.figure import noise_figure
 from caffe_ext.studies.noise_curves.images import ChosenImages, choose_images, read_labels
 from caffe_ext.studies.noise_curves.measure import (
     count_finished,

@@ -1,0 +1,17 @@
+"""Figures as files: equal figures give equal files."""
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from caffe_ext.storage.atomic import replacing
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's suffix, whole or not at all."""
+    kind = path.suffix.removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else {}
+    # Without a date and random names, equal results give equal files.
+    with rc_context({"svg.hashsalt": "caffe_ext"}), replacing(path) as file:
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata)
