@@ -7,7 +7,6 @@ bounds-*.json           the bounds of all logits, by model and method, which go 
                         interruption
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,16 @@ from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
 from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.data import ImageSource
+from caffe_ext.certification.study import Study
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, Step
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import ROOT, shown_text
+from caffe_ext.runtime.checkout import shown_text
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import Object, read_json
-from caffe_ext.storage.provenance import provenance
 
 _IMAGES_AT_A_TIME = 4
 _ADVICE = "remove it, or use --again"
@@ -80,17 +78,10 @@ class BoundsPiece:
 
 
 @dataclass(frozen=True)
-class BoundsStudy:
-    """What is bounded, and where the results go; the fields are those of SmoothingStudy."""
+class BoundsStudy(Study):
+    """What is bounded; the fields are those of Study."""
 
-    models: Sequence[ModelDescription]
-    source: ImageSource
-    folder: Path
     settings: BoundsSettings
-    limit: int | None = None
-    sample_seed: int = 0
-    batch_size: int = 100
-    again: bool = False
 
     def run(self, reporter: Reporter | None = None) -> BoundsResult:
         """Bound what is not bounded yet, write the results, and return them.
@@ -135,7 +126,8 @@ class BoundsStudy:
                     )
                 )
             result = BoundsResult(settings.radii, labels, settings.attack, results)
-            save_results(self.folder, result, self._record(source, digest))
+            record = self.record(source, digest, {"norm": "Linf", "margin": MARGIN})
+            save_results(self.folder, result, record)
         return result
 
     def _description(
@@ -198,14 +190,6 @@ class BoundsStudy:
             found = attack.run(model, images[tried], MISCLASSIFIED(labels[tried]), tried).found
             robust[tried, column] = ~found
         return robust
-
-    def _record(self, source: ImageSource, digest: str) -> dict[str, Any]:
-        """Return what the results depend on, for JSON."""
-        return asdict(provenance(ROOT)) | {
-            "settings": asdict(self.settings) | {"norm": "Linf", "margin": MARGIN},
-            "images": {"digest": digest, "origin": shown_text(source.origin)},
-            "models": [model.shown_record() for model in self.models],
-        }
 
 
 def attack_text(text: str, radius: float) -> str:

@@ -11,8 +11,7 @@ counts-*.h5             the counts of each model at each sigma (class_counts.py)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -29,16 +28,20 @@ from caffe_ext.certification.class_counts import (
 from caffe_ext.certification.decisions import check_alpha
 from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
 from caffe_ext.certification.smoothing_result import SmoothedModel, SmoothingResult, save_results
+from caffe_ext.certification.study import Study
 from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import ROOT, shown_text
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.runtime.checkout import shown_text
 
 # Of the noise: other bits from the same numbers would be another format.
 _NOISE = "Philox4x32-10, alias table of 2^-64, 1"
+_MEANING = {
+    "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
+    "norm": "L2",
+}
 
 
 @dataclass(frozen=True)
@@ -75,26 +78,10 @@ class SmoothingSettings:
 
 
 @dataclass(frozen=True)
-class SmoothingStudy:
-    """What is certified, how, and where the results go.
+class SmoothingStudy(Study):
+    """What is certified by randomized smoothing; the fields are those of Study."""
 
-    models       with names that differ
-    source       the images, with labels
-    folder       for the results; made if it is not there
-    limit        only the first images, of a folder a sample; None: all
-    sample_seed  chooses another sample
-    batch_size   images in a network at a time
-    again        discard what is in the folder
-    """
-
-    models: Sequence[ModelDescription]
-    source: ImageSource
-    folder: Path
     settings: SmoothingSettings
-    limit: int | None = None
-    sample_seed: int = 0
-    batch_size: int = 100
-    again: bool = False
 
     def run(self, reporter: Reporter | None = None) -> SmoothingResult:
         """Count what is not counted yet, write the results, and return them.
@@ -129,7 +116,8 @@ class SmoothingStudy:
                     for model, sigma, counts in tasks
                 ],
             )
-            save_results(self.folder, result, self._record(source, images))
+            record = self.record(source, images["digest"], _MEANING)
+            save_results(self.folder, result, record)
         return result
 
     def _counts(
@@ -185,18 +173,6 @@ class SmoothingStudy:
                 for kind, numbers in wanted:
                     for number in sorted(numbers):
                         counts.count_on(kind, number, sampler, step)
-
-    def _record(self, source: ImageSource, images: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the results depend on, for JSON."""
-        settings = asdict(self.settings) | {
-            "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
-            "norm": "L2",
-        }
-        return asdict(provenance(ROOT)) | {
-            "settings": settings,
-            "images": dict(images) | {"origin": shown_text(source.origin)},
-            "models": [model.shown_record() for model in self.models],
-        }
 
 
 def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float:

@@ -1,0 +1,50 @@
+"""Study: what every method of certification is given, and what its record says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_ext.data import ImageSource
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.runtime.checkout import ROOT, shown_text
+from caffe_ext.storage.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is certified, how, and where the results go.
+
+    models       with names that differ
+    source       the images, with labels
+    folder       for the results; made if it is not there
+    settings     of the method
+    limit        only the first images, of a folder a sample; None: all
+    sample_seed  chooses another sample
+    batch_size   images in a network at a time
+    again        discard what is in the folder
+    """
+
+    models: Sequence[ModelDescription]
+    source: ImageSource
+    folder: Path
+    settings: Any
+    limit: int | None = None
+    sample_seed: int = 0
+    batch_size: int = 100
+    again: bool = False
+
+    def record(
+        self, source: ImageSource, digest: str, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what the results depend on, for JSON.
+
+        source    the images that were taken
+        digest    theirs
+        settings  what the method says besides its own settings
+        """
+        return asdict(provenance(ROOT)) | {
+            "settings": asdict(self.settings) | dict(settings),
+            "images": {"digest": digest, "origin": shown_text(source.origin)},
+            "models": [model.shown_record() for model in self.models],
+        }
