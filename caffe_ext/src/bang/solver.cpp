@@ -11,7 +11,6 @@
 
 namespace caffe_ext {
 
-using caffe::Blob;
 using caffe::Solver;
 using caffe::SolverParameter;
 
