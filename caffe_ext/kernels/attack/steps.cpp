@@ -10,13 +10,15 @@
 namespace caffe_ext {
 namespace {
 
-/// Calls `work(row)` with the offset of each image, the images shared between threads.
-template <typename Work>
-void ForImages(int samples, int values, const Work& work) {
+/// Calls `work(c, g, x)` with each center, gradient and image, these shared between threads.
+template <typename Dtype, typename Work>
+void ForImages(const Dtype* center, const Dtype* gradient, int samples, int values, Dtype* images,
+               const Work& work) {
   const int parts = ChooseParts(samples, std::int64_t{4} * samples * values);
   ParallelParts(samples, parts, [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {
-      work(static_cast<std::ptrdiff_t>(i) * values);
+      const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(i) * values;
+      work(center + row, gradient + row, images + row);
     }
   });
 }
@@ -47,26 +49,21 @@ double Norm(const Dtype* a, const Dtype* b, int values) {
 template <typename Dtype>
 void StepLinf(const Dtype* center, const Dtype* gradient, int samples, int values,
               const StepLimits<Dtype>& limits, Dtype* images) {
-  ForImages(samples, values, [&](std::ptrdiff_t row) {
-    const Dtype* c = center + row;
-    const Dtype* g = gradient + row;
-    Dtype* x = images + row;
+  const auto step = [&](const Dtype* c, const Dtype* g, Dtype* x) {
     for (int k = 0; k < values; ++k) {
       const Dtype sign = static_cast<Dtype>(g[k] > 0) - static_cast<Dtype>(g[k] < 0);
       x[k] = std::min(std::max(x[k] + limits.step * sign, c[k] - limits.epsilon),
                       c[k] + limits.epsilon);
     }
     Clip(limits, values, x);
-  });
+  };
+  ForImages(center, gradient, samples, values, images, step);
 }
 
 template <typename Dtype>
 void StepL2(const Dtype* center, const Dtype* gradient, int samples, int values,
             const StepLimits<Dtype>& limits, Dtype* images) {
-  ForImages(samples, values, [&](std::ptrdiff_t row) {
-    const Dtype* c = center + row;
-    const Dtype* g = gradient + row;
-    Dtype* x = images + row;
+  const auto step = [&](const Dtype* c, const Dtype* g, Dtype* x) {
     const double length = Norm<Dtype>(g, nullptr, values);
     if (length > 0 && std::isfinite(length)) {
       const double factor = static_cast<double>(limits.step) / length;
@@ -82,7 +79,8 @@ void StepL2(const Dtype* center, const Dtype* gradient, int samples, int values,
       }
     }
     Clip(limits, values, x);
-  });
+  };
+  ForImages(center, gradient, samples, values, images, step);
 }
 
 template void StepLinf(const float*, const float*, int, int, const StepLimits<float>&, float*);

@@ -3,8 +3,7 @@
 #include <cblas.h>
 #include <dlfcn.h>
 
-#include <algorithm>
-#include <array>
+#include <set>
 #include <string>
 
 namespace caffe_ext {
@@ -50,12 +49,11 @@ std::string BlasCore() {
 
 bool BlasIsFarBelow(const std::string& core, bool has_avx2) {
   // OpenBLAS's names of x86-64 processors before Haswell and Zen.
-  static const std::array<const char*, 18> old = {
+  static const std::set<std::string> kOld = {
       "Prescott", "Katmai",       "Coppermine", "Northwood", "Banias",      "Core2",
       "Penryn",   "Dunnington",   "Nehalem",    "Atom",      "Sandybridge", "Athlon",
       "Opteron",  "Opteron_SSE3", "Barcelona",  "Bobcat",    "Bulldozer",   "Piledriver"};
-  return has_avx2 &&
-         std::any_of(old.begin(), old.end(), [&](const char* name) { return core == name; });
+  return has_avx2 && kOld.count(core) != 0;
 }
 
 std::string WarnOfSlowBlas() {

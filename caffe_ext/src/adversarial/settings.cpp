@@ -18,14 +18,6 @@ constexpr double kLevels = 255;
   throw std::invalid_argument(message.str());
 }
 
-void CheckNumber(const std::string& field, double value, double least, double most) {
-  if (std::isnan(value) || value < least || value > most) {
-    std::ostringstream wanted;
-    wanted << "it must be a number from " << least << " to " << most;
-    Refuse(field, value, wanted.str());
-  }
-}
-
 // A length of an image's change. What is meant for pixels in [0, 1] is far too small in grey
 // levels.
 void CheckLength(const std::string& field, double value, double least) {
@@ -40,20 +32,19 @@ void CheckLength(const std::string& field, double value, double least) {
   }
 }
 
-AttackSettings ReadNoise(const Attack& attack, AttackSettings settings) {
+void CheckNoise(const Attack& attack, const std::string& name) {
   if (attack.has_epsilon() || attack.has_step_size() || attack.has_steps() ||
       attack.has_random_start()) {
-    throw std::invalid_argument(settings.name +
-                                " has a sigma alone, and no epsilon, step_size, steps or "
-                                "random_start");
+    throw std::invalid_argument(
+        name + " has a sigma alone, and no epsilon, step_size, steps or random_start");
   }
   if (!attack.has_sigma()) {
-    throw std::invalid_argument(settings.name + " needs a sigma, in grey levels");
+    throw std::invalid_argument(name + " needs a sigma, in grey levels");
   }
-  return settings;
 }
 
-AttackSettings ReadGradientAttack(const Attack& attack, AttackSettings settings) {
+void ReadGradientAttack(const Attack& attack, AttackSettings* filled) {
+  AttackSettings& settings = *filled;
   if (!attack.has_epsilon()) {
     throw std::invalid_argument(settings.name + " needs an epsilon, in grey levels");
   }
@@ -81,15 +72,17 @@ AttackSettings ReadGradientAttack(const Attack& attack, AttackSettings settings)
     Refuse(settings.name + ": step_size", settings.step_size, wanted.str());
   }
   settings.random_start = attack.has_random_start() ? attack.random_start() : !fgsm;
-  return settings;
 }
 
 AttackSettings ReadAttack(const Attack& attack, const std::string& name) {
   AttackSettings settings;
   settings.type = attack.type();
   settings.name = name + " (" + Attack::Type_Name(attack.type()) + ")";
-  settings = attack.type() == Attack::NOISE ? ReadNoise(attack, settings)
-                                            : ReadGradientAttack(attack, settings);
+  if (attack.type() == Attack::NOISE) {
+    CheckNoise(attack, settings.name);
+  } else {
+    ReadGradientAttack(attack, &settings);
+  }
   if (attack.has_sigma()) {
     CheckLength(settings.name + ": sigma", attack.sigma(), 1);
     settings.sigma = attack.sigma();
@@ -126,7 +119,9 @@ std::vector<AttackSettings> ReadAttacks(const AdversarialParameter& param) {
         "adversarial_param has no attack; write, for example, attack { type: PGD_LINF epsilon: 8 "
         "}");
   }
-  CheckNumber("adversarial_param.alpha", param.alpha(), 0, 1);
+  if (!(param.alpha() >= 0 && param.alpha() <= 1)) {  // NaN, too
+    Refuse("adversarial_param.alpha", param.alpha(), "it must be a number from 0 to 1");
+  }
   if (param.warm_up() < 0) {
     Refuse("adversarial_param.warm_up", param.warm_up(), "it must be a number of iterations");
   }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <string>
 
 #include <caffe/layer_factory.hpp>
@@ -45,12 +46,11 @@ bool EngineIsOpen(const LayerParameter& param) {
 }
 
 void WarnOnceOfSlowBlas() {
-  static const bool warned = [] {
+  static std::once_flag once;
+  std::call_once(once, [] {
     const std::string warning = WarnOfSlowBlas();
     LOG_IF(WARNING, !warning.empty()) << warning;
-    return true;
-  }();
-  static_cast<void>(warned);
+  });
 }
 
 template <typename EngineLayer, bool kHasGpuCode>

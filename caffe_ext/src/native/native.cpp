@@ -80,6 +80,14 @@ int CheckInt(std::int64_t number, std::int64_t least, std::int64_t most, const c
   return static_cast<int>(number);
 }
 
+/// Each of `count` numbers must be from 0 to end - 1.
+void RequireBelow(const std::int64_t* numbers, std::int64_t count, std::int64_t end,
+                  const char* message) {
+  Require(std::all_of(numbers, numbers + count,
+                      [end](std::int64_t number) { return number >= 0 && number < end; }),
+          message);
+}
+
 /// Calls work(first, count) for consecutive images, no more of them than the kernels count.
 template <typename Work>
 void ForParts(std::int64_t count, const Work& work) {
@@ -125,9 +133,7 @@ int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64
   return CallGuarded([&] {
     Product({images_count, values});
     RequireArrays(Product({count, values}), {images, units, which, step_lengths, perturbed});
-    Require(count == 0 || std::all_of(which, which + count,
-                                      [=](std::int64_t i) { return i >= 0 && i < images_count; }),
-            "there is no image of such a number");
+    RequireBelow(which, count, images_count, "there is no image of such a number");
     ForParts(count, [&](std::int64_t first, int part) {
       caffe_ext::Perturb(images, units, which + first, step_lengths + first, part, values,
                          perturbed + first * values);
@@ -158,14 +164,11 @@ int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int1
     if (values == 0) {
       return;
     }
-    const auto all_below = [count](const std::int64_t* given, std::int64_t end) {
-      return std::all_of(given, given + count, [end](std::int64_t i) { return i >= 0 && i < end; });
-    };
-    Require(all_below(which, images_count), "there is no image of such a number");
-    Require(all_below(numbers, std::numeric_limits<std::int64_t>::max()),
-            "the number of an image is negative");
-    Require(all_below(samples, std::int64_t{1} << 32),
-            "a sample's number is not from 0 to 2^32 - 1");
+    RequireBelow(which, count, images_count, "there is no image of such a number");
+    RequireBelow(numbers, count, std::numeric_limits<std::int64_t>::max(),
+                 "the number of an image is negative");
+    RequireBelow(samples, count, std::int64_t{1} << 32,
+                 "a sample's number is not from 0 to 2^32 - 1");
     ForParts(count, [&](std::int64_t first, int part) {
       caffe_ext::AddIntegerNoise({thresholds, aliases}, seed, images, which + first,
                                  numbers + first, samples + first, part, values,
