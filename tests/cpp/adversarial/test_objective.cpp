@@ -48,10 +48,10 @@ void ExpectDerivative(const std::string& param, double clean_weight, double atta
   const auto solver = MakeSolver<double>(Adversarial(param), SmoothNet());
   Feeder<double> feeder(solver.get(), 3);
   const auto before = Weights(solver.get());
+  const auto net = CopyNet(SmoothNet(), *solver->net());
   SeenImages<double> seen(solver->net().get());
   solver->Step(1);
   const auto after = Weights(solver.get());
-  const auto net = MakeNet<double>(SmoothNet());
   FillInputs(3, net.get());
   const auto clean = seen.passes.front();
   const auto attacked = seen.passes[1];
@@ -64,10 +64,6 @@ void ExpectDerivative(const std::string& param, double clean_weight, double atta
            attacked_weight * attacked_loss +
            (trades_beta > 0 ? trades_beta * MeanDivergence(p, q) : 0);
   };
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    caffe::Blob<double>& blob = *net->learnable_params()[i];
-    std::copy(before[i].begin(), before[i].end(), blob.mutable_cpu_data());
-  }
   for (std::size_t i = 0; i < before.size(); ++i) {
     for (std::size_t k = 0; k < before[i].size(); k += 7) {
       double& weight = net->learnable_params()[i]->mutable_cpu_data()[k];
@@ -99,10 +95,7 @@ TYPED_TEST(AdversarialObjective, IsAttackedByTrades) {
         SmoothNet());
     Feeder<TypeParam> feeder(solver.get(), 3);
     SeenImages<TypeParam> seen(solver->net().get());
-    const auto net = MakeNet<TypeParam>(SmoothNet());
-    for (std::size_t i = 0; i < net->learnable_params().size(); ++i) {
-      net->learnable_params()[i]->CopyFrom(*solver->net()->learnable_params()[i]);
-    }
+    const auto net = CopyNet(SmoothNet(), *solver->net());
     solver->Step(1);
     const auto p = Scores(net.get(), seen.passes[0]);
     const auto q = Scores(net.get(), seen.passes[1]);

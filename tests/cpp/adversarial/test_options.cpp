@@ -14,9 +14,6 @@
 namespace caffe_ext {
 namespace {
 
-constexpr char kPgd[] = "attack { type: PGD_LINF epsilon: 8 steps: 3 } ";
-constexpr char kL2[] = "attack { type: PGD_L2 epsilon: 40 steps: 3 } ";
-
 // Layers that are others in training than in use.
 std::string NoisyNet() {
   return Images() + R"(
@@ -63,11 +60,8 @@ TYPED_TEST(AdversarialOptions, AddUpThePassesOfIterSize) {
   const auto solver = MakeSolver<TypeParam>(text);
   Feeder<TypeParam> feeder(solver.get(), 5);
   SeenImages<TypeParam> seen(solver->net().get());
-  const auto start = MakeNet<TypeParam>(Images() + Classify("x"));
+  const auto start = CopyNet(Images() + Classify("x"), *solver->net());
   const auto before = Weights(solver.get());
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    std::copy(before[i].begin(), before[i].end(), start->learnable_params()[i]->mutable_cpu_data());
-  }
   solver->Step(1);
   ASSERT_EQ(seen.passes.size(), 4U);
   EXPECT_NE(seen.passes[0], seen.passes[2]) << "the data layer runs once a pass";

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,24 +13,16 @@
 namespace caffe_ext {
 namespace {
 
-constexpr char kPgd[] = "attack { type: PGD_LINF epsilon: 8 steps: 3 } ";
-constexpr char kL2[] = "attack { type: PGD_L2 epsilon: 40 steps: 3 } ";
-
 template <typename Dtype>
 class AdversarialReport : public ::testing::Test {};
 
 TYPED_TEST_SUITE(AdversarialReport, Precisions, PrecisionNames);
 
 TYPED_TEST(AdversarialReport, TestTheirTestNetsAndLogDebugInfo) {
-  auto param = Parse<caffe::SolverParameter>(
-      "base_lr: 0.03125 lr_policy: 'fixed' random_seed: 1 snapshot_after_train: false display: 1 "
-      "debug_info: true test_iter: 2 test_iter: 1 test_interval: 1 " +
-      Adversarial(kPgd));
-  *param.mutable_train_net_param() = Parse<caffe::NetParameter>(Images() + Classify("x"));
-  *param.add_test_net_param() = param.train_net_param();
-  *param.add_test_net_param() = param.train_net_param();
-  const std::unique_ptr<caffe::Solver<TypeParam>> solver(
-      caffe::SolverRegistry<TypeParam>::CreateSolver(param));
+  const std::string test_net = "test_net_param { " + Images() + Classify("x") + " } ";
+  const auto solver = MakeSolver<TypeParam>(
+      "display: 1 debug_info: true test_iter: 2 test_iter: 1 test_interval: 1 " + test_net +
+      test_net + Adversarial(kPgd));
   EXPECT_STREQ(solver->type(), "Adversarial");
   Feeder<TypeParam> feeder(solver.get(), 0);
   LogCapture log;
@@ -75,10 +66,7 @@ TYPED_TEST(AdversarialReport, LogFiguresThatAreTrue) {
       "display: 1 " + Adversarial("alpha: 0.3 " + std::string(kL2)), Images() + Classify("x"));
   Feeder<TypeParam> feeder(solver.get(), 3);
   SeenImages<TypeParam> seen(solver->net().get());
-  const auto net = MakeNet<TypeParam>(Images() + Classify("x"));
-  for (std::size_t i = 0; i < net->learnable_params().size(); ++i) {
-    net->learnable_params()[i]->CopyFrom(*solver->net()->learnable_params()[i]);
-  }
+  const auto net = CopyNet(Images() + Classify("x"), *solver->net());
   LogCapture log;
   solver->Step(1);
   FillInputs(3, net.get());

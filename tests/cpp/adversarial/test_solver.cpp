@@ -66,10 +66,7 @@ void ExpectStep(const std::string& param, const std::vector<double>& weights, do
   FillInputs(3, solver->net().get());
   const auto labels = Values(*solver->net()->blob_by_name("label"));
   const auto before = Weights(solver.get());
-  const auto start = MakeNet<Dtype>(net);
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    std::copy(before[i].begin(), before[i].end(), start->learnable_params()[i]->mutable_cpu_data());
-  }
+  const auto start = CopyNet(net, *solver->net());
   SeenImages<Dtype> seen(solver->net().get());
   solver->Step(1);
   ASSERT_EQ(seen.passes.size(), weights.size());

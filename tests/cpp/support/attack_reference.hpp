@@ -20,6 +20,9 @@ inline std::string Adversarial(const std::string& param) {
          param + " } ";
 }
 
+constexpr char kPgd[] = "attack { type: PGD_LINF epsilon: 8 steps: 3 } ";
+constexpr char kL2[] = "attack { type: PGD_L2 epsilon: 40 steps: 3 } ";
+
 /// Smooth between the images and the loss, so that no derivative hangs on a rounding error.
 inline std::string SmoothNet() {
   return Images() + "layer { name: 'tanh' type: 'TanH' bottom: 'x' top: 'x' }" + Classify("x");
@@ -27,6 +30,17 @@ inline std::string SmoothNet() {
 
 constexpr double kGreyLevel = 0.1F;  // as a solver file's fields are
 constexpr double kBound = 127.5 * kGreyLevel;
+
+/// A net of its own with the weights that the net of a solver has now.
+template <typename Dtype>
+caffe::shared_ptr<caffe::Net<Dtype>> CopyNet(const std::string& text,
+                                             const caffe::Net<Dtype>& trained) {
+  const auto net = MakeNet<Dtype>(text);
+  for (std::size_t i = 0; i < net->learnable_params().size(); ++i) {
+    net->learnable_params()[i]->CopyFrom(*trained.learnable_params()[i]);
+  }
+  return net;
+}
 
 struct ReferenceAttack {
   bool l2;
