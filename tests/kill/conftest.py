@@ -39,6 +39,5 @@ def undisturbed(
 
 @pytest.fixture
 def output(undisturbed: Undisturbed) -> Path:
-    output = undisturbed._folder / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    return output
+    shutil.rmtree(undisturbed.output, ignore_errors=True)
+    return undisturbed.output

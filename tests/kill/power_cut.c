@@ -28,22 +28,20 @@ static int counts(const char* path) {
   return folder != NULL && *folder != '\0' && strncmp(path, folder, strlen(folder)) == 0;
 }
 
-static void append(const char* name, const char* text) {
+/* Append to a note; return where it ends now. */
+static long append(const char* name, const char* text) {
   char path[PATH_MAX];
   snprintf(path, sizeof(path), "%s/%s", getenv("POWER_CUT_NOTES"), name);
   const int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (file < 0 || write(file, text, strlen(text)) < 0) abort();
+  const long end = lseek(file, 0, SEEK_CUR);
   close(file);
+  return end;
 }
 
 /* Count an event; return its number, unless the power is cut before it. */
 static long count_event(void) {
-  char path[PATH_MAX];
-  snprintf(path, sizeof(path), "%s/events", getenv("POWER_CUT_NOTES"));
-  const int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (file < 0 || write(file, ".", 1) != 1) abort();
-  const long number = lseek(file, 0, SEEK_CUR);
-  close(file);
+  const long number = append("events", ".");
   const char* at = getenv("POWER_CUT_AT");
   if (at != NULL && number >= atol(at) && atol(at) > 0) {
     kill(0, SIGKILL);

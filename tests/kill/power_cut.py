@@ -57,7 +57,9 @@ class PowerCut:
                 new.rename(old)
                 if before.exists():
                     before.rename(new)
-        synced = {int(inode): (int(time), int(size)) for inode, time, size in self._of_kind("S")}
+        synced = {
+            int(line[1]): (int(line[2]), int(line[3])) for line in self._lines() if line[0] == "S"
+        }
         for path in self.folder.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 status = path.stat()
@@ -77,9 +79,6 @@ class PowerCut:
             for number, line in enumerate(lines)
             if line[0] == "R"
         ]
-
-    def _of_kind(self, kind: str) -> list[list[str]]:
-        return [rest for first, *rest in self._lines() if first == kind]
 
     def _lines(self) -> list[list[str]]:
         log = self.notes / "log"

@@ -71,30 +71,32 @@ class Runner:
 
 
 class Undisturbed:
-    """What runs without a disturbance leave, by program."""
+    """What runs without a disturbance leave, by program.
+
+    output  of all runs, disturbed ones too, as what they leave names it
+    """
 
     def __init__(self, runner: Runner, inputs: Path, folder: Path) -> None:
         self._runner, self.inputs, self._folder = runner, inputs, folder
+        self.output = folder / "out"
         self._found: dict[str, tuple[int, dict[str, Any]]] = {}
         self._events: dict[str, int] = {}
 
     def of(self, program: str) -> tuple[int, dict[str, Any]]:
         """Return how many changes of files a run makes, and what it leaves."""
         if program not in self._found:
-            # All runs have one output: what they leave names it.
-            output = self._folder / "out"
-            shutil.rmtree(output, ignore_errors=True)
-            argv = arguments(program, self.inputs, output)
+            shutil.rmtree(self.output, ignore_errors=True)
+            argv = arguments(program, self.inputs, self.output)
             # Which counts what a power cut may come before, in the same run.
-            cut = PowerCut(output, self._folder / f"notes-{program}")
+            cut = PowerCut(self.output, self._folder / f"notes-{program}")
             cut.notes.mkdir()
-            done = self._runner.run(program, argv, output, environment=cut.environment(0))
+            done = self._runner.run(program, argv, self.output, environment=cut.environment(0))
             assert done["status"] == 0, done["printed"]
             assert done["changes"] > 3
             assert cut.events() > 3
-            self._found[program] = done["changes"], left(output)
+            self._found[program] = done["changes"], left(self.output)
             self._events[program] = cut.events()
-            shutil.rmtree(output)
+            shutil.rmtree(self.output)
         return self._found[program]
 
     def events(self, program: str) -> int:
