@@ -82,5 +82,5 @@ def test_networks_with_two_and_three_classes(tmp_path: Path) -> None:
 def test_versions() -> None:
     assert parse_attack("autoattack=8+quick").text == "autoattack=8.0x100+quick"
     assert parse_attack("autoattack-l2=400").name == "AutoAttack L2 400, 100"
-    with pytest.raises(ValueError, match="the version 'plus' is none of standard, quick"):
+    with pytest.raises(ValueError, match="the version must be one of standard, quick, not 'plus'"):
         parse_attack("autoattack(epsilon=8, version='plus')")

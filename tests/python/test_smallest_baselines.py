@@ -60,7 +60,7 @@ def test_lbfgs_meets_a_plane(plane: Classifier) -> None:
 def test_lbfgs_refuses_what_is_no_class(plane: Classifier) -> None:
     with pytest.raises(ValueError, match="target must be a class, 0 or more, not -1"):
         parse_attack("lbfgs(target=-1)")
-    with pytest.raises(ValueError, match=r"the target 3 is none of the classes 0\.\.2"):
+    with pytest.raises(ValueError, match=r"the target class must be one of 0\.\.2, not 3"):
         parse_attack("lbfgs(target=3)").check(plane)
 
 

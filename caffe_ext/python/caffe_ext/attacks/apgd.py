@@ -19,7 +19,7 @@ parameter-free attacks", Algorithm 1. The second condition is that of the author
 the paper compares the etas.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import ceil
 
@@ -28,7 +28,7 @@ import numpy as np
 from caffe_ext.attacks.ball import Ball, random_unit, unit
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget_texts import register_within
-from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.criteria import Bools, Criterion, closest_classes
 from caffe_ext.attacks.losses import (
     LOSSES,
     Loss,
@@ -61,7 +61,7 @@ class AutoProjectedGradient(BudgetAttack):
         """Raise ValueError for settings that make no sense."""
         super().__post_init__()
         if self.loss not in LOSSES:
-            raise ValueError(f"the loss {self.loss!r} is none of {', '.join(LOSSES)}")
+            raise ValueError(f"the loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
         if self.targets < 1:
             raise ValueError(f"targets must be at least 1, not {self.targets}")
 
@@ -85,7 +85,10 @@ class AutoProjectedGradient(BudgetAttack):
         ball = Ball.around(images, self.budget, whole=asked.whole)
         result = Found.nothing(images, Diagnostics.unknown(len(images)))
         left = np.arange(len(images))
-        for number, targets in enumerate(self._targets(asked, ball, criterion)):
+        in_turn: Sequence[Ints | None] = [None]
+        if self.loss == "dlr-t":
+            in_turn = targets_in_turn(asked, ball, criterion, self.targets)
+        for number, targets in enumerate(in_turn):
             objective = make_objective(self.loss, criterion, targets)
             for restart in range(self.restarts):
                 left = np.flatnonzero(~result.found)
@@ -97,18 +100,6 @@ class AutoProjectedGradient(BudgetAttack):
                 climb = Climb(asked, objective, criterion, result, noted)
                 climb.run(left, ball.select(left), seeds, self.iterations)
         return result
-
-    def _targets(self, asked: Queries, ball: Ball, criterion: Criterion) -> Iterator[Ints | None]:
-        """Yield the targets of all images, int64 (N,), one set after the other; None: no target.
-
-        The criterion's own, if it has some; else by the order of the images' logits.
-        """
-        if self.loss != "dlr-t":
-            yield None
-        elif criterion.targets is not None:
-            yield criterion.targets
-        else:
-            yield from ranked_targets(asked.logits(ball.images, ball), criterion, self.targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,12 +209,11 @@ class Climbers:
 
     def leave(self, gone: Bools) -> None:
         """Drop some images."""
-        if gone.any():
-            stay = np.flatnonzero(~gone)
-            self.ball = self.ball.select(stay)
-            for field in fields(self):
-                if field.name != "ball":
-                    setattr(self, field.name, getattr(self, field.name)[stay])
+        stay = np.flatnonzero(~gone)
+        self.ball = self.ball.select(stay)
+        for field in fields(self):
+            if field.name != "ball":
+                setattr(self, field.name, getattr(self, field.name)[stay])
 
     def propose(self, *, first: bool) -> Floats:
         """Return x_k+1."""
@@ -278,13 +268,14 @@ def checkpoints(iterations: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def ranked_targets(logits: Floats, criterion: Criterion, most: int) -> Iterator[Ints]:
-    """Yield the class with the largest logit besides the label, int64 (N,), then the next ..."""
-    scores = logits.astype(np.float64)
-    scores[np.arange(len(scores)), criterion.labels] = np.inf  # always the first
-    order = np.argsort(-scores, axis=1, kind="stable")
-    for rank in range(1, min(most, logits.shape[1] - 1) + 1):
-        yield order[:, rank]
+def targets_in_turn(asked: Queries, ball: Ball, criterion: Criterion, most: int) -> list[Ints]:
+    """Return the targets of all images, int64 (N,), one set after the other.
+
+    The criterion's own, if it has some; else by the order of the images' logits, up to `most`.
+    """
+    if criterion.targets is not None:
+        return [criterion.targets]
+    return closest_classes(asked.logits(ball.images, ball), criterion.labels, most)
 
 
 def note_gradients(

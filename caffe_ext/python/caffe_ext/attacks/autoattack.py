@@ -44,7 +44,8 @@ class AutoAttack(BudgetAttack):
         """Raise ValueError for settings that make no sense."""
         super().__post_init__()
         if self.version not in get_args(Version):
-            raise ValueError(f"the version {self.version!r} is none of standard, quick")
+            known = ", ".join(get_args(Version))
+            raise ValueError(f"the version must be one of {known}, not {self.version!r}")
 
     @property
     def name(self) -> str:

@@ -164,6 +164,15 @@ def ranked(logits: Floats, labels: Ints, rank: int) -> Ints:
     return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, rank], np.int64)
 
 
+def closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
+    """Return the classes with the largest logits besides the label, the largest first.
+
+    most  how many, if there are so many; each int64 (n,)
+    """
+    ranks = range(1, min(most, logits.shape[1] - 1) + 1)
+    return [ranked(logits, labels, rank) for rank in ranks]
+
+
 @dataclass(frozen=True)
 class CriterionKind(ABC):
     """A criterion without its images: what a run is asked for."""

@@ -21,10 +21,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.criteria import Criterion
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.registry import register_attack
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images, Ints, Model
 

@@ -23,13 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.apgd import MOST_TARGETS, note_gradients, ranked_targets
+from caffe_ext.attacks.apgd import MOST_TARGETS, note_gradients, targets_in_turn
 from caffe_ext.attacks.ball import Ball, random_unit
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
-from caffe_ext.attacks.losses import Values
+from caffe_ext.attacks.losses import Values, logits_ratio
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.within import BudgetAttack, Found
 from caffe_ext.models.base import Floats, Images, Ints
@@ -74,12 +75,8 @@ class FastAdaptiveBoundary(BudgetAttack):
         """Go along the boundary to each target; see BudgetAttack."""
         ball = Ball.around(images, self.budget, whole=asked.whole)
         result = Found.nothing(images, Diagnostics.unknown(len(images)))
-        if criterion.targets is not None:
-            targets = [criterion.targets]
-        else:
-            logits = asked.logits(ball.images, ball)
-            targets = list(ranked_targets(logits, criterion, self.targets))
-        for number, towards in enumerate(targets):
+        in_turn = targets_in_turn(asked, ball, criterion, self.targets)
+        for number, targets in enumerate(in_turn):
             for restart in range(self.restarts):
                 left = np.flatnonzero(~result.found)
                 if not len(left):
@@ -91,7 +88,7 @@ class FastAdaptiveBoundary(BudgetAttack):
                     starts = starts + np.float32(self.epsilon / 2) * np.stack(noise)
                     starts = np.clip(starts, 0, 255)
                 noted = result.diagnostics if number == restart == 0 else None
-                follow = _Follower(asked, criterion, towards, result, noted)
+                follow = _Follower(asked, criterion, targets, result, noted)
                 follow.run(left, ball.select(left), starts, self.iterations)
         return result
 
@@ -120,7 +117,7 @@ class _Follower:
                 note_gradients(self.noted, rows, logits, gradients, self.criterion)
             moved = step(points, ball.images, values, gradients, norm)
             good = self.criterion.is_satisfied(self.asked.logits(moved, ball), rows)
-            apart = distance(moved - ball.images, norm)
+            apart = sizes(moved - ball.images, norm)
             solved = good & (apart <= epsilon)
             self.result.add(rows[solved], moved[solved])
             drawn = ball.images + np.float32(BACKWARD) * (moved - ball.images)
@@ -130,11 +127,7 @@ class _Follower:
 
     def _difference(self, logits: Floats, which: Ints) -> tuple[Values, Floats]:
         """Return z_t - z_y and its derivative."""
-        rows, wide = np.arange(len(logits)), logits.astype(np.float64)
-        labels, targets = self.criterion.labels[which], self.targets[which]
-        derivative = np.zeros_like(logits)
-        derivative[rows, labels], derivative[rows, targets] = -1, 1
-        return wide[rows, targets] - wide[rows, labels], derivative
+        return logits_ratio(logits, (self.criterion.labels[which], self.targets[which]), {})
 
 
 def step(points: Floats, images: Floats, values: Values, gradients: Floats, norm: Norm) -> Floats:
@@ -148,7 +141,7 @@ def step(points: Floats, images: Floats, values: Values, gradients: Floats, norm
     towards = shortest(x, w, -values, norm)
     # <w, v - origin> = <w, x - origin> - f
     of_image = shortest(origin, w, np.einsum("ni,ni->n", w, x - origin) - values, norm)
-    first, second = (_norms(one, norm) for one in (towards, of_image))
+    first, second = (sizes(one, norm) for one in (towards, of_image))
     alpha = np.minimum(first / np.maximum(first + second, 1e-12), MOST_ALPHA)[:, None]
     moved = (1 - alpha) * (x + ETA * towards) + alpha * (origin + ETA * of_image)
     return np.clip(moved, 0, 255).astype(np.float32).reshape(points.shape)
@@ -189,15 +182,3 @@ def shortest(
     with np.errstate(invalid="ignore"):
         moves = np.where(pace > 0, np.minimum(t[:, None] * pace, room), 0)
     return np.asarray(direction * moves)
-
-
-def distance(differences: Floats, norm: Norm) -> Values:
-    """Return the norms of differences (n, C, H, W), float64 (n,)."""
-    return _norms(differences.reshape(len(differences), -1).astype(np.float64), norm)
-
-
-def _norms(flat: NDArray[np.float64], norm: Norm) -> Values:
-    absolute = np.abs(flat)
-    if norm == "linf":
-        return np.asarray(absolute.max(axis=1, initial=0))
-    return np.asarray(np.sqrt(np.square(absolute).sum(axis=1)))

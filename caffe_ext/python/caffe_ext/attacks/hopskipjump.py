@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.registry import register_attack
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.lattice_l2 import search_rays
 from caffe_ext.attacks.smallest.lattice_linf import round_linf
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints, Model
 

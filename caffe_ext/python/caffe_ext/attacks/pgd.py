@@ -23,6 +23,7 @@ from caffe_ext.attacks.base import AttackResult, Diagnostics
 from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
 from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.directions import DirectionalAttack
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.shrink import nearest_on_the_way
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
@@ -122,12 +123,12 @@ class ProjectedGradient(DirectionalAttack):
         adversarials[rows] = nearest[rows].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
         classes[rows] = top_class(model.logits(adversarials[rows]))
-        apart = np.abs(adversarials.astype(np.int64) - images).max(axis=(1, 2, 3), initial=0)
+        lengths = sizes(adversarials.astype(np.float32) - images, "linf")
         return AttackResult(
             found,
             adversarials,
             classes,
-            np.where(found, apart, np.nan),
+            np.where(found, lengths, np.nan),
             asked.queries + len(rows),
             asked.gradients,
             diagnostics,

@@ -19,13 +19,11 @@ import numpy as np
 from caffe_ext.attacks.ball import Ball
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
 from caffe_ext.attacks.budget import NORM_NAMES, Norm, PerturbationBudget, whole_radius_remark
-from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, Criterion
-from caffe_ext.attacks.losses import Values
+from caffe_ext.attacks.criteria import Bools, Criterion
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.shrink import nearest_on_the_way
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
-
-_MID_GREY = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +106,7 @@ class BudgetAttack(Attack):
 
     def check(self, model: Model) -> None:
         """Raise ValueError if it cannot attack this model; tries one step on one grey image."""
-        image = np.full((1, *model.image_shape), _MID_GREY, np.uint8)
-        label = np.maximum(model.predict(image), 0)
-        short = replace(self, iterations=1, restarts=1)
-        short.run(model, image, MISCLASSIFIED(label), np.zeros(1, np.int64))
+        Attack.check(replace(self, iterations=1, restarts=1), model)
 
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints
@@ -149,7 +144,7 @@ class BudgetAttack(Attack):
             found,
             adversarials,
             classes,
-            np.where(found, _linf(adversarials, images), np.nan),
+            np.where(found, sizes(adversarials.astype(np.float32) - images, "linf"), np.nan),
             real.queries + whole.queries,
             real.gradients + whole.gradients,
             first.diagnostics,
@@ -164,8 +159,3 @@ class BudgetAttack(Attack):
         apart = points - ball.images
         away = np.where(apart > 0, np.ceil(points), np.where(apart < 0, np.floor(points), points))
         return [nearest, ball.round(np.asarray(away, np.float32))]
-
-
-def _linf(adversarials: Images, images: Images) -> Values:
-    apart = np.abs(adversarials.astype(np.float64) - images)
-    return np.asarray(apart.max(axis=(1, 2, 3), initial=0))

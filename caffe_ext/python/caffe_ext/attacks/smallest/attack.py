@@ -23,6 +23,7 @@ from caffe_ext.attacks.criteria import (
     Bools,
     Criterion,
     Misclassification,
+    Targeted,
     TargetedMisclassification,
     ranked,
 )
@@ -175,8 +176,8 @@ class BoxConstrainedLBFGS(SmallestAttack):
     def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
         """Yield L-BFGS's find."""
         classes = asked.model.classes
-        if self.target is not None and self.target >= classes:
-            raise ValueError(f"the target {self.target} is none of the classes 0..{classes - 1}")
+        if self.target is not None:
+            Targeted(self.target).check(classes)
         wanted = range(classes) if self.target is None else [self.target]
         labels, targets = asked.criterion.labels, asked.criterion.targets
         if targets is not None:

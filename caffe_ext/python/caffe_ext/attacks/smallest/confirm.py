@@ -3,8 +3,8 @@
 import numpy as np
 
 from caffe_ext.attacks.base import AttackResult, RealReading
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import NO_CLASS, Images, top_class
 

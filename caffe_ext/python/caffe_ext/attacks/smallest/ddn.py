@@ -14,9 +14,9 @@ Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, 2019 (Algorithm 1).
 
 import numpy as np
 
+from caffe_ext.attacks.norms import hold_at_bounds, sizes, unit_l2
 from caffe_ext.attacks.smallest.fmn import ALPHA, annealed
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import hold_at_bounds, sizes, unit_l2
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images
 

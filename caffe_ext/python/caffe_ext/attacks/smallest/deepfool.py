@@ -16,9 +16,9 @@ Moosavi-Dezfooli, Fawzi and Frossard, 2016 (Algorithm 2).
 import numpy as np
 
 from caffe_ext.attacks.budget import Norm
-from caffe_ext.attacks.criteria import Bools, Misclassification, ranked
+from caffe_ext.attacks.criteria import Bools, Misclassification, closest_classes
+from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, sizes
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import dual_sizes, hold_at_bounds, sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Floats, Images, Ints
 
@@ -79,6 +79,5 @@ def _pairs(asked: MarginQueries, which: Ints, logits: Floats) -> list[tuple[Ints
     criterion = asked.criterion
     if not isinstance(criterion, Misclassification):
         return [criterion.margin_classes(logits, which)]
-    labels, classes = criterion.labels[which], logits.shape[1]
-    ranks = range(1, min(CANDIDATES, classes - 1) + 1)
-    return [(labels, ranked(logits, labels, rank)) for rank in ranks]
+    labels = criterion.labels[which]
+    return [(labels, others) for others in closest_classes(logits, labels, CANDIDATES)]

@@ -26,8 +26,8 @@ from math import cos, pi
 import numpy as np
 
 from caffe_ext.attacks.budget import Norm
+from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, shorten, sizes, unit_l2
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import dual_sizes, hold_at_bounds, shorten, sizes, unit_l2
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images
 

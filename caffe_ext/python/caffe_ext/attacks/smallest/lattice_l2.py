@@ -27,8 +27,8 @@ import numpy as np
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.criteria import Bools
+from caffe_ext.attacks.norms import Lengths, as_rows, sizes
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import Lengths, as_rows, sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints
 

@@ -18,9 +18,9 @@ What is found is what was asked about, so that it is adversarial in a file, too.
 
 import numpy as np
 
+from caffe_ext.attacks.norms import Lengths, shorten, sizes
 from caffe_ext.attacks.smallest.fmn import annealed
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import Lengths, shorten, sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.smallest.nearest import Nearest
-from caffe_ext.attacks.smallest.norms import sizes
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Floats, Images, Ints
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe_ext.attacks.criteria import Bools
-from caffe_ext.attacks.smallest.norms import Lengths
+from caffe_ext.attacks.norms import Lengths
 from caffe_ext.attacks.smallest.queries import Points
 from caffe_ext.models.base import Images, Ints
 

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from caffe_ext.attacks.budget import Norm
 
-Values = NDArray[np.floating]
+Real = NDArray[np.floating]
 Lengths = NDArray[np.float64]
 
 
-def as_rows(values: Values) -> Values:
+def as_rows(values: Real) -> Real:
     """Return values (N, ...) as (N, values), for N = 0, too."""
     return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
-def sizes(differences: Values, norm: Norm) -> Lengths:
+def sizes(differences: Real, norm: Norm) -> Lengths:
     """Return the norms of perturbations (N, ...), float64 (N,)."""
     flat = as_rows(differences)
     if norm == "linf":
@@ -28,7 +28,7 @@ def sizes(differences: Values, norm: Norm) -> Lengths:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", flat, flat, dtype=np.float64)))
 
 
-def dual_sizes(gradients: Values, norm: Norm) -> Lengths:
+def dual_sizes(gradients: Real, norm: Norm) -> Lengths:
     """Return the dual norms of gradients (N, ...), float64 (N,)."""
     if norm == "l2":
         return sizes(gradients, "l2")
@@ -36,7 +36,7 @@ def dual_sizes(gradients: Values, norm: Norm) -> Lengths:
     return np.asarray(np.abs(flat).sum(axis=1, dtype=np.float64))
 
 
-def shorten(differences: Values, radii: Lengths, norm: Norm) -> None:
+def shorten(differences: Real, radii: Lengths, norm: Norm) -> None:
     """Bring perturbations (N, ...) into balls with the radii, float64 (N,), in place."""
     shape = (-1,) + (1,) * (differences.ndim - 1)
     if norm == "linf":
@@ -47,7 +47,7 @@ def shorten(differences: Values, radii: Lengths, norm: Norm) -> None:
         differences *= scales.astype(differences.dtype).reshape(shape)
 
 
-def unit_l2(gradients: Values) -> Values:
+def unit_l2(gradients: Real) -> Real:
     """Return gradients (N, ...) with the L2 norm 1; 0 where they are 0."""
     shape = (-1,) + (1,) * (gradients.ndim - 1)
     # First by the largest value, as squares of small float32 numbers vanish.
@@ -58,6 +58,6 @@ def unit_l2(gradients: Values) -> Values:
     return scaled
 
 
-def hold_at_bounds(gradients: Values, points: Values) -> None:
+def hold_at_bounds(gradients: Real, points: Real) -> None:
     """Set gradients to 0, in place, in pixels that downhill would leave 0..255."""
     gradients[((points <= 0) & (gradients > 0)) | ((points >= 255) & (gradients < 0))] = 0
