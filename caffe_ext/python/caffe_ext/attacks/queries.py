@@ -1,5 +1,6 @@
 """Queries: a model that counts what it is asked, real-valued or in whole grey levels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,17 +43,33 @@ class Queries:
         """
         count = len(points)
         self.queries, self.gradients = self.queries + count, self.gradients + count
-        scores = np.zeros((count, self.model.classes), np.float32)
         values = np.zeros(count)
 
-        def diff(logits: Floats, rows: slice) -> Floats:
-            scores[rows] = logits
-            values[rows], derivative = objective(logits, which[rows])
-            return np.nan_to_num(derivative, posinf=0.0, neginf=0.0)
+        def derivative(logits: Floats, rows: slice) -> Floats:
+            values[rows], slopes = objective(logits, which[rows])
+            return np.nan_to_num(slopes, posinf=0.0, neginf=0.0)
 
-        gradients = self.model.gradient(self.seen(points, ball), diff)
-        if not np.isfinite(gradients.sum(dtype=np.float64)):
-            # What is not a number points nowhere.
-            np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        logits, gradients = pull_back(self.model, self.seen(points, ball), derivative)
         np.nan_to_num(values, copy=False, nan=-np.inf)
-        return scores, values, gradients
+        return logits, values, gradients
+
+
+def pull_back(
+    model: Model, points: Pixels, derivative: Callable[[Floats, slice], Floats]
+) -> tuple[Floats, Floats]:
+    """Return the logits of points and the gradients of an objective by the pixels, in one pass.
+
+    derivative  of the objective by the logits: (logits (n, K), rows of the points) -> (n, K)
+
+    A gradient that is not a number points nowhere: it is 0.
+    """
+    scores = np.zeros((len(points), model.classes), np.float32)
+
+    def diff(logits: Floats, rows: slice) -> Floats:
+        scores[rows] = logits
+        return derivative(logits, rows)
+
+    gradients = model.gradient(points, diff)
+    if not np.isfinite(gradients.sum(dtype=np.float64)):
+        np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return scores, gradients

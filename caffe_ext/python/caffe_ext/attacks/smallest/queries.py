@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.criteria import Bools, Criterion, Margins, Misclassification
+from caffe_ext.attacks.losses import cross_entropy
+from caffe_ext.attacks.queries import pull_back
 from caffe_ext.models.base import Floats, Ints, Model, Pixels
 
 Points = NDArray[np.float32]
@@ -83,17 +85,10 @@ class MarginQueries:
         """Return the answers, and the gradients of an objective that has this derivative."""
         count = len(points)
         self.queries, self.gradients = self.queries + count, self.gradients + count
-        scores = np.zeros((count, self.model.classes), np.float32)
-
-        def diff(logits: Floats, rows: slice) -> Floats:
-            scores[rows] = logits
-            return derivative(logits, which[rows], rows)
-
-        gradients = self.model.gradient(points, diff)
-        if not np.isfinite(gradients.sum(dtype=np.float64)):
-            # What is not a number points nowhere.
-            np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        return self._answers(scores, which), gradients
+        logits, gradients = pull_back(
+            self.model, points, lambda logits, rows: derivative(logits, which[rows], rows)
+        )
+        return self._answers(logits, which), gradients
 
     def _answers(self, logits: Floats, which: Ints) -> Answers:
         margins = self.criterion.margins(logits, which)
@@ -108,17 +103,9 @@ class MarginQueries:
 
     def _loss_derivative(self, logits: Floats, which: Ints, rows: slice) -> Floats:
         """Return the derivative by the logits, over the sum of the probabilities besides one."""
-        targets = self.criterion.targets
-        if targets is None and not isinstance(self.criterion, Misclassification):
+        if self.criterion.targets is None and not isinstance(self.criterion, Misclassification):
             return self._margin_derivative(logits, which, rows)
-        own = (self.criterion.labels if targets is None else targets)[which]
-        each = np.arange(len(logits))
-        others = logits.astype(np.float64)
-        others[each, own] = -np.inf
-        exponentials = np.exp(others - others.max(axis=1, keepdims=True))
-        derivative = -exponentials / exponentials.sum(axis=1, keepdims=True)
-        derivative[each, own] = 1
-        return np.asarray(derivative if targets is None else -derivative, np.float32)
+        return -cross_entropy(logits, self.criterion, which)[1]
 
 
 def _one_less_other(logits: Floats, above: Ints, below: Ints) -> Floats:
