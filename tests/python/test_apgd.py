@@ -210,14 +210,15 @@ def test_a_ball_in_l2_is_kept_by_the_projection() -> None:
     ("text", "says"),
     [
         ("apgd=0.3", r"did you mean 76\.5"),
-        ("apgd=8x0", "iterations must be at least 1, not 0"),
-        ("apgd=8r0", "restarts must be at least 1, not 0"),
+        ("apgd=8x0", "iterations must be a whole number, 1 or more, not 0"),
+        ("apgd(epsilon=8, iterations=2.5)", r"iterations must be a whole number, .* not 2\.5"),
+        ("apgd=8r0", "restarts must be a whole number, 1 or more, not 0"),
         (
             "apgd(epsilon=8, loss='hinge')",
             "the loss must be one of ce, margin, dlr, dlr-t, not 'hinge'",
         ),
         ("apgd(epsilon=8, norm='l1')", "the norm must be one of linf, l2, not 'l1'"),
-        ("apgd(epsilon=8, targets=0)", "targets must be at least 1, not 0"),
+        ("apgd(epsilon=8, targets=0)", "targets must be a whole number, 1 or more, not 0"),
         ("apgd(loss='dlr')", r"apgd needs epsilon=\.\.\., which has no default"),
         ("apgd=8+hinge", r"unknown attack 'apgd=8\+hinge'.*apgd\(\.\.\.\)"),
     ],

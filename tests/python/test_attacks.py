@@ -161,7 +161,7 @@ def test_unknown_names_are_answered_with_the_known_ones(text: str) -> None:
         ("pgd=0.3", r"did you mean 76\.5 \(0\.3 of 1\)\?.* 76\.5, 76\.5/255 or 0\.3of1"),
         ("fgs=0.1", r"did you mean 25\.5 \(0\.1 of 1\)\?"),
         ("bim=8/0x40", "step must be above 0 grey levels, not 0"),
-        ("bim=8/1x0", "iterations must be at least 1, not 0"),
+        ("bim=8/1x0", "iterations must be a whole number, 1 or more, not 0"),
     ],
 )
 def test_numbers_that_make_no_sense(text: str, says: str) -> None:

@@ -113,5 +113,5 @@ def test_texts_and_names() -> None:
     assert attack == FastAdaptiveBoundary(8.0, "linf", 20)
     assert attack.text == "fab=8.0x20"
     assert attack.name == "FAB-T, 9 targets Linf 8, 20"
-    with pytest.raises(ValueError, match="targets must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="targets must be a whole number, 1 or more, not 0"):
         parse_attack("fab(epsilon=8, targets=0)")

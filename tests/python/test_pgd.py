@@ -280,9 +280,9 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
         ({"epsilon": 0.5, "norm": "l2"}, r"did you mean 127\.5 \(0\.5 of 1\)\?"),
         ({"step": -1}, "step must be above 0 grey levels, not -1"),
         ({"step": float("inf")}, "step must be above 0"),
-        ({"iterations": 0}, "iterations must be at least 1, not 0"),
+        ({"iterations": 0}, "iterations must be a whole number, 1 or more, not 0"),
         ({"norm": "l1"}, "norm must be one of linf, l2, not 'l1'"),
-        ({"seed": -1}, "seed must be 0 or more, not -1"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
     ],
 )
 def test_settings_that_make_no_sense(given: dict[str, Any], says: str) -> None:
@@ -319,7 +319,7 @@ def test_restarts_try_what_the_starts_before_have_left(bent: Classifier) -> None
     assert often.name == "PGD Linf 30, 4 x 2, 6 starts (margin)"
     with pytest.raises(ValueError, match="BIM always starts at the image: restarts are for pgd"):
         parse_attack("bim=30r2")
-    with pytest.raises(ValueError, match="restarts must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="restarts must be a whole number, 1 or more, not 0"):
         parse_attack("pgd=30r0")
 
 

@@ -90,5 +90,5 @@ def test_hopskipjump_where_no_noise_is_adversarial(tmp_path: Path) -> None:
     found = attack.run(model, rows([9, 9]), Misclassification(labels(0)), np.zeros(1, np.int64))
     assert not found.found.any()
     assert found.queries == 100
-    with pytest.raises(ValueError, match="budget must be 500 queries or more, not 20"):
+    with pytest.raises(ValueError, match="budget must be a whole number, 500 or more, not 20"):
         parse_attack("hopskipjump-l2(budget=20)")

@@ -38,6 +38,7 @@ from caffe_ext.attacks.losses import (
     make_objective,
 )
 from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.within import BudgetAttack, Found
 from caffe_ext.models.base import Floats, Images, Ints, softmax
 
@@ -62,8 +63,7 @@ class AutoProjectedGradient(BudgetAttack):
         super().__post_init__()
         if self.loss not in LOSSES:
             raise ValueError(f"the loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")
-        if self.targets < 1:
-            raise ValueError(f"targets must be at least 1, not {self.targets}")
+        check_whole("targets", self.targets, 1)
 
     @property
     def name(self) -> str:

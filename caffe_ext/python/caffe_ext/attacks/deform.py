@@ -23,6 +23,7 @@ from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.nearest import Nearest
 from caffe_ext.attacks.smallest.queries import MarginQueries
@@ -53,9 +54,9 @@ class Deformation(Attack):
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if type(self.tries) is not int or self.tries < 1:
-            raise ValueError(f"tries must be a whole number, 1 or more, not {self.tries!r}")
-        for field in fields(self)[1:]:
+        check_whole("tries", self.tries, 1)
+        check_whole("the seed", self.seed, 0)
+        for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{field.name} must be 0 or more, not {value}")

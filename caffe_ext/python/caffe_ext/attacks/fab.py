@@ -32,6 +32,7 @@ from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.losses import Values, logits_ratio
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.within import BudgetAttack, Found
 from caffe_ext.models.base import Floats, Images, Ints
 
@@ -51,8 +52,7 @@ class FastAdaptiveBoundary(BudgetAttack):
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
         super().__post_init__()
-        if self.targets < 1:
-            raise ValueError(f"targets must be at least 1, not {self.targets}")
+        check_whole("targets", self.targets, 1)
 
     @property
     def name(self) -> str:

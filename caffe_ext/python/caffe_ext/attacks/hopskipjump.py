@@ -29,6 +29,7 @@ from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.lattice_l2 import search_rays
 from caffe_ext.attacks.smallest.lattice_linf import round_linf
@@ -36,6 +37,7 @@ from caffe_ext.attacks.smallest.nearest import Nearest
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints, Model
 
+_LEAST_BUDGET = 500
 _FIRST_PROBES = 100
 _STARTS = 100
 _HALVINGS = 30
@@ -56,10 +58,8 @@ class HopSkipJump(Attack):
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if type(self.budget) is not int or self.budget < 500:
-            raise ValueError(f"budget must be 500 queries or more, not {self.budget!r}")
-        if self.seed < 0:
-            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+        check_whole("budget", self.budget, _LEAST_BUDGET)
+        check_whole("the seed", self.seed, 0)
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class HopSkipJump(Attack):
 
     def check(self, model: Model) -> None:
         """Raise ValueError if it cannot attack this model; tries a few queries on a grey image."""
-        Attack.check(replace(self, budget=500), model)
+        Attack.check(replace(self, budget=_LEAST_BUDGET), model)
 
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints

@@ -25,6 +25,7 @@ from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.directions import DirectionalAttack
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import nearest_on_the_way
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
@@ -52,12 +53,9 @@ class ProjectedGradient(DirectionalAttack):
         """Raise ValueError for settings that make no sense."""
         if not (np.isfinite(self.step) and self.step > 0):
             raise ValueError(f"the step must be above 0 grey levels, not {self.step}")
-        if self.iterations < 1:
-            raise ValueError(f"iterations must be at least 1, not {self.iterations}")
-        if self.start_seed < 0:
-            raise ValueError(f"the seed must be 0 or more, not {self.start_seed}")
-        if self.restarts < 1:
-            raise ValueError(f"restarts must be at least 1, not {self.restarts}")
+        check_whole("iterations", self.iterations, 1)
+        check_whole("the seed", self.start_seed, 0)
+        check_whole("restarts", self.restarts, 1)
         if self.restarts > 1 and not self.random_start:
             raise ValueError("BIM always starts at the image: restarts are for pgd")
 

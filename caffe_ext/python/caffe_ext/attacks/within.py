@@ -22,6 +22,7 @@ from caffe_ext.attacks.budget import NORM_NAMES, Norm, PerturbationBudget, whole
 from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import nearest_on_the_way
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
 
@@ -69,12 +70,9 @@ class BudgetAttack(Attack):
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
         _ = self.budget
-        if self.iterations < 1:
-            raise ValueError(f"iterations must be at least 1, not {self.iterations}")
-        if self.restarts < 1:
-            raise ValueError(f"restarts must be at least 1, not {self.restarts}")
-        if self.seed < 0:
-            raise ValueError(f"the seed must be 0 or more, not {self.seed}")
+        check_whole("iterations", self.iterations, 1)
+        check_whole("restarts", self.restarts, 1)
+        check_whole("the seed", self.seed, 0)
 
     @property
     def budget(self) -> PerturbationBudget:

@@ -29,6 +29,7 @@ from caffe_ext.attacks.criteria import (
 )
 from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.attacks.registry import register_attack
+from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.ddn import decoupled_direction_and_norm
 from caffe_ext.attacks.smallest.deepfool import deepfool
@@ -60,8 +61,7 @@ class SmallestAttack(Attack):
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if type(self.steps) is not int or self.steps < 1:
-            raise ValueError(f"steps must be a whole number, 1 or more, not {self.steps!r}")
+        check_whole("steps", self.steps, 1)
 
     @property
     def name(self) -> str:

@@ -24,8 +24,6 @@ from caffe_ext.attacks.smallest.nearest import Nearest
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images
 
-STEPS = 30
-
 
 def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: int) -> Nearest:
     """Return adversarials of whole grey levels, from real-valued ones.
