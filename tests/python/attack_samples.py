@@ -73,6 +73,23 @@ def two_layers(folder: Path, first: Any, second: Any, bias: Any = 0, **options: 
     return net(folder, text, [first, bias, second, 0], **options)
 
 
+def bent_net(folder: Path, sizes: tuple[int, int, int], batch_size: int) -> Classifier:
+    """Return a random net whose gradient changes from place to place.
+
+    sizes  of the image (1, 1, values), of the hidden layer, of the scores
+    """
+    values, hidden, classes = sizes
+    random = np.random.default_rng(3)
+    first = random.normal(size=(hidden, values)) / 100
+    second = random.normal(size=(classes, hidden))
+    return two_layers(folder, first, second, batch_size=batch_size)
+
+
+def random_rows(count: int, values: int = 6, seed: int = 0) -> Images:
+    """Return random images (N, 1, 1, values)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 1, 1, values), dtype=np.uint8)
+
+
 def rows(*images: Sequence[int]) -> Images:
     """Return images (N, 1, 1, values)."""
     return np.array(images, np.uint8)[:, None, None, :]

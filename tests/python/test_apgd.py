@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import attack_references as reference
-from attack_samples import labels, linear, rows, two_layers
+from attack_samples import bent_net, labels, linear, random_rows, rows, two_layers
 from caffe_ext.attacks import parse_attack
 from caffe_ext.attacks.apgd import AutoProjectedGradient, checkpoints
 from caffe_ext.attacks.ball import Ball, random_unit
@@ -25,13 +25,7 @@ NORMS = ("linf", "l2")
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """Return a net whose gradient changes from place to place; five classes."""
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(16, 6)) / 100, random.normal(size=(5, 16))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=4)
-
-
-def some_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, 1, 1, 6), dtype=np.uint8)
+    return bent_net(tmp_path_factory.mktemp("bent"), (6, 16, 5), batch_size=4)
 
 
 def size(differences: Any, norm: str) -> NDArray[np.float64]:
@@ -79,7 +73,7 @@ def test_the_cross_entropy_has_a_gradient_where_the_softmax_is_1() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr", "dlr-t"])
 def test_batched_climbs_are_those_of_single_images(bent: Classifier, norm: Any, loss: Any) -> None:
-    images, epsilon, iterations = some_images(20), 60.0, 30
+    images, epsilon, iterations = random_rows(20), 60.0, 30
     which = bent.predict(images)
     indices = 7 + np.arange(20)
     attack = AutoProjectedGradient(epsilon, norm, iterations, seed=4, loss=loss, targets=1)
@@ -117,7 +111,7 @@ def test_batched_climbs_are_those_of_single_images(bent: Classifier, norm: Any, 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_both_readings_hold_what_they_say(bent: Classifier, norm: Any) -> None:
-    images = some_images(60, seed=5)
+    images = random_rows(60, seed=5)
     which = bent.predict(images)
     for epsilon in (20.5, 60.5):
         attack = AutoProjectedGradient(epsilon, norm, 20, seed=1)
@@ -139,7 +133,7 @@ def test_both_readings_hold_what_they_say(bent: Classifier, norm: Any) -> None:
 
 
 def test_an_image_s_result_does_not_depend_on_the_others(bent: Classifier) -> None:
-    images = some_images(12, seed=2)
+    images = random_rows(12, seed=2)
     criterion = Misclassification(bent.predict(images))
     attack = AutoProjectedGradient(40, "linf", 15, restarts=2, seed=3, loss="dlr")
     whole = attack.run(bent, images, criterion, np.arange(12))
@@ -182,7 +176,7 @@ def test_rounding_that_loses_an_adversarial_is_counted_in_one_reading(tmp_path: 
 
 
 def test_images_that_are_done_leave(bent: Classifier) -> None:
-    images = some_images(30, seed=5)
+    images = random_rows(30, seed=5)
     which = bent.predict(images)
     asked = Queries(bent)
     attack = AutoProjectedGradient(60, "linf", 40)

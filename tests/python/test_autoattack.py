@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attack_samples import linear, two_layers
+from attack_samples import bent_net, linear, random_rows
 from caffe_ext.attacks import parse_attack
 from caffe_ext.attacks.autoattack import AutoAttack
 from caffe_ext.attacks.criteria import Misclassification
@@ -15,9 +15,7 @@ from caffe_ext.models.classifier import Classifier
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """Return a net whose gradient changes from place to place; five classes."""
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(16, 6)) / 100, random.normal(size=(5, 16))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=50)
+    return bent_net(tmp_path_factory.mktemp("bent"), (6, 16, 5), batch_size=50)
 
 
 def test_the_standard_ensemble() -> None:
@@ -45,7 +43,7 @@ def test_the_standard_ensemble() -> None:
 
 
 def test_each_attack_works_on_what_the_ones_before_left(bent: Classifier) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (60, 1, 1, 6), dtype=np.uint8)
+    images = random_rows(60)
     which = bent.predict(images)
     attack = AutoAttack(40.0, "linf", 10, seed=2)
     result = attack.run(bent, images, Misclassification(which), np.arange(60))
@@ -72,7 +70,7 @@ def test_networks_with_two_and_three_classes(tmp_path: Path) -> None:
     for classes in (2, 3):
         weights = np.random.default_rng(1).normal(size=(classes, 6))
         model = linear(tmp_path / str(classes), weights)
-        images = np.random.default_rng(0).integers(0, 256, (5, 1, 1, 6), dtype=np.uint8)
+        images = random_rows(5)
         attack = AutoAttack(60.0, "l2", 4)
         attack.check(model)
         result = attack.run(model, images, Misclassification(model.predict(images)), np.arange(5))

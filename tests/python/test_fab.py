@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 import attack_references as reference
-from attack_samples import two_layers
+from attack_samples import bent_net, random_rows
 from caffe_ext.attacks import parse_attack
 from caffe_ext.attacks.criteria import Misclassification, TargetedMisclassification
 from caffe_ext.attacks.fab import FastAdaptiveBoundary, shortest
@@ -22,13 +21,7 @@ NORMS = ("linf", "l2")
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """Return a net whose gradient changes from place to place; five classes."""
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(16, 6)) / 100, random.normal(size=(5, 16))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=4)
-
-
-def some_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, 1, 1, 6), dtype=np.uint8)
+    return bent_net(tmp_path_factory.mktemp("bent"), (6, 16, 5), batch_size=4)
 
 
 @settings(deadline=None, max_examples=80)
@@ -49,7 +42,7 @@ def test_the_shortest_step_onto_a_hyperplane(seed: int, norm: Any, rise: float) 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_batches_go_as_single_images(bent: Classifier, norm: Any) -> None:
-    images, epsilon, iterations = some_images(20), 60.0, 25
+    images, epsilon, iterations = random_rows(20), 60.0, 25
     which = bent.predict(images)
     attack = FastAdaptiveBoundary(epsilon, norm, iterations, targets=1)
     found = attack.search(Queries(bent), images, Misclassification(which), np.arange(20))
@@ -82,7 +75,7 @@ def test_batches_go_as_single_images(bent: Classifier, norm: Any) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_is_found_lies_in_the_ball(bent: Classifier, norm: Any) -> None:
-    images = some_images(40, seed=5)
+    images = random_rows(40, seed=5)
     which = bent.predict(images)
     attack = FastAdaptiveBoundary(40.0, norm, 15, 2, seed=1)
     result = attack.run(bent, images, Misclassification(which), np.arange(40))
@@ -98,7 +91,7 @@ def test_what_is_found_lies_in_the_ball(bent: Classifier, norm: Any) -> None:
 
 
 def test_a_criterion_with_targets_has_its_own(bent: Classifier) -> None:
-    images = some_images(20, seed=1)
+    images = random_rows(20, seed=1)
     which = bent.predict(images)
     target = (which + 1) % 5
     result = FastAdaptiveBoundary(90.0, "linf", 20).run(

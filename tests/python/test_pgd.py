@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from attack_samples import labels, linear, rows, two_layers
+from attack_samples import bent_net, labels, linear, random_rows, rows
 from caffe_ext.attacks import ball
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.budget import PerturbationBudget
@@ -31,9 +31,7 @@ MARGIN = LogitMargin()
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """Return a net whose gradient changes from place to place."""
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(12, 6)) / 100, random.normal(size=(4, 12))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=4)
+    return bent_net(tmp_path_factory.mktemp("bent"), (6, 12, 4), batch_size=4)
 
 
 def attack(
@@ -161,7 +159,7 @@ def test_nothing_leaves_the_ball(  # noqa: PLR0917
 
 
 def test_every_image_s_random_start_is_its_own(bent: Classifier) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (9, 1, 1, 6), dtype=np.uint8)
+    images = random_rows(9)
     which = bent.predict(images)
     for norm in ("linf", "l2"):
         settings_: Any = {"norm": norm, "epsilon": 60, "step": 5, "iterations": 4}
@@ -216,7 +214,7 @@ def test_what_is_solved_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_other_directions_and_no_images(bent: Classifier) -> None:
-    images = np.random.default_rng(1).integers(0, 256, (5, 1, 1, 6), dtype=np.uint8)
+    images = random_rows(5, seed=1)
     which = bent.predict(images)
     settings_ = {"epsilon": 120, "step": 8, "iterations": 15}
     for direction in (FastGradient(), HotCold(rank=2), HotCold(sign=True, through="ip1")):
@@ -306,7 +304,7 @@ def test_the_diagnostics_are_those_of_the_first_gradient(tmp_path: Path) -> None
 
 
 def test_restarts_try_what_the_starts_before_have_left(bent: Classifier) -> None:
-    images = np.random.default_rng(8).integers(0, 256, (60, 1, 1, 6), dtype=np.uint8)
+    images = random_rows(60, seed=8)
     which = bent.predict(images)
     once, often = (parse_attack(f"pgd=30/2x4{text}+margin", seed=3) for text in ("", "r6"))
     first, all_ = (

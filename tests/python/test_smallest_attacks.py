@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attack_samples import labels, linear, rows, two_layers
+from attack_samples import bent_net, labels, linear, random_rows, rows
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.criteria import (
     Criterion,
@@ -76,13 +76,11 @@ def test_l2_on_a_plane(tmp_path: Path, text: str, weights: list[int], image: lis
 
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(16, 12)) / 100, random.normal(size=(5, 16))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=16)
+    return bent_net(tmp_path_factory.mktemp("bent"), (12, 16, 5), batch_size=16)
 
 
 def sample(count: int = 6) -> Images:
-    return np.random.default_rng(8).integers(0, 256, (count, 1, 1, 12), dtype=np.uint8)
+    return random_rows(count, 12, seed=8)
 
 
 class Counting:

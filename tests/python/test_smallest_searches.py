@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import smallest_reference as reference
-from attack_samples import labels, linear, rows, two_layers
+from attack_samples import bent_net, labels, linear, random_rows, rows
 from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.smallest.ddn import decoupled_direction_and_norm
 from caffe_ext.attacks.smallest.deepfool import deepfool
@@ -21,13 +21,11 @@ COUNT = 12
 
 @pytest.fixture(scope="module")
 def bent(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    random = np.random.default_rng(3)
-    first, second = random.normal(size=(12, 6)) / 100, random.normal(size=(4, 12))
-    return two_layers(tmp_path_factory.mktemp("bent"), first, second, batch_size=5)
+    return bent_net(tmp_path_factory.mktemp("bent"), (6, 12, 4), batch_size=5)
 
 
 def images() -> np.ndarray:
-    return np.random.default_rng(8).integers(0, 256, (COUNT, 1, 1, 6), dtype=np.uint8)
+    return random_rows(COUNT, 6, seed=8)
 
 
 def asked(model: Classifier, given: np.ndarray) -> MarginQueries:
