@@ -119,7 +119,7 @@ std::vector<AttackSettings> ReadAttacks(const AdversarialParameter& param) {
         "adversarial_param has no attack; write, for example, attack { type: PGD_LINF epsilon: 8 "
         "}");
   }
-  if (!(param.alpha() >= 0 && param.alpha() <= 1)) {  // NaN, too
+  if (std::isnan(param.alpha()) || param.alpha() < 0 || param.alpha() > 1) {
     Refuse("adversarial_param.alpha", param.alpha(), "it must be a number from 0 to 1");
   }
   if (param.warm_up() < 0) {
