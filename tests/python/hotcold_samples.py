@@ -76,10 +76,10 @@ def run(*arguments: object, main: Callable[[list[str]], int] = hotcold.main) -> 
     return main([*map(str, arguments)])
 
 
-def refused(*arguments: object) -> str:
+def refused(*arguments: object, main: Callable[[list[str]], int] = hotcold.main) -> str:
     """Return the sentence with which the tool ends."""
     with pytest.raises(SystemExit) as end:
-        run(*arguments)
+        run(*arguments, main=main)
     assert isinstance(end.value.code, str)  # printed to stderr, and the exit status is 1
     assert "\n" not in end.value.code
     return end.value.code

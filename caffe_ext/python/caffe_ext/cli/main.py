@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "hotcold": ("hotcold", "find smallest adversarials with the hot/cold approach"),
     "fastgradient": ("fastgradient", "find adversarials along the loss gradient: FGS and FGV"),
     "evaluate": ("evaluate", "report how robust models are: attacks, noise, masked gradients"),
+    "transfer": ("transfer", "try the adversarials of each model on all others"),
     "certify": ("certify", "prove that models are robust: randomized smoothing, bounds"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
     "noise-curves": ("noise_curves", "measure stability to noise along a training"),

@@ -1,0 +1,230 @@
+"""TransferStudy: attack some models, try what is found on all of them, and write the matrices.
+
+    models = [read_model(Path("prototxt/lenet.yaml"), file) for file in (plain, bang)]
+    study = TransferStudy(models, [parse_attack("pgd=25")], open_images("mnist"), Path("out"))
+    study.run().matrices[0].rates("strict")
+
+transfer.json        the matrices, the protocol, and all that they depend on
+transfer.csv         a line for each attack, source and target
+transfer.png, .svg   the rates as a picture
+attacks/             the attacks: an AttackCampaign (runs/campaign.py)
+crossed/             what each model makes of the others' adversarials; goes on after interruptions
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe_ext.attacks.base import Attack
+from caffe_ext.data import ImageSource
+from caffe_ext.errors import RecordError
+from caffe_ext.evaluation.report import as_csv
+from caffe_ext.models.base import Ints
+from caffe_ext.models.cache import load_cached
+from caffe_ext.models.description import ModelDescription
+from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
+from caffe_ext.runs.export import plain_name
+from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runs.pictures.images import FinishedAttack
+from caffe_ext.runs.records import adversarial_batches
+from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.storage.description import check_same
+from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.provenance import provenance
+from caffe_ext.studies.transfer.figure import transfer_figure
+from caffe_ext.studies.transfer.matrix import Crossed, TransferMatrix, count_transfer
+
+RESULTS, ATTACKS, CROSSED = "transfer", "attacks", "crossed"
+PROTOCOL = {
+    "images": "each source is attacked on the images that it classifies correctly",
+    "criterion": "misclassified: the target's class differs from the label",
+    "all": "misclassified by the target / adversarials of the source (Szegedy et al., 2014)",
+    "strict": "the same of those adversarials whose originals the target classifies correctly",
+    "variants": "FGS, paper's protocol: without images of saturated softmax at the source",
+}
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """The matrices, and what was attacked on which they rest."""
+
+    matrices: tuple[TransferMatrix, ...]
+    campaign: CampaignResult
+
+
+@dataclass(frozen=True)
+class TransferStudy:
+    """What is attacked, how, and where the results go.
+
+    models      two or more, of as many classes each, with names that differ
+    attacks     one or more; no two with the same text
+    source      the images, with labels
+    folder      for the results; made if it is not there
+    limit       only the first images, of a folder a sample; None: all
+    seed        that the attacks were made with, for the record
+    again       discard earlier results of these attacks in the folder
+    """
+
+    models: Sequence[ModelDescription]
+    attacks: Sequence[Attack]
+    source: ImageSource
+    folder: Path
+    limit: int | None = None
+    batch_size: int = 100
+    again: bool = False
+    seed: int = 0
+    sample_seed: int = 0
+
+    def run(self, reporter: Reporter | None = None) -> TransferResult:
+        """Do all that is not done yet, write the results, and return them.
+
+        Raises ValueError for fewer than two models, other numbers of classes, or images without
+        labels, and what AttackCampaign.run raises.
+        """
+        reporter = reporter or Silent()
+        check_writable(self.folder)
+        if len(self.models) < 2:
+            raise ValueError("transfer is from one model to another: name two or more models")
+        if not self.source.labelled:
+            raise ValueError(
+                f"{shown_text(self.source.origin)}: the images have no labels, which transfer "
+                "needs; give them with --labels"
+            )
+        self._check_classes()
+        with claim_output(self.folder):
+            campaign = self._campaign().run(reporter)
+            finished = [[one.finished for one in model.attacks] for model in campaign.models]
+            crossed = self._cross(finished, reporter)
+            # Every attack's records hold what its model makes of all images.
+            predicted = [attacks[0].records.predicted for attacks in finished]
+            names = [model.name for model in self.models]
+            matrices = count_transfer(names, self.attacks, crossed, predicted)
+            self._write(matrices, finished)
+        return TransferResult(tuple(matrices), campaign)
+
+    def _campaign(self) -> AttackCampaign:
+        """Return the attacks on all models."""
+        return AttackCampaign(
+            self.models,
+            self.attacks,
+            self.source,
+            self.folder / ATTACKS,
+            limit=self.limit,
+            batch_size=self.batch_size,
+            again=self.again,
+            seed=self.seed,
+            sample_seed=self.sample_seed,
+        )
+
+    def _check_classes(self) -> None:
+        """Raise ValueError unless all models tell as many classes apart."""
+        first, *others = self.models
+        classes = load_cached(first, self.batch_size).classes
+        for other in others:
+            found = load_cached(other, self.batch_size).classes
+            if found != classes:
+                raise ValueError(
+                    f"{first.name} has {classes} classes and {other.name} {found}: what is "
+                    "adversarial for one means nothing for the other"
+                )
+
+    def _cross(
+        self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
+    ) -> list[list[Crossed]]:
+        """Return what all models make of what was found; the target's net is in memory alone."""
+        count = len(self.models)
+        classes: dict[tuple[int, int, int], Ints] = {}
+        with reporter.progress("transfer", count**2 * len(self.attacks), "pair") as step:
+            for to, target in enumerate(self.models):
+                for of, number in np.ndindex(count, len(self.attacks)):
+                    one = finished[of][number]
+                    classes[of, number, to] = self._classes(one, target, own=of == to)
+                    step(1)
+        return [
+            [
+                Crossed(one.records, [classes[of, number, to] for to in range(count)])
+                for number, one in enumerate(attacks)
+            ]
+            for of, attacks in enumerate(finished)
+        ]
+
+    def _classes(self, one: FinishedAttack, target: ModelDescription, *, own: bool) -> Ints:
+        """Return the target's classes of what was found, int64 (M,), as in the file if it is there.
+
+        own  the target is the model that was attacked
+        """
+        if own:
+            return one.records.classes[one.records.found]
+        name = f"{plain_name(one.model.name)}~{one.run.file_stem}.json"
+        path = self.folder / CROSSED / plain_name(target.name) / name
+        depends = {
+            "attack": one.run.description,
+            "target": target.identity(),
+            "adversarials_sha256": _digest(one),
+        }
+        if path.exists() and not self.again:
+            return _read(path, depends, int(one.records.found.sum()))
+        model = load_cached(target, self.batch_size)
+        batches = adversarial_batches(one.run.path, self.batch_size)
+        parts = [model.predict(images) for _, images in batches]
+        found = np.concatenate([np.empty(0, np.int64), *parts])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"depends": depends, "classes": found.tolist()}, indent=None)
+        return found
+
+    def _write(
+        self, matrices: Sequence[TransferMatrix], finished: Sequence[Sequence[FinishedAttack]]
+    ) -> None:
+        """Write the files with the results."""
+        path = self.folder / RESULTS
+        run = finished[0][0].run
+        record = asdict(provenance(ROOT)) | {
+            "protocol": PROTOCOL,
+            "seed": self.seed,
+            "limit": self.limit,
+            "images": {"origin": shown_text(self.source.origin), **run.identity["images"]},
+            "models": [model.shown_record() for model in self.models],
+            "matrices": [one.to_dict() for one in matrices],
+        }
+        write_json(path.with_suffix(".json"), record)
+        rows = [row for one in matrices for row in one.rows()]
+        write_text(path.with_suffix(".csv"), as_csv(rows))
+        # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
+        figure = transfer_figure(matrices)
+        for suffix in (".svg", ".png"):
+            save_figure(figure, path.with_suffix(suffix))
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a file in crossed/ holds."""
+
+    depends: Object
+    classes: list[int]
+
+
+def _read(path: Path, depends: dict[str, Any], count: int) -> Ints:
+    """Return the classes in a file; RecordError if it is damaged or about something else."""
+    advice = "discard the old results with --again"
+    saved = read_json(path, _Saved, advice)
+    check_same(depends, saved.depends, f"{shown(path)} is of other adversarials", advice)
+    if len(saved.classes) != count:
+        raise RecordError(
+            f"{path} is damaged: it has {len(saved.classes)} classes for {count}; {advice}"
+        )
+    return np.array(saved.classes, np.int64)
+
+
+def _digest(one: FinishedAttack) -> str:
+    """Return what stands for the adversarials that were found."""
+    digest = sha256()
+    for _, images in adversarial_batches(one.run.path, 1000):
+        digest.update(images.tobytes())
+    return digest.hexdigest()
