@@ -39,7 +39,7 @@ def caffe_training(network: Network, ready: Callable[[], object]) -> Iterator[Jo
     """Yield plain and adversarial training, with the engine."""
     from caffe_ext.runtime import engine
 
-    with engine.switched(on=True), tempfile.TemporaryDirectory() as folder:
+    with engine.switch(on=True), tempfile.TemporaryDirectory() as folder:
         plain = solver(network, "SGD", Path(folder))
         robust = solver(network, "Adversarial", Path(folder), ADVERSARIAL)
     yield Job("plain", "caffe_ext", partial(plain.step, 1), ready, operations(plain.net)[1])

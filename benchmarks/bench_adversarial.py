@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from adversarial_jobs import caffe_training, torch_adversarial_jobs
-from bench_report import begin_record, left_table, origin
+from bench_report import begin_record, format_left_table, origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
@@ -101,7 +101,7 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
                 f"{torch['thread_ms'] / ours['thread_ms']:.2f}" if torch else "–",
             )
         )
-    return left_table(lines)
+    return format_left_table(lines)
 
 
 def report(record: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_output, check_at_least
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Question:
     total: int
     budget: "PerturbationBudget"
 
-    def ours(self, text: str) -> Answer:
+    def run_ours(self, text: str) -> Answer:
         """Return which images an attack of ours breaks, by its search in real-valued pixels."""
         from caffe_ext.attacks.criteria import Misclassification
         from caffe_ext.attacks.queries import Queries
@@ -101,7 +101,7 @@ class Question:
             return attack.search(asked, self.images, criterion, self.indices).found
         return attack.run(self.classifier, self.images, criterion, self.indices).found
 
-    def theirs(self, attack: Any) -> Answer:
+    def run_theirs(self, attack: Any) -> Answer:
         """Return which images an attack of torchattacks breaks."""
         import torch
 
@@ -144,7 +144,10 @@ class Question:
         rows = []
         for name, text, make in self.pairs(queries):
             broken: dict[str, int] = {}
-            jobs = partial(self._ours, text, broken), partial(self._theirs, make, broken)
+            jobs = (
+                partial(self._measure_ours, text, broken),
+                partial(self._measure_theirs, make, broken),
+            )
             times = time_pair(*jobs, runs)
             rows.append(
                 {
@@ -157,11 +160,11 @@ class Question:
             )
         return rows
 
-    def _ours(self, text: str, broken: dict[str, int]) -> None:
-        broken["broken"] = int(self.ours(text).sum())
+    def _measure_ours(self, text: str, broken: dict[str, int]) -> None:
+        broken["broken"] = int(self.run_ours(text).sum())
 
-    def _theirs(self, make: Callable[[], Any], broken: dict[str, int]) -> None:
-        broken["broken_other"] = int(self.theirs(make()).sum())
+    def _measure_theirs(self, make: Callable[[], Any], broken: dict[str, int]) -> None:
+        broken["broken_other"] = int(self.run_theirs(make()).sum())
 
     def accuracy(self) -> Row:
         """Return the robust accuracy by AutoAttack, ours in both readings, and the other's."""
@@ -188,7 +191,7 @@ class Question:
 
             norm, ball = NORMS[self.budget.norm], self.budget.epsilon / WHITE
             other = torchattacks.AutoAttack(self.twin, norm=norm, eps=ball, n_classes=10, seed=0)
-            broken = self.theirs(other)
+            broken = self.run_theirs(other)
             row |= {
                 "real_other": int((~broken).sum()) / self.total,
                 "seconds_other": time.process_time() - middle,
@@ -206,7 +209,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     batch = source.read(slice(0, arguments.limit))
     if batch.labels is None:
         raise ValueError(f"{source.origin}: labels are needed; --labels names them")
-    about: dict[str, Any] = {"images": shown_text(source.origin), "models": {}, "other": None}
+    about: dict[str, Any] = {"images": shorten_paths(source.origin), "models": {}, "other": None}
     engine.set_threads(1)  # as PyTorch has it
     rows: list[Row] = []
     models = find_models(arguments)
@@ -216,7 +219,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
             classifier = model.load(arguments.batch_size)
             labels = classifier.check_labels(batch.labels, len(batch.images))
             right = np.flatnonzero(classifier.predict(batch.images) == labels)
-            about["models"][model.name] = shown(model.weights)
+            about["models"][model.name] = shorten_path(model.weights)
             try:
                 import torch
                 import torchattacks  # noqa: F401  (whether it is there)

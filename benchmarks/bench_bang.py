@@ -69,9 +69,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def data_sources(network: Network, folder: Path) -> tuple[dict[str, str], str]:
     """Return where the network's data are, by the paths that it names, and what they are."""
-    from caffe_ext.data.preparation import intact_record
+    from caffe_ext.data.preparation import read_intact_record
 
-    record = intact_record(DATA / network.data_set)
+    record = read_intact_record(DATA / network.data_set)
     if record is not None:
         return {}, record.content
     Console().note(f"data/{network.data_set} is not there; random images serve as well")

@@ -25,7 +25,7 @@ from bench_report import begin_record
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from engine_jobs import FORWARD_BATCH, NETWORKS, Network
-from torch_jobs import known_network, torch_modes
+from torch_jobs import build_network, torch_modes
 
 TARGET = 1.5
 SIGMA, SAMPLES = 63.75, 5 * FORWARD_BATCH
@@ -59,7 +59,7 @@ def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     import caffe
     import numpy as np
 
-    from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
+    from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
     from caffe_ext.models.classifier import Classifier
     from caffe_ext.models.pixels import PixelSpace
     from caffe_ext.runtime import engine
@@ -77,7 +77,9 @@ def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     zeros = np.zeros(SAMPLES, np.int64)
 
     def run() -> Any:
-        noisy = add_noise(image, gaussian_table(SIGMA), 1, Copies(zeros, zeros, np.arange(SAMPLES)))
+        noisy = add_noise(
+            image, gaussian_table(SIGMA), 1, NoisyCopies(zeros, zeros, np.arange(SAMPLES))
+        )
         return np.bincount(model.predict(noisy), minlength=10)
 
     yield "caffe_ext", run
@@ -88,7 +90,7 @@ def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     import torch
 
     for title, layout, wrap in torch_modes(threads):
-        model = known_network(network).to(memory_format=layout)
+        model = build_network(network).to(memory_format=layout)
         image = torch.full((1, *network.shape), 128.0)
 
         def classify(x: Any, model: Any = model, layout: Any = layout) -> Any:
@@ -127,7 +129,7 @@ def child(framework: str, network: Network, threads: int) -> None:
     print(json.dumps(found))
 
 
-def one_round(
+def run_round(
     python: Path, framework: str, network: Network, threads: int
 ) -> dict[str, list[float]]:
     """Return what a child prints."""
@@ -151,7 +153,7 @@ def measure(arguments: argparse.Namespace, network: Network, threads: int) -> di
             ("caffe", Path(sys.executable)),
             ("torch", arguments.torch_python),
         ):
-            for title, figures in one_round(python, framework, network, threads).items():
+            for title, figures in run_round(python, framework, network, threads).items():
                 found.setdefault(title, []).append(figures)
     medians = {
         title: [statistics.median(column) for column in zip(*figures, strict=True)]

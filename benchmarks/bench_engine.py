@@ -19,12 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench_report import begin_record, left_table, origin
+from bench_report import begin_record, format_left_table, origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
-from caffe_ext.storage.atomic import replacing, write_json, write_text
-from engine_jobs import NETWORKS, Network, apart, caffe_jobs, caffe_scores
+from caffe_ext.storage.atomic import replace_file, write_json, write_text
+from engine_jobs import NETWORKS, Network, caffe_jobs, caffe_scores, relative_difference
 from job_timing import RUNS, time_jobs
 from torch_jobs import torch_jobs, torch_scores, torch_version
 
@@ -68,7 +68,7 @@ def child(network: Network, threads: int, rounds: int) -> None:
     jobs = list(caffe_jobs(network, threads))
     differ = None
     if torch_version() is not None:
-        differ = apart(caffe_scores(network), torch_scores(network))
+        differ = relative_difference(caffe_scores(network), torch_scores(network))
         jobs += torch_jobs(network, threads)
     with Console().progress(f"{network.title}, {threads} threads", rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
@@ -134,7 +134,7 @@ def table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
     head = ("network", "threads", "task", "stock Caffe", "ours", "PyTorch", "its best mode")
     lines = [(*head, "stock / ours", "PyTorch / ours", "of the peak"), *rows(measurements)]
-    return left_table(lines)
+    return format_left_table(lines)
 
 
 def report(record: Mapping[str, Any]) -> str:
@@ -201,7 +201,7 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
         panel.tick_params(length=0)
     panels[0].set_ylabel("milliseconds; shorter is better")
     figure.legend(*panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
-    with replacing(path) as file:
+    with replace_file(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), metadata={"Date": None})
 
 

@@ -29,8 +29,8 @@ from caffe_ext.cli.model_arguments import add_model_arguments
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
-from engine_jobs import NETWORKS, Network, apart, caffe_scores, layer_jobs
-from job_timing import repeated, time_jobs
+from engine_jobs import NETWORKS, Network, caffe_scores, layer_jobs, relative_difference
+from job_timing import repeat, time_jobs
 from torch_jobs import torch_gpu_jobs, torch_scores, torch_version
 
 # So often a job runs before it waits for the GPU, as in a training that nobody watches.
@@ -79,7 +79,7 @@ def caffe_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
 
     Device.parse(device).use()
     jobs = [
-        repeated(job, ITERATIONS, synchronize)
+        repeat(job, ITERATIONS, synchronize)
         for on in (False, True)
         for job in layer_jobs(network, on)
     ]
@@ -100,7 +100,7 @@ def torch_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
         return {"version": None, "reason": f"PyTorch {torch_version()} finds no GPU"}
     torch.cuda.set_device(int(device.removeprefix("gpu:")))
     jobs = [
-        repeated(job, ITERATIONS, torch.cuda.synchronize) for job in list(torch_gpu_jobs(network))
+        repeat(job, ITERATIONS, torch.cuda.synchronize) for job in list(torch_gpu_jobs(network))
     ]
     return {
         "version": torch_version(),
@@ -136,10 +136,10 @@ def measure(network: Network, arguments: argparse.Namespace) -> dict[str, Any]:
             step(1)
             torch.append(call_child(arguments.torch_python, "torch", network, arguments))
             step(1)
-    return gathered(network, caffe, torch)
+    return summarize_processes(network, caffe, torch)
 
 
-def gathered(
+def summarize_processes(
     network: Network, caffe: Sequence[Mapping[str, Any]], torch: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return the figures of a network's processes as one: medians of their medians."""
@@ -155,7 +155,9 @@ def gathered(
         "pytorch": None if missing else torch[0]["version"],
         "pytorch_device": None if missing else torch[0]["device"],
         "without_pytorch": missing["reason"] if missing else None,
-        "scores_differ": None if missing else apart(caffe[0]["scores"], torch[0]["scores"]),
+        "scores_differ": None
+        if missing
+        else relative_difference(caffe[0]["scores"], torch[0]["scores"]),
         "jobs": [
             {
                 "task": task,

@@ -60,7 +60,7 @@ def digits(count: int) -> "tuple[Images, str]":
     return images.images[np.arange(count) % len(images)], source
 
 
-def perturbed(originals: "Images") -> "Images":
+def perturb(originals: "Images") -> "Images":
     """Return the images under smooth noise of 5 to 40 grey levels, a new one for each image."""
     import cv2
     import numpy as np
@@ -83,7 +83,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     from pass_reference import reference_pass_score
 
     originals, source = digits(count)
-    adversarials = perturbed(originals)
+    adversarials = perturb(originals)
     pairs = list(zip(adversarials, originals, strict=True))
 
     def batch() -> Any:

@@ -24,7 +24,7 @@ def begin_record(output: Path, **more: Any) -> dict[str, Any]:
     return record
 
 
-def left_table(lines: Sequence[Sequence[str]]) -> str:
+def format_left_table(lines: Sequence[Sequence[str]]) -> str:
     """Return lines of cells, the head first, as a table in Markdown, all columns to the left."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]

@@ -20,7 +20,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_output, check_at_least
-from caffe_ext.runtime.checkout import ROOT, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 
 if TYPE_CHECKING:
@@ -67,31 +67,31 @@ def compare_settings(
     """Return, beside HC1: with one thread, on Caffe's own layers, and image by image on these."""
     from caffe_ext.attacks.registry import parse_attack
     from caffe_ext.runtime import engine
-    from search_timing import Answers, Comparison, cores, plain_loop
+    from search_timing import Answers, Comparison, cores, make_plain_loop
 
     attack = parse_attack("hc1")
 
-    def one_thread() -> Answers:
+    def run_one_thread() -> Answers:
         engine.set_threads(1)
         try:
             return sample.search(classifier, attack)
         finally:
             engine.set_threads(0)
 
-    with engine.switched(on=False):
+    with engine.switch(on=False):
         stock = model.load(classifier.batch_size)
-        loop = plain_loop(model, stock)
-    others: dict[str, Callable[[], Answers]] = {"one thread": one_thread} if cores() > 1 else {}
+        loop = make_plain_loop(model, stock)
+    others: dict[str, Callable[[], Answers]] = {"one thread": run_one_thread} if cores() > 1 else {}
     others["Caffe's own layers"] = lambda: sample.search(stock, attack)
     others["doubling and bisection, image by image, on these"] = loop(sample, "search")
     # Where nothing is found, the way can have millions of steps.
     slow = {"amplitude by amplitude, image by image, on these": loop(fewer, "step_by_step")}
 
-    def beside(mine: "Sample", jobs: dict[str, Callable[[], Answers]]) -> list[Row]:
+    def time_beside(mine: "Sample", jobs: dict[str, Callable[[], Answers]]) -> list[Row]:
         ours = Comparison(classifier, mine, lambda: mine.search(classifier, attack), runs)
-        return ours.all("HC1", jobs)
+        return ours.compare_all("HC1", jobs)
 
-    return beside(sample, others) + beside(fewer, slow)
+    return time_beside(sample, others) + time_beside(fewer, slow)
 
 
 def compare_foolbox(
@@ -113,17 +113,19 @@ def compare_foolbox(
         return f"{error}"
     fgs, margin = parse_attack("fgs"), parse_attack("margin-s")
 
-    def ours() -> Answers:
+    def run_ours() -> Answers:
         return sample.search(classifier, fgs)
 
-    def theirs(job: "Search") -> Callable[[], Answers]:
+    def make_job(job: "Search") -> Callable[[], Answers]:
         return lambda: job(sample.images, sample.labels)
 
     others: dict[str, Callable[[], Answers]] = {
         "margin by sign": lambda: sample.search(classifier, margin)
     }
-    others |= {f"Foolbox: {name}": theirs(job) for name, job in lenet.attacks().items()}
-    rows = Comparison(classifier, sample, ours, runs).all("FGS", {"FGS": ours, **others})
+    others |= {f"Foolbox: {name}": make_job(job) for name, job in lenet.attacks().items()}
+    rows = Comparison(classifier, sample, run_ours, runs).compare_all(
+        "FGS", {"FGS": run_ours, **others}
+    )
     apart = np.abs(lenet.logits(sample.images) - classifier.logits(sample.images))
     return {**installed, "largest_logit_difference": float(apart.max()), "measurements": rows}
 
@@ -146,12 +148,12 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     labels = classifier.check_labels(batch.labels, len(images))
     # As many as are asked for where all are classified correctly; that is mostly so.
     first = slice(arguments.compared)
-    sample = Sample.of(classifier, images[first], labels[first])
+    sample = Sample.select_correct(classifier, images[first], labels[first])
     if not len(sample.images):
         raise ValueError(f"{model.name} gets all of the first {arguments.compared} images wrong")
     record = {
         "model": model.shown_record(),
-        "images": shown_text(source.origin),
+        "images": shorten_paths(source.origin),
         "images_sha256": source.digest(),
         "batch_size": arguments.batch_size,
     }

@@ -155,7 +155,7 @@ def layer_jobs(
     from caffe_ext.runtime import engine
 
     title = "caffe_ext" if engine_on else "stock Caffe"
-    with engine.switched(on=engine_on), tempfile.TemporaryDirectory() as folder:
+    with engine.switch(on=engine_on), tempfile.TemporaryDirectory() as folder:
         made = {kind: solver(network, kind, Path(folder)) for kind in ("SGD", "BANG")}
         net = forward_net(network, caffe)
     for kind, one in made.items():
@@ -176,7 +176,7 @@ def forward_net(network: Network, caffe: Any) -> Any:
     return net
 
 
-def apart(one: Any, other: Any) -> float:
+def relative_difference(one: Any, other: Any) -> float:
     """Return the largest difference of two arrays in relation to the largest value."""
     import numpy as np
 
@@ -184,7 +184,7 @@ def apart(one: Any, other: Any) -> float:
     return float(np.abs(one - other).max() / np.abs(other).max())
 
 
-def known_weights(shapes: Iterable[tuple[int, ...]]) -> Iterator[Any]:
+def generate_weights(shapes: Iterable[tuple[int, ...]]) -> Iterator[Any]:
     """Yield weights of these shapes, the same for all frameworks."""
     import numpy as np
 
@@ -196,7 +196,7 @@ def known_weights(shapes: Iterable[tuple[int, ...]]) -> Iterator[Any]:
 def set_weights(net: Any) -> None:
     """Give a Caffe net the known weights."""
     blobs = [blob for name in net.params for blob in net.params[name]]
-    for blob, values in zip(blobs, known_weights(b.data.shape for b in blobs), strict=True):
+    for blob, values in zip(blobs, generate_weights(b.data.shape for b in blobs), strict=True):
         blob.data[...] = values
 
 

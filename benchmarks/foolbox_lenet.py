@@ -86,14 +86,14 @@ class TorchLeNet:
         """Return what the search is compared with, by name."""
         from foolbox import attacks
 
-        def iterated(attack: Any) -> Search:
-            return lambda images, labels: self._iterated(attack, images, labels)
+        def make_search(attack: Any) -> Search:
+            return lambda images, labels: self._search_by(attack, images, labels)
 
         return {
             "FGSM, 255 epsilons": self._grid,
-            "FGSM, epsilon by epsilon": self._ascending,
-            "DeepFool (Linf), iterated": iterated(attacks.LinfDeepFoolAttack()),
-            "FMN (Linf), iterated": iterated(attacks.LInfFMNAttack()),
+            "FGSM, epsilon by epsilon": self._search_ascending,
+            "DeepFool (Linf), iterated": make_search(attacks.LinfDeepFoolAttack()),
+            "FMN (Linf), iterated": make_search(attacks.LInfFMNAttack()),
         }
 
     def _tensor(self, images: "Images") -> Any:
@@ -113,7 +113,7 @@ class TorchLeNet:
             adversarials[row] = _pixels(clipped[first[row]][row])
         return Answers(np.where(found, first + 1.0, np.nan), adversarials)
 
-    def _ascending(self, images: "Images", labels: "Ints") -> Answers:
+    def _search_ascending(self, images: "Images", labels: "Ints") -> Answers:
         """Ask about one grey level after the other; what is solved leaves."""
         from foolbox.attacks import LinfFastGradientAttack
 
@@ -131,7 +131,7 @@ class TorchLeNet:
                 break
         return Answers(amplitudes, adversarials)
 
-    def _iterated(self, attack: Any, images: "Images", labels: "Ints") -> Answers:
+    def _search_by(self, attack: Any, images: "Images", labels: "Ints") -> Answers:
         """Let an attack minimise Linf; its adversarials are no whole grey levels."""
         given = self._tensor(images), self._torch.from_numpy(labels)
         found, _, success = attack(self._foolbox, *given, epsilons=None)

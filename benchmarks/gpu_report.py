@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench_report import origin
-from caffe_ext.storage.atomic import replacing
+from caffe_ext.storage.atomic import replace_file
 from engine_jobs import FORWARD_BATCH
 from search_report import table
 
@@ -156,5 +156,5 @@ def draw(measurements: Sequence[Record], path: Path) -> None:
         panel.tick_params(length=0)
     panels[0].set_ylabel("a second; taller is better")
     figure.legend(*panels[0].get_legend_handles_labels(), ncols=5, loc="outside lower center")
-    with replacing(path) as file:
+    with replace_file(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), metadata={"Date": None})

@@ -15,7 +15,7 @@ import numpy as np
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.image_arguments import open_source
 from caffe_ext.cli.model_arguments import LENET, find_models
-from caffe_ext.runtime.checkout import ROOT, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from engine_jobs import set_weights
 from search_timing import PIECE, measure_all
 
@@ -92,4 +92,4 @@ def _images(
     batch = source.read(slice(0, count))
     rows = np.arange(count) % len(batch.images)
     labels = None if batch.labels is None else batch.labels[rows]
-    return batch.images[rows], labels, shown_text(source.origin)
+    return batch.images[rows], labels, shorten_paths(source.origin)

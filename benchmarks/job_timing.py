@@ -27,7 +27,7 @@ class Job:
     flop: float = 0.0
 
 
-def repeated(job: Job, times: int, finish: Callable[[], object]) -> Job:
+def repeat(job: Job, times: int, finish: Callable[[], object]) -> Job:
     """Return the job that many times; then it waits until all is done, as GPUs work on their own.
 
     Somebody who trains does not wait after each iteration either.

@@ -79,7 +79,7 @@ def direction(net: PlainNet, kind: str, image: Image, label: int) -> Floats:
     return (values.astype(np.float64) / largest).astype(np.float32) if largest else values
 
 
-def moved(image: Image, u: Floats, t: int) -> Image:
+def move(image: Image, u: Floats, t: int) -> Image:
     """Return x(t)."""
     return np.asarray(np.clip(np.rint(image + t * u.astype(np.float64)), 0, 255).astype(np.uint8))
 
@@ -101,34 +101,37 @@ class Path1D:
     label: int
     u: Floats
 
-    def wrong(self, t: int) -> bool:
+    def is_misclassified(self, t: int) -> bool:
         """Say whether x(t) is misclassified."""
-        return int(self.net.scores(moved(self.image, self.u, t)).argmax()) != self.label
+        return int(self.net.scores(move(self.image, self.u, t)).argmax()) != self.label
 
     def search(self) -> int | None:
         """Return the amplitude by doubling and bisection; None if nothing was found."""
         last = last_amplitude(self.image, self.u)
         low, high = 0, min(1, last)
-        while not self.wrong(high):
+        while not self.is_misclassified(high):
             if high == last:
                 return None
             low, high = high, min(2 * high, last) if high else 1
         while high - low > 1:
             middle = (low + high) // 2
-            if self.wrong(middle):
+            if self.is_misclassified(middle):
                 high = middle
             else:
                 low = middle
         return high
 
-    def step_by_step(self) -> int | None:
+    def find_first(self) -> int | None:
         """Return the very first amplitude that is misclassified; None if there is none."""
         last = last_amplitude(self.image, self.u)
-        return next((t for t in range(1, last + 1) if self.wrong(t)), None)
+        return next((t for t in range(1, last + 1) if self.is_misclassified(t)), None)
 
-    def everywhere(self, most: int) -> list[bool]:
+    def classify_all(self, most: int) -> list[bool]:
         """Return for each t = 0, 1, ... most whether x(t) is misclassified: brute force."""
-        return [self.wrong(t) for t in range(min(last_amplitude(self.image, self.u), most) + 1)]
+        return [
+            self.is_misclassified(t)
+            for t in range(min(last_amplitude(self.image, self.u), most) + 1)
+        ]
 
 
 def plain_path(net: PlainNet, kind: str, image: Image, label: Any) -> Path1D:

@@ -8,9 +8,9 @@ Record = Mapping[str, Any]
 
 def summary(record: Record) -> str:
     """Return the tables, which read well in a terminal, too."""
-    parts = [_all(record), _beside_hc1(record["beside_hc1"])]
+    parts = [_format_all_images(record), _format_hc1(record["beside_hc1"])]
     if isinstance(record["foolbox"], Mapping):
-        parts.append(_beside_fgs(record["foolbox"]["measurements"]))
+        parts.append(_format_fgs(record["foolbox"]["measurements"]))
     return "\n\n".join(parts)
 
 
@@ -25,14 +25,14 @@ The smallest HC1 adversarial of each image, by line search and false position, i
 Targets: at most {record["target_seconds"]} seconds for 10,000 images on 2 cores, and a ratio of at
 least {record["target_ratio"]} beside doubling and bisection image by image.
 
-{_all(record)}
+{_format_all_images(record)}
 
 ## Beside HC1
 
 HC1 on the engine with one thread for each core; the others with one BLAS thread. The first images
 that are classified correctly; medians of {compared["elapsed"]["pairs"]} runs each.
 
-{_beside_hc1(record["beside_hc1"])}
+{_format_hc1(record["beside_hc1"])}
 
 HC1, other: time an image. ratio: other / HC1, of the medians; quartiles: within pairs of
 neighbouring runs. by CPU time: the ratio of the processor's time of all threads, which leaves out
@@ -61,7 +61,7 @@ other in pycaffe on Caffe's own layers, is the plain search that the tests compa
 """
 
 
-def _all(record: Record) -> str:
+def _format_all_images(record: Record) -> str:
     """Return the figures of the search of all images."""
     found, memory = record["all"], record["all"]["peak_memory_mib"]
     seconds, processor = found["seconds"], found["processor_seconds"]
@@ -82,7 +82,7 @@ def _all(record: Record) -> str:
     )
 
 
-def _beside_hc1(rows: Sequence[Record]) -> str:
+def _format_hc1(rows: Sequence[Record]) -> str:
     """Return the table of what ran beside HC1."""
     heads = ["HC1 beside", "images", "HC1", "other", "ratio", "quartiles", "by CPU time"]
     body = []
@@ -93,7 +93,7 @@ def _beside_hc1(rows: Sequence[Record]) -> str:
     return table([[*heads, "passes", "same"], *body])
 
 
-def _beside_fgs(rows: Sequence[Record]) -> str:
+def _format_fgs(rows: Sequence[Record]) -> str:
     """Return the table of what ran beside FGS."""
     heads = ["FGS beside", "FGS", "other", "ratio", "quartiles", "by CPU time"]
     body = []
@@ -138,7 +138,7 @@ given, here 1 to 255 grey levels, all at once or, by a loop around it, one after
 solved images leave. DeepFool and FMN take a new gradient at each step, where FGS and the margin go
 along one: they get nearer, and take longer.
 
-{_beside_fgs(found["measurements"])}
+{_format_fgs(found["measurements"])}
 
 mean Linf: in grey levels, of what was found. as uint8: how much of it the Caffe model misclassifies
 after it was rounded to whole grey levels, as an image file has them."""

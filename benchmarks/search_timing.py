@@ -49,7 +49,7 @@ class Sample:
     labels: "Ints"
 
     @classmethod
-    def of(cls, classifier: "Classifier", images: "Images", labels: "Ints") -> "Sample":
+    def select_correct(cls, classifier: "Classifier", images: "Images", labels: "Ints") -> "Sample":
         """Return those of the images that are classified correctly."""
         right = classifier.predict(images) == labels
         return cls(images[right], labels[right])
@@ -84,14 +84,14 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
 
     clocks: dict[str, list[tuple[float, float]]] = {"search": [], "scores": []}
 
-    def clocked(name: str, job: Callable[..., Any], *given: Any) -> Any:
+    def measure(name: str, job: Callable[..., Any], *given: Any) -> Any:
         wall, processor = time.perf_counter(), time.process_time()
         result = job(*given)
         clocks[name].append((time.perf_counter() - wall, time.process_time() - processor))
         return result
 
     def find(part: slice) -> tuple["Images", Any]:
-        sample = Sample.of(classifier, images[part], labels[part])
+        sample = Sample.select_correct(classifier, images[part], labels[part])
         rows = np.arange(len(sample.images))
         return sample.images, attack.run(
             classifier, sample.images, Misclassification(sample.labels), rows
@@ -100,8 +100,8 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
     before, forwards, amplitudes = _peak_mib(), 0, []
     for start in range(0, len(images), PIECE):
         part = slice(start, start + PIECE)
-        originals, result = clocked("search", find, part)
-        clocked("scores", score, result.adversarials[result.found], originals[result.found])
+        originals, result = measure("search", find, part)
+        measure("scores", score, result.adversarials[result.found], originals[result.found])
         amplitudes.append(result.step_lengths)
         forwards += result.queries
         step(len(images[part]))
@@ -154,7 +154,7 @@ class Comparison:
     ours: Callable[[], Answers]
     runs: int
 
-    def beside(self, name: str, other: Callable[[], Answers]) -> dict[str, Any]:
+    def compare(self, name: str, other: Callable[[], Answers]) -> dict[str, Any]:
         """Return the times; ratios say how many times as long as ours the other one takes.
 
         same_adversarial   share of the images for which both have the same adversarial
@@ -164,10 +164,10 @@ class Comparison:
 
         last: dict[str, Answers] = {}
 
-        def kept(who: str, job: Callable[[], Answers]) -> Callable[[], None]:
+        def keep(who: str, job: Callable[[], Answers]) -> Callable[[], None]:
             return lambda: last.__setitem__(who, job())
 
-        times = time_pair(kept("ours", self.ours), kept("other", other), self.runs)
+        times = time_pair(keep("ours", self.ours), keep("other", other), self.runs)
         mine, theirs = last["ours"], last["other"]
         found = np.isfinite(theirs.amplitudes)
         wrong = self.classifier.predict(theirs.adversarials) != self.sample.labels
@@ -183,12 +183,14 @@ class Comparison:
             **asdict(times),
         }
 
-    def all(self, what: str, others: Mapping[str, Callable[[], Answers]]) -> list[dict[str, Any]]:
+    def compare_all(
+        self, what: str, others: Mapping[str, Callable[[], Answers]]
+    ) -> list[dict[str, Any]]:
         """Return the times of several."""
         rows = []
         with Console().progress(f"beside {what}", len(others), "search") as step:
             for name, other in others.items():
-                rows.append(self.beside(name, other))
+                rows.append(self.compare(name, other))
                 step(1)
         return rows
 
@@ -196,13 +198,13 @@ class Comparison:
 PlainLoop = Callable[[Sample, Literal["search", "step_by_step"]], Callable[[], Answers]]
 
 
-def plain_loop(model: "ModelDescription", classifier: "Classifier") -> PlainLoop:
+def make_plain_loop(model: "ModelDescription", classifier: "Classifier") -> PlainLoop:
     """Return what makes a job of HC1's search of a sample, image by image in pycaffe.
 
     By doubling and bisection, "search", or trying each amplitude, "step_by_step". The net that they
     use is made here, on the engine or not.
     """
-    from search_reference import PlainNet, moved, plain_path
+    from search_reference import PlainNet, move, plain_path
 
     scale = classifier.pixel_space.scale
     if isinstance(scale, tuple):
@@ -215,10 +217,10 @@ def plain_loop(model: "ModelDescription", classifier: "Classifier") -> PlainLoop
             before = net.forwards
             for row, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
                 way = plain_path(net, "hc1", image, label)
-                amplitude = way.search() if method == "search" else way.step_by_step()
+                amplitude = way.search() if method == "search" else way.find_first()
                 if amplitude is not None:
                     amplitudes[row] = amplitude
-                    adversarials[row] = moved(image, way.u, amplitude)
+                    adversarials[row] = move(image, way.u, amplitude)
             return Answers(amplitudes, adversarials, net.forwards - before)
 
         return job

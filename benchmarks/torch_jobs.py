@@ -11,7 +11,7 @@ from engine_jobs import (
     LENET,
     SETTINGS,
     Network,
-    known_weights,
+    generate_weights,
     random_batch,
 )
 from job_timing import Job
@@ -60,13 +60,13 @@ def torch_network(network: Network) -> Any:
     )
 
 
-def known_network(network: Network) -> Any:
+def build_network(network: Network) -> Any:
     """Return the network in PyTorch as it is deployed, with known weights."""
     import torch
 
     model = torch_network(network).eval()
     parameters = list(model.parameters())
-    known = known_weights(tuple(one.shape) for one in parameters)
+    known = generate_weights(tuple(one.shape) for one in parameters)
     for parameter, values in zip(parameters, known, strict=True):
         parameter.data[...] = torch.from_numpy(values)
     return model
@@ -76,7 +76,7 @@ def torch_scores(network: Network, device: str = "cpu") -> Any:
     """Return PyTorch's scores before the softmax, with known weights."""
     import torch
 
-    model = known_network(network)
+    model = build_network(network)
     images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0]).to(device)
     with torch.inference_mode():
         return model.to(device)(images).cpu().numpy()
@@ -178,11 +178,11 @@ def torch_gpu_jobs(network: Network) -> Iterator[Job]:
         makers = {"SGD": torch_training, "forward": torch_forward}
         for task, make in makers.items():
             job = make(network, layout, lambda function: function, "cuda")
-            yield Job(task, title, captured(job) if graphs else job)
+            yield Job(task, title, capture_graph(job) if graphs else job)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def captured(job: Callable[[], object]) -> Callable[[], object]:
+def capture_graph(job: Callable[[], object]) -> Callable[[], object]:
     """Return a job as one CUDA graph, after a few runs that settle what it allocates."""
     import torch
 

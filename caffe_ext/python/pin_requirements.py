@@ -55,7 +55,7 @@ class Pin:
         return _applies(self.requirement, python)
 
 
-def wanted(pyproject: Path, file: str) -> list[Requirement]:
+def read_requirements(pyproject: Path, file: str) -> list[Requirement]:
     """Return what pyproject.toml asks for in the lists of a requirements file."""
     content = tomllib.loads(pyproject.read_text())
     lists = {
@@ -93,9 +93,9 @@ def mismatches(pyproject: Path, folder: Path) -> Iterator[str]:
                 yield f"{path}: {pin.requirement} is not pinned to one version"
             if not pin.hashes:
                 yield f"{path}: {pin.requirement} has no hash"
-        for requirement in wanted(pyproject, file):
+        for requirement in read_requirements(pyproject, file):
             for python in PYTHONS:
-                if fault := _fault(requirement, pinned, python):
+                if fault := _find_fault(requirement, pinned, python):
                     yield f"{path}: {fault}"
     for python in PYTHONS:
         for name in sorted({pin.name for pin in pinned}):
@@ -117,7 +117,7 @@ def write(pyproject: Path, folder: Path, upgrade: bool) -> None:
                 *(["--upgrade"] if upgrade else []),
                 *constraints,
             ],
-            input="\n".join(map(str, wanted(pyproject, file))),
+            input="\n".join(map(str, read_requirements(pyproject, file))),
             text=True,
             check=True,
         )
@@ -125,7 +125,7 @@ def write(pyproject: Path, folder: Path, upgrade: bool) -> None:
         constraints += ["--constraint", str(path)]
 
 
-def _fault(requirement: Requirement, pinned: list[Pin], python: str) -> str | None:
+def _find_fault(requirement: Requirement, pinned: list[Pin], python: str) -> str | None:
     if not _applies(requirement, python):
         return None
     versions = _versions(canonicalize_name(requirement.name), pinned, python)

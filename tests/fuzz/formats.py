@@ -23,14 +23,14 @@ from caffe_ext.models.description import read_model
 from caffe_ext.runs.campaign_files import check_campaign_files
 from caffe_ext.runs.records import (
     AttackRecords,
-    empty_columns,
     load_adversarials,
     load_description,
     load_records,
+    make_empty_columns,
     save_records,
 )
 from caffe_ext.storage.atomic import json_bytes
-from caffe_ext.studies.table1.training import listed_models
+from caffe_ext.studies.table1.training import read_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError, read_settings
@@ -197,7 +197,7 @@ def use_images(name: str) -> Callable[[Path], object]:
 
 def make_records(folder: Path) -> None:
     """Write an attack's records."""
-    columns = empty_columns(5)
+    columns = make_empty_columns(5)
     columns["indices"], columns["linf"] = np.arange(5), np.arange(5.0)
     columns["attempted"][:] = columns["found"][1:4] = True
     save_records(folder / "hc1.h5", AttackRecords(**columns), [IMAGES[1:4]], {"limit": 5})
@@ -294,7 +294,7 @@ FORMATS = {
     "models.json": Format(
         "x.json",
         note({"models": [{"id": "R0", "weights": "x", "settings": SETTINGS}]}),
-        lambda folder: listed_models(folder / "x.json"),
+        lambda folder: read_models(folder / "x.json"),
     ),
     "bounds.json": Format(
         "x.json",

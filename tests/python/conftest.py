@@ -34,7 +34,7 @@ def on_gpu(item: pytest.Item) -> bool:
 @pytest.fixture(autouse=True)
 def device_of_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let a test begin on the CPU or on the first GPU."""
-    with Device(0 if on_gpu(request.node) else None).active():
+    with Device(0 if on_gpu(request.node) else None).activate():
         yield
 
 

@@ -19,7 +19,7 @@ from caffe_ext.evaluation.stability import NoiseSettings
 from caffe_ext.evaluation.tasks import Resources
 from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.models.description import ModelDescription, read_model
-from caffe_ext.reporting import Silent
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.runs.runner import Source
 from classifier_models import write_model
 
@@ -91,4 +91,4 @@ def evaluator(
 def evaluated(folder: Path, settings: Settings | None = None) -> tuple[ModelEvaluation, ...]:
     """Return what comes out for both models, "masked" and "open"."""
     settings = settings or Settings(seed=1, noise=NOISE)
-    return evaluator(folder, settings).evaluate(Silent())
+    return evaluator(folder, settings).evaluate(SilentReporter())

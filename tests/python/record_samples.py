@@ -3,15 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.runs.records import COLUMNS, AttackRecords, empty_columns
+from caffe_ext.runs.records import COLUMNS, AttackRecords, make_empty_columns
 
-KINDS = {name: column.dtype for name, column in empty_columns(0).items()}
+KINDS = {name: column.dtype for name, column in make_empty_columns(0).items()}
 
 
 def made(count: int, found: int, seed: int = 0) -> tuple[AttackRecords, NDArray[np.uint8]]:
     """Return records of `count` images, `found` of them with an adversarial."""
     random = np.random.default_rng(seed)
-    columns = empty_columns(count)
+    columns = make_empty_columns(count)
     columns["indices"] = np.arange(count)
     columns["l2"] = random.normal(size=count)
     columns["attempted"][:] = True

@@ -190,7 +190,7 @@ def test_a_ball_in_l2_is_kept_by_the_projection() -> None:
     images = np.full((50, 1, 2, 3), 128, np.uint8)
     images[:, 0, 0, 0] = 250
     budget = parse_attack("apgd-l2=90").budget  # type: ignore[attr-defined]
-    ball = Ball.around(images, budget, whole=False)
+    ball = Ball.from_images(images, budget, whole=False)
     points = np.random.default_rng(0).normal(128, 200, (50, 1, 2, 3)).astype(np.float32)
     found = ball.project(points.copy())
     assert (size(found - ball.images, "l2") <= 90 * (1 + 1e-6)).all()

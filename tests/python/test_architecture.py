@@ -67,3 +67,19 @@ def test_nothing_but_the_commands_prints() -> None:
         and node.func.id == "print"
     ]
     assert printing == []
+
+
+def test_no_function_or_class_is_named_by_a_participle() -> None:
+    """`replaced`, `_joined` or `Stored` say what something is like, not what it does or is."""
+    verbs = {"embed", "feed", "seed"}  # and not `embedded`, which would be one
+    participles = [
+        f"{path.relative_to(PACKAGE)}: {node.name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not any("property" in ast.unparse(one) for one in node.decorator_list)
+        and (name := node.name.strip("_").lower()).endswith("ed")
+        and "_" not in name
+        and name not in verbs
+    ]
+    assert participles == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from caffe_ext.storage.atomic import json_bytes, replacing, write_bytes, write_json, write_text
+from caffe_ext.storage.atomic import json_bytes, replace_file, write_bytes, write_json, write_text
 from disk_samples import files_of_at_most
 
 OLD, NEW = b"old", b"new content"
@@ -44,7 +44,7 @@ def test_the_new_content_takes_the_place_of_the_old(path: Path) -> None:
     unchanged(path, NEW)
     write_text(path, "ä\n")
     unchanged(path, "ä\n".encode())
-    with replacing(path) as file:
+    with replace_file(path) as file:
         file.write(b"12345")
         file.seek(1)
         file.write(b"x")
@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_synced_is_named(
 def test_an_exception_of_the_writer_passes_through(path: Path) -> None:
     was = content(path)
     for error in (ValueError("x"), KeyboardInterrupt(), OSError("no number")):
-        with pytest.raises(type(error)) as caught, replacing(path) as file:
+        with pytest.raises(type(error)) as caught, replace_file(path) as file:
             file.write(NEW)
             raise error
         assert caught.value is error or f"{caught.value}" == f"{path}: no number"
@@ -182,9 +182,9 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_two_writers_of_one_file_do_not_share_a_partial_file(path: Path) -> None:
-    with replacing(path) as first:
+    with replace_file(path) as first:
         first.write(b"first")
-        with replacing(path) as second:
+        with replace_file(path) as second:
             second.write(b"second, which is longer")
             names = {found.name for found in path.parent.iterdir()} - {path.name}
             assert names == {".file.txt.partial", ".file.txt.1.partial"}
@@ -195,8 +195,8 @@ def test_two_writers_of_one_file_do_not_share_a_partial_file(path: Path) -> None
 KILLED = """
 import sys, time
 from pathlib import Path
-from caffe_ext.storage.atomic import replacing
-with replacing(Path(sys.argv[1])) as file:
+from caffe_ext.storage.atomic import replace_file
+with replace_file(Path(sys.argv[1])) as file:
     file.write(b"x" * 100_000)
     file.flush()
     print("written", flush=True)

@@ -21,7 +21,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import load_description, load_records
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 
 pytestmark = pytest.mark.usefixtures("pieces_of_5")
 
@@ -155,7 +155,7 @@ def test_two_processes_do_not_share_the_pieces(
     tmp_path: Path, classifier: Classifier, source: ArraySource
 ) -> None:
     run = run_of(tmp_path / "out")
-    with locked(run.parts, None):
+    with lock_folder(run.parts, None):
         busy = r"another process is using .*hc1\.parts; wait for"
         with pytest.raises(RecordError, match=busy):
             run_attack(classifier, source, run)
@@ -209,7 +209,7 @@ def test_pieces_beside_finished_records_are_removed(
     run.parts.mkdir()
     (run.parts / "00000000-00000005.h5").write_bytes(run.path.read_bytes())
     run.note.write_text("{}")
-    with locked(run.parts, None):  # another process is about to do so
+    with lock_folder(run.parts, None):  # another process is about to do so
         run_attack(classifier, source, run)
     assert run.parts.exists()
     run_attack(classifier, source, run)

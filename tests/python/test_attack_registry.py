@@ -14,7 +14,7 @@ from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.directions import HotCold
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack
-from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
+from caffe_ext.attacks.registry import list_attacks, parse_attack, register_attack
 from caffe_ext.models.base import Images, Ints, Model, top_class
 from caffe_ext.runs.folder import AttackRun
 from caffe_ext.runs.runner import run_attack
@@ -42,7 +42,7 @@ class Brighten(Attack):
         moved = np.clip(images.astype(np.int64) + self.by, 0, 255).astype(np.uint8)
         logits = model.logits(moved)
         found = criterion.is_satisfied(logits, np.arange(len(images)))
-        result = AttackResult.none_found(images, queries=len(images))
+        result = AttackResult.make_empty(images, queries=len(images))
         result.found[:] = found
         result.adversarials[found], result.classes[found] = moved[found], top_class(logits)[found]
         result.step_lengths[found] = self.by
@@ -70,7 +70,7 @@ def test_texts_of_an_own_attack_and_back() -> None:
     names = {Brighten(word=word).file_name for word in ("a", "b", "~", "%7e", "/", "a)", "(")}
     assert len(names) == 7
     assert all("/" not in name for name in names)
-    assert "brighten" in [family.name for family in registered_attacks()]
+    assert "brighten" in [family.name for family in list_attacks()]
 
 
 def test_a_float_that_equals_a_whole_number_is_another_setting() -> None:

@@ -195,7 +195,7 @@ def test_images_with_the_attack_s_own_target_are_left_out() -> None:
         ("hot:0=8", [False, True, True, True]),
         ("pgd=8+hot:0", [False, True, True, True]),
     ):
-        assert parse_attack(text).applicable(truth).tolist() == expected
+        assert parse_attack(text).find_applicable(truth).tolist() == expected
 
 
 def test_distances_in_both_units() -> None:

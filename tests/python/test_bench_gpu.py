@@ -19,7 +19,7 @@ from data_samples import CHECKOUT
 from device_samples import made_up
 from engine_jobs import CIFAR, LENET
 from gpu_report import PEERS, report, speed
-from job_timing import RUNS, Job, repeated
+from job_timing import RUNS, Job, repeat
 
 TOOL = CHECKOUT / "benchmarks" / "bench_gpu.py"
 
@@ -43,7 +43,7 @@ def test_another_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_repeated_job_waits_once() -> None:
     order: list[str] = []
     job = Job("SGD", "it", lambda: order.append("run"), lambda: order.append("ready"), 2.0)
-    three = repeated(job, 3, lambda: order.append("finish"))
+    three = repeat(job, 3, lambda: order.append("finish"))
     three.ready()
     three.run()
     assert order == ["ready", "run", "run", "run", "finish"]

@@ -91,7 +91,7 @@ def test_a_small_benchmark(
 def sample_and_classifier(tmp_path: Path) -> tuple[Sample, Classifier]:
     classifier = Classifier(*write_model(tmp_path / "linear"), PixelSpace())
     images = np.array([[[[50, 9], [9, 40]]], [[[99, 9], [9, 9]]]], np.uint8)
-    return Sample.of(classifier, images, classifier.predict(images)), classifier
+    return Sample.select_correct(classifier, images, classifier.predict(images)), classifier
 
 
 def test_others_are_judged(tmp_path: Path) -> None:
@@ -104,20 +104,22 @@ def test_others_are_judged(tmp_path: Path) -> None:
         adversarials[1] = sample.images[1]
         return Answers(np.array([7.0, np.nan]), adversarials)
 
-    (row,) = Comparison(classifier, sample, lambda: ours, 3).all("it", {"half": half})
+    (row,) = Comparison(classifier, sample, lambda: ours, 3).compare_all("it", {"half": half})
     assert (row["name"], row["images"], row["elapsed"]["pairs"]) == ("half", 2, 3)
     assert (row["found"], row["same_adversarial"], row["mean_amplitude"]) == (0.5, 0.5, 7)
     assert row["still_adversarial"] == 1
 
     original = Answers(np.array([1.0, 1.0]), sample.images)
-    (row,) = Comparison(classifier, sample, lambda: ours, 2).all("it", {"no": lambda: original})
+    (row,) = Comparison(classifier, sample, lambda: ours, 2).compare_all(
+        "it", {"no": lambda: original}
+    )
     assert (row["found"], row["still_adversarial"]) == (1, 0)
 
 
 def test_only_what_is_classified_correctly_is_searched(tmp_path: Path) -> None:
     sample, classifier = sample_and_classifier(tmp_path)
     wrong = (sample.labels + np.array([0, 1])) % 3
-    assert len(Sample.of(classifier, sample.images, wrong).images) == 1
+    assert len(Sample.select_correct(classifier, sample.images, wrong).images) == 1
     steps: list[int] = []
     images = np.resize(np.arange(256, dtype=np.uint8), (3, 1, 12, 12))
     deploy = tmp_path / "wide.prototxt"
@@ -141,7 +143,7 @@ def test_foolbox_runs_on_the_same_lenet(weights: Path, listing: tuple[Path, Path
     images = np.load(listing[0])
     logits = classifier.logits(images)
     np.testing.assert_allclose(lenet.logits(images), logits, atol=1e-4 * np.abs(logits).max())
-    sample = Sample.of(classifier, images, classifier.predict(images))
+    sample = Sample.select_correct(classifier, images, classifier.predict(images))
     ours = sample.search(classifier, parse_attack("fgs"))
     attacks = lenet.attacks()
     grid, ascending = (
@@ -170,7 +172,7 @@ def test_the_page_of_a_comparison_with_foolbox() -> None:
     row: dict[str, Any] = {"name": "FMN", "images": 10, "elapsed": ratio, "process": ratio}
     good = row | {"found": 1.0, "mean_amplitude": 12.5, "still_adversarial": 0.5}
     none = row | {"found": 0.0, "mean_amplitude": None, "still_adversarial": None}
-    lines = search_report._beside_fgs([good, none]).splitlines()
+    lines = search_report._format_fgs([good, none]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[2][:4] == ["FMN", "1.00 ms", "4.00 ms", "4.00"]
     assert cells[2][4:] == ["3.00 – 5.00", "4.00", "100%", "12.50", "50%"]

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from caffe_ext.certification.class_counts import ESTIMATION, SELECTION, ClassCounts, Sampler
-from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
+from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
 from caffe_ext.cli.certify import main
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import RecordError
@@ -57,7 +57,7 @@ def expected(samples: range) -> list[list[int]]:
     rows = []
     for number in range(len(IMAGES)):
         which = np.zeros(len(samples), np.int64)
-        copies = Copies(which, which + number, np.array(samples))
+        copies = NoisyCopies(which, which + number, np.array(samples))
         noisy = add_noise(IMAGES[number : number + 1], *NOISE, copies)
         rows.append(np.bincount(MODEL.predict(noisy), minlength=3).tolist())
     return rows
@@ -67,7 +67,7 @@ def count(
     counts: ClassCounts, kind: str, number: int, model: LinearModel = MODEL
 ) -> list[list[int]]:
     steps: list[int] = []
-    left = counts.left(kind, (number,))
+    left = counts.count_missing(kind, (number,))
     found = counts.count_on(kind, number, Sampler(model, Images5(), *NOISE), steps.append)
     assert sum(steps) == left
     rows: list[list[int]] = found.tolist()
@@ -84,11 +84,11 @@ def test_more_samples_are_counted_on(tmp_path: Path) -> None:
     path = tmp_path / "counts.h5"
     count(fresh(path), ESTIMATION, 50)
     counts = fresh(path)
-    assert counts.left(ESTIMATION, (50,)) == 0
-    assert counts.left(ESTIMATION, (50, 120, 200)) == 5 * (200 - 50)
+    assert counts.count_missing(ESTIMATION, (50,)) == 0
+    assert counts.count_missing(ESTIMATION, (50, 120, 200)) == 5 * (200 - 50)
     assert count(counts, ESTIMATION, 120) == expected(range(120))
     # Fewer are counted on from the next smaller number.
-    assert counts.left(ESTIMATION, (90,)) == 5 * (90 - 50)
+    assert counts.count_missing(ESTIMATION, (90,)) == 5 * (90 - 50)
     assert count(counts, ESTIMATION, 90) == expected(range(90))
     assert fresh(path).counts.keys() == {(ESTIMATION, n) for n in (50, 90, 120)}
 
@@ -99,9 +99,9 @@ def test_an_interrupted_count_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt):
         count(fresh(path), ESTIMATION, 50, Interrupted(120))
     counts = fresh(path)
-    assert counts.left(ESTIMATION, (50,)) == 250 - 119  # the last whole piece of seven
+    assert counts.count_missing(ESTIMATION, (50,)) == 250 - 119  # the last whole piece of seven
     # More samples go on from there as well, image by image.
-    assert counts.left(ESTIMATION, (60,)) == 300 - 119
+    assert counts.count_missing(ESTIMATION, (60,)) == 300 - 119
     assert count(counts, ESTIMATION, 50, Interrupted(131, 64)) == expected(range(50))
 
 

@@ -14,12 +14,12 @@ from caffe_ext.attacks.criteria import (
     MISCLASSIFIED,
     Criterion,
     Misclassification,
-    OutOfTopK,
-    Targeted,
+    TargetedKind,
     TargetedMisclassification,
+    TopKKind,
     TopKMisclassification,
+    class_of_rank,
     parse_criterion,
-    ranked,
 )
 from caffe_ext.models.base import NO_CLASS, top_class
 
@@ -90,17 +90,17 @@ def test_infinite_logits_warn_nobody() -> None:
 def test_kinds_and_their_texts() -> None:
     for text, kind in (
         ("misclassified", MISCLASSIFIED),
-        ("targeted=7", Targeted(7)),
-        ("TOP-K=5", OutOfTopK(5)),
+        ("targeted=7", TargetedKind(7)),
+        ("TOP-K=5", TopKKind(5)),
     ):
         assert parse_criterion(text) == kind
         assert parse_criterion(kind.text) == kind
         assert kind.wording.startswith("wants ")
-    criterion = Targeted(1)(LABELS)
+    criterion = TargetedKind(1)(LABELS)
     assert criterion.targets.tolist() == [1] * 5
-    assert Targeted(1).applicable(LABELS).tolist() == [True, False, True, True, False]
-    assert MISCLASSIFIED.applicable(LABELS).all()
-    assert OutOfTopK(2)(LABELS).k == 2
+    assert TargetedKind(1).find_applicable(LABELS).tolist() == [True, False, True, True, False]
+    assert MISCLASSIFIED.find_applicable(LABELS).all()
+    assert TopKKind(2)(LABELS).k == 2
 
 
 @pytest.mark.parametrize("text", ["", "targeted", "targeted=-1", "top-k=0", "top-k", "wrong"])
@@ -112,13 +112,13 @@ def test_unknown_criteria(text: str) -> None:
 
 
 def test_criteria_that_a_network_cannot_satisfy() -> None:
-    Targeted(9).check(10)
+    TargetedKind(9).check(10)
     with pytest.raises(ValueError, match=r"target class must be one of 0\.\.9, not 10"):
-        Targeted(10).check(10)
-    OutOfTopK(9).check(10)
+        TargetedKind(10).check(10)
+    TopKKind(9).check(10)
     with pytest.raises(ValueError, match="can be at most 9, not 10: the network has 10 classes"):
-        OutOfTopK(10).check(10)
+        TopKKind(10).check(10)
     with pytest.raises(ValueError, match="at most 2"):
-        ranked(np.zeros((1, 3), np.float32), labels(0), 3)
+        class_of_rank(np.zeros((1, 3), np.float32), labels(0), 3)
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
         TopKMisclassification(LABELS, 0)

@@ -16,7 +16,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.data import (
     DataError,
     ImageSet,
-    Silent,
+    SilentReporter,
     mean_image,
     read_database,
     write_database,
@@ -148,7 +148,7 @@ def compare_mnist(folder: Path, tmp_path: Path) -> None:
         content = file.read_bytes()
         plain = gzip.decompress(content) if file.suffix == ".gz" else content
         (tmp_path / name).write_bytes(plain)
-    data_set = MNIST.load(files, Silent())
+    data_set = MNIST.load(files, SilentReporter())
     for part, at in ((data_set.train, 0), (data_set.test, 2)):
         ours, theirs = tmp_path / f"ours{at}", tmp_path / f"theirs{at}"
         write_database(ours, part, MNIST.key_digits)
@@ -175,7 +175,7 @@ def test_cifar10_and_its_mean_are_what_caffes_programs_write(tmp_path: Path) -> 
     run(converter, tmp_path, tmp_path, "lmdb")
     files = CIFAR10.find(tmp_path)
     assert files is not None
-    data_set = CIFAR10.load(files, Silent())
+    data_set = CIFAR10.load(files, SilentReporter())
     for part, name in ((data_set.train, "train"), (data_set.test, "test")):
         write_database(tmp_path / name, part, CIFAR10.key_digits)
         assert records(tmp_path / name) == records(tmp_path / f"cifar10_{name}_lmdb")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from caffe_ext.data import DataError, Silent, UnreachableError
+from caffe_ext.data import DataError, SilentReporter, UnreachableError
 from caffe_ext.data import download as download_module
 from caffe_ext.data.collection import RemoteFile
 from caffe_ext.data.digest import md5_of_bytes
@@ -31,7 +31,7 @@ def remote(*urls: str) -> RemoteFile:
 
 
 def fetch(file: RemoteFile, folder: Path) -> None:
-    path = download(file, folder, Silent())
+    path = download(file, folder, SilentReporter())
     assert path == folder / NAME
     assert path.read_bytes() == CONTENT
     assert [entry.name for entry in folder.iterdir()] == [NAME]
@@ -70,7 +70,7 @@ def test_a_broken_connection_is_taken_up_again(tmp_path: Path, server: Server) -
 def test_what_a_hopeless_connection_brought_stays(tmp_path: Path, server: Server) -> None:
     server.break_after = 1_000
     with pytest.raises(UnreachableError):
-        download(remote(server.url), tmp_path, Silent())
+        download(remote(server.url), tmp_path, SilentReporter())
     assert (tmp_path / f"{NAME}.part").read_bytes() == CONTENT[:5_000]
     assert not (tmp_path / NAME).exists()
 
@@ -92,14 +92,14 @@ def test_no_mirror_is_unreachable(tmp_path: Path) -> None:
         serving(Server({})) as empty,
         pytest.raises(UnreachableError, match=r"^127\.0\.0\.1:\d+: Connection refused; .*HTTP 404"),
     ):
-        download(remote(nobody(), empty.url), tmp_path, Silent())
+        download(remote(nobody(), empty.url), tmp_path, SilentReporter())
 
 
 @pytest.mark.parametrize("content", [CONTENT[::-1], b"<html>please log in</html>"])
 def test_another_file_is_refused(tmp_path: Path, server: Server, content: bytes) -> None:
     server.files = {NAME: content}
     with pytest.raises(DataError, match=f"download {NAME} .* yourself") as caught:
-        download(remote(nobody(), server.url), tmp_path, Silent())
+        download(remote(nobody(), server.url), tmp_path, SilentReporter())
     assert not isinstance(caught.value, UnreachableError)
     assert list(tmp_path.iterdir()) == []
 
@@ -116,7 +116,7 @@ def test_a_length_that_is_no_number(
 
     monkeypatch.setattr(urllib.request, "urlopen", odd)
     with pytest.raises(DataError, match="offers 'abc' bytes"):
-        download(remote(server.url), tmp_path, Silent())
+        download(remote(server.url), tmp_path, SilentReporter())
 
 
 def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
         with pytest.raises(UnreachableError, match="timed out"):
-            download(remote(url), tmp_path, Silent())
+            download(remote(url), tmp_path, SilentReporter())
 
 
 def test_a_damaged_finished_file_is_fetched_again(tmp_path: Path, server: Server) -> None:
@@ -135,4 +135,4 @@ def test_a_damaged_finished_file_is_fetched_again(tmp_path: Path, server: Server
 def test_size_belongs_to_the_published_file(tmp_path: Path, server: Server) -> None:
     longer = dataclasses.replace(remote(server.url), size=len(CONTENT) + 1)
     with pytest.raises(DataError, match="offers 512,000 bytes, the published file has 512,001"):
-        download(longer, tmp_path, Silent())
+        download(longer, tmp_path, SilentReporter())

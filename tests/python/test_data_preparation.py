@@ -13,9 +13,9 @@ import pytest
 from caffe_ext.data import (
     DataError,
     ImageSet,
-    Prepared,
+    PreparedFolder,
     Request,
-    Silent,
+    SilentReporter,
     cifar,
     load_images,
     mean_image,
@@ -43,7 +43,7 @@ from data_samples import (
 )
 
 
-class Listener(Silent):
+class Listener(SilentReporter):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def asked(tmp_path: Path, raw: Path) -> Request:
     return Request("mnist", tmp_path / "out", data_dir=raw)
 
 
-def images_of(prepared: Prepared, split: str) -> ImageSet:
+def images_of(prepared: PreparedFolder, split: str) -> ImageSet:
     return read_database(prepared.folder / f"{split}_lmdb")
 
 

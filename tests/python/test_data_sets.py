@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from caffe_ext.data import DataError, DataSet, ImageSet, Silent, cifar, digits, idx, mnist
+from caffe_ext.data import DataError, DataSet, ImageSet, SilentReporter, cifar, digits, idx, mnist
 from caffe_ext.data.cifar import BATCHES, CIFAR10
 from caffe_ext.data.collection import Collection
 from caffe_ext.data.digest import md5_of_bytes
@@ -24,13 +24,13 @@ RECORDS = 20
 def read_mnist(folder: Path) -> DataSet:
     files = MNIST.find(folder)
     assert files is not None
-    return MNIST.load(files, Silent())
+    return MNIST.load(files, SilentReporter())
 
 
 def read_cifar10(folder: Path) -> DataSet:
     files = CIFAR10.find(folder)
     assert files is not None
-    return CIFAR10.load(files, Silent())
+    return CIFAR10.load(files, SilentReporter())
 
 
 @pytest.fixture
@@ -243,5 +243,5 @@ def test_published_data_is_recognised(collection: Collection) -> None:
     files = collection.find(Path(folder)) if folder else None
     if files is None:
         pytest.skip(f"no {collection.title} in CAFFE_EXT_DATA")
-    read = collection.load(files, Silent())
+    read = collection.load(files, SilentReporter())
     assert read.published, read.remark

@@ -13,19 +13,19 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from caffe_ext.data import DataError, Request, Silent, preparation, prepare
+from caffe_ext.data import DataError, Request, SilentReporter, preparation, prepare
 from caffe_ext.reporting import Step
 from caffe_ext.storage import staging
-from caffe_ext.storage.staging import locked_for_making
+from caffe_ext.storage.staging import lock_for_making
 from data_samples import snapshot, write_mnist
 
 # A writer that waits for ever in the middle of its work; where is told by its first argument.
 WRITER = """
 import sys, time
 from pathlib import Path
-from caffe_ext.data import Request, Silent, prepare
+from caffe_ext.data import Request, SilentReporter, prepare
 
-class Waiting(Silent):
+class Waiting(SilentReporter):
     def progress(self, what, total, unit, done=0):
         if what == "writing test_lmdb" and sys.argv[1] == "writing":
             wait()
@@ -47,7 +47,7 @@ prepare(Request("mnist", Path(sys.argv[2]), data_dir=Path(sys.argv[3])), Waiting
 """
 
 
-class Failing(Silent):
+class Failing(SilentReporter):
     """Ends the work with an error when test_lmdb is to be written, train_lmdb being complete."""
 
     def __init__(self, error: BaseException) -> None:
@@ -130,9 +130,9 @@ def test_a_writer_killed_in_the_exchange_is_not_taken_for_finished(asked: Reques
         time.sleep(0.2)
         assert writer.poll() is None
         writer.send_signal(signal.SIGKILL)
-    assert preparation.intact_record(asked.folder) is None
+    assert preparation.read_intact_record(asked.folder) is None
     assert prepare(asked).made
-    assert preparation.intact_record(asked.folder) is not None
+    assert preparation.read_intact_record(asked.folder) is not None
     assert not list(asked.folder.glob(".*"))
 
 
@@ -164,5 +164,5 @@ def test_two_writers_do_not_meet(asked: Request) -> None:
 
 def test_the_lock_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
-        with locked_for_making(tmp_path / "new"):
+        with lock_for_making(tmp_path / "new"):
             pass

@@ -20,13 +20,13 @@ def image() -> np.ndarray:
 
 def test_no_deformation_changes_nothing() -> None:
     still = Deformation(**STILL)  # type: ignore[arg-type]
-    assert np.array_equal(still.deformed(image(), np.random.default_rng(0)), image())
+    assert np.array_equal(still.deform(image(), np.random.default_rng(0)), image())
 
 
 def test_rotation_shift_and_bend_move_what_they_should() -> None:
     def apart(**given: float) -> float:
         drawn = [
-            Deformation(**STILL | given).deformed(spot, np.random.default_rng(seed))  # type: ignore[arg-type]
+            Deformation(**STILL | given).deform(spot, np.random.default_rng(seed))  # type: ignore[arg-type]
             for seed in range(30)
         ]
         centres = [

@@ -11,9 +11,9 @@ from caffe_ext.errors import DeviceError
 from caffe_ext.evaluation.tasks import Resources
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime import workers
-from caffe_ext.runtime.device import Device, current, gpu_count, synchronize
+from caffe_ext.runtime.device import Device, current_device, gpu_count, synchronize
 from caffe_ext.runtime.workers import Workers
 from caffe_ext.storage.provenance import provenance
 from classifier_models import BIAS, IMAGES, WEIGHTS, write_model
@@ -46,20 +46,20 @@ def test_no_number(given: str | int) -> None:
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     made_up(monkeypatch, 2)
     assert [str(Device()), str(Device(1))] == ["CPU", "GPU 1"]
-    assert [Device().about(), Device(1).about()] == ["CPU", "GPU 1: Made-up 1"]
+    assert [Device().describe(), Device(1).describe()] == ["CPU", "GPU 1: Made-up 1"]
 
 
 def test_this_build() -> None:
     assert gpu_count() in (None, *range(100))
-    assert current() == Device()
+    assert current_device() == Device()
     Device().use()
     synchronize()
-    assert current() == Device()
+    assert current_device() == Device()
     if not gpu_count():
-        assert Device(0).about() == "GPU 0: unknown"
+        assert Device(0).describe() == "GPU 0: unknown"
         with pytest.raises(DeviceError, match=NO_GPU):
             Device(0).use()
-        assert current() == Device()
+        assert current_device() == Device()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_errors(monkeypatch: pytest.MonkeyPatch, count: int, gpu: int, sentence:
     with pytest.raises(DeviceError) as error:
         Device(gpu).use()
     assert str(error.value) == sentence
-    with pytest.raises(DeviceError), Device(gpu).active():
+    with pytest.raises(DeviceError), Device(gpu).activate():
         pytest.fail("it was used")
     assert gpus.told == []
 
@@ -86,19 +86,19 @@ def test_the_number_goes_before_the_mode(monkeypatch: pytest.MonkeyPatch) -> Non
     gpus = made_up(monkeypatch, 2)
     Device(1).use()
     assert gpus.told == ["device 1", "gpu"]
-    assert current() == Device(1)
+    assert current_device() == Device(1)
 
 
 def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = made_up(monkeypatch, 2)
-    with pytest.raises(RuntimeError), Device(1).active():
-        with Device(1).active():
-            assert current() == Device(1)
-        with Device().active(), Device(0).active():
-            assert current() == Device(0)
-        assert current() == Device(1)
+    with pytest.raises(RuntimeError), Device(1).activate():
+        with Device(1).activate():
+            assert current_device() == Device(1)
+        with Device().activate(), Device(0).activate():
+            assert current_device() == Device(0)
+        assert current_device() == Device(1)
         raise RuntimeError
-    assert current() == Device()
+    assert current_device() == Device()
     assert gpus.told.count("device 1") == 2
 
 
@@ -113,7 +113,7 @@ def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_pat
     gpus = made_up(monkeypatch, 2)
     model = write_model(tmp_path)
     on_cpu = Classifier(*model, PixelSpace())
-    with Device(0).active():
+    with Device(0).activate():
         on_first = Classifier(*model, PixelSpace())
     on_second = Classifier(*model, PixelSpace(), device=Device(1))
     places = [one.device for one in (on_cpu, on_first, on_second)]
@@ -122,7 +122,7 @@ def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_pat
     seen = []
 
     def ones(values: np.ndarray, _: slice) -> np.ndarray:
-        seen.append(current())
+        seen.append(current_device())
         return np.ones_like(values)
 
     for before in (Device(), Device(1)):
@@ -134,10 +134,10 @@ def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_pat
             classifier.backward_from("score", np.ones((2, 3)))
             assert seen.pop() == classifier.device
             assert (gpus.told == []) == (classifier.device == before)
-            assert current() == before
+            assert current_device() == before
         with pytest.raises(ValueError, match="no blob 'nowhere'"):
             on_first.features(IMAGES, "nowhere")
-        assert current() == before
+        assert current_device() == before
 
 
 def test_a_classifier_in_another_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_a_classifier_in_another_thread(monkeypatch: pytest.MonkeyPatch, tmp_pat
     seen = []
 
     def ones(values: np.ndarray, _: slice) -> np.ndarray:
-        seen.append(current())
+        seen.append(current_device())
         return np.ones_like(values)
 
     def ask() -> None:
         classifier.gradient(IMAGES, ones)
-        seen.append(current())
+        seen.append(current_device())
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -166,26 +166,26 @@ def test_a_classifier_on_a_missing_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def where(_: Reporter) -> Device:
-    return current()
+    return current_device()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_tasks_run_where_their_parent_computes(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Workers(jobs, Silent()) as team:
+    with Workers(jobs, SilentReporter()) as team:
         assert team.run([where] * 3) == [Device()] * 3
     if jobs == 1:
         made_up(monkeypatch, 1)
         Device(0).use()
-        with Workers(jobs, Silent()) as team:
+        with Workers(jobs, SilentReporter()) as team:
             assert team.run([where]) == [Device(0)]
 
 
 @pytest.mark.skipif(bool(gpu_count()), reason="there is a GPU")
 def test_a_process_without_its_parents_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "current", lambda: Device(0))
+    monkeypatch.setattr(workers, "current_device", lambda: Device(0))
     with (
         pytest.raises(DeviceError, match=NO_GPU),
-        Workers(2, Silent()) as team,
+        Workers(2, SilentReporter()) as team,
     ):
         team.run([where])
 

@@ -14,7 +14,7 @@ from caffe_ext.attacks.criteria import (
     Misclassification,
     TargetedMisclassification,
     TopKMisclassification,
-    ranked,
+    class_of_rank,
 )
 from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
 from caffe_ext.models.base import softmax
@@ -95,13 +95,13 @@ def test_hot_and_cold_are_equation_7() -> None:
 
 def test_the_label_s_own_score_does_not_count_among_the_ranks() -> None:
     logits = np.array([[1, 9, 5, 3]], np.float32)
-    assert [ranked(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
-    assert [ranked(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
+    assert [class_of_rank(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
+    assert [class_of_rank(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
 
 
 def test_of_equal_scores_the_lower_class_comes_first() -> None:
     logits = np.array([[2, 7, 7, 2, 7]], np.float32)
-    assert [ranked(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
+    assert [class_of_rank(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
 
 
 def test_hot_cold_goes_back_to_the_pixels(three: Classifier) -> None:
@@ -264,7 +264,7 @@ def test_targeted_directions_point_to_the_target(three: Classifier) -> None:
 
 def test_the_margin_of_a_top_k_criterion(three: Classifier) -> None:
     found = LogitMargin()(three, IMAGES, TopKMisclassification(labels(0, 1, 2), 2))
-    second = ranked(three.logits(IMAGES), labels(0, 1, 2), 2)
+    second = class_of_rank(three.logits(IMAGES), labels(0, 1, 2), 2)
     assert np.array_equal(found.targets, second)
     for row, label in enumerate((0, 1, 2)):
         np.testing.assert_array_equal(

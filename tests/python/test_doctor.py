@@ -83,7 +83,7 @@ def test_an_old_processor_s_kernels() -> None:
 
 
 def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    with engine.switched(on=False):
+    with engine.switch(on=False):
         assert doctor.find_engine().remedy == "unset CAFFE_EXT_ENGINE"
     before = engine.threads()
     engine.set_threads(1000)

@@ -136,7 +136,7 @@ def test_divergence_is_seen() -> None:
     noisy = photographs + random.integers(-2, 3, photographs.shape)
     images = noisy.clip(0, 255).astype(np.uint8)
     found = ecc_homographies(images, photographs, iterations=ITERATIONS, epsilon=EPSILON)
-    lost = found.diverged(0.1)
+    lost = found.find_diverged(0.1)
     assert 0 < lost.sum() < len(images) / 2
     for i in np.flatnonzero(lost):
         correlation = reference_correlation(images[i], photographs[i], found.homographies[i])

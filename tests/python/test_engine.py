@@ -25,7 +25,7 @@ PROTOTXT = CHECKOUT / "prototxt"
 
 @pytest.fixture(autouse=True)
 def unchanged() -> Iterator[None]:
-    enabled = engine.enabled()
+    enabled = engine.is_enabled()
     yield
     engine.enable(enabled)
     engine.set_threads(0)
@@ -49,11 +49,11 @@ def scores(on: bool, threads: int, batch: int = 7) -> Any:
 
 
 def test_the_switch() -> None:
-    assert engine.enabled()
+    assert engine.is_enabled()
     engine.enable(False)
-    assert not engine.enabled()
+    assert not engine.is_enabled()
     engine.enable()
-    assert engine.enabled()
+    assert engine.is_enabled()
 
 
 def test_blas_has_one_thread_while_it_is_on() -> None:
@@ -66,10 +66,10 @@ def test_blas_has_one_thread_while_it_is_on() -> None:
 @pytest.mark.parametrize("before", [True, False])
 def test_switched_for_a_while(before: bool) -> None:
     engine.enable(before)
-    with pytest.raises(RuntimeError), engine.switched(on=not before):
-        assert engine.enabled() is not before
+    with pytest.raises(RuntimeError), engine.switch(on=not before):
+        assert engine.is_enabled() is not before
         raise RuntimeError
-    assert engine.enabled() is before
+    assert engine.is_enabled() is before
     engine.enable(True)
 
 
@@ -96,7 +96,7 @@ def test_the_number_of_threads() -> None:
 def test_the_environment(variables: dict[str, str], enabled: bool, threads: int) -> None:
     names = ("CAFFE_EXT_ENGINE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    code = "from caffe_ext.runtime import engine; print(engine.enabled(), engine.threads())"
+    code = "from caffe_ext.runtime import engine; print(engine.is_enabled(), engine.threads())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment | variables,

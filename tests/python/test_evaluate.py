@@ -9,9 +9,9 @@ import pytest
 from caffe_ext.evaluation.noise import pick_images
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.robustness import broken_within
+from caffe_ext.evaluation.robustness import share_broken
 from caffe_ext.evaluation.stability import noise_stability
-from caffe_ext.reporting import Silent
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.runs.summary import Spread, share, spread
 from evaluation_samples import LINF, NOISE, VALUES, evaluator
 
@@ -62,7 +62,7 @@ def test_nothing_is_masked_where_nothing_saturates(pair: Pair) -> None:
 def test_warnings(pair: Pair, tmp_path: Path) -> None:
     assert pair[0].warnings == ()  # of four images
     settings = Settings(ranks=(1,), seed=1, probe=0)
-    masked, plain = evaluator(tmp_path, settings, times=8).evaluate(Silent())
+    masked, plain = evaluator(tmp_path, settings, times=8).evaluate(SilentReporter())
     assert plain.warnings == ()
     signs = {warning.sign for warning in masked.warnings}
     assert {
@@ -121,7 +121,7 @@ def test_noise(pair: Pair) -> None:
 
 def test_noise_is_that_of_noise_stability(tmp_path: Path) -> None:
     ready = evaluator(tmp_path, replace(PLAIN, noise=NOISE))
-    model = ready.evaluate(Silent())[0]
+    model = ready.evaluate(SilentReporter())[0]
     rows = model.noise_rows
     batch = ready.images.opener().read(slice(None))
     assert batch.labels is not None
@@ -139,13 +139,13 @@ def test_noise_is_that_of_noise_stability(tmp_path: Path) -> None:
 
 
 def test_without_labels(tmp_path: Path) -> None:
-    model = evaluator(tmp_path, PLAIN, labelled=False).evaluate(Silent())[0]
+    model = evaluator(tmp_path, PLAIN, labelled=False).evaluate(SilentReporter())[0]
     assert (model.correct, model.accuracy) == (None, None)
     assert model.attempted.all()
 
 
 def test_limit(tmp_path: Path) -> None:
-    model = evaluator(tmp_path, replace(PLAIN, limit=2)).evaluate(Silent())[0]
+    model = evaluator(tmp_path, replace(PLAIN, limit=2)).evaluate(SilentReporter())[0]
     assert (model.images, model.accuracy) == (2, 1)
 
 
@@ -155,7 +155,7 @@ def test_small_functions() -> None:
     assert spread(np.empty(0)) is None
     assert spread(np.array([1, np.nan])) is None
     assert spread(np.array([1.0, 3])) == Spread(2, 1)
-    assert broken_within(np.array([3, np.nan, np.inf]), np.ones(3, np.bool_), np.array([9.0])) == [
+    assert share_broken(np.array([3, np.nan, np.inf]), np.ones(3, np.bool_), np.array([9.0])) == [
         pytest.approx(1 / 3)
     ]
     assert len(VALUES) == 5

@@ -16,7 +16,7 @@ from caffe_ext.cli import evaluate
 from caffe_ext.data import open_images
 from caffe_ext.evaluation import assessment
 from caffe_ext.evaluation.result import Settings
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 from data_samples import CHECKOUT, snapshot
 from evaluation_samples import MASKED, OPEN, VALUES, write_brightness, write_images
 
@@ -142,7 +142,7 @@ def test_nothing_is_classified_correctly(given: Arguments, tmp_path: Path) -> No
 
 
 def test_one_at_a_time(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) -> None:
-    with locked(tmp_path / "out", None):
+    with lock_folder(tmp_path / "out", None):
         assert "another process is writing" in refusal(*given)
 
 

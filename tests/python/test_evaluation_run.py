@@ -19,7 +19,7 @@ from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.stability import NoiseSettings, noise_stability
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Silent, Step
+from caffe_ext.reporting import SilentReporter, Step
 from caffe_ext.runs import overall_progress
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import COLUMNS
@@ -32,21 +32,21 @@ PLAIN = Settings(seed=1, probe=0)
 
 def test_what_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(seed=1, noise=NOISE)
-    first = evaluator(tmp_path, settings).evaluate(Silent())
+    first = evaluator(tmp_path, settings).evaluate(SilentReporter())
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(attack_run, "attack_images", never)
     monkeypatch.setattr(noise_run, "noise_stability", never)
-    again = evaluator(tmp_path, settings).evaluate(Silent())
+    again = evaluator(tmp_path, settings).evaluate(SilentReporter())
     assert [model.summaries for model in again] == [model.summaries for model in first]
     assert [model.probe for model in again] == [model.probe for model in first]
     more = replace(settings, extra=(parse_attack("fgs=8"),))
     with pytest.raises(AssertionError, match="there already"):
-        evaluator(tmp_path, more).evaluate(Silent())
+        evaluator(tmp_path, more).evaluate(SilentReporter())
     with pytest.raises(AssertionError, match="there already"):
-        evaluator(tmp_path, replace(settings, again=True)).evaluate(Silent())
+        evaluator(tmp_path, replace(settings, again=True)).evaluate(SilentReporter())
 
 
 def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_several_processes_do_the_same(tmp_path: Path, pair: Pair) -> None:
-    models = evaluator(tmp_path, Settings(seed=1, noise=NOISE), jobs=2).evaluate(Silent())
+    models = evaluator(tmp_path, Settings(seed=1, noise=NOISE), jobs=2).evaluate(SilentReporter())
     for one, other in zip(models, pair, strict=True):
         assert one.summaries == other.summaries
         assert one.probe == other.probe
@@ -83,7 +83,7 @@ def test_several_processes_do_the_same(tmp_path: Path, pair: Pair) -> None:
                 assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
 
 
-class Heard(Silent):
+class Heard(SilentReporter):
     """A reporter that remembers."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ def test_one_bar_reaches_the_end_and_a_long_run_is_estimated(
     assert re.fullmatch(r"estimated time: up to \d+ s", bars.notes[0])
     # Of what is there already nothing is tried.
     monkeypatch.setattr(plan, "time_attack", None)
-    evaluator(tmp_path, settings, jobs=jobs).evaluate(Silent())
+    evaluator(tmp_path, settings, jobs=jobs).evaluate(SilentReporter())
 
 
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
     ):
         ready = evaluator(tmp_path, settings)
         with pytest.raises(ValueError, match=sentence):
-            ready.evaluate(Silent())
+            ready.evaluate(SilentReporter())
         assert not ready.folder.exists()
     with pytest.raises(ValueError, match="copies must be at least 1"):
         NoiseSettings(per_class=1, copies=0, levels=(1,))
@@ -170,15 +170,15 @@ def test_each_model_is_loaded_once_and_classifies_once(
     monkeypatch.setattr(Classifier, "predict", counting_predict)
     ready = evaluator(tmp_path, Settings(seed=1, noise=None, cascade=()))
     one_model = replace(ready, models=ready.models[:1])
-    one_model.evaluate(Silent())
+    one_model.evaluate(SilentReporter())
     assert loaded == ["masked"]
     assert classified == [5]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_damaged_counts_of_noise_are_named(tmp_path: Path, text: str) -> None:
-    evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(Silent())
+    evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(SilentReporter())
     damaged = next(tmp_path.rglob("noise-*.json"))
     damaged.write_text(text)
     with pytest.raises(RecordError, match=f"{damaged} is damaged: delete it, or choose another"):
-        evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(Silent())
+        evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(SilentReporter())

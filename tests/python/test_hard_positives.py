@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from caffe_ext.attacks.registry import parse_attack
-from caffe_ext.data import DataError, Silent, open_images, read_database, write_png
-from caffe_ext.data.mixture import Pool, shuffled
+from caffe_ext.data import DataError, SilentReporter, open_images, read_database, write_png
+from caffe_ext.data.mixture import Pool, shuffle
 from caffe_ext.errors import RecordError
 from caffe_ext.reporting import Step
 from caffe_ext.runs.runner import attack_images
@@ -70,7 +70,9 @@ def test_presets_are_the_papers() -> None:
     assert Recipe().attacks == PRESETS[BEST] == tuple(f"hc{k}*1.05" for k in range(1, 10))
     assert PRESETS["HC-D-5"] == ("hc1", "hc2", "hc3", "hc4", "hc5")
     assert PRESETS["HC-S-5"] == ("hc1-s", "hc2-s", "hc3-s", "hc4-s", "hc5-s")
-    names = [[attack.name for attack in Recipe(attacks).parsed()] for attacks in PRESETS.values()]
+    names = [
+        [attack.name for attack in Recipe(attacks).parse_attacks()] for attacks in PRESETS.values()
+    ]
     assert [len(some) for some in names] == [9, 9, 5, 5, 1, 1]
     assert names[0][8] == "HC9 x 1.05"
 
@@ -184,7 +186,7 @@ def test_the_seed_decides_about_the_order(request_: SetRequest, tmp_path: Path) 
     assert [image.tobytes() for image in read_database(one.database).images] != order
 
 
-class Interrupting(Silent):
+class Interrupting(SilentReporter):
     """The Ctrl-C when a certain work begins."""
 
     def __init__(self, what: str) -> None:
@@ -319,7 +321,7 @@ def test_a_mixture_is_read_part_by_part() -> None:
         return Pool(values + 1000, read)
 
     def parts(seed: int) -> Iterator[list[int]]:
-        for part in shuffled([pool(0, 17), pool(17, 0), pool(17, 30)], (1, 1, 1), seed, 10):
+        for part in shuffle([pool(0, 17), pool(17, 0), pool(17, 30)], (1, 1, 1), seed, 10):
             assert (part.labels == part.images.reshape(-1).astype(int) + 1000).all()
             yield part.images.reshape(-1).tolist()
 

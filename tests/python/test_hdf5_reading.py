@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caffe_ext.data.image_arrays import Reading, in_hdf5
+from caffe_ext.data.image_arrays import Reading, open_hdf5_images
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.storage.hdf5_file import open_hdf5
 
@@ -107,7 +107,7 @@ def test_images_and_labels_are_those_of_the_file(tmp_path: Path) -> None:
             shape = (3, 1, 4, 4) if name == "data" else (3,)
             file.create_dataset(name, shape, np.uint8, external=[(str(secret), 0, 200)])
         with pytest.raises(DataError, match=f"the values of '{name}' lie in another file"):
-            in_hdf5(path, Reading())
+            open_hdf5_images(path, Reading())
 
 
 @pytest.mark.parametrize("shape", [(10**12,), (3, 10**11), None])
@@ -122,7 +122,7 @@ def test_labels_that_nobody_has_written_are_not_read(
         else:
             file.create_dataset("label", shape, "i8", chunks=True)
     with pytest.raises(DataError, match=f"{path} holds labels .* for 3 images"):
-        in_hdf5(path, Reading())
+        open_hdf5_images(path, Reading())
 
 
 def test_images_without_values_are_refused(tmp_path: Path) -> None:
@@ -130,4 +130,4 @@ def test_images_without_values_are_refused(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["data"] = h5py.Empty("u1")
     with pytest.raises(DataError, match="images are uint8"):
-        in_hdf5(path, Reading())
+        open_hdf5_images(path, Reading())

@@ -11,7 +11,7 @@ from caffe_ext.data import write_png
 from caffe_ext.runs import campaign
 from caffe_ext.runs import export as adversarial_files
 from caffe_ext.runs.records import load_records
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 from classifier_models import write_model
 from data_samples import snapshot
 from hotcold_samples import NET, Setting, entries, make_setting, refused, run, write_yaml
@@ -205,7 +205,7 @@ def test_results_of_something_else(setting: Setting, tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(setting: Setting) -> None:
-    with locked(setting.output, None):
+    with lock_folder(setting.output, None):
         says = refused(*setting.arguments)
         assert f"another process is writing into {setting.output}" in says
     assert list(setting.output.iterdir()) == []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe_ext.certification.noise import (
-    Copies,
+    NoisyCopies,
     add_noise,
     alias_table,
     gaussian_table,
@@ -23,9 +23,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 13, 11), dtype=np.uint
 MASK = 2**32 - 1
 
 
-def copy(number: int, sample: int) -> Copies:
+def copy(number: int, sample: int) -> NoisyCopies:
     """Return one copy, of the first image."""
-    return Copies(*(np.array([one]) for one in (0, number, sample)))
+    return NoisyCopies(*(np.array([one]) for one in (0, number, sample)))
 
 
 def philox(counter: list[int], key: list[int]) -> list[int]:
@@ -90,7 +90,7 @@ def test_noise_is_that_of_a_slow_loop() -> None:
     table = gaussian_table(40.0)
     which, numbers = np.array([2, 0, 2]), np.array([5, 2**40, 5])
     samples = np.array([0, 2**32 - 1, 9])
-    noisy = add_noise(IMAGES, table, 2**63 + 5, Copies(which, numbers, samples))
+    noisy = add_noise(IMAGES, table, 2**63 + 5, NoisyCopies(which, numbers, samples))
     for row in range(3):
         image, number, sample = IMAGES[which[row]], int(numbers[row]), int(samples[row])
         expected = reference(image, 40.0, 2**63 + 5, number, sample)
@@ -100,13 +100,13 @@ def test_noise_is_that_of_a_slow_loop() -> None:
 def test_noise_depends_on_numbers_only() -> None:
     table = gaussian_table(40.0)
     which, samples = np.divmod(np.arange(300), 100)
-    whole = add_noise(IMAGES, table, 1, Copies(which, which + 7, samples))
+    whole = add_noise(IMAGES, table, 1, NoisyCopies(which, which + 7, samples))
     order = np.random.default_rng(1).permutation(300)
     before = engine.threads()
     try:
         for threads in (1, 2, 5):
             engine.set_threads(threads)
-            copies = Copies(which[order], which[order] + 7, samples[order])
+            copies = NoisyCopies(which[order], which[order] + 7, samples[order])
             mixed = add_noise(IMAGES, table, 1, copies)
             assert np.array_equal(mixed, whole[order])
     finally:
@@ -122,7 +122,7 @@ def test_samples_have_the_distribution() -> None:
     grey = np.full((1, 1, 16, 16), 128, np.uint8)
     count = 4000
     zeros = np.zeros(count, np.int64)
-    noisy = add_noise(grey, gaussian_table(30.0), 3, Copies(zeros, zeros, np.arange(count)))
+    noisy = add_noise(grey, gaussian_table(30.0), 3, NoisyCopies(zeros, zeros, np.arange(count)))
     found = np.bincount(noisy.ravel().astype(np.int64) + 128, minlength=512)
     expected = np.array(gaussian_weights(30.0), np.float64) / 2.0**64 * noisy.size
     usual = (expected > 50) & (np.abs(np.arange(512) - 256) < 127)
@@ -142,7 +142,7 @@ def test_what_makes_no_noise() -> None:
     with pytest.raises(ValueError, match="the seed must be from 0"):
         add_noise(IMAGES, table, -1, copy(0, 0))
     with pytest.raises(ValueError, match="no image of such a number"):
-        add_noise(IMAGES, table, 0, Copies(zero + 3, zero, zero))
+        add_noise(IMAGES, table, 0, NoisyCopies(zero + 3, zero, zero))
     with pytest.raises(ValueError, match="number of an image is negative"):
         add_noise(IMAGES, table, 0, copy(-1, 0))
     with pytest.raises(ValueError, match="sample's number"):

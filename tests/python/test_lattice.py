@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.lattice import next_step_lengths, perturbed, rises, ways
+from caffe_ext.attacks.lattice import (
+    directional_derivatives,
+    make_rays,
+    next_step_lengths,
+    step_along,
+)
 from search_samples import QUICK, Images, searches
 
 Floats = NDArray[np.float32]
@@ -24,10 +29,10 @@ def test_points_are_those_of_the_formula(
     search: tuple[Images, Floats], amplitude: float, random: "np.random.Generator"
 ) -> None:
     images, directions = search
-    units = ways(images, directions).units
+    units = make_rays(images, directions).units
     amplitudes = np.array([amplitude * random.random() for _ in images], np.float64)
     before = images.copy(), units.copy()
-    points = perturbed(images, units, amplitudes)
+    points = step_along(images, units, amplitudes)
     assert points.dtype == np.uint8
     np.testing.assert_array_equal(points, by_numpy(images, units, amplitudes))
     np.testing.assert_array_equal(images, before[0])
@@ -38,18 +43,18 @@ def test_points_of_some_images_only() -> None:
     random = np.random.default_rng(3)
     images = random.integers(0, 256, (9, 3, 17, 13), dtype=np.uint8)
     directions = random.standard_normal(images.shape).astype(np.float32)
-    units = ways(images, directions).units
+    units = make_rays(images, directions).units
     which = np.array([8, 0, 3, 3, 5])
     amplitudes = random.uniform(0, 300, 5)
     expected = by_numpy(images[which], units[which], amplitudes)
-    np.testing.assert_array_equal(perturbed(images, units, amplitudes, which), expected)
+    np.testing.assert_array_equal(step_along(images, units, amplitudes, which), expected)
     # Arrays that do not lie in one piece.
     turned = images.transpose(0, 1, 3, 2)
     other = by_numpy(turned[which], units.transpose(0, 1, 3, 2)[which], amplitudes)
     np.testing.assert_array_equal(
-        perturbed(turned, units.transpose(0, 1, 3, 2), amplitudes, which), other
+        step_along(turned, units.transpose(0, 1, 3, 2), amplitudes, which), other
     )
-    assert perturbed(images, units, np.zeros(0), which[:0]).shape == (0, 3, 17, 13)
+    assert step_along(images, units, np.zeros(0), which[:0]).shape == (0, 3, 17, 13)
 
 
 @QUICK
@@ -58,15 +63,15 @@ def test_the_next_amplitude_is_the_next_other_image(
     search: tuple[Images, Floats], amplitude: int
 ) -> None:
     images, directions = search
-    units = ways(images, directions).units
+    units = make_rays(images, directions).units
     amplitudes = np.full(len(images), float(amplitude))
     others = next_step_lengths(images, units, amplitudes)
-    same = perturbed(images, units, amplitudes)
+    same = step_along(images, units, amplitudes)
     for row, other in enumerate(others):
         one, unit = images[row : row + 1], units[row : row + 1]
 
         def point(t: float, one: Images = one, unit: Floats = unit) -> bytes:
-            return perturbed(one, unit, np.array([t])).tobytes()
+            return step_along(one, unit, np.array([t])).tobytes()
 
         if np.isnan(other):
             assert point(1e60) == same[row].tobytes()
@@ -102,7 +107,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     images = np.zeros((2, 1, 1, 3), np.uint8)
     with pytest.raises(ValueError, match=says):
-        perturbed(
+        step_along(
             images,
             np.zeros(units, np.float32),
             np.zeros(amplitudes),
@@ -115,7 +120,7 @@ def test_directions_that_are_not_finite_are_refused(wrong: float) -> None:
     directions = np.ones((2, 1, 2, 2), np.float32)
     directions[1, 0, 1, 0] = wrong
     with pytest.raises(ValueError, match="directions must be finite numbers"):
-        ways(np.zeros(directions.shape, np.uint8), directions)
+        make_rays(np.zeros(directions.shape, np.uint8), directions)
 
 
 def plain_ways(images: Images, directions: Floats) -> tuple[Floats, NDArray[np.float64]]:
@@ -132,7 +137,7 @@ def plain_ways(images: Images, directions: Floats) -> tuple[Floats, NDArray[np.f
 @given(searches())
 def test_ways_and_where_they_end(search: tuple[Images, Floats]) -> None:
     images, directions = search
-    found = ways(images, directions)
+    found = make_rays(images, directions)
     units, limits = found.units, found.limits
     expected = plain_ways(images, directions)
     np.testing.assert_array_equal(units, expected[0])
@@ -144,17 +149,17 @@ def test_ways_and_where_they_end(search: tuple[Images, Floats]) -> None:
     assert (largest[~blank] == 1).all()
     assert not units[blank].any()
     assert np.isfinite(limits).all()
-    ends = perturbed(images, units, limits)
+    ends = step_along(images, units, limits)
     # Every pixel that moves has arrived, so that no amplitude beyond changes anything.
     goal = np.where(units > 0, 255, np.where(units < 0, 0, images))
     assert np.array_equal(ends, goal)
-    assert np.array_equal(perturbed(images, units, limits * 2 + 1), ends)
+    assert np.array_equal(step_along(images, units, limits * 2 + 1), ends)
     # Half a grey level is the most by which it is more than it takes.
     moving = limits > 2
     sizes = np.abs(np.where(units == 0, 1, units.astype(np.float64)))
     largest_step = 0.5 / sizes.min(axis=(1, 2, 3), initial=1)
     less = np.maximum(limits - largest_step * 1.01 - 2, 0)
-    changes = (perturbed(images, units, less) != ends).any(axis=(1, 2, 3))
+    changes = (step_along(images, units, less) != ends).any(axis=(1, 2, 3))
     assert changes[moving & (less > 0) & (less < limits - 1)].all()
 
 
@@ -165,7 +170,7 @@ def test_ways_of_larger_images_and_of_arrays_in_pieces() -> None:
     directions[random.random(images.shape) < 0.2] = 0
     for order in ((0, 1, 2, 3), (0, 1, 3, 2)):
         mine, way = images.transpose(order), directions.transpose(order)
-        found, (units, limits) = ways(mine, way), plain_ways(mine, way)
+        found, (units, limits) = make_rays(mine, way), plain_ways(mine, way)
         np.testing.assert_array_equal(found.units, units)
         np.testing.assert_array_equal(found.limits, limits)
 
@@ -176,9 +181,11 @@ def test_a_rise_is_the_derivative_along_the_way() -> None:
     directions = np.array([2, 1, -4, -1, 1, 0], np.float32).reshape(1, 1, 1, 6)
     gradients = np.array([3, 5, 7, 1000, 1000, 1000], np.float32).reshape(1, 1, 1, 6)
     # The fourth and the fifth pixel are at the end that they go to; the last one does not move.
-    assert rises(images, directions, gradients).tolist() == [(2 * 3 + 1 * 5 - 4 * 7) / 4]
-    assert rises(images, 0 * directions, gradients).tolist() == [0]
-    assert rises(images[:0], directions[:0], gradients[:0]).shape == (0,)
+    assert directional_derivatives(images, directions, gradients).tolist() == [
+        (2 * 3 + 1 * 5 - 4 * 7) / 4
+    ]
+    assert directional_derivatives(images, 0 * directions, gradients).tolist() == [0]
+    assert directional_derivatives(images[:0], directions[:0], gradients[:0]).shape == (0,)
 
 
 @QUICK
@@ -193,13 +200,13 @@ def test_rises_are_those_of_the_formula(
     terms = np.where(moving, directions.astype(np.float64) * gradients, 0)
     sums, sizes = terms.sum(axis=(1, 2, 3)), np.abs(terms).sum(axis=(1, 2, 3))
     scale = np.where(largest > 0, largest, 1)
-    found = rises(images, directions, gradients)
+    found = directional_derivatives(images, directions, gradients)
     assert (np.abs(found - sums / scale) <= 1e-14 * sizes / scale).all()
 
 
 def test_what_does_not_fit_has_no_way() -> None:
     images, directions = np.zeros((2, 1, 1, 3), np.uint8), np.zeros((2, 1, 1, 3), np.float32)
     with pytest.raises(ValueError, match="do not fit"):
-        ways(images, directions[:1])
+        make_rays(images, directions[:1])
     with pytest.raises(ValueError, match="do not fit"):
-        rises(images, directions, directions[:, :, :, :2])
+        directional_derivatives(images, directions, directions[:, :, :, :2])

@@ -13,7 +13,7 @@ from attack_samples import labels, linear, rows
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.criteria import Misclassification, TargetedMisclassification
 from caffe_ext.attacks.directions import Direction, FastGradient, HotCold
-from caffe_ext.attacks.lattice import perturbed, ways
+from caffe_ext.attacks.lattice import make_rays, step_along
 from caffe_ext.attacks.line_search import line_search, take_step
 from caffe_ext.data import load_images
 from caffe_ext.models.classifier import Classifier
@@ -76,7 +76,7 @@ def brute(classifier: Classifier, image: Images, units: Floats, label: int, last
     """Return the smallest amplitude up to `last`, asking about each; NaN if there is none."""
     amplitudes = np.arange(1, last + 1, dtype=float)
     repeated = np.repeat(image[None], last, axis=0)
-    points = perturbed(repeated, np.repeat(units[None], last, axis=0), amplitudes)
+    points = step_along(repeated, np.repeat(units[None], last, axis=0), amplitudes)
     wrong = np.flatnonzero(classifier.predict(points) != label)
     return float(amplitudes[wrong[0]]) if len(wrong) else float("nan")
 
@@ -89,7 +89,7 @@ def test_brute_force_where_the_class_changes_once(tmp_path: Path) -> None:
     directions[:20] = np.sign(directions[:20])
     which = classifier.predict(images)
     found = line_search(classifier, images, directions, Misclassification(which))
-    units = ways(images, directions).units
+    units = make_rays(images, directions).units
     expected = [
         brute(classifier, image, u, label, 255)
         for image, u, label in zip(images, units, which, strict=True)
@@ -116,17 +116,17 @@ def test_what_any_search_promises(exact: Classifier, search: tuple[Images, Float
     assert np.array_equal(found.adversarials[~where], images[~where])
     assert (found.classes[~where] == -1).all()
     assert np.array_equal(np.isnan(found.step_lengths), ~where)
-    every = ways(images, directions).units
+    every = make_rays(images, directions).units
     t, units = found.step_lengths[where], every[where]
     assert (t == np.floor(t)).all()
     assert (t >= 1).all()
-    assert np.array_equal(perturbed(images[where], units, t), found.adversarials[where])
+    assert np.array_equal(step_along(images[where], units, t), found.adversarials[where])
     assert np.array_equal(exact.predict(found.adversarials[where]), found.classes[where])
     assert (found.classes[where] != which[where]).all()
-    shorter = perturbed(images[where], units, np.nextafter(t - 0.5, 0).round())
+    shorter = step_along(images[where], units, np.nextafter(t - 0.5, 0).round())
     assert np.array_equal(exact.predict(shorter), which[where])
     # Nothing was overlooked at the end of the way.
-    last = perturbed(images[~where], every[~where], np.full((~where).sum(), 1e60))
+    last = step_along(images[~where], every[~where], np.full((~where).sum(), 1e60))
     assert np.array_equal(exact.predict(last), which[~where])
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from caffe_ext.errors import RecordError
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from caffe_ext.storage.lock import locked
-with locked(Path(sys.argv[1]), None):
+from caffe_ext.storage.lock import lock_folder
+with lock_folder(Path(sys.argv[1]), None):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -25,13 +25,13 @@ BUSY = RecordError("somebody is there")
 def test_the_folder_is_made_and_free_again(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     for _ in range(2):
-        with locked(folder, BUSY):
+        with lock_folder(folder, BUSY):
             assert folder.is_dir()
-            with pytest.raises(RecordError, match="somebody is there"), locked(folder, BUSY):
+            with pytest.raises(RecordError, match="somebody is there"), lock_folder(folder, BUSY):
                 pass
-    with pytest.raises(ValueError, match="mine"), locked(folder, BUSY):
+    with pytest.raises(ValueError, match="mine"), lock_folder(folder, BUSY):
         raise ValueError("mine")
-    with locked(folder, BUSY):
+    with lock_folder(folder, BUSY):
         pass
 
 
@@ -41,27 +41,27 @@ def test_the_lock_ends_with_its_process(tmp_path: Path, number: int | None) -> N
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(RecordError, match="somebody is there"), locked(tmp_path, BUSY):
+        with pytest.raises(RecordError, match="somebody is there"), lock_folder(tmp_path, BUSY):
             pass
         if number is None:
             assert holder.stdin is not None
             holder.stdin.close()
         else:
             holder.send_signal(number)
-        with locked(tmp_path, None):  # waits until it has ended
+        with lock_folder(tmp_path, None):  # waits until it has ended
             pass
 
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
-    with locked(tmp_path, BUSY) as descriptor:
+    with lock_folder(tmp_path, BUSY) as descriptor:
         child = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
     try:
-        with pytest.raises(RecordError, match="somebody is there"), locked(tmp_path, BUSY):
+        with pytest.raises(RecordError, match="somebody is there"), lock_folder(tmp_path, BUSY):
             pass
     finally:
         child.kill()
         child.wait()
-    with locked(tmp_path, BUSY):
+    with lock_folder(tmp_path, BUSY):
         pass
 
 
@@ -81,13 +81,13 @@ def test_a_folder_that_its_owner_has_removed_is_made_again(
         return opened(path, *rest) if descriptor is None else descriptor
 
     monkeypatch.setattr(os, "open", late)
-    with locked(folder, BUSY) as descriptor:
+    with lock_folder(folder, BUSY) as descriptor:
         assert removed
         assert os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
 def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError) as caught, locked(tmp_path / "file", BUSY):
+    with pytest.raises(FileExistsError) as caught, lock_folder(tmp_path / "file", BUSY):
         pass
     assert caught.value.filename == str(tmp_path / "file")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_ext.models.cache import forget_cached, load_cached
+from caffe_ext.models.cache import clear_cache, load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.models.pixels import PixelSpace
 from classifier_models import IMAGES, write_model
@@ -15,7 +15,7 @@ from classifier_models import IMAGES, write_model
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelDescription:
-    forget_cached()
+    clear_cache()
     deploy, weights = write_model(tmp_path / "a")
     return ModelDescription("a", deploy, weights, PixelSpace())
 
@@ -29,7 +29,7 @@ def test_the_same_model_is_loaded_once(model: ModelDescription) -> None:
 
 def test_a_forgotten_model_is_loaded_again(model: ModelDescription) -> None:
     first = load_cached(model, 2)
-    forget_cached()
+    clear_cache()
     assert load_cached(model, 2) is not first
 
 
@@ -68,6 +68,6 @@ def test_each_thread_has_its_own(model: ModelDescription) -> None:
     mine = load_cached(model, 2)
     with ThreadPoolExecutor(1) as pool:
         theirs = pool.submit(load_cached, model, 2).result()
-        pool.submit(forget_cached).result()
+        pool.submit(clear_cache).result()
     assert theirs is not mine
     assert load_cached(model, 2) is mine

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from attack_samples import linear, rows
 from caffe_ext.models import description as model_description
-from caffe_ext.models.description import ModelDescription, describe_model, read_model, renamed
+from caffe_ext.models.description import (
+    ModelDescription,
+    describe_model,
+    make_names_distinct,
+    read_model,
+)
 from caffe_ext.storage.provenance import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -310,7 +315,7 @@ def named(*names: str, folder: str = "f") -> list[ModelDescription]:
 
 def test_names_that_differ() -> None:
     def after(models: list[ModelDescription]) -> list[str]:
-        return [model.name for model in renamed(models)]
+        return [model.name for model in make_names_distinct(models)]
 
     assert after(named("a", "b")) == ["a", "b"]
     assert after(named("a", folder="x") + named("a", folder="y") + named("b")) == [
@@ -320,7 +325,7 @@ def test_names_that_differ() -> None:
     ]
     assert after(named("a", "b", "a")) == ["f/a (1)", "b", "f/a (3)"]
     assert len(set(after(named("a", "a", "f/a", "f/a (1)")))) == 4
-    assert renamed([]) == []
+    assert make_names_distinct([]) == []
 
 
 def test_the_networks_of_this_checkout_have_descriptions_that_can_be_read(folder: Path) -> None:

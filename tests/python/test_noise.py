@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from caffe_ext.evaluation.stability import TooFewError, correct_everywhere, noise_stability, noisy
+from caffe_ext.evaluation.stability import (
+    TooFewError,
+    add_noise,
+    find_correct_for_all,
+    noise_stability,
+)
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
@@ -115,10 +120,10 @@ def test_the_level_is_in_grey_levels(tmp_path: Path) -> None:
 def test_noisy_images_are_images() -> None:
     images = np.array([[[[0, 255, 100, 100, 7]]]], np.uint8)
     normals = np.array([[[[-1, 1, 0.25, 0.75, 99]]]], np.float32)
-    moved = noisy(images, normals, 2)
+    moved = add_noise(images, normals, 2)
     assert moved.dtype == np.uint8
     assert moved.tolist() == [[[[0, 255, 100, 102, 205]]]]  # 100.5 and 101.5, to the even ones
-    assert np.array_equal(noisy(images, normals, 0), images)
+    assert np.array_equal(add_noise(images, normals, 0), images)
 
 
 def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
@@ -126,12 +131,12 @@ def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
     labels = np.array([0, 0, 1, 1, 0, 1, 0, 1])
     nets = [two_pixels(tmp_path / name, bias) for name, bias in (("a", -3.0), ("b", 3.0))]
     # The first net is wrong about image 1, the second about image 5.
-    assert correct_everywhere(iter(nets), images, labels, 2).tolist() == [0, 2, 3, 4]
-    assert correct_everywhere(nets[:1], images, labels, 3).tolist() == [0, 2, 3, 4, 5, 6]
+    assert find_correct_for_all(iter(nets), images, labels, 2).tolist() == [0, 2, 3, 4]
+    assert find_correct_for_all(nets[:1], images, labels, 3).tolist() == [0, 2, 3, 4, 5, 6]
     with pytest.raises(TooFewError, match=r"only 3 images of class 0 .* 4 are asked for"):
-        correct_everywhere(nets, images, labels, 4)
+        find_correct_for_all(nets, images, labels, 4)
     with pytest.raises(ValueError, match="at least 1 image per class"):
-        correct_everywhere(nets, images, labels, 0)
+        find_correct_for_all(nets, images, labels, 0)
 
 
 @pytest.mark.parametrize(

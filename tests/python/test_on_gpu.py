@@ -12,9 +12,9 @@ from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime import engine
-from caffe_ext.runtime.device import Device, current, gpu_count, synchronize
+from caffe_ext.runtime.device import Device, current_device, gpu_count, synchronize
 from caffe_ext.runtime.workers import Workers
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 from data_samples import CHECKOUT
@@ -56,7 +56,7 @@ class Pair:
 
 def pair(folder: Path, net: str, space: PixelSpace, *, engine_on: bool = True) -> Pair:
     model = write_model(folder, net)
-    with engine.switched(on=engine_on):
+    with engine.switch(on=engine_on):
         cpu, gpu = (
             Classifier(*model, space, batch_size=10, device=device) for device in (Device(), GPU)
         )
@@ -82,7 +82,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 def test_scores(both: Pair) -> None:
     assert close(both.gpu.logits(both.images), both.cpu.logits(both.images))
     assert close(both.gpu.probabilities(both.images), both.cpu.probabilities(both.images))
-    assert current() == Device()
+    assert current_device() == Device()
 
 
 def test_gradients(both: Pair) -> None:
@@ -144,7 +144,7 @@ def test_backward_of_pycaffe(tmp_path: Path) -> None:
     diff = np.random.default_rng(4).standard_normal((5, 500)).astype(np.float32)
     found = []
     for device in (Device(), GPU):
-        with device.active():
+        with device.activate():
             net = caffe.Net(str(deploy), str(weights), caffe.TEST)
             net.blobs["data"].reshape(*images.shape)
             net.reshape()
@@ -171,7 +171,7 @@ class Scores:
 def test_processes_share_the_gpu(tmp_path: Path) -> None:
     model = write_model(tmp_path, LENET)
     expected = Classifier(*model, PixelSpace(1 / 256)).logits(images_of((1, 28, 28)))
-    with GPU.active(), Workers(2, Silent()) as workers:
+    with GPU.activate(), Workers(2, SilentReporter()) as workers:
         results = workers.run([Scores(model)] * 3)
     for device, scores in results:
         assert device == GPU
@@ -191,7 +191,7 @@ def test_two_gpus(tmp_path: Path) -> None:
 
 
 def test_the_name() -> None:
-    assert ", compute capability " in GPU.about()
-    assert " GiB, CUDA " in GPU.about()
-    with GPU.active():
+    assert ", compute capability " in GPU.describe()
+    assert " GiB, CUDA " in GPU.describe()
+    with GPU.activate():
         synchronize()

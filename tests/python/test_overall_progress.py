@@ -11,7 +11,7 @@ from caffe_ext.attacks import parse_attack
 from caffe_ext.data import open_images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
-from caffe_ext.reporting import Silent, Step
+from caffe_ext.reporting import SilentReporter, Step
 from caffe_ext.runs import overall_progress
 from caffe_ext.runs.campaign import AttackCampaign
 from caffe_ext.runs.overall_progress import (
@@ -25,7 +25,7 @@ from caffe_ext.runs.runner import attack_images
 from hotcold_samples import make_setting
 
 
-class Heard(Silent):
+class Heard(SilentReporter):
     """A reporter that remembers its bars: title, total, and how far each got."""
 
     def __init__(self) -> None:

@@ -250,7 +250,7 @@ def test_projecting(
     np.testing.assert_allclose(twice, found, atol=1e-9)
     inside = (size(points - images) <= epsilon) & ((points >= 0) & (points <= 255)).all(axis=axes)
     np.testing.assert_allclose(found[inside], points[inside], atol=1e-9)
-    whole = ball.rounded(found, images, budget)
+    whole = ball.round_to_grey_levels(found, images, budget)
     assert (size(whole.astype(float) - images) <= epsilon * (1 + 1e-12)).all()
     assert np.abs(whole - found).max() <= 1
     # Where rounding stays inside, it is rounding.
@@ -264,9 +264,9 @@ def test_l2_rounds_as_few_pixels_as_it_takes_towards_the_image() -> None:
     points = np.array([3.9, 3.6, 3.55, 0.2]).reshape(1, 1, 1, 4)
     # 4, 4, 4, 0 has the length 6.93; 6.4 is the length of 4, 4, 3, 0.
     budget = PerturbationBudget("l2", 6.45)
-    assert ball.rounded(points, images, budget).ravel().tolist() == [4, 4, 3, 0]
+    assert ball.round_to_grey_levels(points, images, budget).ravel().tolist() == [4, 4, 3, 0]
     budget = PerturbationBudget("l2", 6.39)
-    assert ball.rounded(points, images, budget).ravel().tolist() == [4, 3, 3, 0]
+    assert ball.round_to_grey_levels(points, images, budget).ravel().tolist() == [4, 3, 3, 0]
 
 
 @pytest.mark.parametrize(

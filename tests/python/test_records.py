@@ -16,11 +16,11 @@ from caffe_ext.runs.records import (
     COLUMNS,
     AttackRecords,
     adversarial_batches,
-    concatenated,
-    empty_columns,
+    concatenate,
     load_adversarials,
     load_description,
     load_records,
+    make_empty_columns,
     save_records,
     set_verified,
 )
@@ -102,15 +102,15 @@ def test_the_number_of_adversarials_must_be_that_of_the_found(record_path: Path)
     assert not list(record_path.parent.iterdir())
 
 
-def test_concatenated() -> None:
+def test_concatenate() -> None:
     one, two = made(3, 1)[0], made(2, 2, seed=1)[0]
-    both = concatenated([one, two])
+    both = concatenate([one, two])
     assert len(both) == 5
     assert both.indices.tolist() == [0, 1, 2, 0, 1]
     assert np.array_equal(both.l2, np.concatenate([one.l2, two.l2]))
-    equal(concatenated([both]), both)
-    assert len(concatenated([])) == 0
-    assert concatenated([]).found.dtype == np.bool_
+    equal(concatenate([both]), both)
+    assert len(concatenate([])) == 0
+    assert concatenate([]).found.dtype == np.bool_
 
 
 def test_verified_is_filled_in_later(record_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_verified_is_filled_in_later(record_path: Path) -> None:
 
 
 def test_columns_are_of_one_length_and_read_only() -> None:
-    full = empty_columns(3)
+    full = make_empty_columns(3)
     some = AttackRecords(**full)
     with pytest.raises(ValueError, match="read-only"):
         some.l2[0] = 1

@@ -62,8 +62,8 @@ def test_a_program_on_a_full_disk_ends_as_others_do(record_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from caffe_ext.runs.records import AttackRecords, empty_columns, save_records
-columns = empty_columns(2000)
+from caffe_ext.runs.records import AttackRecords, make_empty_columns, save_records
+columns = make_empty_columns(2000)
 columns["found"][:] = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
 images = np.random.default_rng(0).integers(0, 256, (2000, 1, 9, 9), dtype=np.uint8)

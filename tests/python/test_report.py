@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from caffe_ext.errors import RecordError
-from caffe_ext.evaluation.number_text import grey_levels, pass_text, percent
+from caffe_ext.evaluation.number_text import format_percent, grey_levels, pass_text
 from caffe_ext.evaluation.report import (
     as_csv,
     as_text,
@@ -118,8 +118,8 @@ def test_text(report: Report) -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert percent(0.99534) == "99.53%"
-    assert percent(None) == pass_text(None) == grey_levels(None) == "–"
+    assert format_percent(0.99534) == "99.53%"
+    assert format_percent(None) == pass_text(None) == grey_levels(None) == "–"
     assert pass_text(Spread(0.40721, 0.10812)) == "0.4072 ± 0.1081"
     assert grey_levels(Spread(122.6, 49.456)) == "122.60 ± 49.46"
 

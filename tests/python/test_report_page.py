@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_ext.evaluation.number_text import percent
+from caffe_ext.evaluation.number_text import format_percent
 from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.plot_style import GRID, INK
 from caffe_ext.evaluation.report import (
@@ -15,8 +15,8 @@ from caffe_ext.evaluation.report import (
 )
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.strip import Shown, Strip
-from caffe_ext.evaluation.verdict import verdict
+from caffe_ext.evaluation.strip import Strip, StripEntry
+from caffe_ext.evaluation.verdict import form_verdict
 from caffe_ext.reporting import pluralize
 from parsed_page import Page
 from report_samples import row_of
@@ -50,14 +50,14 @@ def test_the_page_says_the_numbers(report: Report, page_text: str) -> None:
     words = {text.strip() for text in said}
     assert {"<masked> & co", "open"} <= words
     for model in report.models:
-        assert percent(model.accuracy) in words
+        assert format_percent(model.accuracy) in words
         for summary in model.summaries:
-            assert percent(summary.rate) in words
+            assert format_percent(summary.rate) in words
             assert summary.linf is not None
             assert f"{summary.linf.mean:.2f}" in words
             assert f"± {summary.linf.std:.2f}" in words
         assert model.noise is not None
-        assert {percent(rate) for rate in model.noise.rates.tolist()} <= words
+        assert {format_percent(rate) for rate in model.noise.rates.tolist()} <= words
         for warning in model.warnings:
             assert {warning.measured, warning.meaning, warning.advice} <= words
     for text in ("0" * 64, report.provenance["command"], report.models[0].record["weights_sha256"]):
@@ -112,7 +112,7 @@ def test_what_broke_the_images(report: Report, page_text: str) -> None:
 
 def test_the_strip(report: Report) -> None:
     """A picture for each original, and two for each model; what is not found is said."""
-    shown = Shown(
+    shown = StripEntry(
         "data:image/png;base64,QQ==", "data:image/png;base64,Qg==", "猫", "HC1", 51, 510, 0.9
     )
     strip = Strip(
@@ -168,7 +168,7 @@ def unbroken(model: ModelEvaluation) -> ModelEvaluation:
 
 
 def test_the_verdict(report: Report) -> None:
-    masked, plain = (verdict(model) for model in report.models)
+    masked, plain = (form_verdict(model) for model in report.models)
     assert masked[0] == "<masked> & co classifies 80.00% of 5 images correctly."
     assert masked[1].startswith(
         "Where each pixel may change by 8 grey levels (0.0314 of 1), at most 40.00% stay correct"
@@ -185,7 +185,7 @@ def test_the_verdict(report: Report) -> None:
             "80.00% stay correct: the attacks here break none of them, but stronger ones may.",
         ),
     ):
-        assert verdict(replace(report.models[0], robust=(robust,)))[1].endswith(said)
+        assert form_verdict(replace(report.models[0], robust=(robust,)))[1].endswith(said)
     bare = replace(report.models[0], robust=(), correct=None)
-    assert verdict(bare)[0].endswith("without labels: its accuracy is unknown.")
-    assert verdict(bare)[1] == "Attacks without a bound break 100.00% of these."
+    assert form_verdict(bare)[0].endswith("without labels: its accuracy is unknown.")
+    assert form_verdict(bare)[1] == "Attacks without a bound break 100.00% of these."

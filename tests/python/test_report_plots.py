@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.page import as_page
-from caffe_ext.evaluation.plot_style import Panel, Plot, drawn
+from caffe_ext.evaluation.plot_style import Panel, Plot, draw_for_page
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation
 from parsed_page import Page
@@ -21,8 +21,8 @@ from parsed_page import Page
 
 def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, Plot]:
     found = {
-        "linf": plots.broken_curves(models, "linf"),
-        "l2": plots.broken_curves(models, "l2"),
+        "linf": plots.draw_broken_curves(models, "linf"),
+        "l2": plots.draw_broken_curves(models, "l2"),
         "pass": plots.pass_distributions(models),
         "metrics": plots.metrics_by_attack(models),
         "noise": plots.noise_stability(models),
@@ -34,10 +34,10 @@ def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, Plot]:
 
 def test_plots_are_svg(report: Report) -> None:
     for name, plot in all_plots(report.models).items():
-        for one in drawn(plot, name).panels:
+        for one in draw_for_page(plot, name).panels:
             root = ET.fromstring(one.svg.replace("xlink:href", "href"))
             assert root.tag == "svg"
-    lines = plots.broken_curves(report.models, "linf")
+    lines = plots.draw_broken_curves(report.models, "linf")
     assert lines is not None
     panel = next(one for one in lines.panels if one.title == "FGS, paper's protocol")
     heights = [float(np.asarray(line.get_ydata())[-1]) for line in panel.axes.lines]

@@ -10,7 +10,7 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.robustness import robust_curve, smallest_sizes
 from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
-from caffe_ext.reporting import Silent
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.runs.summary import summarize
 from evaluation_samples import LINF, evaluator
 
@@ -43,7 +43,7 @@ def test_robust_accuracy_by_hand(tmp_path: Path) -> None:
     # Linf of 4, 6, 21 and 81 break the four images that are classified correctly, of five.
     radii = tuple(map(parse_radius, ("5", "21", "100", "l2=100")))
     settings = Settings(ranks=(1,), seed=1, probe=0, radii=radii, cascade=("bim=E/4x40+margin",))
-    for model in evaluator(tmp_path, settings).evaluate(Silent()):
+    for model in evaluator(tmp_path, settings).evaluate(SilentReporter()):
         assert [one.budget for one in model.robust] == list(radii)
         # L2 of flat images of 144 pixels: 12 times the change, 48, 72, 252, 972.
         assert [one.accuracy for one in model.robust] == [3 / 5, 1 / 5, 0, 2 / 5]
@@ -67,7 +67,7 @@ def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
         (parse_attack("fgs"),), radii=(parse_radius("90"),), cascade=("fgs", "bim=E/9x40+margin")
     )
     settings = Settings(seed=1, probe=0, own_suite=suite)
-    masked, plain = evaluator(tmp_path, settings).evaluate(Silent())
+    masked, plain = evaluator(tmp_path, settings).evaluate(SilentReporter())
     stages = [(one.attack, one.tried, one.broken) for one in masked.robust[0].stages]
     assert stages == [("fgs", None, 3), ("fgs", 1, 0), ("bim=90.0/9.0x40+margin", 1, 1)]
     assert [one.accuracy for one in (*masked.robust, *plain.robust)] == [0, 0]
@@ -93,7 +93,7 @@ def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
         "Linf 5.4: image files hold whole grey levels, so that within this radius they differ by "
         "5 at most; in real-valued pixels it is 5.4",
     )
-    masked, _ = ready.evaluate(Silent())
+    masked, _ = ready.evaluate(SilentReporter())
     found = masked.robust[0]
     assert [stage.attack for stage in found.stages[1:]] == [
         "apgd=5.4x9",

@@ -13,7 +13,7 @@ from caffe_ext.errors import DataError, RecordError
 from caffe_ext.evaluation.report import check_folder
 from caffe_ext.evaluation.stability import check_counts
 from caffe_ext.runs.campaign_files import check_campaign_files
-from caffe_ext.studies.table1.training import listed_models
+from caffe_ext.studies.table1.training import read_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError
@@ -175,7 +175,7 @@ def test_a_set_s_record(tmp_path: Path, text: str, good: bool) -> None:
 
 
 READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
-    "models.json": (listed_models, DataError),
+    "models.json": (read_models, DataError),
     "summary.json": (lambda path: check_campaign_files(path.parent, []), RecordError),
     "evaluation.json": (lambda path: check_folder(path.parent, {"seed": 0}), RecordError),
 }

@@ -12,7 +12,7 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
-from search_reference import Path1D, PlainNet, last_amplitude, moved, plain_path
+from search_reference import Path1D, PlainNet, last_amplitude, move, plain_path
 
 pytestmark = pytest.mark.any_device
 
@@ -73,13 +73,13 @@ def test_the_case_is_worth_it(model: tuple[Path, Path], images: Images, labels: 
     assert None in found
     assert len(set(found)) > 15
     # Where classes change more than once on the way, a search can miss the first change.
-    first = [way.step_by_step() for way in ways if way.search() is not None]
+    first = [way.find_first() for way in ways if way.search() is not None]
     assert first != [amplitude for amplitude in found if amplitude is not None]
 
 
 def changes_once(way: Path1D) -> bool:
     """Say whether all amplitudes from the first misclassified one on are misclassified."""
-    wrong = way.everywhere(MOST)
+    wrong = way.classify_all(MOST)
     return wrong == sorted(wrong)
 
 
@@ -108,7 +108,7 @@ def test_bit_for_bit_where_the_class_changes_once(
             assert np.isnan(result.step_lengths[row])
             np.testing.assert_array_equal(result.adversarials[row], image)
             continue
-        adversarial = moved(image, way.u, amplitude)
+        adversarial = move(image, way.u, amplitude)
         assert result.step_lengths[row] == amplitude
         np.testing.assert_array_equal(result.adversarials[row], adversarial)
         assert result.classes[row] == net.scores(adversarial).argmax() != label
@@ -136,16 +136,16 @@ def test_brute_force(model: tuple[Path, Path], images: Images, labels: Ints, kin
     net, smallest = PlainNet(*model, "score", SCALE), 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         way = plain_path(net, kind, image, label)
-        wrong = way.everywhere(MOST)
+        wrong = way.classify_all(MOST)
         assert not wrong[0]
         if not result.found[row]:
             # What the search asks last is the end of the way.
-            assert not way.wrong(last_amplitude(image, way.u))
+            assert not way.is_misclassified(last_amplitude(image, way.u))
             continue
         amplitude = int(result.step_lengths[row])
         assert wrong[amplitude]
         assert not wrong[amplitude - 1]
-        first = way.step_by_step()
+        first = way.find_first()
         assert first == wrong.index(True) <= amplitude
         smallest += first == amplitude
     assert smallest > 0.9 * result.found.sum()
@@ -156,6 +156,6 @@ def test_nothing_changes_after_the_last_amplitude(images: Images) -> None:
     u[0], u[1] = 0, 1
     for image, one in zip(images, u, strict=True):
         last = last_amplitude(image, one)
-        np.testing.assert_array_equal(moved(image, one, last), moved(image, one, 3 * last))
+        np.testing.assert_array_equal(move(image, one, last), move(image, one, 3 * last))
     assert last_amplitude(images[0], u[0]) == 0
     assert last_amplitude(images[1], u[1]) == 255 - images[1].min()

@@ -10,18 +10,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, unshown_classes
+from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, describe_unshown_classes
 from caffe_ext.runs.pictures.sheet import Adversarial, Case, contact_sheet, figure1
 from caffe_ext.runs.pictures.tiles import (
     FAINT,
-    fitted,
     font,
     label,
     perturbation,
-    printable,
     tile,
     tile_size,
-    wrapped,
+    transliterate,
+    truncate,
+    wrap,
 )
 from caffe_ext.runs.titles import distinct_titles, title_lines
 
@@ -87,16 +87,16 @@ def test_perturbation() -> None:
 
 def test_text_fits() -> None:
     face = font(13)
-    assert fitted("goldfish", 200, face) == "goldfish"
-    short = fitted("loggerhead, loggerhead turtle, Caretta caretta", 90, face)
+    assert truncate("goldfish", 200, face) == "goldfish"
+    short = truncate("loggerhead, loggerhead turtle, Caretta caretta", 90, face)
     assert short.endswith("…")
     assert face.getlength(short) <= 90
-    lines = wrapped("a line that is longer than it may be " + "x" * 60, 100, face)
+    lines = wrap("a line that is longer than it may be " + "x" * 60, 100, face)
     assert all(face.getlength(line) <= 100 for line in lines)
-    assert wrapped("", 100, face) == []
-    assert wrapped("quick_bang_iter_10500", 100, face) == ["quick_bang_", "iter_10500"]
+    assert wrap("", 100, face) == []
+    assert wrap("quick_bang_iter_10500", 100, face) == ["quick_bang_", "iter_10500"]
     long = "x" * 40
-    (one,), (other,) = (wrapped(f"{long}{end}", 100, face) for end in "12")
+    (one,), (other,) = (wrap(f"{long}{end}", 100, face) for end in "12")
     assert (one[-1], other[-1]) == ("1", "2")
     assert "…" in one
 
@@ -208,15 +208,15 @@ def test_long_names_of_attacks_are_told_apart() -> None:
     ]
     assert both[0].tobytes() != both[1].tobytes()
     for name in names:
-        assert " ".join(wrapped(name, 136, font(12))) == name  # nothing is cut off
+        assert " ".join(wrap(name, 136, font(12))) == name  # nothing is cut off
 
 
 def test_letters_that_the_font_lacks() -> None:
     face = font(13)
-    assert printable("naïve кошка → L₂ ∞", face) == "naïve кошка → L₂ ∞"
-    assert printable("ネコ 고양이", face) == "neko goyangi"
-    assert printable("猫", face) == "U+732B"
-    assert wrapped("ネコ 고양이", 200, face) == ["neko goyangi"]
+    assert transliterate("naïve кошка → L₂ ∞", face) == "naïve кошка → L₂ ∞"
+    assert transliterate("ネコ 고양이", face) == "neko goyangi"
+    assert transliterate("猫", face) == "U+732B"
+    assert wrap("ネコ 고양이", 200, face) == ["neko goyangi"]
     assert label(["ネコ"], 90, face).tobytes() == label(["neko"], 90, face).tobytes()
 
 
@@ -230,19 +230,19 @@ def test_titles() -> None:
 
 def test_classes_without_a_column_are_named() -> None:
     attack = finished_attack(labels=(0, 1, 1, 3), classes=("a", "b", "c", "d", "e"))
-    assert unshown_classes(attack, np.array([0, 1])) == (
+    assert describe_unshown_classes(attack, np.array([0, 1])) == (
         "Without a column: classes c, d, e, of which there is no image that all models classify "
         "correctly."
     )
-    assert unshown_classes(attack, np.array([0, 1, 3])).startswith(
+    assert describe_unshown_classes(attack, np.array([0, 1, 3])).startswith(
         "Without a column: classes c, e,"
     )
     everything = finished_attack(labels=(0, 1), classes=())
-    assert unshown_classes(everything, np.array([0, 1])) == ""
+    assert describe_unshown_classes(everything, np.array([0, 1])) == ""
     many = finished_attack(labels=range(43), classes=())
-    assert unshown_classes(many, np.arange(10)) == "10 of 43 classes are shown."
+    assert describe_unshown_classes(many, np.arange(10)) == "10 of 43 classes are shown."
     unlabelled = finished_attack(labels=(0, 3), classes=(), labelled=False)
-    assert unshown_classes(unlabelled, np.array([0])) == ""
+    assert describe_unshown_classes(unlabelled, np.array([0])) == ""
 
 
 def finished_attack(

@@ -50,7 +50,7 @@ def test_lbfgs_meets_a_plane(plane: Classifier) -> None:
     assert (far <= [61.5, 41.5]).all()
     assert found.gradients < found.queries
     two = parse_attack("lbfgs(target=2)")
-    assert two.applicable(labels(0, 1, 2)).tolist() == [True, True, False]
+    assert two.find_applicable(labels(0, 1, 2)).tolist() == [True, True, False]
     assert two.text == "lbfgs(target=2)"
     towards = TargetedMisclassification(which[:1], labels(1))
     aimed = attack.run(plane, images[:1], towards, np.arange(1))

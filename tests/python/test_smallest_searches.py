@@ -11,7 +11,7 @@ from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.smallest.ddn import decoupled_direction_and_norm
 from caffe_ext.attacks.smallest.deepfool import deepfool
 from caffe_ext.attacks.smallest.fmn import fast_minimum_norm
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.classifier import Classifier
 
@@ -37,7 +37,7 @@ def each(model: Classifier, given: np.ndarray) -> list[reference.OneImage]:
     return [reference.OneImage(model, *pair) for pair in zip(given, which, strict=True)]
 
 
-def check(found: Nearest, distances: list[float], given: np.ndarray, norm: str) -> None:
+def check(found: NearestAdversarials, distances: list[float], given: np.ndarray, norm: str) -> None:
     assert np.isfinite(distances).sum() > 0
     np.testing.assert_allclose(found.distances, distances, rtol=2e-3)
     apart = found.points - given

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
 from caffe_ext.certification.decisions import ABSTAIN, certify, lower_bounds, predict
-from caffe_ext.certification.noise import Copies, add_noise, gaussian_table, gaussian_weights
+from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table, gaussian_weights
 from smoothing_samples import LinearModel
 
 
@@ -14,10 +14,10 @@ def counts(*rows: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def all_copies(images: int, samples: int) -> Copies:
+def all_copies(images: int, samples: int) -> NoisyCopies:
     """Return all samples of one image that stands for many."""
     numbers = np.repeat(np.arange(images), samples)
-    return Copies(np.zeros_like(numbers), numbers, np.tile(np.arange(samples), images))
+    return NoisyCopies(np.zeros_like(numbers), numbers, np.tile(np.arange(samples), images))
 
 
 def test_the_bound_is_where_so_many_are_as_improbable_as_alpha() -> None:
@@ -45,9 +45,9 @@ def test_where_certify_abstains() -> None:
     assert found.successes.tolist()[:2] == [900, 490]
     assert (found.radii > 0).tolist() == [True, False, False, True]
     labels = np.array([0, 1, 2, 0])
-    assert found.correct_at(labels, 0).tolist() == [True, False, False, False]
-    assert not found.correct_at(labels, found.radii[0] + 1e-9).any()
-    assert not found.correct_at(np.full(4, ABSTAIN), 0).any()
+    assert found.find_certified(labels, 0).tolist() == [True, False, False, False]
+    assert not found.find_certified(labels, found.radii[0] + 1e-9).any()
+    assert not found.find_certified(np.full(4, ABSTAIN), 0).any()
 
 
 def test_where_predict_abstains() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.runtime.system_libraries import loaded_files, system_libraries
+from caffe_ext.runtime.system_libraries import find_loaded_files, system_libraries
 from caffe_ext.storage.provenance import machine
 
 
@@ -47,9 +47,9 @@ def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
         "7f60-7f70 rw-p 0000 00:00 0\n"
         "7f70-7f80 rw-p 0000 00:00 0 [heap]\n"
     )
-    assert loaded_files(maps) == {
+    assert find_loaded_files(maps) == {
         "hdf5": Path("/usr/lib/a b/libhdf5_serial.so.103.3.0"),
         "libc": Path("/usr/lib/libc.so.6"),
         "openblas": Path("/usr/lib/openblas-pthread/libopenblasp-r0.3.21.so"),
     }
-    assert loaded_files(tmp_path / "absent") == {}
+    assert find_loaded_files(tmp_path / "absent") == {}

@@ -13,8 +13,13 @@ from caffe_ext import __version__
 from caffe_ext.cli import table1
 from caffe_ext.storage.provenance import sha256
 from caffe_ext.studies.table1 import comparison
-from caffe_ext.studies.table1.comparison import ABOUT, Table1Comparison, departure, markdown
-from caffe_ext.studies.table1.training import MODELS, TABLE_1, Table1Training, listed_models
+from caffe_ext.studies.table1.comparison import (
+    ABOUT,
+    Table1Comparison,
+    describe_departure,
+    markdown,
+)
+from caffe_ext.studies.table1.training import MODELS, TABLE_1, Table1Training, read_models
 from caffe_ext.training.lenet import LeNetTraining
 from data_samples import CHECKOUT
 
@@ -127,7 +132,7 @@ def test_an_entry_gives_way_to_another_training(tmp_path: Path) -> None:
     assert second["settings"] != first["settings"]
     # Weights that are gone are listed no more.
     Path(second["weights"]).unlink()
-    assert listed_models(tmp_path / "models.json") == {}
+    assert read_models(tmp_path / "models.json") == {}
 
 
 def test_attacks_go_where_no_other_weights_had_them(
@@ -186,20 +191,27 @@ def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
         origin="mnist, test images: data/mnist",
     )
     assert usual.splitlines()[:3] == committed.splitlines()[:3]
-    assert departure(None, 10_000, digits=False) == departure(10_000, 10_000, digits=False) == ""
-    assert departure(200, 10_000, digits=False) == "for 200 iterations, where the paper has 10,000"
-    assert departure(200, 0, digits=False) == (
+    assert (
+        describe_departure(None, 10_000, digits=False)
+        == describe_departure(10_000, 10_000, digits=False)
+        == ""
+    )
+    assert (
+        describe_departure(200, 10_000, digits=False)
+        == "for 200 iterations, where the paper has 10,000"
+    )
+    assert describe_departure(200, 0, digits=False) == (
         "with none of the images kept apart for validation in place of the paper's 10,000 and "
         "for 200 iterations, where the paper has 10,000"
     )
-    assert "with 5,000 of the images kept apart" in departure(None, 5000, digits=False)
-    other = departure(2000, 250, digits=True)
+    assert "with 5,000 of the images kept apart" in describe_departure(None, 5000, digits=False)
+    other = describe_departure(2000, 250, digits=True)
     assert other == (
         "on scikit-learn's digits and for 2,000 iterations, where the paper has 10,000"
     )
     row = ["x"] * 10
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "_measured", lambda _: row)
+        patch.setattr(comparison, "_format_row", lambda _: row)
         report["models"][0]["name"] = "A"
         said = markdown(report, other)
         assert "the same measured here" in markdown(report)

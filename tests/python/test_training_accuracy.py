@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.data import Prepared, Request, prepare
+from caffe_ext.data import PreparedFolder, Request, prepare
 from caffe_ext.training import TrainingRequest, train
 from data_samples import CHECKOUT
 
@@ -13,12 +13,12 @@ FLOOR = 0.9
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedFolder:
     return prepare(Request("digits", tmp_path_factory.mktemp("data")))
 
 
 @pytest.mark.parametrize("solver", ["lenet_sgd", "lenet_bang"])
-def test_it_learns(solver: str, digits: Prepared, tmp_path: Path) -> None:
+def test_it_learns(solver: str, digits: PreparedFolder, tmp_path: Path) -> None:
     result = train(
         TrainingRequest(
             CHECKOUT / "solvers" / f"{solver}.prototxt",

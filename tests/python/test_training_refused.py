@@ -130,14 +130,14 @@ def test_a_move_that_was_cut_short_is_finished(request_: TrainingRequest) -> Non
 
 
 def test_a_full_disk_is_named(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    replacing = atomic.replacing
+    replace_file = atomic.replace_file
 
     def full(path: Path, *, sync: bool = True) -> AbstractContextManager[BinaryIO]:
         if path.name == name:
             raise OSError(28, "No space left on device", str(path))
-        return replacing(path, sync=sync)
+        return replace_file(path, sync=sync)
 
-    monkeypatch.setattr(atomic, "replacing", full)
+    monkeypatch.setattr(atomic, "replace_file", full)
     output = request_.output
     name = "solver.prototxt"
     with pytest.raises(TrainingError, match=f"^cannot write into {output}: No space left"):

@@ -14,9 +14,9 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli import transfer
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
-from caffe_ext.runs.records import AttackRecords, empty_columns
+from caffe_ext.runs.records import AttackRecords, make_empty_columns
 from caffe_ext.studies.transfer.figure import transfer_figure
-from caffe_ext.studies.transfer.matrix import Crossed, count_transfer
+from caffe_ext.studies.transfer.matrix import CrossEvaluation, count_transfer
 from hotcold_samples import NET, refused, run, write_yaml
 
 NAMES = ("one", "two", "three")
@@ -186,7 +186,7 @@ def test_refused(tmp_path: Path, arguments: list[object]) -> None:
 
 def test_fgs_is_counted_in_both_protocols() -> None:
     """Of four images that FGS breaks, the softmax of one is saturated; the target resists one."""
-    columns = empty_columns(5)
+    columns = make_empty_columns(5)
     columns["indices"], columns["labels"] = np.arange(5), np.zeros(5, np.int64)
     columns["predicted"] = np.array([0, 0, 0, 0, 1])
     columns["attempted"] = np.array([True, True, True, True, False])
@@ -194,10 +194,10 @@ def test_fgs_is_counted_in_both_protocols() -> None:
     columns["linf"][:4], columns["saturated"][2] = 1.0, True
     records = AttackRecords(**columns)
     own, others = np.array([1, 2, 1, 1]), np.array([1, 0, 3, -1])
-    nothing = AttackRecords(**empty_columns(5))
+    nothing = AttackRecords(**make_empty_columns(5))
     crossed = [
-        [Crossed(records, [own, others])],
-        [Crossed(nothing, [np.empty(0, np.int64)] * 2)],
+        [CrossEvaluation(records, [own, others])],
+        [CrossEvaluation(nothing, [np.empty(0, np.int64)] * 2)],
     ]
     predicted = [columns["predicted"], np.array([0, 0, 0, 2, 0])]
     paper, strict = count_transfer(["a", "b"], [parse_attack("fgs")], crossed, predicted)

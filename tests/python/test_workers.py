@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from caffe_ext.errors import WorkerError
-from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runtime.workers import Workers
 
 
@@ -39,7 +39,7 @@ class Fail:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Counting(Silent):
+class Counting(SilentReporter):
     def __init__(self) -> None:
         self.steps = 0
 
@@ -62,7 +62,7 @@ def test_results_come_in_the_tasks_order_and_progress_arrives(jobs: int) -> None
 
 
 def test_one_job_needs_no_process() -> None:
-    with Workers(1, Silent()) as workers:
+    with Workers(1, SilentReporter()) as workers:
         assert workers.run([lambda _: 8]) == [8]  # a lambda goes into no other process
 
 
@@ -70,7 +70,7 @@ def test_one_job_needs_no_process() -> None:
 def test_what_a_task_raises_is_raised(jobs: int) -> None:
     with (
         pytest.raises(ValueError, match="the seventh image is missing"),
-        Workers(jobs, Silent()) as workers,
+        Workers(jobs, SilentReporter()) as workers,
     ):
         workers.run([Fail("raise"), Fail("raise")])
 
@@ -90,21 +90,21 @@ def test_where_no_process_can_be_had(
 
     monkeypatch.setattr(where, fail)
     says = r"^no process can be started for --jobs \(.+\); with --jobs 1 none is needed$"
-    with pytest.raises(WorkerError, match=says), Workers(2, Silent()) as workers:
+    with pytest.raises(WorkerError, match=says), Workers(2, SilentReporter()) as workers:
         workers.run([Square(1), Square(2)])
 
 
 def test_a_process_that_ends_unasked_is_a_clear_error() -> None:
-    with pytest.raises(WorkerError, match="--jobs 1"), Workers(2, Silent()) as workers:
+    with pytest.raises(WorkerError, match="--jobs 1"), Workers(2, SilentReporter()) as workers:
         workers.run([Fail("die"), Fail("die")])
 
 
 FOREVER = """
 import os, sys, time
 sys.path.insert(0, {here!r})
-from test_workers import Report, Silent, Workers
+from test_workers import Report, SilentReporter, Workers
 if __name__ == "__main__":
-    with Workers(2, Silent()) as workers:
+    with Workers(2, SilentReporter()) as workers:
         workers.run([Report({folder!r}), Report({folder!r})])
 """
 

@@ -28,7 +28,7 @@ class Reporter(Protocol):
         """
 
 
-class Silent:
+class SilentReporter:
     """The reporter that tells nobody."""
 
     def note(self, text: str) -> None:

@@ -22,7 +22,7 @@ from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.hopskipjump import HopSkipJump, HopSkipJumpL2, HopSkipJumpLinf
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
-from caffe_ext.attacks.registry import parse_attack, register_attack, registered_attacks
+from caffe_ext.attacks.registry import list_attacks, parse_attack, register_attack
 from caffe_ext.attacks.smallest.attack import MinimalL2, MinimalLinf, SmallestAttack
 from caffe_ext.attacks.square import SquareAttack
 
@@ -52,8 +52,8 @@ __all__ = [
     "SquareAttack",
     "TargetedMisclassification",
     "TopKMisclassification",
+    "list_attacks",
     "parse_attack",
     "parse_criterion",
     "register_attack",
-    "registered_attacks",
 ]

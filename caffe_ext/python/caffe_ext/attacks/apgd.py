@@ -25,7 +25,7 @@ from math import ceil
 
 import numpy as np
 
-from caffe_ext.attacks.ball import Ball, random_unit, unit
+from caffe_ext.attacks.ball import Ball, random_unit, steepest_step
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Bools, Criterion, closest_classes
@@ -39,7 +39,7 @@ from caffe_ext.attacks.losses import (
 )
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.within import BudgetAttack, Found
+from caffe_ext.attacks.within import BudgetAttack, BudgetResult
 from caffe_ext.models.base import Floats, Images, Ints, softmax
 
 MOMENTUM, RHO = 0.75, 0.75
@@ -69,7 +69,7 @@ class AutoProjectedGradient(BudgetAttack):
     def name(self) -> str:
         """Return APGD with its loss and the budget."""
         loss = {"dlr-t": f"T, {self.targets} targets"}.get(self.loss, self.loss.upper())
-        return f"APGD-{loss} {self._where}"
+        return f"APGD-{loss} {self._budget_text}"
 
     @property
     def threat_model(self) -> str:
@@ -79,15 +79,17 @@ class AutoProjectedGradient(BudgetAttack):
             "whose length adapts itself (APGD)"
         )
 
-    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+    def search(
+        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
+    ) -> BudgetResult:
         """Climb from each start, towards each target; see BudgetAttack."""
         check_classes(self.loss, asked.model.classes)
-        ball = Ball.around(images, self.budget, whole=asked.whole)
-        result = Found.nothing(images, Diagnostics.unknown(len(images)))
+        ball = Ball.from_images(images, self.budget, whole=asked.whole)
+        result = BudgetResult.make_empty(images, Diagnostics.make_empty(len(images)))
         left = np.arange(len(images))
         in_turn: Sequence[Ints | None] = [None]
         if self.loss == "dlr-t":
-            in_turn = targets_in_turn(asked, ball, criterion, self.targets)
+            in_turn = list_targets(asked, ball, criterion, self.targets)
         for number, targets in enumerate(in_turn):
             objective = make_objective(self.loss, criterion, targets)
             for restart in range(self.restarts):
@@ -113,7 +115,7 @@ class Climb:
     asked: Queries
     objective: Objective
     criterion: Criterion
-    result: Found
+    result: BudgetResult
     noted: Diagnostics | None
 
     def run(self, rows: Ints, ball: Ball, seeds: list[list[int]], iterations: int) -> None:
@@ -127,7 +129,7 @@ class Climb:
         logits, values, gradients = self.asked.climb(points, ball, rows, self.objective)
         if self.noted is not None:
             note_gradients(self.noted, rows, logits, gradients, self.criterion)
-        climbers = Climbers.starting(rows, ball, points, values, gradients)
+        climbers = Climbers.start(rows, ball, points, values, gradients)
         self._leave(climbers, logits)
         turns, last = checkpoints(iterations), 0
         for step in range(iterations):
@@ -140,7 +142,7 @@ class Climb:
             climbers.move(moved, values, gradients)
             self._leave(climbers, logits)
             if step + 1 in turns:
-                climbers.turn(step + 1 - last)
+                climbers.apply_checkpoint(step + 1 - last)
                 last = step + 1
 
     def _leave(self, climbers: "Climbers", logits: Floats) -> None:
@@ -148,7 +150,7 @@ class Climb:
         solved = self.criterion.is_satisfied(logits, climbers.rows)
         if solved.any():
             mine = climbers.ball.select(solved)
-            seen = self.asked.seen(climbers.points[solved], mine)
+            seen = self.asked.to_pixels(climbers.points[solved], mine)
             self.result.add(climbers.rows[solved], seen.astype(np.float32))
             climbers.leave(solved)
 
@@ -181,7 +183,7 @@ class Climbers:
     before: Values
 
     @classmethod
-    def starting(
+    def start(
         cls,
         rows: Ints,
         ball: Ball,
@@ -217,7 +219,7 @@ class Climbers:
 
     def propose(self, *, first: bool) -> Floats:
         """Return x_k+1."""
-        moved = unit(self.gradients, self.ball.budget.norm)
+        moved = steepest_step(self.gradients, self.ball.budget.norm)
         moved *= self.steps[:, None, None, None]
         moved += self.points
         moved = self.ball.project(moved)
@@ -243,7 +245,7 @@ class Climbers:
         self.best[better], self.best_gradients[better] = points[better], gradients[better]
         self.best_values[better] = values[better]
 
-    def turn(self, steps: int) -> None:
+    def apply_checkpoint(self, steps: int) -> None:
         """Halve eta where a checkpoint's conditions say so, and go back to the best point there.
 
         steps  since the last checkpoint
@@ -268,7 +270,7 @@ def checkpoints(iterations: int) -> frozenset[int]:
     return frozenset(found)
 
 
-def targets_in_turn(asked: Queries, ball: Ball, criterion: Criterion, most: int) -> list[Ints]:
+def list_targets(asked: Queries, ball: Ball, criterion: Criterion, most: int) -> list[Ints]:
     """Return the targets of all images, int64 (N,), one set after the other.
 
     The criterion's own, if it has some; else by the order of the images' logits, up to `most`.

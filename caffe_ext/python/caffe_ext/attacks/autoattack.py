@@ -23,7 +23,7 @@ from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.losses import FEWEST_CLASSES, Loss
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.square import SquareAttack
-from caffe_ext.attacks.within import BudgetAttack, Found
+from caffe_ext.attacks.within import BudgetAttack, BudgetResult
 from caffe_ext.models.base import Images, Ints, Model
 
 Version = Literal["standard", "quick"]
@@ -51,7 +51,7 @@ class AutoAttack(BudgetAttack):
     def name(self) -> str:
         """Return AutoAttack with the budget."""
         quick = ", quick" if self.version == "quick" else ""
-        return f"AutoAttack{quick} {self._where}"
+        return f"AutoAttack{quick} {self._budget_text}"
 
     @property
     def threat_model(self) -> str:
@@ -87,9 +87,11 @@ class AutoAttack(BudgetAttack):
         for attack in self.attacks(model.classes):
             attack.check(model)
 
-    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+    def search(
+        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
+    ) -> BudgetResult:
         """Run the attacks' searches one after the other."""
-        result = Found.nothing(images)
+        result = BudgetResult.make_empty(images)
         for attack in self.attacks(asked.model.classes):
             left = np.flatnonzero(~result.found)
             if len(left):
@@ -101,7 +103,7 @@ class AutoAttack(BudgetAttack):
         self, model: Model, images: Images, criterion: Criterion, indices: Ints
     ) -> AttackResult:
         """Run the attacks, each on what the ones before have left in whole grey levels."""
-        total = AttackResult.none_found(images)
+        total = AttackResult.make_empty(images)
         real = RealReading(np.zeros(len(images), np.bool_), images.astype(np.float32))
         queries = gradients = 0
         diagnostics = None

@@ -36,7 +36,7 @@ class Ball:
     budget: PerturbationBudget
 
     @classmethod
-    def around(cls, images: Images, budget: PerturbationBudget, *, whole: bool) -> "Ball":
+    def from_images(cls, images: Images, budget: PerturbationBudget, *, whole: bool) -> "Ball":
         """Return the balls around images; `whole`: as far as whole grey levels reach in Linf."""
         if whole and budget.norm == "linf":
             budget = PerturbationBudget("linf", float(np.floor(budget.epsilon)))
@@ -52,7 +52,7 @@ class Ball:
 
     def round(self, points: Floats) -> Images:
         """Return points of the balls as whole grey levels that lie in them, too; uint8."""
-        return rounded(points, self.images, self.budget)
+        return round_to_grey_levels(points, self.images, self.budget)
 
 
 def project(points: AnyReal, images: Real | Images, budget: PerturbationBudget) -> AnyReal:
@@ -75,7 +75,7 @@ def lengths(differences: NDArray[np.floating]) -> Real:
     return np.asarray(np.sqrt(squares)[:, None, None, None])
 
 
-def unit(values: Floats, norm: Norm) -> Floats:
+def steepest_step(values: Floats, norm: Norm) -> Floats:
     """Return the steepest unit step in the norm, float32; 0 where there is no direction."""
     if norm == "linf":
         return np.sign(values)
@@ -85,7 +85,7 @@ def unit(values: Floats, norm: Norm) -> Floats:
     return np.asarray(scaled / np.maximum(lengths(scaled), 1))
 
 
-def rounded(points: Real, images: Real | Images, budget: PerturbationBudget) -> Images:
+def round_to_grey_levels(points: Real, images: Real | Images, budget: PerturbationBudget) -> Images:
     """Return points within the budget as whole grey levels that lie in it, too."""
     whole = np.rint(points).astype(np.float64) - images
     if budget.norm == "linf":
@@ -96,11 +96,11 @@ def rounded(points: Real, images: Real | Images, budget: PerturbationBudget) -> 
         for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
             rows = outside[part]
             apart = points[rows].astype(np.float64) - images[rows]
-            whole[rows] = _shortened(whole[rows], apart, budget.epsilon)
+            whole[rows] = _round_towards_zero(whole[rows], apart, budget.epsilon)
     return np.asarray((images + whole).astype(np.uint8))
 
 
-def _shortened(whole: Points, differences: Points, epsilon: float) -> Points:
+def _round_towards_zero(whole: Points, differences: Points, epsilon: float) -> Points:
     """Round differences (N, C, H, W) towards 0 instead, the least clear ones first, until inside.
 
     All of them together are inside, as no |trunc(d)| is above |d|.

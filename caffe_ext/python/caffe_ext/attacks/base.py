@@ -40,7 +40,7 @@ class Diagnostics:
     zero_gradient: Bools
 
     @classmethod
-    def unknown(cls, count: int) -> "Diagnostics":
+    def make_empty(cls, count: int) -> "Diagnostics":
         """Return the diagnostics of images of which no gradient was computed."""
         nothing = np.zeros(count, np.bool_)
         return cls(np.full(count, NO_TARGET, np.int64), nothing, nothing.copy())
@@ -83,7 +83,7 @@ class AttackResult:
     real: RealReading | None = None
 
     @classmethod
-    def none_found(cls, images: Images, queries: int = 0) -> "AttackResult":
+    def make_empty(cls, images: Images, queries: int = 0) -> "AttackResult":
         """Return the result of an attack that found nothing."""
         count = len(images)
         return cls(
@@ -143,7 +143,7 @@ class Attack(ABC):
         """Return sentences about its settings that whoever runs it should read."""
         return ()
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images of these labels it can be tried on, bool (N,)."""
         return np.ones(len(labels), np.bool_)
 

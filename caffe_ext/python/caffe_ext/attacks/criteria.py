@@ -74,7 +74,7 @@ class Misclassification(Criterion):
     def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the label and the class with the largest logit besides it."""
         labels = self.labels[which]
-        return labels, largest_besides(logits, labels)
+        return labels, largest_other_class(logits, labels)
 
     def select(self, which: Ints) -> "Misclassification":
         """Return the criterion of these images alone."""
@@ -102,7 +102,7 @@ class TargetedMisclassification(Criterion):
     def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the class with the largest logit besides the target, and the target."""
         targets = self.target_classes[which]
-        return largest_besides(logits, targets), targets
+        return largest_other_class(logits, targets), targets
 
     def select(self, which: Ints) -> "TargetedMisclassification":
         """Return the criterion of these images alone."""
@@ -134,21 +134,21 @@ class TopKMisclassification(Criterion):
     def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the label and the class with the k-th largest logit besides it."""
         labels = self.labels[which]
-        return labels, ranked(logits, labels, self.k)
+        return labels, class_of_rank(logits, labels, self.k)
 
     def select(self, which: Ints) -> "TopKMisclassification":
         """Return the criterion of these images alone."""
         return TopKMisclassification(self.labels[which], self.k)
 
 
-def largest_besides(logits: Floats, classes: Ints) -> Ints:
+def largest_other_class(logits: Floats, classes: Ints) -> Ints:
     """Return the class with the largest logit besides one, int64 (n,); of equal ones the first."""
     others = logits.astype(np.float64)
     others[np.arange(len(logits)), classes] = -np.inf
     return np.asarray(others.argmax(axis=1), np.int64)
 
 
-def ranked(logits: Floats, labels: Ints, rank: int) -> Ints:
+def class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
     """Return the class with the rank-th largest logit besides the label, int64 (n,).
 
     Of equal logits the lower class comes first. Raises ValueError for a rank above K-1.
@@ -170,7 +170,7 @@ def closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
     most  how many, if there are so many; each int64 (n,)
     """
     ranks = range(1, min(most, logits.shape[1] - 1) + 1)
-    return [ranked(logits, labels, rank) for rank in ranks]
+    return [class_of_rank(logits, labels, rank) for rank in ranks]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class CriterionKind(ABC):
     def __call__(self, labels: Ints) -> Criterion:
         """Return the criterion of images with these labels, int64 (N,)."""
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images can become adversarial, bool (N,)."""
         return np.ones(len(labels), np.bool_)
 
@@ -200,7 +200,7 @@ class CriterionKind(ABC):
 
 
 @dataclass(frozen=True)
-class Misclassified(CriterionKind):
+class MisclassificationKind(CriterionKind):
     """Any class but the label."""
 
     @property
@@ -219,7 +219,7 @@ class Misclassified(CriterionKind):
 
 
 @dataclass(frozen=True)
-class Targeted(CriterionKind):
+class TargetedKind(CriterionKind):
     """One class, the target, for all images with another label."""
 
     target: int
@@ -238,7 +238,7 @@ class Targeted(CriterionKind):
         """Return the criterion of images with these labels."""
         return TargetedMisclassification(labels, np.full(len(labels), self.target, np.int64))
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images have another label."""
         return np.asarray(labels != self.target)
 
@@ -249,7 +249,7 @@ class Targeted(CriterionKind):
 
 
 @dataclass(frozen=True)
-class OutOfTopK(CriterionKind):
+class TopKKind(CriterionKind):
     """A label that is not among the k classes with the largest logits."""
 
     k: int
@@ -277,7 +277,7 @@ class OutOfTopK(CriterionKind):
             )
 
 
-MISCLASSIFIED = Misclassified()
+MISCLASSIFIED = MisclassificationKind()
 
 
 def parse_criterion(text: str) -> CriterionKind:
@@ -289,5 +289,5 @@ def parse_criterion(text: str) -> CriterionKind:
             "number), top-k=K"
         )
     if found[2] is not None:
-        return Targeted(int(found[2]))
-    return OutOfTopK(int(found[3])) if found[3] else MISCLASSIFIED
+        return TargetedKind(int(found[2]))
+    return TopKKind(int(found[3])) if found[3] else MISCLASSIFIED

@@ -25,7 +25,7 @@ from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.registry import register_attack
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images, Ints, Model
 
@@ -82,11 +82,11 @@ class Deformation(Attack):
     ) -> AttackResult:
         """Try the deformations; the step lengths are Linf distances. See Attack."""
         asked = MarginQueries(model, criterion)
-        best = Nearest.none(images)
+        best = NearestAdversarials.make_empty(images)
         everyone = np.arange(len(images))
         for number in range(self.tries):
             drawn = [
-                self.deformed(image, np.random.default_rng([self.seed, int(index), number]))
+                self.deform(image, np.random.default_rng([self.seed, int(index), number]))
                 for image, index in zip(images, indices, strict=True)
             ]
             tried = np.array(drawn, np.uint8).reshape(images.shape)
@@ -95,7 +95,7 @@ class Deformation(Attack):
             best.offer(everyone, points, sizes(points - images, "l2"), answers.adversarial)
         return confirm(asked, images, best, best)
 
-    def deformed(self, image: Images, random: np.random.Generator) -> Images:
+    def deform(self, image: Images, random: np.random.Generator) -> Images:
         """Return a deformation of an image uint8 (C, H, W), the same in all channels."""
         height, width = image.shape[1:]
         angle = radians(random.uniform(-self.degrees, self.degrees))

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
-from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, ranked
-from caffe_ext.attacks.lattice import rises
+from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, class_of_rank
+from caffe_ext.attacks.lattice import directional_derivatives
 from caffe_ext.models.base import Floats, Images, Ints, Model, softmax
 
 Slopes = NDArray[np.float64]
@@ -88,7 +88,7 @@ class Direction(ABC):
         criterion  of these n images
         """
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images of these labels have such a direction, bool (N,)."""
         return np.ones(len(labels), np.bool_)
 
@@ -116,12 +116,12 @@ class Direction(ABC):
         np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         values = np.sign(gradients) if self.sign else gradients
         if self.through is None:
-            slopes *= rises(images, values, gradients)
+            slopes *= directional_derivatives(images, values, gradients)
         else:
             slopes[:] = np.nan  # These are not the derivatives of <omega, h>.
         return Directions(values, targets, saturated, scores, slopes)
 
-    def _with_blob(self, name: str) -> str:
+    def _append_blob(self, name: str) -> str:
         """Return the name with the inner blob's, if there is one."""
         return name if self.through is None else f"{name}@{self.through}"
 
@@ -132,9 +132,9 @@ class DirectionalAttack(Attack):
 
     direction: Direction
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images of these labels have such a direction."""
-        return self.direction.applicable(labels)
+        return self.direction.find_applicable(labels)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class LineAttack(DirectionalAttack):
     """An attack that goes along one line: the direction is computed once, at the image."""
 
     @abstractmethod
-    def go(
+    def search(
         self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
         """Return what is found along the directions; see Attack.run."""
@@ -152,7 +152,7 @@ class LineAttack(DirectionalAttack):
     ) -> AttackResult:
         """Go along the direction; see Attack."""
         directions = self.direction(model, images, criterion)
-        result = self.go(model, images, criterion, directions)
+        result = self.search(model, images, criterion, directions)
         return replace(
             result,
             queries=result.queries + len(images),
@@ -175,7 +175,7 @@ class FastGradient(Direction):
     @property
     def name(self) -> str:
         """Return FGS or FGV."""
-        return self._with_blob("FGS" if self.sign else "FGV")
+        return self._append_blob("FGS" if self.sign else "FGV")
 
     def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the derivative of the loss with respect to the logits."""
@@ -213,9 +213,9 @@ class HotCold(Direction):
     def name(self) -> str:
         """Return HC1, HC2, ... or HC->7, with "-S" if by sign."""
         which = f"{self.rank}" if self.target is None else f"->{self.target}"
-        return self._with_blob(f"HC{which}{'-S' if self.sign else ''}")
+        return self._append_blob(f"HC{which}{'-S' if self.sign else ''}")
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images have another label than the target."""
         return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
 
@@ -229,7 +229,7 @@ class HotCold(Direction):
         elif criterion.targets is not None:
             hot = criterion.targets
         else:
-            hot = ranked(logits, labels, self.rank)
+            hot = class_of_rank(logits, labels, self.rank)
         vectors = np.zeros_like(logits)
         vectors[rows, labels] = -logits[rows, labels]
         vectors[rows, hot] = np.abs(logits[rows, hot])
@@ -247,7 +247,7 @@ class LogitMargin(Direction):
     @property
     def name(self) -> str:
         """Return "margin", with "-S" if by sign."""
-        return self._with_blob(f"margin{'-S' if self.sign else ''}")
+        return self._append_blob(f"margin{'-S' if self.sign else ''}")
 
     def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the derivative of the margin, and the class that it points to."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.apgd import MOST_TARGETS, note_gradients, targets_in_turn
+from caffe_ext.attacks.apgd import MOST_TARGETS, list_targets, note_gradients
 from caffe_ext.attacks.ball import Ball, random_unit
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget import Norm
@@ -33,7 +33,7 @@ from caffe_ext.attacks.losses import Values, logits_ratio
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.within import BudgetAttack, Found
+from caffe_ext.attacks.within import BudgetAttack, BudgetResult
 from caffe_ext.models.base import Floats, Images, Ints
 
 ETA, MOST_ALPHA, BACKWARD = 1.05, 0.1, 0.9
@@ -57,7 +57,7 @@ class FastAdaptiveBoundary(BudgetAttack):
     @property
     def name(self) -> str:
         """Return FAB-T with the budget."""
-        return f"FAB-T, {self.targets} targets {self._where}"
+        return f"FAB-T, {self.targets} targets {self._budget_text}"
 
     @property
     def threat_model(self) -> str:
@@ -67,15 +67,17 @@ class FastAdaptiveBoundary(BudgetAttack):
             "along linearised decision boundaries (FAB)"
         )
 
-    def rounds_again(self) -> bool:
+    def needs_grey_level_search(self) -> bool:
         """Say no: its points lie on the boundary, where rounded ones are on either side."""
         return False
 
-    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+    def search(
+        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
+    ) -> BudgetResult:
         """Go along the boundary to each target; see BudgetAttack."""
-        ball = Ball.around(images, self.budget, whole=asked.whole)
-        result = Found.nothing(images, Diagnostics.unknown(len(images)))
-        in_turn = targets_in_turn(asked, ball, criterion, self.targets)
+        ball = Ball.from_images(images, self.budget, whole=asked.whole)
+        result = BudgetResult.make_empty(images, Diagnostics.make_empty(len(images)))
+        in_turn = list_targets(asked, ball, criterion, self.targets)
         for number, targets in enumerate(in_turn):
             for restart in range(self.restarts):
                 left = np.flatnonzero(~result.found)
@@ -103,7 +105,7 @@ class _Follower:
     asked: Queries
     criterion: Criterion
     targets: Ints
-    result: Found
+    result: BudgetResult
     noted: Diagnostics | None
 
     def run(self, rows: Ints, ball: Ball, points: Floats, iterations: int) -> None:
@@ -138,16 +140,16 @@ def step(points: Floats, images: Floats, values: Values, gradients: Floats, norm
     count = len(points)
     x, origin = (one.reshape(count, -1).astype(np.float64) for one in (points, images))
     w = gradients.reshape(count, -1).astype(np.float64)
-    towards = shortest(x, w, -values, norm)
+    towards = shortest_step(x, w, -values, norm)
     # <w, v - origin> = <w, x - origin> - f
-    of_image = shortest(origin, w, np.einsum("ni,ni->n", w, x - origin) - values, norm)
+    of_image = shortest_step(origin, w, np.einsum("ni,ni->n", w, x - origin) - values, norm)
     first, second = (sizes(one, norm) for one in (towards, of_image))
     alpha = np.minimum(first / np.maximum(first + second, 1e-12), MOST_ALPHA)[:, None]
     moved = (1 - alpha) * (x + ETA * towards) + alpha * (origin + ETA * of_image)
     return np.clip(moved, 0, 255).astype(np.float32).reshape(points.shape)
 
 
-def shortest(
+def shortest_step(
     points: NDArray[np.float64], w: NDArray[np.float64], rise: Values, norm: Norm
 ) -> NDArray[np.float64]:
     """Return the shortest d with <w, d> = rise and 0 <= points + d <= 255, float64 (n, m).

@@ -33,7 +33,7 @@ from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
 from caffe_ext.attacks.smallest.lattice_l2 import search_rays
 from caffe_ext.attacks.smallest.lattice_linf import round_linf
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints, Model
 
@@ -83,10 +83,12 @@ class HopSkipJump(Attack):
     ) -> AttackResult:
         """Search, image by image; the step lengths are Linf distances. See Attack."""
         asked = MarginQueries(model, criterion)
-        real, best = Nearest.none(images), Nearest.none(images)
+        real, best = NearestAdversarials.make_empty(images), NearestAdversarials.make_empty(images)
         for row, number in enumerate(indices):
             random = np.random.default_rng([self.seed, int(number)])
-            _OneImage(asked, images, row, self.norm, random, real).search(self.budget - _ROUNDING)
+            _ImageSearch(asked, images, row, self.norm, random, real).search(
+                self.budget - _ROUNDING
+            )
         rows = np.flatnonzero(real.found)
         if self.norm == "linf":
             best = round_linf(asked, images, real)
@@ -95,7 +97,7 @@ class HopSkipJump(Attack):
         return confirm(asked, images, best, real)
 
 
-class _OneImage:
+class _ImageSearch:
     """The search for one image."""
 
     def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
@@ -105,7 +107,7 @@ class _OneImage:
         row: int,
         norm: Norm,
         random: np.random.Generator,
-        real: Nearest,
+        real: NearestAdversarials,
     ) -> None:
         self._asked, self._row, self._norm, self._random = asked, row, norm, random
         self._image, self._real = images[row : row + 1].astype(np.float32), real
@@ -120,7 +122,7 @@ class _OneImage:
         for step in range(1, budget):
             if point is None or self._left < _FIRST_PROBES:
                 return
-            far = self._far(point)
+            far = self._distance(point)
             if far == 0:
                 return
             share = sqrt(self._pixels) if self._norm == "l2" else self._pixels
@@ -128,7 +130,7 @@ class _OneImage:
             direction = self._direction(point, reach, int(_FIRST_PROBES * sqrt(step)))
             point = self._jump(point, direction, far / sqrt(step))
 
-    def _adversarial(self, points: Points) -> Bools:
+    def _query_and_offer(self, points: Points) -> Bools:
         """Ask about points; what is adversarial is offered."""
         self._left -= len(points)
         rows = np.full(len(points), self._row)
@@ -141,23 +143,23 @@ class _OneImage:
             )
         return good
 
-    def _far(self, point: Points) -> float:
+    def _distance(self, point: Points) -> float:
         return float(sizes(point - self._image, self._norm)[0])
 
     def _start(self) -> Points | None:
         """Return a point on the boundary towards random noise; None: no noise is adversarial."""
         shape = (_STARTS, *self._image.shape[1:])
         noise = self._random.uniform(0, 255, shape).astype(np.float32)
-        good = np.flatnonzero(self._adversarial(noise))
+        good = np.flatnonzero(self._query_and_offer(noise))
         if not len(good):
             return None
         return self._to_boundary(noise[good[0]][None])
 
-    def _between(self, point: Points, share: float) -> Points:
+    def _interpolate(self, point: Points, share: float) -> Points:
         """Return what lies at a share of the way from the image to a point, 0..1."""
         if self._norm == "l2":
             return np.asarray(self._image + np.float32(share) * (point - self._image))
-        limit = np.float32(share * self._far(point))
+        limit = np.float32(share * self._distance(point))
         return np.asarray(self._image + np.clip(point - self._image, -limit, limit))
 
     def _to_boundary(self, point: Points) -> Points:
@@ -168,8 +170,8 @@ class _OneImage:
             if outside - inside <= exact or self._left < 1:
                 break
             middle = (inside + outside) / 2
-            tried = self._between(point, middle)
-            if self._adversarial(tried)[0]:
+            tried = self._interpolate(point, middle)
+            if self._query_and_offer(tried)[0]:
                 outside, best = middle, tried
             else:
                 inside = middle
@@ -186,7 +188,7 @@ class _OneImage:
         units /= np.sqrt(np.square(units).sum(axis=(1, 2, 3), keepdims=True))
         points = np.clip(point + reach * units, 0, 255).astype(np.float32)
         moved = (points - point) / reach
-        phi = np.where(self._adversarial(points), 1.0, -1.0)
+        phi = np.where(self._query_and_offer(points), 1.0, -1.0)
         weights = phi if abs(phi.mean()) == 1 else phi - phi.mean()
         found = np.einsum("i,ijkl->jkl", weights, moved)[None] / count
         if self._norm == "linf":
@@ -199,7 +201,7 @@ class _OneImage:
             if self._left < 1:
                 return point
             tried = np.clip(point + np.float32(length) * direction, 0, 255)
-            if self._adversarial(tried)[0]:
+            if self._query_and_offer(tried)[0]:
                 return self._to_boundary(tried)
             length /= 2
         return point

@@ -20,7 +20,7 @@ StepLengths = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Ways:
+class Rays:
     """Where N images go, and how far they can.
 
     units   float32 (N, C, H, W), u; 0 where there is no direction
@@ -32,18 +32,20 @@ class Ways:
     limits: StepLengths
 
 
-def ways(images: Images, directions: Floats) -> Ways:
+def make_rays(images: Images, directions: Floats) -> Rays:
     """Return the ways of images along directions of any length, both (N, C, H, W).
 
     Raises ValueError for arrays that do not fit, and for directions that are not finite.
     """
-    images, directions = _contiguous(images, directions)
+    images, directions = _make_contiguous(images, directions)
     if not np.isfinite(directions).all():
         raise ValueError("directions must be finite numbers; 0 where there is none")
-    return Ways(*native.normalize_directions(images, directions))
+    return Rays(*native.normalize_directions(images, directions))
 
 
-def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.float64]:
+def directional_derivatives(
+    images: Images, directions: Floats, gradients: Floats
+) -> NDArray[np.float64]:
     """Return how fast a function of the pixels rises at t = 0, a grey level, float64 (N,):
 
         sum g_i u_i over the pixels that can move: below 255 where u > 0, above 0 where u < 0
@@ -52,12 +54,12 @@ def rises(images: Images, directions: Floats, gradients: Floats) -> NDArray[np.f
 
     Raises ValueError for arrays that do not fit.
     """
-    images, directions = _contiguous(images, directions)
-    images, gradients = _contiguous(images, gradients)
+    images, directions = _make_contiguous(images, directions)
+    images, gradients = _make_contiguous(images, gradients)
     return native.directional_derivatives(images, directions, gradients)
 
 
-def perturbed(
+def step_along(
     images: Images,
     units: Floats,
     step_lengths: NDArray[np.floating],
@@ -71,7 +73,7 @@ def perturbed(
     round() is to the nearest whole number, halves to the even one. Raises ValueError for arrays
     that do not fit.
     """
-    images, units = _contiguous(images, units)
+    images, units = _make_contiguous(images, units)
     lengths = np.ascontiguousarray(step_lengths, np.float64)
     which = np.ascontiguousarray(np.arange(len(images)) if which is None else which, np.int64)
     if lengths.shape != which.shape:
@@ -93,7 +95,7 @@ def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) 
     images, units  (N, C, H, W)
     step_lengths     t, float64 (N,)
     """
-    points = perturbed(images, units, step_lengths)
+    points = step_along(images, units, step_lengths)
     moved = np.abs(points.astype(np.float64) - images)
     movable = np.where(units > 0, points < 255, points > 0) & (units != 0)
     turns = np.full(images.shape, np.inf)
@@ -104,7 +106,7 @@ def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) 
     return np.asarray(np.where(np.isinf(turns), np.nan, turns))
 
 
-def _contiguous(images: Images, values: Floats) -> tuple[Images, Floats]:
+def _make_contiguous(images: Images, values: Floats) -> tuple[Images, Floats]:
     """Return arrays for the kernels; ValueError unless there is a value for each pixel."""
     if values.shape != images.shape:
         raise ValueError(f"{images.shape} images and {values.shape} directions do not fit")

@@ -31,7 +31,7 @@ import numpy as np
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.criteria import Bools, Criterion, Margins
 from caffe_ext.attacks.directions import Slopes
-from caffe_ext.attacks.lattice import StepLengths, next_step_lengths, perturbed, ways
+from caffe_ext.attacks.lattice import StepLengths, make_rays, next_step_lengths, step_along
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
 
 _FIRST, _WHOLE_RANGE = 8.0, 255.0
@@ -53,7 +53,7 @@ class _Candidates:
         """Scale the directions."""
         # In one piece, or each query would copy all of them for the kernel.
         self.images = np.ascontiguousarray(images)
-        way = ways(self.images, directions)
+        way = make_rays(self.images, directions)
         self.units, self.limits = way.units, way.limits
         self.classes = np.full(len(images), NO_CLASS, np.int64)
         self.largest_scores = np.zeros(len(images))
@@ -62,7 +62,7 @@ class _Candidates:
 
     def images_at(self, which: Ints, step_lengths: StepLengths) -> Images:
         """Return x(t) of some images."""
-        return perturbed(self.images, self.units, step_lengths, which)
+        return step_along(self.images, self.units, step_lengths, which)
 
     def next_step_lengths(self, which: Ints, step_lengths: StepLengths) -> StepLengths:
         """Return from where on x(t) of some images is another image; NaN if it stays the same."""
@@ -82,7 +82,7 @@ class _Candidates:
         self.queries += len(which)
         return solved, margins
 
-    def solved(self, which: Ints, step_lengths: StepLengths) -> Bools:
+    def find_solved(self, which: Ints, step_lengths: StepLengths) -> Bools:
         """Return which of these x(t) satisfy the criterion; keep the classes of those that do."""
         return self.query(which, step_lengths)[0]
 
@@ -131,12 +131,12 @@ def line_search(  # noqa: PLR0913  they are independent of each other
         margins = criterion.margins(logits, np.arange(len(images)))
     if slopes is None:
         slopes = np.full(len(images), np.nan)
-    sections = _narrowest(candidates, margins, slopes)
-    step_lengths = _confirmed(candidates, sections)
+    sections = _find_narrowest_sections(candidates, margins, slopes)
+    step_lengths = _confirm(candidates, sections)
     if scale > 1:
         which = np.flatnonzero(~np.isnan(step_lengths))
         step_lengths *= scale
-        solved = candidates.solved(which, step_lengths[which])
+        solved = candidates.find_solved(which, step_lengths[which])
         step_lengths[which[~solved]] = np.nan
     return _result(candidates, step_lengths)
 
@@ -162,7 +162,9 @@ class _Sections:
         return solved
 
 
-def _narrowest(candidates: _Candidates, margins: Margins, slopes: Slopes) -> _Sections:
+def _find_narrowest_sections(
+    candidates: _Candidates, margins: Margins, slopes: Slopes
+) -> _Sections:
     """Return sections between whole numbers that follow each other; high is NaN without any.
 
     margins, slopes  at t = 0
@@ -257,12 +259,12 @@ def take_step(
     candidates = _Candidates(model, images, directions, criterion)
     which = np.flatnonzero(candidates.limits > 0)
     step_lengths = np.full(len(images), np.nan)
-    solved = candidates.solved(which, np.full(len(which), float(epsilon)))
+    solved = candidates.find_solved(which, np.full(len(which), float(epsilon)))
     step_lengths[which[solved]] = epsilon
     return _result(candidates, step_lengths)
 
 
-def _confirmed(candidates: _Candidates, sections: _Sections) -> StepLengths:
+def _confirm(candidates: _Candidates, sections: _Sections) -> StepLengths:
     """Return the upper ends; those as near as rounding are queried once more, and moved on.
 
     The sums in a net can differ in their last bits from batch to batch, and a smallest adversarial
@@ -272,7 +274,7 @@ def _confirmed(candidates: _Candidates, sections: _Sections) -> StepLengths:
     clear = sections.margin_high < -_DOUBTFUL * candidates.largest_scores
     doubtful = np.flatnonzero(~np.isnan(step_lengths) & ~clear)
     while len(doubtful):
-        lost = doubtful[~candidates.solved(doubtful, step_lengths[doubtful])]
+        lost = doubtful[~candidates.find_solved(doubtful, step_lengths[doubtful])]
         step_lengths[lost] = candidates.next_step_lengths(lost, step_lengths[lost])
         doubtful = lost[~np.isnan(step_lengths[lost])]
     return step_lengths

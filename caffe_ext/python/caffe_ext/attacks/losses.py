@@ -51,11 +51,11 @@ def make_objective(loss: Loss, criterion: Criterion, targets: Ints | None = None
         assert targets is not None
         chosen = targets
 
-        def targeted(logits: Floats, which: Ints) -> tuple[Values, Floats]:
+        def differentiate_margin(logits: Floats, which: Ints) -> tuple[Values, Floats]:
             pair = criterion.labels[which], chosen[which]
             return logits_ratio(logits, pair, {0: 1.0, 2: -0.5, 3: -0.5})
 
-        return targeted
+        return differentiate_margin
     weights = {0: 1.0, 2: -1.0} if loss == "dlr" else {}
 
     def ratio(logits: Floats, which: Ints) -> tuple[Values, Floats]:

@@ -39,7 +39,7 @@ class MinimumNormAttack(LineAttack):
             f"the image adversarial{further}"
         )
 
-    def go(
+    def search(
         self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
         """Search for the smallest adversarial."""
@@ -80,7 +80,7 @@ class SingleStep(LineAttack):
             f"being {show_distance(self.epsilon)}"
         )
 
-    def go(
+    def search(
         self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
         """Take the step."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.ball import Points, project, rounded, unit
+from caffe_ext.attacks.ball import Points, project, round_to_grey_levels, steepest_step
 from caffe_ext.attacks.base import AttackResult, Diagnostics
 from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
 from caffe_ext.attacks.criteria import Bools, Criterion
@@ -26,7 +26,7 @@ from caffe_ext.attacks.directions import DirectionalAttack
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.shrink import nearest_on_the_way
+from caffe_ext.attacks.shrink import shrink
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
 
@@ -101,7 +101,7 @@ class ProjectedGradient(DirectionalAttack):
         gradient of each image.
         """
         asked = Queries(model, whole=True)
-        diagnostics = Diagnostics.unknown(len(images))
+        diagnostics = Diagnostics.make_empty(len(images))
         found, adversarials = np.zeros(len(images), np.bool_), images.copy()
         for restart in range(self.restarts):
             left = np.flatnonzero(~found)
@@ -115,9 +115,7 @@ class ProjectedGradient(DirectionalAttack):
             )
             found[left], adversarials[left] = solved, points
         rows = np.flatnonzero(found)
-        nearest = nearest_on_the_way(
-            asked, images, adversarials.astype(np.float32), found, criterion
-        )
+        nearest = shrink(asked, images, adversarials.astype(np.float32), found, criterion)
         adversarials[rows] = nearest[rows].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
         classes[rows] = top_class(model.logits(adversarials[rows]))
@@ -148,7 +146,7 @@ class ProjectedGradient(DirectionalAttack):
         adversarials, found = images.copy(), np.zeros(len(images), np.bool_)
         active = np.arange(len(images))
         for iteration in range(self.iterations + 1):
-            seen = rounded(points[active], images[active], self.budget)
+            seen = round_to_grey_levels(points[active], images[active], self.budget)
             logits = asked.model.logits(seen)
             asked.queries += len(active)
             solved = criterion.is_satisfied(logits, active)
@@ -162,7 +160,7 @@ class ProjectedGradient(DirectionalAttack):
             if iteration == 0 and diagnostics is not None:
                 for name in ("targets", "saturated", "zero_gradient"):
                     getattr(diagnostics, name)[active] = getattr(directions, name)
-            moved = points[active] + self.step * unit(directions.values, self.budget.norm)
+            moved = points[active] + self.step * steepest_step(directions.values, self.budget.norm)
             points[active] = project(moved, images[active], self.budget)
         return found, adversarials
 

@@ -25,14 +25,14 @@ class Queries:
     queries: int = 0
     gradients: int = 0
 
-    def seen(self, points: Floats, ball: Ball) -> Pixels:
+    def to_pixels(self, points: Floats, ball: Ball) -> Pixels:
         """Return what the model sees of points, (n, C, H, W)."""
         return ball.round(points) if self.whole else points
 
     def logits(self, points: Floats, ball: Ball) -> Floats:
         """Return the logits of points, float32 (n, K)."""
         self.queries += len(points)
-        return self.model.logits(self.seen(points, ball))
+        return self.model.logits(self.to_pixels(points, ball))
 
     def climb(
         self, points: Floats, ball: Ball, which: Ints, objective: Objective
@@ -49,7 +49,7 @@ class Queries:
             values[rows], slopes = objective(logits, which[rows])
             return np.nan_to_num(slopes, posinf=0.0, neginf=0.0)
 
-        logits, gradients = pull_back(self.model, self.seen(points, ball), derivative)
+        logits, gradients = pull_back(self.model, self.to_pixels(points, ball), derivative)
         np.nan_to_num(values, copy=False, nan=-np.inf)
         return logits, values, gradients
 

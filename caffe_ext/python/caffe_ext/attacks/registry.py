@@ -121,7 +121,7 @@ def _identity(cls: type) -> tuple[str, str]:
     return cls.__module__, cls.__qualname__
 
 
-def registered_attacks() -> tuple[AttackFamily, ...]:
+def list_attacks() -> tuple[AttackFamily, ...]:
     """Return all families, in the order of their registration."""
     return tuple(_families.values())
 

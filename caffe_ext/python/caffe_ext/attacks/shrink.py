@@ -19,7 +19,7 @@ _HALVINGS = 8
 _ANYWHERE = PerturbationBudget("linf", 255.0)
 
 
-def nearest_on_the_way(
+def shrink(
     asked: Queries, images: Images, adversarials: Floats, found: Bools, criterion: Criterion
 ) -> Floats:
     """Return nearer adversarials, float32 (N, C, H, W), where there are some.
@@ -35,7 +35,7 @@ def nearest_on_the_way(
         middle = (inside + outside) / 2
         points = images[rows] + middle[:, None, None, None] * (adversarials[rows] - images[rows])
         ball = Ball(images[rows].astype(np.float32), _ANYWHERE)
-        seen = asked.seen(points.astype(np.float32), ball).astype(np.float32)
+        seen = asked.to_pixels(points.astype(np.float32), ball).astype(np.float32)
         still = criterion.is_satisfied(asked.logits(seen, ball), rows)
         nearest[rows[still]] = seen[still]
         outside[still], inside[~still] = middle[still], middle[~still]

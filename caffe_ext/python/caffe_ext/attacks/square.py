@@ -28,7 +28,7 @@ from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.losses import Values
 from caffe_ext.attacks.queries import Queries
-from caffe_ext.attacks.within import BudgetAttack, Found
+from caffe_ext.attacks.within import BudgetAttack, BudgetResult
 from caffe_ext.models.base import Floats, Images, Ints
 
 FIRST_SHARE = 0.8
@@ -49,7 +49,7 @@ class SquareAttack(BudgetAttack):
     @property
     def name(self) -> str:
         """Return Square with the budget."""
-        return f"Square {self._where}"
+        return f"Square {self._budget_text}"
 
     @property
     def threat_model(self) -> str:
@@ -59,10 +59,12 @@ class SquareAttack(BudgetAttack):
             f"{self.iterations} queries"
         )
 
-    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+    def search(
+        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
+    ) -> BudgetResult:
         """Search by squares; see BudgetAttack."""
-        ball = Ball.around(images, self.budget, whole=asked.whole)
-        result = Found.nothing(images)
+        ball = Ball.from_images(images, self.budget, whole=asked.whole)
+        result = BudgetResult.make_empty(images)
         for restart in range(self.restarts):
             left = np.flatnonzero(~result.found)
             if len(left):
@@ -79,7 +81,7 @@ class _Search:
         self,
         asked: Queries,
         criterion: Criterion,
-        result: Found,
+        result: BudgetResult,
         rows: Ints,
         ball: Ball,
         draws: list[np.random.Generator],
@@ -123,7 +125,7 @@ class _Search:
         self.margins[better] = margins[better]
         solved = self.criterion.is_satisfied(logits, self.rows)
         if solved.any():
-            seen = self.asked.seen(points[solved], self.ball.select(solved))
+            seen = self.asked.to_pixels(points[solved], self.ball.select(solved))
             self.result.add(self.rows[solved], seen.astype(np.float32))
             stay = np.flatnonzero(~solved)
             self.rows, self.ball = self.rows[stay], self.ball.select(stay)
@@ -162,7 +164,7 @@ class _Search:
                     :, :, row * side : (row + 1) * side, column * side : (column + 1) * side
                 ]
                 start[window] = (2 * signs[:, :, row, column, None, None] - 1) * tile[:, None]
-        return self._on_the_sphere(start)
+        return self._project_to_sphere(start)
 
     def _l2_change(self, side: int, numbers: Floats) -> Floats:
         """Return the points with the budget of one window moved to another."""
@@ -183,12 +185,12 @@ class _Search:
         eta = bump(side)
         turned = np.where(numbers[:, 4, None, None] < 0.5, eta, eta.T)
         signs = np.where(numbers[:, 5:] < 0.5, -1, 1)
-        form = signs[:, :, None, None] * turned[:, None] + _normed(own)
+        form = signs[:, :, None, None] * turned[:, None] + _normalize(own)
         apart[second] = 0
-        apart[first] = (_normed(form) * available).astype(np.float32)
-        return self._on_the_sphere(apart)
+        apart[first] = (_normalize(form) * available).astype(np.float32)
+        return self._project_to_sphere(apart)
 
-    def _on_the_sphere(self, apart: Floats) -> Floats:
+    def _project_to_sphere(self, apart: Floats) -> Floats:
         """Return the points in these directions from the images, as far as the sphere."""
         scale = self.ball.budget.epsilon / np.maximum(lengths(apart), 1e-12)
         return self.ball.project(np.asarray(self.ball.images + apart * scale, np.float32))
@@ -209,11 +211,11 @@ def side_of_square(query: int, queries: int, size: tuple[int, ...]) -> int:
 def bump(side: int) -> NDArray[np.float64]:
     """Return eta of the length 1, (side, side), its halves one above the other."""
     upper = side // 2
-    eta = np.concatenate([_half(upper, side), -_half(side - upper, side)])
+    eta = np.concatenate([_half_bump(upper, side), -_half_bump(side - upper, side)])
     return np.asarray(eta / np.sqrt(np.square(eta).sum()))
 
 
-def _half(height: int, width: int) -> NDArray[np.float64]:
+def _half_bump(height: int, width: int) -> NDArray[np.float64]:
     """Return half of eta, of the length 1."""
     if not height:
         return np.empty((0, width))
@@ -225,7 +227,7 @@ def _half(height: int, width: int) -> NDArray[np.float64]:
     return np.asarray(half / np.sqrt(np.square(half).sum()))
 
 
-def _normed(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def _normalize(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return windows (n, C, s, s) over their L2 norms, a channel; 0 where there is nothing."""
     norms = np.sqrt(np.square(values).sum(axis=(2, 3), keepdims=True))
     return np.asarray(values / np.where(norms > 0, norms, 1))

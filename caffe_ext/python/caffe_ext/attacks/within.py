@@ -23,12 +23,12 @@ from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.shrink import nearest_on_the_way
+from caffe_ext.attacks.shrink import shrink
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BudgetResult:
     """What a search has found for N images.
 
     found        bool (N,)
@@ -41,7 +41,7 @@ class Found:
     diagnostics: Diagnostics | None = None
 
     @classmethod
-    def nothing(cls, images: Images, diagnostics: Diagnostics | None = None) -> "Found":
+    def make_empty(cls, images: Images, diagnostics: Diagnostics | None = None) -> "BudgetResult":
         """Return that nothing is found yet."""
         return cls(np.zeros(len(images), np.bool_), images.astype(np.float32), diagnostics)
 
@@ -85,20 +85,22 @@ class BudgetAttack(Attack):
         return whole_radius_remark(self.budget)
 
     @property
-    def _where(self) -> str:
+    def _budget_text(self) -> str:
         """Return the budget and the restarts, for names."""
         again = f", {self.restarts} restarts" if self.restarts > 1 else ""
         return f"{NORM_NAMES[self.norm]} {self.epsilon:g}, {self.iterations}{again}"
 
     @abstractmethod
-    def search(self, asked: Queries, images: Images, criterion: Criterion, indices: Ints) -> Found:
+    def search(
+        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
+    ) -> BudgetResult:
         """Search for adversarials within the budget; see Attack.run.
 
         asked  the model; if it rounds, all points that it is asked about and all that are found are
                whole grey levels
         """
 
-    def rounds_again(self) -> bool:
+    def needs_grey_level_search(self) -> bool:
         """Tell whether a search in whole grey levels differs from the other one."""
         return True
 
@@ -118,7 +120,7 @@ class BudgetAttack(Attack):
         rows = np.flatnonzero(first.found)
         adversarials = images.copy()
         found = np.zeros(len(images), np.bool_)
-        ball = Ball.around(images, self.budget, whole=True)
+        ball = Ball.from_images(images, self.budget, whole=True)
         for candidates in self._roundings(first.points[rows], ball.select(rows)):
             left = ~found[rows]
             mine = rows[left]
@@ -128,13 +130,13 @@ class BudgetAttack(Attack):
                 found[mine[good]] = True
                 adversarials[mine[good]] = candidates[left][good]
         lost = np.flatnonzero(first.found & ~found)
-        if len(lost) and self.rounds_again():
+        if len(lost) and self.needs_grey_level_search():
             again = self.search(whole, images[lost], criterion.select(lost), indices[lost])
             found[lost] = again.found
             adversarials[lost] = again.points.astype(np.uint8)
-        nearest = nearest_on_the_way(real, images, first.points, first.found, criterion)
+        nearest = shrink(real, images, first.points, first.found, criterion)
         where = np.flatnonzero(found)
-        drawn = nearest_on_the_way(whole, images, adversarials.astype(np.float32), found, criterion)
+        drawn = shrink(whole, images, adversarials.astype(np.float32), found, criterion)
         adversarials[where] = drawn[where].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
         classes[where] = top_class(whole.logits(drawn[where], ball.select(where)))

@@ -25,7 +25,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.certification.layers import Interval, Linear, Relu, Rows
+from caffe_ext.certification.layers import Interval, LinearLayer, Relu, Rows
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.windows import Doubles, Window
 from caffe_ext.models.base import Images, Ints
@@ -121,14 +121,14 @@ class Bounder:
         last = len(self.network.nodes) - 1
         rows = self._rows_of_logits(labels)
         if self.method == "dual":
-            found = self._backward(last, rows, self._tightened(box, intersect=False))
+            found = self._backward(last, rows, self._tighten(box, intersect=False))
         else:
             intervals = self._intervals(box)
             found = self._backward(last, rows, intervals, only_linear=True)
             if self.method != "interval":
-                found = _tighter(found, self._backward(last, rows, intervals))
+                found = _intersect(found, self._backward(last, rows, intervals))
             if self.method == "crown":
-                found = _tighter(found, self._backward(last, rows, self._tightened(box)))
+                found = _intersect(found, self._backward(last, rows, self._tighten(box)))
         classes = self.network.classes
         magnitude = np.maximum(np.abs(found.lower[:, :classes]), np.abs(found.upper[:, :classes]))
         margin = MARGIN * np.maximum(1, magnitude.max(axis=1, keepdims=True))
@@ -157,22 +157,22 @@ class Bounder:
         node = self.network.nodes[number]
         bottoms = [found[bottom] for bottom in node.bottoms]
         if node.layer is not None:
-            return _widened(node.layer.interval(bottoms[0]))
+            return _widen(node.layer.interval(bottoms[0]))
         pairs = list(zip(node.coefficients, bottoms, strict=True))
-        return _widened(
+        return _widen(
             Interval(
                 np.sum([c * (b.lower if c >= 0 else b.upper) for c, b in pairs], axis=0),
                 np.sum([c * (b.upper if c >= 0 else b.lower) for c, b in pairs], axis=0),
             )
         )
 
-    def _tightened(self, box: Interval, *, intersect: bool = True) -> list[Interval]:
+    def _tighten(self, box: Interval, *, intersect: bool = True) -> list[Interval]:
         """Return the bounds of all nodes; those below a ReLU or a maximum by linear bounds."""
         nodes, found = self.network.nodes, [box]
         open_below = {
             bottom: node.layer
             for node in nodes
-            if node.layer is not None and not isinstance(node.layer, Linear)
+            if node.layer is not None and not isinstance(node.layer, LinearLayer)
             for bottom in node.bottoms
         }
         for number in range(1, len(nodes)):
@@ -210,10 +210,10 @@ class Bounder:
                 for start in range(0, len(units), step):
                     some = units[start : start + step]
                     rows = np.eye(shape[0])[some][None, :, :, None, None]
-                    bound = _widened(self._backward(number, rows, found, window))
+                    bound = _widen(self._backward(number, rows, found, window))
                     if intersect:
                         known = Interval(lower[:, some, top, left], upper[:, some, top, left])
-                        bound = _tighter(bound, known)
+                        bound = _intersect(bound, known)
                     lower[:, some, top, left] = bound.lower
                     upper[:, some, top, left] = bound.upper
         return Interval(lower, upper)
@@ -235,14 +235,16 @@ class Bounder:
         nodes, count = self.network.nodes, len(intervals[0].lower)
         lower = upper = np.zeros((count, coefficients.shape[1]))
         nothing = np.zeros((1, 1))
-        window = window or Window.whole(nodes[number].shape)
+        window = window or Window.of_blob(nodes[number].shape)
         pending = {number: Rows(coefficients, coefficients, nothing, nothing, window)}
         while pending:
             current = max(pending)
             rows, node = pending.pop(current), nodes[current]
-            stop = only_linear and node.layer is not None and not isinstance(node.layer, Linear)
+            stop = (
+                only_linear and node.layer is not None and not isinstance(node.layer, LinearLayer)
+            )
             if current == 0 or stop:
-                least, most = _concretized(rows, intervals[current])
+                least, most = _concretize(rows, intervals[current])
                 lower, upper = lower + least, upper + most
             elif node.layer is not None:
                 made = node.layer.backward(rows, intervals[node.bottoms[0]])
@@ -260,7 +262,7 @@ class Bounder:
     def _values_of_a_row(self, number: int, window: Window | None = None) -> int:
         """Return the most values that a row of a node takes on its way back."""
         nodes, most = self.network.nodes, 0
-        windows = {number: window or Window.whole(nodes[number].shape)}
+        windows = {number: window or Window.of_blob(nodes[number].shape)}
         while windows:
             current = max(windows)
             above, node = windows.pop(current), nodes[current]
@@ -268,7 +270,7 @@ class Bounder:
             if node.layer is not None:
                 most = max(most, node.layer.working_values(above))
             for bottom in node.bottoms:
-                below = node.layer.below(above) if node.layer is not None else above
+                below = node.layer.input_window(above) if node.layer is not None else above
                 windows[bottom] = below.union(windows[bottom]) if bottom in windows else below
         return most
 
@@ -290,17 +292,17 @@ def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
     return Interval(lower, space.to_input(np.clip(most, 0, 255)).astype(np.float64))
 
 
-def _concretized(rows: Rows, interval: Interval) -> tuple[Doubles, Doubles]:
+def _concretize(rows: Rows, interval: Interval) -> tuple[Doubles, Doubles]:
     """Return the least and the most of A z for z in an interval."""
     lower, upper = (it[:, :, *rows.window.slices] for it in (interval.lower, interval.upper))
     centre = (lower + upper).reshape(len(lower), -1, 1) / 2
     radius = (upper - lower).reshape(len(lower), -1, 1) / 2
 
-    def flat(coefficients: Doubles) -> Doubles:
+    def flatten(coefficients: Doubles) -> Doubles:
         return coefficients.reshape(*coefficients.shape[:2], -1)
 
-    below = flat(rows.lower)
-    above = below if rows.upper is rows.lower else flat(rows.upper)
+    below = flatten(rows.lower)
+    above = below if rows.upper is rows.lower else flatten(rows.upper)
     least = (below @ centre - np.abs(below) @ radius)[..., 0]
     return least, (above @ centre + np.abs(above) @ radius)[..., 0]
 
@@ -322,11 +324,11 @@ def _merge(pending: dict[int, Rows], number: int, rows: Rows) -> None:
     pending[number] = Rows(lower, upper, rows.lower_rest, rows.upper_rest, window)
 
 
-def _tighter(one: Interval, other: Interval) -> Interval:
+def _intersect(one: Interval, other: Interval) -> Interval:
     return Interval(np.maximum(one.lower, other.lower), np.minimum(one.upper, other.upper))
 
 
-def _widened(given: Interval) -> Interval:
+def _widen(given: Interval) -> Interval:
     """Return bounds further apart, by far more than float64 has rounded."""
     lower, upper = given.lower, given.upper
     slack = _INNER_MARGIN * np.maximum(np.abs(lower), np.abs(upper))

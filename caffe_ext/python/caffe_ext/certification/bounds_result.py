@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from caffe_ext.certification.units import both_units
+from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
 from caffe_ext.reporting import format_table, pluralize
@@ -78,9 +78,9 @@ class BoundsResult:
                 if robust is not None:
                     upper = [f"{robust[column]:.2%}", f"{robust[column] - best[column]:.2%}"]
                 accuracy = f"{model.correct.mean():.2%}"
-                cells.append([model.name, both_units(radius), accuracy, *shares, *upper])
+                cells.append([model.name, format_both_units(radius), accuracy, *shares, *upper])
             if largest:
-                radii = (both_units(float(model.largest[m].mean())) for m in methods)
+                radii = (format_both_units(float(model.largest[m].mean())) for m in methods)
                 cells.append([model.name, "mean largest", "", *radii, "", ""])
         return format_table(cells)
 

@@ -24,9 +24,9 @@ from caffe_ext.certification.study import Study
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import shown_text
+from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import Object, read_json
@@ -90,10 +90,10 @@ class BoundsStudy(Study):
         naming a layer that has no bounds, RecordError if the folder holds damaged results or
         another process works in it, DataError and OSError for files.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         networks = [read_network(model) for model in self.models]
         source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         batch = source.read(slice(0, len(source)))
         if batch.labels is None or not len(source):
             raise ValueError("there must be images with labels, as only what is correct is bounded")
@@ -107,7 +107,7 @@ class BoundsStudy(Study):
                 labels = model.check_labels(labels, len(images))
                 predicted = model.predict(images)
                 bounded = {
-                    method: self._bounded(
+                    method: self._bound_images(
                         Bounder(network, method, settings.memory),
                         self._description(description, method, digest, len(images)),
                         (images, labels, predicted),
@@ -115,7 +115,7 @@ class BoundsStudy(Study):
                     )
                     for method in settings.methods
                 }
-                attacked = self._attacked(model, images, labels, predicted)
+                attacked = self._attack_images(model, images, labels, predicted)
                 results.append(
                     BoundedModel(
                         description.name,
@@ -143,7 +143,7 @@ class BoundsStudy(Study):
             "largest": TOLERANCE if self.settings.largest else None,
         }
 
-    def _bounded(
+    def _bound_images(
         self,
         bounder: Bounder,
         description: dict[str, Any],
@@ -175,7 +175,7 @@ class BoundsStudy(Study):
             step(count)
         return piece
 
-    def _attacked(
+    def _attack_images(
         self, model: Model, images: Images, labels: Ints, predicted: Ints
     ) -> NDArray[np.bool_] | None:
         """Return which images the attack leaves correct, bool (N, radii); None without one."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.certification.noise import MOST_SAMPLES, Copies, NoiseTable, add_noise
+from caffe_ext.certification.noise import MOST_SAMPLES, NoiseTable, NoisyCopies, add_noise
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import NO_CLASS, Ints, Model
 from caffe_ext.reporting import Step
@@ -61,7 +61,7 @@ class Sampler:
         """Return the classes of samples of images, int64 (n,); the images' numbers ascend."""
         first = int(rows[0])
         images = self.source.read(slice(first, int(rows[-1]) + 1)).images
-        copies = Copies(rows - first, rows, samples)
+        copies = NoisyCopies(rows - first, rows, samples)
         return self.model.predict(add_noise(images, self.table, self.seed, copies))
 
 
@@ -120,11 +120,11 @@ class ClassCounts:
             for (kind, number), values in self.counts.items():
                 file[kind].create_dataset(str(number), data=values, compression="gzip")
 
-    def left(self, kind: str, numbers: tuple[int, ...]) -> int:
+    def count_missing(self, kind: str, numbers: tuple[int, ...]) -> int:
         """Return how many samples must be counted for these numbers of samples of each image."""
         total, below = 0, {key: values for key, values in self.counts.items() if key[0] == kind}
         for number in sorted(numbers):
-            begun = _begun(below, kind, number, (self.images, self.columns))
+            begun = _resume_counts(below, kind, number, (self.images, self.columns))
             total += self.images * number - int(begun.sum())
             below[kind, number] = np.full((self.images, self.columns), 0)
             below[kind, number][:, 0] = number
@@ -137,7 +137,7 @@ class ClassCounts:
 
         The file is written every few seconds and at the end.
         """
-        counts = _begun(self.counts, kind, number, (self.images, self.columns))
+        counts = _resume_counts(self.counts, kind, number, (self.images, self.columns))
         self.counts[kind, number] = counts
         missing = number - counts.sum(axis=1)
         written, changed = monotonic(), False
@@ -162,7 +162,7 @@ def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
     return folder / f"counts-{short_digest(description)}.h5"
 
 
-def _begun(
+def _resume_counts(
     counts: Mapping[tuple[str, int], Ints], kind: str, number: int, shape: tuple[int, int]
 ) -> Ints:
     """Return the counts that `number` samples can go on from: each image's furthest."""

@@ -46,7 +46,7 @@ class Certificates:
     probabilities: Floats64
     radii: Floats64
 
-    def correct_at(self, labels: Ints, radius: float) -> NDArray[np.bool_]:
+    def find_certified(self, labels: Ints, radius: float) -> NDArray[np.bool_]:
         """Return which images have their label in the whole ball of a radius, bool (N,)."""
         certain = (self.classes != ABSTAIN) & (self.radii >= radius)
         return np.asarray(certain & (self.classes == labels), np.bool_)

@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from caffe_ext.certification.windows import Doubles, Sliding, Window
+from caffe_ext.certification.windows import Doubles, SlidingKernel, Window
 
 Shape = tuple[int, int, int]
 
@@ -53,25 +53,25 @@ class Layer(ABC):
     def backward(self, rows: Rows, below: Interval) -> Rows:
         """Return the rows in terms of the bottom, whose bounds are `below`."""
 
-    def below(self, window: Window) -> Window:
+    def input_window(self, window: Window) -> Window:
         """Return what a window of the top depends on."""
         return window
 
     def working_values(self, window: Window) -> int:
         """Return how many values a row takes here for a window of the top, temporary ones too."""
-        return 2 * self.shape[0] * self.below(window).positions
+        return 2 * self.shape[0] * self.input_window(window).positions
 
 
-class Windowed(Layer):
+class SlidingLayer(Layer):
     """A layer whose kernel slides over the bottom."""
 
-    sliding: Sliding
+    sliding: SlidingKernel
     parts = 1
     """How many arrays a row needs of what its positions add to what they see."""
 
-    def below(self, window: Window) -> Window:
+    def input_window(self, window: Window) -> Window:
         """Return what the kernels see."""
-        return self.sliding.below(window)
+        return self.sliding.input_window(window)
 
     def working_values(self, window: Window) -> int:
         """Return the values of a row, and of what its positions add to what they see."""
@@ -79,7 +79,7 @@ class Windowed(Layer):
         return super().working_values(window) + self.parts * added
 
 
-class Linear(Layer):
+class LinearLayer(Layer):
     """A layer y = W x + b."""
 
     @abstractmethod
@@ -87,11 +87,11 @@ class Linear(Layer):
         """Return W x + b of (n, C, H, W); with `magnitude` |W| x."""
 
     @abstractmethod
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A W of (k, C, h, w)."""
 
     @abstractmethod
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A b of (n, m, C, h, w), as (n, m)."""
 
     def interval(self, given: Interval) -> Interval:
@@ -102,30 +102,32 @@ class Linear(Layer):
 
     def backward(self, rows: Rows, below: Interval) -> Rows:
         """Return A W, and A b added to the rest."""
-        lower = self._back(rows.lower, rows.window)
+        lower = self._pull_back(rows.lower, rows.window)
         same = rows.upper is rows.lower
         return Rows(
             lower,
-            lower if same else self._back(rows.upper, rows.window),
-            rows.lower_rest + self.rest(rows.lower, rows.window),
-            rows.upper_rest + self.rest(rows.upper, rows.window),
-            self.below(rows.window),
+            lower if same else self._pull_back(rows.upper, rows.window),
+            rows.lower_rest + self.apply_bias(rows.lower, rows.window),
+            rows.upper_rest + self.apply_bias(rows.upper, rows.window),
+            self.input_window(rows.window),
         )
 
-    def _back(self, coefficients: Doubles, window: Window) -> Doubles:
+    def _pull_back(self, coefficients: Doubles, window: Window) -> Doubles:
         count, rows = coefficients.shape[:2]
-        found = self.transposed(coefficients.reshape(count * rows, *coefficients.shape[2:]), window)
+        found = self.apply_transposed(
+            coefficients.reshape(count * rows, *coefficients.shape[2:]), window
+        )
         return found.reshape(count, rows, *found.shape[1:])
 
 
 @dataclass(eq=False)
-class Convolution(Windowed, Linear):
+class Convolution(SlidingLayer, LinearLayer):
     """Caffe's Convolution: weights (O, C / group, kh, kw), bias (O,)."""
 
     shape: Shape
     weights: Doubles
     bias: Doubles
-    sliding: Sliding
+    sliding: SlidingKernel
     group: int
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
@@ -138,7 +140,7 @@ class Convolution(Windowed, Linear):
         found = found.reshape(count, -1, height, width)
         return np.asarray(found if magnitude else found + self.bias[:, None, None])
 
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return the transposed convolution."""
         count, outputs, height, width = coefficients.shape
         weights = self.weights.reshape(self.group, outputs // self.group, -1)
@@ -149,22 +151,22 @@ class Convolution(Windowed, Linear):
             parts.reshape(count, self.shape[0], places, height, width), window
         )
 
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A b."""
         return np.asarray(coefficients.sum(axis=(3, 4)) @ self.bias)
 
 
 @dataclass(eq=False)
-class InnerProduct(Linear):
+class InnerProduct(LinearLayer):
     """Caffe's InnerProduct of all values: weights (O, C H W), bias (O,)."""
 
     shape: Shape
     weights: Doubles
     bias: Doubles
 
-    def below(self, window: Window) -> Window:
+    def input_window(self, window: Window) -> Window:
         """Return all of it."""
-        return Window.whole(self.shape)
+        return Window.of_blob(self.shape)
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the products."""
@@ -172,18 +174,18 @@ class InnerProduct(Linear):
         found = flat @ np.abs(self.weights).T if magnitude else flat @ self.weights.T + self.bias
         return found.reshape(*found.shape, 1, 1)
 
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A W."""
         found = coefficients.reshape(len(coefficients), -1) @ self.weights
         return found.reshape(-1, *self.shape)
 
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A b."""
         return np.asarray(coefficients[..., 0, 0] @ self.bias)
 
 
 @dataclass(eq=False)
-class ChannelScale(Linear):
+class ChannelScale(LinearLayer):
     """y = scale x + shift, one of each a channel (C,): BatchNorm in use, Scale, Bias."""
 
     shape: Shape
@@ -196,57 +198,57 @@ class ChannelScale(Linear):
             return values * np.abs(self.scale)[:, None, None]
         return values * self.scale[:, None, None] + self.shift[:, None, None]
 
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return the scaled coefficients."""
         return coefficients * self.scale[:, None, None]
 
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A shift."""
         return np.asarray(coefficients.sum(axis=(3, 4)) @ self.shift)
 
 
 @dataclass(eq=False)
-class Flatten(Linear):
+class Flatten(LinearLayer):
     """The same values as (C H W, 1, 1)."""
 
     shape: Shape
 
-    def below(self, window: Window) -> Window:
+    def input_window(self, window: Window) -> Window:
         """Return all of it."""
-        return Window.whole(self.shape)
+        return Window.of_blob(self.shape)
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the values."""
         return values.reshape(len(values), -1, 1, 1)
 
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return the coefficients."""
         return coefficients.reshape(-1, *self.shape)
 
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return 0."""
         return np.zeros(coefficients.shape[:2])
 
 
 @dataclass(eq=False)
-class AveragePooling(Windowed, Linear):
+class AveragePooling(SlidingLayer, LinearLayer):
     """Caffe's average pooling: a sum over the window, over `divisors` (h, w)."""
 
     shape: Shape
-    sliding: Sliding
+    sliding: SlidingKernel
     divisors: Doubles
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the averages."""
         return np.asarray(self.sliding.gather(values, 0.0).sum(axis=2) / self.divisors)
 
-    def transposed(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return to each value its share."""
         shares = (coefficients / self.divisors[window.slices])[:, :, None]
         places = prod(self.sliding.kernel)
         return self.sliding.scatter(np.repeat(shares, places, axis=2), window)
 
-    def rest(self, coefficients: Doubles, window: Window) -> Doubles:
+    def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return 0."""
         return np.zeros(coefficients.shape[:2])
 
@@ -279,14 +281,14 @@ class Relu(Layer):
 
 
 @dataclass(eq=False)
-class MaxPooling(Windowed):
+class MaxPooling(SlidingLayer):
     """The maximum of a window: at least z_i, i = argmax l, and at most max u.
 
     Where l_i is at or above every other u, it is z_i.
     """
 
     shape: Shape
-    sliding: Sliding
+    sliding: SlidingKernel
     parts = 2  # those from below and from above differ
 
     def interval(self, given: Interval) -> Interval:
@@ -306,7 +308,7 @@ class MaxPooling(Windowed):
         sure = (lower.max(axis=2) >= others)[:, None]
         most = np.where(sure, 0.0, upper.max(axis=2)[:, None])
 
-        def back(kept: Doubles) -> Doubles:
+        def pull_back(kept: Doubles) -> Doubles:
             parts = kept[:, :, :, None] * chosen[:, None]
             count, number = parts.shape[:2]
             found = self.sliding.scatter(parts.reshape(-1, *parts.shape[2:]), rows.window)
@@ -315,9 +317,9 @@ class MaxPooling(Windowed):
         below_ = np.where(sure, rows.lower, np.maximum(rows.lower, 0))
         above = np.where(sure, rows.upper, np.minimum(rows.upper, 0))
         return Rows(
-            back(below_),
-            back(above),
+            pull_back(below_),
+            pull_back(above),
             rows.lower_rest + (np.minimum(rows.lower, 0) * most).sum(axis=(2, 3, 4)),
             rows.upper_rest + (np.maximum(rows.upper, 0) * most).sum(axis=(2, 3, 4)),
-            self.below(rows.window),
+            self.input_window(rows.window),
         )

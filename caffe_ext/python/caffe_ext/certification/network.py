@@ -25,7 +25,7 @@ from caffe_ext.certification.layers import (
     Relu,
     Shape,
 )
-from caffe_ext.certification.windows import Doubles, Sliding
+from caffe_ext.certification.windows import Doubles, SlidingKernel
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.models.files import load_net, read_prototxt
 from caffe_ext.models.layer_windows import convolution_sides, pooling_axes
@@ -172,7 +172,7 @@ def _convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     weights, *bias = reader.blobs(layer)
     if weights.ndim != 4 or param.axis != 1:
         reader.refuse(layer, "only one over height and width can")
-    sliding = Sliding(
+    sliding = SlidingKernel(
         shape,
         (weights.shape[2], weights.shape[3]),
         _pair(param, "stride", 1),
@@ -203,7 +203,7 @@ def _relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
 def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.pooling_param
     rows, columns = pooling_axes(param, *shape[1:])
-    sliding = Sliding(
+    sliding = SlidingKernel(
         shape,
         (rows.kernel, columns.kernel),
         (rows.stride, columns.stride),

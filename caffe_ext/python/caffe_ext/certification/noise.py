@@ -86,7 +86,7 @@ def alias_table(weights: list[int]) -> NoiseTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Copies:
+class NoisyCopies:
     """Which noisy copies of images are made.
 
     which    int64 (n,), the image that each is made of
@@ -99,7 +99,7 @@ class Copies:
     samples: Ints
 
 
-def add_noise(images: Images, table: NoiseTable, seed: int, copies: Copies) -> Images:
+def add_noise(images: Images, table: NoiseTable, seed: int, copies: NoisyCopies) -> Images:
     """Return noisy copies of images (N, C, H, W), uint8 (n, C, H, W).
 
     seed  0 or more, below 2^64

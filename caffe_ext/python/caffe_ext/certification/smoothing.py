@@ -26,15 +26,15 @@ from caffe_ext.certification.class_counts import (
     counts_path,
 )
 from caffe_ext.certification.decisions import check_alpha
-from caffe_ext.certification.noise import Copies, add_noise, gaussian_table
+from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
 from caffe_ext.certification.smoothing_result import SmoothedModel, SmoothingResult, save_results
 from caffe_ext.certification.study import Study
 from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
+from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import shown_text
+from caffe_ext.runtime.checkout import shorten_paths
 
 # Of the noise: other bits from the same numbers would be another format.
 _NOISE = "Philox4x32-10, alias table of 2^-64, 1"
@@ -90,9 +90,9 @@ class SmoothingStudy(Study):
         damaged counts or another process works in it, DataError for images that cannot be read,
         OSError for files that cannot be read or written.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         labels = _labels(source)
         shapes = [_columns(model.load(self.batch_size), source, labels) for model in self.models]
         images = {"digest": source.digest(reporter)}
@@ -151,7 +151,7 @@ class SmoothingStudy(Study):
         """Count all that is asked for."""
         settings = self.settings
         wanted = ((SELECTION, (settings.n0,)), (ESTIMATION, settings.samples))
-        left = [sum(counts.left(*what) for what in wanted) for _, _, counts in tasks]
+        left = [sum(counts.count_missing(*what) for what in wanted) for _, _, counts in tasks]
         if not sum(left):
             return
         model: Model | None = None
@@ -183,7 +183,7 @@ def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float
 
     def seconds() -> float:
         start = perf_counter()
-        model.predict(add_noise(image, table, 0, Copies(zeros, zeros, np.arange(count))))
+        model.predict(add_noise(image, table, 0, NoisyCopies(zeros, zeros, np.arange(count))))
         return perf_counter() - start
 
     seconds()  # Caffe makes room for the batch in its first pass.

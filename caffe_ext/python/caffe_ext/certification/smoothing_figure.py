@@ -73,7 +73,7 @@ def _panel(
 ) -> None:
     """Draw curves: at each radius the share of images that are certified there."""
     for number, (label, row) in enumerate(curves):
-        correct = row.certificates.correct_at(result.labels, 0)
+        correct = row.certificates.find_certified(result.labels, 0)
         radii = np.sort(row.certificates.radii[correct]) / 255
         shares = 100 * np.arange(len(radii), -1, -1) / len(result.labels)
         # A step at each radius, and down to 0 behind the last.

@@ -12,7 +12,7 @@ import numpy as np
 
 from caffe_ext.certification.decisions import ABSTAIN, Certificates, certify, predict
 from caffe_ext.certification.smoothing_figure import draw_curves
-from caffe_ext.certification.units import both_units
+from caffe_ext.certification.units import format_both_units
 from caffe_ext.models.base import Ints
 from caffe_ext.reporting import format_table
 from caffe_ext.storage.atomic import write_json, write_text
@@ -74,11 +74,11 @@ class SmoothingResult:
 
     def certified_accuracy(self, row: SmoothingRow, radius: float) -> float:
         """Return the share of images that keep their label within an L2 radius in grey levels."""
-        return float(row.certificates.correct_at(self.labels, radius).mean())
+        return float(row.certificates.find_certified(self.labels, radius).mean())
 
     def mean_radius(self, row: SmoothingRow) -> float:
         """Return the mean of the certified radii in grey levels, 0 for what is not correct."""
-        correct = row.certificates.correct_at(self.labels, 0)
+        correct = row.certificates.find_certified(self.labels, 0)
         return float(np.where(correct, row.certificates.radii, 0).mean())
 
     def table(self, radii: Sequence[float]) -> str:
@@ -86,7 +86,7 @@ class SmoothingResult:
         cells = [
             [
                 *("model", "sigma", "n", "accuracy", "abstains"),
-                *(f"L2 {both_units(radius)}" for radius in radii),
+                *(f"L2 {format_both_units(radius)}" for radius in radii),
                 "mean radius",
             ]
         ]
@@ -94,12 +94,12 @@ class SmoothingResult:
             cells.append(
                 [
                     row.name,
-                    both_units(row.sigma),
+                    format_both_units(row.sigma),
                     f"{row.samples:,}",
                     f"{np.mean(row.predictions == self.labels):.2%}",
                     f"{np.mean(row.predictions == ABSTAIN):.2%}",
                     *(f"{self.certified_accuracy(row, radius):.2%}" for radius in radii),
-                    both_units(self.mean_radius(row)),
+                    format_both_units(self.mean_radius(row)),
                 ]
             )
         return format_table(cells)
@@ -138,7 +138,7 @@ def to_dict(result: SmoothingResult) -> dict[str, Any]:
 
 def _entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
     for row in result.rows:
-        correct = row.certificates.correct_at(result.labels, 0)
+        correct = row.certificates.find_certified(result.labels, 0)
         radii = np.sort(row.certificates.radii[correct])
         mean_radius = result.mean_radius(row)
         yield {

@@ -7,7 +7,7 @@ from typing import Any
 
 from caffe_ext.data import ImageSource
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.runtime.checkout import ROOT, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from caffe_ext.storage.provenance import provenance
 
 
@@ -45,6 +45,6 @@ class Study:
         """
         return asdict(provenance(ROOT)) | {
             "settings": asdict(self.settings) | dict(settings),
-            "images": {"digest": digest, "origin": shown_text(source.origin)},
+            "images": {"digest": digest, "origin": shorten_paths(source.origin)},
             "models": [model.shown_record() for model in self.models],
         }

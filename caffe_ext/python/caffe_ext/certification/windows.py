@@ -24,7 +24,7 @@ class Window:
     right: int
 
     @classmethod
-    def whole(cls, shape: tuple[int, int, int]) -> "Window":
+    def of_blob(cls, shape: tuple[int, int, int]) -> "Window":
         """Return all of a blob (C, H, W)."""
         return cls(0, shape[1], 0, shape[2])
 
@@ -58,7 +58,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Sliding:
+class SlidingKernel:
     """How a kernel slides over a blob: of convolution and pooling.
 
     shape     (C, H, W) of the blob below
@@ -73,7 +73,7 @@ class Sliding:
     outputs: tuple[int, int]
     dilation: tuple[int, int] = (1, 1)
 
-    def below(self, window: Window) -> Window:
+    def input_window(self, window: Window) -> Window:
         """Return what positions in a window see of the blob below."""
         (top, bottom), (left, right) = (
             self._side(axis, first, last)
@@ -92,9 +92,10 @@ class Sliding:
 
         fill  what stands beyond the edges
         """
-        padded = self._padded(values, fill)
+        padded = self._pad(values, fill)
         return np.stack(
-            [padded[:, :, *self._seen(place, self.outputs)] for place in self.offsets()], axis=2
+            [padded[:, :, *self._kernel_slices(place, self.outputs)] for place in self.offsets()],
+            axis=2,
         )
 
     def scatter(self, parts: Doubles, window: Window) -> Doubles:
@@ -108,7 +109,7 @@ class Sliding:
         )
         total = found.reshape(*parts.shape[:2], *found.shape[1:])
         # Its corner in the blob below; what lies beyond the edges is dropped.
-        below = self.below(window)
+        below = self.input_window(window)
         top = window.top * self.stride[0] - self.pad[0]
         left = window.left * self.stride[1] - self.pad[1]
         rows = slice(below.top - top, below.bottom - top)
@@ -120,7 +121,7 @@ class Sliding:
         end = (last - 1) * self.stride[axis] - self.pad[axis] + reach
         return max(begin, 0), min(end, self.shape[axis + 1])
 
-    def _padded(self, values: Doubles, fill: float) -> Doubles:
+    def _pad(self, values: Doubles, fill: float) -> Doubles:
         edges = [(0, 0), (0, 0)]
         for axis in (0, 1):
             reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
@@ -129,7 +130,7 @@ class Sliding:
             edges.append((self.pad[axis], max(after, 0)))
         return np.pad(values, edges, constant_values=fill)
 
-    def _seen(self, place: tuple[int, int], count: tuple[int, int]) -> tuple[slice, slice]:
+    def _kernel_slices(self, place: tuple[int, int], count: tuple[int, int]) -> tuple[slice, slice]:
         """Return where a place of the kernel is, for all positions, as a strided slice."""
         first, second = (
             slice(at * dilation, at * dilation + (number - 1) * stride + 1, stride)

@@ -44,7 +44,7 @@ class _HelpAttacks(argparse.Action):
         print(inspect.getdoc(registry))
         own = [
             family
-            for family in registry.registered_attacks()
+            for family in registry.list_attacks()
             if not family.cls.__module__.startswith("caffe_ext.")
         ]
         if own:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffe_ext.reporting import format_table, pluralize
-from caffe_ext.runtime.checkout import shown
+from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.memory import peak_memory_mib
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def print_campaign(result: "CampaignResult") -> None:
     print(f"\n{table(result.models)}\n{PASS_PROTOCOL}\n")
     print(f"{good:,} of {files:,} PNG files are adversarial when they are read again")
     for path in (result.summary, *result.pictures):
-        print(f"  {shown(path)}")
+        print(f"  {shorten_path(path)}")
     attacked, seconds = sum(one.images for one in done), sum(one.seconds for one in done)
     speed = f"{attacked / seconds:,.0f} images a second" if seconds else "nothing was left to do"
     count = f"{pluralize(result.images, 'image')}, {pluralize(len(done), 'attack')}"

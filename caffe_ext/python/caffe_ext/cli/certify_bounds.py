@@ -17,7 +17,7 @@ from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, add_output, check_at_least
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.certification.bounds_result import BoundsResult
@@ -131,4 +131,4 @@ def show(result: "BoundsResult", arguments: argparse.Namespace) -> None:
         f"\n{', '.join(result.models[0].margins)}: share of the {len(result.labels):,} images that "
         "are certified, at least robust; under attack: at most.\nDistances: grey levels (of 1)."
     )
-    print(f"All images, the plot and the settings: {shown(arguments.output)}")
+    print(f"All images, the plot and the settings: {shorten_path(arguments.output)}")

@@ -18,7 +18,7 @@ from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, add_output, check_at_least
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.certification.smoothing import SmoothingStudy
@@ -144,4 +144,4 @@ def show(result: "SmoothingResult", arguments: argparse.Namespace) -> None:
         f"Distances: grey levels (of 1).\n"
         f"Each image's certificate holds with a probability of {1 - result.alpha:.6g}."
     )
-    print(f"All images, the curves and the settings: {shown(arguments.output)}")
+    print(f"All images, the curves and the settings: {shorten_path(arguments.output)}")

@@ -27,10 +27,10 @@ from caffe_ext.cli.training_arguments import (
     training_parser,
 )
 from caffe_ext.reporting import format_table
-from caffe_ext.runtime.checkout import DATA, shown
+from caffe_ext.runtime.checkout import DATA, shorten_path
 
 if TYPE_CHECKING:
-    from caffe_ext.data import Prepared
+    from caffe_ext.data import PreparedFolder
     from caffe_ext.studies.lenet_pair import TrainedLeNet
 
 HOT_COLD_IMAGES = 100
@@ -68,7 +68,7 @@ def table(models: "Sequence[TrainedLeNet]") -> str:
 
 
 def measure(
-    arguments: argparse.Namespace, data: "Prepared", models: "Sequence[TrainedLeNet]"
+    arguments: argparse.Namespace, data: "PreparedFolder", models: "Sequence[TrainedLeNet]"
 ) -> None:
     """Show the smallest adversarials of both models, and how robust they are; briefly."""
     from caffe_ext.attacks.registry import parse_attack
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_data(data)
         models = train_pair(training, data, Console())
         path = write_pair_record(training, data, models)
-        print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shown(path)}")
+        print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shorten_path(path)}")
         print("The times of one run tell little about the cost of BANG; `make bench` measures it.")
         with quiet_caffe():
             measure(arguments, data, models)

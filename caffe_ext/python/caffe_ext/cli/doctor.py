@@ -124,7 +124,7 @@ def find_engine() -> Finding:
     from caffe_ext.runtime import engine
 
     threads, cores = engine.threads(), len(os.sched_getaffinity(0))
-    if not engine.enabled():
+    if not engine.is_enabled():
         return Finding("engine", "note", "off", "unset CAFFE_EXT_ENGINE")
     found = f"on, threads: {threads}, cores: {cores}"
     if threads > cores:
@@ -146,20 +146,20 @@ def find_gpu() -> Finding:
             Device(number).check()
     except DeviceError as error:
         return Finding("GPU", "note", f"{error}", "compute on the CPU, or mend the driver")
-    return Finding("GPU", "ok", ", ".join(Device(number).about() for number in range(count)))
+    return Finding("GPU", "ok", ", ".join(Device(number).describe() for number in range(count)))
 
 
 def find_data(name: str) -> Finding:
     """Return whether a data set is ready for `caffe train`."""
     from caffe_ext.data import read_record
-    from caffe_ext.runtime.checkout import DATA, shown
+    from caffe_ext.runtime.checkout import DATA, shorten_path
 
     folder, get = DATA / name, f"caffe-ext get-data {name}"
     record = read_record(folder)
     if record is None:
         known = "is not by get-data, or damaged" if folder.exists() else "is not there"
-        return Finding(name, "note", f"{shown(folder)} {known}", get)
-    return Finding(name, "ok", f"{record.content} in {shown(folder)}, {record.origin}")
+        return Finding(name, "note", f"{shorten_path(folder)} {known}", get)
+    return Finding(name, "ok", f"{record.content} in {shorten_path(folder)}, {record.origin}")
 
 
 def examine() -> list[Finding]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
-from caffe_ext.runtime.checkout import DATA, shown
+from caffe_ext.runtime.checkout import DATA, shorten_path
 
 if TYPE_CHECKING:
-    from caffe_ext.data import Prepared
+    from caffe_ext.data import PreparedFolder
 
 MODELS = "models"
 
@@ -84,7 +84,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def describe(prepared: "Prepared") -> str:
+def describe(prepared: "PreparedFolder") -> str:
     """Return the lines that tell what there is now."""
     folder, record = prepared.folder, prepared.record
     if not prepared.made:
@@ -132,7 +132,7 @@ def get_models(arguments: argparse.Namespace) -> None:
         )
     except DataError as error:
         sys.exit(f"{error}")
-    print("\n".join(f"{shown(path)}: as published" for path in paths))
+    print("\n".join(f"{shorten_path(path)}: as published" for path in paths))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, add_output, new_parser
 from caffe_ext.reporting import format_table
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
@@ -105,7 +105,7 @@ def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
     )
 
 
-def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
+def describe_origin(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
     """Return where the hard positives come from, for their record."""
     from caffe_ext.metrics.pass_score import STANDARD
     from caffe_ext.storage.provenance import provenance
@@ -113,7 +113,7 @@ def about(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
     return {
         "pass_protocol": asdict(STANDARD),
         "model": model.shown_record(),
-        "source": {"origin": shown_text(source.origin), "images": len(source)},
+        "source": {"origin": shorten_paths(source.origin), "images": len(source)},
         "provenance": asdict(provenance(ROOT)),
     }
 
@@ -128,28 +128,28 @@ def table(record: dict[str, Any]) -> str:
             f"{one['found']:,}",
             f"{one['found'] - one['kept']:,}",
             f"{one['kept']:,}",
-            *(f"{score:.3f}" for score in _mean_first(one["pass_scores"])),
+            *(f"{score:.3f}" for score in _reorder_scores(one["pass_scores"])),
         )
         for one in record["attacks"]
     ]
     return format_table([heads, *[(*row, *("–",) * (len(heads) - len(row))) for row in rows]])
 
 
-def _mean_first(scores: Sequence[float] | None) -> Sequence[float]:
+def _reorder_scores(scores: Sequence[float] | None) -> Sequence[float]:
     return () if scores is None else (scores[1], scores[0], scores[2])
 
 
 def report(made: "HardPositiveSet", model: "ModelDescription") -> str:
     """Return the lines to print."""
-    record, folder = made.record, shown(made.folder)
+    record, folder = made.record, shorten_path(made.folder)
     lines = [] if made.made else [f"{folder} is up to date"]
     lines += [table(record), ""]
     lines.append(
-        f"{shown(made.database)}: {record['hard_positives']:,} hard positives and "
+        f"{shorten_path(made.database)}: {record['hard_positives']:,} hard positives and "
         f"{record['originals']:,} originals, shuffled"
     )
     if made.folder.absolute() == OUTPUT:
-        lines += ["", f"caffe train --solver={SOLVER} --weights={shown(model.weights)}"]
+        lines += ["", f"caffe train --solver={SOLVER} --weights={shorten_path(model.weights)}"]
     else:
         lines.append("A network trains on it that names this folder as its Data layer's source.")
     return "\n".join(lines)
@@ -168,7 +168,9 @@ def run(arguments: argparse.Namespace) -> None:
         with quiet_caffe():
             recipe = read_recipe(arguments, model.load(1).classes)
         source = open_source(arguments, model.class_numbers)
-        console.note(f"{model.name} ({shown(model.weights)}) on {shown_text(source.origin)}")
+        console.note(
+            f"{model.name} ({shorten_path(model.weights)}) on {shorten_paths(source.origin)}"
+        )
         request = SetRequest(
             model,
             source,
@@ -177,7 +179,7 @@ def run(arguments: argparse.Namespace) -> None:
             batch_size=arguments.batch_size,
             again=arguments.again,
             sample_seed=arguments.sample_seed,
-            about=about(model, source),
+            about=describe_origin(model, source),
         )
         with quiet_caffe():
             made = make_set(request, console)

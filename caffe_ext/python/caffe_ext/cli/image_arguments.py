@@ -91,7 +91,7 @@ def open_source(
     """
     from caffe_ext.data import DataError, open_images
 
-    def opened(images: str) -> "ImageSource":
+    def open_one(images: str) -> "ImageSource":
         return open_images(
             images,
             arguments.labels,
@@ -104,15 +104,15 @@ def open_source(
         )
 
     if arguments.images is not None:
-        return opened(arguments.images)
+        return open_one(arguments.images)
     if arguments.labels is not None:
         raise ValueError("--labels needs --images: MNIST has labels of its own")
     try:
-        return opened("mnist")
+        return open_one("mnist")
     except DataError:
         if arguments.data_dir is not None:
             raise
-        return opened("digits")
+        return open_one("digits")
 
 
 def _size(text: str) -> tuple[int, int]:

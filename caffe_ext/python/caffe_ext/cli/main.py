@@ -53,7 +53,7 @@ def subcommand_module(name: str) -> ModuleType:
     return import_module(f"caffe_ext.cli.{SUBCOMMANDS[name][0]}")
 
 
-def unknown(name: str) -> str:
+def describe_unknown(name: str) -> str:
     """Return the sentence about a subcommand that does not exist."""
     kind = "option" if name.startswith("-") else "subcommand"
     known = ("--help", "--version") if name.startswith("-") else SUBCOMMANDS
@@ -73,6 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"caffe-ext {__version__}")
         return 0
     if name not in SUBCOMMANDS:
-        print(unknown(name), file=sys.stderr)
+        print(describe_unknown(name), file=sys.stderr)
         return 2
     return int(subcommand_module(name).main(options))

@@ -76,7 +76,7 @@ def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
     """
     from dataclasses import replace
 
-    from caffe_ext.models.description import read_model, renamed
+    from caffe_ext.models.description import make_names_distinct, read_model
 
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
@@ -84,9 +84,9 @@ def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
     if weights:
         if len(models) > 1:
             raise ValueError("--weights needs exactly one --model, the network that they belong to")
-        return renamed([read_model((models or [LENET])[0], file) for file in weights])
+        return make_names_distinct([read_model((models or [LENET])[0], file) for file in weights])
     if models:
-        return renamed([read_model(path) for path in models])
+        return make_names_distinct([read_model(path) for path in models])
     found = {name: newest_weights(folder) for name, folder in DEMO.items()}
     if None in found.values():
         raise FileNotFoundError(

@@ -21,7 +21,7 @@ from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.reporting import format_table
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription
@@ -191,7 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
     curves, remark = result.curves, result.protocol.remark
     print(f"noise: rates at iteration {curves.iterations[-1]:,}\n\n{summary(curves)}\n")
     print("; ".join(filter(None, ("±: standard error, over the images", remark))))
-    print(f"All iterations, the pictures and the settings: {shown(arguments.output)}")
+    print(f"All iterations, the pictures and the settings: {shorten_path(arguments.output)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.runtime.checkout import shown
+from caffe_ext.runtime.checkout import shorten_path
 
 
 def program_name(subcommand: str) -> str:
@@ -49,7 +49,7 @@ def check_at_least(
 def add_output(group: argparse._ActionsContainer, default: Path, files: str = "") -> None:
     """Add --output, the folder for results; files: which ones, for its help."""
     what = f"where to write {files}".rstrip()
-    about = f"{what} (default: {shown(default)})"
+    about = f"{what} (default: {shorten_path(default)})"
     group.add_argument("--output", type=Path, metavar="DIR", default=default, help=about)
 
 

@@ -189,7 +189,7 @@ def means(pairs: Sequence[Pair]) -> dict[str, float]:
     return {name: fmean(getattr(pair, name) for pair in pairs) for name in TITLES}
 
 
-def shown(number: float) -> str:
+def format_number(number: float) -> str:
     """Return a number as text, with no more digits than serve."""
     if isinstance(number, int):
         return f"{number:,}"
@@ -200,13 +200,13 @@ def report(pairs: Sequence[Pair]) -> str:
     """Return the lines to print: a column for one pair, a table and the means for several."""
     stars = ["*" if pair.ecc_failed else "" for pair in pairs]
     if len(pairs) == 1:
-        lines = [f"{title:<17}{shown(getattr(pairs[0], n))}" for n, title in TITLES.items()]
+        lines = [f"{title:<17}{format_number(getattr(pairs[0], n))}" for n, title in TITLES.items()]
         return "\n".join([lines[0] + stars[0], *lines[1:]])
     rows = [["adversarial", *TITLES.values()]]
     for pair, star in zip(pairs, stars, strict=True):
-        first, *others = (shown(getattr(pair, name)) for name in TITLES)
+        first, *others = (format_number(getattr(pair, name)) for name in TITLES)
         rows.append([pair.adversarial, first + star, *others])
-    rows.append([f"mean of {len(pairs):,}", *map(shown, means(pairs).values())])
+    rows.append([f"mean of {len(pairs):,}", *map(format_number, means(pairs).values())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

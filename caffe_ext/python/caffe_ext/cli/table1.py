@@ -30,10 +30,10 @@ from caffe_ext.cli.training_arguments import (
     training_parser,
 )
 from caffe_ext.reporting import format_table
-from caffe_ext.runtime.checkout import shown
+from caffe_ext.runtime.checkout import shorten_path
 
 if TYPE_CHECKING:
-    from caffe_ext.data import Prepared
+    from caffe_ext.data import PreparedFolder
     from caffe_ext.studies.table1.comparison import Table1Comparison
     from caffe_ext.studies.table1.training import Table1Training, TrainedModel
 
@@ -128,13 +128,13 @@ def table(rows: "Sequence[TrainedModel]") -> str:
 def make_comparison(
     arguments: argparse.Namespace,
     training: "Table1Training",
-    data: "Prepared",
+    data: "PreparedFolder",
     trained: "Sequence[TrainedModel]",
 ) -> "Table1Comparison":
     """Return what is to be compared with the paper, and on which images."""
     from caffe_ext.data import open_images
     from caffe_ext.models.description import read_model
-    from caffe_ext.studies.table1.comparison import Table1Comparison, departure
+    from caffe_ext.studies.table1.comparison import Table1Comparison, describe_departure
     from caffe_ext.studies.table1.training import attacks_folder
 
     digits = data.record.embedded
@@ -144,7 +144,7 @@ def make_comparison(
         partial(open_images, images, data_dir=arguments.data_dir, homes=HOMES),
         attacks_folder(arguments.output, trained),
         arguments.evaluate,
-        departure(trained[0].result.iterations, training.validation_images, digits=digits),
+        describe_departure(trained[0].result.iterations, training.validation_images, digits=digits),
         arguments.again,
     )
 
@@ -165,14 +165,14 @@ def run(arguments: argparse.Namespace) -> None:
         data = training.prepare_data(Console())
         print_data(data)
         trained = [training.train(data, MODELS[name], Console()) for name in arguments.models]
-        path = shown(arguments.output / LIST)
+        path = shorten_path(arguments.output / LIST)
         print(f"\n{table(trained)}\n\nThe weights, the settings and where they come from: {path}")
         if arguments.evaluate is not None:
             comparison = make_comparison(arguments, training, data, trained)
             with quiet_caffe():
                 print_assessment(comparison.evaluate(Console()), comparison.work / "evaluation")
                 print_campaign(comparison.attack(Console()))
-            print(f"\nThe table beside the paper's: {shown(comparison.write())}")
+            print(f"\nThe table beside the paper's: {shorten_path(comparison.write())}")
     except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
-    from caffe_ext.data import Prepared
+    from caffe_ext.data import PreparedFolder
     from caffe_ext.training import TrainingResult
     from caffe_ext.training.lenet import LeNetTraining
 
@@ -65,9 +65,9 @@ def lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
     )
 
 
-def print_data(data: "Prepared") -> None:
+def print_data(data: "PreparedFolder") -> None:
     """Say what is trained on."""
-    print(f"data: {data.record.content}, in {shown(data.folder)}", flush=True)
+    print(f"data: {data.record.content}, in {shorten_path(data.folder)}", flush=True)
 
 
 def setting(value: float | None) -> str:

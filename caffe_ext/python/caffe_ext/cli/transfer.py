@@ -23,7 +23,7 @@ from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, add_output, new_parser
 from caffe_ext.reporting import format_table
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.studies.transfer.matrix import TransferMatrix
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print("originals it classifies correctly (in brackets: of all, where that differs)\n")
     print(tables(result.matrices))
-    print(f"\nThe picture and all figures: {shown(arguments.output)}")
+    print(f"\nThe picture and all figures: {shorten_path(arguments.output)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,10 +12,10 @@ from caffe_ext.data.image_set import DataSet, ImageSet
 from caffe_ext.data.image_source import ImageBatch, ImageSource, open_images
 from caffe_ext.data.load import load_images
 from caffe_ext.data.mean_image import mean_image, write_mean_image
-from caffe_ext.data.preparation import Prepared, Request, prepare
+from caffe_ext.data.preparation import PreparedFolder, Request, prepare
 from caffe_ext.data.record import SourceRecord, read_record
 from caffe_ext.errors import DataError, UnreachableError
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 
 __all__ = [
     "DataError",
@@ -23,10 +23,10 @@ __all__ = [
     "ImageBatch",
     "ImageSet",
     "ImageSource",
-    "Prepared",
+    "PreparedFolder",
     "Reporter",
     "Request",
-    "Silent",
+    "SilentReporter",
     "SourceRecord",
     "UnreachableError",
     "load_images",

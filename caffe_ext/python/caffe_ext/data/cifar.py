@@ -59,7 +59,7 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     Raises DataError naming the file that is damaged, truncated or incomplete.
     """
     origin = files[0] if len(files) == 1 else files[0].parent
-    contents = _from_archive(files[0]) if len(files) == 1 else _from_files(files)
+    contents = _read_archive(files[0]) if len(files) == 1 else _read_files(files)
     batches: dict[str, bytes] = {}
     with reporter.progress("reading", len(BATCHES), "batch") as step:
         for name, content in contents:
@@ -99,12 +99,12 @@ def _image_set(records: NDArray[np.uint8], origin: Path) -> ImageSet:
     return ImageSet(records[:, 1:].reshape(-1, *SHAPE), labels, str(origin))
 
 
-def _from_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
+def _read_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
     for name, path in zip(BATCHES, files, strict=True):
         yield name, path.read_bytes()
 
 
-def _from_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:

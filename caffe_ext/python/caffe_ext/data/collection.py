@@ -52,11 +52,11 @@ class Collection:
     def describe_missing(self, folder: Path) -> str:
         """Say, for an error message, what a folder without a complete layout lacks."""
 
-        def held(place: tuple[Path, Mapping[str, Path | None]]) -> int:
+        def count_held(place: tuple[Path, Mapping[str, Path | None]]) -> int:
             return sum(path is not None for path in place[1].values())
 
-        place, files = max(self._places(folder), key=held)
-        if held((place, files)) == 0:
+        place, files = max(self._places(folder), key=count_held)
+        if count_held((place, files)) == 0:
             wanted = " or ".join(
                 ", ".join(" / ".join(names) for names in parts) for parts in self.layouts
             )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.forked import fatal_signal
 
 _PAGE = mmap.PAGESIZE
@@ -76,7 +76,7 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
     """
     channels, height, width = shape
     folder.mkdir()
-    progress = (reporter or Silent()).progress(f"writing {folder.name}", count, "image")
+    progress = (reporter or SilentReporter()).progress(f"writing {folder.name}", count, "image")
     # No lock file: the writer is alone here, and the first reader makes one.
     with (
         lmdb.open(str(folder), map_size=map_size(count, shape), lock=False, sync=False) as env,

@@ -15,9 +15,9 @@ from caffe_ext.data.image_labels import (
     ClassNumbers,
     Labels,
     as_labels,
+    convert_read_errors,
     labels_beside,
     read_labels,
-    readable,
 )
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
@@ -45,7 +45,7 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Pulled:
+class RawImages:
     """Some of the images: uint8 (C, H, W) of any size, labels (n,) if there are any, and names."""
 
     images: Iterable[Image]
@@ -54,7 +54,7 @@ class Pulled:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredImages:
     """Images where they lie.
 
     origin    what and where that is, in words
@@ -67,19 +67,19 @@ class Stored:
 
     origin: str
     count: int
-    pull: Callable[[int, int], Pulled]
+    pull: Callable[[int, int], RawImages]
     labelled: bool
-    part: "Callable[[Sequence[int]], Stored] | None" = None
+    part: "Callable[[Sequence[int]], StoredImages] | None" = None
 
 
-def in_image_set(images: ImageSet, origin: str) -> Stored:
+def open_image_set(images: ImageSet, origin: str) -> StoredImages:
     """Return images that are in memory, or mapped into it."""
     return _stored_arrays(
         origin, len(images), images.labels, lambda start, stop: images.images[start:stop]
     )
 
 
-def in_idx(path: Path, reading: Reading) -> Stored:
+def open_idx_images(path: Path, reading: Reading) -> StoredImages:
     """Return the images of an IDX file, labelled by the file beside it with MNIST's name for it."""
     images = idx.read_images(path).values[:, np.newaxis]
     beside = reading.labels or labels_beside(path)
@@ -87,15 +87,15 @@ def in_idx(path: Path, reading: Reading) -> Stored:
     return _stored_arrays(f"IDX file {path}", len(images), found, lambda a, b: images[a:b])
 
 
-def in_cifar(path: Path, _: Reading) -> Stored:
+def open_cifar_images(path: Path, _: Reading) -> StoredImages:
     """Return the images in one of CIFAR-10's files."""
-    return in_image_set(cifar.read_batch(path), f"CIFAR-10 batch {path}")
+    return open_image_set(cifar.read_batch(path), f"CIFAR-10 batch {path}")
 
 
-def in_hdf5(path: Path, reading: Reading) -> Stored:
+def open_hdf5_images(path: Path, reading: Reading) -> StoredImages:
     """Return the images of an HDF5 file; it is open only while it is read."""
     with open_hdf5(path, DataError) as file:
-        name, labels_name = _chosen(path, file)
+        name, labels_name = _choose_names(path, file)
         for dataset in filter(None, (name, labels_name)):
             if not isinstance(file[dataset], h5py.Dataset):
                 raise DataError(f"{path}: '{dataset}' is not a dataset")
@@ -108,7 +108,9 @@ def in_hdf5(path: Path, reading: Reading) -> Stored:
             return np.asarray(file[name][start:stop])
 
     found = _labels(path, own, reading.labels, count)
-    return _stored_arrays(f"HDF5 file {path}", count, found, _in_rgb(part, reading.channel_order))
+    return _stored_arrays(
+        f"HDF5 file {path}", count, found, _convert_to_rgb(part, reading.channel_order)
+    )
 
 
 def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
@@ -121,32 +123,32 @@ def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
     return np.asarray(values[()])
 
 
-def in_numpy(path: Path, reading: Reading) -> Stored:
+def open_numpy_images(path: Path, reading: Reading) -> StoredImages:
     """Return the images of a .npy file, which is mapped, or of a .npz file, which is read."""
     where, own = str(path), None
-    with readable(path):
+    with convert_read_errors(path):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(images, np.ndarray):
             with images as content:
-                name, labels_name = _chosen(path, content)
+                name, labels_name = _choose_names(path, content)
                 where, images = f"{path}: '{name}'", content[name]
                 own = content[labels_name] if labels_name else None
     _check_images(where, images)
-    part = _in_rgb(lambda start, stop: images[start:stop], reading.channel_order)
+    part = _convert_to_rgb(lambda start, stop: images[start:stop], reading.channel_order)
     found = _labels(path, own, reading.labels, len(images))
     return _stored_arrays(f"NumPy file {path}", len(images), found, part)
 
 
 def _stored_arrays(
     origin: str, count: int, labels: Labels | None, part: Callable[[int, int], Image]
-) -> Stored:
+) -> StoredImages:
     """Return images of an array (N, C, H, W), whose names are their numbers."""
 
-    def pull(start: int, stop: int) -> Pulled:
+    def pull(start: int, stop: int) -> RawImages:
         names = [str(number) for number in range(start, stop)]
-        return Pulled(part(start, stop), None if labels is None else labels[start:stop], names)
+        return RawImages(part(start, stop), None if labels is None else labels[start:stop], names)
 
-    return Stored(origin, count, pull, labels is not None)
+    return StoredImages(origin, count, pull, labels is not None)
 
 
 def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: int) -> Labels | None:
@@ -165,7 +167,7 @@ def _check_images(where: str, images: Any) -> None:
         )
 
 
-def _in_rgb(
+def _convert_to_rgb(
     part: Callable[[int, int], Image], channel_order: ChannelOrder
 ) -> Callable[[int, int], Image]:
     if channel_order == "RGB":
@@ -173,7 +175,7 @@ def _in_rgb(
     return lambda start, stop: part(start, stop)[:, ::-1]
 
 
-def _chosen(path: Path, names: Collection[str]) -> tuple[str, str | None]:
+def _choose_names(path: Path, names: Collection[str]) -> tuple[str, str | None]:
     """Return which of a file's names are the images and the labels, if there are labels."""
     images, labels = ([n for n in wanted if n in names] for wanted in (_IMAGES, _LABELS))
     if len(images) != 1 or len(labels) > 1:

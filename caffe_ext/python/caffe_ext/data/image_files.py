@@ -56,7 +56,7 @@ def read_image(path: Path, grey: bool | None = None) -> Image:
                 f"{name} has an orientation in EXIF, which of WebP files only some versions of "
                 "OpenCV apply; save it upright"
             )
-    return _channels_first(pixels)
+    return _to_channels_first(pixels)
 
 
 def decode_image(content: bytes, name: str) -> Image:
@@ -74,14 +74,14 @@ def decode_image(content: bytes, name: str) -> Image:
         raise DataError(
             f"{name} has {pixels.shape[2]} channels; save it without transparency, grey or RGB"
         )
-    return _channels_first(pixels)
+    return _to_channels_first(pixels)
 
 
 def write_png(path: Path, image: Image, *, sync: bool = True) -> None:
     """Write an image, uint8 (C, H, W), C 1 (grey) or 3 (RGB), as a PNG that read_image() returns.
 
     The file is there whole or not at all, and takes the place of one that was there before; `sync`
-    as atomic.replacing() has it.
+    as atomic.replace_file() has it.
     Raises ValueError for another array, and OSError naming the path, as on a full disk.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3) or not image.size:
@@ -111,7 +111,7 @@ def find_images(folder: Path) -> list[Path]:
             )
     if not found:
         raise DataError(f"{folder} holds no image files ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=_natural)
+    return sorted(found, key=_natural_key)
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -128,7 +128,7 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield entry
 
 
-def _natural(path: Path) -> tuple[list[list[str | int]], str]:
+def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
     """Return a key that sorts numbers in names by their size; each part is text, number, text."""
     parts = [
         [int(piece) if at % 2 else piece for at, piece in enumerate(re.split("([0-9]+)", part))]
@@ -150,7 +150,7 @@ def _decode(content: bytes, name: str, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _channels_first(pixels: NDArray[Any]) -> Image:
+def _to_channels_first(pixels: NDArray[Any]) -> Image:
     """Return OpenCV's (H, W) or (H, W, C), BGR, as (C, H, W), RGB."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1), np.uint8)

@@ -10,39 +10,39 @@ import numpy as np
 from caffe_ext.data import idx
 from caffe_ext.data.database import Records
 from caffe_ext.data.image_arrays import (
-    Pulled,
+    RawImages,
     Reading,
-    Stored,
-    in_cifar,
-    in_hdf5,
-    in_idx,
-    in_numpy,
+    StoredImages,
+    open_cifar_images,
+    open_hdf5_images,
+    open_idx_images,
+    open_numpy_images,
 )
 from caffe_ext.data.image_files import SUFFIXES, find_images, read_image
-from caffe_ext.data.image_labels import Labels, folder_labels, listed_labels, read_listing
+from caffe_ext.data.image_labels import Labels, folder_labels, look_up_labels, read_listing
 from caffe_ext.errors import DataError
 
 DATA_SETS = ("mnist", "cifar10", "digits")
 
 
-def in_folder(folder: Path, reading: Reading) -> Stored:
+def open_folder_images(folder: Path, reading: Reading) -> StoredImages:
     """Return image files, labelled by the listing, or by folders called after classes."""
     paths = find_images(folder)
     origin, names = f"image files in {folder}", [path.as_posix() for path in paths]
     if reading.labels:
-        found: Labels | None = listed_labels(reading.labels, names, reading.classes)
+        found: Labels | None = look_up_labels(reading.labels, names, reading.classes)
     else:
         found = folder_labels(folder, paths, reading.classes)
     return _stored_files(origin, [folder / path for path in paths], names, found, reading.grey)
 
 
-def in_image_file(path: Path, reading: Reading) -> Stored:
+def open_image_file(path: Path, reading: Reading) -> StoredImages:
     """Return one image file, labelled by the listing if there is one."""
-    found = listed_labels(reading.labels, [path.name], reading.classes) if reading.labels else None
+    found = look_up_labels(reading.labels, [path.name], reading.classes) if reading.labels else None
     return _stored_files(f"image file {path}", [path], [path.name], found, reading.grey)
 
 
-def in_listing(path: Path, reading: Reading) -> Stored:
+def open_listed_images(path: Path, reading: Reading) -> StoredImages:
     """Return the image files in a listing of Caffe's ImageData layer, relative to its folder."""
     names, labels = zip(*read_listing(path, reading.classes), strict=True)
     paths = [path.parent / name for name in names]
@@ -50,12 +50,12 @@ def in_listing(path: Path, reading: Reading) -> Stored:
     return _stored_files(origin, paths, names, found, reading.grey)
 
 
-def in_database(folder: Path, reading: Reading) -> Stored:
+def open_database_images(folder: Path, reading: Reading) -> StoredImages:
     """Return the images of an LMDB; they have labels where the first one has."""
     records = Records(folder)
     labelled = records.read(slice(1))[0][1].HasField("label")
 
-    def pull(start: int, stop: int) -> Pulled:
+    def pull(start: int, stop: int) -> RawImages:
         rows = records.read(slice(start, stop))
         for key, datum in rows:
             if datum.HasField("label") != labelled or datum.label < 0:
@@ -64,13 +64,13 @@ def in_database(folder: Path, reading: Reading) -> Stored:
                     f"{folder}: record {key!r} has {what}, and the first one has "
                     f"{'a' if labelled else 'no'} label; labels are 0 or above, for all or none"
                 )
-        return Pulled(
+        return RawImages(
             (records.image(key, datum, reading.channel_order) for key, datum in rows),
             np.array([datum.label for _, datum in rows], np.int64) if labelled else None,
             [key.decode("utf-8", "backslashreplace") for key, _ in rows],
         )
 
-    return Stored(f"LMDB {folder}", len(records), pull, labelled)
+    return StoredImages(f"LMDB {folder}", len(records), pull, labelled)
 
 
 def _stored_files(
@@ -79,22 +79,22 @@ def _stored_files(
     names: Sequence[str],
     labels: Labels | None,
     grey: bool | None,
-) -> Stored:
-    def pull(start: int, stop: int) -> Pulled:
-        return Pulled(
+) -> StoredImages:
+    def pull(start: int, stop: int) -> RawImages:
+        return RawImages(
             (read_image(path, grey) for path in paths[start:stop]),
             None if labels is None else labels[start:stop],
             names[start:stop],
         )
 
-    def part(rows: Sequence[int]) -> Stored:
+    def part(rows: Sequence[int]) -> StoredImages:
         some = None if labels is None else labels[rows]
         return _stored_files(origin, [paths[r] for r in rows], [names[r] for r in rows], some, grey)
 
-    return Stored(origin, len(paths), pull, labels is not None, part)
+    return StoredImages(origin, len(paths), pull, labels is not None, part)
 
 
-Opener = Callable[[Path, Reading], Stored]
+Opener = Callable[[Path, Reading], StoredImages]
 
 
 @dataclass(frozen=True)
@@ -123,35 +123,35 @@ KINDS = (
     Kind(
         "an LMDB of Caffe (a folder with data.mdb)",
         lambda path: (path / "data.mdb").is_file(),
-        in_database,
+        open_database_images,
         takes_order=True,
     ),
-    Kind("a folder of image files", Path.is_dir, in_folder, takes_labels=True),
-    Kind("an image file", _ends_with(*SUFFIXES), in_image_file, takes_labels=True),
+    Kind("a folder of image files", Path.is_dir, open_folder_images, takes_labels=True),
+    Kind("an image file", _ends_with(*SUFFIXES), open_image_file, takes_labels=True),
     Kind(
         'a listing of image files (.txt with lines "path label")',
         _ends_with(".txt"),
-        in_listing,
+        open_listed_images,
     ),
-    Kind("a batch of CIFAR-10 (.bin)", _ends_with(".bin"), in_cifar),
+    Kind("a batch of CIFAR-10 (.bin)", _ends_with(".bin"), open_cifar_images),
     Kind(
         "a NumPy file",
         _ends_with(".npy", ".npz"),
-        in_numpy,
+        open_numpy_images,
         takes_labels=True,
         takes_order=True,
     ),
     Kind(
         "an HDF5 file",
         lambda path: _ends_with(".h5", ".hdf5")(path) or bool(h5py.is_hdf5(path)),
-        in_hdf5,
+        open_hdf5_images,
         takes_labels=True,
         takes_order=True,
     ),
     Kind(
         "an IDX file of images",
         lambda path: path.is_file() and ("idx" in path.name or idx.looks_like_idx(path)),
-        in_idx,
+        open_idx_images,
         takes_labels=True,
     ),
 )

@@ -63,7 +63,7 @@ def folder_labels(
     return None
 
 
-def listed_labels(
+def look_up_labels(
     listing: Path, names: Sequence[str], classes: ClassNumbers | None = None
 ) -> Labels:
     """Return the images' labels in a listing, which may have more names than these."""
@@ -95,7 +95,7 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
         where = f"{path}, line {number}"
         if "\0" in line:
             raise DataError(f"{where}: a name cannot contain a NUL character")
-        name, label = _parted(line.strip(), classes or {})
+        name, label = _split_line(line.strip(), classes or {})
         if not name:
             hint = "" if classes else "; names of classes need `classes:` in the model's YAML file"
             raise DataError(f'{where}: {line!r} is not "name label"{hint}')
@@ -105,7 +105,7 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
     return rows
 
 
-def _parted(line: str, classes: ClassNumbers) -> tuple[str, str]:
+def _split_line(line: str, classes: ClassNumbers) -> tuple[str, str]:
     """Return the name and the label in a line; no name where the line does not end with a label."""
     # From the left: of "a.png Boeing 747" the label is not 747, if there is such a class.
     for space in re.finditer(r"\s+", line):
@@ -127,7 +127,7 @@ def read_labels(path: Path, count: int) -> Labels:
     """Return the labels of `count` images in an IDX or a .npy file."""
     require_regular_file(path)
     if path.suffix == ".npy":
-        with readable(path):
+        with convert_read_errors(path):
             return as_labels(np.load(path, allow_pickle=False), count, path)
     return as_labels(idx.read_labels(path, classes=256).values, count, path)
 
@@ -155,7 +155,7 @@ def as_labels(values: NDArray[Any], count: int, where: object) -> Labels:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def convert_read_errors(path: Path) -> Iterator[None]:
     """Turn what h5py and NumPy raise for a damaged file into DataError."""
     try:
         yield

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.image_arrays import ChannelOrder, Reading, Stored, in_image_set
+from caffe_ext.data.image_arrays import ChannelOrder, Reading, StoredImages, open_image_set
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_kinds import DATA_SETS, kind_of
 from caffe_ext.data.image_labels import ClassNumbers
 from caffe_ext.data.load import load_images
 from caffe_ext.data.sample import sample_rows
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 
 _BYTES_AT_A_TIME = 8 << 20
 _ROWS_AT_A_TIME = 1000
@@ -57,7 +57,9 @@ class Form:
     def apply(self, image: Image) -> Image:
         """Return an image (C, H, W) in this form; what has it already is not changed."""
         if self.grey and len(image) == 3:
-            image = np.asarray(cv2.cvtColor(_rows_first(image), cv2.COLOR_RGB2GRAY)[None], np.uint8)
+            image = np.asarray(
+                cv2.cvtColor(_to_rows_first(image), cv2.COLOR_RGB2GRAY)[None], np.uint8
+            )
         if self.grey is False and len(image) == 1:
             image = np.repeat(image, 3, axis=0)
         if self.resize is None or image.shape[1:] == tuple(self.resize):
@@ -67,7 +69,7 @@ class Form:
         # Averages of areas, where every pixel counts; they have no meaning for a larger image.
         method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         try:
-            resized = cv2.resize(_rows_first(image), (width, height), interpolation=method)
+            resized = cv2.resize(_to_rows_first(image), (width, height), interpolation=method)
         except cv2.error as error:
             raise DataError(
                 f"images cannot be resized to {height} x {width}: {error.err}"
@@ -87,14 +89,14 @@ class ImageSource:
     with any of them before long work starts.
     """
 
-    def __init__(self, stored: Stored, form: Form, selection: str | None = None) -> None:
+    def __init__(self, stored: StoredImages, form: Form, selection: str | None = None) -> None:
         """Read the first image."""
         self.origin = stored.origin
         self.selection = selection or f"all {stored.count:,}"
         self._stored, self._form = stored, form
         pulled = stored.pull(0, 1)
         self._first: tuple[str, tuple[int, ...]] | None = None
-        (image,) = map(self._formed, pulled.names, pulled.images)
+        (image,) = map(self._transform, pulled.names, pulled.images)
         self.image_shape: tuple[int, int, int] = (len(image), image.shape[1], image.shape[2])
 
     def __len__(self) -> int:
@@ -113,7 +115,7 @@ class ImageSource:
         pulled = self._stored.pull(start, max(start, stop))
         images = np.empty((len(pulled.names), *self.image_shape), np.uint8)
         for row, (name, image) in enumerate(zip(pulled.names, pulled.images, strict=True)):
-            images[row] = self._formed(name, image)
+            images[row] = self._transform(name, image)
         labels = None if pulled.labels is None else pulled.labels.copy()
         return ImageBatch(images, labels, tuple(pulled.names))
 
@@ -127,7 +129,7 @@ class ImageSource:
         """Return whether chance decides which images sample() takes; else it takes the first."""
         return self._stored.part is not None
 
-    def first(self, count: int) -> "ImageSource":
+    def take_first(self, count: int) -> "ImageSource":
         """Return the first images (1 or more) as a source of their own; all if there are fewer."""
         if count >= len(self):
             return self
@@ -144,7 +146,7 @@ class ImageSource:
         if limit is None or limit >= len(self):
             return self
         if self._stored.part is None:
-            return self.first(limit)
+            return self.take_first(limit)
         rows = sample_rows(self._stored.pull(0, len(self)).names, self.labels(), limit, seed)
         shares = ", each class with its share" if self.labelled else ""
         selection = f"a sample of {limit:,} of {len(self):,}{shares} (seed {seed})"
@@ -169,7 +171,7 @@ class ImageSource:
         names, labels, pixels = (sha256() for _ in range(3))
         at_a_time = max(1, _BYTES_AT_A_TIME // int(np.prod(self.image_shape)))
         total = len(self)
-        with (reporter or Silent()).progress("checking the images", total, "image") as step:
+        with (reporter or SilentReporter()).progress("checking the images", total, "image") as step:
             for start in range(0, total, at_a_time):
                 batch = self.read(slice(start, start + at_a_time))
                 names.update("".join(f"{name!a}\n" for name in batch.names).encode())
@@ -181,7 +183,7 @@ class ImageSource:
         parts += [digest.hexdigest() for digest in (names, labels, pixels)]
         return sha256(" ".join(parts).encode()).hexdigest()
 
-    def _formed(self, name: str, image: Image) -> Image:
+    def _transform(self, name: str, image: Image) -> Image:
         """Return an image in the source's form; DataError unless it was like the first one."""
         if len(image) not in (1, 3):
             raise DataError(
@@ -246,7 +248,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
         _refuse(f"the data set {name}", labels=labels is not None, order=channel_order != "RGB")
         images = load_images(name, split, data_dir=data_dir, homes=homes)
         origin = f"{name}, {split} images: {images.origin}"
-        return ImageSource(in_image_set(images, origin), form)
+        return ImageSource(open_image_set(images, origin), form)
     path = Path(spec)
     kind = kind_of(path)
     _refuse(
@@ -266,6 +268,6 @@ def _refuse(what: str, *, labels: bool, order: bool) -> None:
         raise DataError(f"--image-order does not apply to {what}, whose channel order is known")
 
 
-def _rows_first(image: Image) -> Image:
+def _to_rows_first(image: Image) -> Image:
     """Return (C, H, W) as (H, W, C), as OpenCV wants it."""
     return np.ascontiguousarray(image.transpose(1, 2, 0))

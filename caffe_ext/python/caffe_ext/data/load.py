@@ -6,10 +6,10 @@ from pathlib import Path
 from caffe_ext.data.database import read_database
 from caffe_ext.data.digits import make_digits
 from caffe_ext.data.image_set import ImageSet
-from caffe_ext.data.preparation import COLLECTIONS, intact_record
+from caffe_ext.data.preparation import COLLECTIONS, read_intact_record
 from caffe_ext.data.sources import local_source
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import Silent
+from caffe_ext.reporting import SilentReporter
 
 
 def load_images(
@@ -39,9 +39,9 @@ def load_images(
         return make_digits().keep_apart(validation)[split]
     if name not in COLLECTIONS:
         raise DataError(f"unknown data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
-    source = local_source(COLLECTIONS[name], data_dir, homes, Silent())
+    source = local_source(COLLECTIONS[name], data_dir, homes, SilentReporter())
     for home in homes:
-        record = intact_record(home / name)
+        record = read_intact_record(home / name)
         if (
             record is not None
             and (source is None or source.fingerprint == record.fingerprint)
@@ -53,4 +53,4 @@ def load_images(
         raise DataError(
             f"{COLLECTIONS[name].title} is not on this machine; run tools/get_data.py {name} first"
         )
-    return source.load(Silent()).keep_apart(validation)[split]
+    return source.load(SilentReporter()).keep_apart(validation)[split]

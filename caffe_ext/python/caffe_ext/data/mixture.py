@@ -24,7 +24,7 @@ class Pool:
     read: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 
 
-def shuffled(
+def shuffle(
     pools: Sequence[Pool],
     shape: tuple[int, ...],
     seed: int,

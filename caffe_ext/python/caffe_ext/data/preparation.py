@@ -13,8 +13,8 @@ from caffe_ext.data.mnist import MNIST
 from caffe_ext.data.record import FILE_NAME, UNFINISHED, SourceRecord, read_record
 from caffe_ext.data.sources import Source, digits_source, downloaded_source, local_source
 from caffe_ext.errors import DataError, UnreachableError
-from caffe_ext.reporting import Reporter, Silent
-from caffe_ext.storage.staging import explained, locked_for_making, staged
+from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.storage.staging import explain_full_disk, lock_for_making, stage_content
 
 COLLECTIONS: dict[str, Collection] = {"mnist": MNIST, "cifar10": CIFAR10}
 MEAN_FILE = "mean.binaryproto"
@@ -50,7 +50,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedFolder:
     """A folder of databases, its record, and whether it was made just now or was up to date."""
 
     folder: Path
@@ -58,31 +58,35 @@ class Prepared:
     made: bool
 
 
-def prepare(request: Request, reporter: Reporter | None = None) -> Prepared:
+def prepare(request: Request, reporter: Reporter | None = None) -> PreparedFolder:
     """Find, download or make a data set, and write its databases unless they are up to date.
 
     Writes train_lmdb, test_lmdb, val_lmdb if asked for, CIFAR-10's mean.binaryproto, the digits'
     idx/ and source.json into OUTPUT/NAME; all of it, or on any error nothing.
     Raises DataError with a sentence for the user, or OSError for a file that cannot be reached.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     folder = request.folder
-    source = _local(request, reporter)
-    with explained(folder), locked_for_making(folder):
-        present = intact_record(folder)
+    source = _find_local(request, reporter)
+    with explain_full_disk(folder), lock_for_making(folder):
+        present = read_intact_record(folder)
         if present is None and not request.force:
             _refuse_foreign(folder)
         if source is None:
             # Raw files that are gone since are not fetched again to find that nothing is to do.
-            if present and not present.embedded and _asked_for(present, request):
-                return Prepared(folder, present, made=False)
-            source = _remote(request, reporter)
-        if present and present.fingerprint == source.fingerprint and _asked_for(present, request):
-            return Prepared(folder, present, made=False)
-        return Prepared(folder, _make(request, source, reporter), made=True)
+            if present and not present.embedded and _is_requested(present, request):
+                return PreparedFolder(folder, present, made=False)
+            source = _fetch_remote(request, reporter)
+        if (
+            present
+            and present.fingerprint == source.fingerprint
+            and _is_requested(present, request)
+        ):
+            return PreparedFolder(folder, present, made=False)
+        return PreparedFolder(folder, _make(request, source, reporter), made=True)
 
 
-def intact_record(folder: Path) -> SourceRecord | None:
+def read_intact_record(folder: Path) -> SourceRecord | None:
     """Return the record of a folder if all that it announces is there, else None."""
     record = read_record(folder)
     if record is None:
@@ -92,7 +96,7 @@ def intact_record(folder: Path) -> SourceRecord | None:
     return record if complete else None
 
 
-def _asked_for(present: SourceRecord, request: Request) -> bool:
+def _is_requested(present: SourceRecord, request: Request) -> bool:
     return not request.force and present.validation == request.validation
 
 
@@ -105,7 +109,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _local(request: Request, reporter: Reporter) -> Source | None:
+def _find_local(request: Request, reporter: Reporter) -> Source | None:
     if request.name == "digits":
         return digits_source()
     collection = COLLECTIONS[request.name]
@@ -116,7 +120,7 @@ def _local(request: Request, reporter: Reporter) -> Source | None:
     return source
 
 
-def _remote(request: Request, reporter: Reporter) -> Source:
+def _fetch_remote(request: Request, reporter: Reporter) -> Source:
     """Download, and if that cannot be, fall back on what is embedded or say what to do."""
     collection = COLLECTIONS[request.name]
     if request.download:
@@ -166,7 +170,7 @@ def _make(request: Request, source: Source, reporter: Reporter) -> SourceRecord:
         images={f"{split}_lmdb": len(images) for split, images in splits.items()},
         extras=extras,
     )
-    with staged(request.folder, _CONTENT, FILE_NAME, UNFINISHED) as making:
+    with stage_content(request.folder, _CONTENT, FILE_NAME, UNFINISHED) as making:
         for split, images in splits.items():
             write_database(making / f"{split}_lmdb", images, collection.key_digits, reporter)
         if MEAN_FILE in extras:

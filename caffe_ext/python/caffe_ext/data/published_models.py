@@ -15,8 +15,8 @@ from caffe_ext.data.collection import RemoteFile
 from caffe_ext.data.digest import raw_file
 from caffe_ext.data.download import download
 from caffe_ext.errors import DataError, UnreachableError
-from caffe_ext.reporting import Reporter, Silent
-from caffe_ext.storage.atomic import replacing
+from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.storage.atomic import replace_file
 
 VARIABLES = ("CAFFE_EXT_MODELS", "CAFFE_EXT_DATA")
 _COMMIT = "a63bc240a38454e6a70dbfe4324151045d7efcb4"
@@ -39,18 +39,18 @@ class PublishedModel:
     remote: RemoteFile
 
 
-def _published(name: str, title: str, remote: str, md5: str) -> PublishedModel:
+def _describe_lenet(name: str, title: str, remote: str, md5: str) -> PublishedModel:
     return PublishedModel(name, title, RemoteFile(remote, 1739440, md5, (f"{_FILES}/{remote}",)))
 
 
 MODELS = (
-    _published(
+    _describe_lenet(
         "lenet_R0.caffemodel.h5",
         "R0, trained with SGD",
         "lenet.caffemodel.h5",
         "88dab2ee730f7284c98f774249e75d3a",
     ),
-    _published(
+    _describe_lenet(
         "lenet_B1.caffemodel.h5",
         "B1, trained with BANG",
         "lenet_bang.caffemodel.h5",
@@ -75,7 +75,7 @@ def prepare_models(
 
     Raises DataError if a model is not found, or if another file has its name.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     return tuple(
         _prepare(model, folder, given, use_network=use_network, again=again, reporter=reporter)
         for model in MODELS
@@ -101,14 +101,16 @@ def _prepare(  # noqa: PLR0913  the settings are independent of each other
                 f"{target} is not the published {model.title}; move it away, or replace it with "
                 "--again"
             )
-    places = _given_places(given) if given is not None else [*_variable_places(), folder]
+    places = _list_places(given) if given is not None else [*_variable_places(), folder]
     found = _find(model, places)
     if found is None and given is not None:
-        raise DataError(f"{given} (--data-dir) does not hold {_wanted(model)}; it is at {HOME}")
+        raise DataError(
+            f"{given} (--data-dir) does not hold {_describe_missing(model)}; it is at {HOME}"
+        )
     if found is None:
         found = _download(model, folder, reporter, use_network=use_network)
     folder.mkdir(parents=True, exist_ok=True)
-    with found.open("rb") as source, replacing(target) as file:
+    with found.open("rb") as source, replace_file(target) as file:
         shutil.copyfileobj(source, file)
     if found.parent == folder:
         found.unlink()  # the download, under the authors' name
@@ -126,17 +128,17 @@ def _download(
         except UnreachableError as error:
             reason = f"its home could not be reached ({error})"
     raise DataError(
-        f"{_wanted(model)} is not on this machine, and {reason}; download it from {HOME} and "
-        "name its file or folder with --data-dir"
+        f"{_describe_missing(model)} is not on this machine, and {reason}; download it from {HOME} "
+        "and name its file or folder with --data-dir"
     )
 
 
-def _wanted(model: PublishedModel) -> str:
+def _describe_missing(model: PublishedModel) -> str:
     """Return how a message names a model that is missing."""
     return f"{model.remote.name} ({model.title}; MD5 {model.remote.md5})"
 
 
-def _given_places(given: Path) -> list[Path]:
+def _list_places(given: Path) -> list[Path]:
     """Return where to search for the models that the user says are here."""
     if not given.exists():
         raise DataError(f"--data-dir names {given}, which does not exist")

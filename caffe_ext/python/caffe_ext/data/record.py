@@ -78,7 +78,7 @@ class SourceRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Saved(SourceRecord):
+class _SavedRecord(SourceRecord):
     """What source.json holds of a folder that is finished."""
 
     format: Literal[1]
@@ -96,6 +96,6 @@ UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
 def read_record(folder: Path) -> SourceRecord | None:
     """Return the record of a finished folder; None if it has none, or one that is damaged."""
     try:
-        return read_json(folder / FILE_NAME, _Saved, "").record
+        return read_json(folder / FILE_NAME, _SavedRecord, "").record
     except (FileNotFoundError, NotADirectoryError, RecordError):
         return None

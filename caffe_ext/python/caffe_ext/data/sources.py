@@ -59,7 +59,7 @@ def local_source(
     if variable:
         try:
             return _source_in(collection, _folder(Path(variable), VARIABLE), VARIABLE)
-        except _LackingError as error:
+        except _IncompleteError as error:
             reporter.note(f"{VARIABLE}: {error}; looking elsewhere")
     for home in homes:
         files = collection.find(home)
@@ -87,7 +87,7 @@ def digits_source() -> Source:
     return Source(digits.TITLE, "embedded in scikit-learn", files, True, lambda _: made)
 
 
-class _LackingError(DataError):
+class _IncompleteError(DataError):
     """A folder exists but does not hold the data set."""
 
 
@@ -100,7 +100,7 @@ def _folder(path: Path, named_by: str) -> Path:
 def _source_in(collection: Collection, folder: Path, named_by: str) -> Source:
     files = collection.find(folder)
     if files is None:
-        raise _LackingError(collection.describe_missing(folder))
+        raise _IncompleteError(collection.describe_missing(folder))
     return _source(collection, files, f"found in {files[0].parent} ({named_by})")
 
 

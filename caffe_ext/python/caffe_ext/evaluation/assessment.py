@@ -25,11 +25,11 @@ from caffe_ext.evaluation.tasks import Resources
 from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.compatibility import check_model, report_images
 from caffe_ext.runs.export import model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 from caffe_ext.storage.provenance import provenance
 
 
@@ -74,7 +74,7 @@ class Assessment:
         else or another process is writing into it, DataError for images that cannot be read,
         WorkerError if a worker process dies, OSError for files that cannot be read or written.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         check_writable(self.folder)
         model_folders([model.name for model in self.models], FILES)
         whole, opener = self.opener(), _Sample(self.opener, self.settings.limit, self.sample_seed)
@@ -92,7 +92,7 @@ class Assessment:
         if not self.settings.again:
             check_folder(self.folder, identity)
         about = {
-            "origin": shown_text(source.origin),
+            "origin": shorten_paths(source.origin),
             "count": len(whole),
             "limit": self.settings.limit,
             "selection": source.selection,
@@ -100,7 +100,7 @@ class Assessment:
         }
         with claim_output(self.folder):
             evaluations = evaluator.evaluate(reporter)
-            finished = {one.name: evaluator.finished(one) for one in evaluations}
+            finished = {one.name: evaluator.list_finished(one) for one in evaluations}
             strip = make_strip(source, evaluations, finished)
             report = self._report(evaluations, about | {"sha256": digest}, identity, strip)
             write_report(self.folder, report)
@@ -117,7 +117,7 @@ class Assessment:
         settings = self.settings
         return Report(
             models=[
-                replace(evaluation, record=evaluation.record | _shown_paths(model))
+                replace(evaluation, record=evaluation.record | _format_paths(model))
                 for model, evaluation in zip(self.models, evaluations, strict=True)
             ],
             images=images,
@@ -138,6 +138,6 @@ class Assessment:
         )
 
 
-def _shown_paths(model: ModelDescription) -> dict[str, str]:
+def _format_paths(model: ModelDescription) -> dict[str, str]:
     """Return a model's paths as records have them."""
-    return {"deploy": shown(model.deploy), "weights": shown(model.weights)}
+    return {"deploy": shorten_path(model.deploy), "weights": shorten_path(model.weights)}

@@ -75,8 +75,8 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     zero = directions.zero_gradient
     return Attackability(
         images=len(images),
-        randomised=_apart(logits, again),
-        depends_on_batch=_apart(logits[: len(few)], alone),
+        randomised=_relative_difference(logits, again),
+        depends_on_batch=_relative_difference(logits[: len(few)], alone),
         probabilities=bool(
             ((logits >= 0) & (logits <= 1)).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()
         ),
@@ -84,7 +84,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     )
 
 
-def _apart(one: Floats, other: Floats) -> float:
+def _relative_difference(one: Floats, other: Floats) -> float:
     """Return the largest difference as a share of the largest value; below TOLERANCE it is 0."""
     with np.errstate(invalid="ignore"):
         difference = np.nan_to_num(np.abs(one.astype(np.float64) - other))

@@ -25,7 +25,7 @@ from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.tasks import PredictionTask
 from caffe_ext.evaluation.work import EvaluationWork
 from caffe_ext.models.base import Ints
-from caffe_ext.models.cache import forget_cached, load_cached
+from caffe_ext.models.cache import clear_cache, load_cached
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.overall_progress import OverallProgress, PlannedWork, report_estimate
 from caffe_ext.runs.pictures.images import FinishedAttack
@@ -46,11 +46,11 @@ class Evaluator(EvaluationWork):
         attacks that a model does not have, WorkerError if a worker process dies.
         """
         suites = self.suites
-        finished = self._finished(suites)
+        finished = self._load_finished(suites)
         planned = self._plan(suites, finished)
         report_estimate(planned, self.resources.processes, reporter)
         if self.resources.processes > 1:
-            forget_cached()  # the workers load their own
+            clear_cache()  # the workers load their own
         with (
             OverallProgress(reporter, "evaluation", planned) as progress,
             Workers(self.resources.processes, progress) as workers,
@@ -68,7 +68,7 @@ class Evaluator(EvaluationWork):
             probes = probe_models(self, suites, predicted, records, workers)
             progress.complete(f"{model.name}: {PROBE}" for model in self.models)
             rows, noise = measure_noise(self, records, workers, reporter)
-        forget_cached()
+        clear_cache()
         return tuple(
             put_together(
                 model,
@@ -118,7 +118,7 @@ class Evaluator(EvaluationWork):
                     raise ValueError(f"{description.name}, {attack.text}: {error}") from error
         return suites
 
-    def finished(self, evaluation: ModelEvaluation) -> list[FinishedAttack]:
+    def list_finished(self, evaluation: ModelEvaluation) -> list[FinishedAttack]:
         """Return the attacks on all images that an evaluation of these models is made of."""
         model = next(model for model in self.models if model.name == evaluation.name)
         return [
@@ -126,7 +126,7 @@ class Evaluator(EvaluationWork):
             for attack in evaluation.suite.attacks
         ]
 
-    def _finished(self, suites: Mapping[str, Suite]) -> dict[str, dict[str, AttackRecords]]:
+    def _load_finished(self, suites: Mapping[str, Suite]) -> dict[str, dict[str, AttackRecords]]:
         """Return the records, by model and text, of attacks that an earlier run has finished."""
         finished: dict[str, dict[str, AttackRecords]] = {model.name: {} for model in self.models}
         for model in self.models:
@@ -150,7 +150,7 @@ class Evaluator(EvaluationWork):
                 for budget in suite.radii
                 for attack in suite.cascade_within(budget, settings.seed)
                 if settings.again
-                or not (self.within_folder(model, budget) / f"{attack.file_name}.h5").exists()
+                or not (self.cascade_folder(model, budget) / f"{attack.file_name}.h5").exists()
             ]
             probed = min(settings.probe, count) if suite.loss and suite.margin else 0
             if not settings.again and any(self.probe_folder(model, probed).glob("*.h5")):

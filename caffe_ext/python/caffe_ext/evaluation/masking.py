@@ -118,21 +118,21 @@ def clear(difference: float, least: float, images: int) -> bool:
     return difference > _ERRORS * sqrt(difference * (1 - difference) / images)
 
 
-def percent(share: float) -> str:
+def format_share(share: float) -> str:
     """Return a share as text: 97.5%."""
     return f"{100 * share:.1f}%"
 
 
-def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_protocol_gap(evidence: Evidence) -> Iterator[MaskingWarning]:
     paper, strict, logit = evidence.paper, evidence.strict, evidence.logit
     if paper is None or strict is None or logit is None:
         return
     if clear(max(strict, logit) - paper, _FAR_BELOW, evidence.images):
         yield MaskingWarning(
             "paper-below-others",
-            f"FGS breaks {percent(paper)} of the images in the paper's protocol, but "
-            f"{percent(strict)} where every adversarial counts, and {percent(logit)} along the "
-            "margin of the logits.",
+            f"FGS breaks {format_share(paper)} of the images in the paper's protocol, but "
+            f"{format_share(strict)} where every adversarial counts, and {format_share(logit)} "
+            "along the margin of the logits.",
             "The low rate is an artefact of the saturated softmax: the loss is exactly 0 "
             "although adversarials exist.",
             "Do not read it as robustness: report the three rates together, and compare models "
@@ -140,27 +140,27 @@ def _paper_far_below(evidence: Evidence) -> Iterator[MaskingWarning]:
         )
 
 
-def _strict_below_logit(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_strict_gap(evidence: Evidence) -> Iterator[MaskingWarning]:
     strict, logit = evidence.strict, evidence.logit
     if strict is None or logit is None:
         return
     if clear(logit - strict, _FAR_BELOW, evidence.images):
         yield MaskingWarning(
             "strict-below-logit",
-            f"Along the sign of the loss's gradient {percent(strict)} of the images are broken, "
-            f"along that of the logits' margin {percent(logit)}.",
+            f"Along the sign of the loss's gradient {format_share(strict)} of the images are "
+            f"broken, along that of the logits' margin {format_share(logit)}.",
             "The gradient of the loss does not survive the saturated softmax: what remains is "
             "zero, or rounding error in the last bits of float32.",
             "Use attacks on the logits (margin-s, pgd=E+margin, HC-k) for this model.",
         )
 
 
-def _saturated(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_saturation(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.saturated is not None and clear(evidence.saturated, _MANY, evidence.images):
         yield MaskingWarning(
             "saturated-softmax",
-            f"For {percent(evidence.saturated)} of the images the softmax of the label is exactly "
-            "1 in float32, so that the loss is exactly 0.",
+            f"For {format_share(evidence.saturated)} of the images the softmax of the label is "
+            "exactly 1 in float32, so that the loss is exactly 0.",
             "The logits are so large that the softmax saturates; attacks on the loss (FGS, FGV, "
             "PGD on the loss) then depend on the tiny probabilities of the other classes, or "
             "have no gradient at all.",
@@ -172,20 +172,20 @@ def _zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.zero_gradient is not None and clear(evidence.zero_gradient, _SOME, evidence.images):
         yield MaskingWarning(
             "zero-gradient",
-            f"For {percent(evidence.zero_gradient)} of the images the gradient of the loss is 0 in "
-            "every pixel.",
+            f"For {format_share(evidence.zero_gradient)} of the images the gradient of the loss is "
+            "0 in every pixel.",
             "FGS and FGV have no direction there; their failure is no evidence of robustness.",
             "Count these images separately, and attack them along the logits.",
         )
 
 
-def _where(probe: Probe) -> str:
+def _describe_probe(probe: Probe) -> str:
     """Return the radius and the images of a probe as the head of a sentence."""
     levels = "level" if probe.epsilon == 1 else "levels"
     return f"Within {probe.epsilon:g} grey {levels}, on {probe.images:,} images,"
 
 
-def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_iterated(evidence: Evidence) -> Iterator[MaskingWarning]:
     probe = evidence.probe
     if probe is None:
         return
@@ -197,8 +197,9 @@ def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
         if clear(single - iterated, _BELOW, probe.images):
             yield MaskingWarning(
                 f"iterated-below-single-{sign}",
-                f"{_where(probe)} a single step along {objective} breaks {percent(single)}, and an "
-                f"iterated attack (BIM) along it {percent(iterated)}.",
+                f"{_describe_probe(probe)} a single step along {objective} breaks "
+                f"{format_share(single)}, and an iterated attack (BIM) along it "
+                f"{format_share(iterated)}.",
                 "An iterated attack can do everything that a single step can: here it is misled "
                 "by local gradients that do not point to adversarials.",
                 "Try more and smaller steps, random starts (pgd=E) and other objectives before "
@@ -206,50 +207,49 @@ def _iterated_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
             )
 
 
-def _loss_weaker(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_loss(evidence: Evidence) -> Iterator[MaskingWarning]:
     probe = evidence.probe
     if probe is None:
         return
     if clear(probe.iterated_margin - probe.iterated_loss, _MANY, probe.images):
         yield MaskingWarning(
             "iterated-loss-below-margin",
-            f"{_where(probe)} BIM breaks "
-            f"{percent(probe.iterated_loss)} along the loss, and {percent(probe.iterated_margin)} "
-            "along the margin of the logits.",
+            f"{_describe_probe(probe)} BIM breaks {format_share(probe.iterated_loss)} along the "
+            f"loss, and {format_share(probe.iterated_margin)} along the margin of the logits.",
             "The loss is the wrong objective here: iterated attacks on it overestimate the "
             "robustness, too.",
             "Report iterated attacks along the margin (bim=E+margin, pgd=E+margin).",
         )
 
 
-def _noise_stronger(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_noise(evidence: Evidence) -> Iterator[MaskingWarning]:
     worse = [one for one in evidence.noise if clear(one.noise - one.gradient, _BELOW, one.images)]
     if worse:
         worst = max(worse, key=lambda one: one.noise - one.gradient)
         yield MaskingWarning(
             "noise-above-gradient",
             f"Gaussian noise of {worst.level:g} grey levels changes the class of "
-            f"{percent(worst.noise)} of the noisy copies, and FGS breaks "
-            f"{percent(worst.gradient)} of the same images within that L2 per pixel.",
+            f"{format_share(worst.noise)} of the noisy copies, and FGS breaks "
+            f"{format_share(worst.gradient)} of the same images within that L2 per pixel.",
             "A random direction should not work better than the gradient: the gradient does not "
             "point to the decision boundary.",
             "Judge the model by attacks on the logits and by the noise itself.",
         )
 
 
-def _unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.unbroken is not None and clear(evidence.unbroken, _SOME, evidence.images):
         yield MaskingWarning(
             "unbroken",
-            f"{percent(evidence.unbroken)} of the images withstand every attack in this report, "
-            "although the pixels may take any value within 0..255.",
+            f"{format_share(evidence.unbroken)} of the images withstand every attack in this "
+            "report, although the pixels may take any value within 0..255.",
             "Within these bounds any image can be turned into any other, so adversarials "
             "certainly exist: the attacks search in the wrong directions.",
             "Add attacks (--attacks pgd=E+margin, hc1-s, more ranks) until no image is left.",
         )
 
 
-def _not_attackable(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_attackability(evidence: Evidence) -> Iterator[MaskingWarning]:
     found = evidence.attackability
     if found is None:
         return
@@ -257,7 +257,7 @@ def _not_attackable(evidence: Evidence) -> Iterator[MaskingWarning]:
         yield MaskingWarning(
             "randomised",
             f"Asked about the same {found.images:,} images again, the model gives other scores: "
-            f"they change by up to {percent(found.randomised)} of the largest.",
+            f"they change by up to {format_share(found.randomised)} of the largest.",
             "Attacks follow one draw of the random numbers and are judged by another; what they "
             "leave unbroken is no sign of robustness.",
             "Attack the average over many draws, or take the random layer out.",
@@ -266,7 +266,7 @@ def _not_attackable(evidence: Evidence) -> Iterator[MaskingWarning]:
         yield MaskingWarning(
             "depends-on-batch",
             "The scores of an image depend on the others of its batch: they change by up to "
-            f"{percent(found.depends_on_batch)} of the largest.",
+            f"{format_share(found.depends_on_batch)} of the largest.",
             "The model adapts itself at test time (Dropout, or BatchNorm with the batch's "
             "statistics), and an adversarial of one batch is none of another.",
             "Fix the statistics (`use_global_stats: true`), or evaluate with --batch-size 1.",
@@ -282,21 +282,21 @@ def _not_attackable(evidence: Evidence) -> Iterator[MaskingWarning]:
     if clear(found.zero_gradient, _SOME, found.images):
         yield MaskingWarning(
             "zero-gradient-of-scores",
-            f"For {percent(found.zero_gradient)} of {found.images:,} images the gradient of the "
-            "scores' margin is 0 in every pixel.",
+            f"For {format_share(found.zero_gradient)} of {found.images:,} images the gradient of "
+            "the scores' margin is 0 in every pixel.",
             "Attacks that follow gradients (APGD, FAB, PGD) have no direction there.",
             "Believe attacks without gradients: --cascade square=E.",
         )
 
 
 _RULES: tuple[Callable[[Evidence], Iterator[MaskingWarning]], ...] = (
-    _not_attackable,
-    _paper_far_below,
-    _strict_below_logit,
-    _saturated,
+    _check_attackability,
+    _check_protocol_gap,
+    _check_strict_gap,
+    _check_saturation,
     _zero_gradient,
-    _loss_weaker,
-    _iterated_weaker,
-    _noise_stronger,
-    _unbroken,
+    _check_loss,
+    _check_iterated,
+    _check_noise,
+    _check_unbroken,
 )

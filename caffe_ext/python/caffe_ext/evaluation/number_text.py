@@ -6,7 +6,7 @@ from caffe_ext.runs.summary import Spread
 NONE = "–"
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """Return a share as the papers print it: 93.12%."""
     return NONE if share is None else f"{100 * share:.2f}%"
 
@@ -21,11 +21,11 @@ def grey_levels(found: Spread | None) -> str:
     return NONE if found is None else f"{found.mean:.2f} ± {found.std:.2f}"
 
 
-def of_one(distance: float) -> str:
+def format_of_one(distance: float) -> str:
     """Return grey levels as a distance of pixels in 0..1: 0.1 of 1."""
     return f"{distance / FULL_SCALE:.3g} of 1"
 
 
-def both_units(distance: float) -> str:
+def format_both_units(distance: float) -> str:
     """Return a distance in grey levels, in brackets of pixels in 0..1: 25.5 (0.1)."""
     return f"{round(distance, 1):,g} ({distance / FULL_SCALE:.2g})"

@@ -8,11 +8,11 @@ from jinja2 import Environment, StrictUndefined
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.evaluation import plots
-from caffe_ext.evaluation.number_text import NONE, both_units, of_one, percent
-from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, drawn, keys
+from caffe_ext.evaluation.number_text import NONE, format_both_units, format_of_one, format_percent
+from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, draw_for_page, keys
 from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii, variants
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.verdict import verdict
+from caffe_ext.evaluation.verdict import form_verdict
 from caffe_ext.reporting import pluralize
 
 COLUMNS_A_TABLE = 4
@@ -25,10 +25,10 @@ def as_page(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "percent": percent,
+        "percent": format_percent,
         "pluralize": pluralize,
-        "of_one": of_one,
-        "both_units": both_units,
+        "of_one": format_of_one,
+        "both_units": format_both_units,
     }
     sources = files("caffe_ext.evaluation")
     template, style = (
@@ -47,16 +47,16 @@ def as_page(report: Report) -> str:
         radii=table_radii(report.models),
         titles=titles,
         variants=variants(report.models).values(),
-        broken_by=_broken_by,
+        broken_by=_list_breaking_attacks,
         cascade=list(dict.fromkeys(text for one in report.models for text in one.suite.cascade)),
-        verdict=verdict,
+        verdict=form_verdict,
         threats=_threats(report.models, titles),
         plots=_plots(report.models),
         dash=NONE,
     )
 
 
-def _broken_by(
+def _list_breaking_attacks(
     model: ModelEvaluation, titles: Mapping[plots.Attacked, str]
 ) -> list[tuple[str, list[str]]]:
     """Return what broke how many images within each budget: a title, and a cell for each budget.
@@ -81,10 +81,10 @@ def _broken_by(
             names, cells = cascade[number]
             names.append(stage.name)
             cells[place] = f"{stage.broken:,} of {stage.tried:,}"
-    return [*whole.items(), *((f"then {_common(names)}", cells) for names, cells in cascade)]
+    return [*whole.items(), *((f"then {_shared_title(names)}", cells) for names, cells in cascade)]
 
 
-def _common(names: Sequence[str]) -> str:
+def _shared_title(names: Sequence[str]) -> str:
     """Return what names share, word by word: "PGD Linf … 40 x … (margin)"."""
     words = [name.split() for name in names]
     if len(set(map(len, words))) > 1:
@@ -111,10 +111,10 @@ def _plots(models: Sequence[ModelEvaluation]) -> dict[str, DrawnPlot]:
     panels = [panel for panel in robust if panel]
     found: dict[str, Plot | None] = {
         "robust": Plot(panels, keys([model.name for model in models])) if panels else None,
-        "broken_linf": plots.broken_curves(models, "linf"),
-        "broken_l2": plots.broken_curves(models, "l2"),
+        "broken_linf": plots.draw_broken_curves(models, "linf"),
+        "broken_l2": plots.draw_broken_curves(models, "l2"),
         "noise": plots.noise_stability(models),
         "pass": plots.pass_distributions(models),
         "metrics": plots.metrics_by_attack(models),
     }
-    return {name: drawn(plot, name) for name, plot in found.items() if plot}
+    return {name: draw_for_page(plot, name) for name, plot in found.items() if plot}

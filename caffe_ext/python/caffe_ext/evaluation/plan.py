@@ -55,7 +55,7 @@ class ModelPlan:
         # Budgets differ in their radius, and that does not change the time.
         times: dict[Any, float | None] = {}
         for attack in self.cascade:
-            kind = _without_radius(attack)
+            kind = _strip_radius(attack)
             if kind not in times:
                 times[kind] = _time_short(model, attack, batch)
             yield self._work(CASCADE, self.images, times[kind])
@@ -70,7 +70,7 @@ class ModelPlan:
         return PlannedWork(f"{self.name}: {what}", images, seconds)
 
 
-def _without_radius(attack: Attack) -> Any:
+def _strip_radius(attack: Attack) -> Any:
     """Return what the time of an attack depends on."""
     return (
         replace(attack, epsilon=_SOME_RADIUS) if isinstance(attack, BudgetAttack) else type(attack)

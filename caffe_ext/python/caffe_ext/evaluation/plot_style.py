@@ -128,7 +128,7 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def drawn(plot: Plot, name: str) -> DrawnPlot:
+def draw_for_page(plot: Plot, name: str) -> DrawnPlot:
     """Return a plot for the page; name: of the plot, unique in the page."""
     return DrawnPlot(
         [

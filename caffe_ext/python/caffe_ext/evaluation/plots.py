@@ -39,7 +39,7 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
         figure, axes = new_figure(*_CURVES)
         sizes = [smallest_sizes(list(model.records.values()), norm) for model in models]
         radii = np.linspace(0, _distance_axis(axes, models, norm, sizes), 256)
-        for model, key in _coloured(models):
+        for model, key in _assign_colours(models):
             share = 100 * model.attempted.sum() / max(model.images, 1)
             axes.plot(radii, share * (1 - model.curve(None, radii, norm)), **key.line)
             points = [
@@ -53,7 +53,7 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
     return Panel(f"Within each {NORM_NAMES[norm]} radius", figure)
 
 
-def broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
+def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
     """Draw the share of images broken within each radius: a panel for each way of attacking.
 
     None if a model's suite has no curves in the norm.
@@ -65,19 +65,21 @@ def broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
         for key, title in attack_titles(models).items()
         if any(key in model.suite.columns or key[0] == "fgv" for model in models)
     }
-    panels = [_broken(models, norm, key, title) for key, title in titles.items()]
-    panels.append(_broken(models, norm, None, "the best attack for each image"))
+    panels = [_draw_broken(models, norm, key, title) for key, title in titles.items()]
+    panels.append(_draw_broken(models, norm, None, "the best attack for each image"))
     return Plot(panels, _legend(models))
 
 
-def _broken(
+def _draw_broken(
     models: Sequence[ModelEvaluation], norm: Norm, attacked: Attacked | None, title: str
 ) -> Panel:
     """Draw the share of images that one attack breaks, or any attack for None."""
     with style():
         figure, axes = new_figure(*_CURVES)
-        radii = np.linspace(0, _distance_axis(axes, models, norm, _all_sizes(models, norm)), 256)
-        for model, key in _coloured(models):
+        radii = np.linspace(
+            0, _distance_axis(axes, models, norm, _collect_sizes(models, norm)), 256
+        )
+        for model, key in _assign_colours(models):
             summary = model.summary(*attacked) if attacked else None
             if attacked is None or summary:
                 axes.plot(radii, 100 * model.curve(summary, radii, norm), **key.line)
@@ -90,11 +92,11 @@ def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
     titles = attack_titles(models)
     panels, least = [], 0.0
     with style():
-        for model, key in _coloured(models):
+        for model, key in _assign_colours(models):
             figure, axes = _attack_rows([titles[_key(one)] for one in model.summaries])
             for place, one in enumerate(model.summaries):
                 if one.found and one.pass_scores:
-                    scores = model.records[one.attack].pass_scores[model.counted(one)]
+                    scores = model.records[one.attack].pass_scores[model.find_broken(one)]
                     _violin(axes, place, scores, key.colour)
                     least = min(least, float(scores.min()))
                 else:
@@ -125,8 +127,8 @@ def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
             if norm is None:
                 axes.set_xlabel("PASS (1: the original)")
             else:
-                _distance_axis(axes, models, norm, _all_sizes(models, norm))
-            for number, (model, key) in enumerate(_coloured(models)):
+                _distance_axis(axes, models, norm, _collect_sizes(models, norm))
+            for number, (model, key) in enumerate(_assign_colours(models)):
                 apart = 0.6 * ((number + 0.5) / len(models) - 0.5)
                 for place, attacked in enumerate(titles):
                     summary = model.summary(*attacked)
@@ -145,7 +147,7 @@ def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
         return None
     with style():
         figure, axes = new_figure(_ROWS_WIDE, 2.8)
-        for model, key in _coloured(models):
+        for model, key in _assign_colours(models):
             if model.noise:
                 levels, rates = model.noise.levels, 100 * model.noise.rates
                 axes.plot(levels, rates, marker="o", markersize=4, **key.line)
@@ -153,7 +155,7 @@ def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.locator_params("x", nbins=6)
-        axes.xaxis.set_major_formatter(lambda value, _: _in_both_units(value))
+        axes.xaxis.set_major_formatter(lambda value, _: _format_both_units(value))
         axes.set_xlabel("standard deviation, grey levels of 255 (below: of 1)")
     return Plot([Panel("", figure)], _legend(models))
 
@@ -168,7 +170,7 @@ def _key(summary: AttackSummary) -> Attacked:
     return summary.attack, summary.variant
 
 
-def _coloured(models: Sequence[ModelEvaluation]) -> list[tuple[ModelEvaluation, Key]]:
+def _assign_colours(models: Sequence[ModelEvaluation]) -> list[tuple[ModelEvaluation, Key]]:
     return list(zip(models, keys([model.name for model in models]), strict=True))
 
 
@@ -176,7 +178,7 @@ def _legend(models: Sequence[ModelEvaluation]) -> list[Key]:
     return keys([model.name for model in models])
 
 
-def _all_sizes(models: Sequence[ModelEvaluation], norm: Norm) -> list[Distances]:
+def _collect_sizes(models: Sequence[ModelEvaluation], norm: Norm) -> list[Distances]:
     """Return the sizes of all adversarials, inf where none was found."""
     return [perturbation_sizes(one, norm) for model in models for one in model.records.values()]
 
@@ -199,7 +201,7 @@ def _distance_axis(
     ticks = [round(end * (part / 4) ** 2) for part in range(5)]
     axes.set_xscale("function", functions=(_root, np.square))
     axes.set_xlim(0, end)
-    axes.set_xticks(ticks, [_in_both_units(tick) for tick in ticks])
+    axes.set_xticks(ticks, [_format_both_units(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel(f"{NORM_NAMES[norm]}, grey levels of 255\n(below: of 1)")
     return end
@@ -209,7 +211,7 @@ def _root(values: Any) -> Any:
     return np.sqrt(np.maximum(values, 0))
 
 
-def _in_both_units(grey_levels: float) -> str:
+def _format_both_units(grey_levels: float) -> str:
     """Return a distance in grey levels, and below it of pixels in 0..1."""
     return f"{grey_levels:,.5g}\n{grey_levels / FULL_SCALE:.2g}"
 

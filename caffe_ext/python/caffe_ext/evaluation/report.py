@@ -20,7 +20,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
-from caffe_ext.evaluation.number_text import grey_levels, pass_text, percent
+from caffe_ext.evaluation.number_text import format_percent, grey_levels, pass_text
 from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.report_contents import (
     Column,
@@ -51,7 +51,7 @@ _COLUMNS_WIDE = 100
 
 
 @dataclass(frozen=True)
-class _Saved:
+class _SavedRecord:
     """What of evaluation.json is read again: what it is about."""
 
     identity: Object
@@ -72,7 +72,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
                 )
         return
     advice = "choose another folder, or replace it with --again"
-    found = read_json(path, _Saved, advice).identity
+    found = read_json(path, _SavedRecord, advice).identity
     check_same(identity, found, f"{folder} holds the report of another evaluation", advice)
 
 
@@ -142,11 +142,11 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     stream = StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: _escape_formula(value) for key, value in row.items()} for row in rows)
     return stream.getvalue()
 
 
-def _no_formula(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     return (
         f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
     )
@@ -166,7 +166,10 @@ def as_record(report: Report) -> dict[str, Any]:
 
 
 def _model_record(model: ModelEvaluation) -> dict[str, Any]:
-    summaries = [asdict(one) | {"broken_within": _within(model, one)} for one in model.summaries]
+    summaries = [
+        asdict(one) | {"broken_within": _compute_broken_shares(model, one)}
+        for one in model.summaries
+    ]
     robust = [
         robust_record(one) | {"stages": [asdict(stage) for stage in one.stages]}
         for one in model.robust
@@ -190,14 +193,16 @@ def _model_record(model: ModelEvaluation) -> dict[str, Any]:
         "robust_curve": curve_rows(model),
         "attackability": asdict(model.attackability) if model.attackability else None,
         "broken_by_any": model.broken,
-        "broken_by_any_within": _within(model, None),
+        "broken_by_any_within": _compute_broken_shares(model, None),
         "probe": asdict(model.probe) if model.probe else None,
         "noise": noise,
         "warnings": [asdict(one) for one in model.warnings],
     }
 
 
-def _within(model: ModelEvaluation, summary: AttackSummary | None) -> dict[str, dict[str, float]]:
+def _compute_broken_shares(
+    model: ModelEvaluation, summary: AttackSummary | None
+) -> dict[str, dict[str, float]]:
     """Return the share of images broken within some radii, by norm."""
     shares: dict[str, dict[str, float]] = {}
     for norm in model.suite.norms:
@@ -210,30 +215,30 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
     """Return the tables and the warnings for a terminal of 100 columns."""
     rows = [("model", "accuracy", "attack", "rate", "PASS", "Linf")]
     for model in models:
-        first = model.name, percent(model.accuracy)
+        first = model.name, format_percent(model.accuracy)
         for column in table_columns(models):
             summary = model.summary(column.attack, column.variant)
             if summary:
-                cells = percent(summary.rate), pass_text(summary.pass_published)
+                cells = format_percent(summary.rate), pass_text(summary.pass_published)
                 rows.append((*first, column.title, *cells, grey_levels(summary.linf)))
                 first = "", ""
-        rows.append((*first, "any attack", percent(model.broken), "", ""))
-    lines = _aligned(rows, (True, False, True, False, False, False))
+        rows.append((*first, "any attack", format_percent(model.broken), "", ""))
+    lines = _align(rows, (True, False, True, False, False, False))
     lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
     if radii := table_radii(models):
         heads = ("model", *(f"{budget}" for budget in radii))
         found = [{one.budget: one.accuracy for one in model.robust} for model in models]
         robust = [
-            (model.name, *(percent(mine.get(budget)) for budget in radii))
+            (model.name, *(format_percent(mine.get(budget)) for budget in radii))
             for model, mine in zip(models, found, strict=True)
         ]
         for row, model in reversed(list(enumerate(models))):
             real = {one.budget: one.accuracy_real for one in model.robust}
             if real != found[row]:
-                shares = (percent(real.get(budget)) for budget in radii)
+                shares = (format_percent(real.get(budget)) for budget in radii)
                 robust.insert(row + 1, ("  in real-valued pixels", *shares))
         lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
-        lines += _aligned([heads, *robust], (True, *(False for _ in radii)))
+        lines += _align([heads, *robust], (True, *(False for _ in radii)))
         if cascade := list(cascade_lines(models)):
             lines += [
                 "",
@@ -249,7 +254,7 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
     return "\n".join(lines)
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
+def _align(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
     """Return the lines of a table, the first row its heads."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

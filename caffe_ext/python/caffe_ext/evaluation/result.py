@@ -14,8 +14,8 @@ from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, P
 from caffe_ext.evaluation.robustness import (
     Distances,
     RobustAccuracy,
-    broken_within,
     perturbation_sizes,
+    share_broken,
     smallest_sizes,
 )
 from caffe_ext.evaluation.stability import NoiseSettings, NoiseStability
@@ -23,7 +23,7 @@ from caffe_ext.evaluation.suite import CASCADE, Suite, default_radii, default_su
 from caffe_ext.models.base import NO_CLASS, Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.runs.records import AttackRecords
-from caffe_ext.runs.summary import AttackSummary, counted, share, summarize_variant
+from caffe_ext.runs.summary import AttackSummary, find_broken, share, summarize_variant
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ModelEvaluation:
     @property
     def attempted(self) -> Bools:
         """Return which images can be attacked: those classified correctly; bool (N,)."""
-        return correctly_classified(next(iter(self.records.values())))
+        return find_correctly_classified(next(iter(self.records.values())))
 
     @property
     def broken(self) -> float | None:
@@ -121,11 +121,11 @@ class ModelEvaluation:
         """Return the robust accuracy within a budget; None if the suite does not have it."""
         return next((one for one in self.robust if one.budget == budget), None)
 
-    def counted(self, summary: AttackSummary) -> Bools:
+    def find_broken(self, summary: AttackSummary) -> Bools:
         """Return which images an attack has broken, as a summary of it counts; bool (N,)."""
         variants = self.suite.variants_of(summary.attack)
         variant = next(one for one in variants if one.name == summary.variant)
-        return counted(self.records[summary.attack], variant)
+        return find_broken(self.records[summary.attack], variant)
 
     def curve(self, summary: AttackSummary | None, radii: Distances, norm: Norm) -> Distances:
         """Return the share of images broken within each radius; by any attack for None."""
@@ -133,11 +133,11 @@ class ModelEvaluation:
             sizes = smallest_sizes(list(self.records.values()), norm)
         else:
             sizes = perturbation_sizes(self.records[summary.attack], norm)
-            sizes = np.where(self.counted(summary), sizes, np.inf)
-        return broken_within(sizes, self.attempted, radii)
+            sizes = np.where(self.find_broken(summary), sizes, np.inf)
+        return share_broken(sizes, self.attempted, radii)
 
 
-def correctly_classified(records: AttackRecords) -> Bools:
+def find_correctly_classified(records: AttackRecords) -> Bools:
     """Return which images are classified as their label, bool (N,)."""
     right = records.predicted == records.labels
     return np.asarray(right & (records.predicted != NO_CLASS))
@@ -157,7 +157,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
 ) -> ModelEvaluation:
     """Put together what came out for a model."""
     first = next(iter(records.values()))
-    correct = correctly_classified(first)
+    correct = find_correctly_classified(first)
     summaries = tuple(
         summarize_variant(attack, records[attack.text], variant)
         for attack in suite.attacks
@@ -183,7 +183,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
         probe=probe,
         noise=()
         if suite.loss is None
-        else _against_gradients(noise, records[suite.loss], noise_rows),
+        else _compare_with_gradients(noise, records[suite.loss], noise_rows),
     )
     return ModelEvaluation(
         name=model.name,
@@ -202,7 +202,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
     )
 
 
-def _against_gradients(
+def _compare_with_gradients(
     noise: NoiseStability | None, fgs: AttackRecords, rows: Ints
 ) -> tuple[NoiseLevel, ...]:
     """Hold noise against FGS on the same images, at equal L2 per pixel."""

@@ -80,7 +80,7 @@ class RobustAccuracy:
         """Return the same in real-valued pixels."""
         return int(self.robust_real.sum()) / len(self.robust) if len(self.robust) else None
 
-    def broken_by(self, name: str) -> int:
+    def count_broken_by(self, name: str) -> int:
         """Return how many images count for an attack on all of them, by its name; 0: none."""
         mine = (one for one in self.stages if one.name == name and one.tried is None)
         return sum(one.broken for one in mine)
@@ -101,7 +101,7 @@ def smallest_sizes(records: Sequence[AttackRecords], norm: Norm) -> Distances:
     return np.asarray(np.min([perturbation_sizes(one, norm) for one in records], axis=0))
 
 
-def broken_within(sizes: Distances, attempted: Bools, radii: Distances) -> Distances:
+def share_broken(sizes: Distances, attempted: Bools, radii: Distances) -> Distances:
     """Return the share of the attempted images that are broken within each radius, 0..1.
 
     sizes  float64 (N,), at which they are broken; inf or NaN where they are not
@@ -125,7 +125,7 @@ def robust_within(
         for real in (False, True)
     )
     broken = correct & (whole.min(axis=0) <= budget.epsilon)
-    broken_real = broken | (correct & (_reached(real.min(axis=0), budget)))
+    broken_real = broken | (correct & (_is_within(real.min(axis=0), budget)))
     first, first_real = whole.argmin(axis=0), real.argmin(axis=0)
     stages = tuple(
         Stage(
@@ -149,12 +149,12 @@ def robust_within(
     )
 
 
-def after_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
+def add_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
     """Return what a further attack on the images that are left makes of the robust accuracy."""
     budget = before.budget
     sizes, real = (perturbation_sizes(records, budget.norm, real=real) for real in (False, True))
     broken = before.robust & (sizes <= budget.epsilon)
-    broken_real = before.robust_real & (broken | _reached(real, budget))
+    broken_real = before.robust_real & (broken | _is_within(real, budget))
     tried = int((records.attempted & before.robust).sum())
     stage = Stage(attack.text, attack.name, tried, int(broken.sum()), int(broken_real.sum()))
     return RobustAccuracy(
@@ -169,7 +169,7 @@ def after_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) 
     )
 
 
-def _reached(sizes: Distances, budget: PerturbationBudget) -> Bools:
+def _is_within(sizes: Distances, budget: PerturbationBudget) -> Bools:
     """Return which real-valued sizes lie within a budget, but for the last bits of float32."""
     return np.asarray(sizes <= budget.epsilon + _FLOAT32 * 255)
 
@@ -187,5 +187,5 @@ def robust_curve(
         return None
     sizes = np.min([one.smallest_real if real else one.smallest for one in mine], axis=0)
     correct = mine[0].robust | (mine[0].broken_in >= 0)
-    shares = broken_within(sizes, correct, radii)
+    shares = share_broken(sizes, correct, radii)
     return np.asarray((1 - shares) * int(correct.sum()) / max(len(correct), 1))

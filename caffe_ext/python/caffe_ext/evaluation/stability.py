@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.models.base import Floats, Images, Ints, Model
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 
 Levels = NDArray[np.float64]
 # The paper's: up to 100 grey levels on MNIST, up to 40 on CIFAR-10.
@@ -126,17 +126,17 @@ def noise_stability(  # noqa: PLR0913  the settings are independent of each othe
             raise ValueError(f"{name} must be at least {least}, not {number}")
     changed = np.zeros((len(images), len(scales)), np.int64)
     total = len(images) * copies * len(scales)
-    with (reporter or Silent()).progress("noise", total, "image") as step:
+    with (reporter or SilentReporter()).progress("noise", total, "image") as step:
         for rows, copy_numbers in _batches(len(images), copies, model.batch_size):
-            normals = _normals(seed, numbers[rows], copy_numbers, images.shape[1:])
+            normals = _draw_normals(seed, numbers[rows], copy_numbers, images.shape[1:])
             for column, level in enumerate(scales):
-                classes = model.predict(noisy(images[rows], normals, level))
+                classes = model.predict(add_noise(images[rows], normals, level))
                 np.add.at(changed[:, column], rows, classes != labels[rows])
                 step(len(rows))
     return NoiseStability(scales, changed, copies)
 
 
-def noisy(images: Images, normals: Floats, level: float) -> Images:
+def add_noise(images: Images, normals: Floats, level: float) -> Images:
     """Return clip(round(images + level * normals), 0, 255), uint8 like the images.
 
     normals  float32, of the images' shape; computed in float32
@@ -168,7 +168,7 @@ def check_levels(levels: Sequence[float] | Levels) -> Levels:
     return scales
 
 
-def correct_everywhere(
+def find_correct_for_all(
     models: Iterable[Model], images: Images, labels: Ints, per_class: int
 ) -> Ints:
     """Return the first images of each class that all models classify correctly.
@@ -207,7 +207,7 @@ def _batches(count: int, copies: int, size: int) -> Iterator[tuple[Ints, Ints]]:
         yield numbers // copies, numbers % copies
 
 
-def _normals(seed: int, indices: Ints, copies: Ints, shape: tuple[int, ...]) -> Floats:
+def _draw_normals(seed: int, indices: Ints, copies: Ints, shape: tuple[int, ...]) -> Floats:
     """Return z of some copies of some images, float32 (n, C, H, W)."""
     normals = np.empty((len(indices), *shape), np.float32)
     for row, index, copy in zip(normals, indices.tolist(), copies.tolist(), strict=True):

@@ -10,8 +10,8 @@ from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.plan import CASCADE, PROBE
 from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
-from caffe_ext.evaluation.result import correctly_classified
-from caffe_ext.evaluation.robustness import RobustAccuracy, after_stage, robust_within
+from caffe_ext.evaluation.result import find_correctly_classified
+from caffe_ext.evaluation.robustness import RobustAccuracy, add_stage, robust_within
 from caffe_ext.evaluation.stability import NoiseStability
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.work import EvaluationWork
@@ -36,7 +36,7 @@ def run_cascades(
     for model in work.models:
         suite, mine = suites[model.name], records[model.name]
         for budget in suite.radii:
-            correct = correctly_classified(next(iter(mine.values())))
+            correct = find_correctly_classified(next(iter(mine.values())))
             found[model.name, budget] = robust_within(budget, correct, suite.attacks, mine)
     cascades = {
         place: suites[place[0]].cascade_within(place[1], work.settings.seed) for place in found
@@ -56,12 +56,12 @@ def run_cascades(
                             attacks[stage],
                             predicted[model.name],
                             CASCADE,
-                            folder=work.within_folder(model, budget),
+                            folder=work.cascade_folder(model, budget),
                             only=before.robust,
                         )
                     )
         for place, task, after in zip(places, tasks, workers.run(tasks), strict=True):
-            found[place] = after_stage(found[place], task.run.attack, after)
+            found[place] = add_stage(found[place], task.run.attack, after)
     return {
         model.name: tuple(found[model.name, one] for one in suites[model.name].radii)
         for model in work.models
@@ -110,7 +110,7 @@ def measure_noise(
     if settings.noise is None:
         return np.empty(0, np.int64), {}
     first = [next(iter(one.values())) for one in records.values()]
-    eligible = np.flatnonzero(np.all([correctly_classified(one) for one in first], axis=0))
+    eligible = np.flatnonzero(np.all([find_correctly_classified(one) for one in first], axis=0))
     rows = pick_images(first[0].labels, eligible, settings.noise.per_class, settings.seed)
     if not len(rows):
         reporter.warn("noise was not measured: no image is classified correctly by all models")

@@ -15,7 +15,12 @@ from PIL import Image
 
 from caffe_ext.evaluation.plots import attack_titles
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, original, unshown_classes
+from caffe_ext.runs.pictures.images import (
+    FinishedAttack,
+    choose_rows,
+    describe_unshown_classes,
+    original,
+)
 from caffe_ext.runs.pictures.tiles import Pixels, perturbation
 from caffe_ext.runs.runner import Source
 
@@ -25,7 +30,7 @@ _LARGEST = 160
 
 
 @dataclass(frozen=True)
-class Shown:
+class StripEntry:
     """An adversarial as the page shows it: pictures are data URIs, distances grey levels."""
 
     picture: str
@@ -47,7 +52,7 @@ class Strip:
     """
 
     originals: Sequence[tuple[str, str]]
-    rows: Sequence[tuple[str, Sequence[Shown | None]]]
+    rows: Sequence[tuple[str, Sequence[StripEntry | None]]]
     note: str = ""
 
 
@@ -77,12 +82,12 @@ def make_strip(
         cells = [_smallest(source, row, finished[model.name], titles) for row in rows.tolist()]
         shown.append((model.name, cells))
     originals = [(first.class_of(row), _address(original(source, row))) for row in rows.tolist()]
-    return Strip(originals, shown, unshown_classes(first, rows))
+    return Strip(originals, shown, describe_unshown_classes(first, rows))
 
 
 def _smallest(
     source: Source, row: int, attacks: Sequence[FinishedAttack], titles: Mapping[str, str]
-) -> Shown | None:
+) -> StripEntry | None:
     """Return the adversarial of an image that is the smallest in L2."""
     found = [one for one in attacks if one.records.found[row]]
     if not found:
@@ -91,7 +96,7 @@ def _smallest(
     one = best.adversarial(row)
     if one is None:
         return None
-    return Shown(
+    return StripEntry(
         _address(one.image),
         _address(perturbation(one.image, original(source, row))),
         one.class_name,

@@ -82,12 +82,12 @@ class Suite:
         """
         found: list[Attack] = []
         for text in self.cascade:
-            attack = parse_attack(_within(text, budget), seed=seed)
+            attack = parse_attack(_add_budget(text, budget), seed=seed)
             found += attack.attacks(self.classes) if isinstance(attack, AutoAttack) else [attack]
         return tuple({one.text: one for one in found}.values())
 
 
-def _within(text: str, budget: PerturbationBudget) -> str:
+def _add_budget(text: str, budget: PerturbationBudget) -> str:
     """Return the text of an attack of a cascade within a budget."""
     name, plus, ending = text.partition("+")
     if name in _WITHIN:

@@ -14,7 +14,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, count_images, run_attack
-from caffe_ext.runtime.device import current
+from caffe_ext.runtime.device import current_device
 
 _READ_AT_A_TIME = 1000
 
@@ -38,7 +38,7 @@ class Resources:
     @property
     def processes(self) -> int:
         """Count the processes."""
-        return self.jobs or (1 if current().gpu is not None else self.cores)
+        return self.jobs or (1 if current_device().gpu is not None else self.cores)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from caffe_ext.evaluation.robustness import RobustAccuracy
 from caffe_ext.reporting import pluralize
 
 
-def verdict(model: ModelEvaluation) -> tuple[str, str, str]:
+def form_verdict(model: ModelEvaluation) -> tuple[str, str, str]:
     """Return how accurate a model is, how robust at most, and whether that can be trusted."""
-    return _accuracy(model), _robustness(model), _trust(model)
+    return _accuracy(model), _robustness(model), _assess_trust(model)
 
 
 def _accuracy(model: ModelEvaluation) -> str:
@@ -21,7 +21,7 @@ def _accuracy(model: ModelEvaluation) -> str:
 
 
 def _robustness(model: ModelEvaluation) -> str:
-    shown = _telling(model.robust)
+    shown = _choose_telling_budget(model.robust)
     if shown is None or shown.accuracy is None:
         broken = "–" if model.broken is None else f"{model.broken:.2%}"
         return f"Attacks without a bound break {broken} of these."
@@ -39,7 +39,7 @@ def _robustness(model: ModelEvaluation) -> str:
     )
 
 
-def _telling(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
+def _choose_telling_budget(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
     """Return the budget that says most: whose share lies closest to half of what is correct."""
     known = [one for one in robust if one.accuracy is not None]
     if not known:
@@ -47,7 +47,7 @@ def _telling(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
     return min(known, key=lambda one: abs(int(one.robust.sum()) - one.correct / 2))
 
 
-def _trust(model: ModelEvaluation) -> str:
+def _assess_trust(model: ModelEvaluation) -> str:
     signs = len(model.warnings)
     if not signs:
         return "Nothing that was measured hints at masked gradients, which is no proof of none."

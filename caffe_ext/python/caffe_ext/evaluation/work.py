@@ -60,7 +60,7 @@ class EvaluationWork:
         """Return the folder of a model's results."""
         return self.folder / plain_name(model.name)
 
-    def within_folder(self, model: ModelDescription, budget: PerturbationBudget) -> Path:
+    def cascade_folder(self, model: ModelDescription, budget: PerturbationBudget) -> Path:
         """Return the folder of the cascade within a budget."""
         return self.model_folder(model) / f"within-{budget.norm}-{budget.epsilon:g}"
 

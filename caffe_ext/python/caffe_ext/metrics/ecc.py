@@ -44,7 +44,7 @@ class Alignments:
         """Where the homography found correlates less than the identity, from which ECC began."""
         return ~self.failed & ~(self.correlations >= self.at_identity)
 
-    def diverged(self, tolerance: float) -> NDArray[np.bool_]:
+    def find_diverged(self, tolerance: float) -> NDArray[np.bool_]:
         """Where it is worse by more than the tolerance: ECC has lost the images."""
         return ~self.failed & ~(self.correlations >= self.at_identity - tolerance)
 
@@ -64,7 +64,7 @@ def ecc_homographies(
     Raises ValueError for other shapes and for a side longer than LONGEST_SIDE, TypeError for
     another dtype.
     """
-    images, templates = _grey(images), _grey(templates)
+    images, templates = _to_grey(images), _to_grey(templates)
     if images.shape != templates.shape:
         raise ValueError(f"images and templates differ in shape: {images.shape, templates.shape}")
     homographies, correlations, failed = native.ecc_homographies(
@@ -84,18 +84,18 @@ def warp_images(images: Images, homographies: Homographies) -> Images:
     """
     if images.ndim != 4 or homographies.shape != (len(images), 3, 3):
         raise ValueError(f"not (N, C, H, W) and (N, 3, 3): {images.shape, homographies.shape}")
-    images = _checked(images)
+    images = _check_images(images)
     homographies = np.ascontiguousarray(homographies, np.float32)
     return native.warp_images(images, homographies)
 
 
-def _grey(images: Images) -> Images:
+def _to_grey(images: Images) -> Images:
     if images.ndim != 3:
         raise ValueError(f"grey images have the shape (N, H, W), not {images.shape}")
-    return _checked(images)
+    return _check_images(images)
 
 
-def _checked(images: Images) -> Images:
+def _check_images(images: Images) -> Images:
     height, width = images.shape[-2:]
     if not (1 <= height <= LONGEST_SIDE and 1 <= width <= LONGEST_SIDE):
         raise ValueError(f"images of {height} x {width} pixels: a side has 1 to {LONGEST_SIDE}")

@@ -171,7 +171,7 @@ def _align(moved: Images, fixed: Images, *, accept_worse: bool) -> tuple[Images,
     found = ecc_homographies(
         _luminance(images), _luminance(templates), iterations=ECC_ITERATIONS, epsilon=ECC_EPSILON
     )
-    failed[differ] = found.failed | found.diverged(ECC_EPSILON)
+    failed[differ] = found.failed | found.find_diverged(ECC_EPSILON)
     homographies = found.homographies
     if not accept_worse:
         homographies = np.where(found.worse[:, None, None], IDENTITY, homographies)

@@ -23,7 +23,7 @@ def check_batch_independence(model: Model) -> None:
     model's batch_size, and each alone; with a batch_size of 1 there is nothing to check. A model
     that gives the same batch other scores each time is not looked at further: it has no scores.
     """
-    images = _unlike_images(model.image_shape)[: model.batch_size]
+    images = _make_probe_images(model.image_shape)[: model.batch_size]
     if len(images) < 2:
         return
     together = model.logits(images)
@@ -43,7 +43,7 @@ def check_batch_independence(model: Model) -> None:
     )
 
 
-def _unlike_images(shape: tuple[int, int, int]) -> Images:
+def _make_probe_images(shape: tuple[int, int, int]) -> Images:
     """Return noise, black, white and a dark ramp, uint8 (4, C, H, W)."""
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     ramp = np.broadcast_to(np.linspace(0, 90, shape[2]).astype(np.uint8), shape)

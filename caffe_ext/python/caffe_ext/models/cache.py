@@ -4,19 +4,19 @@ from threading import local
 
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.runtime.device import current
+from caffe_ext.runtime.device import current_device
 
 _Key = tuple[object, ...]
 
 
-class _Held(local):
+class _ThreadCache(local):
     """What each thread holds: a net serves one at a time."""
 
     def __init__(self) -> None:
         self.models: dict[_Key, Classifier] = {}
 
 
-_held = _Held()
+_held = _ThreadCache()
 
 
 def load_cached(description: ModelDescription, batch_size: int) -> Classifier:
@@ -32,7 +32,7 @@ def load_cached(description: ModelDescription, batch_size: int) -> Classifier:
     return _held.models[key]
 
 
-def forget_cached() -> None:
+def clear_cache() -> None:
     """Let go of the model that this thread holds."""
     _held.models.clear()
 
@@ -44,4 +44,4 @@ def _key(description: ModelDescription, batch_size: int) -> _Key:
         for value in vars(space).values()
     ]
     described = (*description.file_stamps, *settings, description.logits, description.classes)
-    return (*described, batch_size, current())
+    return (*described, batch_size, current_device())

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from caffe_ext.models.base import Diff, Floats, Model, Pixels, softmax
 from caffe_ext.models.files import load_net
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.runtime.device import Device, current
-from caffe_ext.runtime.exclusive import Exclusive
+from caffe_ext.runtime.device import Device, current_device
+from caffe_ext.runtime.exclusive import ExclusiveLock
 
 _MOST_VALUES = 2**31 - 1
 """In a blob: Caffe counts with 32 bits."""
@@ -71,8 +71,8 @@ class Classifier(Model):
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
         self.pixel_space = pixel_space
         self.batch_size = batch_size
-        self.device = device or current()
-        with self.device.active():
+        self.device = device or current_device()
+        with self.device.activate():
             self._net = load_net(Path(deploy), Path(weights), batch_size)
         self._input: str = self._net.inputs[0]
         shape = self._shape(self._input)
@@ -80,7 +80,7 @@ class Classifier(Model):
             raise ValueError(f"{deploy}: input '{self._input}' must be (N, C, H, W), not {shape}")
         self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
         softmax = self._last_layer("Softmax")
-        last = softmax or self._single_output()
+        last = softmax or self._find_sigmoid_output()
         if logits is None and last is None:
             how = "`logits:` in the model's YAML file, logits= in Python"
             raise ValueError(
@@ -88,7 +88,7 @@ class Classifier(Model):
                 f"name the blob of scores: {how}"
             )
         self.logits_blob: str = logits or last[0]  # type: ignore[index]
-        self._known(self.logits_blob)
+        self._check_blob(self.logits_blob)
         if last and self.logits_blob == last[1]:
             other = f"leave logits out, which takes '{last[0]}'"
             way = "do not let that work in place" if last[0] == last[1] else other
@@ -113,7 +113,7 @@ class Classifier(Model):
         self.classes: int = max(2, scores[1])
         self._last: tuple[int, tuple[int, int]] | str = "nothing has run yet"
         self._last_thread = get_ident()
-        self._exclusive = Exclusive("a Classifier")
+        self._exclusive = ExclusiveLock("a Classifier")
 
     @property
     def blob_names(self) -> list[str]:
@@ -135,10 +135,10 @@ class Classifier(Model):
 
         Raises ValueError for an unknown blob or one that is not one row an image.
         """
-        self._known(blob)
+        self._check_blob(blob)
         row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
         results = np.empty((len(images), *row), np.float32)
-        with self._exclusive.held(), self.device.active():
+        with self._exclusive.hold(), self.device.activate():
             for rows in self._forward(images):
                 results[rows] = self._rows(blob, rows.stop - rows.start)
         return results
@@ -148,12 +148,12 @@ class Classifier(Model):
 
         The tops are live, by the names of the blobs: a later layer may change them in place.
         """
-        with self._exclusive.held():
+        with self._exclusive.hold():
             self._reshape(len(images))
             self._last = "the last call ran the layers one by one"
             self.pixel_space.to_input(images, out=self._net.blobs[self._input].data)
             for number, name in enumerate(self._net._layer_names):
-                with self.device.active():
+                with self.device.activate():
                     self._net._forward(number, number)
                 tops = {top: self._net.blobs[top].data for top in self._net.top_names[name]}
                 yield str(name), str(self._net.layers[number].type), tops
@@ -169,7 +169,7 @@ class Classifier(Model):
         Raises ValueError for unknown blobs, other shapes, and unless the last call was in this
         thread, and ran one batch.
         """
-        with self._exclusive.held(), self.device.active():
+        with self._exclusive.hold(), self.device.activate():
             if isinstance(self._last, str):
                 raise ValueError(f"there is no batch to go back through: {self._last}")
             if self._last_thread != get_ident():
@@ -199,15 +199,15 @@ class Classifier(Model):
         """
         diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
         if through is not None:
-            self._known(through)
+            self._check_blob(through)
         for name, given in diffs.items():
-            self._known(name)
+            self._check_blob(name)
             if not callable(given) and len(given) != len(images):
                 raise ValueError(
                     f"the diff of blob '{name}' has {len(given)} rows for {len(images)} images"
                 )
         results = np.empty(images.shape, np.float32)
-        with self._exclusive.held(), self.device.active():
+        with self._exclusive.hold(), self.device.activate():
             for rows in self._forward(images):
                 count = rows.stop - rows.start
                 parts = {
@@ -217,7 +217,7 @@ class Classifier(Model):
                     for name, given in diffs.items()
                 }
                 if through is not None:
-                    parts = {through: self._weighted(parts, through, count)}
+                    parts = {through: self._weight_by_activation(parts, through, count)}
                 results[rows] = self._backward(parts, count, (images.shape[2], images.shape[3]))
         return results
 
@@ -247,17 +247,21 @@ class Classifier(Model):
         self, diffs: Mapping[str, NDArray[Any]], count: int, size: tuple[int, int]
     ) -> Floats:
         """Return the gradient by the pixels of the batch that the net holds."""
-        found = self._net.backward(**self._checked(diffs, count))
+        found = self._net.backward(**self._reshape_diffs(diffs, count))
         return self.pixel_space.gradient_to_pixels(found[self._input], size)
 
-    def _weighted(self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int) -> Floats:
+    def _weight_by_activation(
+        self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int
+    ) -> Floats:
         """Return |h| dE/dh of an inner blob h for the batch that the net holds."""
-        values, given = self._net.blobs[blob].data, self._checked(diffs, count)
+        values, given = self._net.blobs[blob].data, self._reshape_diffs(diffs, count)
         if set(given) != {blob}:
-            given = self._net.backward(diffs=[blob], end=self._above(blob, diffs), **given)
+            given = self._net.backward(
+                diffs=[blob], end=self._find_layer_above(blob, diffs), **given
+            )
         return self._as_rows(blob, np.abs(values) * given[blob].reshape(values.shape))
 
-    def _above(self, blob: str, tops: Iterable[str]) -> str:
+    def _find_layer_above(self, blob: str, tops: Iterable[str]) -> str:
         """Return the layer above an inner blob; ValueError unless the tops depend on the blob.
 
         A layer, as the name of a blob can be a layer's, too, and not the one that is meant.
@@ -274,7 +278,7 @@ class Classifier(Model):
             raise ValueError(f"blob '{blob}' does not lie between the input and the scores")
         return str(layers[last + 1])
 
-    def _checked(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
+    def _reshape_diffs(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
         """Return the diffs in the shapes that pycaffe takes."""
         given = {}
         for name, diff in diffs.items():
@@ -290,7 +294,7 @@ class Classifier(Model):
 
     def _rows(self, blob: str, count: int) -> Floats:
         """Return a blob's values, live but for a single score, one row an image; logits (n, K)."""
-        self._known(blob)
+        self._check_blob(blob)
         values: Floats = self._net.blobs[blob].data
         if values.ndim == 0 or len(values) != count:
             raise ValueError(
@@ -331,13 +335,13 @@ class Classifier(Model):
     def _shape(self, blob: str) -> tuple[int, ...]:
         return tuple(self._net.blobs[blob].shape)
 
-    def _known(self, blob: str) -> None:
+    def _check_blob(self, blob: str) -> None:
         """Raise ValueError for a blob that the net does not have."""
         if blob not in self._net.blobs:
             names = ", ".join(self._net.blobs)
             raise ValueError(f"the net has no blob '{blob}'; there are {names}")
 
-    def _single_output(self) -> tuple[str, str] | None:
+    def _find_sigmoid_output(self) -> tuple[str, str] | None:
         """Return bottom and top of a Sigmoid whose top is an output with one value an image."""
         last = self._last_layer("Sigmoid")
         if last is None or last[1] not in self._net.outputs:

@@ -35,7 +35,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import is_showable
-from caffe_ext.runtime.checkout import shown
+from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
 
@@ -119,7 +119,7 @@ class ModelDescription:
     @property
     def class_numbers(self) -> dict[str, int]:
         """Return the number of each class by its name and by its WordNet id, for labels."""
-        return _numbered([*enumerate(self.classes), *enumerate(self.synsets)])
+        return _number_names([*enumerate(self.classes), *enumerate(self.synsets)])
 
     def record(self) -> dict[str, Any]:
         """Return what a record of results says of the model: settings and digests, for JSON."""
@@ -143,7 +143,10 @@ class ModelDescription:
 
     def shown_record(self) -> dict[str, Any]:
         """Return record() with the paths from the checkout on, as files of results have them."""
-        return self.record() | {"deploy": shown(self.deploy), "weights": shown(self.weights)}
+        return self.record() | {
+            "deploy": shorten_path(self.deploy),
+            "weights": shorten_path(self.weights),
+        }
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on, for JSON: record() without name and places."""
@@ -213,7 +216,7 @@ def describe_model(
     if file is None:
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
     description = ModelDescription(
-        name=_readable(text["name"] if text["name"] and not weights else _stem(file)),
+        name=_replace_undecodable(text["name"] if text["name"] and not weights else _stem(file)),
         # Without the ".." that a path beside the file begins with; records show these paths.
         deploy=Path(os.path.normpath(folder / text["deploy"])),
         weights=Path(os.path.normpath(file)),
@@ -232,10 +235,10 @@ def describe_model(
 def class_numbers(models: Iterable[ModelDescription]) -> dict[str, int]:
     """Return the numbers of the classes that several models name; AMBIGUOUS where they differ."""
     every = [model.class_numbers for model in models]
-    return _numbered([(number, name) for names in every for name, number in names.items()])
+    return _number_names([(number, name) for names in every for name, number in names.items()])
 
 
-def _numbered(pairs: Iterable[tuple[int, str]]) -> dict[str, int]:
+def _number_names(pairs: Iterable[tuple[int, str]]) -> dict[str, int]:
     """Return numbers by names; AMBIGUOUS for a name with several."""
     numbers: dict[str, int] = {}
     for number, name in pairs:
@@ -244,7 +247,7 @@ def _numbered(pairs: Iterable[tuple[int, str]]) -> dict[str, int]:
     return numbers
 
 
-def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
+def make_names_distinct(descriptions: list[ModelDescription]) -> list[ModelDescription]:
     """Return the models with names that differ: equal ones get their folder's name in front."""
     names = [model.name for model in descriptions]
     result = [
@@ -263,7 +266,7 @@ def renamed(descriptions: list[ModelDescription]) -> list[ModelDescription]:
     return result
 
 
-def _readable(name: str) -> str:
+def _replace_undecodable(name: str) -> str:
     """Return a name that can be written and drawn: U+FFFD for what is not UTF-8 in a file's."""
     return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
@@ -277,10 +280,10 @@ def _text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
     value = settings.get(key)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{where}`{key}:` must be text, not {value!r}")
-    return None if value is None else _printable(value, key, where)
+    return None if value is None else _check_printable(value, key, where)
 
 
-def _printable(text: str, key: str, where: str) -> str:
+def _check_printable(text: str, key: str, where: str) -> str:
     """Return a text for terminals, pages and files; ValueError if it has other characters."""
     if not is_showable(text):
         raise ValueError(f"{where}`{key}:` has characters that cannot be shown: {text!a}")
@@ -359,7 +362,7 @@ def _classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...], tup
         # YAML takes a bare yes, no, on or off for a truth value.
         if isinstance(name, bool) or not isinstance(name, str | int | float):
             raise ValueError(f"{where}`classes:` has {name!r}; put names into quotes")
-    names = [_printable(str(name), "classes", where) for name in value]
+    names = [_check_printable(str(name), "classes", where) for name in value]
     parts = [found.groups() for name in names if (found := re.fullmatch(_SYNSET, name))]
     if len(parts) < len(names):
         return tuple(names), ()

@@ -187,7 +187,7 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
                 "finds its own in the weights"
             )
     text = f"{weights} does not fit {deploy}: layer"
-    shared = _shared(net)
+    shared = _find_shared(net)
     for name, shapes in wanted.items():
         if name not in found:
             raise ValueError(
@@ -202,7 +202,7 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
             )
         for number, mine in expected.items():
             theirs = found[name][number]
-            if theirs != (_legacy(mine) if isinstance(theirs, _LegacyShape) else mine):
+            if theirs != (_to_legacy_shape(mine) if isinstance(theirs, _LegacyShape) else mine):
                 raise ValueError(
                     f"{text} '{name}', parameter {number}, has shape {mine}, in the weights "
                     f"{theirs}"
@@ -220,7 +220,7 @@ class _LegacyShape(tuple[int, ...]):
     __slots__ = ()
 
 
-def _legacy(shape: Shape) -> _LegacyShape:
+def _to_legacy_shape(shape: Shape) -> _LegacyShape:
     return _LegacyShape((1,) * (4 - len(shape)) + shape)
 
 
@@ -232,7 +232,7 @@ def _parameters(shapes: Mapping[int, Shape]) -> str:
     return pluralize(len(numbers), "parameter") + words
 
 
-def _shared(net: Any) -> set[tuple[str, int]]:
+def _find_shared(net: Any) -> set[tuple[str, int]]:
     """Return the parameters (layer, number) that lie in the memory of an earlier layer's."""
     seen: set[int] = set()
     shared = set()

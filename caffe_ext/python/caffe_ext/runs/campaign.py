@@ -20,9 +20,9 @@ from typing import Any
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
-from caffe_ext.models.cache import forget_cached, load_cached
+from caffe_ext.models.cache import clear_cache, load_cached
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.campaign_files import (
     FIGURE,
     SUMMARY,
@@ -52,7 +52,7 @@ from caffe_ext.runs.overall_progress import (
 )
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
-from caffe_ext.runtime.checkout import shown, shown_text
+from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class AttackCampaign:
         else or another process is writing into it, DataError for images that cannot be read,
         OSError for files that cannot be read or written.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         check_writable(self.folder)
         self._folders()
         source = self.source.sample(self.limit, self.sample_seed)
@@ -121,7 +121,7 @@ class AttackCampaign:
         for remark in dict.fromkeys(one for attack in self.attacks for one in attack.remarks):
             reporter.warn(remark)
         images: dict[str, Any] = {
-            "origin": shown_text(source.origin),
+            "origin": shorten_paths(source.origin),
             "images": len(self.source),
             "limit": self.limit,
             "selection": source.selection,
@@ -135,7 +135,7 @@ class AttackCampaign:
             with OverallProgress(reporter, "attacks", work) as progress:
                 counter = _StepCounter(progress)
                 outcomes = tuple(self._attack_model(one, source, counter) for one in planned)
-            forget_cached()
+            clear_cache()
             # The summary goes first: pictures without it are not taken for this program's.
             settings = {"seed": self.seed, "batch_size": self.batch_size, "images": images}
             write_summary(self.folder, settings, outcomes)
@@ -189,7 +189,7 @@ class AttackCampaign:
     ) -> ModelOutcome:
         """Run the attacks on a model, and write what they find."""
         model, done = exports[0].model, []
-        counter.note(f"{model.name}: {shown(model.weights)}")
+        counter.note(f"{model.name}: {shorten_path(model.weights)}")
         classifier = load_cached(model, self.batch_size)
         for export in exports:
             if export.run.again:
@@ -202,7 +202,7 @@ class AttackCampaign:
                 wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
                 counter.warn(
                     "PNG files that are classified as their label when they are read again: "
-                    f"{len(wrong)}; the first is {shown(wrong[0])}"
+                    f"{len(wrong)}; the first is {shorten_path(wrong[0])}"
                 )
             finished = FinishedAttack(model, export.run, records)
             done.append(
@@ -224,8 +224,8 @@ class _StepCounter:
         """Open a progress bar, and count."""
         with self._reporter.progress(what, total, unit, done) as step:
 
-            def counted(number: int) -> None:
+            def report_count(number: int) -> None:
                 self.steps += number
                 step(number)
 
-            yield counted
+            yield report_count

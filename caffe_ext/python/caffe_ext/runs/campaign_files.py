@@ -21,19 +21,19 @@ from caffe_ext.errors import RecordError
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.runs.pictures.images import (
     FinishedAttack,
+    describe_unshown_classes,
     figure_rows,
     original,
     sheet_cases,
-    unshown_classes,
 )
 from caffe_ext.runs.pictures.sheet import contact_sheet, figure1
 from caffe_ext.runs.pictures.tiles import Picture
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, summarize
 from caffe_ext.runs.titles import distinct_titles
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 from caffe_ext.runtime.memory import peak_memory_mib
-from caffe_ext.storage.atomic import replacing, write_json
+from caffe_ext.storage.atomic import replace_file, write_json
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import provenance
 
@@ -103,8 +103,8 @@ def check_campaign_files(output: Path, folders: Sequence[Path]) -> None:
     for picture in (output / FIGURE, *(folder / SHEET for folder in folders)):
         if picture.exists():
             raise RecordError(
-                f"{shown(picture)} exists, but {SUMMARY}, which describes it, is missing; choose "
-                "another --output, or replace it with --again"
+                f"{shorten_path(picture)} exists, but {SUMMARY}, which describes it, is missing; "
+                "choose another --output, or replace it with --again"
             )
 
 
@@ -131,7 +131,7 @@ def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutc
         attack = first[0].run.attack
         least = isinstance(attack, MinimumNormAttack) and attack.scale == 1
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
-        note = unshown_classes(first[0], chosen)
+        note = describe_unshown_classes(first[0], chosen)
         _save(figure1(title, originals, found, note), output / FIGURE)
         written.append(output / FIGURE)
     for path in [*(model.folder / SHEET for model in models), output / FIGURE]:
@@ -142,7 +142,7 @@ def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutc
 
 def _save(picture: Picture, path: Path) -> None:
     """Write a picture, whole or not at all."""
-    with replacing(path) as file:
+    with replace_file(path) as file:
         picture.save(file, "PNG")
 
 
@@ -155,7 +155,7 @@ def write_summary(
         "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
         "peak_memory_mib": peak_memory_mib(),
         "models": [
-            {**model.record, "folder": shown(model.folder), "attacks": _attacks(model)}
+            {**model.record, "folder": shorten_path(model.folder), "attacks": _attacks(model)}
             for model in models
         ],
     }
@@ -167,7 +167,7 @@ def _attacks(model: ModelOutcome) -> list[dict[str, Any]]:
     return [
         asdict(summary)
         | {
-            "records": shown(done.finished.run.path),
+            "records": shorten_path(done.finished.run.path),
             "png_files": len(done.verified),
             "png_adversarial": int(done.verified.sum()),
             "images_attacked_now": done.images,

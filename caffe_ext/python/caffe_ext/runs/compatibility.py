@@ -8,7 +8,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
-from caffe_ext.runtime.checkout import shown_text
+from caffe_ext.runtime.checkout import shorten_paths
 
 _CHANNELS = {1: "grey", 3: "colour"}
 
@@ -43,7 +43,7 @@ def check_model(
         if shape != classifier.input_shape:
             raise ValueError(
                 f"the images are {_shape(source.image_shape)} and the network takes "
-                f"{_shape(classifier.input_shape)}{_way(shape, classifier.input_shape)}"
+                f"{_shape(classifier.input_shape)}{_suggest_options(shape, classifier.input_shape)}"
             )
         criterion.check(classifier.classes)
         for attack in attacks:
@@ -59,7 +59,7 @@ def check_model(
 
 def report_images(source: ImageSource, reporter: Reporter) -> None:
     """Say which images these are, and what it means if they have no labels."""
-    reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+    reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
     if not source.labelled:
         reporter.warn(
             "the images have no labels: the class that a model assigns to an image counts as its "
@@ -68,7 +68,7 @@ def report_images(source: ImageSource, reporter: Reporter) -> None:
         )
 
 
-def _way(given: Sequence[int], wanted: Sequence[int]) -> str:
+def _suggest_options(given: Sequence[int], wanted: Sequence[int]) -> str:
     """Return the options that bring images of one shape (C, H, W) into another."""
     options = []
     if given[0] != wanted[0] and wanted[0] in _CHANNELS:

@@ -27,7 +27,7 @@ from caffe_ext.errors import DataError, RecordError
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.records import AttackRecords, load_adversarials
 from caffe_ext.runs.runner import AttackRun
 from caffe_ext.storage.atomic import json_bytes, write_bytes
@@ -135,7 +135,9 @@ def export_adversarials(
     found = np.flatnonzero(records.found)
     verified = np.zeros(len(found), np.bool_)
     export.folder.mkdir(parents=True, exist_ok=True)
-    with (reporter or Silent()).progress(export.progress_title, len(found), "image") as step:
+    with (reporter or SilentReporter()).progress(
+        export.progress_title, len(found), "image"
+    ) as step:
         for start in range(0, len(records), classifier.batch_size):
             stop = start + classifier.batch_size
             part = slice(*np.searchsorted(found, [start, stop]).tolist())
@@ -144,7 +146,7 @@ def export_adversarials(
                 continue
             adversarials = load_adversarials(export.run.path, part)
             paths = [export.png(records, row) for row in rows]
-            written = _written(paths, adversarials)
+            written = _write_missing(paths, adversarials)
             criterion = export.run.criterion(records.labels[rows])
             logits = classifier.logits(written)
             verified[part] = criterion.is_satisfied(logits, np.arange(len(rows)))
@@ -162,7 +164,7 @@ def export_adversarials(
 def check_export(export: Export) -> None:
     """Raise RecordError if the folder holds images without the records that they are of."""
     run = export.run
-    if not run.path.exists() and not run.parts.exists() and exported_files(export.folder):
+    if not run.path.exists() and not run.parts.exists() and list_exported_files(export.folder):
         raise RecordError(
             f"{export.folder} holds adversarials, but {run.path.name}, their records, is missing; "
             "choose another folder, or discard the old results with --again"
@@ -171,11 +173,11 @@ def check_export(export: Export) -> None:
 
 def discard_export(export: Export) -> None:
     """Remove what earlier exports have written into the folder, and nothing else."""
-    for path in (*exported_files(export.folder), *exported_files(export.originals)):
+    for path in (*list_exported_files(export.folder), *list_exported_files(export.originals)):
         path.unlink()
 
 
-def exported_files(folder: Path) -> list[Path]:
+def list_exported_files(folder: Path) -> list[Path]:
     """Return the files in a folder whose names are those of an export."""
     if not folder.is_dir():
         return []
@@ -229,7 +231,7 @@ def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.
     What a pair is of stands in its JSON file; images without one are not the export's.
     """
     present = {int(records.indices[row]): export.png(records, row).stem for row in found}
-    for path in exported_files(export.folder):
+    for path in list_exported_files(export.folder):
         index = int(path.name.lstrip(".").partition("_")[0])
         old = path.suffix == ".json" and path.stem != present.get(index, path.stem)
         if old and _describes(path, index, export.run.attack.text):
@@ -254,7 +256,7 @@ def _describes(path: Path, index: int, attack: str) -> bool:
         return False
 
 
-def _written(paths: Sequence[Path], adversarials: Images) -> Images:
+def _write_missing(paths: Sequence[Path], adversarials: Images) -> Images:
     """Write images that are not there yet; return all as they are read back from their files."""
     for path, adversarial in zip(paths, adversarials, strict=True):
         # A power cut may have left an empty one: thousands of files are not synced one by one.

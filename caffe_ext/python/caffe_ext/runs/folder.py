@@ -22,7 +22,7 @@ from caffe_ext.runs.records import AttackRecords, load_description, load_records
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ def _digest(only: Bools) -> str:
 def check_run(run: AttackRun) -> None:
     """Raise RecordError if the folder holds the results of something else; only reads."""
     if run.path.exists():
-        _same(run, load_description(run.path), run.path)
+        _check_same(run, load_description(run.path), run.path)
     elif run.note.exists():
         advice = f"delete {run.parts}, or choose another folder"
-        _same(run, read_json(run.note, Object, advice), run.parts)
+        _check_same(run, read_json(run.note, Object, advice), run.parts)
 
 
 def read_finished(run: AttackRun, count: int) -> AttackRecords | None:
@@ -130,7 +130,7 @@ def lock_pieces(run: AttackRun) -> Iterator[None]:
     Raises RecordError if another process is at work in it.
     """
     busy = RecordError(f"another process is using {run.parts}; wait for it to finish or stop it")
-    with locked(run.parts, busy):
+    with lock_folder(run.parts, busy):
         try:
             yield
         finally:
@@ -166,7 +166,7 @@ def describe_pieces(run: AttackRun) -> None:
     write_json(run.note, run.description)
 
 
-def _same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
+def _check_same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
     """Raise RecordError unless the description is this run's."""
     advice = "choose another folder, or discard the old results with --again"
     about = f"{where} holds results of another run"

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from caffe_ext.errors import RecordError
-from caffe_ext.runtime.checkout import shown
-from caffe_ext.storage.lock import locked
+from caffe_ext.runtime.checkout import shorten_path
+from caffe_ext.storage.lock import lock_folder
 
 
 def check_writable(folder: Path) -> None:
@@ -20,5 +20,5 @@ def check_writable(folder: Path) -> None:
 
 def claim_output(folder: Path) -> AbstractContextManager[int]:
     """Make the folder, and be the only process that writes into it; RecordError if it is not."""
-    busy = f"another process is writing into {shown(folder)}; wait for it"
-    return locked(folder, RecordError(busy))
+    busy = f"another process is writing into {shorten_path(folder)}; wait for it"
+    return lock_folder(folder, RecordError(busy))

@@ -111,7 +111,7 @@ class AttackRecords:
 COLUMNS = tuple(field.name for field in fields(AttackRecords))
 
 
-def empty_columns(count: int) -> dict[str, NDArray[Any]]:
+def make_empty_columns(count: int) -> dict[str, NDArray[Any]]:
     """Return a column for each field of AttackRecords in which nothing was found."""
     kinds = {field.name: field.type for field in fields(AttackRecords)}
     fillers: dict[str, tuple[Any, Any]] = {
@@ -126,9 +126,9 @@ def empty_columns(count: int) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def concatenated(parts: Sequence[AttackRecords]) -> AttackRecords:
+def concatenate(parts: Sequence[AttackRecords]) -> AttackRecords:
     """Return records one after the other."""
-    nothing = empty_columns(0)
+    nothing = make_empty_columns(0)
     return AttackRecords(
         **{
             name: np.concatenate([nothing[name], *(getattr(part, name) for part in parts)])
@@ -171,8 +171,8 @@ def load_records(path: Path, rows: slice | None = None) -> AttackRecords:
 
     Raises FileNotFoundError, and RecordError for a file that is damaged or something else.
     """
-    kinds = {name: column.dtype for name, column in empty_columns(0).items()}
-    with _opened(path) as file:
+    kinds = {name: column.dtype for name, column in make_empty_columns(0).items()}
+    with _open_records(path) as file:
         old = _NAMES_OF_1 if file.attrs["format"] == 1 else {}
         old |= {} if file.attrs["format"] == FORMAT else _SINCE_3
         columns = {name: _dataset(file, old.get(name, name)) for name in COLUMNS}
@@ -217,7 +217,7 @@ def _check_content(records: AttackRecords, adversarials: h5py.Dataset, rows: sli
 
 def load_description(path: Path) -> dict[str, Any]:
     """Read what the records of a file depend on; raises as load_records does."""
-    with _opened(path) as file:
+    with _open_records(path) as file:
         text = file.attrs["description"]
         if not isinstance(text, str):
             raise ValueError("its description is not text")
@@ -229,13 +229,13 @@ def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None)
 
     rows  which of those that were found (row 0 is the first found), ascending; None: all
     """
-    with _opened(path) as file:
+    with _open_records(path) as file:
         return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
 
 
 def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]]:
     """Yield all adversarials of a file, `batch` at a time, with their rows."""
-    with _opened(path) as file:
+    with _open_records(path) as file:
         count = len(file[_FOUND_ONLY])
     for start in range(0, count, batch):
         rows = slice(start, min(start + batch, count))
@@ -243,7 +243,7 @@ def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _open_records(path: Path) -> Iterator[h5py.File]:
     """Open a file of records; what goes wrong with it is a RecordError that names it."""
     with open_hdf5(path, RecordError) as file:
         if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, 2, FORMAT)):

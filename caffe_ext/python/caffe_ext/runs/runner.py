@@ -17,7 +17,7 @@ from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.folder import (
     AttackRun,
     check_run,
@@ -32,10 +32,10 @@ from caffe_ext.runs.folder import (
 from caffe_ext.runs.records import (
     AttackRecords,
     adversarial_batches,
-    concatenated,
-    empty_columns,
+    concatenate,
     load_adversarials,
     load_records,
+    make_empty_columns,
     save_records,
     set_verified,
 )
@@ -104,16 +104,16 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     if predicted is None:
         predicted = model.predict(images)
     labels = predicted if labels is None else model.check_labels(labels, len(images), first_index)
-    columns = empty_columns(len(images))
+    columns = make_empty_columns(len(images))
     columns["indices"] = first_index + np.arange(len(images))
     columns["labels"], columns["predicted"] = labels, predicted
-    possible = attack.applicable(labels) & criterion.applicable(labels)
+    possible = attack.find_applicable(labels) & criterion.find_applicable(labels)
     possible &= True if only is None else only
     columns["attempted"] = (predicted == labels) & (predicted != NO_CLASS) & possible
     tried = np.flatnonzero(columns["attempted"])
     indices = columns["indices"][tried]
     result = attack.run(model, images[tried], criterion(labels[tried]), indices)
-    diagnostics = result.diagnostics or Diagnostics.unknown(len(tried))
+    diagnostics = result.diagnostics or Diagnostics.make_empty(len(tried))
     for name, values in (
         ("found", result.found),
         ("targets", diagnostics.targets),
@@ -197,7 +197,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
     Raises RecordError if the folder holds the results of something else or another process is at
     work on them, OSError if it cannot be written, ValueError as attack_images does.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     count = count_images(source, run.limit)
     if (records := load_finished(run, count)) is not None:
         return records
@@ -233,7 +233,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
                 )
                 save_records(piece_path(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)
-        return _joined(model, run, pieces)
+        return _join_pieces(model, run, pieces)
 
 
 def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
@@ -257,10 +257,10 @@ def _pieces(model: Model, count: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def _joined(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
+def _join_pieces(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
     """Make one file of the pieces, and query the model about all that it holds once more."""
     paths = [piece_path(run, rows) for rows in pieces]
-    records = concatenated([load_records(piece_path(run, rows), rows) for rows in pieces])
+    records = concatenate([load_records(piece_path(run, rows), rows) for rows in pieces])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
     verified = np.zeros(len(records), np.bool_)

@@ -54,7 +54,7 @@ class AttackSummary:
     ecc_failed_published: int
 
 
-def counted(records: AttackRecords, variant: Variant) -> Bools:
+def find_broken(records: AttackRecords, variant: Variant) -> Bools:
     """Return which images an attack has broken, as a variant counts; bool (N,)."""
     found = records.found & ~records.saturated if variant.saturated_fails else records.found
     return np.asarray(found)
@@ -75,7 +75,7 @@ def summarize_variant(
     criterion: CriterionKind = MISCLASSIFIED,
 ) -> AttackSummary:
     """Return what an attack did as a variant counts."""
-    attempted, found = int(records.attempted.sum()), counted(records, variant)
+    attempted, found = int(records.attempted.sum()), find_broken(records, variant)
     spreads = {name: spread(getattr(records, name)[found]) for name in MEASURES}
     return AttackSummary(
         attack=attack.text,

@@ -14,12 +14,12 @@ ROOT = _find_root()
 DATA = ROOT / "data"
 
 
-def shown(path: Path) -> str:
+def shorten_path(path: Path) -> str:
     """Return a path as messages and records have it: relative if it lies in the checkout."""
     path = path.absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def shown_text(text: str) -> str:
+def shorten_paths(text: str) -> str:
     """Return a text that holds paths as messages and records have it."""
     return text.replace(f"{ROOT}/", "")

@@ -1,9 +1,9 @@
 """Device: where Caffe computes, on the CPU or on one of the GPUs.
 
 Device.parse("gpu:1").use()               # this thread computes on GPU 1 from now on
-with Device().active():                   # on the CPU for a while
+with Device().activate():                 # on the CPU for a while
     ...
-current()                                 # where this thread computes
+current_device()                          # where this thread computes
 
 Caffe keeps it for each thread apart, and a thread begins on the CPU. A net can go from the CPU to a
 GPU and back, but not from one GPU to another. CUDA does not work in a process that was forked from
@@ -55,7 +55,7 @@ class Device:
         """Return "CPU" or "GPU 0"."""
         return "CPU" if self.gpu is None else f"GPU {self.gpu}"
 
-    def about(self) -> str:
+    def describe(self) -> str:
         """Return what records say: a GPU's number, name, memory and version of CUDA, too."""
         if self.gpu is None:
             return f"{self}"
@@ -83,12 +83,12 @@ class Device:
         self._switch()
 
     @contextmanager
-    def active(self) -> Iterator[None]:
+    def activate(self) -> Iterator[None]:
         """Let this thread compute here in a `with`, and then where it did before.
 
         Raises DeviceError as check() does.
         """
-        before = current()
+        before = current_device()
         if before == self:
             yield
             return
@@ -119,7 +119,7 @@ def _problem(gpu: int) -> str:
     return (_library.caffe_ext_gpu_problem(gpu) or b"").decode(errors="replace")
 
 
-def current() -> Device:
+def current_device() -> Device:
     """Return where this thread computes."""
     gpu = int(_library.caffe_ext_device())
     return Device(None if gpu < 0 else gpu)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from caffe_ext.runtime.native import library
 
 
-def enabled() -> bool:
+def is_enabled() -> bool:
     """Return whether nets made from now on run on the engine.
 
     At first they do, unless the environment variable CAFFE_EXT_ENGINE is 0.
@@ -27,9 +27,9 @@ def enable(on: bool = True) -> None:
 
 
 @contextmanager
-def switched(*, on: bool) -> Iterator[None]:
+def switch(*, on: bool) -> Iterator[None]:
     """Switch the engine on or off for the nets that are made in a `with`."""
-    before = enabled()
+    before = is_enabled()
     enable(on)
     try:
         yield

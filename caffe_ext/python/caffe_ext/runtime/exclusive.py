@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from threading import Lock, get_ident
 
 
-class Exclusive:
+class ExclusiveLock:
     """A lock for which other threads wait, and which is refused to the thread that holds it.
 
     what  is locked, for the error message
@@ -17,7 +17,7 @@ class Exclusive:
         self._owner: int | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold the lock in a `with`; RuntimeError if this thread holds it already."""
         if self._owner == get_ident():
             raise RuntimeError(

@@ -32,12 +32,12 @@ def system_libraries() -> dict[str, str]:
     The version is the package's where dpkg knows one ("libprotobuf32 3.21.12-3"), else the file's
     name ("libprotobuf.so.32.0.12"). What cannot be found out is left out.
     """
-    files = loaded_files()
+    files = find_loaded_files()
     packages = _debian_packages(list(files.values()))
     return {name: packages.get(file, file.name) for name, file in sorted(files.items())}
 
 
-def loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
+def find_loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
     """Return the file of each of LIBRARIES that this process has loaded, links resolved."""
     try:
         lines = maps.read_text(errors="replace").splitlines()

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from caffe_ext.errors import WorkerError
 from caffe_ext.reporting import Reporter, Step
-from caffe_ext.runtime.device import Device, current
+from caffe_ext.runtime.device import Device, current_device
 
 Result = TypeVar("Result")
 Task = Callable[[Reporter], Result]
@@ -93,9 +93,11 @@ class Workers:
         """
         if self._jobs == 1 or not tasks:
             return [task(self._reporter) for task in tasks]
-        with _one_thread_each():
+        with _limit_blas_threads():
             try:
-                futures = [self._started().submit(_call, task, current()) for task in tasks]
+                futures = [
+                    self._start_pool().submit(_call, task, current_device()) for task in tasks
+                ]
             except (RuntimeError, OSError) as error:
                 raise WorkerError(
                     f"no process can be started for --jobs ({error}); with --jobs 1 none is needed"
@@ -108,7 +110,7 @@ class Workers:
                     "everything runs in one process"
                 ) from error
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _start_pool(self) -> ProcessPoolExecutor:
         """Return the pool, whose processes start as they are needed."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
@@ -121,7 +123,7 @@ class Workers:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _limit_blas_threads() -> Iterator[None]:
     """Give the BLAS of each process that is started here one thread, unless the user has."""
     before = os.environ.get(_THREADS)
     os.environ.setdefault(_THREADS, "1")
@@ -136,11 +138,11 @@ def _start(queue: "Queue[Message | None]") -> None:
     """Begin a process: an interruption is the parent's business, and it ends with the parent."""
     global _reporter  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_follow_parent, daemon=True).start()
     _reporter = QueueReporter(queue)
 
 
-def _end_with_parent() -> None:
+def _follow_parent() -> None:
     """Wait for the end of the parent, however it comes, and end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -151,7 +153,7 @@ def _end_with_parent() -> None:
 def _call(task: Task[Result], device: Device) -> Result:
     """Run a task in a process that has begun."""
     assert _reporter is not None
-    with device.active():
+    with device.activate():
         return task(_reporter)
 
 

@@ -26,7 +26,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @contextmanager
-def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+def replace_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Yield an empty file, open for reading and writing, that replaces `path` at the end.
 
     sync  write through to the disk before and after the rename, so that a power cut loses nothing;
@@ -57,32 +57,32 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         # What write() and close() raise names no file, what rename() raises names the partial one.
         if error.filename == str(path):
             raise
-        raise named_error(error, path) from error
+        raise name_file(error, path) from error
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Write a file, as replacing() does."""
-    with replacing(path, sync=sync) as file:
+    """Write a file, as replace_file() does."""
+    with replace_file(path, sync=sync) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a file in UTF-8, as replacing() does.
+    """Write a file in UTF-8, as replace_file() does.
 
     Half surrogates, which the names of files that are not UTF-8 have, are written as `\\udcff`.
     """
-    write_bytes(path, _encoded(text), sync=sync)
+    write_bytes(path, _encode_text(text), sync=sync)
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 2, sync: bool = True) -> None:
-    """Write a file of JSON, as replacing() does; ValueError for NaN and infinities."""
+    """Write a file of JSON, as replace_file() does; ValueError for NaN and infinities."""
     write_bytes(path, json_bytes(content, indent=indent), sync=sync)
 
 
 def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
     """Return JSON in UTF-8 with a line feed at its end; ValueError for NaN and infinities."""
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-    return _encoded(text + "\n")
+    return _encode_text(text + "\n")
 
 
 def move_into_place(whole: Path, path: Path) -> None:
@@ -95,7 +95,7 @@ def move_into_place(whole: Path, path: Path) -> None:
         whole.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise named_error(error, path) from error
+        raise name_file(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -107,7 +107,7 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
-def named_error(error: OSError, path: Path) -> OSError:
+def name_file(error: OSError, path: Path) -> OSError:
     """Return an error of the same kind that names this file."""
     if error.errno is None:
         return OSError(f"{path}: {error}")
@@ -122,7 +122,7 @@ def _sync_entry(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _encoded(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     """Return a text in UTF-8; in JSON, `\\udcff` for a half surrogate reads as just that."""
     return text.encode("utf-8", "backslashreplace")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from caffe_ext.storage.atomic import replacing
+from caffe_ext.storage.atomic import replace_file
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -13,5 +13,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.removeprefix(".")
     metadata = {"Date": None} if kind == "svg" else {}
     # Without a date and random names, equal results give equal files.
-    with rc_context({"svg.hashsalt": "caffe_ext"}), replacing(path) as file:
+    with rc_context({"svg.hashsalt": "caffe_ext"}), replace_file(path) as file:
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)

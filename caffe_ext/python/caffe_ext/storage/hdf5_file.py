@@ -20,7 +20,7 @@ from typing import Any
 
 import h5py
 
-from caffe_ext.storage.atomic import replacing
+from caffe_ext.storage.atomic import replace_file
 
 # What h5py raises for a file that is damaged, besides OSError.
 _DAMAGES = (KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError)
@@ -97,12 +97,12 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
     Ctrl-C, and a polite kill, wait until the file is closed. Raises OSError with the file's name;
     what was there under that name stays then.
     """
-    with _deferred(signal.SIGTERM), _deferred(signal.SIGINT), _new_hdf5(path) as file:
+    with _defer_signal(signal.SIGTERM), _defer_signal(signal.SIGINT), _new_hdf5(path) as file:
         yield file
 
 
 @contextmanager
-def _deferred(number: signal.Signals) -> Iterator[None]:
+def _defer_signal(number: signal.Signals) -> Iterator[None]:
     """Let the handler of a signal, if it has one, hear of it only at the end."""
     before = signal.getsignal(number)
     # Only the main thread runs handlers; None is one that is not Python's.
@@ -124,7 +124,7 @@ def _deferred(number: signal.Signals) -> Iterator[None]:
 
 @contextmanager
 def _new_hdf5(path: Path) -> Iterator[h5py.File]:
-    with replacing(path) as beside:
+    with replace_file(path) as beside:
         target = _Target(beside.fileno())
         try:
             with h5py.File(target, "w") as file:
@@ -163,13 +163,13 @@ class _Target(io.RawIOBase):
         rest = memoryview(data).cast("B")
         place, size = self._place, len(rest)
 
-        def all_of_it() -> None:
+        def write_all() -> None:
             nonlocal rest, place
             while len(rest):
                 written = os.pwrite(self._descriptor, rest, place)
                 rest, place = rest[written:], place + written
 
-        self._attempt(all_of_it)
+        self._attempt(write_all)
         self._place += size
         self._end = max(self._end, self._place)
         return size

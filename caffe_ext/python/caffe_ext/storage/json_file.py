@@ -48,13 +48,13 @@ def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
         # Not msgspec's own parser: it refuses half surrogates, which names of files may have.
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        return checked(value, kind)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite)
+        return validate(value, kind)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def checked(value: Any, kind: type[Kind]) -> Kind:
+def validate(value: Any, kind: type[Kind]) -> Kind:
     """Return what JSON has become in Python as this type; ValueError if it is of another."""
     return msgspec.convert(value, kind)
 
@@ -63,7 +63,7 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not valid JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is out of range")

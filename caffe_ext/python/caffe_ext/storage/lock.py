@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(folder: Path, busy: Exception | None) -> Iterator[int]:
+def lock_folder(folder: Path, busy: Exception | None) -> Iterator[int]:
     """Make the folder if need be, and be the only process that works in it.
 
     busy  raised if another process has the lock; None: wait for it

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from caffe_ext import PLUGIN, __version__
 from caffe_ext.runtime.blas import UNKNOWN, Blas, describe_blas
-from caffe_ext.runtime.device import current
+from caffe_ext.runtime.device import current_device
 from caffe_ext.runtime.system_libraries import system_libraries
 
 
@@ -63,7 +63,7 @@ def provenance(checkout: Path) -> Provenance:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         commit=_commit(checkout),
-        device=current().about(),
+        device=current_device().describe(),
         machine=machine(),
     )
 

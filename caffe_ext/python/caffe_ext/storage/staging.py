@@ -18,20 +18,20 @@ from pathlib import Path
 import lmdb
 
 from caffe_ext.errors import DataError
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 
 _PREFIX = ".making-"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def locked_for_making(folder: Path) -> AbstractContextManager[int]:
+def lock_for_making(folder: Path) -> AbstractContextManager[int]:
     """Make the folder if need be, and be the only process that makes its content, or DataError."""
     busy = f"another process is making {folder}; wait for it, or end it, and try again"
-    return locked(folder, DataError(busy))
+    return lock_folder(folder, DataError(busy))
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def explain_full_disk(folder: Path) -> Iterator[None]:
     """Turn a full disk, which LMDB and files report in different ways, into a DataError."""
     try:
         yield
@@ -46,7 +46,9 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staged(folder: Path, names: Sequence[str], record: str, unfinished: bytes) -> Iterator[Path]:
+def stage_content(
+    folder: Path, names: Sequence[str], record: str, unfinished: bytes
+) -> Iterator[Path]:
     """Yield an empty folder for new content; at the end it replaces the old. Needs the lock.
 
     names       every entry that is replaced; one that was not made anew is removed
@@ -60,7 +62,7 @@ def staged(folder: Path, names: Sequence[str], record: str, unfinished: bytes) -
     try:
         yield making
         _sync_tree(making)
-        with _uninterrupted():
+        with _defer_interrupt():
             _exchange(making, folder, names, record, unfinished)
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -88,7 +90,7 @@ def _exchange(
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _defer_interrupt() -> Iterator[None]:
     """Put Ctrl-C off until the end.
 
     A signal mask would not do: it holds for one thread, and libraries start others. Outside the

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.data import Prepared
-from caffe_ext.reporting import Reporter, Silent
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.data import PreparedFolder
+from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.provenance import provenance, sha256
 from caffe_ext.training import TrainingResult, train
@@ -36,7 +36,7 @@ class TrainedLeNet:
 
 
 def train_pair(
-    training: LeNetTraining, data: Prepared, reporter: Reporter | None = None
+    training: LeNetTraining, data: PreparedFolder, reporter: Reporter | None = None
 ) -> list[TrainedLeNet]:
     """Train both models, or reuse what was trained before; raises as train() does."""
     models = []
@@ -50,13 +50,15 @@ def train_pair(
                 str(request.solver.relative_to(ROOT)),
                 bang.beta if bang else None,
                 bang.epsilon if bang else None,
-                train(request, reporter or Silent()),
+                train(request, reporter or SilentReporter()),
             )
         )
     return models
 
 
-def write_pair_record(training: LeNetTraining, data: Prepared, models: list[TrainedLeNet]) -> Path:
+def write_pair_record(
+    training: LeNetTraining, data: PreparedFolder, models: list[TrainedLeNet]
+) -> Path:
     """Write result.json, which says what was trained, on what, and where; return its path."""
     record: dict[str, Any] = asdict(provenance(ROOT)) | {
         "seed": training.seed,
@@ -71,7 +73,7 @@ def write_pair_record(training: LeNetTraining, data: Prepared, models: list[Trai
 def _result(result: TrainingResult) -> dict[str, Any]:
     """Return what the record says of a training, with paths from the checkout on."""
     values = {
-        name: shown(value) if isinstance(value, Path) else value
+        name: shorten_path(value) if isinstance(value, Path) else value
         for name, value in asdict(result).items()
     }
     return values | {"weights_sha256": sha256(result.weights)}

@@ -20,7 +20,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.reporting import Reporter
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import Sha256, read_json
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 from caffe_ext.training.settings import TrainingError
 from caffe_ext.training.snapshots import is_whole_state, is_whole_weights
 
@@ -38,7 +38,7 @@ class Progress:
     finished  whether it reached its end
     seconds   for how long Caffe has run, all parts together
     started   when a part began (Unix time) whose end nobody has recorded yet
-    devices   where the parts were computed, as Device.about() says; each once
+    devices   where the parts were computed, as Device.describe() says; each once
     """
 
     settings: Sha256
@@ -49,7 +49,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Saved(Progress):
+class _SavedRecord(Progress):
     """What training.json holds."""
 
     format: Literal[1]
@@ -72,7 +72,7 @@ class TrainingFolder:
         return self.path / "train.log"
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
+    def lock(self) -> Iterator[int]:
         """Make the folder, and be the only one that trains in it; yield the lock's descriptor.
 
         A process that inherits the descriptor keeps the lock for as long as it lives.
@@ -81,7 +81,7 @@ class TrainingFolder:
         busy = f"another process is training in {self.path}; wait for it or end it"
         with ExitStack() as stack:
             try:
-                descriptor = stack.enter_context(locked(self.path, TrainingError(busy)))
+                descriptor = stack.enter_context(lock_folder(self.path, TrainingError(busy)))
                 probe = self.path / ".probe"
                 probe.touch()
                 probe.unlink()
@@ -98,9 +98,9 @@ class TrainingFolder:
         """
         present = self._read()
         if present is not None and present.settings != settings:
-            self._move_contents(self.path, self._earlier(present.settings))
+            self._move_contents(self.path, self._find_earlier(present.settings))
             present = None
-        earlier = self._earlier(settings)
+        earlier = self._find_earlier(settings)
         if present is None and earlier.is_dir():
             # Some are here already if a move was cut short; what lies in both places is another's.
             names = {path.name for path in self._contents(earlier)}
@@ -155,11 +155,11 @@ class TrainingFolder:
 
     def _read(self) -> Progress | None:
         try:
-            return read_json(self.path / _RECORD, _Saved, "").progress
+            return read_json(self.path / _RECORD, _SavedRecord, "").progress
         except (FileNotFoundError, RecordError):
             return None
 
-    def _earlier(self, settings: str) -> Path:
+    def _find_earlier(self, settings: str) -> Path:
         return self.path / _EARLIER / settings[:12]
 
     def _contents(self, folder: Path) -> list[Path]:

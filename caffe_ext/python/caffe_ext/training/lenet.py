@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_ext.data import DataError, Prepared, Request, prepare
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.data import DataError, PreparedFolder, Request, prepare
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_text
 from caffe_ext.training.run import TrainingRequest
@@ -47,7 +47,7 @@ class LeNetTraining:
 
     def prepare_data(
         self, folder: Path, reporter: Reporter | None = None, *, validation: int = 0
-    ) -> Prepared:
+    ) -> PreparedFolder:
         """Make the databases in the folder, unless they are there, and return them.
 
         validation  how many of the last training images are kept apart
@@ -61,10 +61,10 @@ class LeNetTraining:
             homes=(DATA,),
             validation=validation,
         )
-        return prepare(request, reporter or Silent())
+        return prepare(request, reporter or SilentReporter())
 
     def request(
-        self, data: Prepared, solver: str, *, name: str | None = None, overrides: str = ""
+        self, data: PreparedFolder, solver: str, *, name: str | None = None, overrides: str = ""
     ) -> TrainingRequest:
         """Return the request to train on the data.
 
@@ -88,7 +88,7 @@ class LeNetTraining:
         )
 
 
-def schedule(iterations: int | None, data: Prepared) -> str:
+def schedule(iterations: int | None, data: PreparedFolder) -> str:
     """Return how long is trained and when is tested, as protobuf text.
 
     The test covers every test image once. Raises DataError if its batches cannot.

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from caffe_ext.errors import DeviceError
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.device import Device
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
@@ -91,7 +91,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
     Raises TrainingError: a file, a database or the GPU is missing (found before anything is
     written), the output cannot be written, or Caffe failed.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     settings = read_settings(request.solver, request.overrides, request.sources, request.root)
     settings.check_sources()
     program = caffe_program()
@@ -103,7 +103,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
     folder = TrainingFolder(request.output)
     digest = settings.digest()
     name, iterations = request.output.name, settings.solver.max_iter
-    with folder.locked() as lock:
+    with folder.lock() as lock:
         progress = folder.claim(digest, again=request.again)
         if progress.finished and folder.weights(iterations) and folder.log.is_file():
             result = _result(folder, progress, iterations, reused=True)
@@ -113,7 +113,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
             settings.write(folder.path)
         except OSError as error:
             raise TrainingError(f"cannot write into {folder.path}: {error.strerror}") from error
-        devices = tuple(dict.fromkeys([*progress.devices, device.about()]))
+        devices = tuple(dict.fromkeys([*progress.devices, device.describe()]))
         unfinished = replace(progress, finished=False, devices=devices)
         seconds = _Run(settings, folder, unfinished, program, lock, reporter, device).run()
         progress = replace(unfinished, finished=True, seconds=seconds)
@@ -193,18 +193,20 @@ class _Run:
         return None
 
     def _announce(self, state: tuple[int, Path] | None) -> None:
-        name, log = self.folder.path.name, self.settings.shown(self.folder.log)
+        name, log = self.folder.path.name, self.settings.shorten_path(self.folder.log)
         iterations = f"{self.settings.solver.max_iter:,} iterations"
         start = f"going on from iteration {state[0]:,} of {iterations}" if state else iterations
         on = "" if self.device.gpu is None else f" on {self.device}"
         self.reporter.note(f"{name}: training{on}, {start}; log: {log}")
 
     def _command(self, state: tuple[int, Path] | None) -> list[str]:
-        solver = self.settings.shown(self.folder.path / "solver.prototxt")
+        solver = self.settings.shorten_path(self.folder.path / "solver.prototxt")
         command = [self.program, "train", f"--solver={solver}"]
         if self.device.gpu is not None:
             command.append(f"--gpu={self.device.gpu}")
-        return [*command, f"--snapshot={self.settings.shown(state[1])}"] if state else command
+        return (
+            [*command, f"--snapshot={self.settings.shorten_path(state[1])}"] if state else command
+        )
 
     def _watch(self, process: subprocess.Popen[bytes], offset: int, start: int) -> None:
         """Show the progress until Caffe ends."""

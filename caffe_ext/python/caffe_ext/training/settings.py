@@ -89,24 +89,24 @@ class SolverSettings:
         """
         solver = caffe_pb2.SolverParameter()
         solver.CopyFrom(self.solver)
-        solver.snapshot_prefix = self.shown(folder / folder.name)
+        solver.snapshot_prefix = self.shorten_path(folder / folder.name)
         solver.snapshot_after_train = True
         written: dict[str, str] = {}
         for number, (name, network) in enumerate(self.networks.items(), 1):
             path = folder / ("network.prototxt" if number == 1 else f"network{number}.prototxt")
             write_text(path, text_format.MessageToString(network))
-            written[name] = self.shown(path)
+            written[name] = self.shorten_path(path)
         for field in _NET_FILES:
             if field == "test_net":
                 solver.test_net[:] = [written[name] for name in solver.test_net]
             elif solver.HasField(field):
                 setattr(solver, field, written[getattr(solver, field)])
         path = folder / "solver.prototxt"
-        command = f"# caffe train --solver={self.shown(path)}\n"
+        command = f"# caffe train --solver={self.shorten_path(path)}\n"
         write_text(path, command + text_format.MessageToString(solver))
         return path
 
-    def shown(self, path: Path) -> str:
+    def shorten_path(self, path: Path) -> str:
         """Return the path as files and messages have it: relative if it lies below the root."""
         path, root = path.absolute(), self.root.absolute()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -23,9 +23,9 @@ from caffe_ext.attacks.criteria import (
     Bools,
     Criterion,
     Misclassification,
-    Targeted,
+    TargetedKind,
     TargetedMisclassification,
-    ranked,
+    class_of_rank,
 )
 from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.attacks.registry import register_attack
@@ -37,7 +37,7 @@ from caffe_ext.attacks.smallest.fmn import fast_minimum_norm
 from caffe_ext.attacks.smallest.lattice_l2 import minimize_l2
 from caffe_ext.attacks.smallest.lattice_linf import minimize_linf
 from caffe_ext.attacks.smallest.lbfgs import lbfgs
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images, Ints, Model
 
@@ -78,7 +78,7 @@ class SmallestAttack(Attack):
         )
 
     @abstractmethod
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield what searches find in real numbers, one or more."""
 
     def check(self, model: Model) -> None:
@@ -94,7 +94,7 @@ class SmallestAttack(Attack):
         """
         diagnostics = LogitMargin()(model, images, criterion).diagnostics
         asked = MarginQueries(model, criterion, queries=len(images), gradients=len(images))
-        best, real = Nearest.none(images), Nearest.none(images)
+        best, real = NearestAdversarials.make_empty(images), NearestAdversarials.make_empty(images)
         everyone = np.arange(len(images))
         for found in self.search(asked, images):
             asked.clearance = _CLEARANCE
@@ -109,7 +109,7 @@ class SmallestAttack(Attack):
 class _FastMinimumNorm(SmallestAttack):
     method = "FMN"
 
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield FMN's find."""
         yield fast_minimum_norm(asked, images, self.norm, self.steps)
 
@@ -138,7 +138,7 @@ class DecoupledDirectionAndNorm(SmallestAttack):
     norm = "l2"
     method = "DDN"
 
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield DDN's find."""
         yield decoupled_direction_and_norm(asked, images, self.steps)
 
@@ -169,15 +169,15 @@ class BoxConstrainedLBFGS(SmallestAttack):
         towards = "" if self.target is None else f", towards {self.target}"
         return f"{super().name}{towards}"
 
-    def applicable(self, labels: Ints) -> Bools:
+    def find_applicable(self, labels: Ints) -> Bools:
         """Return which images have another label than the target."""
         return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
 
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield L-BFGS's find."""
         classes = asked.model.classes
         if self.target is not None:
-            Targeted(self.target).check(classes)
+            TargetedKind(self.target).check(classes)
         wanted = range(classes) if self.target is None else [self.target]
         labels, targets = asked.criterion.labels, asked.criterion.targets
         if targets is not None:
@@ -192,7 +192,7 @@ class _DeepFool(SmallestAttack):
     steps: int = 50
     method = "DeepFool"
 
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield DeepFool's find."""
         yield deepfool(asked, images, self.norm, self.steps)
 
@@ -213,10 +213,10 @@ class DeepFoolL2(_DeepFool):
     norm = "l2"
 
 
-class _Minimal(SmallestAttack):
+class _SmallestOfAttacks(SmallestAttack):
     method = "Smallest of all,"
 
-    def search(self, asked: MarginQueries, images: Images) -> Iterator[Nearest]:
+    def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
         """Yield the finds of all searches, and DeepFool's towards further classes."""
         yield deepfool(asked, images, self.norm, self.steps)
         yield fast_minimum_norm(asked, images, self.norm, self.steps)
@@ -228,7 +228,9 @@ class _Minimal(SmallestAttack):
         logits = asked.ask(images, everyone).logits
         for rank in _FURTHER_CLASSES:
             if rank < asked.model.classes:
-                asked.criterion = TargetedMisclassification(labels, ranked(logits, labels, rank))
+                asked.criterion = TargetedMisclassification(
+                    labels, class_of_rank(logits, labels, rank)
+                )
                 found = deepfool(asked, images, self.norm, self.steps)
                 asked.criterion = Misclassification(labels)
                 yield found
@@ -236,7 +238,7 @@ class _Minimal(SmallestAttack):
 
 @register_attack("minimal-linf")
 @dataclass(frozen=True)
-class MinimalLinf(_Minimal):
+class MinimalLinf(_SmallestOfAttacks):
     """The smallest of all in Linf."""
 
     norm = "linf"
@@ -244,7 +246,7 @@ class MinimalLinf(_Minimal):
 
 @register_attack("minimal-l2")
 @dataclass(frozen=True)
-class MinimalL2(_Minimal):
+class MinimalL2(_SmallestOfAttacks):
     """The smallest of all in L2."""
 
     norm = "l2"

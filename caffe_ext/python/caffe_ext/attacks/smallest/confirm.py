@@ -4,12 +4,14 @@ import numpy as np
 
 from caffe_ext.attacks.base import AttackResult, RealReading
 from caffe_ext.attacks.norms import sizes
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import NO_CLASS, Images, top_class
 
 
-def confirm(asked: MarginQueries, images: Images, best: Nearest, real: Nearest) -> AttackResult:
+def confirm(
+    asked: MarginQueries, images: Images, best: NearestAdversarials, real: NearestAdversarials
+) -> AttackResult:
     """Return the result, with Linf distances as step lengths, and without diagnostics.
 
     best  adversarials of whole grey levels

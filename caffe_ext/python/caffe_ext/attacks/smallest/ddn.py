@@ -15,8 +15,8 @@ Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, 2019 (Algorithm 1).
 import numpy as np
 
 from caffe_ext.attacks.norms import hold_at_bounds, sizes, unit_l2
-from caffe_ext.attacks.smallest.fmn import ALPHA, annealed
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.fmn import ALPHA, anneal
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images
 
@@ -24,12 +24,14 @@ FIRST_RADIUS = 255.0
 GAMMA = 0.05
 
 
-def decoupled_direction_and_norm(asked: MarginQueries, images: Images, steps: int) -> Nearest:
+def decoupled_direction_and_norm(
+    asked: MarginQueries, images: Images, steps: int
+) -> NearestAdversarials:
     """Return the nearest adversarials that DDN finds.
 
     images  uint8 (N, C, H, W), those of the criterion that is asked about
     """
-    nearest = Nearest.none(images)
+    nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))
     origins = images.astype(np.float32)
     apart = np.zeros_like(origins)
@@ -40,7 +42,7 @@ def decoupled_direction_and_norm(asked: MarginQueries, images: Images, steps: in
         answers, gradients = asked.ascend_loss(points, which)
         hold_at_bounds(gradients, points)
         nearest.offer(which, points, sizes(apart, "l2"), answers.adversarial)
-        apart -= np.float32(annealed(ALPHA, step, steps)) * unit_l2(gradients)
+        apart -= np.float32(anneal(ALPHA, step, steps)) * unit_l2(gradients)
         radii = radii * np.where(answers.adversarial, 1 - GAMMA, 1 + GAMMA)
         radii = np.minimum(radii, farthest)
         apart = radii.astype(np.float32)[:, None, None, None] * unit_l2(apart)

@@ -18,7 +18,7 @@ import numpy as np
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.criteria import Bools, Misclassification, closest_classes
 from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, sizes
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Floats, Images, Ints
 
@@ -26,12 +26,12 @@ OVERSHOOT = 0.02
 CANDIDATES = 9
 
 
-def deepfool(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> Nearest:
+def deepfool(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> NearestAdversarials:
     """Return the adversarials that DeepFool finds.
 
     images  uint8 (N, C, H, W), those of the criterion that is asked about
     """
-    nearest = Nearest.none(images)
+    nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))
     origins = images.astype(np.float32)
     apart = np.zeros_like(origins)

@@ -27,7 +27,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, shorten, sizes, unit_l2
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images
 
@@ -36,17 +36,19 @@ GAMMA = (0.05, 0.001)
 _STALLED = 1e-3
 
 
-def annealed(ends: tuple[float, float], step: int, steps: int) -> float:
+def anneal(ends: tuple[float, float], step: int, steps: int) -> float:
     """Return what lies on half a cosine between two ends, at a step of 0 .. steps - 1."""
     return ends[1] + (ends[0] - ends[1]) * (1 + cos(pi * step / steps)) / 2
 
 
-def fast_minimum_norm(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> Nearest:
+def fast_minimum_norm(
+    asked: MarginQueries, images: Images, norm: Norm, steps: int
+) -> NearestAdversarials:
     """Return the nearest adversarials that FMN finds.
 
     images  uint8 (N, C, H, W), those of the criterion that is asked about
     """
-    nearest = Nearest.none(images)
+    nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))
     origins = images.astype(np.float32)
     apart = np.zeros_like(origins)
@@ -56,7 +58,7 @@ def fast_minimum_norm(asked: MarginQueries, images: Images, norm: Norm, steps: i
     patience = max(1, steps // 3)
     before = [nearest.distances.copy()]
     for step in range(steps):
-        alpha, gamma = annealed(ALPHA, step, steps), annealed(GAMMA, step, steps)
+        alpha, gamma = anneal(ALPHA, step, steps), anneal(GAMMA, step, steps)
         points = origins + apart
         answers, gradients = asked.ascend(points, which)
         hold_at_bounds(gradients, points)

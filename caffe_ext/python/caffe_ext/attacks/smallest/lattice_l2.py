@@ -28,7 +28,7 @@ import numpy as np
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.criteria import Bools
 from caffe_ext.attacks.norms import Lengths, as_rows, sizes
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints
 
@@ -38,13 +38,15 @@ _FIRST_TURN, _LEAST_TURN = 0.5, 0.02
 _UNDO_ROUNDS = 8
 
 
-def minimize_l2(asked: MarginQueries, images: Images, start: Nearest, steps: int) -> Nearest:
+def minimize_l2(
+    asked: MarginQueries, images: Images, start: NearestAdversarials, steps: int
+) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
     start  the real-valued ones; where there is none, none is looked for
     steps  turns of the ray, at most
     """
-    best = Nearest.none(images)
+    best = NearestAdversarials.make_empty(images)
     rays = start.points - images
     which = np.flatnonzero(start.found)
     search_rays(asked, images, rays[which], which, best)
@@ -58,7 +60,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
     images: Images,
     rays: Points,
     which: Ints,
-    best: Nearest,
+    best: NearestAdversarials,
     norm: Norm = "l2",
 ) -> tuple[Bools, Lengths]:
     """Offer the smallest adversarials on rays; return where one was nearer, and the scales s.
@@ -71,7 +73,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
     nearer = np.zeros(len(which), np.bool_)
     outside, inside = np.full(len(which), np.nan), np.zeros(len(which))
 
-    def adversarial(rows: Ints, scales: Lengths) -> Bools:
+    def query(rows: Ints, scales: Lengths) -> Bools:
         apart = np.rint(scales.astype(np.float32).reshape(shape) * rays[rows])
         points = np.clip(origins[rows] + apart, 0, 255)
         answers = asked.ask(points, which[rows])
@@ -85,7 +87,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
         rows = rows[scale <= np.maximum(farthest[rows], _SCALES[-1])]
         if not len(rows):
             break
-        good = adversarial(rows, np.full(len(rows), scale))
+        good = query(rows, np.full(len(rows), scale))
         outside[rows[good]], inside[rows[~good]] = scale, scale
         rows = rows[~good]
     rows = np.flatnonzero(~np.isnan(outside))
@@ -93,13 +95,13 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
     # The bracket's lower end is not asked about at first: it is only a guess.
     for _ in range(_HALVINGS if len(rows) else 0):
         middle = (inside[rows] + outside[rows]) / 2
-        good = adversarial(rows, middle)
+        good = query(rows, middle)
         outside[rows[good]], inside[rows[~good]] = middle[good], middle[~good]
     return nearer, outside
 
 
 def _turn_rays(
-    asked: MarginQueries, images: Images, rays: Points, best: Nearest, steps: int
+    asked: MarginQueries, images: Images, rays: Points, best: NearestAdversarials, steps: int
 ) -> None:
     """Turn rays towards the minimum of the linear margin as long as that helps."""
     turns = np.full(len(images), _FIRST_TURN)
@@ -142,7 +144,7 @@ def _linear_minima(apart: Points, gradients: Points, margins: Lengths, origins: 
     return np.asarray(found.reshape(apart.shape), np.float32)
 
 
-def _undo(asked: MarginQueries, images: Images, best: Nearest) -> None:
+def _undo(asked: MarginQueries, images: Images, best: NearestAdversarials) -> None:
     """Undo the changes that are not needed."""
     which = np.flatnonzero(best.found)
     for _ in range(_UNDO_ROUNDS):
@@ -155,7 +157,7 @@ def _undo(asked: MarginQueries, images: Images, best: Nearest) -> None:
 
 
 def _undo_once(
-    asked: MarginQueries, best: Nearest, which: Ints, apart: Points, gradients: Points
+    asked: MarginQueries, best: NearestAdversarials, which: Ints, apart: Points, gradients: Points
 ) -> Bools:
     """Bring the cheapest pixels one nearer to the image, as many as may be; return where any."""
     signs = np.sign(apart)

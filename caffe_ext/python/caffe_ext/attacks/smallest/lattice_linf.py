@@ -19,13 +19,15 @@ What is found is what was asked about, so that it is adversarial in a file, too.
 import numpy as np
 
 from caffe_ext.attacks.norms import Lengths, shorten, sizes
-from caffe_ext.attacks.smallest.fmn import annealed
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.fmn import anneal
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images
 
 
-def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: int) -> Nearest:
+def minimize_linf(
+    asked: MarginQueries, images: Images, start: NearestAdversarials, steps: int
+) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
     start  the real-valued ones; where there is none, none is looked for
@@ -54,7 +56,7 @@ def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: i
         solved = answers.adversarial
         limits[solved] = best.distances[which[solved]] - 1
         taken = np.where(solved, 0, taken + 1)
-        alphas = np.array([annealed((1.0, 0.05), min(k, steps), steps) for k in taken.tolist()])
+        alphas = np.array([anneal((1.0, 0.05), min(k, steps), steps) for k in taken.tolist()])
         alphas = np.maximum(alphas * limits, 0.5).astype(np.float32)
         moved = apart - alphas[:, None, None, None] * np.sign(gradients)
         apart = np.where(solved[:, None, None, None], whole, moved)
@@ -65,16 +67,18 @@ def minimize_linf(asked: MarginQueries, images: Images, start: Nearest, steps: i
         stay = (limits >= 1) & (~exhausted | wider) & (limits <= most)
 
 
-def round_linf(asked: MarginQueries, images: Images, start: Nearest) -> Nearest:
+def round_linf(
+    asked: MarginQueries, images: Images, start: NearestAdversarials
+) -> NearestAdversarials:
     """Return the best of three roundings of each start."""
-    best = Nearest.none(images)
+    best = NearestAdversarials.make_empty(images)
     which = np.flatnonzero(start.found)
     origins = images[which].astype(np.float32)
     apart = start.points[which] - origins
     distances = start.distances[which]
     for candidates in (
-        _within(apart, np.floor(distances)),
-        _within(apart, np.ceil(distances)),
+        _round_within(apart, np.floor(distances)),
+        _round_within(apart, np.ceil(distances)),
         np.sign(apart) * np.ceil(np.abs(apart)),
     ):
         points = origins + np.clip(candidates, -origins, 255 - origins)
@@ -83,7 +87,7 @@ def round_linf(asked: MarginQueries, images: Images, start: Nearest) -> Nearest:
     return best
 
 
-def _within(apart: Points, radii: Lengths) -> Points:
+def _round_within(apart: Points, radii: Lengths) -> Points:
     """Return perturbations rounded, and brought into whole radii."""
     whole = np.rint(apart)
     shorten(whole, radii, "linf")

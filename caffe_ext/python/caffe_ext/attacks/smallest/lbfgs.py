@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from caffe_ext.attacks.norms import sizes
-from caffe_ext.attacks.smallest.nearest import Nearest
+from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Floats, Images, Ints
 
@@ -25,20 +25,22 @@ _DECADES = 6
 _BISECTIONS = 5
 
 
-def lbfgs(asked: MarginQueries, images: Images, targets: list[Ints], iterations: int) -> Nearest:
+def lbfgs(
+    asked: MarginQueries, images: Images, targets: list[Ints], iterations: int
+) -> NearestAdversarials:
     """Return the nearest adversarials that L-BFGS finds, image by image.
 
     targets     int64, the classes that are tried for each image
     iterations  of each minimisation, at most
     """
-    nearest = Nearest.none(images)
+    nearest = NearestAdversarials.make_empty(images)
     for row, tried in enumerate(targets):
         for target in tried:
-            _OneTarget(asked, images, row, int(target), iterations, nearest).search()
+            _TargetSearch(asked, images, row, int(target), iterations, nearest).search()
     return nearest
 
 
-class _OneTarget:
+class _TargetSearch:
     """The search for one image and one class."""
 
     def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
@@ -48,7 +50,7 @@ class _OneTarget:
         row: int,
         target: int,
         iterations: int,
-        nearest: Nearest,
+        nearest: NearestAdversarials,
     ) -> None:
         self._asked, self._which, self._target = asked, np.array([row]), target
         self._image = images[row].astype(np.float64) / 255

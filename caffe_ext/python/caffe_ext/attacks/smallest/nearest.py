@@ -1,4 +1,4 @@
-"""Nearest: the nearest adversarials that a search has seen of N images."""
+"""NearestAdversarials: the nearest adversarials that a search has seen of N images."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from caffe_ext.models.base import Images, Ints
 
 
 @dataclass(frozen=True, eq=False)
-class Nearest:
+class NearestAdversarials:
     """The nearest adversarials so far.
 
     points     float32 (N, C, H, W); the image where there is none
@@ -22,7 +22,7 @@ class Nearest:
     distances: Lengths
 
     @classmethod
-    def none(cls, images: Images) -> "Nearest":
+    def make_empty(cls, images: Images) -> "NearestAdversarials":
         """Return that nothing is found yet."""
         return cls(images.astype(np.float32), np.full(len(images), np.inf))
 

@@ -75,7 +75,7 @@ class MarginQueries:
         """Return the answers, and the gradients of h_above - h_below by the pixels."""
 
         def derivative(logits: Floats, _: Ints, rows: slice) -> Floats:
-            return _one_less_other(logits, above[rows], below[rows])
+            return _logit_difference_derivative(logits, above[rows], below[rows])
 
         return self.pull_back(points, which, derivative)
 
@@ -99,7 +99,7 @@ class MarginQueries:
         return Answers(margins, adversarial, logits)
 
     def _margin_derivative(self, logits: Floats, which: Ints, _: slice) -> Floats:
-        return _one_less_other(logits, *self.criterion.margin_classes(logits, which))
+        return _logit_difference_derivative(logits, *self.criterion.margin_classes(logits, which))
 
     def _loss_derivative(self, logits: Floats, which: Ints, rows: slice) -> Floats:
         """Return the derivative by the logits, over the sum of the probabilities besides one."""
@@ -108,7 +108,7 @@ class MarginQueries:
         return -cross_entropy(logits, self.criterion, which)[1]
 
 
-def _one_less_other(logits: Floats, above: Ints, below: Ints) -> Floats:
+def _logit_difference_derivative(logits: Floats, above: Ints, below: Ints) -> Floats:
     """Return the derivative of h_above - h_below."""
     derivative, rows = np.zeros_like(logits), np.arange(len(logits))
     derivative[rows, above] += 1

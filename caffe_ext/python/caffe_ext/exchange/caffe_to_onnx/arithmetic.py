@@ -7,7 +7,7 @@ from caffe.proto import caffe_pb2
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
 from caffe_ext.models.base import Floats
 
 Values = list[str]
@@ -33,9 +33,9 @@ def eltwise(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("BatchNorm")
 def batch_norm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """(x - mean) / sqrt(variance + eps), both divided by what the third parameter counts."""
-    given = single(layer.parameter.batch_norm_param, layer)
+    given = read_single(layer.parameter.batch_norm_param, layer)
     if given.HasField("use_global_stats") and not given.use_global_stats:
-        raise refused(layer, "`use_global_stats: false` takes the mean of the images of a batch")
+        raise make_error(layer, "`use_global_stats: false` takes the mean of the images of a batch")
     mean, variance, (count,) = layer.weights
     factor = 0 if count == 0 else 1 / np.float32(count)
     ones = np.ones(len(mean), np.float32)
@@ -45,7 +45,9 @@ def batch_norm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         "mean": mean * factor,
         "variance": variance * factor,
     }
-    constants = [graph.constant(f"{layer.name}.{name}", array) for name, array in numbers.items()]
+    constants = [
+        graph.add_constant(f"{layer.name}.{name}", array) for name, array in numbers.items()
+    ]
     return [
         graph.add("BatchNormalization", [*inputs, *constants], layer.tops[0], epsilon=given.eps)
     ]
@@ -79,24 +81,26 @@ def bias(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Add", [inputs[0], shifts], layer.tops[0])]
 
 
-def _behind(layer: CaffeLayer, axis: int, axes: int) -> int:
+def _count_trailing_axes(layer: CaffeLayer, axis: int, axes: int) -> int:
     """Return how many axes of the first bottom follow those that the numbers lie along."""
     return len(layer.bottom_shapes[0]) - layer.axis(axis) - axes if axes else 0
 
 
 def _weights(graph: Graph, layer: CaffeLayer, numbers: Floats, axis: int, name: str) -> str:
     if numbers.ndim and layer.axis(axis) == 0:
-        raise refused(layer, "its weights are along the axis of the images")
-    behind = _behind(layer, axis, numbers.ndim)
-    return graph.constant(f"{layer.name}.{name}", numbers.reshape(*numbers.shape, *[1] * behind))
+        raise make_error(layer, "its weights are along the axis of the images")
+    behind = _count_trailing_axes(layer, axis, numbers.ndim)
+    return graph.add_constant(
+        f"{layer.name}.{name}", numbers.reshape(*numbers.shape, *[1] * behind)
+    )
 
 
 def _second_bottom(graph: Graph, layer: CaffeLayer, value: str, axis: int) -> str:
     """Return the second bottom with the axes that let it be broadcast."""
     axes = len(layer.bottom_shapes[1])
-    behind = _behind(layer, axis, axes)
+    behind = _count_trailing_axes(layer, axis, axes)
     if axes == 0 or layer.axis(axis) != 0:
-        raise refused(layer, "its second bottom does not begin with the axis of the images")
+        raise make_error(layer, "its second bottom does not begin with the axis of the images")
     if behind == 0:
         return value
     new = graph.integers(f"{layer.name}.axes", range(axes, axes + behind))

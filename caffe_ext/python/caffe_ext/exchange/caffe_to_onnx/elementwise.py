@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
 
 Values = list[str]
 _NATURAL = -1
@@ -23,14 +23,14 @@ def pass_on(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Dropout")
 def drop_nothing(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """y = x: a deploy net drops nothing."""
-    single(None, layer)
+    read_single(None, layer)
     return inputs
 
 
 @converts("AbsVal", "BNLL", "Sigmoid", "TanH")
 def function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """|x|, log(1 + exp(x)), 1 / (1 + exp(-x)), tanh(x)."""
-    single(None, layer)
+    read_single(None, layer)
     operators = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
     return [graph.add(operators[layer.type], inputs, layer.tops[0])]
 
@@ -38,7 +38,7 @@ def function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("ReLU")
 def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """max(x, 0) + negative_slope * min(x, 0)."""
-    slope = single(layer.parameter.relu_param, layer).negative_slope
+    slope = read_single(layer.parameter.relu_param, layer).negative_slope
     if slope == 0:
         return [graph.add("Relu", inputs, layer.tops[0])]
     return [graph.add("LeakyRelu", inputs, layer.tops[0], alpha=slope)]
@@ -47,25 +47,27 @@ def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("PReLU")
 def prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """max(x, 0) + slope * min(x, 0), a slope for each channel, or one for all."""
-    single(None, layer)
+    read_single(None, layer)
     behind = len(layer.bottom_shapes[0]) - 2
     slopes = layer.weights[0].reshape(-1, *[1] * behind)
     return [
-        graph.add("PRelu", [*inputs, graph.constant(f"{layer.name}.slopes", slopes)], layer.tops[0])
+        graph.add(
+            "PRelu", [*inputs, graph.add_constant(f"{layer.name}.slopes", slopes)], layer.tops[0]
+        )
     ]
 
 
 @converts("ELU")
 def elu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x, and alpha (exp(x) - 1) below 0."""
-    alpha = single(layer.parameter.elu_param, layer).alpha
+    alpha = read_single(layer.parameter.elu_param, layer).alpha
     return [graph.add("Elu", inputs, layer.tops[0], alpha=alpha)]
 
 
 @converts("Swish")
 def swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x / (1 + exp(-beta x))."""
-    beta = single(layer.parameter.swish_param, layer).beta
+    beta = read_single(layer.parameter.swish_param, layer).beta
     steepened = graph.scale(inputs[0], beta, f"{layer.name}.scaled")
     gate = graph.add("Sigmoid", [steepened], f"{layer.name}.gate")
     return [graph.add("Mul", [inputs[0], gate], layer.tops[0])]
@@ -74,9 +76,9 @@ def swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Clip")
 def clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """min(max(x, min), max)."""
-    bounds = single(layer.parameter.clip_param, layer)
+    bounds = read_single(layer.parameter.clip_param, layer)
     ends = [
-        graph.constant(f"{layer.name}.{name}", getattr(bounds, name)) for name in ("min", "max")
+        graph.add_constant(f"{layer.name}.{name}", getattr(bounds, name)) for name in ("min", "max")
     ]
     return [graph.add("Clip", [*inputs, *ends], layer.tops[0])]
 
@@ -84,8 +86,8 @@ def clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Threshold")
 def threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """1 where x > threshold, else 0."""
-    least = single(layer.parameter.threshold_param, layer).threshold
-    limit = graph.constant(f"{layer.name}.threshold", least)
+    least = read_single(layer.parameter.threshold_param, layer).threshold
+    limit = graph.add_constant(f"{layer.name}.threshold", least)
     above = graph.add("Greater", [*inputs, limit], f"{layer.name}.above")
     return [graph.add("Cast", [above], layer.tops[0], to=TensorProto.FLOAT)]
 
@@ -93,28 +95,28 @@ def threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Power")
 def power(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """(shift + scale x)^power."""
-    given = single(layer.parameter.power_param, layer)
-    value = _linear(graph, layer, inputs[0], given.scale, given.shift)
+    given = read_single(layer.parameter.power_param, layer)
+    value = _add_linear(graph, layer, inputs[0], given.scale, given.shift)
     if given.power == 1:
         return [value]
-    exponent = graph.constant(f"{layer.name}.power", given.power)
+    exponent = graph.add_constant(f"{layer.name}.power", given.power)
     return [graph.add("Pow", [value, exponent], layer.tops[0])]
 
 
 @converts("Exp")
 def exponential(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """base^(shift + scale x)."""
-    given = single(layer.parameter.exp_param, layer)
+    given = read_single(layer.parameter.exp_param, layer)
     log_base = 1.0 if given.base == _NATURAL else math.log(given.base)
-    value = _linear(graph, layer, inputs[0], log_base * given.scale, log_base * given.shift)
+    value = _add_linear(graph, layer, inputs[0], log_base * given.scale, log_base * given.shift)
     return [graph.add("Exp", [value], layer.tops[0])]
 
 
 @converts("Log")
 def logarithm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """log(shift + scale x) to the base."""
-    given = single(layer.parameter.log_param, layer)
-    value = _linear(graph, layer, inputs[0], given.scale, given.shift)
+    given = read_single(layer.parameter.log_param, layer)
+    value = _add_linear(graph, layer, inputs[0], given.scale, given.shift)
     natural = graph.add("Log", [value], f"{layer.name}.natural")
     log_base = 1.0 if given.base == _NATURAL else math.log(given.base)
     return [graph.scale(natural, 1 / log_base, layer.tops[0])]
@@ -123,16 +125,16 @@ def logarithm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Softmax")
 def softmax(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """exp(x) / sum exp(x) along the axis."""
-    axis = layer.axis(single(layer.parameter.softmax_param, layer).axis)
+    axis = layer.axis(read_single(layer.parameter.softmax_param, layer).axis)
     if axis == 0:
-        raise refused(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is that of the images")
     return [graph.add("Softmax", inputs, layer.tops[0], axis=axis)]
 
 
 @converts("MVN")
 def normalize(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """(x - mean) / (deviation + eps) of each image's channels, or of the image."""
-    given = single(layer.parameter.mvn_param, layer)
+    given = read_single(layer.parameter.mvn_param, layer)
     first = 1 if given.across_channels else 2
     axes = list(range(first, len(layer.bottom_shapes[0])))
     name = layer.name
@@ -144,12 +146,12 @@ def normalize(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     variance = graph.add("ReduceMean", [squares], f"{name}.variance", axes=axes)
     deviation = graph.add("Sqrt", [variance], f"{name}.deviation")
     divisor = graph.add(
-        "Add", [deviation, graph.constant(f"{name}.eps", given.eps)], f"{name}.divisor"
+        "Add", [deviation, graph.add_constant(f"{name}.eps", given.eps)], f"{name}.divisor"
     )
     return [graph.add("Div", [centred, divisor], layer.tops[0])]
 
 
-def _linear(graph: Graph, layer: CaffeLayer, value: str, scale: float, shift: float) -> str:
+def _add_linear(graph: Graph, layer: CaffeLayer, value: str, scale: float, shift: float) -> str:
     """Return shift + scale x."""
     scaled = graph.scale(value, float(np.float32(scale)), f"{layer.name}.scaled")
     return graph.shift(scaled, float(np.float32(shift)), f"{layer.name}.shifted")

@@ -27,7 +27,7 @@ class Graph:
 
     def add_input(self, name: str, sides: Sequence[int]) -> str:
         """Add an input (N, ...) of float32; return it."""
-        value = self._unique(name)
+        value = self._make_unique(name)
         shape = [BATCH_NAME, *sides]
         self._inputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, shape))
         return value
@@ -38,16 +38,16 @@ class Graph:
         shape = [BATCH_NAME, *sides]
         self._outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
 
-    def constant(self, name: str, numbers: Any, dtype: Any = np.float32) -> str:
+    def add_constant(self, name: str, numbers: Any, dtype: Any = np.float32) -> str:
         """Add a constant; return it."""
-        value = self._unique(name)
+        value = self._make_unique(name)
         array: NDArray[Any] = np.ascontiguousarray(numbers, dtype).reshape(np.shape(numbers))
         self._constants.append(numpy_helper.from_array(array, value))
         return value
 
     def integers(self, name: str, numbers: Sequence[int]) -> str:
         """Add a list of whole numbers, which shapes and axes are; return it."""
-        return self.constant(name, list(numbers), np.int64)
+        return self.add_constant(name, list(numbers), np.int64)
 
     def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add a node with one output; return that."""
@@ -57,7 +57,7 @@ class Graph:
         self, operator: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any
     ) -> list[str]:
         """Add a node; return its outputs."""
-        outputs = [self._unique(name) for name in names]
+        outputs = [self._make_unique(name) for name in names]
         node = helper.make_node(operator, list(inputs), outputs, outputs[0], **attributes)
         self._nodes.append(node)
         return outputs
@@ -66,13 +66,13 @@ class Graph:
         """Multiply a value by a number; by 1, it stays as it is."""
         if factor == 1:
             return value
-        return self.add("Mul", [value, self.constant(f"{name}.factor", factor)], name)
+        return self.add("Mul", [value, self.add_constant(f"{name}.factor", factor)], name)
 
     def shift(self, value: str, number: float, name: str) -> str:
         """Add a number to a value; of 0, it stays as it is."""
         if number == 0:
             return value
-        return self.add("Add", [value, self.constant(f"{name}.number", number)], name)
+        return self.add("Add", [value, self.add_constant(f"{name}.number", number)], name)
 
     @property
     def size(self) -> int:
@@ -95,7 +95,7 @@ class Graph:
         content: bytes = model.SerializeToString()
         return content
 
-    def _unique(self, name: str) -> str:
+    def _make_unique(self, name: str) -> str:
         """Return a name that no value has yet."""
         number, unique = 1, name
         while unique in self._names:

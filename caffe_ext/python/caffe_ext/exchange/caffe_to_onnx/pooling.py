@@ -10,7 +10,7 @@ from caffe.proto import caffe_pb2
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
 from caffe_ext.models.layer_windows import pooling_axes
 
 Values = list[str]
@@ -20,9 +20,9 @@ _Parameter = caffe_pb2.PoolingParameter
 @converts("Pooling")
 def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The maximum or the mean of windows; of the whole image with global_pooling."""
-    given = single(layer.parameter.pooling_param, layer)
+    given = read_single(layer.parameter.pooling_param, layer)
     if given.pool == _Parameter.STOCHASTIC:
-        raise refused(layer, "ONNX has no stochastic pooling")
+        raise make_error(layer, "ONNX has no stochastic pooling")
     mean, top = given.pool == _Parameter.AVE, layer.tops[0]
     axes = pooling_axes(given, *layer.bottom_shapes[0][2:])
     if given.global_pooling and not any(axis.pad for axis in axes):
@@ -39,13 +39,13 @@ def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     factors = np.outer(rows, columns)
     if (factors == 1).all():
         return [value]
-    return [graph.add("Mul", [value, graph.constant(f"{layer.name}.factors", factors)], top)]
+    return [graph.add("Mul", [value, graph.add_constant(f"{layer.name}.factors", factors)], top)]
 
 
 @converts("LRN")
 def lrn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x / (k + alpha * the mean of x^2)^beta, over channels, or over windows of each (k is 1)."""
-    given = single(layer.parameter.lrn_param, layer)
+    given = read_single(layer.parameter.lrn_param, layer)
     size, alpha, beta = given.local_size, given.alpha, given.beta
     if given.norm_region == caffe_pb2.LRNParameter.ACROSS_CHANNELS:
         return [
@@ -62,6 +62,6 @@ def lrn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         count_include_pad=1,
     )
     base = graph.shift(graph.scale(mean, alpha, f"{name}.scaled"), 1, f"{name}.base")
-    exponent = graph.constant(f"{name}.exponent", -beta)
+    exponent = graph.add_constant(f"{name}.exponent", -beta)
     factors = graph.add("Pow", [base, exponent], f"{name}.factors")
     return [graph.add("Mul", [inputs[0], factors], layer.tops[0])]

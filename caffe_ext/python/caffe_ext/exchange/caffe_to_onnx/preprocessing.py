@@ -33,8 +33,8 @@ def add_preprocessing(
     if space.mean is not None:
         mean = space.mean
         mean = mean[:, rows, columns] if mean.ndim == 3 else mean.reshape(-1, 1, 1)
-        value = graph.add("Sub", [value, graph.constant("mean.numbers", mean)], "mean")
+        value = graph.add("Sub", [value, graph.add_constant("mean.numbers", mean)], "mean")
     scale = np.asarray(space.scale, np.float32).reshape(-1, 1, 1)
     if (scale == 1).all():
         return value
-    return graph.add("Mul", [value, graph.constant("scale.numbers", scale)], "scale")
+    return graph.add("Mul", [value, graph.add_constant("scale.numbers", scale)], "scale")

@@ -22,7 +22,7 @@ def converts(*types: str) -> Callable[[Convert], Convert]:
     return register
 
 
-def refused(layer: CaffeLayer, why: str) -> ValueError:
+def make_error(layer: CaffeLayer, why: str) -> ValueError:
     """Return the error about a layer that cannot be converted."""
     return ValueError(f"layer '{layer.name}' ({layer.type}) cannot be exported: {why}")
 
@@ -34,15 +34,15 @@ def convert_layer(graph: Graph, layer: CaffeLayer, inputs: list[str]) -> list[st
     """
     convert = CONVERTERS.get(layer.type)
     if convert is None:
-        raise refused(layer, "there is no conversion for layers of this type")
+        raise make_error(layer, "there is no conversion for layers of this type")
     for blob, shape in zip(layer.tops, layer.top_shapes, strict=True):
         if not shape or shape[0] != BATCH:
-            raise refused(layer, f"its top '{blob}' is not one row an image")
+            raise make_error(layer, f"its top '{blob}' is not one row an image")
     return convert(graph, layer, inputs)
 
 
-def single(parameter: Any, layer: CaffeLayer) -> Any:
+def read_single(parameter: Any, layer: CaffeLayer) -> Any:
     """Return a parameter of a layer with one bottom and one top."""
     if len(layer.bottoms) != 1 or len(layer.tops) != 1:
-        raise refused(layer, f"it has {len(layer.bottoms)} bottoms and {len(layer.tops)} tops")
+        raise make_error(layer, f"it has {len(layer.bottoms)} bottoms and {len(layer.tops)} tops")
     return parameter

@@ -4,7 +4,7 @@ from caffe.proto import caffe_pb2
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
 
 Values = list[str]
 
@@ -14,7 +14,7 @@ def concat(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The bottoms, one behind the other."""
     given = layer.parameter.concat_param
     axis = given.concat_dim if given.HasField("concat_dim") else layer.axis(given.axis)
-    _not_of_images(layer, axis)
+    _refuse_image_axis(layer, axis)
     return [graph.add("Concat", inputs, layer.tops[0], axis=axis)]
 
 
@@ -23,7 +23,7 @@ def cut(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """Parts of the bottom."""
     given = layer.parameter.slice_param
     axis = given.slice_dim if given.HasField("slice_dim") else layer.axis(given.axis)
-    _not_of_images(layer, axis)
+    _refuse_image_axis(layer, axis)
     sizes = graph.integers(f"{layer.name}.sizes", [shape[axis] for shape in layer.top_shapes])
     return graph.add_several("Split", [inputs[0], sizes], layer.tops, axis=axis)
 
@@ -33,7 +33,7 @@ def crop(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The part of the first bottom that has the size of the second, from an axis on."""
     given = layer.parameter.crop_param
     first = layer.axis(given.axis)
-    _not_of_images(layer, first)
+    _refuse_image_axis(layer, first)
     axes = range(first, len(layer.bottom_shapes[0]))
     offsets = list(given.offset) or [0]
     starts = offsets * len(axes) if len(offsets) == 1 else offsets
@@ -46,7 +46,7 @@ def crop(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Flatten", "Reshape")
 def reshape(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The same values in another shape; the axis of the images stays."""
-    single(None, layer)
+    read_single(None, layer)
     shape = graph.integers(f"{layer.name}.shape", [0, *layer.top_shapes[0][1:]])
     return [graph.add("Reshape", [inputs[0], shape], layer.tops[0])]
 
@@ -54,9 +54,9 @@ def reshape(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Tile")
 def tile(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The bottom several times, one behind the other."""
-    given = single(layer.parameter.tile_param, layer)
+    given = read_single(layer.parameter.tile_param, layer)
     axis = layer.axis(given.axis)
-    _not_of_images(layer, axis)
+    _refuse_image_axis(layer, axis)
     repeats = [1] * len(layer.bottom_shapes[0])
     repeats[axis] = given.tiles
     return [
@@ -69,9 +69,9 @@ def tile(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("Reduction")
 def reduction(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """coeff times a sum or mean over the axes from `axis` on."""
-    given = single(layer.parameter.reduction_param, layer)
+    given = read_single(layer.parameter.reduction_param, layer)
     first = layer.axis(given.axis)
-    _not_of_images(layer, first)
+    _refuse_image_axis(layer, first)
     axes = list(range(first, len(layer.bottom_shapes[0])))
     operations = caffe_pb2.ReductionParameter
     operator = {
@@ -89,6 +89,6 @@ def reduction(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.scale(value, given.coeff, layer.tops[0])]
 
 
-def _not_of_images(layer: CaffeLayer, axis: int) -> None:
+def _refuse_image_axis(layer: CaffeLayer, axis: int) -> None:
     if axis == 0:
-        raise refused(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is that of the images")

@@ -4,7 +4,7 @@ import numpy as np
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, refused, single
+from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
 from caffe_ext.models.layer_windows import convolution_sides
 
 Values = list[str]
@@ -15,7 +15,7 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """A convolution, or its transpose, of each bottom, with the same weights."""
     given = layer.parameter.convolution_param
     if layer.axis(given.axis) != 1:
-        raise refused(layer, "its `axis:` is not 1, that of the channels")
+        raise make_error(layer, "its `axis:` is not 1, that of the channels")
     kernel = layer.weights[0].shape[2:]
     spatial = len(kernel)
     pads = convolution_sides(given, "pad", spatial, 0)
@@ -27,7 +27,7 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         "group": given.group,
     }
     constants = [
-        graph.constant(f"{layer.name}.{name}", numbers)
+        graph.add_constant(f"{layer.name}.{name}", numbers)
         for name, numbers in zip(("weights", "bias"), layer.weights, strict=False)
     ]
     operator = "Conv" if layer.type == "Convolution" else "ConvTranspose"
@@ -40,17 +40,17 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 @converts("InnerProduct")
 def inner_product(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """W x + b, over the axes from `axis` on."""
-    given = single(layer.parameter.inner_product_param, layer)
+    given = read_single(layer.parameter.inner_product_param, layer)
     axis, shape = layer.axis(given.axis), layer.bottom_shapes[0]
     if axis == 0:
-        raise refused(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is that of the images")
     matrix = layer.weights[0] if given.transpose else layer.weights[0].T
-    weights = graph.constant(f"{layer.name}.weights", matrix)
+    weights = graph.add_constant(f"{layer.name}.weights", matrix)
     value = inputs[0]
     if len(shape) != axis + 1:
         rows = graph.integers(f"{layer.name}.shape", [*[0] * axis, int(np.prod(shape[axis:]))])
         value = graph.add("Reshape", [value, rows], f"{layer.name}.rows")
-    shifts = [graph.constant(f"{layer.name}.bias", one) for one in layer.weights[1:]]
+    shifts = [graph.add_constant(f"{layer.name}.bias", one) for one in layer.weights[1:]]
     if axis == 1:
         return [graph.add("Gemm", [value, weights, *shifts], layer.tops[0])]
     product = graph.add("MatMul", [value, weights], layer.tops[0])

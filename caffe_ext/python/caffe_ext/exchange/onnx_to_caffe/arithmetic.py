@@ -16,31 +16,31 @@ _Eltwise = caffe_pb2.EltwiseParameter
 @converts("Add", "Sub", "Mul", "Div")
 def binary(net: Net, node: Node) -> list[str]:
     """x + y, x - y, x y, x / y; x or y may be a constant."""
-    left, right = (net.constant(value) for value in node.inputs)
+    left, right = (net.find_constant(value) for value in node.inputs)
     if right is not None:
         blob = net.blob(node, node.inputs[0])
         if node.operator == "Sub":
             right = -right
         elif node.operator == "Div":
             right = 1 / right
-        return [_with_constant(net, node, blob, right)]
+        return [_add_constant(net, node, blob, right)]
     blob = net.blob(node, node.inputs[1])
     if node.operator in ("Sub", "Div"):
         layer = net.add("Power", [blob], f"{node.outputs[0]}_inverted")
         setattr(layer.power_param, *(("scale", -1) if _is_sum(node) else ("power", -1)))
         blob = layer.top[0]
     if left is not None:
-        return [_with_constant(net, node, blob, left)]
-    return [_of_two(net, node, net.blob(node, node.inputs[0]), blob)]
+        return [_add_constant(net, node, blob, left)]
+    return [_add_binary(net, node, net.blob(node, node.inputs[0]), blob)]
 
 
 @converts("Max", "Sum")
-def several(net: Net, node: Node) -> list[str]:
+def convert_variadic(net: Net, node: Node) -> list[str]:
     """The maximum and the sum of values of one shape."""
     shapes = {net.shape(node, value) for value in node.inputs}
     blobs = [net.blob(node, value) for value in node.inputs]
     if len(shapes) > 1:
-        raise node.refused("its inputs have several shapes")
+        raise node.make_error("its inputs have several shapes")
     if len(blobs) == 1:
         return blobs
     layer = net.add("Eltwise", blobs, node.outputs[0])
@@ -51,9 +51,9 @@ def several(net: Net, node: Node) -> list[str]:
 @converts("BatchNormalization")
 def batch_normalization(net: Net, node: Node) -> list[str]:
     """scale (x - mean) / sqrt(variance + epsilon) + shift: Caffe's BatchNorm and Scale."""
-    scale, shift, mean, variance = (net.required(node, number) for number in range(1, 5))
+    scale, shift, mean, variance = (net.require_constant(node, number) for number in range(1, 5))
     if node.attributes.get("training_mode", 0):
-        raise node.refused("it works on the images of a batch; export the model in eval() mode")
+        raise node.make_error("it works on the images of a batch; export the model in eval() mode")
     blob = net.blob(node, node.inputs[0])
     normalized = net.add(
         "BatchNorm", [blob], f"{node.outputs[0]}_normalized", [mean, variance, np.ones(1)]
@@ -68,13 +68,13 @@ def _is_sum(node: Node) -> bool:
     return node.operator in ("Add", "Sub")
 
 
-def _with_constant(net: Net, node: Node, blob: str, numbers: NDArray[Any]) -> str:
+def _add_constant(net: Net, node: Node, blob: str, numbers: NDArray[Any]) -> str:
     """Add a layer that adds a constant to a blob, or multiplies it by one; return its top."""
-    (value,) = (value for value in node.inputs if net.constant(value) is None)
+    (value,) = (value for value in node.inputs if net.find_constant(value) is None)
     shape, additive = net.shape(node, value), _is_sum(node)
     result = net.shape(node, node.outputs[0])
     if result != shape:
-        raise node.refused(f"its constant makes {list(result)} of {list(shape)}")
+        raise node.make_error(f"its constant makes {list(result)} of {list(shape)}")
     name = node.outputs[0]
     if numbers.size == 1:
         layer = net.add("Power", [blob], name)
@@ -91,7 +91,7 @@ def _with_constant(net: Net, node: Node, blob: str, numbers: NDArray[Any]) -> st
     return str(layer.top[0])
 
 
-def _of_two(net: Net, node: Node, one: str, other: str) -> str:
+def _add_binary(net: Net, node: Node, one: str, other: str) -> str:
     """Add a layer of two blobs; one of them may have fewer values, the same for whole channels."""
     additive = _is_sum(node)
     shapes = [net.shape(node, value) for value in node.inputs]
@@ -104,7 +104,7 @@ def _of_two(net: Net, node: Node, one: str, other: str) -> str:
     large, small = shapes
     kept = max((axis + 1 for axis, side in enumerate(small) if side > 1), default=1)
     if len(small) != len(large) or small[:kept] != large[:kept]:
-        raise node.refused(f"Caffe has no layer for {list(large)} and {list(small)}")
+        raise node.make_error(f"Caffe has no layer for {list(large)} and {list(small)}")
     reshaped = net.add("Reshape", [other], f"{node.outputs[0]}_reshaped")
     reshaped.reshape_param.shape.dim.extend([0] * kept)
     reshaped.reshape_param.num_axes = -1

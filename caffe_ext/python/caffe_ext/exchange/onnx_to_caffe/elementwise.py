@@ -42,7 +42,7 @@ def leaky_relu(net: Net, node: Node) -> list[str]:
 @converts("PRelu")
 def prelu(net: Net, node: Node) -> list[str]:
     """max(x, 0) + slope min(x, 0)."""
-    slopes, shape = net.required(node, 1), net.shape(node, node.inputs[0])
+    slopes, shape = net.require_constant(node, 1), net.shape(node, node.inputs[0])
     blob = net.blob(node, node.inputs[0])
     if slopes.size == 1:
         layer = net.add("PReLU", [blob], node.outputs[0], [slopes.reshape(())])
@@ -50,7 +50,7 @@ def prelu(net: Net, node: Node) -> list[str]:
     elif slopes.size == shape[1] and slopes.shape[slopes.ndim - len(shape) + 1 :][0] == shape[1]:
         layer = net.add("PReLU", [blob], node.outputs[0], [slopes.reshape(-1)])
     else:
-        raise node.refused("Caffe's slopes are one for each channel, or one for all")
+        raise node.make_error("Caffe's slopes are one for each channel, or one for all")
     return list(layer.top)
 
 
@@ -63,7 +63,7 @@ def elu(net: Net, node: Node) -> list[str]:
 
 
 @converts("Neg", "Sqrt", "Reciprocal")
-def power_of_one(net: Net, node: Node) -> list[str]:
+def convert_power(net: Net, node: Node) -> list[str]:
     """-x, sqrt(x), 1 / x."""
     layer = neuron(net, node, "Power")
     if node.operator == "Neg":
@@ -76,9 +76,9 @@ def power_of_one(net: Net, node: Node) -> list[str]:
 @converts("Pow")
 def power(net: Net, node: Node) -> list[str]:
     """x^p of a number p."""
-    exponent = net.required(node, 1)
+    exponent = net.require_constant(node, 1)
     if exponent.size != 1:
-        raise node.refused("Caffe has one exponent for all values")
+        raise node.make_error("Caffe has one exponent for all values")
     layer = neuron(net, node, "Power")
     layer.power_param.power = float(exponent.reshape(()))
     return list(layer.top)
@@ -89,7 +89,7 @@ def clip(net: Net, node: Node) -> list[str]:
     """min(max(x, low), high)."""
     ends = [("min", 1, -_LARGEST), ("max", 2, _LARGEST)]
     low, high = (
-        float(np.reshape(net.required(node, number, node.attributes.get(name, far)), ()))
+        float(np.reshape(net.require_constant(node, number, node.attributes.get(name, far)), ()))
         for name, number, far in ends
     )
     return [add_clip(net, node, net.blob(node, node.inputs[0]), low, high)]
@@ -127,7 +127,7 @@ def softmax(net: Net, node: Node) -> list[str]:
     old = net.graph.opset < _SEVERAL_AXES
     axis = node.attributes.get("axis", 1 if old else -1) % rank
     if axis == 0 or (old and axis != rank - 1):
-        raise node.refused("Caffe's softmax is along one axis, and not along that of the images")
+        raise node.make_error("Caffe's softmax is along one axis, and not along that of the images")
     layer = neuron(net, node, "Softmax")
     layer.softmax_param.axis = axis
     if node.operator == "LogSoftmax":

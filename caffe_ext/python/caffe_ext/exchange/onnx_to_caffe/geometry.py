@@ -26,14 +26,16 @@ def window_axes(net: Net, node: Node, kernel: Shape) -> tuple[WindowAxis, ...]:
     pads = list(node.attributes.get("pads", [0] * 2 * spatial))
     automatic = bytes(node.attributes.get("auto_pad", b"NOTSET")).decode()
     if automatic not in ("NOTSET", "VALID"):
-        pads = _same(sizes, kernel, strides, dilations, automatic == "SAME_LOWER")
+        pads = _compute_same_pads(sizes, kernel, strides, dilations, automatic == "SAME_LOWER")
     return tuple(
         WindowAxis(sizes[i], kernel[i], strides[i], dilations[i], pads[i], pads[spatial + i])
         for i in range(spatial)
     )
 
 
-def _same(sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape, lower: bool) -> list[int]:
+def _compute_same_pads(
+    sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape, lower: bool
+) -> list[int]:
     """Return the pads with which there are ceil(size / stride) windows, as ONNX defines them."""
     begins, ends = [], []
     for size, side, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):

@@ -30,7 +30,7 @@ class Node:
     outputs: list[str]
     attributes: dict[str, Any]
 
-    def refused(self, why: str) -> ValueError:
+    def make_error(self, why: str) -> ValueError:
         """Return the error about a node that Caffe has no layers for."""
         return ValueError(f"node '{self.name}' ({self.operator}) cannot be imported: {why}")
 
@@ -162,7 +162,7 @@ def _fold(
             {given.name: helper.get_attribute_value(given) for given in one.attribute},
         )
         if one.domain not in _STANDARD:
-            raise ValueError(f"{path}: {node.refused(f'its domain is {one.domain}')}")
+            raise ValueError(f"{path}: {node.make_error(f'its domain is {one.domain}')}")
         if node.operator == "Shape" and 0 not in shapes.get(node.inputs[0], (0,)):
             start, end = node.attributes.get("start", 0), node.attributes.get("end")
             constants[node.outputs[0]] = np.array(shapes[node.inputs[0]][start:end], np.int64)
@@ -171,7 +171,7 @@ def _fold(
                 values = _evaluate(one, constants, opset)
             except Exception as error:  # of whatever kind the operator's reference raises
                 why = " ".join(f"it cannot be computed: {error}".split())
-                raise ValueError(f"{path}: {node.refused(why)}") from error
+                raise ValueError(f"{path}: {node.make_error(why)}") from error
             constants.update(zip(node.outputs, values, strict=False))
         else:
             nodes.append(node)

@@ -59,45 +59,45 @@ class Net:
         bottoms  blobs
         weights  of the shapes that Caffe has
         """
-        unique = self._unique(name)
+        unique = self._make_unique(name)
         names = [unique] if tops == 1 else [f"{unique}_{number}" for number in range(tops)]
         layer = self.parameter.layer.add(name=unique, type=kind, bottom=bottoms, top=names)
         if weights:
             self.weights[unique] = [np.asarray(one, np.float32) for one in weights]
         return layer
 
-    def constant(self, name: str) -> NDArray[Any] | None:
+    def find_constant(self, name: str) -> NDArray[Any] | None:
         """Return a value that depends on no input; None if it does."""
         return self.graph.constants.get(name)
 
-    def required(self, node: Node, number: int, default: Any = None) -> Any:
+    def require_constant(self, node: Node, number: int, default: Any = None) -> Any:
         """Return an input of a node that must be a constant; `default` where it is left out."""
         if number >= len(node.inputs) or not node.inputs[number]:
             return default
-        found = self.constant(node.inputs[number])
+        found = self.find_constant(node.inputs[number])
         if found is None:
-            raise node.refused(f"its input {number} is computed from the images")
+            raise node.make_error(f"its input {number} is computed from the images")
         return found
 
     def shape(self, node: Node, value: str) -> Shape:
         """Return the shape of a value, for one image."""
-        constant = self.constant(value)
+        constant = self.find_constant(value)
         if constant is not None:
             return constant.shape
         shape = self.graph.shapes.get(value, (0,))
         if 0 in shape:
-            raise node.refused(f"the shape of '{value}' is not known")
+            raise node.make_error(f"the shape of '{value}' is not known")
         return shape
 
     def blob(self, node: Node, value: str) -> str:
         """Return the blob of a value that depends on the images."""
         if value in self.paddings:
-            raise node.refused("its input has zeros around it, which Caffe has no layer for")
+            raise node.make_error("its input has zeros around it, which Caffe has no layer for")
         if value not in self.blobs:
-            raise node.refused(f"its input '{value}' does not depend on the images")
+            raise node.make_error(f"its input '{value}' does not depend on the images")
         return self.blobs[value]
 
-    def _unique(self, name: str) -> str:
+    def _make_unique(self, name: str) -> str:
         """Return a name in letters that every format takes, and that no layer has yet."""
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or "layer"
         number, unique = 1, plain

@@ -9,7 +9,7 @@ from caffe_ext.exchange.onnx_to_caffe.geometry import WindowAxis, window_axes
 from caffe_ext.exchange.onnx_to_caffe.graph import Node
 from caffe_ext.exchange.onnx_to_caffe.net import Net
 from caffe_ext.exchange.onnx_to_caffe.registry import converts
-from caffe_ext.exchange.onnx_to_caffe.weighted import unpadded
+from caffe_ext.exchange.onnx_to_caffe.weighted import absorb_pads
 from caffe_ext.models.layer_windows import PoolingAxis
 
 _Parameter = caffe_pb2.PoolingParameter
@@ -25,16 +25,16 @@ def pooling(net: Net, node: Node) -> list[str]:
     mean = node.operator == "AveragePool"
     padded = node.inputs[0] in net.paddings
     if len(node.outputs) > 1 and node.outputs[1]:
-        raise node.refused("Caffe gives no indices")
+        raise node.make_error("Caffe gives no indices")
     axes = window_axes(net, node, tuple(node.attributes["kernel_shape"]))
     if len(axes) != 2 or any(axis.dilation != 1 for axis in axes):
-        raise node.refused("Caffe pools rows and columns, without dilation")
+        raise node.make_error("Caffe pools rows and columns, without dilation")
     counts_padding = mean and bool(node.attributes.get("count_include_pad", 0))
     own = any(axis.begin or axis.end for axis in axes)
     if padded and (not mean or (own and not counts_padding)):
-        raise node.refused("the zeros of the Pad before it would not be values of the image")
+        raise node.make_error("the zeros of the Pad before it would not be values of the image")
     counts_padding = counts_padding or (padded and not own)
-    blob, windows = unpadded(net, node, axes)
+    blob, windows = absorb_pads(net, node, axes)
     sizes = net.shape(node, node.outputs[0])[2:]
     for mode in (_Parameter.CEIL, _Parameter.FLOOR):
         caffe = [
@@ -44,11 +44,11 @@ def pooling(net: Net, node: Node) -> list[str]:
         if tuple(axis.windows for axis in caffe) == sizes:
             break
     else:
-        raise node.refused(
+        raise node.make_error(
             f"Caffe's windows are not the node's, {sizes[0]} x {sizes[1]}, rounded up or down"
         )
     if any(axis.pad >= axis.kernel for axis in caffe):
-        raise node.refused("Caffe's padding is smaller than the kernel")
+        raise node.make_error("Caffe's padding is smaller than the kernel")
     layer = net.add("Pooling", [blob], node.outputs[0])
     given = layer.pooling_param
     given.pool = _Parameter.AVE if mean else _Parameter.MAX
@@ -98,7 +98,7 @@ def lrn(net: Net, node: Node) -> list[str]:
     given = layer.lrn_param
     given.local_size = node.attributes["size"]
     if given.local_size % 2 == 0:
-        raise node.refused("Caffe takes an odd number of channels")
+        raise node.make_error("Caffe takes an odd number of channels")
     given.alpha = node.attributes.get("alpha", 1e-4)
     given.beta = node.attributes.get("beta", 0.75)
     given.k = node.attributes.get("bias", 1.0)

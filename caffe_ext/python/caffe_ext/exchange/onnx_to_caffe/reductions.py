@@ -21,7 +21,7 @@ _OPERATIONS = {
 def reduction(net: Net, node: Node) -> list[str]:
     """Over rows and columns, the Pooling of whole channels; over all last axes, a Reduction."""
     rank = len(net.shape(node, node.inputs[0]))
-    given = net.required(node, 1, node.attributes.get("axes", range(rank)))
+    given = net.require_constant(node, 1, node.attributes.get("axes", range(rank)))
     axes = sorted(int(axis) % rank for axis in given)
     name = f"{node.outputs[0]}_reduced"
     if axes == [2, 3] and rank == 4 and node.operator in ("ReduceMean", "ReduceMax"):
@@ -31,5 +31,5 @@ def reduction(net: Net, node: Node) -> list[str]:
         layer.reduction_param.axis = axes[0]
         layer.reduction_param.operation = _OPERATIONS[node.operator]
     else:
-        raise node.refused(f"Caffe does not reduce the axes {axes} of {rank}")
+        raise node.make_error(f"Caffe does not reduce the axes {axes} of {rank}")
     return [reshape_to(net, node, layer.top[0])]

@@ -25,6 +25,6 @@ def convert_node(net: Net, node: Node) -> None:
     """Add the layers of a node; ValueError that names it and its operator if Caffe has none."""
     convert = CONVERTERS.get(node.operator)
     if convert is None:
-        raise node.refused("Caffe has no layer for this operator")
+        raise node.make_error("Caffe has no layer for this operator")
     # Further outputs, such as the mask of a Dropout, are there in training only.
     net.blobs.update(zip(node.outputs, convert(net, node), strict=False))

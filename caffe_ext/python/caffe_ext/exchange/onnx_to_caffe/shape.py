@@ -24,7 +24,7 @@ def transpose(net: Net, node: Node) -> list[str]:
     order = node.attributes.get("perm", range(len(shape))[::-1])
     moved = [axis for axis in order if shape[axis] != 1]
     if moved != sorted(moved) or order[0] != 0:
-        raise node.refused("Caffe has no layer that exchanges axes")
+        raise node.make_error("Caffe has no layer that exchanges axes")
     return [reshape_to(net, node, net.blob(node, node.inputs[0]))]
 
 
@@ -34,7 +34,7 @@ def reshape_to(net: Net, node: Node, blob: str) -> str:
     if shape == net.shape(node, node.inputs[0]):
         return blob
     if not shape or shape[0] != BATCH:
-        raise node.refused(f"{list(shape)} does not begin with the axis of the images")
+        raise node.make_error(f"{list(shape)} does not begin with the axis of the images")
     # Never a Flatten: behind a Reshape, Caffe's takes the gradient away from it.
     layer = net.add("Reshape", [blob], node.outputs[0])
     layer.reshape_param.shape.dim.extend([0, *shape[1:]])
@@ -54,7 +54,7 @@ def concat(net: Net, node: Node) -> list[str]:
 @converts("Tile")
 def tile(net: Net, node: Node) -> list[str]:
     """The input several times, one behind the other."""
-    times = [int(number) for number in net.required(node, 1)]
+    times = [int(number) for number in net.require_constant(node, 1)]
     blob = net.blob(node, node.inputs[0])
     for axis, tiles in enumerate(times):
         if tiles > 1:
@@ -78,14 +78,14 @@ def split(net: Net, node: Node) -> list[str]:
 def cut(net: Net, node: Node) -> list[str]:
     """Whole rows, columns or channels, one behind the other."""
     shape = net.shape(node, node.inputs[0])
-    starts = net.required(node, 1, node.attributes.get("starts"))
-    ends = net.required(node, 2, node.attributes.get("ends"))
-    axes = net.required(node, 3, node.attributes.get("axes", range(len(starts))))
-    steps = net.required(node, 4, [1] * len(starts))
+    starts = net.require_constant(node, 1, node.attributes.get("starts"))
+    ends = net.require_constant(node, 2, node.attributes.get("ends"))
+    axes = net.require_constant(node, 3, node.attributes.get("axes", range(len(starts))))
+    steps = net.require_constant(node, 4, [1] * len(starts))
     blob = net.blob(node, node.inputs[0])
     for start, end, one, step in zip(starts, ends, axes, steps, strict=True):
         if step != 1:
-            raise node.refused("Caffe cuts in steps of one")
+            raise node.make_error("Caffe cuts in steps of one")
         axis = int(one) % len(shape)
         first, last, _ = slice(int(start), min(int(end), _WHOLE)).indices(shape[axis])
         if (first, last) != (0, shape[axis]):
@@ -97,7 +97,7 @@ def cut(net: Net, node: Node) -> list[str]:
 @converts("Gather")
 def gather(net: Net, node: Node) -> list[str]:
     """Channels, rows or columns in another order."""
-    shape, order = net.shape(node, node.inputs[0]), net.required(node, 1)
+    shape, order = net.shape(node, node.inputs[0]), net.require_constant(node, 1)
     axis = _axis(node, node.attributes.get("axis", 0), len(shape))
     indices = np.asarray(order).reshape(-1) % shape[axis]
     blob = net.blob(node, node.inputs[0])
@@ -105,7 +105,7 @@ def gather(net: Net, node: Node) -> list[str]:
         sizes = [int(indices[0]), 1, shape[axis] - int(indices[0]) - 1]
         return [reshape_to(net, node, _part(net, node, blob, axis, sizes))]
     if order.ndim != 1 or sorted(indices) != list(range(shape[axis])):
-        raise node.refused("Caffe takes one, or all of them in another order")
+        raise node.make_error("Caffe takes one, or all of them in another order")
     parts = _cut(net, blob, f"{node.outputs[0]}_part", axis, [1] * shape[axis])
     layer = net.add("Concat", [parts[index] for index in indices], node.outputs[0])
     layer.concat_param.axis = axis
@@ -115,7 +115,7 @@ def gather(net: Net, node: Node) -> list[str]:
 def _axis(node: Node, axis: Any, rank: int) -> int:
     """Return an axis counted from the front; ValueError for that of the images."""
     if int(axis) % rank == 0:
-        raise node.refused("it works along the axis of the images")
+        raise node.make_error("it works along the axis of the images")
     return int(axis) % rank
 
 
@@ -132,7 +132,7 @@ def _cut(net: Net, blob: str, name: str, axis: int, sizes: list[int]) -> list[st
 def _part(net: Net, node: Node, blob: str, axis: int, sizes: list[int]) -> str:
     """Return the part in the middle of three, the others of which may be empty."""
     if sizes[1] <= 0:
-        raise node.refused("nothing is left")
+        raise node.make_error("nothing is left")
     wanted = int(sizes[0] > 0)
     tops = _cut(net, blob, f"{node.outputs[0]}_cut", axis, [size for size in sizes if size])
     unused = [top for number, top in enumerate(tops) if number != wanted]

@@ -19,22 +19,22 @@ _SPATIAL = 2
 def pad(net: Net, node: Node) -> list[str]:
     """Zeros around an image: kept in mind, as the next convolution or pooling brings them."""
     mode = bytes(node.attributes.get("mode", b"constant")).decode()
-    given = net.required(node, 1, node.attributes.get("pads"))
-    value = np.reshape(net.required(node, 2, node.attributes.get("value", 0.0)), ())
+    given = net.require_constant(node, 1, node.attributes.get("pads"))
+    value = np.reshape(net.require_constant(node, 2, node.attributes.get("value", 0.0)), ())
     if len(node.inputs) > 3 and node.inputs[3]:
-        raise node.refused("it names axes")
+        raise node.make_error("it names axes")
     pads = [int(number) for number in given]
     begins, ends = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if not any(pads):
         return [net.blob(node, node.inputs[0])]
     if mode != "constant" or value != 0 or any(begins[:2] + ends[:2]) or min(pads) < 0:
-        raise node.refused("Caffe pads with zeros, around the rows and the columns")
+        raise node.make_error("Caffe pads with zeros, around the rows and the columns")
     net.blob(node, node.inputs[0])
     net.paddings[node.outputs[0]] = Padding(node.inputs[0], tuple(begins[2:]), tuple(ends[2:]))
     return []
 
 
-def unpadded(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str, list[WindowAxis]]:
+def absorb_pads(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str, list[WindowAxis]]:
     """Return the blob of a node's input, without the zeros of a Pad, and the axes with these."""
     padding = net.paddings.get(node.inputs[0])
     if padding is None:
@@ -56,15 +56,17 @@ def unpadded(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str, l
 @converts("Conv")
 def convolution(net: Net, node: Node) -> list[str]:
     """A convolution; where the padding is not the same on both sides, zeros widen the kernel."""
-    weights = net.required(node, 1)
+    weights = net.require_constant(node, 1)
     if weights.ndim != 2 + _SPATIAL:
-        raise node.refused("only images with rows and columns are taken")
-    blob, axes = unpadded(net, node, window_axes(net, node, weights.shape[2:]))
+        raise node.make_error("only images with rows and columns are taken")
+    blob, axes = absorb_pads(net, node, window_axes(net, node, weights.shape[2:]))
     even = []
     for number, axis in enumerate(axes):
         more, left = divmod(abs(axis.begin - axis.end), axis.dilation)
         if left:
-            raise node.refused("its padding differs between the sides, by no multiple of dilation")
+            raise node.make_error(
+                "its padding differs between the sides, by no multiple of dilation"
+            )
         widths = [(0, 0)] * weights.ndim
         widths[2 + number] = (more, 0) if axis.end > axis.begin else (0, more)
         weights = np.pad(weights, widths)
@@ -75,22 +77,22 @@ def convolution(net: Net, node: Node) -> list[str]:
 @converts("ConvTranspose")
 def deconvolution(net: Net, node: Node) -> list[str]:
     """The transpose of a convolution."""
-    weights = net.required(node, 1)
+    weights = net.require_constant(node, 1)
     axes = window_axes(net, node, weights.shape[2:])
     uneven = any(axis.begin != axis.end for axis in axes)
     if len(axes) != _SPATIAL or uneven or any(node.attributes.get("output_padding", [])):
-        raise node.refused("Caffe takes off the same number of values on both sides")
+        raise node.make_error("Caffe takes off the same number of values on both sides")
     if "output_shape" in node.attributes:
-        raise node.refused("it has an output_shape")
+        raise node.make_error("it has an output_shape")
     return [_add(net, node, net.blob(node, node.inputs[0]), weights, axes)]
 
 
 @converts("Gemm")
 def gemm(net: Net, node: Node) -> list[str]:
     """alpha x W + beta b."""
-    weights, bias = net.required(node, 1), net.required(node, 2)
+    weights, bias = net.require_constant(node, 1), net.require_constant(node, 2)
     if node.attributes.get("transA", 0):
-        raise node.refused("it transposes the images' axis")
+        raise node.make_error("it transposes the images' axis")
     if not node.attributes.get("transB", 0):
         weights = weights.T
     weights = weights * node.attributes.get("alpha", 1.0)
@@ -102,16 +104,16 @@ def gemm(net: Net, node: Node) -> list[str]:
 @converts("MatMul")
 def matmul(net: Net, node: Node) -> list[str]:
     """x W, along the last axis."""
-    weights = net.required(node, 1)
+    weights = net.require_constant(node, 1)
     if weights.ndim != 2:
-        raise node.refused("its second input is no matrix")
+        raise node.make_error("its second input is no matrix")
     return [_inner_product(net, node, weights.T, None)]
 
 
 def _inner_product(net: Net, node: Node, weights: NDArray[Any], bias: NDArray[Any] | None) -> str:
     shape = net.shape(node, node.inputs[0])
     if len(shape) < 2:
-        raise node.refused("its input has no axis of images")
+        raise node.make_error("its input has no axis of images")
     parts = [weights] if bias is None else [weights, bias]
     layer = net.add("InnerProduct", [net.blob(node, node.inputs[0])], node.outputs[0], parts)
     given = layer.inner_product_param
@@ -122,7 +124,7 @@ def _inner_product(net: Net, node: Node, weights: NDArray[Any], bias: NDArray[An
 def _add(net: Net, node: Node, blob: str, weights: NDArray[Any], axes: Sequence[WindowAxis]) -> str:
     """Add a layer with a convolution_param, padded by `begin` on either side; return its top."""
     kind = "Convolution" if node.operator == "Conv" else "Deconvolution"
-    bias, group = net.required(node, 2), node.attributes.get("group", 1)
+    bias, group = net.require_constant(node, 2), node.attributes.get("group", 1)
     parts = [weights] if bias is None else [weights, bias]
     layer = net.add(kind, [blob], node.outputs[0], parts)
     given = layer.convolution_param

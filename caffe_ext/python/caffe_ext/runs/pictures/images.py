@@ -85,7 +85,7 @@ def choose_rows(
     return np.asarray(best_first[first], np.int64)
 
 
-def unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) -> str:
+def describe_unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) -> str:
     """Say which classes have no image among these rows, that all models classify correctly.
 
     "" where all have one, or where the images have no labels.

@@ -23,15 +23,15 @@ from caffe_ext.runs.pictures.tiles import (
     Font,
     Picture,
     Pixels,
-    above,
-    beside,
+    add_margin,
     font,
-    framed,
     label,
     perturbation,
+    stack_horizontally,
+    stack_vertically,
     tile,
     tile_size,
-    wrapped,
+    wrap,
 )
 
 _GAP, _BETWEEN, _MARGIN = 4, 26, 24
@@ -115,20 +115,20 @@ def figure1(
     side, width = ceil(min(longest, 180)) + 12, _width(originals[0][1])
 
     def row(name: str, cells: Sequence[Picture]) -> Picture:
-        words = label(wrapped(name, side, bold) or [""], side, bold, centred=False)
-        return beside([words, *cells], 2 * _GAP)
+        words = label(wrap(name, side, bold) or [""], side, bold, centred=False)
+        return stack_horizontally([words, *cells], 2 * _GAP)
 
     rows = [
-        row("", _named([name for name, _ in originals], width)),
-        row(_ORIGINALS, [_wide(tile(image), width) for _, image in originals]),
+        row("", _draw_names([name for name, _ in originals], width)),
+        row(_ORIGINALS, [_centre(tile(image), width) for _, image in originals]),
     ]
     for name, found in models:
         cells = [
-            above([_picture(one, image), _changed(one, width, font(12), FAINT)])
+            stack_vertically([_picture(one, image), _draw_prediction(one, width, font(12), FAINT)])
             for one, (_, image) in zip(found, originals, strict=True)
         ]
         rows.append(row(name, cells))
-    return _page(title, above(rows, 2 * _GAP), note)
+    return _page(title, stack_vertically(rows, 2 * _GAP), note)
 
 
 def _column(case: Case) -> Picture:
@@ -142,35 +142,37 @@ def _column(case: Case) -> Picture:
         tile(case.image),
         _perturbation(one, case.image),
         _picture(one, case.image),
-        above([captions, _caption(one.metrics if one else "", width)]),
+        stack_vertically([captions, _caption(one.metrics if one else "", width)]),
     ]
-    return above(parts, _GAP)
+    return stack_vertically(parts, _GAP)
 
 
 def _row(case: Case, attacks: Sequence[str]) -> Picture:
     """Return a case under several attacks: original | perturbation over adversarial for each."""
     width = _width(case.image)
     columns = []
-    titles = [wrapped(attack, width, font(12)) for attack in attacks]
+    titles = [wrap(attack, width, font(12)) for attack in attacks]
     most = max(map(len, titles))
     for lines, one in zip(titles, case.found, strict=True):
-        texts = above(
+        texts = stack_vertically(
             [
-                _changed(one, width, font(bold=True), INK),
+                _draw_prediction(one, width, font(bold=True), INK),
                 _caption(one.metrics if one else "", width),
             ]
         )
         pictures = [_perturbation(one, case.image), _picture(one, case.image)]
         title = label([""] * (most - len(lines)) + lines, width, font(12), FAINT)
-        columns.append(above([title, *pictures, texts], _GAP))
-    name = label(wrapped(case.class_name, width, font(bold=True)), width, font(bold=True))
-    side = above([Image.new("RGB", (1, title.height), PAPER), _side(_PARTS, case.image)], _GAP, 0)
-    original = above([tile(case.image), name], _GAP)
+        columns.append(stack_vertically([title, *pictures, texts], _GAP))
+    name = label(wrap(case.class_name, width, font(bold=True)), width, font(bold=True))
+    side = stack_vertically(
+        [Image.new("RGB", (1, title.height), PAPER), _side(_PARTS, case.image)], _GAP, 0
+    )
+    original = stack_vertically([tile(case.image), name], _GAP)
     # At the height of the two rows, not in the middle of titles and captions.
     centre = title.height + _GAP + tile_size(*case.image.shape[1:])[0] + _GAP // 2
     top = max(0, centre - original.height // 2)
-    lowered = above([Image.new("RGB", (1, top), PAPER), original])
-    return beside([lowered, side, *columns], 2 * _GAP, align=0)
+    lowered = stack_vertically([Image.new("RGB", (1, top), PAPER), original])
+    return stack_horizontally([lowered, side, *columns], 2 * _GAP, align=0)
 
 
 def _side(texts: Sequence[str], image: Pixels) -> Picture:
@@ -183,28 +185,28 @@ def _side(texts: Sequence[str], image: Pixels) -> Picture:
         words = label([text], width, font(12), FAINT)
         row.paste(words, (0, (height - words.height) // 2))
         rows.append(row)
-    return above(rows, _GAP)
+    return stack_vertically(rows, _GAP)
 
 
-def _named(names: Sequence[str], width: int) -> list[Picture]:
+def _draw_names(names: Sequence[str], width: int) -> list[Picture]:
     """Return the names of columns, all in as many lines as the longest needs."""
     face = font(14, bold=True)
-    lines = [wrapped(name, width, face) for name in names]
+    lines = [wrap(name, width, face) for name in names]
     most = max(map(len, lines))
     return [label([""] * (most - len(one)) + one, width, face) for one in lines]
 
 
 def _picture(one: Adversarial | None, original: Pixels) -> Picture:
     """Return the tile of an adversarial; where there is none, an empty one that says so."""
-    return tile(one.image) if one else _nothing(original, "none found")
+    return tile(one.image) if one else _draw_empty_tile(original, "none found")
 
 
 def _perturbation(one: Adversarial | None, original: Pixels) -> Picture:
     """Return the tile of a perturbation."""
-    return tile(perturbation(one.image, original)) if one else _nothing(original, "")
+    return tile(perturbation(one.image, original)) if one else _draw_empty_tile(original, "")
 
 
-def _nothing(original: Pixels, text: str) -> Picture:
+def _draw_empty_tile(original: Pixels, text: str) -> Picture:
     """Return an empty tile of an image's size with a text in its middle."""
     height, width = tile_size(*original.shape[1:])
     empty = Image.new("RGB", (width, height), EMPTY)
@@ -214,9 +216,9 @@ def _nothing(original: Pixels, text: str) -> Picture:
     return empty
 
 
-def _changed(one: Adversarial | None, width: int, face: Font, colour: str) -> Picture:
+def _draw_prediction(one: Adversarial | None, width: int, face: Font, colour: str) -> Picture:
     """Return what an adversarial is taken for, in one line or two."""
-    lines = wrapped(f"→ {one.class_name}" if one else "", width, face) or [""]
+    lines = wrap(f"→ {one.class_name}" if one else "", width, face) or [""]
     return label([lines[0], *filter(None, [" ".join(lines[1:])])], width, face, colour)
 
 
@@ -230,9 +232,9 @@ def _width(image: Pixels) -> int:
     return max(tile_size(*image.shape[1:])[1], _NARROWEST)
 
 
-def _wide(picture: Picture, width: int) -> Picture:
+def _centre(picture: Picture, width: int) -> Picture:
     """Return a picture in the middle of a column."""
-    return above([picture, Image.new("RGB", (width, 1), "white")])
+    return stack_vertically([picture, Image.new("RGB", (width, 1), "white")])
 
 
 def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
@@ -244,25 +246,25 @@ def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
     width = max(block.width for block in blocks) + _BETWEEN
     height = max(block.height for block in blocks) + _BETWEEN
 
-    def away(columns: int) -> float:
+    def distance_to_square(columns: int) -> float:
         rows = ceil(len(blocks) / columns)
         shape = columns * width / (rows * height)
         holes = columns * rows / len(blocks)
         return max(shape / _SHAPE, _SHAPE / shape) * holes**2
 
-    columns = min(range(1, len(blocks) + 1), key=away)
+    columns = min(range(1, len(blocks) + 1), key=distance_to_square)
     lines = [
-        beside([*before, *blocks[start : start + columns]], _BETWEEN, align=0)
+        stack_horizontally([*before, *blocks[start : start + columns]], _BETWEEN, align=0)
         for start in range(0, len(blocks), columns)
     ]
-    return above(lines, _BETWEEN, align=0)
+    return stack_vertically(lines, _BETWEEN, align=0)
 
 
 def _page(title: str, content: Picture, legend: str) -> Picture:
     """Return a picture with a title above, a legend below, and a margin."""
     width = max(content.width, 420)
-    parts = [label(wrapped(title, width, font(20, bold=True)), width, font(20, bold=True))]
+    parts = [label(wrap(title, width, font(20, bold=True)), width, font(20, bold=True))]
     parts.append(content)
     if legend:
-        parts.append(label(wrapped(legend, width, font(12)), width, font(12), FAINT))
-    return framed(above(parts, 16), _MARGIN)
+        parts.append(label(wrap(legend, width, font(12)), width, font(12), FAINT))
+    return add_margin(stack_vertically(parts, 16), _MARGIN)

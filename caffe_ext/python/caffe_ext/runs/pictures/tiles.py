@@ -67,16 +67,16 @@ def font(size: int = 13, *, bold: bool = False) -> Font:
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
-def printable(text: str, face: Font) -> str:
+def transliterate(text: str, face: Font) -> str:
     """Return a text in characters that a font has: others are written in Latin letters.
 
     A letter or syllable becomes the last word of its name in Unicode, "ネ" (KATAKANA LETTER NE)
     "ne"; what has no such name, as Chinese characters, its number, "U+732B".
     """
-    return "".join(char if _has(char, face) else _in_latin(char) for char in text).strip()
+    return "".join(char if _has_glyph(char, face) else _to_latin(char) for char in text).strip()
 
 
-def _has(char: str, face: Font) -> bool:
+def _has_glyph(char: str, face: Font) -> bool:
     return not char.isprintable() or ord(char) in _characters(str(face.path))
 
 
@@ -86,14 +86,14 @@ def _characters(path: str) -> frozenset[int]:
     return frozenset(get_font(path).get_charmap())
 
 
-def _in_latin(char: str) -> str:
+def _to_latin(char: str) -> str:
     name = unicodedata.name(char, "")
     if re.search(r" (LETTER|SYLLABLE|VOWEL SIGN) ", f"{name} "):
         return name.split()[-1].lower()
     return "" if unicodedata.combining(char) else f"U+{ord(char):04X} "
 
 
-def fitted(text: str, width: float, face: Font) -> str:
+def truncate(text: str, width: float, face: Font) -> str:
     """Return a line of text, cut off so that it is no wider than `width` pixels."""
     if face.getlength(text) <= width:
         return text
@@ -102,13 +102,13 @@ def fitted(text: str, width: float, face: Font) -> str:
     return text.rstrip(" ,") + "…"
 
 
-def wrapped(text: str, width: float, face: Font) -> list[str]:
+def wrap(text: str, width: float, face: Font) -> list[str]:
     """Return text as lines no wider than `width` pixels.
 
     Long words go on in the next line behind "_", "-" or "/"; what has none is cut in its middle.
     """
     lines: list[str] = []
-    for word in printable(text, face).split():
+    for word in transliterate(text, face).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and face.getlength(longer) <= width:
             lines[-1] = longer
@@ -125,10 +125,10 @@ def _pieces(word: str, width: float, face: Font) -> list[str]:
             lines[-1] += part
         else:
             lines.append(part)
-    return [_cut_in_middle(line, width, face) for line in lines if line]
+    return [_shorten_in_middle(line, width, face) for line in lines if line]
 
 
-def _cut_in_middle(text: str, width: float, face: Font) -> str:
+def _shorten_in_middle(text: str, width: float, face: Font) -> str:
     """Return text no wider than `width` pixels: names that begin alike differ at their ends."""
     short = text
     for kept in range(len(text) - 1, -1, -1):
@@ -148,12 +148,12 @@ def label(  # noqa: PLR0913  they are independent of each other
     centred: bool = True,
 ) -> Picture:
     """Return lines of text as a picture of this width; what is too wide is cut off."""
-    lines = [printable(line, face) for line in lines]
+    lines = [transliterate(line, face) for line in lines]
     step = round(face.size * 1.4)
     picture = Image.new("RGB", (width, step * len(lines)), paper)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
-        short = fitted(line, width, face)
+        short = truncate(line, width, face)
         left = (width - face.getlength(short)) / 2 if centred else 0
         if any(unicodedata.bidirectional(char) in ("R", "AL") for char in short):
             short = f"{_LEFT_TO_RIGHT}{short}"  # an arrow before an Arabic name stays before it
@@ -161,7 +161,7 @@ def label(  # noqa: PLR0913  they are independent of each other
     return picture
 
 
-def above(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
+def stack_vertically(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
     """Return pictures one above the other; align: 0 left, 0.5 centred."""
     width = max(part.width for part in parts)
     size = width, sum(part.height for part in parts) + gap * (len(parts) - 1)
@@ -172,7 +172,7 @@ def above(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture
     return picture
 
 
-def beside(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
+def stack_horizontally(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Picture:
     """Return pictures side by side; align: 0 at the top, 0.5 centred."""
     height = max(part.height for part in parts)
     size = sum(part.width for part in parts) + gap * (len(parts) - 1), height
@@ -183,6 +183,6 @@ def beside(parts: Sequence[Picture], gap: int = 0, align: float = 0.5) -> Pictur
     return picture
 
 
-def framed(part: Picture, margin: int) -> Picture:
+def add_margin(part: Picture, margin: int) -> Picture:
     """Return a picture with paper around it."""
     return ImageOps.expand(part, margin, PAPER)

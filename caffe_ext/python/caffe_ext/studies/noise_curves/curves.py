@@ -106,10 +106,10 @@ class NoiseCurves:
         for number, name in enumerate(self.names[1:], 1):
             values, errors = self.improvements(number)
             of = f"{self.names[0]} - {name}"
-            differences.append({"of": of} | _listed(differences=values, standard_errors=errors))
+            differences.append({"of": of} | _to_lists(differences=values, standard_errors=errors))
         return (
             {"names": list(self.names)}
-            | _listed(
+            | _to_lists(
                 iterations=self.iterations,
                 levels=self.levels,
                 rates=self.rates,
@@ -151,7 +151,7 @@ def _standard_errors(values: Rates) -> Rates:
     return np.asarray(values.std(axis=-2, ddof=1) / np.sqrt(count))
 
 
-def _listed(**arrays: NDArray[Any]) -> dict[str, Any]:
+def _to_lists(**arrays: NDArray[Any]) -> dict[str, Any]:
     """Return arrays as lists, with None for what is not a number: JSON has no NaN."""
     lists = {}
     for name, values in arrays.items():

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe_ext.data import ImageSource
-from caffe_ext.evaluation.stability import TooFewError, correct_everywhere
+from caffe_ext.evaluation.stability import TooFewError, find_correct_for_all
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
-from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.runner import count_images
 from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.run import CHOSEN, NoiseCurvesRun, read_piece, write_piece
@@ -55,10 +55,10 @@ def choose_images(run: NoiseCurvesRun, reporter: Reporter | None = None) -> Chos
     note = run.folder / CHOSEN
     if note.exists():
         found = read_piece(note, _Indices, lambda piece: _check(run, piece.indices))
-        return _gathered(run, np.array(found.indices, np.int64))
-    indices = _choose(run, reporter or Silent())
+        return _read_chosen(run, np.array(found.indices, np.int64))
+    indices = _choose(run, reporter or SilentReporter())
     write_piece(note, {"indices": indices.tolist()})
-    return _gathered(run, indices)
+    return _read_chosen(run, indices)
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:
     """Ask the networks about the first images of each class, of more where they do not suffice."""
     wanted = 2 * run.protocol.per_class
     while True:
-        candidates = _first(run.labels, wanted)
-        some = _gathered(run, candidates)
+        candidates = _choose_first(run.labels, wanted)
+        some = _read_chosen(run, candidates)
         try:
             with reporter.progress("choosing images", len(run.networks), "network") as step:
-                rows = correct_everywhere(
-                    _loaded(run, step), some.images, some.labels, run.protocol.per_class
+                rows = find_correct_for_all(
+                    _load_networks(run, step), some.images, some.labels, run.protocol.per_class
                 )
             return candidates[rows]
         except TooFewError:
@@ -95,20 +95,20 @@ def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:
         wanted *= 2
 
 
-def _loaded(run: NoiseCurvesRun, step: Step) -> Iterator[Classifier]:
+def _load_networks(run: NoiseCurvesRun, step: Step) -> Iterator[Classifier]:
     """Yield the networks, one in memory at a time."""
     for _, model in run.networks:
         yield model.load(run.batch_size)
         step(1)
 
 
-def _first(labels: Ints, count: int) -> Ints:
+def _choose_first(labels: Ints, count: int) -> Ints:
     """Return the numbers of the first images of each class, ascending."""
     firsts = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
     return np.sort(np.concatenate(firsts))
 
 
-def _gathered(run: NoiseCurvesRun, indices: Ints) -> ChosenImages:
+def _read_chosen(run: NoiseCurvesRun, indices: Ints) -> ChosenImages:
     """Read the images with these numbers."""
     parts = []
     for rows in _blocks(len(run.labels)):

@@ -12,7 +12,7 @@ from msgspec import Meta
 from caffe_ext.evaluation.stability import check_counts, noise_stability
 from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent, Step
+from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.curves import NoiseCurves
 from caffe_ext.studies.noise_curves.images import ChosenImages
@@ -58,7 +58,7 @@ def measure(
     protocol = run.protocol
     total = len(run.networks) * len(chosen.images) * protocol.forwards
     done = count_finished(run) * protocol.forwards
-    with (reporter or Silent()).progress("noise", total, "image", done) as step:
+    with (reporter or SilentReporter()).progress("noise", total, "image", done) as step:
         counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
     shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
     return NoiseCurves(
@@ -70,7 +70,7 @@ def measure(
     )
 
 
-class _Onwards(Silent):
+class _ContinuedProgress(SilentReporter):
     """A reporter whose progress goes on in a bar that is open already."""
 
     def __init__(self, step: Step) -> None:
@@ -101,7 +101,7 @@ def _network(
             protocol.levels,
             protocol.copies,
             seed=protocol.seed,
-            reporter=_Onwards(step),
+            reporter=_ContinuedProgress(step),
             indices=chosen.indices[rows],
         )
         changed += stability.changed.tolist()

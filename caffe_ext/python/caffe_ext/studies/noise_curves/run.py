@@ -20,7 +20,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Kind, Object, read_json
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.lock import lock_folder
 from caffe_ext.studies.noise_curves.curves import NoiseProtocol
 
 # 2: the noise of an image depends on its number, and no longer on its place among the chosen.
@@ -102,7 +102,7 @@ def claim_pieces(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
     it cannot be written.
     """
     busy = RecordError(f"another process is using {run.folder}; wait for it to finish or stop it")
-    with locked(run.folder, busy):
+    with lock_folder(run.folder, busy):
         if again:
             _discard(run.folder)
         _check(run, run.folder / DESCRIPTION)

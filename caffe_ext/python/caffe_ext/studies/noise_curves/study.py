@@ -20,8 +20,8 @@ from caffe_ext.data import ImageSource
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent, format_duration, pluralize
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import provenance
@@ -83,7 +83,7 @@ class NoiseCurvesStudy:
         the results of something else or another process works in it, DataError for images that
         cannot be read, OSError for files that cannot be read or written.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         if not self.again:
             check_results(self.folder)
         run = self._run(reporter)
@@ -98,7 +98,7 @@ class NoiseCurvesStudy:
     def _run(self, reporter: Reporter) -> NoiseCurvesRun:
         """Return what is to be measured, with all that was left open."""
         source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shown_text(source.origin)}")
+        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         labels = read_labels(source)
         # More images tell more than more copies; half a class leaves room for misclassified ones.
         smallest = int(np.unique(labels, return_counts=True)[1].min())
@@ -121,8 +121,8 @@ def check_results(folder: Path) -> None:
     """Raise RecordError if results would be written over that this program cannot tell apart."""
     if any(folder.glob(f"{RESULTS}.*")) and not (folder / PIECES).is_dir():
         raise RecordError(
-            f"{shown(folder)} holds results, but the folder {PIECES}, which describes them, is "
-            "missing; choose another --output, or discard them with --again"
+            f"{shorten_path(folder)} holds results, but the folder {PIECES}, which describes them, "
+            "is missing; choose another --output, or discard them with --again"
         )
 
 
@@ -159,7 +159,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
         "differs_from_paper": run.protocol.remark,
     }
     images = {
-        "origin": shown_text(run.source.origin),
+        "origin": shorten_paths(run.source.origin),
         "candidates": len(run.labels),
         "chosen": chosen.indices.tolist(),
     }

@@ -58,7 +58,7 @@ FIGURE = "figure1.png"
 FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
 
 
-def departure(iterations: int | None, validation: int, *, digits: bool) -> str:
+def describe_departure(iterations: int | None, validation: int, *, digits: bool) -> str:
     """Say in what a training is not the paper's; "" if in nothing.
 
     iterations  None: as many as in it
@@ -133,9 +133,9 @@ def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = 
     """Return the table of a report (evaluation.json), the paper's figures below each model's."""
     rows = []
     for model in report["models"]:
-        rows.append(_measured(model))
+        rows.append(_format_row(model))
         if model["name"] in PAPER:
-            rows.append(_published(PAPER[model["name"]]))
+            rows.append(_format_paper_row(PAPER[model["name"]]))
     lines = [f"| {' | '.join(row)} |" for row in (HEADS, ["---"] * len(HEADS), *rows)]
     about = ABOUT.format(
         what="models trained otherwise" if otherwise else "the same measured here",
@@ -148,7 +148,7 @@ def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = 
     return "\n".join([about, *lines, ""])
 
 
-def _measured(model: Mapping[str, Any]) -> list[str]:
+def _format_row(model: Mapping[str, Any]) -> list[str]:
     """Return the row of a model."""
     by_variant = {(one["attack"], one["variant"]): one for one in model["attacks"]}
     fgs, hot = by_variant["fgs", "paper"], by_variant["hc1", "all"]
@@ -175,7 +175,7 @@ def _rate(rate: float | None) -> str:
     return "–" if rate is None else f"{rate:.2%}"
 
 
-def _published(row: Sequence[float]) -> list[str]:
+def _format_paper_row(row: Sequence[float]) -> list[str]:
     """Return the paper's row, in italics."""
     cells = [f"{row[0]:.2f}%"]
     for rate, score, score_std, linf, linf_std in (row[1:6], row[6:11]):

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.data import Prepared
+from caffe_ext.data import PreparedFolder
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import Reporter, Silent
-from caffe_ext.runtime.checkout import ROOT, shown
+from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.runtime.checkout import ROOT, shorten_path
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.json_file import Object, checked, read_json
-from caffe_ext.storage.lock import locked
+from caffe_ext.storage.json_file import Object, read_json, validate
+from caffe_ext.storage.lock import lock_folder
 from caffe_ext.storage.provenance import provenance, sha256
 from caffe_ext.training import TrainingResult, train
 from caffe_ext.training.lenet import LeNetTraining, write_model_file
@@ -82,13 +82,13 @@ class TrainedModel:
         result = self.result
         return asdict(self.model) | {
             "seed": self.seed,
-            "weights": shown(result.weights),
+            "weights": shorten_path(result.weights),
             "sha256": sha256(result.weights),
             "accuracy": result.accuracy,
             "loss": result.loss,
             "seconds": result.seconds,
             "iterations": result.iterations,
-            "solver": shown(result.solver),
+            "solver": shorten_path(result.solver),
             "settings": result.settings,
             "devices": list(result.devices),
         }
@@ -114,13 +114,13 @@ class Table1Training:
             return self.validation
         return DIGITS_VALIDATION if self.lenet.digits else PAPER_VALIDATION
 
-    def prepare_data(self, reporter: Reporter | None = None) -> Prepared:
+    def prepare_data(self, reporter: Reporter | None = None) -> PreparedFolder:
         """Make the databases, or find them; DataError if that cannot be done."""
         folder = self.lenet.output / "data"
         return self.lenet.prepare_data(folder, reporter, validation=self.validation_images)
 
     def train(
-        self, data: Prepared, model: Table1Model, reporter: Reporter | None = None
+        self, data: PreparedFolder, model: Table1Model, reporter: Reporter | None = None
     ) -> TrainedModel:
         """Train a model, or reuse what was trained before; list and describe it in the folder.
 
@@ -130,7 +130,7 @@ class Table1Training:
         request = replace(self.lenet, seed=seed).request(
             data, model.solver, name=model.id, overrides=f"snapshot: {self.snapshots} {model.bang}"
         )
-        trained = TrainedModel(model, seed, train(request, reporter or Silent()))
+        trained = TrainedModel(model, seed, train(request, reporter or SilentReporter()))
         about = {
             "data": asdict(data.record) | {"content": data.record.content},
             "provenance": asdict(provenance(ROOT)),
@@ -157,10 +157,10 @@ class _List:
     def __post_init__(self) -> None:
         """Raise ValueError for entries that lack something."""
         for one in self.models:
-            checked(one, _Entry)
+            validate(one, _Entry)
 
 
-def listed_models(path: Path) -> dict[str, dict[str, Any]]:
+def read_models(path: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of models.json whose weights are still there, by id.
 
     Raises DataError if it is damaged.
@@ -178,8 +178,8 @@ def list_model(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
     A model that was reused keeps its entry, which says what trained it.
     """
     path = output / LIST
-    with locked(output, None):  # another of these programs may be at work on other models
-        entries = listed_models(path)
+    with lock_folder(output, None):  # another of these programs may be at work on other models
+        entries = read_models(path)
         present = entries.get(new["id"], {})
         same = all(present.get(key) == new[key] for key in ("settings", "weights", "sha256"))
         if not (reused and same):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.base import Attack
 from caffe_ext.models.base import Ints
 from caffe_ext.runs.records import AttackRecords
-from caffe_ext.runs.summary import counted
+from caffe_ext.runs.summary import find_broken
 from caffe_ext.runs.titles import distinct_titles
 from caffe_ext.runs.variants import FGS_VARIANTS, PLAIN, Variant
 
@@ -92,7 +92,7 @@ class TransferMatrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Crossed:
+class CrossEvaluation:
     """An attack on one model, and what all models make of its finds.
 
     classes  int64 (M,) for each model: of the M adversarials that were found, in their order
@@ -105,7 +105,7 @@ class Crossed:
 def count_transfer(
     names: Sequence[str],
     attacks: Sequence[Attack],
-    crossed: Sequence[Sequence[Crossed]],
+    crossed: Sequence[Sequence[CrossEvaluation]],
     predicted: Sequence[Ints],
 ) -> list[TransferMatrix]:
     """Return the matrices of all attacks, in each of their variants.
@@ -139,7 +139,7 @@ def _count(
     """Return the four numbers of a source and a target."""
     rows = np.flatnonzero(records.found)
     labels = records.labels[rows]
-    counts = counted(records, variant)[rows]
+    counts = find_broken(records, variant)[rows]
     wrong = counts & (classes != labels)
     right = counts & (predicted[rows] == labels)
     return int(counts.sum()), int(wrong.sum()), int(right.sum()), int((wrong & right).sum())

@@ -26,20 +26,20 @@ from caffe_ext.evaluation.report import as_csv
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
 from caffe_ext.runs.export import plain_name
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.records import adversarial_batches
-from caffe_ext.runtime.checkout import ROOT, shown, shown_text
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import provenance
 from caffe_ext.studies.transfer.figure import transfer_figure
-from caffe_ext.studies.transfer.matrix import Crossed, TransferMatrix, count_transfer
+from caffe_ext.studies.transfer.matrix import CrossEvaluation, TransferMatrix, count_transfer
 
 RESULTS, ATTACKS, CROSSED = "transfer", "attacks", "crossed"
 PROTOCOL = {
@@ -88,13 +88,13 @@ class TransferStudy:
         Raises ValueError for fewer than two models, other numbers of classes, or images without
         labels, and what AttackCampaign.run raises.
         """
-        reporter = reporter or Silent()
+        reporter = reporter or SilentReporter()
         check_writable(self.folder)
         if len(self.models) < 2:
             raise ValueError("transfer is from one model to another: name two or more models")
         if not self.source.labelled:
             raise ValueError(
-                f"{shown_text(self.source.origin)}: the images have no labels, which transfer "
+                f"{shorten_paths(self.source.origin)}: the images have no labels, which transfer "
                 "needs; give them with --labels"
             )
         self._check_classes()
@@ -137,7 +137,7 @@ class TransferStudy:
 
     def _cross(
         self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
-    ) -> list[list[Crossed]]:
+    ) -> list[list[CrossEvaluation]]:
         """Return what all models make of what was found; the target's net is in memory alone."""
         count = len(self.models)
         classes: dict[tuple[int, int, int], Ints] = {}
@@ -149,7 +149,7 @@ class TransferStudy:
                     step(1)
         return [
             [
-                Crossed(one.records, [classes[of, number, to] for to in range(count)])
+                CrossEvaluation(one.records, [classes[of, number, to] for to in range(count)])
                 for number, one in enumerate(attacks)
             ]
             for of, attacks in enumerate(finished)
@@ -189,7 +189,7 @@ class TransferStudy:
             "protocol": PROTOCOL,
             "seed": self.seed,
             "limit": self.limit,
-            "images": {"origin": shown_text(self.source.origin), **run.identity["images"]},
+            "images": {"origin": shorten_paths(self.source.origin), **run.identity["images"]},
             "models": [model.shown_record() for model in self.models],
             "matrices": [one.to_dict() for one in matrices],
         }
@@ -203,7 +203,7 @@ class TransferStudy:
 
 
 @dataclass(frozen=True)
-class _Saved:
+class _SavedRecord:
     """What a file in crossed/ holds."""
 
     depends: Object
@@ -213,8 +213,8 @@ class _Saved:
 def _read(path: Path, depends: dict[str, Any], count: int) -> Ints:
     """Return the classes in a file; RecordError if it is damaged or about something else."""
     advice = "discard the old results with --again"
-    saved = read_json(path, _Saved, advice)
-    check_same(depends, saved.depends, f"{shown(path)} is of other adversarials", advice)
+    saved = read_json(path, _SavedRecord, advice)
+    check_same(depends, saved.depends, f"{shorten_path(path)} is of other adversarials", advice)
     if len(saved.classes) != count:
         raise RecordError(
             f"{path} is damaged: it has {len(saved.classes)} classes for {count}; {advice}"

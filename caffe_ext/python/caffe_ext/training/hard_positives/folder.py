@@ -18,9 +18,9 @@ from caffe_ext.errors import DataError, RecordError
 from caffe_ext.reporting import Reporter
 from caffe_ext.storage.atomic import json_bytes, write_json
 from caffe_ext.storage.description import check_same
-from caffe_ext.storage.json_file import Count, Object, checked, read_json
+from caffe_ext.storage.json_file import Count, Object, read_json, validate
 from caffe_ext.storage.provenance import sha256
-from caffe_ext.storage.staging import staged
+from caffe_ext.storage.staging import stage_content
 from caffe_ext.training.hard_positives.presets import AttackYield
 
 DATABASE, RECORD, ATTACKS = "train_lmdb", "hard_positives.json", "attacks"
@@ -29,7 +29,7 @@ _UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
 
 
 @dataclass(frozen=True)
-class _Saved:
+class _SavedRecord:
     """What of hard_positives.json is read again; the rest is for people."""
 
     format: Literal[1]
@@ -59,7 +59,7 @@ def read_set(folder: Path) -> HardPositiveSet | None:
     """Return the set in a folder; None if there is none, or it is unfinished."""
     try:
         record = read_json(folder / RECORD, Object, "")
-        checked(record, _Saved)
+        validate(record, _SavedRecord)
     except (FileNotFoundError, NotADirectoryError, RecordError, ValueError):
         return None
     there = (folder / DATABASE / "data.mdb").is_file()
@@ -100,7 +100,7 @@ def write_set(
     parts   in their order; one is in memory at a time
     record  for JSON; "images" is how many there are
     """
-    with staged(folder, (DATABASE,), RECORD, _UNFINISHED) as making:
+    with stage_content(folder, (DATABASE,), RECORD, _UNFINISHED) as making:
         write_parts(making / DATABASE, parts, record["images"], shape, reporter=reporter)
         about = {
             "format": FORMAT,

@@ -71,7 +71,7 @@ class Recipe:
             raise ValueError(f"the seed must be 0 or more, not {self.seed}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
-        texts = [attack.text for attack in self.parsed()]
+        texts = [attack.text for attack in self.parse_attacks()]
         if not texts:
             raise ValueError("at least one attack is needed")
         twice = next((text for text in texts if texts.count(text) > 1), None)
@@ -91,7 +91,7 @@ class Recipe:
             np.inf if self.max_pass is None else self.max_pass,
         )
 
-    def parsed(self) -> list[Attack]:
+    def parse_attacks(self) -> list[Attack]:
         """Return the attacks."""
         return [parse_attack(text, seed=self.seed) for text in self.attacks]
 
@@ -145,7 +145,7 @@ def select(
         below_pass=int(below.sum()),
         above_pass=int(above.sum()),
         kept=int(kept.sum()),
-        classes=per_class(records.labels[kept], classes),
+        classes=count_per_class(records.labels[kept], classes),
         pass_scores=(float(known.min()), float(known.mean()), float(known.max()))
         if len(known)
         else None,
@@ -153,6 +153,6 @@ def select(
     )
 
 
-def per_class(labels: Ints, classes: int) -> tuple[int, ...]:
+def count_per_class(labels: Ints, classes: int) -> tuple[int, ...]:
     """Return how many labels there are of each class 0 .. K-1."""
     return tuple(np.bincount(labels, minlength=classes).tolist())

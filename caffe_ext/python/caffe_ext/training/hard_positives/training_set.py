@@ -16,16 +16,16 @@ import numpy as np
 from caffe_ext.data.database import map_size
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.image_source import ImageSource
-from caffe_ext.data.mixture import Pool, shuffled
+from caffe_ext.data.mixture import Pool, shuffle
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.metrics.ssim import WINDOW
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter, Silent
+from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.records import load_adversarials
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
-from caffe_ext.storage.staging import explained, locked_for_making
+from caffe_ext.storage.staging import explain_full_disk, lock_for_making
 from caffe_ext.training.hard_positives.folder import (
     ATTACKS,
     HardPositiveSet,
@@ -34,7 +34,7 @@ from caffe_ext.training.hard_positives.folder import (
     refuse_other,
     write_set,
 )
-from caffe_ext.training.hard_positives.presets import AttackYield, Recipe, per_class, select
+from caffe_ext.training.hard_positives.presets import AttackYield, Recipe, count_per_class, select
 
 # What a row of an attack's records takes besides the image.
 _ROW = 256
@@ -83,12 +83,12 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
     damaged or have no labels, and where the filter leaves nothing; RecordError for attacks on
     something else in the folder; ValueError if model, images and attacks do not go together.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     refuse_foreign(request.folder)
     classifier = request.model.load(request.batch_size)
     labels = _check_images(classifier, request)
     settings = _settings(request, reporter)
-    with explained(request.folder), locked_for_making(request.folder):
+    with explain_full_disk(request.folder), lock_for_making(request.folder):
         present = read_set(request.folder)
         if present and not request.again:
             refuse_other(present, settings)
@@ -97,7 +97,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
         _check_room(request, runs, len(labels))
         pools, yields = _hard_positives(classifier, request, runs, reporter)
         if request.recipe.mix:
-            pools.append(Pool(labels, lambda rows: _originals(request.source, rows)))
+            pools.append(Pool(labels, lambda rows: _read_originals(request.source, rows)))
         every = np.concatenate([pool.labels for pool in pools])
         hard = sum(one.kept for one in yields)
         record = {
@@ -105,7 +105,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
             "hard_positives": hard,
             "originals": len(every) - hard,
             "channel_order": "BGR" if request.swaps_channels else "RGB",
-            "classes": per_class(every, classifier.classes),
+            "classes": count_per_class(every, classifier.classes),
             "attacks": [asdict(one) for one in yields],
             "settings": settings,
             **request.about,
@@ -129,7 +129,7 @@ def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
             "--min-pass and --max-pass"
         )
     first = source.read(slice(1)).images
-    for attack in recipe.parsed():
+    for attack in recipe.parse_attacks():
         try:
             classifier.predict(first)
             attack.check(classifier)
@@ -158,7 +158,7 @@ def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
         "model": request.model.identity(),
         "images": request.source.digest(reporter),
         **asdict(recipe),
-        "attacks": [attack.text for attack in recipe.parsed()],
+        "attacks": [attack.text for attack in recipe.parse_attacks()],
     }
     if recipe.limit is not None and request.source.draws_samples:
         settings["sample_seed"] = request.sample_seed
@@ -171,7 +171,7 @@ def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
     identity = {key: settings[key] for key in keys if key in settings}
     folder, limit = request.folder / ATTACKS, request.recipe.limit
     runs = []
-    for attack in request.recipe.parsed():
+    for attack in request.recipe.parse_attacks():
         run = AttackRun(attack, identity, folder, limit)
         try:
             check_run(run)
@@ -238,14 +238,14 @@ def _pool(path: Path, places: Ints, labels: Ints) -> Pool:
     return Pool(labels, lambda rows: load_adversarials(path, places[rows]))
 
 
-def _originals(source: ImageSource, rows: Ints) -> Images:
+def _read_originals(source: ImageSource, rows: Ints) -> Images:
     """Return the images of a source in these rows."""
     return np.concatenate([source.read(slice(row, row + 1)).images for row in rows.tolist()])
 
 
 def _parts(request: SetRequest, pools: Sequence[Pool]) -> Iterator[ImageSet]:
     """Yield all images shuffled, their channels in the network's order."""
-    for part in shuffled(pools, request.source.image_shape, request.recipe.seed):
+    for part in shuffle(pools, request.source.image_shape, request.recipe.seed):
         yield ImageSet(part.images[:, ::-1], part.labels) if request.swaps_channels else part
 
 
