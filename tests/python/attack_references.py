@@ -198,3 +198,102 @@ def square_linf(  # noqa: PLR0912, PLR0917  the paper's
         if found < 0:
             return new
     return None
+
+
+def bump(side: int) -> Array:
+    """Return eta of the length 1, rectangle by rectangle."""
+    eta = np.zeros((side, side))
+    for first, last, sign in ((0, side // 2, 1), (side // 2, side, -1)):
+        height = last - first
+        half = np.zeros((height, side))
+        for k in range(max(height // 2, side // 2) + 1):
+            for row in range(height // 2 - k, height // 2 + k + 1):
+                for column in range(side // 2 - k, side // 2 + k + 1):
+                    if 0 <= row < height and 0 <= column < side:
+                        half[row, column] += 1 / (k + 1) ** 2
+        if height:
+            eta[first:last] = sign * half / np.linalg.norm(half)
+    return eta / np.linalg.norm(eta)
+
+
+def square_l2(  # noqa: PLR0912, PLR0917  the paper's
+    margin: Callable[[Array], float],
+    image: Array,
+    epsilon: float,
+    queries: int,
+    random: np.random.Generator,
+    at_a_time: int,
+) -> Array | None:
+    """Return the point with a margin below 0, or None; one image (C, H, W), Algorithms 1 and 3."""
+    channels, height, width = image.shape
+
+    def on_the_sphere(d: Array) -> Array:
+        point = image + epsilon * d / np.linalg.norm(d)
+        return project(np.minimum(np.maximum(point, 0), 255), image, epsilon, "l2")
+
+    side = max(1, min(height, width) // 5)
+    rows, columns = height // side, width // side
+    signs = random.integers(0, 2, (channels, rows, columns))
+    turned = random.integers(0, 2, (rows, columns))
+    d = np.zeros(image.shape)
+    for row in range(rows):
+        for column in range(columns):
+            tile = bump(side).T if turned[row, column] else bump(side)
+            for c in range(channels):
+                for i in range(side):
+                    for j in range(side):
+                        sign = 1 if signs[c, row, column] else -1
+                        d[c, row * side + i, column * side + j] = sign * tile[i, j]
+    x = on_the_sphere(d)
+    best = margin(x)
+    if best < 0:
+        return x
+    for query in range(1, queries):
+        if (query - 1) % at_a_time == 0:
+            numbers = random.random((at_a_time, 5 + channels), np.float32)
+        drawn = numbers[(query - 1) % at_a_time]
+        share = 0.8
+        for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
+            if int(query / queries * 10000) > after:
+                share /= 2
+        side = max(1, round((share * height * width) ** 0.5))
+        side = min(side, height, width)
+        side = max(3, side if side % 2 else side + 1)
+        side = min(side, height, width)
+        corners = [int(drawn[k] * (room - side + 1)) for k, room in enumerate((height, width) * 2)]
+        first = [
+            (i, j)
+            for i in range(corners[0], corners[0] + side)
+            for j in range(corners[1], corners[1] + side)
+        ]
+        second = [
+            (i, j)
+            for i in range(corners[2], corners[2] + side)
+            for j in range(corners[3], corners[3] + side)
+        ]
+        d = x - image
+        unused = max(0.0, epsilon**2 - float(np.sum(d**2)))
+        eta = bump(side) if drawn[4] < 0.5 else bump(side).T
+        new = d.copy()
+        for c in range(channels):
+            both = sum(d[c, i, j] ** 2 for i, j in set(first) | set(second))
+            own = sum(d[c, i, j] ** 2 for i, j in first) ** 0.5
+            sign = -1 if drawn[5 + c] < 0.5 else 1
+            form = np.zeros((side, side))
+            for i, j in first:
+                a, b = i - corners[0], j - corners[1]
+                form[a, b] = sign * eta[a, b] + (d[c, i, j] / own if own > 0 else 0)
+            length = np.linalg.norm(form)
+            for i, j in second:
+                new[c, i, j] = 0
+            for i, j in first:
+                a, b = i - corners[0], j - corners[1]
+                unit = form[a, b] / length if length > 0 else 0
+                new[c, i, j] = unit * (both + unused / channels) ** 0.5
+        new = on_the_sphere(new)
+        found = margin(new)
+        if found < best:
+            x, best = new, found
+        if found < 0:
+            return new
+    return None
