@@ -35,6 +35,7 @@ bench: build
 	@$(BUILD)/venv/bin/python benchmarks/bench_pass.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_search.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_certify.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_attacks.py
 
 lint: build
 	@cmake --build $(BUILD) --target lint

@@ -1,0 +1,103 @@
+"""benchmarks/bench_attacks.py: robust accuracy in parts that are kept, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import attack_accuracy
+import bench_attacks
+from attack_accuracy import OTHER, OURS
+from attack_tables import format_accuracy
+from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.pixels import PixelSpace
+from classifier_models import write_model
+from data_samples import CHECKOUT
+
+LENET = CHECKOUT / "prototxt" / "lenet_deploy.prototxt"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the arguments for six images, five of them with the model's own labels, by twos."""
+    weights = write_model(tmp_path, LENET.read_text())[1]
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 28, 28), dtype=np.uint8)
+    labels = Classifier(LENET, weights, PixelSpace(1 / 256)).predict(images)
+    labels[3] = (labels[3] + 1) % 10
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    monkeypatch.setattr(attack_accuracy, "PART", 2)
+    monkeypatch.setattr(bench_attacks, "name_others", lambda: None)
+    return [
+        *("--weights", str(weights), "--images", str(tmp_path / "images.npz"), "--accuracy"),
+        *("--within", "255", "l2=20of1", "--output", str(tmp_path / "out")),
+    ]
+
+
+def test_accuracy_goes_on_where_it_was(
+    tmp_path: Path,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[int] = []
+    ours = attack_accuracy.ask_ours
+
+    def counted(question: Any) -> Any:
+        asked.append(len(question.images))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ours(question)
+
+    monkeypatch.setattr(attack_accuracy, "ask_ours", counted)
+    assert bench_attacks.main(arguments) == 130
+    path = tmp_path / "out" / "accuracy.json"
+    first = json.loads(path.read_text())["answers"]
+    assert len(first) == 2
+    assert bench_attacks.main(arguments) == 0
+    assert asked == [2, 1, 2, 2, 2, 1, 2]  # the third of them twice
+    record = json.loads(path.read_text())
+    assert len(record["answers"]) == 6
+    assert {name: record["answers"][name] for name in first} == first
+    table = (tmp_path / "out" / "accuracy.md").read_text()
+    assert table in capsys.readouterr().out
+    (name,) = record["models"]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith(f"| {name} ")]
+    assert [[cell.strip() for cell in row[2:5]] for row in rows] == [
+        ["Linf 255", "6", "0.0%"],
+        ["L2 5100", "6", "0.0%"],
+    ]
+    net = tmp_path / "images.npz"
+    with np.load(net) as saved:
+        np.savez(net, images=255 - saved["images"], labels=saved["labels"])
+    with pytest.raises(SystemExit, match="is about other models or images: --again begins anew"):
+        bench_attacks.main(arguments)
+    assert json.loads(path.read_text()) == record
+
+
+def test_the_table_has_what_is_complete() -> None:
+    def answer(images: int, real: int, whole: int) -> dict[str, float]:
+        return {"images": images, "real": real, "whole": whole, "seconds": 2.0}
+
+    name = attack_accuracy.name_answer
+    record = {
+        "answers": {
+            name("net", "Linf 8", OURS, 0): answer(250, 50, 60),
+            name("net", "Linf 8", OTHER, 0): answer(250, 49, 80),
+            name("net", "Linf 8", OURS, 250): answer(150, 30, 40),
+            name("net", "Linf 8", OTHER, 250): answer(150, 31, 40),
+            name("net", "Linf 9", OURS, 0): answer(250, 10, 10),
+        },
+        "models": {"net": "net.caffemodel"},
+        "images": "some",
+        "other": "another",
+    }
+    facts = dict.fromkeys(("command", "date", "version", "commit", "device"), "-")
+    about: dict[str, Any] = {"cpu": "-", "cores": 1, "memory_gib": 1, "system": "-"}
+    about |= {"compiler": "-", "blas": {"name": "-", "version": "-", "core": "-"}}
+    table = format_accuracy(record | facts | {"machine": about, "load_average": 0.0})
+    rows = [line for line in table.splitlines() if line.startswith("| net ")]
+    whole, part = ([cell.strip() for cell in row.split("|")[3:-1]] for row in rows)
+    assert whole == ["400", "20.0%", "20.0%", "25.0%", "30.0%", "4", "4"]
+    assert part == ["250", "4.0%", "–", "4.0%", "–", "2", "–"]
