@@ -51,7 +51,7 @@ LARGEST_FILE = 64 << 20  # bytes; Caffe's largest has 10 % of that
 
 
 class SourceError(Exception):
-    """Caffe's source could not be had; the message says why and what to do."""
+    """Caffe's source could not be obtained; the message says why and what to do."""
 
 
 def manifest() -> dict[str, str]:
@@ -230,7 +230,7 @@ def obtain(given: Path | None, scratch: Path) -> Path:
         keep(archive, cached)
         return tree
     raise SourceError(
-        "Caffe's source could not be had.\n  "
+        "Caffe's source could not be obtained.\n  "
         + "\n  ".join(refusals)
         + f"\nConnect to the network, or fetch commit {COMMIT} of BVLC/caffe yourself and name it "
         "with -DCAFFE_SOURCE_DIR=folder_or_archive"

@@ -58,7 +58,7 @@ def test_grey_and_colour_do_not_mix(tmp_path: Path) -> None:
 def test_what_is_nothing_known_is_refused_with_what_is(tmp_path: Path) -> None:
     (tmp_path / "x.xyz").write_text("hello")
     known = ".*mnist, cifar10, digits.*LMDB.*folder.*listing.*CIFAR-10.*NumPy.*HDF5.*IDX"
-    refused("x.xyz is none of the kinds" + known, tmp_path / "x.xyz")
+    refused("x.xyz is not of a supported kind" + known, tmp_path / "x.xyz")
     refused("imagenet does not exist" + known, "imagenet")
     (tmp_path / "empty-idx3-ubyte").touch()
     refused("is not an IDX file", tmp_path / "empty-idx3-ubyte")

@@ -133,7 +133,7 @@ def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
     # The first net is wrong about image 1, the second about image 5.
     assert find_correct_for_all(iter(nets), images, labels, 2).tolist() == [0, 2, 3, 4]
     assert find_correct_for_all(nets[:1], images, labels, 3).tolist() == [0, 2, 3, 4, 5, 6]
-    with pytest.raises(TooFewError, match=r"only 3 images of class 0 .* 4 are asked for"):
+    with pytest.raises(TooFewError, match=r"only 3 images of class 0 .* 4 were requested"):
         find_correct_for_all(nets, images, labels, 4)
     with pytest.raises(ValueError, match="at least 1 image per class"):
         find_correct_for_all(nets, images, labels, 0)

@@ -219,7 +219,7 @@ def test_other_results_are_kept(
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        (("--per-class", 7), "only 6 images of class 0; 7 are asked for"),
+        (("--per-class", 7), "only 6 images of class 0; 7 were requested"),
         (("--per-class", 6), "only 5 images of class 1 are classified correctly"),
         (("--per-class", 0), "per_class must be at least 1, not 0"),
         (("--copies", 0), "copies must be at least 1, not 0"),

@@ -75,6 +75,21 @@ def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
     assert [one.variant for one in masked.summaries] == ["all"]
 
 
+def test_default_radii_are_a_note_and_no_warning(tmp_path: Path) -> None:
+    ready = evaluator(tmp_path, Settings(seed=1, probe=0, ranks=(1,)))
+    assert ready.remarks == ()
+    assert ready.default_note == (
+        "default radii 25.5 (0.1 of 1) and 76.5 (0.3 of 1): in whole grey levels, as image files "
+        "have them, 25 and 76"
+    )
+    chosen = replace(ready.settings, radii=(parse_radius("25.5"),))
+    asked = evaluator(tmp_path / "asked", chosen)
+    assert asked.default_note == ""
+    assert [one.split(":")[0] for one in asked.remarks] == ["Linf 25.5"]
+    extra = replace(ready.settings, extra=(parse_attack("pgd=25.5"),))
+    assert len(evaluator(tmp_path / "extra", extra).remarks) == 1
+
+
 def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
     # Two classes: APGD-CE, APGD on the margin, FAB and Square.
     suite = Suite((parse_attack("fgs=1"),), radii=(parse_radius("5.4"),), cascade=("autoattack",))

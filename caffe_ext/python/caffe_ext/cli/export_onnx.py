@@ -27,8 +27,8 @@ examples
   caffe-ext export-onnx resnet50.yaml --output models/resnet50.onnx --probabilities
   caffe-ext export-onnx resnet50.yaml --preprocessing beside
 
-The exit status is 0 if the file was written, 1 if the model cannot be exported, 2 if the command
-makes no sense.
+The exit status is 0 if the file was written, 1 if the model cannot be exported, 2 if the
+arguments are wrong.
 """
 
 

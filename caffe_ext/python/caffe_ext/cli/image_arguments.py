@@ -22,7 +22,7 @@ images
   --images takes a data set (mnist, cifar10 or digits, with :train or :test behind it), an LMDB, a
   folder of image files, a listing of them, one image, or an IDX, CIFAR, HDF5 or NumPy file. Without
   it MNIST's test images are taken, else what `make demo` has used, else scikit-learn's digits; it
-  says which. Folders called after the classes, by number or by name (`classes:` of the model), are
+  says which. Folders named after the classes, by number or by name (`classes:` of the model), are
   labels; a listing has them behind the names. --limit takes the first images; of a folder or a
   listing a sample, in which each class has its share.
 """

@@ -29,8 +29,8 @@ examples
   caffe-ext import-onnx resnet18.onnx --mean 123.675 116.28 103.53 --std 58.395 57.12 57.375
   caffe-ext hotcold --model net.yaml --images photos/
 
-The exit status is 0 if the files were written, 1 if the file cannot be imported, 2 if the command
-makes no sense.
+The exit status is 0 if the files were written, 1 if the file cannot be imported, 2 if the
+arguments are wrong.
 """
 
 

@@ -40,7 +40,7 @@ examples
   caffe-ext pass a1.png o1.png a2.png o2.png          # several pairs: a table, and the means
   caffe-ext pass adversarials/ originals/             # images of equal names in two folders
 
-The exit status is 0 if all was measured, 1 if an image cannot be, 2 if the command makes no sense.
+The exit status is 0 if all was measured, 1 if an image cannot be, 2 if the arguments are wrong.
 """
 
 

@@ -162,7 +162,7 @@ def kind_of(path: Path) -> Kind:
     for kind in KINDS:
         if kind.fits(path):
             return kind
-    trouble = "is none of the kinds that are known" if path.exists() else "does not exist"
+    trouble = "is not of a supported kind" if path.exists() else "does not exist"
     raise DataError(
         f"{path} {trouble}; images are read from a data set ({', '.join(DATA_SETS)}, with :train "
         f"or :test), {', '.join(kind.title for kind in KINDS)}"

@@ -126,7 +126,7 @@ def _download(
         try:
             return download(model.remote, folder, reporter)
         except UnreachableError as error:
-            reason = f"its home could not be reached ({error})"
+            reason = f"its download site could not be reached ({error})"
     raise DataError(
         f"{_describe_missing(model)} is not on this machine, and {reason}; download it from {HOME} "
         "and name its file or folder with --data-dir"

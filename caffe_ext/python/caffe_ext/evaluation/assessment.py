@@ -88,6 +88,8 @@ class Assessment:
         # All that can be wrong with the attacks is found before the work begins.
         for remark in evaluator.remarks:
             reporter.warn(remark)
+        if evaluator.default_note:
+            reporter.note(evaluator.default_note)
         identity = evaluator.identity()
         if not self.settings.again:
             check_folder(self.folder, identity)

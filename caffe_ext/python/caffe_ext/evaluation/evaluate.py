@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from caffe_ext.attacks.budget import whole_radius_remark
+from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
 from caffe_ext.evaluation.attackability import AttackabilityTask
 from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan
 from caffe_ext.evaluation.result import ModelEvaluation, put_together
@@ -86,14 +86,37 @@ class Evaluator(EvaluationWork):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what the attacks and the budgets of all models say about themselves, each once."""
+        """Return what the attacks and the budgets of all models say about themselves, each once.
+
+        What the default radii give rise to is left out: no user chose them; see default_note.
+        """
+        defaults = {remark for one in self._default_radii for remark in whole_radius_remark(one)}
         found: dict[str, None] = {}
         for suite in self.suites.values():
-            for attack in suite.every_attack:
+            for attack in suite.attacks:
                 found |= dict.fromkeys(attack.remarks)
             for budget in suite.radii:
-                found |= dict.fromkeys(whole_radius_remark(budget))
+                remarks = list(whole_radius_remark(budget))
+                remarks += [one for each in suite.cascade_within(budget) for one in each.remarks]
+                found |= dict.fromkeys(one for one in remarks if one not in defaults)
         return tuple(found)
+
+    @property
+    def default_note(self) -> str:
+        """Return a sentence about default Linf radii that are not whole numbers; "" without any."""
+        radii = [one.epsilon for one in self._default_radii if whole_radius_remark(one)]
+        if not radii:
+            return ""
+        texts = " and ".join(f"{radius:g} ({radius / 255:g} of 1)" for radius in radii)
+        whole = " and ".join(f"{int(radius)}" for radius in radii)
+        return f"default radii {texts}: in whole grey levels, as image files have them, {whole}"
+
+    @property
+    def _default_radii(self) -> tuple[PerturbationBudget, ...]:
+        if self.settings.radii is not None or self.settings.own_suite is not None:
+            return ()
+        budgets = (budget for suite in self.suites.values() for budget in suite.radii)
+        return tuple(dict.fromkeys(budgets))
 
     @cached_property
     def suites(self) -> dict[str, Suite]:

@@ -194,7 +194,7 @@ def find_correct_for_all(
         if len(mine) < per_class:
             raise TooFewError(
                 f"only {len(mine)} images of class {label} are classified correctly by all of the "
-                f"networks; {per_class} are asked for"
+                f"networks; {per_class} were requested"
             )
         chosen.append(mine)
     return np.sort(np.concatenate(chosen)) if chosen else correct

@@ -54,7 +54,7 @@ class NoiseCurvesRun:
         if counts.min() < self.protocol.per_class:
             raise ValueError(
                 f"there are only {counts.min()} images of class {classes[counts.argmin()]}; "
-                f"{self.protocol.per_class} are asked for"
+                f"{self.protocol.per_class} were requested"
             )
 
     @property
