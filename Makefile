@@ -7,6 +7,7 @@
 #   make lint    check format, types and style of the project's sources
 #   make docs    build the documentation in docs/ as a site, into build/site
 #   make docs-check   run all commands that README.md and docs/ show, the slow ones too
+#   make wheel   pack the build as a wheel that needs neither a compiler nor system packages, in build/wheel
 #   make lock    pin the Python packages of pyproject.toml by hash (UPGRADE=1: the newest versions)
 #
 #   make CUDA=1 [test, ...]    build (and test, ...) with CUDA in build-cuda/. CUDAARCHS=native (or 90, ...)
@@ -15,7 +16,7 @@
 BUILD ?= build$(if $(CUDA),-cuda)
 export CMAKE_GENERATOR ?= Ninja
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench lint docs docs-check lock
+.PHONY: build demo test bench lint docs docs-check wheel lock
 
 build:
 	@python3 tools/system_packages.py
@@ -48,6 +49,10 @@ $(BUILD)/%-tools: caffe_ext/python/requirements/%.txt
 
 docs: $(BUILD)/docs-tools
 	@NO_MKDOCS_2_WARNING=1 $</bin/mkdocs --quiet build --site-dir $(CURDIR)/$(BUILD)/site
+
+wheel: build $(BUILD)/wheel-tools
+	@cmake --build $(BUILD) --target program_modules
+	@$(BUILD)/wheel-tools/bin/python distribution/build_wheel.py $(BUILD)
 
 docs-check: build
 	@$(BUILD)/venv/bin/python tests/docs/run_commands.py --build $(BUILD) --slow

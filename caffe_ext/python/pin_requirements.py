@@ -27,6 +27,7 @@ FILES = {
     "build": ("build-system", "build", "dependencies", "test"),
     "lint": ("lint",),
     "docs": ("docs",),
+    "wheel": ("build-system", "wheel"),
     "lock": ("lock",),
     "cuda": ("cuda",),
 }

@@ -44,6 +44,7 @@ def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
         "7f30-7f40 r-xp 0000 08:01 4 /usr/lib/libhdf5_serial_hl.so.100.1.4\n"
         "7f40-7f50 r-xp 0000 08:01 5 /usr/lib/libc.so.6\n"
         "7f50-7f60 r-xp 0000 08:01 6 /usr/lib/libcrypto.so.3\n"
+        "7f50-7f60 r-xp 0000 08:01 7 /x/caffe_ext.libs/libprotobuf-1fa3c07d.so.32.0.12\n"
         "7f60-7f70 rw-p 0000 00:00 0\n"
         "7f70-7f80 rw-p 0000 00:00 0 [heap]\n"
     )
@@ -51,5 +52,6 @@ def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
         "hdf5": Path("/usr/lib/a b/libhdf5_serial.so.103.3.0"),
         "libc": Path("/usr/lib/libc.so.6"),
         "openblas": Path("/usr/lib/openblas-pthread/libopenblasp-r0.3.21.so"),
+        "protobuf": Path("/x/caffe_ext.libs/libprotobuf-1fa3c07d.so.32.0.12"),
     }
     assert find_loaded_files(tmp_path / "absent") == {}

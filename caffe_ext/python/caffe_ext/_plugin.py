@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 def load_plugin() -> Path:
     """Load libcaffe_ext, from $CAFFE_EXT_LIBRARY or from beside pycaffe, once; return its path.
 
-    A build and an installation have the same layout: python/caffe and lib in one folder. Raises
-    ImportError if pycaffe or the library is missing.
+    A build and an installation have python/caffe and lib in one folder; a wheel has caffe and
+    caffe_ext/lib. Raises ImportError if pycaffe or the library is missing.
     """
     import caffe  # noqa: PLC0415  (this is what this module is for)
 
     given = os.environ.get("CAFFE_EXT_LIBRARY")
-    path = Path(given) if given else Path(caffe.__file__).parents[2] / "lib" / "libcaffe_ext.so"
+    python = Path(caffe.__file__).parents[1]
+    in_wheel = python / "caffe_ext" / "lib"
+    folder = in_wheel if in_wheel.is_dir() else python.parent / "lib"
+    path = Path(given) if given else folder / "libcaffe_ext.so"
     if not path.is_file():
         raise ImportError(
             f"the plug-in {path} is missing: build it with `make`, or name it in CAFFE_EXT_LIBRARY"

@@ -97,10 +97,12 @@ def find_program() -> Finding:
     """Return which `caffe` a shell runs, and whether it belongs to the plug-in."""
     from caffe_ext import PLUGIN
 
-    folder = PLUGIN.parents[1] / "bin"
+    in_wheel = PLUGIN.is_relative_to(Path(__file__).parents[1])
+    folder = Path(sys.executable).parent if in_wheel else PLUGIN.parents[1] / "bin"
     program = shutil.which("caffe")
     if program is None:
-        remedy = f"`. {folder.parent}/venv/bin/activate`, or put {folder} on PATH"
+        environment = folder if in_wheel else folder.parent / "venv" / "bin"
+        remedy = f"`. {environment}/activate`, or put {folder} on PATH"
         return Finding("program", "note", "no `caffe` on PATH", remedy)
     if Path(program).resolve() != (folder / "caffe").resolve():
         remedy = f"put {folder} first on PATH"

@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "export-onnx": ("export_onnx", "write a Caffe model as an ONNX file, checked"),
     "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
+    "init": ("init", "copy the networks and solvers into a folder"),
     "doctor": ("doctor", "tell whether this installation works, and what to do if not"),
     "completion": ("completion", "print what lets a shell complete this command"),
 }

@@ -11,6 +11,9 @@ def _find_root() -> Path:
 
 
 ROOT = _find_root()
+_SHARE = Path(__file__).resolve().parents[1] / "share"
+NETWORKS = _SHARE if _SHARE.is_dir() else ROOT
+"""Where prototxt/ and solvers/ come from: a wheel has its own."""
 DATA = ROOT / "data"
 
 

@@ -1,13 +1,16 @@
 """Which of the system's libraries Caffe runs on, and their versions."""
 
+import ctypes
 import re
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 
-# The libraries that results may depend on, by the beginning of their files' names. Wheels have
-# copies of some, with other names or in other folders; Caffe does not use those.
+from caffe_ext import PLUGIN
+
+# The libraries that results may depend on, by the beginning of their files' names. Other wheels have
+# copies of some, in folders of their own; Caffe does not use those.
 LIBRARIES = {
     "boost": "libboost_thread",
     "cublas": "libcublas",
@@ -22,6 +25,7 @@ LIBRARIES = {
     "protobuf": "libprotobuf",
     "stdc++": "libstdc++",
 }
+OWN_COPIES = "caffe_ext.libs"  # in a wheel of Caffe
 DPKG_SECONDS = 10
 
 
@@ -34,7 +38,17 @@ def system_libraries() -> dict[str, str]:
     """
     files = find_loaded_files()
     packages = _debian_packages(list(files.values()))
-    return {name: packages.get(file, file.name) for name, file in sorted(files.items())}
+    versions = {name: packages.get(file, file.name) for name, file in files.items()}
+    return dict(sorted((_part_of_caffe() | versions).items()))
+
+
+def _part_of_caffe() -> dict[str, str]:
+    """Return the version of OpenCV where it is linked into libcaffe: no file tells it."""
+    plugin = ctypes.CDLL(str(PLUGIN))  # whose symbols are found in what it depends on
+    if not hasattr(plugin, "caffe_opencv_version"):
+        return {}
+    plugin.caffe_opencv_version.restype = ctypes.c_char_p
+    return {"opencv": f"{plugin.caffe_opencv_version().decode()}, part of libcaffe"}
 
 
 def find_loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
@@ -47,10 +61,10 @@ def find_loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
     paths = {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
     found: dict[str, Path] = {}
     for path in sorted(paths):
-        if path.parent.name.endswith(".libs"):  # of a wheel
+        if path.parent.name.endswith(".libs") and path.parent.name != OWN_COPIES:  # of a wheel
             continue
         for name, stem in LIBRARIES.items():
-            if re.match(rf"{re.escape(stem)}(_serial|p|o)?(-r?[\d.]+)?\.so", path.name):
+            if re.match(rf"{re.escape(stem)}(_serial|p|o)?(-r?[\da-f.]+)?\.so", path.name):
                 found.setdefault(name, path)
     return found
 

@@ -1,0 +1,66 @@
+"""Find out how to link OpenCV's archives without the libraries behind its rarest image formats.
+
+    python3 static_opencv.py SCRIPT FOLDER
+
+OpenCV's imgcodecs reads NITF, DTED, DICOM and OpenEXR through GDAL, GDCM and OpenEXR, which bring
+a hundred more libraries into every process, some of them under the GPL; its core calls OpenGL and
+LAPACK for what Caffe does not use. What the three archives ask of these libraries, the linker script
+SCRIPT takes from left_out.cpp. Printed are the other libraries that OpenCV needs, one a line.
+
+FOLDER holds libopencv_core.so, .imgproc.so, imgcodecs.so, the .a of each, and what they need.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+MODULES = ("imgcodecs", "imgproc", "core")
+LEFT_OUT = re.compile(
+    r"lib(gdal|gdcm\w+|OpenEXR\w*|Imath|Iex|IlmThread|GL|GLX|OpenGL|EGL|lapack|blas|openblas)\b"
+)
+SYSTEM = re.compile(r"lib(c|m|gcc_s|stdc\+\+|opencv_\w+)\.so|ld-linux")
+# These are called when the formats are registered, before any image is read.
+CALLED_AT_START = {"GDALAllRegister"}
+
+
+def run(*command: str | Path) -> str:
+    """Return what a program prints; its failure is an error."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def needed(library: Path) -> list[str]:
+    """Return the names of the libraries that a shared library is linked with."""
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "--dynamic", "--wide", library))
+
+
+def symbols(file: Path, *options: str) -> set[str]:
+    """Return the names that nm lists, without their versions."""
+    lines = run("nm", "--format=posix", *options, file).splitlines()
+    return {line.split()[0].split("@")[0] for line in lines if len(line.split()) > 1}
+
+
+def main() -> None:
+    """Run the program."""
+    script, folder = map(Path, sys.argv[1:])
+    libraries: dict[str, None] = {}
+    asked: set[str] = set()
+    for module in MODULES:
+        libraries |= dict.fromkeys(needed(folder / f"libopencv_{module}.so"))
+        asked |= symbols(folder / f"libopencv_{module}.a", "--undefined-only")
+    lines = []
+    for library in libraries:
+        if LEFT_OUT.match(library):
+            defined = symbols(folder / library, "--dynamic", "--defined-only")
+            for name in sorted(asked & defined):
+                function = "ignore" if name in CALLED_AT_START else "refuse"
+                lines.append(f"PROVIDE({name} = caffe_left_out_{function});")
+        elif not SYSTEM.match(library):
+            print(library)
+    script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Copy the papers' networks and solvers, prototxt/ and solvers/, into a folder.
+
+Solver files name their network, data and snapshots by paths that count from the folder in which
+`caffe train` runs. A checkout has these folders; after an installation from a wheel, start with this.
+Files that are there are kept.
+"""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from caffe_ext.cli.console import run_program
+from caffe_ext.cli.parser import new_parser
+from caffe_ext.runtime.checkout import NETWORKS, shown
+
+EPILOG = """\
+examples
+  caffe-ext init bang && cd bang
+  caffe-ext get-data mnist
+  caffe train --solver=solvers/lenet_bang.prototxt
+"""
+FOLDERS = ("prototxt", "solvers")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this subcommand."""
+    parser = new_parser("init", __doc__, EPILOG)
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path(), help="where to (default: here)"
+    )
+    return parser
+
+
+def copy_networks(folder: Path) -> tuple[int, int]:
+    """Copy all files that are missing in a folder; return the numbers of copied and kept files."""
+    copied = kept = 0
+    for source in sorted(path for name in FOLDERS for path in (NETWORKS / name).rglob("*")):
+        target = folder / source.relative_to(NETWORKS)
+        if not source.is_file():
+            continue
+        if target.exists():
+            kept += 1
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        copied += 1
+    return copied, kept
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = make_parser().parse_args(argv)
+
+    def run(arguments: argparse.Namespace) -> None:
+        copied, kept = copy_networks(arguments.folder)
+        note = f"; {kept} files that were there are kept" if kept else ""
+        print(f"{copied} files in {shown(arguments.folder)}/prototxt and solvers{note}")
+
+    return run_program(run, arguments)
