@@ -50,9 +50,8 @@ $(BUILD)/%-tools: caffe_ext/python/requirements/%.txt
 docs: $(BUILD)/docs-tools
 	@NO_MKDOCS_2_WARNING=1 $</bin/mkdocs --quiet build --site-dir $(CURDIR)/$(BUILD)/site
 
-wheel: build $(BUILD)/wheel-tools
-	@cmake --build $(BUILD) --target program_modules
-	@$(BUILD)/wheel-tools/bin/python distribution/build_wheel.py $(BUILD)
+wheel: build
+	@cmake --build $(BUILD) --target wheel
 
 docs-check: build
 	@$(BUILD)/venv/bin/python tests/docs/run_commands.py --build $(BUILD) --slow

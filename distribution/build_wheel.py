@@ -2,8 +2,7 @@
 
     build/wheel-tools/bin/python distribution/build_wheel.py BUILD
 
-`make wheel` runs it, in the environment that requirements/wheel.txt describes. Nothing is compiled
-again: the build's libraries are packed as they are, with caffe_ext and the networks, by the layout
+`make wheel` runs it, in the environment that requirements/wheel.txt describes. The build's libraries are packed as they are, with caffe_ext and the networks, by the layout
 
     caffe/                pycaffe
     caffe_ext/            the package

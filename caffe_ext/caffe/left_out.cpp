@@ -7,7 +7,8 @@ extern "C" {
 
 // OpenCV catches it, says which file it could not read, and returns no image.
 [[noreturn]] void caffe_left_out_refuse() {
-  throw std::runtime_error("this Caffe reads no images in the formats NITF, DTED, DICOM and OpenEXR");
+  throw std::runtime_error(
+      "this Caffe reads no images in the formats NITF, DTED, DICOM and OpenEXR");
 }
 
 void caffe_left_out_ignore() {}

@@ -22,8 +22,9 @@ LEFT_OUT = re.compile(
     r"lib(gdal|gdcm\w+|OpenEXR\w*|Imath|Iex|IlmThread|GL|GLX|OpenGL|EGL|lapack|blas|openblas)\b"
 )
 SYSTEM = re.compile(r"lib(c|m|gcc_s|stdc\+\+|opencv_\w+)\.so|ld-linux")
-# These are called when the formats are registered, before any image is read.
-CALLED_AT_START = {"GDALAllRegister"}
+# GDAL's entry and the constructor of a member of OpenCV's OpenEXR reader, which OpenCV calls when it
+# registers the formats.
+CALLED_AT_START = re.compile(r"GDALAllRegister|_ZN\w+14ChromaticitiesC[12]E")
 
 
 def run(*command: str | Path) -> str:
@@ -55,7 +56,7 @@ def main() -> None:
         if LEFT_OUT.match(library):
             defined = symbols(folder / library, "--dynamic", "--defined-only")
             for name in sorted(asked & defined):
-                function = "ignore" if name in CALLED_AT_START else "refuse"
+                function = "ignore" if CALLED_AT_START.match(name) else "refuse"
                 lines.append(f"PROVIDE({name} = caffe_left_out_{function});")
         elif not SYSTEM.match(library):
             print(library)

@@ -24,8 +24,11 @@ if(STATIC_OPENCV)
     COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/static_opencv.py ${left_out} ${folder}
     OUTPUT_VARIABLE libraries COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX REPLACE "([^\n]+)\n" "-l:\\1;" libraries "${libraries}")
-  target_sources(caffe_static_opencv INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/left_out.cpp)
-  target_link_libraries(caffe_static_opencv INTERFACE ${archives} ${left_out} ${libraries})
+  add_library(caffe_left_out OBJECT ${CMAKE_CURRENT_SOURCE_DIR}/left_out.cpp)
+  set_target_properties(caffe_left_out PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(caffe_left_out PRIVATE caffe_opencv)
+  target_link_libraries(caffe_static_opencv INTERFACE
+    $<TARGET_OBJECTS:caffe_left_out> ${archives} ${left_out} ${libraries})
   # Hidden, so that another OpenCV in the process does not take its place; without what is not called.
   target_link_options(caffe_static_opencv INTERFACE LINKER:--gc-sections
     LINKER:--exclude-libs,libopencv_core.a:libopencv_imgproc.a:libopencv_imgcodecs.a)
