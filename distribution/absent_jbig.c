@@ -5,36 +5,35 @@
 
 enum { REFUSED = 1 };
 
-void jbg_dec_init(void *state) { (void)state; }
-void jbg_dec_free(void *state) { (void)state; }
-int jbg_dec_in(void *state, unsigned char *data, size_t size, size_t *count) {
+void jbg_dec_init(void* state) { (void)state; }
+void jbg_dec_free(void* state) { (void)state; }
+int jbg_dec_in(void* state, unsigned char* data, size_t size, size_t* count) {
   (void)state;
   (void)data;
   (void)size;
   if (count != NULL) *count = 0;
   return REFUSED;
 }
-unsigned char *jbg_dec_getimage(const void *state, int plane) {
+unsigned char* jbg_dec_getimage(const void* state, int plane) {
   (void)state;
   (void)plane;
   return NULL;
 }
-long jbg_dec_getsize(const void *state) {
+long jbg_dec_getsize(const void* state) {
   (void)state;
   return 0;
 }
-const char *jbg_strerror(int status) {
+const char* jbg_strerror(int status) {
   (void)status;
   return "JBIG is not part of this wheel";
 }
-int jbg_newlen(unsigned char *data, size_t size) {
+int jbg_newlen(unsigned char* data, size_t size) {
   (void)data;
   (void)size;
   return REFUSED;
 }
-void jbg_enc_init(void *state, unsigned long width, unsigned long height, int planes,
-                  unsigned char **data, void (*output)(unsigned char *, size_t, void *),
-                  void *file) {
+void jbg_enc_init(void* state, unsigned long width, unsigned long height, int planes,
+                  unsigned char** data, void (*output)(unsigned char*, size_t, void*), void* file) {
   (void)state;
   (void)width;
   (void)height;
@@ -43,5 +42,5 @@ void jbg_enc_init(void *state, unsigned long width, unsigned long height, int pl
   (void)output;
   (void)file;
 }
-void jbg_enc_out(void *state) { (void)state; }
-void jbg_enc_free(void *state) { (void)state; }
+void jbg_enc_out(void* state) { (void)state; }
+void jbg_enc_free(void* state) { (void)state; }

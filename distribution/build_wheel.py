@@ -1,8 +1,9 @@
-"""Make a wheel of a build: Caffe, the plug-in, pycaffe, Caffe's programs and all libraries under them.
+"""Make a wheel of a build: Caffe, the plug-in, pycaffe, Caffe's programs, all they are linked with.
 
     build/wheel-tools/bin/python distribution/build_wheel.py BUILD
 
-`make wheel` runs it, in the environment that requirements/wheel.txt describes. The build's libraries are packed as they are, with caffe_ext and the networks, by the layout
+`make wheel` runs it, in the environment that requirements/wheel.txt describes. The build's
+libraries are packed as they are, with caffe_ext and the networks, by the layout
 
     caffe/                pycaffe
     caffe_ext/            the package

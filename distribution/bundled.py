@@ -1,7 +1,7 @@
 """What is in the wheel, in which version and under which licence.
 
-The licences are in licences.toml, by library; their texts are taken from where the libraries are: the
-copyright files of Debian's packages, the BLAS's Python package, Caffe's source.
+The licences are in licences.toml, by library; their texts are taken from where the libraries are:
+the copyright files of Debian's packages, the BLAS's Python package, Caffe's source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LicenceError(Exception):
 
 @dataclass(frozen=True)
 class Bundled:
-    """A library in the wheel: its file's name, who made it in which version, licence and its text."""
+    """A library in the wheel: its file, its package and version, its licence and the text of it."""
 
     name: str
     version: str
@@ -37,7 +37,7 @@ def output_of(*command: str | Path) -> str:
 
 
 def begins_with(name: str, stem: str) -> bool:
-    """Tell whether a file's name begins with a stem, as libz-1.so does with libz, libzstd.so not."""
+    """Tell whether a file's name begins with a stem: libz-1.so does with libz, libzstd.so not."""
     following = name.removeprefix(stem)[:1]
     return name.startswith(stem) and (stem.endswith("_") or not following.isalpha())
 
@@ -75,7 +75,7 @@ def of_the_system(name: str, file: Path) -> Bundled:
 
 def originals(folders: list[Path]) -> dict[str, Path]:
     """Return where the dynamic linker finds libraries, those in `folders` first, by their names."""
-    found = {}
+    found: dict[str, Path] = {}
     for line in output_of("/sbin/ldconfig", "-p").splitlines():
         if match := re.match(r"\s+(\S+) \(libc6,x86-64.*\) => (\S+)", line):
             found.setdefault(match[1], Path(match[2]))

@@ -1,7 +1,7 @@
 """Libraries that take the places of those that must not, or need not, be in the wheel.
 
 * JBIG-KIT, under the GPL, which libtiff calls for faxes: absent_jbig.c.
-* libcurl and OpenSSL, which HDF5 calls for files in Amazon's S3, and the thirty libraries under them:
+* libcurl and OpenSSL, which HDF5 calls for files in Amazon's S3, and thirty libraries under them:
   functions that say so and end the program. Caffe opens only files.
 
 They have the names, the functions and the versions of functions of the libraries that they replace.
@@ -67,7 +67,7 @@ def symbols(library: Path, kind: str) -> set[str]:
 
 
 def make_stand_ins(library: Path, folder: Path) -> Path:
-    """Make those that a library, and the libraries under it, would otherwise load; return folder."""
+    """Make those that a library, or one under it, would otherwise load; return folder."""
     folder.mkdir()
     under = libraries_under(library)
     for name, path in under.items():

@@ -4,10 +4,10 @@
 
 OpenCV's imgcodecs reads NITF, DTED, DICOM and OpenEXR through GDAL, GDCM and OpenEXR, which bring
 a hundred more libraries into every process, some of them under the GPL; its core calls OpenGL and
-LAPACK for what Caffe does not use. What the three archives ask of these libraries, the linker script
-SCRIPT takes from left_out.cpp. Printed are the other libraries that OpenCV needs, one a line.
+LAPACK for what Caffe does not use. The linker script SCRIPT takes from left_out.cpp what the
+archives ask of these libraries. The other libraries that OpenCV needs are printed, one a line.
 
-FOLDER holds libopencv_core.so, .imgproc.so, imgcodecs.so, the .a of each, and what they need.
+FOLDER has libopencv_core, libopencv_imgproc and libopencv_imgcodecs, .so and .a of each.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ LEFT_OUT = re.compile(
     r"lib(gdal|gdcm\w+|OpenEXR\w*|Imath|Iex|IlmThread|GL|GLX|OpenGL|EGL|lapack|blas|openblas)\b"
 )
 SYSTEM = re.compile(r"lib(c|m|gcc_s|stdc\+\+|opencv_\w+)\.so|ld-linux")
-# GDAL's entry and the constructor of a member of OpenCV's OpenEXR reader, which OpenCV calls when it
-# registers the formats.
+# GDAL's entry and the constructor of a member of OpenCV's OpenEXR reader: OpenCV calls both when
+# it registers the formats.
 CALLED_AT_START = re.compile(r"GDALAllRegister|_ZN\w+14ChromaticitiesC[12]E")
 
 

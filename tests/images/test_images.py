@@ -1,4 +1,4 @@
-"""Caffe, with OpenCV as a part of it, reads and writes pictures as the system's OpenCV, to the bit."""
+"""Caffe, which has OpenCV in it, reads and writes pictures as the system's OpenCV does."""
 
 import io
 import os
@@ -7,6 +7,7 @@ import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ MODES = {
     "tiff": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"),
     "webp": ("RGB", "RGBA"),
 }
-OPTIONS: dict[str, list[dict[str, object]]] = {
+OPTIONS: dict[str, list[dict[str, Any]]] = {
     "jpg": [
         {"quality": 30, "progressive": True},
         {"quality": 95, "subsampling": 0},
@@ -54,8 +55,11 @@ def oriented(orientation: int) -> bytes:
 
 def interlaced() -> bytes:
     """Return a PNG in Adam7's order, of one colour: Pillow writes none."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     passes = [(1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)]  # of 8 x 8 pixels
     rows = b"".join(
@@ -72,7 +76,7 @@ def files(folder: Path) -> Iterator[Path]:
     """Write images of all formats and modes."""
     for suffix, modes in MODES.items():
         for mode in modes:
-            options = [{}, *OPTIONS.get(suffix, [])] if mode != "1" else [{}]
+            options: list[dict[str, Any]] = [{}, *OPTIONS.get(suffix, [])] if mode != "1" else [{}]
             for number, option in enumerate(options):
                 path = folder / f"{mode.replace(';', '')}_{number}.{suffix}"
                 picture(mode).save(path, **option)
@@ -88,7 +92,7 @@ def files(folder: Path) -> Iterator[Path]:
 
 def compare(*paths: Path) -> list[str]:
     """Return what compare_images says of each."""
-    # Of some damaged files, OpenCV returns pixels that nothing was written into: let them be the same.
+    # OpenCV returns pixels of some damaged files that nothing was written into: the same ones.
     environment = os.environ | {"MALLOC_PERTURB_": "7"}
     done = subprocess.run(
         [COMPARE, *paths], env=environment, check=True, capture_output=True, text=True

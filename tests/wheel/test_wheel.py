@@ -23,7 +23,7 @@ TOGETHER = ("caffe_ext", "cv2", "h5py", "google.protobuf.message", "onnxruntime"
 
 def is_there(module: str) -> bool:
     """Tell whether the build's environment has a package."""
-    return module == "caffe_ext" or (PACKAGES / module.split(".")[0]).exists()
+    return module == "caffe_ext" or (PACKAGES / module.partition(".")[0]).exists()
 
 
 class Place:

@@ -1,8 +1,8 @@
 """Caffe's programs, as the wheel installs them: run by the Python that they are installed for.
 
-libcaffe runs layers written in Python, so it needs an interpreter. A build links the one of the system
-into each program. A wheel cannot know whether a machine has it as a library, so there the programs are
-libraries, in caffe_ext/lib/programs, and the console commands `caffe`, `convert_imageset` and so on
+libcaffe runs layers written in Python, so it needs an interpreter. A build links that of the system
+into each program. A wheel cannot know whether a machine has it as a library, so there the programs
+are libraries, in caffe_ext/lib/programs, and the console commands (`caffe`, `convert_imageset` ...)
 load them into Python and call their main().
 """
 

@@ -1,8 +1,8 @@
 """Copy the papers' networks and solvers, prototxt/ and solvers/, into a folder.
 
 Solver files name their network, data and snapshots by paths that count from the folder in which
-`caffe train` runs. A checkout has these folders; after an installation from a wheel, start with this.
-Files that are there are kept.
+`caffe train` runs. A checkout has these folders; after an installation from a wheel, start with
+this. Files that are there are kept.
 """
 
 import argparse

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from caffe_ext import PLUGIN
 
-# The libraries that results may depend on, by the beginning of their files' names. Other wheels have
-# copies of some, in folders of their own; Caffe does not use those.
+# The libraries that results may depend on, by the beginning of their files' names. Other wheels
+# have copies of some, in folders of their own; Caffe does not use those.
 LIBRARIES = {
     "boost": "libboost_thread",
     "cublas": "libcublas",
