@@ -12,7 +12,7 @@ from pathlib import Path
 
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import new_parser
-from caffe_ext.runtime.checkout import NETWORKS, shown
+from caffe_ext.runtime.checkout import NETWORKS, shorten_path
 
 EPILOG = """\
 examples
@@ -55,6 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run(arguments: argparse.Namespace) -> None:
         copied, kept = copy_networks(arguments.folder)
         note = f"; {kept} files that were there are kept" if kept else ""
-        print(f"{copied} files in {shown(arguments.folder)}/prototxt and solvers{note}")
+        print(f"{copied} files copied into {shorten_path(arguments.folder)}{note}")
 
     return run_program(run, arguments)

@@ -126,6 +126,7 @@ def _distribution() -> str:
 
 def _compiler(library: Path) -> str:
     """Return what the compiler wrote about itself into the library's section .comment."""
-    # patchelf leaves long runs of X in a library, from which an unbounded [\w ]* would not come back.
-    found = re.findall(rb"(GCC: \([^\0]*|[\w ]{0,40}clang version [^\0]*)\0", library.read_bytes())
+    # Bounded, for the long runs of X that patchelf leaves in a library.
+    pattern = rb"(GCC: \([^\0]*|[\w ]{0,40}clang version [^\0]*)\0"
+    found = re.findall(pattern, library.read_bytes())
     return found[-1].decode(errors="replace").strip() if found else UNKNOWN
