@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caffe_ext.runtime.system_libraries import find_loaded_files, system_libraries
-from caffe_ext.storage.provenance import machine
+from caffe_ext.storage.provenance import _compiler, machine
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +55,9 @@ def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
         "protobuf": Path("/x/caffe_ext.libs/libprotobuf-1fa3c07d.so.32.0.12"),
     }
     assert find_loaded_files(tmp_path / "absent") == {}
+
+
+def test_the_compiler_is_found_behind_what_patchelf_leaves(tmp_path: Path) -> None:
+    library = tmp_path / "libx.so"
+    library.write_bytes(b"X" * 3_000_000 + b"\0GCC: (Debian 12.2.0) 12.2.0\0")
+    assert _compiler(library) == "GCC: (Debian 12.2.0) 12.2.0"
