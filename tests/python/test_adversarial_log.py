@@ -40,11 +40,11 @@ def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
     [
         (
             'type: "SGD" adversarial_param { attack { epsilon: 8 } }',
-            'write type: "Adversarial", or leave adversarial_param out',
+            'set type: "Adversarial" or remove adversarial_param',
         ),
         (
             f'type: "Adversarial" adversarial_param {{ {PGD} }} bang_param {{ beta: 1 }}',
-            'there is a bang_param, but a solver of the type "Adversarial" does not read it',
+            'it has a bang_param, but solver type "Adversarial" does not read it',
         ),
         (
             'type: "Adversarial" adversarial_param { attack { epsilon: 0.3 } }',

@@ -68,7 +68,7 @@ def test_of_the_other_kind() -> None:
 
 def test_missing() -> None:
     shutil.rmtree("base")
-    assert "there is no LevelDB base" in refusal("")
+    assert "LevelDB base does not exist" in refusal("")
     assert not Path("base").exists()
     assert "cannot open LMDB base: No such file or directory" in refusal()
 
@@ -106,15 +106,15 @@ def test_without_records() -> None:
 
 def test_records_that_are_none() -> None:
     write_records(b"\xff\xff")
-    assert "record '00000000' of base is no Datum" in refusal()
-    assert "record '00000000' of base is no Datum" in error_of("compute_image_mean", "base")
+    assert "record '00000000' of base is not a Datum" in refusal()
+    assert "record '00000000' of base is not a Datum" in error_of("compute_image_mean", "base")
 
 
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [
-        (b"\xff\xff", "layer 'd': record '00000001' of base is no Datum"),
-        (datum(data=bytes(3)), "a Datum of 1x2x2 has another number of values"),
+        (b"\xff\xff", "layer 'd': record '00000001' of base is not a Datum"),
+        (datum(data=bytes(3)), "a Datum of 1x2x2 has the wrong number of values"),
         (datum(height=-2, width=-2), "layer 'd': "),
         (datum(data=b"no image", encoded=True), "layer 'd': an image cannot be decoded"),
     ],
@@ -158,7 +158,7 @@ def test_of_another_user_and_without_a_lock_file(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "mean_value channel [0]: 2" in done.stderr
-    assert "base permits no lock" in done.stderr
+    assert "base cannot be locked" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_of_another_user_and_without_a_lock_file(folder: Path) -> None:
     [
         (None, "cannot open the list of images list: No such file or directory"),
         ("\n", "the list of images list is empty"),
-        ("0.png 0\n\n1.png one\n", "list:3: 'one' is no label; a line is NAME LABEL"),
-        ("0.png 99999999999\n", "list:1: '99999999999' is no label"),
+        ("0.png 0\n\n1.png one\n", "list:3: 'one' is not a label; a line is NAME LABEL"),
+        ("0.png 99999999999\n", "list:1: '99999999999' is not a label"),
     ],
 )
 def test_lists_of_images(text: str | None, sentence: str) -> None:
@@ -193,4 +193,4 @@ def test_a_list_of_which_nothing_can_be_read_makes_no_base() -> None:
     assert done.returncode == 0
     assert "1 of 6 images cannot be read" in done.stderr
     says = error_of("convert_imageset", "", "list", "new")
-    assert says == "cannot make the folder new: File exists"
+    assert says == "cannot create the folder new: File exists"

@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a folder as weights": (lambda: net().copy_from("."), "cannot read .: it is a folder"),
     "weights of another shape": (wider, "w, layer 'conv': Cannot copy param 0 weights from"),
-    "half of the weights": (half_a_file, "w holds no weights (.caffemodel) that can be read"),
+    "half of the weights": (half_a_file, "w is not a readable .caffemodel"),
     "save into no folder": (
         lambda: net().save("nowhere/x.caffemodel"),
         "cannot write nowhere/x.caffemodel: No such file or directory",
@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "solver type": (lambda: solver(SOLVER + 'type: "Bang"'), "Unknown solver type: Bang (known "),
     "no lr_policy": (
         lambda: solver(SOLVER.replace('lr_policy: "fixed"', "")),
-        "t: there is no lr_policy: choose fixed, step, exp, inv, multistep, poly or sigmoid",
+        "t: lr_policy is missing: choose fixed, step, exp, inv, multistep, poly or sigmoid",
     ),
     "lr_policy": (
         lambda: solver(SOLVER.replace("fixed", "cosine")),
@@ -113,11 +113,11 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "weights as a state": (
         lambda: restore_weights("w", "save"),
-        "w: holds weights, and no solver state: restore, and --snapshot, take the .solverstate",
+        "w: holds weights, not a solver state: restore and --snapshot take a .solverstate",
     ),
     "weights of HDF5 as a state": (
         lambda: restore_weights("w.h5", "save_hdf5"),
-        "w.h5: holds weights, and no solver state: ",
+        "w.h5: holds weights, not a solver state: ",
     ),
 }
 
@@ -156,9 +156,9 @@ def test_a_failed_restore_changes_nothing(folder: Path) -> None:
     message.history[1].shape.dim[0] = 99
     (folder / "other.solverstate").write_bytes(message.SerializeToString())
     for name, sentence in {
-        "other.solverstate": "other.solverstate: is of another net: the shape of history blob 1",
-        "solver.prototxt": "solver.prototxt: is damaged, incomplete, or no solver state",
-        "empty": "empty: is empty, or no solver state",
+        "other.solverstate": "other.solverstate: belongs to another net: the shape of",
+        "solver.prototxt": "solver.prototxt: is damaged, incomplete, or not a solver state",
+        "empty": "empty: is empty, or not a solver state",
     }.items():
         Path("empty").touch()
         with pytest.raises(caffe.Error) as raised:
@@ -182,7 +182,7 @@ def test_a_state_finds_its_weights_beside_itself(folder: Path, snapshot_format: 
     assert (again.net.params["fc"][0].data == 3).all()
     for weights in (folder / "new").glob("*.caffemodel*"):
         weights.unlink()
-    with pytest.raises(caffe.Error, match=r"its weights are not there: neither old/a_iter_0"):
+    with pytest.raises(caffe.Error, match=r"its weights are missing: neither old/a_iter_0"):
         again.restore(str(state))
 
 

@@ -41,17 +41,17 @@ def old_layers(message: Any) -> None:
 DAMAGED: dict[str, tuple[Callable[[], object], str]] = {
     "a web page": (
         lambda: Path("w").write_text("<!DOCTYPE html><html>not found</html>"),
-        "w holds no weights (.caffemodel) that can be read",
+        "w is not a readable .caffemodel",
     ),
     "an end at a zero": (
         lambda: Path("w").write_bytes(bytes.fromhex("315c0f92a2e0a4af06b4") + bytes(200)),
-        "w holds no weights (.caffemodel) that can be read",
+        "w is not a readable .caffemodel",
     ),
     "empty": (lambda: Path("w").touch(), "w holds no weights: it has no layers"),
     "of other layers": (
         lambda: changed(rename_layers),
-        "w: no layer of the net has weights in it: the net's are called conv, fc; "
-        "the layers there: data2, conv2, fc2, prob2",
+        "w: it has no weights for any layer of the net: the net has conv, fc; "
+        "the file has data2, conv2, fc2, prob2",
     ),
     "gradients of another size": (
         lambda: changed(lambda m: m.layer[1].blobs[0].diff.append(1)),
@@ -100,7 +100,7 @@ def test_damaged_weights_of_hdf5_raise(kind: str, capfd: pytest.CaptureFixture[s
         elif kind == "other layers":
             file["data"].move("conv", "conv2")
             file["data"].move("fc", "fc2")
-            sentence = "w.h5: no layer of the net has weights in it"
+            sentence = "w.h5: it has no weights for any layer of the net"
         else:
             file.move("data", "date")
             sentence = "w.h5: holds no weights: there is no group 'data'"

@@ -53,7 +53,7 @@ def test_no_class(kind: str, label: float) -> None:
         there.blobs["label"].data[...] = [2, 0]
         there.forward()
         there.blobs["label"].data[sample] = label
-        says = rf"label {WRONG[label]} of sample {sample} is none of the 3 classes, 0 to 2"
+        says = rf"label {WRONG[label]} of sample {sample} is not one of the 3 classes, 0 to 2"
         with pytest.raises(caffe.Error, match=rf"layer 'out': {says}"):
             there.forward()
 
@@ -92,7 +92,7 @@ def test_of_each_pixel() -> None:
     text = NET.format(kind="SoftmaxWithLoss", settings="").replace("dim: 3", "dim: 3 dim: 4")
     there = net(text.replace("{ dim: 2 }", "{ dim: 2 dim: 4 }"))
     there.blobs["label"].data[1, 2] = 7
-    with pytest.raises(caffe.Error, match="label 7 of sample 1 is none of the 3 classes"):
+    with pytest.raises(caffe.Error, match="label 7 of sample 1 is not one of the 3 classes"):
         there.forward()
 
 
@@ -135,4 +135,4 @@ def test_training_ends_with_a_sentence(kind: str) -> None:
         "snapshot_after_train: false"
     )
     says = error_of("caffe", "train", "-solver=t")
-    assert "layer 'loss': label 7 of sample 0 is none of the 3 classes, 0 to 2" in says
+    assert "layer 'loss': label 7 of sample 0 is not one of the 3 classes, 0 to 2" in says

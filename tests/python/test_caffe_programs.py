@@ -153,7 +153,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(given: str, tmp_path: Path) -> 
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line[0] != "I"]
     assert len(errors) == 1
-    assert "is asked for (-gpu, or solver_mode" in errors[0]
+    assert "was requested (-gpu, or solver_mode" in errors[0]
 
 
 @pytest.mark.parametrize("kind", ["", 'type: "SGD"', 'type: "Adam"'])
@@ -164,8 +164,8 @@ def test_a_bang_param_that_nobody_reads_is_an_error(kind: str, tmp_path: Path) -
     command = [str(program), "train", f"-solver={solver}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    says = f"{solver}: there is a bang_param, but a solver of the type"
+    says = f"{solver}: it has a bang_param, but solver type"
     assert says in done.stderr
     assert "Check failure" not in done.stderr
-    with pytest.raises(ValueError, match='write type: "BANG", or leave bang_param out'):
+    with pytest.raises(ValueError, match='set type: "BANG" or remove bang_param'):
         caffe.get_solver(str(solver))

@@ -22,23 +22,23 @@ WRONG = {
     SOLVER + "no_such_field: 1": 'has no field named "no_such_field"',
     SOLVER + 'type: "Sgd"': "Unknown solver type: Sgd (known types: ",
     SOLVER.replace("fixed", "cosine"): 't: unknown lr_policy "cosine": choose fixed, step',
-    SOLVER.replace('lr_policy: "fixed"', ""): "t: there is no lr_policy: choose fixed",
+    SOLVER.replace('lr_policy: "fixed"', ""): "t: lr_policy is missing: choose fixed",
     SOLVER.replace("fixed", "step"): "t: stepsize is 0; it must be 1 or more",
     SOLVER.replace("fixed", "exp") + "gamma: -1": "t: gamma is -1; it must be 0 or more",
     SOLVER.replace("fixed", "poly").replace("max_iter: 1", ""): "t: max_iter is 0; it must be 1",
     SOLVER.replace("fixed", "multistep") + "gamma: 1 stepvalue: 9 stepvalue: 3": (
-        "t: stepvalue 3 comes after 9; they must ascend"
+        "t: stepvalue 3 comes after 9; they must be in ascending order"
     ),
     SOLVER.replace("0.1", "nan"): "t: base_lr is nan; it must be 0 or more",
     SOLVER.replace("0.1", "inf"): "t: base_lr is inf; it must be a finite number",
     SOLVER.replace("0.1", "-1"): "t: base_lr is -1; it must be 0 or more",
-    SOLVER.replace("base_lr: 0.1", ""): "t: there is no base_lr, the learning rate",
+    SOLVER.replace("base_lr: 0.1", ""): "t: base_lr, the learning rate, is missing",
     SOLVER + "power: nan": "t: power is nan; it must be a finite number",
-    SOLVER.replace("fixed", "multistep"): "t: there is no stepvalue, an iteration at which",
+    SOLVER.replace("fixed", "multistep"): "t: stepvalue is missing: the iterations at which",
     SOLVER + "stepvalue: -3": "t: stepvalue is -3; it must be 0 or more",
     SOLVER + "random_seed: -5": "t: random_seed is -5; it must be 0 or more, or -1",
     SOLVER + "device_id: -1": "t: device_id is -1; it must be 0 or more",
-    SOLVER + 'type: "RMSProp" momentum: 0.9': "t: momentum is 0.9; RMSProp has none: leave it out",
+    SOLVER + 'type: "RMSProp" momentum: 0.9': "t: momentum is 0.9; RMSProp does not use it",
     SOLVER + 'type: "AdaDelta" delta: 0': "t: delta is 0; for AdaDelta it must be more than 0",
     SOLVER + "solver_mode: TPU": 'Unknown enumeration value of "TPU" for field "solver_mode"',
     SOLVER + "iter_size: 99999999999": "Integer out of range (99999999999)",
@@ -78,7 +78,7 @@ def test_settings(text: str) -> None:
 def test_a_training_without_an_end() -> None:
     Path("t").write_text(SOLVER.replace("max_iter: 1", ""))
     says = error_of("caffe", "train", "-solver=t")
-    assert says.startswith("t: there is no max_iter, the number of iterations")
+    assert says.startswith("t: max_iter, the number of iterations, is missing")
     solver(SOLVER.replace("max_iter: 1", "")).step(1)  # a program counts for itself
 
 
@@ -103,7 +103,7 @@ NETS = {
     ): "layer 'fc': min of a uniform filler is larger than its max",
     TRAIN_NET.replace(
         'type: "DummyData"', 'type: "Data" data_param { backend: LMDB }'
-    ): "layer 'd': there is no source, the path of the data base",
+    ): "layer 'd': source, the path of the database, is missing",
 }
 # Settings of the layer fc that are no number.
 NUMBERS = {
@@ -219,14 +219,14 @@ def test_weights_and_states_that_are_confused(folder: Path) -> None:
     Path("t").write_text(SOLVER.replace("after_train: false", "after_train: true"))
     assert program("caffe", "train", "-solver=t").returncode == 0
     says = error_of("caffe", "train", "-solver=t", "-snapshot=t_iter_1.caffemodel")
-    assert says.startswith("t_iter_1.caffemodel: holds weights, and no solver state: ")
+    assert says.startswith("t_iter_1.caffemodel: holds weights, not a solver state: ")
     assert "--weights" in says
     says = error_of("caffe", "train", "-solver=t", "-weights=t_iter_1.solverstate")
-    assert says.startswith("t_iter_1.solverstate holds no weights (.caffemodel) that can be read")
+    assert says.startswith("t_iter_1.solverstate is not a readable .caffemodel")
     (folder / "page.caffemodel").write_text("<html></html>")
     for command in (("train", "-solver=t"), ("test", "-model=train.prototxt", "-iterations=1")):
         says = error_of("caffe", *command, "-weights=page.caffemodel")
-        assert says.startswith("page.caffemodel holds no weights (.caffemodel) that can be read")
+        assert says.startswith("page.caffemodel is not a readable .caffemodel")
 
 
 PROGRAMS = [
