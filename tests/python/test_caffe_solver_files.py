@@ -25,7 +25,7 @@ WRONG = {
     SOLVER.replace('lr_policy: "fixed"', ""): "t: lr_policy is missing: choose fixed",
     SOLVER.replace("fixed", "step"): "t: stepsize is 0; it must be 1 or more",
     SOLVER.replace("fixed", "exp") + "gamma: -1": "t: gamma is -1; it must be 0 or more",
-    SOLVER.replace("fixed", "poly").replace("max_iter: 1", ""): "t: max_iter is 0; it must be 1",
+    SOLVER.replace("fixed", "poly").replace("max_iter: 1", "power: 1"): "t: max_iter is 0; it",
     SOLVER.replace("fixed", "multistep") + "gamma: 1 stepvalue: 9 stepvalue: 3": (
         "t: stepvalue 3 comes after 9; they must be in ascending order"
     ),
@@ -46,6 +46,12 @@ WRONG = {
     SOLVER + 'regularization_type: "L3"': 't: regularization_type is "L3"; it must be "L1" or "L2"',
     SOLVER + "test_iter: 1": "t: test_interval is 0; it must be 1 or more",
     SOLVER + "test_iter: -1 test_interval: 1": "t: test_iter is -1; it must be 0 or more",
+    SOLVER + "test_interval: 5": "t: there is a test_interval, and no test_iter, the number of",
+    SOLVER.replace("fixed", "step") + "stepsize: 5": 't: there is no gamma, which lr_policy "step"',
+    SOLVER.replace("fixed", "inv") + "gamma: 1": 't: there is no power, which lr_policy "inv"',
+    SOLVER.replace("fixed", "poly"): 't: there is no power, which lr_policy "poly" needs',
+    SOLVER.replace("fixed", "poly") + "power: -1": "t: power is -1; it must be 0 or more",
+    SOLVER + "clip_gradients: inf": "t: clip_gradients is inf; it must be a finite number",
     SOLVER + "test_interval: -1": "t: test_interval is -1; it must be 0 or more",
     SOLVER + "average_loss: 0": "t: average_loss is 0; it must be 1 or more",
     SOLVER + "iter_size: 0": "t: iter_size is 0; it must be 1 or more",
@@ -105,21 +111,24 @@ NETS = {
         'type: "DummyData"', 'type: "Data" data_param { backend: LMDB }'
     ): "layer 'd': source, the path of the database, is missing",
 }
-# Settings of the layer fc that are no number.
+# Numbers of the layer fc that make no sense.
+FINITE = "; it must be a finite number"
 NUMBERS = {
-    "param { lr_mult: nan }": "param.lr_mult is nan",
-    "param { decay_mult: inf }": "param.decay_mult is inf",
-    "loss_weight: nan": "loss_weight is nan",
-    "blobs { double_data: nan } param { decay_mult: -inf }": "param.decay_mult is -inf",
+    "param { lr_mult: nan }": "param.lr_mult is nan" + FINITE,
+    "param { decay_mult: inf }": "param.decay_mult is inf" + FINITE,
+    "loss_weight: nan": "loss_weight is nan" + FINITE,
+    "blobs { double_data: nan } param { decay_mult: -inf }": "param.decay_mult is -inf" + FINITE,
+    "param { lr_mult: -1 }": "param.lr_mult is -1; it must be 0 or more",
+    "param { } param { decay_mult: -2 }": "param.decay_mult is -2; it must be 0 or more",
 }
 
 
 @pytest.mark.parametrize("text", NUMBERS)
-def test_what_is_no_number(text: str, folder: Path) -> None:
+def test_numbers_of_a_layer(text: str, folder: Path) -> None:
     fc = f'name: "fc" {text}'
     (folder / "train.prototxt").write_text(TRAIN_NET.replace('name: "fc"', fc, 1))
     says = error_of("caffe", "train", "-solver=solver.prototxt")
-    assert says == f"train.prototxt, layer 'fc': {NUMBERS[text]}; it must be a finite number"
+    assert says == f"train.prototxt, layer 'fc': {NUMBERS[text]}"
 
 
 def test_one_bound_may_be_infinite() -> None:

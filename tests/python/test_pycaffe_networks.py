@@ -164,12 +164,14 @@ def test_why_a_python_layer_cannot_be_made(
     module, layer = path.split(".")
     text = f"""layer {{ name: "p" type: "Python" top: "x"
                         python_param {{ module: "{module}" layer: "{layer}" }} }}"""
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as raised:
         net(text)
+    assert "t, layer 'p': " in str(raised.value)
     # The program's own Python need not be that of the environment in which these tests run.
     packages = (Path(caffe.__file__).parents[1], Path(np.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", ":".join(map(str, (folder, *packages))))
     done = program("caffe", "time", "-model=t", "-iterations=1")
     assert done.returncode == 1
     assert words in done.stderr.splitlines()[-1]
+    assert "layer 'p': " in done.stderr.splitlines()[-1]
     assert done.stderr.count("Error: ") == 1

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -52,7 +52,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
     try:
-        net = build_net(text, [layer.name for layer in parameter.layer if layer.type == "Python"])
+        net = build_net(text)
     except ValueError as error:
         raise ValueError(f"{deploy}: Caffe cannot build this network: {error}") from error
     if len(net.inputs) != 1:
@@ -142,11 +142,9 @@ def _input_as_layer(parameter: Any) -> None:
     parameter.layer.extend(layers)
 
 
-def build_net(text: str, python_layers: Sequence[str] = ()) -> Any:
-    """Return the net of a prototxt's text (TEST phase); ValueError with Caffe's reason, which names
-    the layer.
-
-    python_layers  their names; they may raise any exception, and it does not name the layer
+def build_net(text: str) -> Any:
+    """Return the net of a prototxt's text (TEST phase); ValueError with Caffe's reason, or with
+    what a Python layer has raised, both of which name the layer.
     """
     with TemporaryDirectory() as folder, quiet_caffe():
         path = Path(folder) / "deploy.prototxt"
@@ -157,9 +155,11 @@ def build_net(text: str, python_layers: Sequence[str] = ()) -> Any:
             reason = str(error).replace(f"{path}, ", "").replace(f"{path}:", "line ")
             raise ValueError(reason) from error
         except Exception as error:
-            names = " or ".join(f"'{name}'" for name in python_layers)
-            where = f"layer {names}: " if names else ""
-            raise ValueError(f"{where}{type(error).__name__}: {error}") from error
+            # str() of a KeyError is quoted.
+            text = str(error.args[0] if isinstance(error, KeyError) else error)
+            named = re.fullmatch("(layer '.*?': )?(.*)", text.replace(f"{path}, ", ""), re.DOTALL)
+            layer, reason = named.groups("") if named else ("", text)
+            raise ValueError(f"{layer}{type(error).__name__}: {reason}") from error
 
 
 def _try_batches(net: Any, batch_size: int) -> None:
