@@ -16,10 +16,21 @@ from runner import KILLS, PROGRAMS, Runner, Undisturbed, finish
 
 # The exit status, or the signal, that a program may end with.
 ENDS = {"KILL": {-9}, "TERM": {-15, 143}, "INT": {130}, "FULL": {1}}
+# In all programs the same code answers these; in CI they are sent to one that works in its own
+# process, and to one that has a program of Caffe's at work.
+ANSWERED = {"TERM", "INT"}
+ASKED = PROGRAMS if KILLS > 1 else ("hotcold", "training")
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        (program, how)
+        for program in PROGRAMS
+        for how in ENDS
+        if how not in ANSWERED or program in ASKED
+    ],
+)
 def test_what_was_interrupted_goes_on(
     runner: Runner, undisturbed: Undisturbed, output: Path, program: str, how: str
 ) -> None:
