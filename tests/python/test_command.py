@@ -159,3 +159,12 @@ def test_records_have_the_command_as_typed(
         check=True,
     )
     assert ran.stdout == recorded.format(tool=tool) + "\n"
+
+
+@pytest.mark.parametrize("option", ["--output", "--model", "--labels", "--data-dir"])
+def test_a_path_that_is_empty(tmp_path: Path, option: str) -> None:
+    """It is what an unset variable of the shell gives, and no name for the current folder."""
+    done = run("hotcold", option, "", folder=tmp_path)
+    assert done.returncode == 2
+    assert "must be a path, not an empty text" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())

@@ -86,8 +86,13 @@ def test_a_folder_that_its_owner_has_removed_is_made_again(
         assert os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
-def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"), [("file", "is not a folder"), ("link", "is a link to nothing")]
+)
+def test_what_is_no_folder_is_named(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError) as caught, lock_folder(tmp_path / "file", BUSY):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError) as caught, lock_folder(tmp_path / name, BUSY):
         pass
-    assert caught.value.filename == str(tmp_path / "file")
+    assert caught.value.filename == str(tmp_path / name)
+    assert caught.value.strerror == f"{says}; choose another folder"

@@ -10,12 +10,11 @@ you type.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from caffe_ext import __version__
 from caffe_ext.cli.main import SUBCOMMANDS, subcommand_module
-from caffe_ext.cli.parser import new_parser
+from caffe_ext.cli.parser import new_parser, parse_path
 
 EPILOG = """\
 examples
@@ -48,7 +47,7 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
     import shtab
 
     for action in parser._actions:
-        if action.type is Path or action.dest == "images":
+        if action.type is parse_path or action.dest == "images":
             folder = action.metavar == "DIR"
             marked: Any = action
             marked.complete = shtab.DIRECTORY if folder else shtab.FILE

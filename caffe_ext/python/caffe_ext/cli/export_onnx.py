@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, new_parser, parse_path
 
 EPILOG = """\
 what is written
@@ -36,16 +36,21 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = new_parser("export-onnx", __doc__, EPILOG)
     add = parser.add_argument
-    add("model", type=Path, metavar="MODEL.yaml", help="the model file (see docs/model-files.md)")
+    add(
+        "model",
+        type=parse_path,
+        metavar="MODEL.yaml",
+        help="the model file (see docs/model-files.md)",
+    )
     add(
         "--weights",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help=".caffemodel or .caffemodel.h5, in place of the model file's",
     )
     add(
         "--output",
-        type=Path,
+        type=parse_path,
         metavar="FILE.onnx",
         help="default: the name of the weights, or of the model file, in the current folder",
     )

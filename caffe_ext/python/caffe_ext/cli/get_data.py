@@ -9,11 +9,10 @@ With `models`: find or download the two LeNets that BANG's authors have publishe
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser, parse_path
 from caffe_ext.runtime.checkout import DATA, shorten_path
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("get-data", __doc__, EPILOG)
     add = parser.add_argument
     add("data_set", choices=("mnist", "cifar10", "digits", MODELS), help="what to get")
-    add("--data-dir", type=Path, metavar="DIR", help="the folder with the raw files")
+    add("--data-dir", type=parse_path, metavar="DIR", help="the folder with the raw files")
     add_output(parser, DATA)
     add(
         "--validation",

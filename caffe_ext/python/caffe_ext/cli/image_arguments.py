@@ -6,9 +6,9 @@
 import argparse
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffe_ext.cli.parser import parse_path
 from caffe_ext.runtime.checkout import DATA, ROOT
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_image_arguments(
     )
     add(
         "--labels",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help='labels of --images: lines "path label", a number or the name of a class; for an '
         "array an IDX or .npy file",
@@ -77,7 +77,7 @@ def add_image_arguments(
         metavar="N",
         help="draws another sample of a folder or listing (default: %(default)s)",
     )
-    add("--data-dir", type=Path, metavar="DIR", help="folder with a data set's raw files")
+    add("--data-dir", type=parse_path, metavar="DIR", help="folder with a data set's raw files")
 
 
 def open_source(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import add_again, new_parser
+from caffe_ext.cli.parser import add_again, new_parser, parse_path
 
 EPILOG = """\
 what is written
@@ -38,8 +38,14 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = new_parser("import-onnx", __doc__, EPILOG)
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE.onnx", help="the network, float32 (N, C, H, W) in")
-    add("--output", type=Path, default=Path(), metavar="FOLDER", help="default: the current folder")
+    add("file", type=parse_path, metavar="FILE.onnx", help="the network, float32 (N, C, H, W) in")
+    add(
+        "--output",
+        type=parse_path,
+        default=Path(),
+        metavar="FOLDER",
+        help="default: the current folder",
+    )
     add("--name", help="of the model and its files (default: that of FILE)")
     add("--scores", metavar="NAME", help="which output has the scores, if there are several")
     add("--shape", type=_shape, metavar="C,H,W", help="of the images, if FILE leaves it open")

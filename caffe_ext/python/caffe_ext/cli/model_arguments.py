@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffe_ext.cli.parser import parse_path
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -34,11 +35,17 @@ def add_model_arguments(
     """Add --model, --batch-size, --help-model, and --weights unless they are named otherwise."""
     add = parser.add_argument_group("model").add_argument
     number = "+" if several else None
-    add("--model", type=Path, nargs=number, metavar="YAML", help="description of a Caffe model")
+    add(
+        "--model",
+        type=parse_path,
+        nargs=number,
+        metavar="YAML",
+        help="description of a Caffe model",
+    )
     if weights:
         add(
             "--weights",
-            type=Path,
+            type=parse_path,
             nargs=number,
             metavar="FILE",
             help=".caffemodel or .caffemodel.h5, for the network of --model (default: LeNet)",

@@ -46,11 +46,18 @@ def check_at_least(
             parser.error(f"--{option} must be at least {least}, not {given}")
 
 
+def parse_path(text: str) -> Path:
+    """Return the path that is given; of an unset variable of the shell it would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not an empty text")
+    return Path(text)
+
+
 def add_output(group: argparse._ActionsContainer, default: Path, files: str = "") -> None:
     """Add --output, the folder for results; files: which ones, for its help."""
     what = f"where to write {files}".rstrip()
     about = f"{what} (default: {shorten_path(default)})"
-    group.add_argument("--output", type=Path, metavar="DIR", default=default, help=about)
+    group.add_argument("--output", type=parse_path, metavar="DIR", default=default, help=about)
 
 
 class _RenamedFlag(argparse.Action):

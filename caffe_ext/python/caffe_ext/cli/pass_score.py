@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import new_parser
+from caffe_ext.cli.parser import new_parser, parse_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "paths",
         nargs="+",
-        type=Path,
+        type=parse_path,
         metavar="ADVERSARIAL ORIGINAL",
         help="pairs of image files, grey or colour, 8 bits a channel; or two folders",
     )

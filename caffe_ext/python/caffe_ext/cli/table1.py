@@ -13,14 +13,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_report import print_campaign
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HOMES
-from caffe_ext.cli.parser import check_at_least
+from caffe_ext.cli.parser import check_at_least, parse_path
 from caffe_ext.cli.training_arguments import (
     lenet_training,
     outcome,
@@ -80,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add(
         "--evaluate",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         help="attack the models (with --again: once more) and write their table, a report and a "
         "picture to DIR",

@@ -5,11 +5,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser, parse_path
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def training_parser(
     """
     parser = new_parser(subcommand, description, epilog)
     add = parser.add_argument
-    add("--data-dir", type=Path, metavar="DIR", help="folder with MNIST's raw files")
+    add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
     add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
     add("--iterations", type=int, metavar="N", help="train for N iterations")
     add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")

@@ -32,7 +32,13 @@ def lock_folder(folder: Path, busy: Exception | None) -> Iterator[int]:
 def _lock(folder: Path, *, wait: bool) -> int:
     """Return the descriptor of a folder that is locked, and still there."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            what = "is a link to nothing" if folder.is_symlink() else "is not a folder"
+            raise FileExistsError(
+                error.errno, f"{what}; choose another folder", f"{folder}"
+            ) from error
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:  # whoever had the lock has removed it
