@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import new_parser
+from caffe_ext.cli.parser import new_parser, parse_path
 from caffe_ext.runtime.checkout import NETWORKS, shorten_path
 
 EPILOG = """\
@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this subcommand."""
     parser = new_parser("init", __doc__, EPILOG)
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path(), help="where to (default: here)"
+        "folder", nargs="?", type=parse_path, default=Path(), help="where to (default: here)"
     )
     return parser
 
