@@ -19,6 +19,7 @@ from caffe_ext.certification.class_counts import ClassCounts
 from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
+from caffe_ext.models.committee_description import read_loadable
 from caffe_ext.models.description import read_model
 from caffe_ext.runs.campaign_files import check_campaign_files
 from caffe_ext.runs.records import (
@@ -90,6 +91,8 @@ def make_model(folder: Path) -> None:
     (folder / "deploy.prototxt").write_text(NET)
     (folder / "model.yaml").write_text(YAML)
     (folder / "hdf5.yaml").write_text(YAML.replace("w.caffemodel", "w.h5"))
+    inside = YAML.replace("\n", "\n    ")
+    (folder / "committee.yaml").write_text(f"members:\n  - hdf5.yaml\n  - {inside}\n")
     net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
     net.save(str(folder / "w.caffemodel"))
     net.save_hdf5(str(folder / "w.h5"))
@@ -97,7 +100,7 @@ def make_model(folder: Path) -> None:
 
 def use_model(name: str) -> Callable[[Path], object]:
     """Return what reads a model, and queries it."""
-    return lambda folder: read_model(folder / name).load().predict(IMAGES)
+    return lambda folder: read_loadable(folder / name).load().predict(IMAGES)
 
 
 def make_onnx(folder: Path) -> None:
@@ -261,6 +264,7 @@ BOUNDS = {
 }
 FORMATS = {
     "yaml": Format("model.yaml", make_model, use_model("model.yaml")),
+    "committee": Format("committee.yaml", make_model, use_model("committee.yaml")),
     "prototxt": Format("deploy.prototxt", make_model, use_model("model.yaml")),
     "caffemodel": Format("w.caffemodel", make_model, use_model("model.yaml")),
     "hdf5-weights": Format("w.h5", make_model, use_model("hdf5.yaml")),

@@ -23,7 +23,7 @@ from caffe_ext.certification.network import read_network
 from caffe_ext.certification.study import Study
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.checkout import shorten_paths
@@ -131,7 +131,7 @@ class BoundsStudy(Study):
         return result
 
     def _description(
-        self, model: ModelDescription, method: Method, digest: str, count: int
+        self, model: LoadableModel, method: Method, digest: str, count: int
     ) -> dict[str, Any]:
         """Return what the bounds depend on, for JSON."""
         return {

@@ -29,6 +29,7 @@ from caffe_ext.certification.windows import Doubles, SlidingKernel
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.models.files import load_net, read_prototxt
 from caffe_ext.models.layer_windows import convolution_sides, pooling_axes
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
 
 _NOTHING = ("Dropout", "Split")
@@ -66,11 +67,17 @@ class UnboundableError(ValueError):
     """A net with a layer of which no bounds are known here."""
 
 
-def read_network(description: ModelDescription) -> BoundableNetwork:
+def read_network(description: LoadableModel) -> BoundableNetwork:
     """Return the net of a model.
 
-    Raises UnboundableError naming the layer that cannot be bounded, and what load_net raises.
+    Raises UnboundableError naming the layer that cannot be bounded, and for a committee, which is
+    not one net; and what load_net raises.
     """
+    if not isinstance(description, ModelDescription):
+        raise UnboundableError(
+            f"{description.name}: bounds are those of one network, and this is a committee of "
+            "several; randomized smoothing certifies committees (`caffe-ext certify smoothing`)"
+        )
     model = description.load(1)
     net = load_net(description.deploy, description.weights)
     reader = _Reader(net, model.input_shape, f"{description.deploy}")

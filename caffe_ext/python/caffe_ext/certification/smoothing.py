@@ -31,7 +31,7 @@ from caffe_ext.certification.smoothing_result import SmoothedModel, SmoothingRes
 from caffe_ext.certification.study import Study
 from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.checkout import shorten_paths
@@ -122,7 +122,7 @@ class SmoothingStudy(Study):
 
     def _counts(
         self,
-        model: ModelDescription,
+        model: LoadableModel,
         sigma: float,
         images: Mapping[str, Any],
         count: int,
@@ -144,7 +144,7 @@ class SmoothingStudy(Study):
 
     def _count(
         self,
-        tasks: Sequence[tuple[ModelDescription, float, ClassCounts]],
+        tasks: Sequence[tuple[LoadableModel, float, ClassCounts]],
         source: ImageSource,
         reporter: Reporter,
     ) -> None:
@@ -155,7 +155,7 @@ class SmoothingStudy(Study):
         if not sum(left):
             return
         model: Model | None = None
-        loaded: ModelDescription | None = None
+        loaded: LoadableModel | None = None
         with reporter.progress("smoothing", sum(left), "sample") as step:
             for (description, sigma, counts), missing in zip(tasks, left, strict=True):
                 if not missing:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.data import ImageSource
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from caffe_ext.storage.provenance import provenance
 
@@ -25,7 +25,7 @@ class Study:
     again        discard what is in the folder
     """
 
-    models: Sequence[ModelDescription]
+    models: Sequence[LoadableModel]
     source: ImageSource
     folder: Path
     settings: Any

@@ -12,15 +12,15 @@ from caffe_ext.cli.attack_arguments import Program, parse
 from caffe_ext.cli.attack_report import print_campaign
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.image_arguments import open_source
-from caffe_ext.cli.model_arguments import find_models
+from caffe_ext.cli.model_arguments import find_loadable
 
 if TYPE_CHECKING:
     from caffe_ext.attacks.base import Attack
-    from caffe_ext.models.description import ModelDescription
+    from caffe_ext.models.loadable import LoadableModel
 
 
 def find_attacks(
-    program: Program, arguments: argparse.Namespace, models: "Sequence[ModelDescription]"
+    program: Program, arguments: argparse.Namespace, models: "Sequence[LoadableModel]"
 ) -> "list[Attack]":
     """Return the attacks that the arguments mean, each once; ValueError if they make no sense."""
     from caffe_ext.attacks.registry import parse_attack
@@ -31,7 +31,7 @@ def find_attacks(
 
 
 def _common_names(
-    program: Program, arguments: argparse.Namespace, models: "Sequence[ModelDescription]"
+    program: Program, arguments: argparse.Namespace, models: "Sequence[LoadableModel]"
 ) -> list[str]:
     """Return the names of the attacks that the options mean; ValueError if models disagree."""
     first, *others = models
@@ -62,7 +62,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
 
     try:
         check_writable(arguments.output)
-        models = find_models(arguments)
+        models = find_loadable(arguments)
         campaign = AttackCampaign(
             models,
             find_attacks(program, arguments, models),

@@ -16,7 +16,7 @@ from caffe_ext.cli.distance_arguments import read_distances
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
-from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.cli.model_arguments import add_model_arguments, find_loadable
 from caffe_ext.cli.parser import add_again, add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -117,7 +117,7 @@ def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
     from caffe_ext.certification.smoothing import SmoothingSettings, SmoothingStudy
     from caffe_ext.models.description import class_numbers
 
-    models = find_models(arguments)
+    models = find_loadable(arguments)
     return SmoothingStudy(
         models,
         open_source(arguments, class_numbers(models)),

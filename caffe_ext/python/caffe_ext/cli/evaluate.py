@@ -22,7 +22,7 @@ from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
-from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.cli.model_arguments import add_model_arguments, find_loadable
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
 from caffe_ext.runtime.checkout import ROOT
 
@@ -215,7 +215,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         check_writable(arguments.output)
-        models = find_models(arguments)
+        models = find_loadable(arguments)
         opener = partial(open_source, arguments, class_numbers(models))
         settings = read_settings(arguments, opener())
         with quiet_caffe():

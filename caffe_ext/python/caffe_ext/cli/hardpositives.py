@@ -13,14 +13,14 @@ from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
-from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_models
+from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_loadable
 from caffe_ext.cli.parser import add_again, add_output, new_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 
 if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
-    from caffe_ext.models.description import ModelDescription
+    from caffe_ext.models.loadable import LoadableModel
     from caffe_ext.training.hard_positives.folder import HardPositiveSet
     from caffe_ext.training.hard_positives.presets import Recipe
 
@@ -105,7 +105,7 @@ def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
     )
 
 
-def describe_origin(model: "ModelDescription", source: "ImageSource") -> dict[str, Any]:
+def describe_origin(model: "LoadableModel", source: "ImageSource") -> dict[str, Any]:
     """Return where the hard positives come from, for their record."""
     from caffe_ext.metrics.pass_score import STANDARD
     from caffe_ext.storage.provenance import provenance
@@ -139,8 +139,10 @@ def _reorder_scores(scores: Sequence[float] | None) -> Sequence[float]:
     return () if scores is None else (scores[1], scores[0], scores[2])
 
 
-def report(made: "HardPositiveSet", model: "ModelDescription") -> str:
+def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
     """Return the lines to print."""
+    from caffe_ext.models.description import ModelDescription
+
     record, folder = made.record, shorten_path(made.folder)
     lines = [] if made.made else [f"{folder} is up to date"]
     lines += [table(record), ""]
@@ -148,7 +150,8 @@ def report(made: "HardPositiveSet", model: "ModelDescription") -> str:
         f"{shorten_path(made.database)}: {record['hard_positives']:,} hard positives and "
         f"{record['originals']:,} originals, shuffled"
     )
-    if made.folder.absolute() == OUTPUT:
+    # A committee has no weights to go on from.
+    if made.folder.absolute() == OUTPUT and isinstance(model, ModelDescription):
         lines += ["", f"caffe train --solver={SOLVER} --weights={shorten_path(model.weights)}"]
     else:
         lines.append("A network trains on it that names this folder as its Data layer's source.")
@@ -164,13 +167,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     console = Console()
     try:
-        model = find_models(arguments)[0]
+        model = find_loadable(arguments)[0]
         with quiet_caffe():
             recipe = read_recipe(arguments, model.load(1).classes)
         source = open_source(arguments, model.class_numbers)
-        console.note(
-            f"{model.name} ({shorten_path(model.weights)}) on {shorten_paths(source.origin)}"
-        )
+        console.note(f"{model.name} ({model.shown_file}) on {shorten_paths(source.origin)}")
         request = SetRequest(
             model,
             source,

@@ -12,7 +12,10 @@ from caffe_ext.cli.parser import parse_path
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caffe_ext.models.description import ModelDescription
+    from caffe_ext.models.loadable import LoadableModel, Named
 
 LENET = ROOT / "prototxt" / "lenet.yaml"
 # What `make demo` trains.
@@ -25,7 +28,8 @@ HELP = """\
 models
   A model is a YAML file (prototxt/lenet.yaml is one; all keys: --help-model), or weights for such a
   file: --model prototxt/lenet.yaml --weights a.caffemodel b.caffemodel.h5 names two models. Without
-  either, those that `make demo` has trained are taken.
+  either, those that `make demo` has trained are taken. A file with `members:` is a committee of
+  several networks, one model.
 """
 
 
@@ -65,9 +69,10 @@ class _HelpModel(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and end."""
-        from caffe_ext.models import description as model_description
+        from caffe_ext.models import committee_description, description
 
-        print((model_description.__doc__ or "").strip())
+        for module in (description, committee_description):
+            print((module.__doc__ or "").strip(), end="\n\n")
         parser.exit()
 
 
@@ -77,13 +82,29 @@ def as_list(value: Path | list[Path] | None) -> list[Path]:
 
 
 def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
-    """Return the models that the arguments name, with names that differ.
+    """Return the networks that the arguments name, with names that differ.
+
+    Raises FileNotFoundError and ValueError, each with a sentence for the user; also for a
+    committee, which find_loadable() takes.
+    """
+    from caffe_ext.models.description import read_model
+
+    return _find(arguments, read_model)
+
+
+def find_loadable(arguments: argparse.Namespace) -> "list[LoadableModel]":
+    """Return the networks and committees that the arguments name, with names that differ.
 
     Raises FileNotFoundError and ValueError, each with a sentence for the user.
     """
-    from dataclasses import replace
+    from caffe_ext.models.committee_description import read_loadable
 
-    from caffe_ext.models.description import make_names_distinct, read_model
+    return _find(arguments, read_loadable)
+
+
+def _find(arguments: argparse.Namespace, read: "Callable[..., Named]") -> "list[Named]":
+    """Return what the arguments name, as `read` reads a YAML file, with weights or without."""
+    from caffe_ext.models.description import make_names_distinct
 
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, not {arguments.batch_size}")
@@ -91,15 +112,15 @@ def find_models(arguments: argparse.Namespace) -> "list[ModelDescription]":
     if weights:
         if len(models) > 1:
             raise ValueError("--weights needs exactly one --model, the network that they belong to")
-        return make_names_distinct([read_model((models or [LENET])[0], file) for file in weights])
+        return make_names_distinct([read((models or [LENET])[0], file) for file in weights])
     if models:
-        return make_names_distinct([read_model(path) for path in models])
+        return make_names_distinct([read(path) for path in models])
     found = {name: newest_weights(folder) for name, folder in DEMO.items()}
     if None in found.values():
         raise FileNotFoundError(
             "no model found: run `make demo` to train two, or name yours with --model and --weights"
         )
-    return [replace(read_model(LENET, file), name=name) for name, file in found.items()]
+    return [read(LENET, file).with_name(name) for name, file in found.items()]
 
 
 def newest_weights(folder: Path) -> Path | None:

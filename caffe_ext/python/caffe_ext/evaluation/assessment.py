@@ -24,12 +24,12 @@ from caffe_ext.evaluation.strip import Strip, make_strip
 from caffe_ext.evaluation.tasks import Resources
 from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.compatibility import check_model, report_images
 from caffe_ext.runs.export import model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
-from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
+from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from caffe_ext.storage.provenance import provenance
 
 
@@ -59,7 +59,7 @@ class Assessment:
                draws another sample of a folder or listing, where the settings' limit takes one
     """
 
-    models: Sequence[ModelDescription]
+    models: Sequence[LoadableModel]
     opener: Callable[[], ImageSource]
     settings: Settings
     folder: Path
@@ -119,7 +119,7 @@ class Assessment:
         settings = self.settings
         return Report(
             models=[
-                replace(evaluation, record=evaluation.record | _format_paths(model))
+                replace(evaluation, record=model.shown_record())
                 for model, evaluation in zip(self.models, evaluations, strict=True)
             ],
             images=images,
@@ -138,8 +138,3 @@ class Assessment:
             identity=identity,
             strip=strip,
         )
-
-
-def _format_paths(model: ModelDescription) -> dict[str, str]:
-    """Return a model's paths as records have them."""
-    return {"deploy": shorten_path(model.deploy), "weights": shorten_path(model.weights)}

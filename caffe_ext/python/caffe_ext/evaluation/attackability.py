@@ -19,7 +19,7 @@ from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, top_class
 from caffe_ext.models.batch_dependence import TOLERANCE
 from caffe_ext.models.cache import load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 
@@ -49,7 +49,7 @@ class Attackability:
 class AttackabilityTask:
     """Measures it in any process."""
 
-    model: ModelDescription
+    model: LoadableModel
     batch_size: int
     opener: Callable[[], Source]
 

@@ -18,7 +18,7 @@ from caffe_ext.evaluation.stability import (
 )
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 from caffe_ext.storage.atomic import write_json
@@ -55,7 +55,7 @@ class NoiseTask:
     labels    int64 (n,), theirs
     """
 
-    model: ModelDescription
+    model: LoadableModel
     batch_size: int
     opener: Callable[[], Source]
     identity: dict[str, Any]

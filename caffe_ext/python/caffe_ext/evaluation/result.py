@@ -21,7 +21,7 @@ from caffe_ext.evaluation.robustness import (
 from caffe_ext.evaluation.stability import NoiseSettings, NoiseStability
 from caffe_ext.evaluation.suite import CASCADE, Suite, default_radii, default_suite
 from caffe_ext.models.base import NO_CLASS, Ints
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, find_broken, share, summarize_variant
 
@@ -144,7 +144,7 @@ def find_correctly_classified(records: AttackRecords) -> Bools:
 
 
 def put_together(  # noqa: PLR0913  these are all the parts that there are
-    model: ModelDescription,
+    model: LoadableModel,
     suite: Suite,
     records: Mapping[str, AttackRecords],
     *,

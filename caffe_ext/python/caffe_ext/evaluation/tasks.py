@@ -10,7 +10,7 @@ import numpy as np
 from caffe_ext.evaluation.plan import CLASSES
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, count_images, run_attack
@@ -45,7 +45,7 @@ class Resources:
 class PredictionTask:
     """What all images are classified as, int64 (N,), by one model; for any process."""
 
-    model: ModelDescription
+    model: LoadableModel
     resources: Resources
     opener: Callable[[], Source]
     limit: int | None
@@ -71,7 +71,7 @@ class AttackTask:
     label      how its progress is announced; by default, as the name of the attack
     """
 
-    model: ModelDescription
+    model: LoadableModel
     resources: Resources
     opener: Callable[[], Source]
     run: AttackRun

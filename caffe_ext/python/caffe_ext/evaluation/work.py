@@ -10,7 +10,7 @@ from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.tasks import AttackTask, Resources
 from caffe_ext.models.base import Ints
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.runs.export import identity, plain_name
 from caffe_ext.runs.runner import AttackRun, Source, count_images
 
@@ -36,7 +36,7 @@ class EvaluationWork:
     models  with names that differ
     """
 
-    models: Sequence[ModelDescription]
+    models: Sequence[LoadableModel]
     images: ImageSet
     settings: Settings
     folder: Path
@@ -52,25 +52,25 @@ class EvaluationWork:
         models = {model.name: self.model_identity(model) for model in self.models}
         return {"models": models, "limit": self.settings.limit, "seed": self.settings.seed}
 
-    def model_identity(self, model: ModelDescription) -> dict[str, Any]:
+    def model_identity(self, model: LoadableModel) -> dict[str, Any]:
         """Return what results of a model depend on."""
         return identity(model, self.images.digest, labelled=self.images.labelled)
 
-    def model_folder(self, model: ModelDescription) -> Path:
+    def model_folder(self, model: LoadableModel) -> Path:
         """Return the folder of a model's results."""
         return self.folder / plain_name(model.name)
 
-    def cascade_folder(self, model: ModelDescription, budget: PerturbationBudget) -> Path:
+    def cascade_folder(self, model: LoadableModel, budget: PerturbationBudget) -> Path:
         """Return the folder of the cascade within a budget."""
         return self.model_folder(model) / f"within-{budget.norm}-{budget.epsilon:g}"
 
-    def probe_folder(self, model: ModelDescription, images: int) -> Path:
+    def probe_folder(self, model: LoadableModel, images: int) -> Path:
         """Return the folder of the iterated attacks on so many images."""
         return self.model_folder(model) / f"probe-{images}"
 
     def task(
         self,
-        model: ModelDescription,
+        model: LoadableModel,
         attack: Attack,
         predicted: Ints,
         label: str = "",
@@ -80,7 +80,7 @@ class EvaluationWork:
         run = self.run(model, attack, **changes)
         return AttackTask(model, self.resources, self.images.opener, run, predicted, label)
 
-    def run(self, model: ModelDescription, attack: Attack, **changes: Any) -> AttackRun:
+    def run(self, model: LoadableModel, attack: Attack, **changes: Any) -> AttackRun:
         """Return the run of an attack on a model."""
         settings = {
             "folder": self.model_folder(model),

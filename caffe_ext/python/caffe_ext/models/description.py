@@ -19,19 +19,19 @@ classes: synset_words.txt         # names of the classes, one a line, or a list 
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256 as digest_of
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import yaml
 
-from caffe_ext.data.image_labels import AMBIGUOUS
 from caffe_ext.models.batch_dependence import check_batch_independence
 from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.loadable import LoadableModel, Named, number_classes
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import is_showable
@@ -51,6 +51,8 @@ _KEYS = (
     "logits",
     "classes",
 )
+MEMBERS = "members"
+"""The key of a committee's file."""
 _independent: set[Hashable] = set()
 _SYNSET = r"(n\d{8})\s+(.+)"
 
@@ -59,7 +61,7 @@ _PLACES = ("name", "deploy", "weights")
 
 
 @dataclass(frozen=True, eq=False)
-class ModelDescription:
+class ModelDescription(LoadableModel):
     """A network for use, its weights, and how pixels become its input.
 
     name         as tables and pictures call it
@@ -112,14 +114,28 @@ class ModelDescription:
         files = [(path, path.stat()) for path in (self.deploy, self.weights)]
         return tuple((str(path.absolute()), it.st_size, it.st_mtime_ns) for path, it in files)
 
-    def class_name(self, number: int) -> str:
-        """Return the name of a class, its number if it has none."""
-        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+    def with_name(self, name: str) -> Self:
+        """Return the same model under another name."""
+        return replace(self, name=name)
 
     @property
-    def class_numbers(self) -> dict[str, int]:
-        """Return the number of each class by its name and by its WordNet id, for labels."""
-        return _number_names([*enumerate(self.classes), *enumerate(self.synsets)])
+    def folder(self) -> Path:
+        """Return the folder of the weights."""
+        return self.weights.absolute().parent
+
+    @property
+    def shown_file(self) -> str:
+        """Return the weights' file, for messages."""
+        return shorten_path(self.weights)
+
+    @property
+    def cache_key(self) -> Hashable:
+        """Return the files with their sizes and times, and the settings."""
+        settings = [
+            value if not hasattr(value, "tobytes") else (value.shape, value.tobytes())
+            for value in vars(self.pixel_space).values()
+        ]
+        return (*self.file_stamps, *settings, self.logits, self.classes)
 
     def record(self) -> dict[str, Any]:
         """Return what a record of results says of the model: settings and digests, for JSON."""
@@ -164,11 +180,17 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
-    """Read a model's YAML file; `weights`, if given, take the place of the file's.
+    """Read the YAML file of one network; `weights`, if given, take the place of the file's.
 
     With weights of its own the model is called after their file.
-    Raises FileNotFoundError, and ValueError that names the file and the key.
+    Raises FileNotFoundError, and ValueError that names the file and the key; also for a committee,
+    which read_loadable() reads.
     """
+    return describe_model(read_settings(path), weights=weights, source=path)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a model's YAML file; raises as read_model()."""
     try:
         given = yaml.load(read_text(path), _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
@@ -181,7 +203,7 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
         _refuse_prototxt(path)
         raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(_KEYS)}")
     check_utf8(path, given)
-    return describe_model(given, weights=weights, source=path)
+    return given
 
 
 def _refuse_prototxt(path: Path) -> None:
@@ -204,6 +226,10 @@ def describe_model(
     Raises FileNotFoundError for a file that is not there, ValueError for other settings.
     """
     where = f"{source}: " if source else ""
+    if MEMBERS in settings:
+        raise ValueError(
+            f"{where}`{MEMBERS}:` makes a committee of several networks, and here one is needed"
+        )
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
@@ -232,35 +258,24 @@ def describe_model(
     return description
 
 
-def class_numbers(models: Iterable[ModelDescription]) -> dict[str, int]:
+def class_numbers(models: Iterable[LoadableModel]) -> dict[str, int]:
     """Return the numbers of the classes that several models name; AMBIGUOUS where they differ."""
     every = [model.class_numbers for model in models]
-    return _number_names([(number, name) for names in every for name, number in names.items()])
+    return number_classes([(number, name) for names in every for name, number in names.items()])
 
 
-def _number_names(pairs: Iterable[tuple[int, str]]) -> dict[str, int]:
-    """Return numbers by names; AMBIGUOUS for a name with several."""
-    numbers: dict[str, int] = {}
-    for number, name in pairs:
-        if numbers.setdefault(name, number) != number:
-            numbers[name] = AMBIGUOUS
-    return numbers
-
-
-def make_names_distinct(descriptions: list[ModelDescription]) -> list[ModelDescription]:
+def make_names_distinct(descriptions: Sequence[Named]) -> list[Named]:
     """Return the models with names that differ: equal ones get their folder's name in front."""
     names = [model.name for model in descriptions]
     result = [
-        replace(model, name=f"{model.weights.absolute().parent.name}/{model.name}")
+        model.with_name(f"{model.folder.name}/{model.name}")
         if names.count(model.name) > 1
         else model
         for model in descriptions
     ]
     while len(set(names := [model.name for model in result])) < len(names):
         result = [
-            replace(model, name=f"{model.name} ({number})")
-            if names.count(model.name) > 1
-            else model
+            model.with_name(f"{model.name} ({number})") if names.count(model.name) > 1 else model
             for number, model in enumerate(result, 1)
         ]
     return result

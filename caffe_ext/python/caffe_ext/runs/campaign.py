@@ -21,7 +21,7 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import clear_cache, load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.campaign_files import (
     FIGURE,
@@ -92,7 +92,7 @@ class AttackCampaign:
     sample_seed draws another sample of a folder or listing, where `limit` takes one
     """
 
-    models: Sequence[ModelDescription]
+    models: Sequence[LoadableModel]
     attacks: Sequence[Attack]
     source: ImageSource
     folder: Path
@@ -189,7 +189,7 @@ class AttackCampaign:
     ) -> ModelOutcome:
         """Run the attacks on a model, and write what they find."""
         model, done = exports[0].model, []
-        counter.note(f"{model.name}: {shorten_path(model.weights)}")
+        counter.note(f"{model.name}: {model.shown_file}")
         classifier = load_cached(model, self.batch_size)
         for export in exports:
             if export.run.again:

@@ -6,7 +6,7 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runtime.checkout import shorten_paths
 
@@ -14,7 +14,7 @@ _CHANNELS = {1: "grey", 3: "colour"}
 
 
 def check_model(
-    model: ModelDescription,
+    model: LoadableModel,
     attacks: Sequence[Attack],
     source: ImageSource,
     batch_size: int = 1,

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_files import read_image, write_png
 from caffe_ext.data.image_source import ImageSource
 from caffe_ext.errors import DataError, RecordError
-from caffe_ext.models.base import Images
-from caffe_ext.models.classifier import Classifier
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.base import Images, Model
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.records import AttackRecords, load_adversarials
 from caffe_ext.runs.runner import AttackRun
@@ -52,7 +51,7 @@ class Export:
     """
 
     run: AttackRun
-    model: ModelDescription
+    model: LoadableModel
     common: Mapping[str, Any]
 
     @property
@@ -119,7 +118,7 @@ class Export:
 
 
 def export_adversarials(
-    classifier: Classifier,
+    classifier: Model,
     source: ImageSource,
     export: Export,
     records: AttackRecords,
@@ -184,7 +183,7 @@ def list_exported_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
 
 
-def identity(model: ModelDescription, digest: str, *, labelled: bool = True) -> dict[str, Any]:
+def identity(model: LoadableModel, digest: str, *, labelled: bool = True) -> dict[str, Any]:
     """Return what results depend on: settings and digests, not where the files lie.
 
     labelled  whether the images have labels; else what the model says counts as their label

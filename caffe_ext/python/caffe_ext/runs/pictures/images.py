@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.runs.pictures.sheet import Adversarial, Case
 from caffe_ext.runs.pictures.tiles import Pixels
 from caffe_ext.runs.records import AttackRecords, load_adversarials
@@ -19,7 +19,7 @@ _COLUMNS = 10
 class FinishedAttack:
     """An attack on a model that has come to its end: run.path holds the records."""
 
-    model: ModelDescription
+    model: LoadableModel
     run: AttackRun
     records: AttackRecords
 

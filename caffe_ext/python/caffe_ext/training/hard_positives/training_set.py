@@ -19,9 +19,8 @@ from caffe_ext.data.image_source import ImageSource
 from caffe_ext.data.mixture import Pool, shuffle
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.metrics.ssim import WINDOW
-from caffe_ext.models.base import Images, Ints
-from caffe_ext.models.classifier import Classifier
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.base import Images, Ints, Model
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.records import load_adversarials
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
@@ -55,7 +54,7 @@ class SetRequest:
     about        what else stands in the record, for JSON: where all this comes from
     """
 
-    model: ModelDescription
+    model: LoadableModel
     source: ImageSource
     recipe: Recipe
     folder: Path
@@ -120,7 +119,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
     return replace(finished, made=True)
 
 
-def _check_images(classifier: Classifier, request: SetRequest) -> Ints:
+def _check_images(classifier: Model, request: SetRequest) -> Ints:
     """Return the labels of all images; see that network, images and attacks go together."""
     source, recipe = request.source, request.recipe
     if min(source.image_shape[1:]) < WINDOW and (recipe.min_pass, recipe.max_pass) != (None, None):
@@ -201,7 +200,7 @@ def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) 
 
 
 def _hard_positives(
-    classifier: Classifier, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
+    classifier: Model, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
 ) -> tuple[list[Pool], list[AttackYield]]:
     """Run the attacks; return what they have found, filtered."""
     pools, yields = [], []

@@ -1,0 +1,141 @@
+"""Committee: several classifiers whose predictions are averaged, as one Model.
+
+    p(x) = 1/M sum_m softmax(z_m(x)),    l_k(x) = log p_k(x)             z_m: logits of member m
+
+The committee's logits are l, of which the softmax is p exactly. They are computed from the members'
+log-probabilities in float64, so that nothing saturates: where all members are sure of a class, l
+still orders the others, and has a gradient. For an objective E with d = dE/dl,
+
+    dE/dz_mj = d_j w_mj - p_mj sum_k d_k w_mk,     w_mk = p_mk / sum_n p_nk     (weights: sum_m = 1)
+
+and dE/dpixel is the sum of what the members' own gradients make of it: an attack on a committee
+sees all members at once (Uličný, Lundström and Byttner, 2016, Section 3.3).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffe_ext.models.base import Diff, Floats, Model, Pixels
+from caffe_ext.runtime.exclusive import ExclusiveLock
+
+Doubles = NDArray[np.float64]
+
+
+class Committee(Model):
+    """The averaged prediction of several models of the same images and classes.
+
+    members  the models, one or more
+
+    As many images are computed at a time as the member with the smallest batch_size takes. Calls of
+    several threads run one after the other, and a call from inside another raises RuntimeError.
+    """
+
+    def __init__(self, members: Sequence[Model]) -> None:
+        """Raise ValueError unless the members take the same images, and have the same classes."""
+        if not members:
+            raise ValueError("a committee needs one member or more")
+        self.members = tuple(members)
+        # The mean image of one fixes the size of the images for all.
+        first = next((one for one in members if one.pixel_space.mean_size), members[0])
+        for number, member in enumerate(members, 1):
+            for what, mine, theirs in (
+                ("classes", first.classes, member.classes),
+                ("an input (C, H, W) of", first.input_shape, member.input_shape),
+                ("images (C, H, W) of", first.image_shape, member.image_shape),
+                ("a crop of", first.pixel_space.crop, member.pixel_space.crop),
+                ("the device", first.device, member.device),
+            ):
+                fixed = what != "images (C, H, W) of" or member.pixel_space.mean_size
+                if mine != theirs and fixed:
+                    raise ValueError(
+                        f"the members of a committee must fit together: one has {what} {mine}, "
+                        f"member {number} {theirs}"
+                    )
+        self.batch_size = min(member.batch_size for member in members)
+        self.classes, self.device = first.classes, first.device
+        self.input_shape, self.pixel_space = first.input_shape, first.pixel_space
+        self._exclusive = ExclusiveLock("a Committee")
+
+    def logits(self, images: Pixels) -> Floats:
+        """Return log p, float32 (N, K): the logarithms of the averaged probabilities."""
+        with self._exclusive.hold():
+            return mean_log_probabilities([member.logits(images) for member in self.members])
+
+    def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
+        """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
+
+        diff  dE/dlogits, or a function of them, as Model.gradient() has it
+
+        Raises ValueError for other images, a diff of another shape, and for `through`: a committee
+        has no inner blobs.
+        """
+        if through is not None:
+            raise ValueError(f"a committee has no blob '{through}': only its members have blobs")
+        if not callable(diff) and len(diff) != len(images):
+            raise ValueError(f"the diff has {len(diff)} rows for {len(images)} images")
+        results = np.zeros(images.shape, np.float32)
+        with self._exclusive.hold():
+            for start in range(0, len(images), self.batch_size):
+                rows = slice(start, min(start + self.batch_size, len(images)))
+                self._add_gradients(images[rows], diff, rows, results[rows])
+        return results
+
+    def _add_gradients(self, images: Pixels, diff: Diff, rows: slice, out: Floats) -> None:
+        """Add the gradients of one batch.
+
+        The members' passes lie in one another: each asks, between its own forward and its backward
+        pass, the next one, so that all run forward once. The last one knows all scores.
+        """
+        scores: list[Floats] = []
+        parts: Sequence[Floats] = ()
+
+        def go(number: int) -> None:
+            nonlocal parts
+            if number == len(self.members):
+                logits = mean_log_probabilities(scores)
+                given = diff(logits, rows) if callable(diff) else diff[rows]
+                if np.shape(given) != logits.shape:
+                    raise ValueError(
+                        f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
+                    )
+                parts = _member_diffs(scores, np.asarray(given, np.float64))
+                return
+
+            def between(own: Floats, _: slice) -> Floats:
+                scores.append(own)
+                go(number + 1)
+                return parts[number]
+
+            out[...] += self.members[number].gradient(images, between)
+
+        go(0)
+
+
+def mean_log_probabilities(scores: Sequence[Floats]) -> Floats:
+    """Return log(1/M sum_m softmax(z_m)), float32 (N, K), for the logits of M members."""
+    every = _log_softmax(scores)
+    largest = every.max(axis=0)
+    with np.errstate(invalid="ignore"):  # a NaN, and the -inf of all members, stay what they are
+        apart = np.where(np.isneginf(largest), 0, every - largest)
+    total = np.exp(apart).mean(axis=0)
+    return np.asarray(largest + np.log(total), np.float32)
+
+
+def _log_softmax(scores: Sequence[Floats]) -> Doubles:
+    """Return the members' log-probabilities, float64 (M, N, K)."""
+    values = np.asarray(scores, np.float64)
+    values = values - values.max(axis=2, keepdims=True, initial=-np.inf)
+    return np.asarray(values - np.log(np.exp(values).sum(axis=2, keepdims=True)))
+
+
+def _member_diffs(scores: Sequence[Floats], diff: Doubles) -> list[Floats]:
+    """Return dE/dz_m, float32 (N, K) for each member, for dE/dl (N, K)."""
+    every = _log_softmax(scores)
+    shares = np.exp(every - every.max(axis=0))
+    parts = diff * shares / shares.sum(axis=0)
+    return [
+        np.asarray(part - np.exp(mine) * part.sum(axis=1, keepdims=True), np.float32)
+        for part, mine in zip(parts, every, strict=True)
+    ]

@@ -1,0 +1,163 @@
+"""CommitteeDescription: a committee of Caffe models by its YAML file.
+
+# committee.yaml: paths are relative to this file
+name: committee             # in tables and pictures; default: the name of the file
+members:                    # two or more; their predictions (softmax) are averaged
+  - first.yaml              # the YAML file of a model, with its weights
+  - deploy: lenet_deploy.prototxt          # or the keys of such a file themselves
+    weights: second.caffemodel
+    scale: 0.00390625
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from caffe_ext.models.committee import Committee
+from caffe_ext.models.description import (
+    MEMBERS,
+    ModelDescription,
+    describe_model,
+    read_model,
+    read_settings,
+)
+from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.reporting import is_showable
+from caffe_ext.runtime.checkout import shorten_path
+from caffe_ext.runtime.device import Device
+
+_KEYS = ("name", MEMBERS)
+_FEWEST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class CommitteeDescription(LoadableModel):
+    """A committee of networks, for use.
+
+    name     as tables and pictures call it
+    file     its YAML file
+    members  the networks; names of classes are those of the first member that has some
+    """
+
+    name: str
+    file: Path
+    members: tuple[ModelDescription, ...]
+    pixel_space: PixelSpace = field(init=False)
+    classes: tuple[str, ...] = field(init=False)
+    synsets: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take over what the members say; ValueError for names of classes that differ."""
+        named = [one for one in self.members if one.classes]
+        for one in named[1:]:
+            if one.classes != named[0].classes:
+                raise ValueError(
+                    f"{self.file}: the members '{named[0].name}' and '{one.name}' have other names "
+                    "of classes in `classes:`"
+                )
+        first = (named or self.members)[0]
+        # A mean image fixes the images' size, for all members.
+        sized = next((one for one in self.members if one.pixel_space.mean_size), self.members[0])
+        for key, value in (
+            ("pixel_space", sized.pixel_space),
+            ("classes", first.classes),
+            ("synsets", first.synsets),
+        ):
+            object.__setattr__(self, key, value)
+
+    def load(self, batch_size: int = 100, device: Device | None = None) -> Committee:
+        """Return the committee, each member as ModelDescription.load() has it.
+
+        Raises what that raises, and ValueError for members that take other images or have another
+        number of classes.
+        """
+        members = [one.load(batch_size, device) for one in self.members]
+        try:
+            return Committee(members)
+        except ValueError as error:
+            raise ValueError(f"{self.file}: {error}") from error
+
+    def with_name(self, name: str) -> Self:
+        """Return the same committee under another name."""
+        return replace(self, name=name)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the YAML file."""
+        return self.file.absolute().parent
+
+    @property
+    def shown_file(self) -> str:
+        """Return the YAML file and how many members there are, for messages."""
+        return f"{shorten_path(self.file)}, {len(self.members)} members"
+
+    @property
+    def cache_key(self) -> Hashable:
+        """Return those of the members."""
+        return tuple(one.cache_key for one in self.members)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a record of results says: how predictions are joined, and each member's."""
+        return self._record([one.record() for one in self.members])
+
+    def shown_record(self) -> dict[str, Any]:
+        """Return record() with the paths from the checkout on."""
+        return self._record([one.shown_record() for one in self.members])
+
+    def identity(self) -> dict[str, Any]:
+        """Return what results depend on: record() without names and places."""
+        return {"average": "probabilities", MEMBERS: [one.identity() for one in self.members]}
+
+    def _record(self, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"name": self.name, "average": "probabilities", MEMBERS: list(members)}
+
+
+def read_loadable(path: Path, weights: Path | None = None) -> LoadableModel:
+    """Read the YAML file of a network or of a committee.
+
+    weights  of a network, as read_model() takes them
+
+    Raises FileNotFoundError, and ValueError that names the file and the key.
+    """
+    settings = read_settings(path)
+    if MEMBERS not in settings:
+        return describe_model(settings, weights=weights, source=path)
+    if weights is not None:
+        raise ValueError(f"{path} is a committee, whose members have weights of their own")
+    return _describe_committee(settings, path)
+
+
+def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDescription:
+    """Return the description for the keys of a committee's file."""
+    unknown = [key for key in settings if key not in _KEYS]
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown key {unknown[0]!r} beside `{MEMBERS}:`; a committee has the keys "
+            f"{', '.join(_KEYS)}, and its members have those of a network"
+        )
+    name, given = settings.get("name", path.stem), settings[MEMBERS]
+    if not isinstance(name, str) or not is_showable(name):
+        raise ValueError(f"{path}: `name:` must be text that can be shorten_path, not {name!a}")
+    if not isinstance(given, list) or len(given) < _FEWEST:
+        raise ValueError(
+            f"{path}: `{MEMBERS}:` must be a list of two or more models: YAML files, or their keys"
+        )
+    members = tuple(_member(one, number, path) for number, one in enumerate(given, 1))
+    return CommitteeDescription(name, path, members)
+
+
+def _member(given: Any, number: int, path: Path) -> ModelDescription:
+    """Return a member, of the name of its file or of its keys."""
+    where = f"{path}: member {number}: "
+    try:
+        if isinstance(given, str):
+            return read_model(path.parent / given)
+        if isinstance(given, dict):
+            return describe_model(given, source=path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{where}{error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}{error}".replace(f"{where}{path}: ", where)) from error
+    raise ValueError(f"{where}must be the name of a YAML file, or keys and values, not {given!r}")
