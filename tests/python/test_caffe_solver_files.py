@@ -47,7 +47,7 @@ WRONG = {
     SOLVER + "test_iter: 1": "t: test_interval is 0; it must be 1 or more",
     SOLVER + "test_iter: -1 test_interval: 1": "t: test_iter is -1; it must be 0 or more",
     SOLVER + "test_interval: 5": "t: test_iter, the number of batches of a test, is missing",
-    SOLVER.replace("fixed", "step") + "stepsize: 5": 't: gamma is missing: lr_policy "step" needs it',
+    SOLVER.replace("fixed", "step") + "stepsize: 5": 't: gamma is missing: lr_policy "step"',
     SOLVER.replace("fixed", "inv") + "gamma: 1": 't: power is missing: lr_policy "inv" needs it',
     SOLVER.replace("fixed", "poly"): 't: power is missing: lr_policy "poly" needs it',
     SOLVER.replace("fixed", "poly") + "power: -1": "t: power is -1; it must be 0 or more",
