@@ -27,13 +27,13 @@ list(JOIN tidy_sources "\n" lines)
 file(WRITE ${PROJECT_BINARY_DIR}/tidy_sources.txt "${lines}\n")
 include(ProcessorCount)
 ProcessorCount(processors)
-set(python_sources caffe_ext/caffe caffe_ext/python distribution tools benchmarks tests)
+set(python_sources caffe_ext/caffe caffe_ext/python caffe_ext/distribution tools benchmarks tests)
 
 add_custom_target(lint
   COMMAND ${venv_bin}/python caffe_ext/python/pin_requirements.py --check
   COMMAND ${venv_bin}/ruff check ${python_sources}
   COMMAND ${venv_bin}/ruff format --check ${python_sources}
-  COMMAND ${venv_bin}/mypy caffe_ext/caffe caffe_ext/python distribution tools benchmarks
+  COMMAND ${venv_bin}/mypy caffe_ext/caffe caffe_ext/python caffe_ext/distribution tools benchmarks
     tests/docs tests/fuzz tests/images tests/python tests/wheel
   COMMAND ${venv_bin}/mypy tests/kill # both have a conftest.py
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "distribution"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "caffe_ext/distribution"))
 from bundled import LicenceError, licence_of
 from stand_ins import make_stand_ins, needed
 

@@ -1,6 +1,6 @@
 """Make a wheel of a build: Caffe, the plug-in, pycaffe, Caffe's programs, all they are linked with.
 
-    build/wheel-tools/bin/python distribution/build_wheel.py BUILD
+    build/wheel-tools/bin/python caffe_ext/distribution/build_wheel.py BUILD
 
 `make wheel` runs it, in the environment that requirements/wheel.txt describes. The build's
 libraries are packed as they are, with caffe_ext and the networks, by the layout
@@ -29,7 +29,7 @@ from pathlib import Path
 from bundled import LicenceError, add_licences
 from stand_ins import make_stand_ins
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 LIBRARIES = ("libcaffe.so.1.0.0", "libcaffe_ext.so", "libscipy_openblas.so")
 # Where the libraries in a folder find those of the build. auditwheel adds caffe_ext.libs.
