@@ -53,11 +53,11 @@ what is written to --output
   MODEL/ATTACK/00017_7_as_2.json   all about it
   MODEL/ATTACK/originals/          the original images under the same names, for `caffe-ext pass`
   Images that a model gets wrong are not attacked. Each PNG file is read and classified once more.
-  The same command goes on where an earlier one was interrupted; what is finished is not done again.
+  The same command resumes an interrupted run; what is finished is not done again.
 
 examples
 {program.examples}
-The exit status is 0 if all was done, 1 with a sentence if something is wrong, 130 if interrupted.
+The exit status is 0 if all was done, 1 after an error, 130 if interrupted.
 """
 
 

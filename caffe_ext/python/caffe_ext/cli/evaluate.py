@@ -47,11 +47,11 @@ what is written to --output
   robust.csv, robust_curve.csv      robust accuracy: what each attack has broken; over the radius
   evaluation.json                   all figures, with all that they depend on
   MODEL/ATTACK.h5                   a row for each image, and the adversarials (HDF5)
-  The same command goes on where an earlier one was interrupted, and adds what is new.
+  The same command resumes an interrupted run, and adds what is new.
 
 examples
   caffe-ext evaluate                               # the models of `make demo`
-  caffe-ext evaluate --quick                       # the same in seconds, on 500 images
+  caffe-ext evaluate --quick                       # a first look: 500 images, HC1, little noise
   caffe-ext evaluate --within 25 51 --norm linf --cascade autoattack --limit 1000
   caffe-ext evaluate --weights plain.caffemodel bang.caffemodel.h5 --attacks pgd=32+margin
   caffe-ext evaluate --model prototxt/cifar10_quick.yaml --weights my.caffemodel \\
