@@ -1,5 +1,6 @@
 """Slow, obvious programs of attacks within a budget: one image, plain loops, from the papers."""
 
+import math
 from collections.abc import Callable
 from math import ceil, exp, log
 from typing import Any
@@ -154,7 +155,16 @@ def fab(  # noqa: PLR0917  the paper's
     return None
 
 
-def square_linf(  # noqa: PLR0912, PLR0917  the paper's
+def side_of_square(query: int, queries: int, height: int, width: int) -> int:
+    """Return the side of the window that a query of Square changes."""
+    share = 0.8
+    for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
+        if int(query / queries * 10000) > after:
+            share /= 2
+    return min(max(1, round(math.sqrt(share * height * width))), height, width)
+
+
+def square_linf(  # noqa: PLR0917  the paper's
     margin: Callable[[Array], float],
     image: Array,
     epsilon: float,
@@ -178,12 +188,7 @@ def square_linf(  # noqa: PLR0912, PLR0917  the paper's
         if (query - 1) % at_a_time == 0:
             numbers = random.random((at_a_time, 5 + channels), np.float32)
         drawn = numbers[(query - 1) % at_a_time]
-        share = 0.8
-        for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
-            if int(query / queries * 10000) > after:
-                share /= 2
-        side = max(1, round((share * height * width) ** 0.5))
-        side = min(side, height, width)
+        side = side_of_square(query, queries, height, width)
         top = int(drawn[0] * (height - side + 1))
         left = int(drawn[1] * (width - side + 1))
         new = x.copy()
@@ -252,12 +257,7 @@ def square_l2(  # noqa: PLR0912, PLR0917  the paper's
         if (query - 1) % at_a_time == 0:
             numbers = random.random((at_a_time, 5 + channels), np.float32)
         drawn = numbers[(query - 1) % at_a_time]
-        share = 0.8
-        for after in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
-            if int(query / queries * 10000) > after:
-                share /= 2
-        side = max(1, round((share * height * width) ** 0.5))
-        side = min(side, height, width)
+        side = side_of_square(query, queries, height, width)
         side = max(3, side if side % 2 else side + 1)
         side = min(side, height, width)
         corners = [int(drawn[k] * (room - side + 1)) for k, room in enumerate((height, width) * 2)]
