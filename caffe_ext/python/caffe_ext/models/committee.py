@@ -61,7 +61,8 @@ class Committee(Model):
     def logits(self, images: Pixels) -> Floats:
         """Return log p, float32 (N, K): the logarithms of the averaged probabilities."""
         with self._exclusive.hold():
-            return mean_log_probabilities([member.logits(images) for member in self.members])
+            scores = [member.logits(images) for member in self.members]
+            return _log_mean(_log_softmax(scores))
 
     def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
@@ -94,13 +95,14 @@ class Committee(Model):
         def go(number: int) -> None:
             nonlocal parts
             if number == len(self.members):
-                logits = mean_log_probabilities(scores)
+                every = _log_softmax(scores)
+                logits = _log_mean(every)
                 given = diff(logits, rows) if callable(diff) else diff[rows]
                 if np.shape(given) != logits.shape:
                     raise ValueError(
                         f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
                     )
-                parts = _member_diffs(scores, np.asarray(given, np.float64))
+                parts = _member_diffs(every, np.asarray(given, np.float64))
                 return
 
             def between(own: Floats, _: slice) -> Floats:
@@ -113,9 +115,15 @@ class Committee(Model):
         go(0)
 
 
-def mean_log_probabilities(scores: Sequence[Floats]) -> Floats:
-    """Return log(1/M sum_m softmax(z_m)), float32 (N, K), for the logits of M members."""
-    every = _log_softmax(scores)
+def _log_softmax(scores: Sequence[Floats]) -> Doubles:
+    """Return the log-probabilities, float64 (M, N, K), for the logits of M members."""
+    values = np.asarray(scores, np.float64)
+    values = values - values.max(axis=2, keepdims=True, initial=-np.inf)
+    return np.asarray(values - np.log(np.exp(values).sum(axis=2, keepdims=True)))
+
+
+def _log_mean(every: Doubles) -> Floats:
+    """Return log(1/M sum_m exp(l_m)), float32 (N, K), for the members' log-probabilities."""
     largest = every.max(axis=0)
     with np.errstate(invalid="ignore"):  # a NaN, and the -inf of all members, stay what they are
         apart = np.where(np.isneginf(largest), 0, every - largest)
@@ -123,16 +131,8 @@ def mean_log_probabilities(scores: Sequence[Floats]) -> Floats:
     return np.asarray(largest + np.log(total), np.float32)
 
 
-def _log_softmax(scores: Sequence[Floats]) -> Doubles:
-    """Return the members' log-probabilities, float64 (M, N, K)."""
-    values = np.asarray(scores, np.float64)
-    values = values - values.max(axis=2, keepdims=True, initial=-np.inf)
-    return np.asarray(values - np.log(np.exp(values).sum(axis=2, keepdims=True)))
-
-
-def _member_diffs(scores: Sequence[Floats], diff: Doubles) -> list[Floats]:
-    """Return dE/dz_m, float32 (N, K) for each member, for dE/dl (N, K)."""
-    every = _log_softmax(scores)
+def _member_diffs(every: Doubles, diff: Doubles) -> list[Floats]:
+    """Return dE/dz_m, float32 (N, K) for each member, for its log-probabilities and dE/dl."""
     shares = np.exp(every - every.max(axis=0))
     parts = diff * shares / shares.sum(axis=0)
     return [
