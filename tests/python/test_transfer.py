@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from caffe_ext.attacks.criteria import parse_criterion
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli import transfer
+from caffe_ext.data import open_images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
+from caffe_ext.runs.campaign import AttackCampaign
 from caffe_ext.runs.records import AttackRecords, make_empty_columns
 from caffe_ext.studies.transfer.figure import transfer_figure
 from caffe_ext.studies.transfer.matrix import CrossEvaluation, count_transfer
+from caffe_ext.studies.transfer.study import TransferStudy
 from hotcold_samples import NET, refused, run, write_yaml
 
 NAMES = ("one", "two", "three")
@@ -214,3 +219,15 @@ def test_fgs_is_counted_in_both_protocols() -> None:
     assert strict.to_dict()["rate_all"][1] == [None, None]
     texts = [text.get_text() for text in transfer_figure([paper, strict]).axes[0].texts]
     assert texts == ["100", "50.0", "–", "–"]
+
+
+def test_another_criterion_is_refused(tmp_path: Path) -> None:
+    images = tmp_path / "images.npz"
+    np.savez(images, images=np.zeros((3, 1, 12, 12), np.uint8), labels=np.arange(3))
+    models = [read_model(write_related(tmp_path / name, name, 0)) for name in NAMES[:2]]
+    source = open_images(str(images), homes=[])
+    campaign = AttackCampaign(models, [parse_attack("hc1")], source, tmp_path / "out")
+    study = TransferStudy(replace(campaign, criterion=parse_criterion("targeted=1")))
+    with pytest.raises(ValueError, match="transfer counts misclassified images"):
+        study.run()
+    assert not (tmp_path / "out").exists()

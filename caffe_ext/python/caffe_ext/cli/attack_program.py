@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_arguments import Program, parse
@@ -17,6 +18,7 @@ from caffe_ext.cli.model_arguments import find_loadable
 if TYPE_CHECKING:
     from caffe_ext.attacks.base import Attack
     from caffe_ext.models.loadable import LoadableModel
+    from caffe_ext.runs.campaign import AttackCampaign
 
 
 def find_attacks(
@@ -50,29 +52,40 @@ def _common_names(
     return names
 
 
+def make_campaign(
+    arguments: argparse.Namespace, models: "Sequence[LoadableModel]", attacks: "Sequence[Attack]"
+) -> "AttackCampaign":
+    """Return the campaign on the images, and with the output, that the arguments name."""
+    from caffe_ext.models.description import class_numbers
+    from caffe_ext.runs.campaign import AttackCampaign
+
+    return AttackCampaign(
+        models,
+        attacks,
+        open_source(arguments, class_numbers(models)),
+        arguments.output,
+        limit=arguments.limit,
+        batch_size=arguments.batch_size,
+        again=arguments.again,
+        seed=arguments.seed,
+        sample_seed=arguments.sample_seed,
+    )
+
+
 def run(program: Program, arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.attacks.criteria import parse_criterion
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
-    from caffe_ext.models.description import class_numbers
-    from caffe_ext.runs.campaign import AttackCampaign
     from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.quiet import quiet_caffe
 
     try:
         check_writable(arguments.output)
         models = find_loadable(arguments)
-        campaign = AttackCampaign(
-            models,
-            find_attacks(program, arguments, models),
-            open_source(arguments, class_numbers(models)),
-            arguments.output,
-            limit=arguments.limit,
-            batch_size=arguments.batch_size,
-            again=arguments.again,
-            seed=arguments.seed,
-            sample_seed=arguments.sample_seed,
+        attacks = find_attacks(program, arguments, models)
+        campaign = replace(
+            make_campaign(arguments, models, attacks),
             criterion=parse_criterion(arguments.criterion),
         )
         with quiet_caffe():

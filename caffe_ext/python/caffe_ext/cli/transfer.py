@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_names import EXAMPLES as ATTACK_EXAMPLES
 from caffe_ext.cli.attack_names import add_attack_help
+from caffe_ext.cli.attack_program import make_campaign
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
-from caffe_ext.cli.image_arguments import add_image_arguments, open_source
+from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models
 from caffe_ext.cli.parser import add_again, add_output, new_parser
@@ -98,24 +99,14 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.attacks.registry import parse_attack
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
-    from caffe_ext.models.description import class_numbers
     from caffe_ext.runtime.quiet import quiet_caffe
     from caffe_ext.studies.transfer.study import TransferStudy
 
     try:
         models = find_models(arguments)
         attacks = [parse_attack(name, seed=arguments.seed) for name in arguments.attacks]
-        study = TransferStudy(
-            models,
-            list({attack.text: attack for attack in attacks}.values()),
-            open_source(arguments, class_numbers(models)),
-            arguments.output,
-            limit=arguments.limit,
-            batch_size=arguments.batch_size,
-            again=arguments.again,
-            seed=arguments.seed,
-            sample_seed=arguments.sample_seed,
-        )
+        distinct = list({attack.text: attack for attack in attacks}.values())
+        study = TransferStudy(make_campaign(arguments, models, distinct))
         with quiet_caffe():
             result = study.run(Console())
     except (DataError, RecordError, ValueError) as error:

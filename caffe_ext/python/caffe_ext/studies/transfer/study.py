@@ -1,7 +1,8 @@
 """TransferStudy: attack some models, try what is found on all of them, and write the matrices.
 
     models = [read_model(Path("prototxt/lenet.yaml"), file) for file in (plain, bang)]
-    study = TransferStudy(models, [parse_attack("pgd=25")], open_images("mnist"), Path("out"))
+    attacks = [parse_attack("pgd=25")]
+    study = TransferStudy(AttackCampaign(models, attacks, open_images("mnist"), Path("out")))
     study.run().matrices[0].rates("strict")
 
 transfer.json        the matrices, the protocol, and all that they depend on
@@ -12,20 +13,19 @@ crossed/             what each model makes of the others' adversarials; goes on 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.base import Attack
-from caffe_ext.data import ImageSource
+from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import as_csv
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import load_cached
-from caffe_ext.models.description import ModelDescription
+from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
 from caffe_ext.runs.export import plain_name
@@ -61,74 +61,50 @@ class TransferResult:
 
 @dataclass(frozen=True)
 class TransferStudy:
-    """What is attacked, how, and where the results go.
+    """An attack campaign whose adversarials all of its models are given.
 
-    models      two or more, of as many classes each, with names that differ
-    attacks     one or more; no two with the same text
-    source      the images, with labels
-    folder      for the results; made if it is not there
-    limit       only the first images, of a folder a sample; None: all
-    seed        that the attacks were made with, for the record
-    again       discard earlier results of these attacks in the folder
+    campaign  of two or more models with as many classes each, on images with labels; its folder is
+              that of the results
     """
 
-    models: Sequence[ModelDescription]
-    attacks: Sequence[Attack]
-    source: ImageSource
-    folder: Path
-    limit: int | None = None
-    batch_size: int = 100
-    again: bool = False
-    seed: int = 0
-    sample_seed: int = 0
+    campaign: AttackCampaign
 
     def run(self, reporter: Reporter | None = None) -> TransferResult:
         """Do all that is not done yet, write the results, and return them.
 
-        Raises ValueError for fewer than two models, other numbers of classes, or images without
-        labels, and what AttackCampaign.run raises.
+        Raises ValueError for fewer than two models, other numbers of classes, another criterion, or
+        images without labels, and what AttackCampaign.run raises.
         """
         reporter = reporter or SilentReporter()
-        check_writable(self.folder)
-        if len(self.models) < 2:
+        asked = self.campaign
+        check_writable(asked.folder)
+        if len(asked.models) < 2:
             raise ValueError("transfer is from one model to another: name two or more models")
-        if not self.source.labelled:
+        if asked.criterion != MISCLASSIFIED:
+            raise ValueError("transfer counts misclassified images: leave the criterion out")
+        if not asked.source.labelled:
             raise ValueError(
-                f"{shorten_paths(self.source.origin)}: the images have no labels, which transfer "
+                f"{shorten_paths(asked.source.origin)}: the images have no labels, which transfer "
                 "needs; give them with --labels"
             )
         self._check_classes()
-        with claim_output(self.folder):
-            campaign = self._campaign().run(reporter)
+        with claim_output(asked.folder):
+            campaign = replace(asked, folder=asked.folder / ATTACKS).run(reporter)
             finished = [[one.finished for one in model.attacks] for model in campaign.models]
             crossed = self._cross(finished, reporter)
             # Every attack's records hold what its model makes of all images.
             predicted = [attacks[0].records.predicted for attacks in finished]
-            names = [model.name for model in self.models]
-            matrices = count_transfer(names, self.attacks, crossed, predicted)
+            names = [model.name for model in asked.models]
+            matrices = count_transfer(names, asked.attacks, crossed, predicted)
             self._write(matrices, finished)
         return TransferResult(tuple(matrices), campaign)
 
-    def _campaign(self) -> AttackCampaign:
-        """Return the attacks on all models."""
-        return AttackCampaign(
-            self.models,
-            self.attacks,
-            self.source,
-            self.folder / ATTACKS,
-            limit=self.limit,
-            batch_size=self.batch_size,
-            again=self.again,
-            seed=self.seed,
-            sample_seed=self.sample_seed,
-        )
-
     def _check_classes(self) -> None:
         """Raise ValueError unless all models tell as many classes apart."""
-        first, *others = self.models
-        classes = load_cached(first, self.batch_size).classes
+        first, *others = self.campaign.models
+        classes = load_cached(first, self.campaign.batch_size).classes
         for other in others:
-            found = load_cached(other, self.batch_size).classes
+            found = load_cached(other, self.campaign.batch_size).classes
             if found != classes:
                 raise ValueError(
                     f"{first.name} has {classes} classes and {other.name} {found}: what is "
@@ -139,13 +115,18 @@ class TransferStudy:
         self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
     ) -> list[list[CrossEvaluation]]:
         """Return what all models make of what was found; the target's net is in memory alone."""
-        count = len(self.models)
+        count, number_of_attacks = len(finished), len(self.campaign.attacks)
+        digests = [[_digest(one) for one in attacks] for attacks in finished]
         classes: dict[tuple[int, int, int], Ints] = {}
-        with reporter.progress("transfer", count**2 * len(self.attacks), "pair") as step:
-            for to, target in enumerate(self.models):
-                for of, number in np.ndindex(count, len(self.attacks)):
+        with reporter.progress("transfer", count**2 * number_of_attacks, "pair") as step:
+            for to, target in enumerate(self.campaign.models):
+                for of, number in np.ndindex(count, number_of_attacks):
                     one = finished[of][number]
-                    classes[of, number, to] = self._classes(one, target, own=of == to)
+                    classes[of, number, to] = (
+                        one.records.classes[one.records.found]
+                        if of == to
+                        else self._classify(one, digests[of][number], target)
+                    )
                     step(1)
         return [
             [
@@ -155,24 +136,22 @@ class TransferStudy:
             for of, attacks in enumerate(finished)
         ]
 
-    def _classes(self, one: FinishedAttack, target: ModelDescription, *, own: bool) -> Ints:
+    def _classify(self, one: FinishedAttack, digest: str, target: LoadableModel) -> Ints:
         """Return the target's classes of what was found, int64 (M,), as in the file if it is there.
 
-        own  the target is the model that was attacked
+        digest  of what was found
         """
-        if own:
-            return one.records.classes[one.records.found]
         name = f"{plain_name(one.model.name)}~{one.run.file_stem}.json"
-        path = self.folder / CROSSED / plain_name(target.name) / name
+        path = self.campaign.folder / CROSSED / plain_name(target.name) / name
         depends = {
             "attack": one.run.description,
             "target": target.identity(),
-            "adversarials_sha256": _digest(one),
+            "adversarials_sha256": digest,
         }
-        if path.exists() and not self.again:
+        if path.exists() and not self.campaign.again:
             return _read(path, depends, int(one.records.found.sum()))
-        model = load_cached(target, self.batch_size)
-        batches = adversarial_batches(one.run.path, self.batch_size)
+        model = load_cached(target, self.campaign.batch_size)
+        batches = adversarial_batches(one.run.path, self.campaign.batch_size)
         parts = [model.predict(images) for _, images in batches]
         found = np.concatenate([np.empty(0, np.int64), *parts])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,14 +162,14 @@ class TransferStudy:
         self, matrices: Sequence[TransferMatrix], finished: Sequence[Sequence[FinishedAttack]]
     ) -> None:
         """Write the files with the results."""
-        path = self.folder / RESULTS
-        run = finished[0][0].run
+        asked, run = self.campaign, finished[0][0].run
+        path = asked.folder / RESULTS
         record = asdict(provenance(ROOT)) | {
             "protocol": PROTOCOL,
-            "seed": self.seed,
-            "limit": self.limit,
-            "images": {"origin": shorten_paths(self.source.origin), **run.identity["images"]},
-            "models": [model.shown_record() for model in self.models],
+            "seed": asked.seed,
+            "limit": asked.limit,
+            "images": {"origin": shorten_paths(asked.source.origin), **run.identity["images"]},
+            "models": [model.shown_record() for model in asked.models],
             "matrices": [one.to_dict() for one in matrices],
         }
         write_json(path.with_suffix(".json"), record)
