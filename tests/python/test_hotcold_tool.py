@@ -263,6 +263,7 @@ def test_without_arguments(
         net.save(str(folder / "a_iter_5.caffemodel"))
     monkeypatch.setattr("caffe_ext.cli.model_arguments.DEMO", folders)
     monkeypatch.setattr("caffe_ext.cli.image_arguments.HOMES", ())
+    monkeypatch.setattr("caffe_ext.cli.image_arguments.DEMO_RECORD", tmp_path / "result.json")
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
     assert run("--output", tmp_path / "out", "--limit", 30) == 0
     told = capsys.readouterr()

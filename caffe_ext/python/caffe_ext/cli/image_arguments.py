@@ -6,8 +6,10 @@
 import argparse
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from caffe_ext.cli.model_arguments import DEMO_RECORD, uses_demo
 from caffe_ext.cli.parser import parse_path
 from caffe_ext.runtime.checkout import DATA, ROOT
 
@@ -21,10 +23,11 @@ HELP = """\
 images
   --images takes a data set (mnist, cifar10 or digits, with :train or :test behind it), an LMDB, a
   folder of image files, a listing of them, one image, or an IDX, CIFAR, HDF5 or NumPy file. Without
-  it MNIST's test images are taken, else what `make demo` has used, else scikit-learn's digits; it
-  says which. Folders named after the classes, by number or by name (`classes:` of the model), are
-  labels; a listing has them behind the names. --limit takes the first images; of a folder or a
-  listing a sample, in which each class has its share.
+  it the models of `make demo` get the test images of the data set that they were trained on; others
+  get MNIST's, and where MNIST is not found scikit-learn's digits; it says which. Folders named
+  after the classes, by number or by name (`classes:` of the model), are labels; a listing has them
+  behind the names. --limit takes the first images; of a folder or a listing a sample, in which each
+  class has its share.
 """
 
 
@@ -32,6 +35,7 @@ def add_image_arguments(
     parser: argparse.ArgumentParser, *, images: str | None = None, limit: int | None = None
 ) -> None:
     """Add --images and how they are read: --labels, --resize, --grey, --limit, ..."""
+    otherwise = images or "mnist; for the models of `make demo` their own data set"
     first = "all" if limit is None else f"{limit:,}; 0: all"
     group = parser.add_argument_group("images")
     add = group.add_argument
@@ -39,7 +43,7 @@ def add_image_arguments(
         "--images",
         metavar="IMAGES",
         default=images,
-        help=f"the images (default: {images or 'mnist'})",
+        help=f"the images (default: {otherwise})",
     )
     add(
         "--labels",
@@ -107,12 +111,46 @@ def open_source(
         return open_one(arguments.images)
     if arguments.labels is not None:
         raise ValueError("--labels needs --images: MNIST has labels of its own")
+    if uses_demo(arguments) and arguments.data_dir is None:
+        trained_on = _find_demo_data()
+        if trained_on is not None:
+            return open_one(trained_on)
     try:
         return open_one("mnist")
     except DataError:
         if arguments.data_dir is not None:
             raise
         return open_one("digits")
+
+
+@dataclass(frozen=True)
+class _DemoData:
+    """Of the record of the demo's data: whether they are the digits, and not MNIST."""
+
+    embedded: bool
+
+
+@dataclass(frozen=True)
+class _DemoRecord:
+    """What is needed of the demo's record."""
+
+    data: _DemoData
+
+
+def _find_demo_data() -> str | None:
+    """Return the data set that the demo's models were trained on; None if there is no record.
+
+    Raises DataError for a damaged record.
+    """
+    from caffe_ext.data import DataError
+    from caffe_ext.storage.json_file import read_json
+
+    advice = "run `make demo` again, or name the images with --images"
+    try:
+        record = read_json(DEMO_RECORD, _DemoRecord, advice, DataError)
+    except FileNotFoundError:
+        return None
+    return "digits" if record.data.embedded else "mnist"
 
 
 def _size(text: str) -> tuple[int, int]:

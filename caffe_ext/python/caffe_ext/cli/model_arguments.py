@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from caffe_ext.models.loadable import LoadableModel, Named
 
 LENET = ROOT / "prototxt" / "lenet.yaml"
-# What `make demo` trains.
+# What `make demo` trains, and its record.
 DEMO = {
     "LeNet": ROOT / "build" / "demo" / "lenet_sgd",
     "LeNet with BANG": ROOT / "build" / "demo" / "lenet_bang",
 }
+DEMO_RECORD = ROOT / "build" / "demo" / "result.json"
 
 HELP = """\
 models
@@ -121,6 +122,12 @@ def _find(arguments: argparse.Namespace, read: "Callable[..., Named]") -> "list[
             "no model found: run `make demo` to train two, or name yours with --model and --weights"
         )
     return [read(LENET, file).with_name(name) for name, file in found.items()]
+
+
+def uses_demo(arguments: argparse.Namespace) -> bool:
+    """Return whether the arguments name no model, so that those of the demo are taken."""
+    named = ("first",) if hasattr(arguments, "first") else ("model", "weights")
+    return not any(getattr(arguments, name, None) for name in named)
 
 
 def newest_weights(folder: Path) -> Path | None:
