@@ -117,6 +117,7 @@ class Assessment:
     ) -> Report:
         """Return the report, with all that it depends on."""
         settings = self.settings
+        budgets = dict.fromkeys(one for model in evaluations for one in model.suite.radii)
         return Report(
             models=[
                 replace(evaluation, record=model.shown_record())
@@ -127,7 +128,7 @@ class Assessment:
                 "seed": settings.seed,
                 "limit": settings.limit,
                 "batch_size": self.resources.batch_size,
-                "radii": [[one.norm, one.epsilon] for one in settings.radii or ()],
+                "radii": [[one.norm, one.epsilon] for one in budgets],
                 "cascade": list(settings.cascade),
                 "probe": settings.probe,
                 "probe_epsilon": settings.probe_epsilon,

@@ -7,7 +7,7 @@ from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS, NoiseSettings
-from caffe_ext.evaluation.suite import CASCADE, default_radii
+from caffe_ext.evaluation.suite import CASCADE
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Extent:
         return Settings(
             ranks=self.ranks,
             extra=extra,
-            radii=default_radii(source.image_shape[0]) if radii is None else radii,
+            radii=radii,
             cascade=cascade,
             limit=self.limit,
             seed=seed,
