@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffe_ext.errors import RecordError
@@ -18,6 +19,8 @@ from caffe_ext.evaluation.report import (
     write_report,
 )
 from caffe_ext.evaluation.report_contents import Report
+from caffe_ext.evaluation.robust_tables import curve_rows, stage_rows
+from caffe_ext.evaluation.robustness import robust_curve
 from caffe_ext.runs.summary import Spread
 from report_samples import IDENTITY, row_of
 
@@ -53,8 +56,10 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
                 == (model.name, one.budget.norm, one.budget.epsilon)
             ]
             assert len(mine) == len(one.stages)
-            assert float(mine[-1]["robust_accuracy"]) == pytest.approx(one.accuracy)
-            assert float(mine[-1]["robust_accuracy_real"]) == pytest.approx(one.accuracy_real)
+            assert float(mine[-1]["robust_accuracy"]) == pytest.approx(one.accuracy, abs=1e-6)
+            assert float(mine[-1]["robust_accuracy_real"]) == pytest.approx(
+                one.accuracy_real, abs=1e-6
+            )
     with (tmp_path / "robust_curve.csv").open() as file:
         curve = list(csv.DictReader(file))
     for model in report.models:
@@ -67,7 +72,7 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
             ]
             assert len(there) == 1
             assert one.accuracy is not None
-            assert float(there[0]["robust_accuracy"]) <= one.accuracy + 1e-9
+            assert float(there[0]["robust_accuracy"]) <= one.accuracy + 1e-6
     with (tmp_path / "attacks.csv").open() as file:
         rows = list(csv.DictReader(file))
     record = json.loads((tmp_path / "evaluation.json").read_text())
@@ -88,6 +93,39 @@ def test_csv_and_json_agree_with_the_records(report: Report, tmp_path: Path) -> 
     assert record["provenance"]["machine"]["cores"] >= 1
     assert record["images"]["sha256"] == "0" * 64
     assert set(record["variants"]) == {"paper", "strict", "logit"}
+
+
+def test_shares_have_six_digits(report: Report) -> None:
+    """Of seven images, whose sevenths have no end."""
+    model = report.models[0]
+    seven = [
+        replace(
+            one,
+            robust=np.append(one.robust, [False, False]),
+            broken_in=np.append(one.broken_in, [-1, -1]),
+            smallest=np.append(one.smallest, [np.inf, np.inf]),
+            smallest_real=np.append(one.smallest_real, [np.inf, np.inf]),
+        )
+        for one in model.robust
+    ]
+    model = replace(model, robust=tuple(seven))
+    shares = {row["robust_accuracy"] for row in [*stage_rows(model), *curve_rows(model)]}
+    assert shares <= {0, 0.142857, 0.285714, 0.428571, 0.571429}
+    assert len(shares) > 2
+
+
+def test_the_share_of_a_curve_is_divided_once(report: Report) -> None:
+    """(1 - 0.7) * 10 / 10 is no 0.3."""
+    sizes = np.arange(1, 11.0)
+    ten = replace(
+        report.models[0].robust[0],
+        robust=sizes > 10,
+        broken_in=np.zeros(10, np.int64),
+        smallest=sizes,
+    )
+    curve = robust_curve([ten], np.arange(11.0), "linf")
+    assert curve is not None
+    assert curve.tolist() == [left / 10 for left in range(10, -1, -1)]
 
 
 def test_csv() -> None:

@@ -16,6 +16,7 @@ from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.plot_style import Panel, Plot, draw_for_page
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robustness import robust_curve
 from parsed_page import Page
 
 
@@ -57,6 +58,35 @@ def test_the_robust_accuracy_is_drawn(report: Report) -> None:
     assert np.asarray(line.get_ydata())[0] == 80
     expected = [[one.budget.epsilon, 100 * (one.accuracy or 0)] for one in report.models[0].robust]
     np.testing.assert_allclose(np.asarray(points.get_xydata()), expected)
+
+
+def test_the_line_counts_what_attacks_within_a_budget_have_found(report: Report) -> None:
+    """It is the curve of robust_curve.csv, by all attacks, and does not pass above the points."""
+    model = report.models[0]
+    first = model.robust[0]
+    found = replace(  # an attack within 8 breaks all that is left, at 7
+        first,
+        robust=first.robust & False,
+        broken_in=np.where(first.robust, len(first.stages), first.broken_in),
+        smallest=np.where(first.robust, 7.0, first.smallest),
+    )
+    model = replace(model, robust=(found, *model.robust[1:]))
+    panel = plots.robust_curves([model], "linf")
+    assert panel is not None
+    radii, line = np.asarray(panel.axes.lines[0].get_xydata()).T
+    assert (line[radii < 7] > 0).all()
+    assert (line[radii >= 7] == 0).all()
+    expected = robust_curve(model.robust, radii, "linf")
+    assert expected is not None
+    np.testing.assert_allclose(line, 100 * expected, rtol=1e-12)
+
+
+def test_without_a_budget_the_line_is_of_the_attacks_on_all_images(report: Report) -> None:
+    model = replace(report.models[0], robust=())
+    panel = plots.robust_curves([model], "linf")
+    assert panel is not None
+    radii, line = np.asarray(panel.axes.lines[0].get_xydata()).T
+    np.testing.assert_allclose(line, 80 * (1 - model.curve(None, radii, "linf")))
 
 
 @pytest.mark.parametrize("many", [1, 9])

@@ -12,7 +12,12 @@ from matplotlib.axes import Axes
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.evaluation.plot_style import BAND, INK, Key, Panel, Plot, keys, new_figure, style
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.robustness import Distances, perturbation_sizes, smallest_sizes
+from caffe_ext.evaluation.robustness import (
+    Distances,
+    perturbation_sizes,
+    robust_curve,
+    smallest_sizes,
+)
 from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.runs.summary import AttackSummary, Spread
 from caffe_ext.runs.titles import distinct_titles, title_lines
@@ -30,8 +35,9 @@ Attacked = tuple[str, str]
 def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None:
     """Draw how many images stay correct within each radius, at most, by all attacks together.
 
-    The lines are of the attacks on all images; a point is the robust accuracy within a budget, to
-    which the cascade has contributed. None if a model's suite has no curves in the norm.
+    A line is by all adversarials that are known, as in robust_curve.csv; a point is the robust
+    accuracy within a budget, by those found for it. Without a budget in the norm the attacks on
+    all images make the line. None if a model's suite has no curves in the norm.
     """
     if not all(norm in model.suite.norms for model in models):
         return None
@@ -40,8 +46,7 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
         sizes = [smallest_sizes(list(model.records.values()), norm) for model in models]
         radii = np.linspace(0, _distance_axis(axes, models, norm, sizes), 256)
         for model, key in _assign_colours(models):
-            share = 100 * model.attempted.sum() / max(model.images, 1)
-            axes.plot(radii, share * (1 - model.curve(None, radii, norm)), **key.line)
+            axes.plot(radii, 100 * _compute_line(model, radii, norm), **key.line)
             points = [
                 (one.budget.epsilon, 100 * one.accuracy)
                 for one in model.robust
@@ -51,6 +56,15 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
                 axes.plot(*zip(*points, strict=True), "o", color=key.colour, markersize=4.5)
         axes.set(ylim=(0, 102), ylabel="correct, %, at most")
     return Panel(f"Within each {NORM_NAMES[norm]} radius", figure)
+
+
+def _compute_line(model: ModelEvaluation, radii: Distances, norm: Norm) -> Distances:
+    """Return the share of all images that stay correct within each radius, 0..1."""
+    known = robust_curve(model.robust, radii, norm)
+    if known is not None:
+        return known
+    share = float(model.attempted.sum()) / max(model.images, 1)
+    return share * (1 - model.curve(None, radii, norm))
 
 
 def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:

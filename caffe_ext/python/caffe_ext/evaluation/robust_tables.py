@@ -14,6 +14,8 @@ from caffe_ext.evaluation.robustness import RobustAccuracy, robust_curve
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 CURVE_POINTS = 65
+_DIGITS = 6
+"""Of a share of images, behind the point."""
 
 
 def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
@@ -39,8 +41,8 @@ def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
                     "tried": stage.tried,
                     "broken": stage.broken,
                     "broken_real": stage.broken_real,
-                    "robust_accuracy": left / images,
-                    "robust_accuracy_real": left_real / images,
+                    "robust_accuracy": round(left / images, _DIGITS),
+                    "robust_accuracy_real": round(left_real / images, _DIGITS),
                 }
             )
     return rows
@@ -64,8 +66,8 @@ def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
                 "model": model.name,
                 "norm": norm,
                 "radius": float(radius),
-                "robust_accuracy": float(first),
-                "robust_accuracy_real": float(second),
+                "robust_accuracy": round(float(first), _DIGITS),
+                "robust_accuracy_real": round(float(second), _DIGITS),
             }
             for radius, first, second in zip(radii, whole, real, strict=True)
         ]

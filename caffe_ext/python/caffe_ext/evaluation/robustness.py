@@ -187,5 +187,6 @@ def robust_curve(
         return None
     sizes = np.min([one.smallest_real if real else one.smallest for one in mine], axis=0)
     correct = mine[0].robust | (mine[0].broken_in >= 0)
-    shares = share_broken(sizes, correct, radii)
-    return np.asarray((1 - shares) * int(correct.sum()) / max(len(correct), 1))
+    # Counts, and one division: 1 - share would be 0.49999999999999994 for a half.
+    left = correct.sum() - np.searchsorted(np.sort(sizes[correct]), radii, side="right")
+    return np.asarray(left / max(len(correct), 1))
