@@ -42,7 +42,7 @@ def signs(found: Attackability) -> list[str]:
 
 def test_a_sound_model(tmp_path: Path) -> None:
     found = measured(tmp_path, lambda logits: logits)
-    assert found == Attackability(100, 0.0, 0.0, probabilities=False, zero_gradient=0.0)
+    assert found == Attackability(100, 0.0, 0.0, probabilities=False, zero_gradient=0.0, wrong_gradient=0.0)
     assert signs(found) == []
 
 
@@ -63,7 +63,8 @@ def test_scores_that_depend_on_the_batch(tmp_path: Path) -> None:
 def test_probabilities_in_place_of_scores(tmp_path: Path) -> None:
     found = measured(tmp_path, softmax)
     assert found.probabilities
-    assert signs(found) == ["softmax-already-in"]
+    # The gradient is that of the scores before the softmax: wrong, too.
+    assert signs(found) == ["softmax-already-in", "wrong-gradient"]
     few: NDArray[np.uint8] = IMAGES[:0]
     assert measure_attackability(linear(tmp_path / "none", WEIGHTS), few).images == 0
 
@@ -73,3 +74,13 @@ def test_gradients_that_are_zero(tmp_path: Path) -> None:
     found = measure_attackability(flat, IMAGES)
     assert found.zero_gradient == 1
     assert signs(found) == ["zero-gradient-of-scores"]
+
+
+def test_scores_that_do_not_follow_their_gradient(tmp_path: Path) -> None:
+    for change in (np.negative, lambda logits: 3 * logits, lambda logits: np.round(logits, -1)):
+        found = measured(tmp_path / str(id(change)), change)
+        assert found.wrong_gradient > 0.9
+        assert signs(found) == ["wrong-gradient"]
+    # Steep scores are no cause for doubt.
+    steep = measure_attackability(linear(tmp_path / "steep", WEIGHTS * 1e6), IMAGES)
+    assert steep.wrong_gradient == 0

@@ -147,21 +147,25 @@ class ProjectedGradient(DirectionalAttack):
         active = np.arange(len(images))
         for iteration in range(self.iterations + 1):
             seen = round_to_grey_levels(points[active], images[active], self.budget)
-            logits = asked.model.logits(seen)
+            last = iteration == self.iterations
+            # One pass judges the points and tells where to go from those that are not adversarial.
+            if last:
+                logits = asked.model.logits(seen)
+            else:
+                directions = self.direction(asked.model, seen, criterion.select(active))
+                logits = directions.logits
+                asked.gradients += len(active)
             asked.queries += len(active)
-            solved = criterion.is_satisfied(logits, active)
-            adversarials[active[solved]], found[active[solved]] = seen[solved], True
-            active = active[~solved]
-            if not len(active) or iteration == self.iterations:
-                break
-            directions = self.direction(asked.model, seen[~solved], criterion.select(active))
-            asked.queries += len(active)
-            asked.gradients += len(active)
             if iteration == 0 and diagnostics is not None:
                 for name in ("targets", "saturated", "zero_gradient"):
                     getattr(diagnostics, name)[active] = getattr(directions, name)
-            moved = points[active] + self.step * steepest_step(directions.values, self.budget.norm)
-            points[active] = project(moved, images[active], self.budget)
+            solved = criterion.is_satisfied(logits, active)
+            adversarials[active[solved]], found[active[solved]] = seen[solved], True
+            active = active[~solved]
+            if not len(active) or last:
+                break
+            way = steepest_step(directions.values[~solved], self.budget.norm)
+            points[active] = project(points[active] + self.step * way, images[active], self.budget)
         return found, adversarials
 
     def _start(self, images: Images, indices: Ints, restart: int = 0) -> Points:

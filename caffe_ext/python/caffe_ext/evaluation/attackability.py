@@ -5,6 +5,8 @@ probabilities       the scores are what a softmax gives: DLR and the margin then
 zero_gradient       the gradient of the margin of the scores is 0 in all pixels
 depends_on_batch    an image's scores depend on the others of its batch: Dropout or the statistics
                     of BatchNorm at work at test time
+wrong_gradient      the scores change otherwise than the gradient says: a layer optimises, quantises
+                    or purifies at test time, or its backward pass is wrong
 
 Croce and Hein, 2020, and `checks.py` of their program. Measured on images of the evaluation.
 """
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.criteria import Misclassification
+from caffe_ext.attacks.criteria import Bools, Criterion, Misclassification
 from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, top_class
 from caffe_ext.models.batch_dependence import TOLERANCE
@@ -24,8 +26,15 @@ from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 
 IMAGES = 100
+"""On how many images of an evaluation it is measured."""
+GRADIENTS = 32
+"""On how many of them gradients are held against differences."""
 _ALONE = 4
 _SUM_TOLERANCE = 1e-4
+# How far the margin is followed in the gradient's direction and back, L2 in grey levels: a network
+# that is linear by pieces agrees with its gradient at one of these, rounding allowed.
+_REACHES = (0.5, 2.0, 8.0)
+_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class Attackability:
                    the largest change of a score, as a share of the largest score
     probabilities  whether all scores are probabilities
     zero_gradient  the share of the images without a gradient
+    wrong_gradient the share of those with one whose margin changes by less than half, or by more
+                   than half as much again, of what the gradient says; 0 if randomised
     """
 
     images: int
@@ -43,6 +54,7 @@ class Attackability:
     depends_on_batch: float
     probabilities: bool
     zero_gradient: float
+    wrong_gradient: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,9 @@ class AttackabilityTask:
 def measure_attackability(model: Model, images: Images) -> Attackability:
     """Measure it on images uint8 (N, C, H, W); see above."""
     if not len(images):
-        return Attackability(0, 0.0, 0.0, probabilities=False, zero_gradient=0.0)
+        return Attackability(
+            0, 0.0, 0.0, probabilities=False, zero_gradient=0.0, wrong_gradient=0.0
+        )
     logits = model.logits(images)
     again = model.logits(images)
     few = images[:_ALONE]
@@ -73,15 +87,51 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     criterion = Misclassification(labels[good])
     directions = LogitMargin()(model, images[good], criterion)
     zero = directions.zero_gradient
+    randomised = _relative_difference(logits, again)
+    sloped = np.flatnonzero(~zero)[:GRADIENTS]
+    wrong = np.zeros(0, np.bool_)
+    if len(sloped) and not randomised:
+        wrong = _find_wrong_gradients(
+            model, images[good][sloped], criterion.select(sloped), directions.values[sloped]
+        )
     return Attackability(
         images=len(images),
-        randomised=_relative_difference(logits, again),
+        randomised=randomised,
         depends_on_batch=_relative_difference(logits[: len(few)], alone),
         probabilities=bool(
             ((logits >= 0) & (logits <= 1)).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()
         ),
         zero_gradient=float(zero.mean()) if len(zero) else 0.0,
+        wrong_gradient=float(wrong.mean()) if len(wrong) else 0.0,
     )
+
+
+def _find_wrong_gradients(
+    model: Model, images: Images, criterion: Criterion, gradients: Floats
+) -> Bools:
+    """Return which margins do not change as their gradient says, at any reach; bool (n,).
+
+    gradients  of the falling margin h_b - h_a by the pixels, (n, C, H, W), none of them 0
+
+        h_b - h_a at x + d   less that at x - d'   against   <gradient, d + d'>
+
+    with d = reach g / |g|, and d, d' cut where a pixel leaves 0..255.
+    """
+    rows = np.arange(len(images))
+    above, below = criterion.margin_classes(model.logits(images), rows)
+    wide = gradients.astype(np.float64)
+    units = wide / np.sqrt(np.square(wide).sum(axis=(1, 2, 3), keepdims=True))
+    wrong = np.ones(len(images), np.bool_)
+    for reach in _REACHES:
+        ahead, behind = (
+            np.clip(images + sign * reach * units, 0, 255).astype(np.float32) for sign in (1, -1)
+        )
+        said = (wide * (ahead.astype(np.float64) - behind)).sum(axis=(1, 2, 3))
+        ends = [model.logits(points).astype(np.float64) for points in (ahead, behind)]
+        rises = [logits[rows, below] - logits[rows, above] for logits in ends]
+        with np.errstate(invalid="ignore"):
+            wrong &= ~(np.abs(rises[0] - rises[1] - said) <= _AGREEMENT * said)
+    return wrong
 
 
 def _relative_difference(one: Floats, other: Floats) -> float:

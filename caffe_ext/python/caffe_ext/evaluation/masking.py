@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
 
-from caffe_ext.evaluation.attackability import Attackability
+from caffe_ext.evaluation.attackability import GRADIENTS, Attackability
 
 # What a difference must be, in shares, so that a warning is worth a reader's time.
 _FAR_BELOW = 0.10
@@ -168,7 +168,7 @@ def _check_saturation(evidence: Evidence) -> Iterator[MaskingWarning]:
         )
 
 
-def _zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
+def _check_zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.zero_gradient is not None and clear(evidence.zero_gradient, _SOME, evidence.images):
         yield MaskingWarning(
             "zero-gradient",
@@ -256,8 +256,8 @@ def _check_attackability(evidence: Evidence) -> Iterator[MaskingWarning]:
     if found.randomised:
         yield MaskingWarning(
             "randomised",
-            f"Asked about the same {found.images:,} images again, the model gives other scores: "
-            f"they change by up to {format_share(found.randomised)} of the largest.",
+            f"The same {found.images:,} images get different scores in a second forward pass: they "
+            f"change by up to {format_share(found.randomised)} of the largest.",
             "Attacks follow one draw of the random numbers and are judged by another; what they "
             "leave unbroken is no sign of robustness.",
             "Attack the average over many draws, or take the random layer out.",
@@ -285,7 +285,17 @@ def _check_attackability(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"For {format_share(found.zero_gradient)} of {found.images:,} images the gradient of "
             "the scores' margin is 0 in every pixel.",
             "Attacks that follow gradients (APGD, FAB, PGD) have no direction there.",
-            "Believe attacks without gradients: --cascade square=E.",
+            "Rely on attacks that need no gradient: --cascade square=E.",
+        )
+    if clear(found.wrong_gradient, _MANY, min(found.images, GRADIENTS)):
+        yield MaskingWarning(
+            "wrong-gradient",
+            f"For {format_share(found.wrong_gradient)} of the images the margin of the scores does "
+            "not change as its gradient says, at any of three small steps.",
+            "A layer optimises, quantises or purifies its input at test time, or its backward pass "
+            "is wrong: attacks that follow the gradient (APGD, FAB, PGD) are misled.",
+            "Give the layer a backward pass that approximates it, and rely on attacks that need no "
+            "gradient: --cascade square=E.",
         )
 
 
@@ -294,7 +304,7 @@ _RULES: tuple[Callable[[Evidence], Iterator[MaskingWarning]], ...] = (
     _check_protocol_gap,
     _check_strict_gap,
     _check_saturation,
-    _zero_gradient,
+    _check_zero_gradient,
     _check_loss,
     _check_iterated,
     _check_noise,
