@@ -42,7 +42,9 @@ def signs(found: Attackability) -> list[str]:
 
 def test_a_sound_model(tmp_path: Path) -> None:
     found = measured(tmp_path, lambda logits: logits)
-    assert found == Attackability(100, 0.0, 0.0, probabilities=False, zero_gradient=0.0, wrong_gradient=0.0)
+    assert found == Attackability(
+        100, 0.0, 0.0, probabilities=False, zero_gradient=0.0, wrong_gradient=0.0
+    )
     assert signs(found) == []
 
 

@@ -231,3 +231,16 @@ def test_another_criterion_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="transfer counts misclassified images"):
         study.run()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_committee_among_the_models(tmp_path: Path, arguments: list[object]) -> None:
+    (tmp_path / "all.yaml").write_text(
+        "name: all\nmembers:\n" + "".join(f"  - {name}/model.yaml\n" for name in NAMES)
+    )
+    arguments[1:4] = [tmp_path / "one" / "model.yaml", tmp_path / "all.yaml"]
+    assert run(*arguments, main=transfer.main) == 0
+    for matrix in result(tmp_path / "out")["matrices"]:
+        rates = np.array(matrix["rate_strict"])
+        assert rates.diagonal().tolist() == [1, 1]
+        assert 0 < rates[0, 1] < 1
+        assert 0 < rates[1, 0] < 1

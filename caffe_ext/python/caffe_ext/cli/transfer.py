@@ -21,7 +21,7 @@ from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
-from caffe_ext.cli.model_arguments import add_model_arguments, find_models
+from caffe_ext.cli.model_arguments import add_model_arguments, find_loadable
 from caffe_ext.cli.parser import add_again, add_output, new_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.transfer.study import TransferStudy
 
     try:
-        models = find_models(arguments)
+        models = find_loadable(arguments)
         attacks = [parse_attack(name, seed=arguments.seed) for name in arguments.attacks]
         distinct = list({attack.text: attack for attack in attacks}.values())
         study = TransferStudy(make_campaign(arguments, models, distinct))
