@@ -136,16 +136,33 @@ def test_what_names_mean(text: str, attack: Attack) -> None:
     assert found == attack
 
 
-UNKNOWN = """hc fgs-s fgv= hc1* hc1@ hc-1 hot:x hot margin1 bim pgd= pgd=8/2 pgd=8x40 pgd=8+ cw
+UNKNOWN = """hc fgs-s fgv= hc1* hc1@ hc-1 hot:x hot margin1 pgd= pgd=8/2 pgd=8x40 pgd=8+ cw
     pgd=8+pgd=8 hc1*1.05*2 hc1=8*2 bim=-8 fgs=nan pgd=8+margin/2x40"""
 
 
 @pytest.mark.parametrize("text", ["", "hc1 hc2", *UNKNOWN.split()])
 def test_unknown_names_are_answered_with_the_known_ones(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"^unknown attack '.*'; known attacks: fgs, fgv, margin, hc1"
-    ):
+        ValueError, match=r"^unknown attack '.*'.*; known attacks:\n  fgs, fgv, margin, hc1"
+    ) as refused:
         parse_attack(text)
+    assert max(map(len, str(refused.value).splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("fgsm", "fgs"), ("dpg=8", "pgd"), ("minimal-l1", "minimal-l2 or minimal")]
+)
+def test_what_was_probably_meant(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown attack '{text}' \(did you mean {meant}"):
+        parse_attack(text)
+
+
+@pytest.mark.parametrize("name", ["bim", "pgd", "apgd", "fab", "square", "autoattack"])
+def test_a_radius_is_missing(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} needs a radius, e.g. {name}=8 or {name}=8/255$"):
+        parse_attack(name)
+    with pytest.raises(ValueError, match=f"^{name}-l2 needs a radius, e.g. {name}-l2=400 or "):
+        parse_attack(f"{name}-l2")
 
 
 @pytest.mark.parametrize(

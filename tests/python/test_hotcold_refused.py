@@ -34,7 +34,7 @@ def setting(tmp_path: Path) -> Setting:
         (["--target", "3"], "tiny: the hot class must be one of 0..2, not 3"),
         (["--target", "whale"], "'whale' is not a class: give its number or its name; the "),
         (["--scale", "1e308"], "the scale of a hard positive must be from 1 to 1,000,000, not"),
-        (["--attacks", "fgsm"], "unknown attack 'fgsm'; known attacks: fgs, fgv"),
+        (["--attacks", "fgsm"], "unknown attack 'fgsm' (did you mean fgs?); known attacks:\n  fgs"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--resize", "8x8"], "tiny: the images are 8 x 8 grey and the network takes 12 x 12 grey"),
         (["--resize", "8x8"], "; use --resize 12x12"),
@@ -97,7 +97,7 @@ def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
     same = [*setting.arguments, "--model", setting.model, twin]
     assert "the models 'tiny' and 'tiny ' would share the folder tiny" in refused(*same)
     gone = tmp_path / "gone.caffemodel"
-    assert f"{gone} is not a file" in refused(*setting.arguments, "--weights", gone)
+    assert f"weights: {gone} is not a file" in refused(*setting.arguments, "--weights", gone)
     assert not setting.output.exists()
 
 

@@ -76,6 +76,15 @@ def test_the_files(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None
     assert "peak memory" in printed
 
 
+def test_nothing_is_found(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image needs more than one grey level here: no line about "0 of 0" files."""
+    assert run(*setting.arguments, "--attacks", "fgs=1", "--limit", 3) == 0
+    printed = capsys.readouterr().out
+    assert "no adversarials were found, so that no PNG files were written" in printed
+    assert "0 of 0" not in printed
+    assert not list((setting.output / "tiny").rglob("*_as_*.png"))
+
+
 def test_the_summary(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*setting.arguments, "--attacks", "hc1", "fgs", "--seed", 5) == 0
     summary = json.loads((setting.output / "summary.json").read_text())

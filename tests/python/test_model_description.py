@@ -256,9 +256,13 @@ def test_settings_that_make_no_sense(folder: Path, settings: dict[str, Any], say
         ({"deploy": "x.prototxt"}, "`deploy:` .*x.prototxt is not a file"),
         ({"weights": "x.h5"}, "`weights:` .*x.h5 is not a file"),
         ({"weights": "sub"}, "`weights:` .*sub is not a file"),
-        ({"mean": "x.npy"}, "`mean:` .*x.npy: No such file"),
-        ({"mean": "x.binaryproto"}, "`mean:` .*x.binaryproto: No such file"),
-        ({"classes": "x.txt"}, "`classes:` .*x.txt: No such file"),
+        ({"mean": "x.npy"}, "`mean:` .*x.npy does not exist$"),
+        ({"mean": "x.binaryproto"}, "`mean:` .*x.binaryproto does not exist$"),
+        ({"classes": "x.txt"}, "`classes:` .*x.txt does not exist$"),
+        (
+            {"mean": "../data/cifar10/mean.binaryproto"},
+            "`mean:` .*cifar10/mean.binaryproto does not exist; `caffe-ext get-data cifar10` write",
+        ),
         ({"classes": "fifo"}, "`classes:` .*fifo: not a regular file"),
         ({"mean": "fifo"}, "`mean:` .*fifo: not a regular file"),
     ],
@@ -268,7 +272,7 @@ def test_files_that_are_not_there(folder: Path, settings: dict[str, Any], says: 
     os.mkfifo(folder.parent / "fifo")
     with pytest.raises(OSError, match=f"^{path}: {says}"):
         read_model(path)
-    with pytest.raises(FileNotFoundError, match=r"model.yaml: /nowhere/a.h5 is not a file"):
+    with pytest.raises(FileNotFoundError, match=r"^weights: /nowhere/a.h5 is not a file"):
         read_model(write(folder), Path("/nowhere/a.h5"))
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         read_model(folder / "none.yaml")

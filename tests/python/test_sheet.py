@@ -13,6 +13,7 @@ from PIL import Image
 from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, describe_unshown_classes
 from caffe_ext.runs.pictures.sheet import Adversarial, Case, contact_sheet, figure1
 from caffe_ext.runs.pictures.tiles import (
+    EMPTY,
     FAINT,
     font,
     label,
@@ -142,6 +143,19 @@ def test_several_attacks() -> None:
     other = contact_sheet("A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, None))])
     assert places(other, tile(z)) == []
     assert other.size == sheet.size
+
+
+@pytest.mark.parametrize("attacks", [["HC1"], ["FGS", "HC1"]])
+def test_where_nothing_is_found_only_originals_are_shown(attacks: list[str]) -> None:
+    """Without empty tiles, and without the legend of perturbations."""
+    x, y = image(1, 28, 28), image(1, 28, 28)
+    nothing = (None,) * len(attacks)
+    sheet = contact_sheet("A model", attacks, [Case(x, "7", nothing), Case(y, "2", nothing)])
+    assert place(sheet, tile(x))[1] == place(sheet, tile(y))[1]
+    assert places(sheet, Image.new("RGB", (140, 140), EMPTY)) == []
+    says = "No adversarial was found for these images; they are the originals."
+    (line,) = wrap(says, 420, font(12))
+    assert places(sheet, label([line], 420, font(12), FAINT))
 
 
 def test_what_stands_below() -> None:

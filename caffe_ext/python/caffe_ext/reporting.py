@@ -1,8 +1,9 @@
 """How work tells its caller what it is doing (the package itself never prints), and its wording."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from difflib import SequenceMatcher, get_close_matches
 from typing import Protocol
 
 Step = Callable[[int], object]
@@ -47,6 +48,15 @@ class SilentReporter:
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     """Return "1 image" or "1,000 images"; plural: of words that take more than an s."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Return what a misspelt name probably means, "fgs or fgv"; "" if no name is like it."""
+    close = get_close_matches(given, list(known), n=2)
+    likeness = [SequenceMatcher(None, one, given).ratio() for one in close]
+    return " or ".join(
+        one for one, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.1
+    )
 
 
 def is_showable(text: str) -> bool:

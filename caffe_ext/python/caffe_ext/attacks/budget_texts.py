@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import DISTANCE, parse_distance
 from caffe_ext.attacks.registry import AttackFamily, add_family, call_text, parse_call
+from caffe_ext.attacks.unknown_attack import describe_missing_radius
 from caffe_ext.attacks.within import BudgetAttack
 
 Within = TypeVar("Within", bound=type[BudgetAttack])
@@ -37,6 +38,8 @@ def register_within(
         )
 
         def parse(text: str, seed: int) -> Attack | None:
+            if text.lower() in (name, f"{name}-l2"):
+                raise ValueError(describe_missing_radius(text.lower()))
             found = pattern.fullmatch(text)
             if found is None:
                 return parse_call(name, cls, text, seed)

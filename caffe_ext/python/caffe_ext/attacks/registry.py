@@ -47,6 +47,7 @@ from caffe_ext.attacks.budget import DISTANCE, NUMBER, PerturbationBudget, parse
 from caffe_ext.attacks.direction_names import DIRECTION, direction_text, parse_direction
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
+from caffe_ext.attacks.unknown_attack import describe_unknown_attack
 
 AttackClass = TypeVar("AttackClass", bound=type[Attack])
 _NAME = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
@@ -137,12 +138,8 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
     text = text.strip()
     attack = _parse_short(text, seed)
     if attack is None:
-        own = "".join(f", {name}(...)" for name in _families if name not in _BUILT_IN)
-        raise ValueError(
-            f"unknown attack {text!r}; known attacks: fgs, fgv, margin, hc1, hc2, ..., hot:CLASS; "
-            "also hc1-s (sign), hc1@BLOB (through an inner blob), hc1*1.05 (hard positive), fgs=8 "
-            f"(fixed epsilon), bim=8, pgd=8, pgd-l2=400, pgd=8/2x40+margin{own}"
-        )
+        own = [name for name in _families if name not in _BUILT_IN]
+        raise ValueError(describe_unknown_attack(text, own))
     return attack
 
 

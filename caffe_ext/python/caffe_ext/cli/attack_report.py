@@ -21,7 +21,10 @@ def print_campaign(result: "CampaignResult") -> None:
     files = sum(len(attack.verified) for attack in done)
     good = sum(int(attack.verified.sum()) for attack in done)
     print(f"\n{table(result.models)}\n{PASS_PROTOCOL}\n")
-    print(f"{good:,} of {files:,} PNG files are adversarial when they are read again")
+    if files:
+        print(f"{good:,} of {files:,} PNG files are adversarial when they are read again")
+    else:
+        print("no adversarials were found, so that no PNG files were written")
     for path in (result.summary, *result.pictures):
         print(f"  {shorten_path(path)}")
     attacked, seconds = sum(one.images for one in done), sum(one.seconds for one in done)

@@ -251,10 +251,11 @@ def describe_model(
         classes=classes,
         synsets=synsets,
     )
-    keys = {"`deploy:` ": description.deploy, "" if weights else "`weights:` ": file}
-    for key, path in keys.items():
+    # Weights that the caller names have nothing to do with the file of the settings.
+    named = "weights:" if weights else f"{where}`weights:`"
+    for key, path in ((f"{where}`deploy:`", description.deploy), (named, file)):
         if not path.is_file():
-            raise FileNotFoundError(f"{where}{key}{path} is not a file")
+            raise FileNotFoundError(f"{key} {path} is not a file")
     return description
 
 
@@ -390,10 +391,19 @@ def _file_of(key: str) -> Iterator[None]:
     """Put the key in front of what is wrong with its file."""
     try:
         yield
+    except FileNotFoundError as error:
+        path = os.path.normpath(error.filename)
+        raise FileNotFoundError(f"{key} {path} does not exist{_say_who_writes(path)}") from error
     except OSError as error:
         raise type(error)(f"{key} {error.filename}: {error.strerror}") from error
     except (ValueError, EOFError) as error:
         raise ValueError(f"{key} {error}") from error
+
+
+def _say_who_writes(path: str) -> str:
+    """Return how to get a missing file that this package makes; "" for others."""
+    made = Path(path).parts[-2:] == ("cifar10", "mean.binaryproto")
+    return "; `caffe-ext get-data cifar10` writes it" if made else ""
 
 
 def _words(keys: tuple[str, ...]) -> str:

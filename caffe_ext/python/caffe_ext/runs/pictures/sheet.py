@@ -42,6 +42,7 @@ _LEGEND = (
     "stretched to fill the scale. In brackets: (PASS, L₂ norm per pixel, L∞), the norms in grey "
     "levels of 0..255."
 )
+_NOTHING_FOUND = "No adversarial was found for these images; they are the originals."
 _ORIGINALS = "originals"
 _PARTS = "perturbation", "adversarial"
 
@@ -87,7 +88,11 @@ def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> 
     if not cases or not attacks or any(len(case.found) != len(attacks) for case in cases):
         raise ValueError("a sheet needs cases, each with one adversarial or None for each attack")
     if len(attacks) == 1:
-        title, blocks = f"{title}, {attacks[0]}", [_column(case) for case in cases]
+        title = f"{title}, {attacks[0]}"
+    if not any(one for case in cases for one in case.found):
+        return _page(title, _grid([_draw_original(case) for case in cases]), _NOTHING_FOUND)
+    if len(attacks) == 1:
+        blocks = [_column(case) for case in cases]
         side = _side(("original", *_PARTS), cases[0].image)
     else:
         blocks, side = [_row(case, attacks) for case in cases], None
@@ -163,16 +168,22 @@ def _row(case: Case, attacks: Sequence[str]) -> Picture:
         pictures = [_perturbation(one, case.image), _picture(one, case.image)]
         title = label([""] * (most - len(lines)) + lines, width, font(12), FAINT)
         columns.append(stack_vertically([title, *pictures, texts], _GAP))
-    name = label(wrap(case.class_name, width, font(bold=True)), width, font(bold=True))
     side = stack_vertically(
         [Image.new("RGB", (1, title.height), PAPER), _side(_PARTS, case.image)], _GAP, 0
     )
-    original = stack_vertically([tile(case.image), name], _GAP)
+    original = _draw_original(case)
     # At the height of the two rows, not in the middle of titles and captions.
     centre = title.height + _GAP + tile_size(*case.image.shape[1:])[0] + _GAP // 2
     top = max(0, centre - original.height // 2)
     lowered = stack_vertically([Image.new("RGB", (1, top), PAPER), original])
     return stack_horizontally([lowered, side, *columns], 2 * _GAP, align=0)
+
+
+def _draw_original(case: Case) -> Picture:
+    """Return an original over the name of its class."""
+    width, face = _width(case.image), font(bold=True)
+    name = label(wrap(case.class_name, width, face), width, face)
+    return stack_vertically([tile(case.image), name], _GAP)
 
 
 def _side(texts: Sequence[str], image: Pixels) -> Picture:
