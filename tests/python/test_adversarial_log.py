@@ -52,7 +52,7 @@ def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
         ),
         (
             'type: "Adversarial" adversarial_param { attack { epsilon: 8 } }',
-            "(DummyData) does not say how grey levels became its values",
+            "(DummyData) does not state how its values derive from grey levels",
         ),
         ('type: "Adversarial"', "adversarial_param has no attack"),
     ],

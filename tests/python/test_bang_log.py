@@ -47,7 +47,7 @@ def test_networks_of_bangs_authors_train_and_test(tmp_path: Path) -> None:
     done = train(tmp_path, 'type: "BANG"', settings)
     assert done.returncode == 0
     assert "BANG balances fc: beta = 0.4, epsilon = 0.855, incorrect_ratio = 0.5" in done.stderr
-    assert done.stderr.count("settings in its layers") == 1
+    assert done.stderr.count("settings in the network's layers") == 1
     command = ["caffe", "test", "--model=net.prototxt", "--iterations=2"]
     caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
     tested = subprocess.run(
@@ -59,7 +59,7 @@ def test_networks_of_bangs_authors_train_and_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("solver", "settings", "sentence"),
     [
-        ('type: "SGD"', "beta: 0.4 epsilon: 0.855", 'write type: "BANG" in the solver file'),
+        ('type: "SGD"', "beta: 0.4 epsilon: 0.855", 'set type: "BANG" in the solver file'),
         ('type: "BANG" bang_param { beta: 0 }', "", "bang_param.beta is 0, which would freeze"),
         (
             'type: "BANG" bang_param { diagnostics_csv: "nowhere/d.csv" }',

@@ -60,6 +60,6 @@ def test_kernels_of_an_old_processor_are_told(tmp_path: Path) -> None:
     net.write_text(NET)
     code = f"import caffe, caffe_ext; [caffe.Net({str(net)!r}, caffe.TEST) for _ in range(2)]"
     slow, fast = (run_with_core(core, code) for core in ("Nehalem", "Haswell"))
-    assert slow.stderr.count("runs its kernels for Nehalem, several times slower") == 1
+    assert slow.stderr.count("uses its kernels for Nehalem, which are several times slower") == 1
     assert "OPENBLAS_CORETYPE=Haswell" in slow.stderr
     assert "kernels for" not in fast.stderr

@@ -230,8 +230,8 @@ __global__ void __launch_bounds__(kThreads)
 template <typename Dtype>
 Batch<Dtype> MakeBatch(const std::vector<BangTop<Dtype>>& tops, int samples) {
   if (tops.empty() || tops.size() > kMaxBangTops) {
-    throw std::invalid_argument("BANG on a GPU balances layers of 1 to " +
-                                std::to_string(kMaxBangTops) + " tops, not of " +
+    throw std::invalid_argument("BANG on a GPU supports layers with 1 to " +
+                                std::to_string(kMaxBangTops) + " tops, not " +
                                 std::to_string(tops.size()));
   }
   Batch<Dtype> batch = {};

@@ -66,9 +66,9 @@ std::string WarnOfSlowBlas() {
   if (!BlasIsFarBelow(core, has_avx2)) {
     return "";
   }
-  return "the BLAS runs its kernels for " + core +
-         ", several times slower than this processor can: set OPENBLAS_CORETYPE=Haswell in the "
-         "environment, or build with -DBLAS=wheel";
+  return "the BLAS uses its kernels for " + core +
+         ", which are several times slower than this processor permits: set "
+         "OPENBLAS_CORETYPE=Haswell in the environment, or build with -DBLAS=wheel";
 }
 
 }  // namespace caffe_ext

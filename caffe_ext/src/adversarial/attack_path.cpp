@@ -82,7 +82,7 @@ void FindImages(const Net<Dtype>& net, const Misclassification<Dtype>& classific
     throw std::invalid_argument("adversarial_param.data_blob" +
                                 (wanted.empty() ? "" : " '" + wanted + "'") +
                                 " must name one of the blobs that the scores '" + scores +
-                                "' are made of: " + (found.empty() ? "there are none" : found));
+                                "' depend on: " + (found.empty() ? "there are none" : found));
   }
   const Blob<Dtype>& images = *net.blobs()[path->images];
   if (images.num_axes() < 2 || images.shape(0) != classification.samples()) {
@@ -110,8 +110,8 @@ void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples
   }
   for (std::size_t i = 0; i < propagate_down.size(); ++i) {
     if (propagate_down[i] && !layer.AllowForceBackward(static_cast<int>(i))) {
-      refuse("it has no derivative by its bottom '" + net.blob_names()[net.bottom_ids(index)[i]] +
-             "'");
+      refuse("it has no gradient with respect to its bottom '" +
+             net.blob_names()[net.bottom_ids(index)[i]] + "'");
     }
   }
   for (std::size_t i = 0; i < net.top_vecs()[index].size(); ++i) {
@@ -122,7 +122,7 @@ void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples
     }
   }
   if (!layer.blobs().empty() && kLearning.count(type) == 0) {
-    refuse("nothing is known of how layers of this type compute their weight gradient");
+    refuse("it is not known how layers of this type compute their weight gradient");
   }
   LOG_IF(WARNING, type == "BatchNorm" && caffe::Caffe::root_solver() &&
                       !layer.layer_param().batch_norm_param().use_global_stats())

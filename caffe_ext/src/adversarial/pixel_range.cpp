@@ -26,15 +26,15 @@ const TransformationParameter& FindTransform(const caffe::LayerParameter& layer,
   if (kTransforming.count(layer.type()) != 0) {
     if (param.has_transform_param()) {
       throw std::invalid_argument("adversarial_param.transform_param: " + Quote(layer) +
-                                  " has a transform_param of its own, which counts");
+                                  " has its own transform_param, which is used; remove this one");
     }
     return layer.transform_param();
   }
   if (!param.has_transform_param()) {
     throw std::invalid_argument(
         Quote(layer) +
-        " does not say how grey levels became its values, so that their range cannot be known; "
-        "write it into adversarial_param: transform_param { scale: 0.00390625 }, for example");
+        " does not state how its values derive from grey levels, so their range is unknown; state "
+        "it in adversarial_param, for example: transform_param { scale: 0.00390625 }");
   }
   return param.transform_param();
 }
@@ -49,8 +49,8 @@ std::vector<double> ReadMean(const std::string& layer, const TransformationParam
   if (transform.has_mean_file()) {
     if (transform.crop_size() > 0 || transform.mirror()) {
       throw std::invalid_argument(layer +
-                                  ": with a mean_file, and crop_size or mirror, the range of a "
-                                  "pixel cannot be known; write a mean_value for each channel");
+                                  ": with mean_file together with crop_size or mirror, the range "
+                                  "of a pixel is unknown; use a mean_value for each channel");
     }
     caffe::BlobProto proto;
     caffe::ReadProtoFromBinaryFileOrDie(transform.mean_file(), &proto);
@@ -66,7 +66,7 @@ std::vector<double> ReadMean(const std::string& layer, const TransformationParam
     const int means = transform.mean_value_size();
     if (means != 1 && means != channels) {
       throw std::invalid_argument(layer + ": there are " + std::to_string(means) +
-                                  " values mean_value for " + std::to_string(channels) +
+                                  " mean_value entries for " + std::to_string(channels) +
                                   " channels");
     }
     for (int i = 0; i < values; ++i) {
@@ -86,7 +86,7 @@ PixelRange<Dtype> FindPixelRange(const Layer<Dtype>& layer, const Blob<Dtype>& i
   const double scale = transform.scale();
   if (!std::isfinite(scale) || scale == 0) {
     throw std::invalid_argument(name +
-                                ": the scale of its transform_param must be finite, and not 0");
+                                ": the scale of its transform_param must be finite and nonzero");
   }
   PixelRange<Dtype> range;
   range.grey_level = static_cast<Dtype>(std::fabs(scale));
@@ -109,10 +109,9 @@ void CheckPixels(const Layer<Dtype>& layer, const Blob<Dtype>& images,
     const Dtype upper = range.upper[i % values];
     if (!(data[i] >= lower - range.grey_level && data[i] <= upper + range.grey_level)) {
       std::ostringstream message;
-      message << Quote(layer.layer_param()) << ": a pixel is " << data[i]
-              << " where grey levels of "
-              << "0 to 255 become " << lower << " to " << upper
-              << "; mend the scale and the mean of its transform_param";
+      message << Quote(layer.layer_param()) << ": a pixel is " << data[i] << ", but grey levels "
+              << "0 to 255 map to " << lower << " to " << upper
+              << "; correct the scale and the mean of its transform_param";
       throw std::runtime_error(message.str());
     }
   }

@@ -35,8 +35,8 @@ void CheckLength(const std::string& field, double value, double least) {
 void CheckNoise(const Attack& attack, const std::string& name) {
   if (attack.has_epsilon() || attack.has_step_size() || attack.has_steps() ||
       attack.has_random_start()) {
-    throw std::invalid_argument(
-        name + " has a sigma alone, and no epsilon, step_size, steps or random_start");
+    throw std::invalid_argument(name +
+                                " takes only sigma, not epsilon, step_size, steps or random_start");
   }
   if (!attack.has_sigma()) {
     throw std::invalid_argument(name + " needs a sigma, in grey levels");
@@ -56,7 +56,7 @@ void ReadGradientAttack(const Attack& attack, AttackSettings* filled) {
   }
   if (fgsm && attack.has_steps()) {
     throw std::invalid_argument(settings.name +
-                                " takes one step; for more of them write type: PGD_LINF");
+                                " takes a single step; for more steps use type: PGD_LINF");
   }
   settings.steps = fgsm ? 1 : attack.steps();
   if (settings.steps < 1) {
@@ -68,7 +68,7 @@ void ReadGradientAttack(const Attack& attack, AttackSettings* filled) {
   if (settings.step_size * settings.steps < 0.999 * settings.epsilon) {
     std::ostringstream wanted;
     wanted << settings.steps << " such steps cannot reach epsilon, " << settings.epsilon
-           << "; steps are in grey levels, too";
+           << "; steps are also in grey levels";
     Refuse(settings.name + ": step_size", settings.step_size, wanted.str());
   }
   settings.random_start = attack.has_random_start() ? attack.random_start() : !fgsm;
@@ -102,7 +102,7 @@ void CheckTrades(const AdversarialParameter& param, const std::vector<AttackSett
   }
   if (attacks.size() > 1 || param.has_alpha() || param.mix() != AdversarialParameter::LOSS) {
     throw std::invalid_argument(
-        "adversarial_param: trades_beta goes with one attack, and without alpha and mix");
+        "adversarial_param: trades_beta requires exactly one attack, without alpha and mix");
   }
   if (!attacks[0].random_start && attacks[0].sigma == 0) {
     throw std::invalid_argument(attacks[0].name +
@@ -123,7 +123,7 @@ std::vector<AttackSettings> ReadAttacks(const AdversarialParameter& param) {
     Refuse("adversarial_param.alpha", param.alpha(), "it must be a number from 0 to 1");
   }
   if (param.warm_up() < 0) {
-    Refuse("adversarial_param.warm_up", param.warm_up(), "it must be a number of iterations");
+    Refuse("adversarial_param.warm_up", param.warm_up(), "it must be 0 or more iterations");
   }
   std::vector<AttackSettings> attacks;
   double shares = 0;

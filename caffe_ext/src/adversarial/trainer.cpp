@@ -57,7 +57,7 @@ template <typename Dtype>
 void AdversarialTrainer<Dtype>::CheckTrades() const {
   if (net_.losses() != 1 || net_.loss_type() != "SoftmaxWithLoss") {
     throw std::invalid_argument(
-        "adversarial_param.trades_beta needs a net whose one and only loss is a SoftmaxWithLoss");
+        "adversarial_param.trades_beta requires a net with exactly one loss, a SoftmaxWithLoss");
   }
 }
 
@@ -174,9 +174,9 @@ template <typename Dtype>
 void AdversarialTrainer<Dtype>::CheckShape() const {
   const Blob<Dtype>& images = net_.images();
   if (images.count(1) != static_cast<int>(range_.lower.size()) || images.shape(0) != samples_) {
-    throw std::runtime_error("the images of adversarial training are now of the shape " +
+    throw std::runtime_error("adversarial training: the shape of the images is now " +
                              images.shape_string() +
-                             ", and no longer of that for which the solver was made");
+                             ", not the one that the solver was created with");
   }
 }
 

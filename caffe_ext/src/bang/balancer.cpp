@@ -66,7 +66,7 @@ void WarnAboutBatchNorm(const Net<Dtype>& net) {
       LOG_IF(WARNING, caffe::Caffe::root_solver())
           << "BANG: BatchNorm layer '" << param.name()
           << "' mixes the samples of a batch; below it "
-          << "a sample's gradient is the derivative of the whole batch's loss by its own row.";
+          << "a sample's gradient is that of the whole batch's loss with respect to its own row.";
     }
   }
 }
@@ -104,9 +104,9 @@ BangBalancer<Dtype>::BangBalancer(caffe::shared_ptr<Net<Dtype>> net,
     WarnAboutBatchNorm(*net_);
   }
   LOG_IF(WARNING, !of_one_sample.empty() && caffe::Caffe::root_solver())
-      << "BANG: the batch has one sample at " << of_one_sample
-      << ": there is nothing to balance, and training is that of the plain gradient times beta. "
-         "iter_size does not help, as each of its passes is balanced by itself.";
+      << "BANG: the batch has a single sample at " << of_one_sample
+      << ": there is nothing to balance; training uses the plain gradient times beta. "
+         "iter_size does not help, because each pass is balanced on its own.";
   net_->add_after_forward(forward_.get());
   net_->add_before_backward(before_backward_.get());
   net_->add_after_backward(after_backward_.get());
@@ -118,7 +118,7 @@ void BangBalancer<Dtype>::CheckLabels(const BangLayer& layer, int batch) const {
   if (!misclassification_.available()) {
     throw std::invalid_argument(prefix +
                                 "the net has no loss layer with class scores and one label "
-                                "a sample (SoftmaxWithLoss, HingeLoss ...)");
+                                "per sample (SoftmaxWithLoss, HingeLoss ...)");
   }
   if (misclassification_.samples() != batch) {
     throw std::invalid_argument(prefix + "its top has " + std::to_string(batch) +

@@ -9,7 +9,7 @@
 namespace caffe_ext {
 namespace {
 
-// Class scores in bottom 0 and one label a sample in bottom 1. A net for dense prediction has a
+// Class scores in bottom 0 and one label per sample in bottom 1. A net for dense prediction has a
 // label a pixel: there a sample is neither right nor wrong.
 template <typename Dtype>
 bool HasClassLabels(const caffe::Net<Dtype>& net, int index) {
@@ -47,7 +47,7 @@ Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
     if (!loss_layer.empty()) {
       throw std::invalid_argument(std::string(parameter) + ".loss_layer '" + loss_layer +
                                   "': the net has no loss layer of that name with class scores and "
-                                  "one label a sample");
+                                  "one label per sample");
     }
     return;
   }
@@ -74,7 +74,7 @@ std::string Misclassification<Dtype>::DescribeInvalidLabel() const {
       std::ostringstream message;
       message << "the label of sample " << i << " in the batch of the loss layer '" << loss_layer_
               << "' is " << (std::isnan(label) ? std::fabs(label) : label)
-              << ", and not the number of a class, 0 to " << classes - 1;
+              << "; labels are class numbers, 0 to " << classes - 1;
       return message.str();
     }
   }

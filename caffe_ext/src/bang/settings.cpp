@@ -116,7 +116,7 @@ string DescribeObstacle(const Net<Dtype>& net, int index, bool net_is_recurrent)
     return "axis 0 of its blobs is time, not the batch";
   }
   if (kKnown.count(type) == 0) {
-    return "BANG knows nothing of how layers of this type compute their weight gradient";
+    return "BANG does not know how layers of this type compute their weight gradient";
   }
   const caffe::LayerParameter& param = layer.layer_param();
   const caffe::Blob<Dtype>& bottom = *net.bottom_vecs()[index][0];
@@ -190,9 +190,9 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
       return net.layer_names()[index] == named.name();
     });
     if (!found) {
-      throw std::invalid_argument("bang_param.layer '" + named.name() +
-                                  "': the net has no such layer that learns weights; it has " +
-                                  learned_names);
+      throw std::invalid_argument(
+          "bang_param.layer '" + named.name() +
+          "': the net has no layer of that name that learns weights; it has " + learned_names);
     }
   }
 
@@ -209,8 +209,9 @@ std::vector<BangLayer> FindBangLayers(const Net<Dtype>& net, const BangParameter
 
   const bool of_the_authors = HasAuthorsSettings(net);
   LOG_IF(INFO, of_the_authors && caffe::Caffe::root_solver())
-      << "BANG: the network has settings in its layers (beta, epsilon, ratio), as its authors' "
-         "fork of Caffe; layers with beta 0 or without settings train with the plain gradient";
+      << "BANG uses the settings in the network's layers (beta, epsilon, ratio), as in its "
+         "authors' fork of Caffe; layers with beta 0 or without settings train with the plain "
+         "gradient";
   std::vector<BangLayer> layers;
   for (const int index : learned) {
     const string& name = net.layer_names()[index];
@@ -237,10 +238,9 @@ void CheckPlainNet(const Net<Dtype>& net, const string& solver_type) {
     const auto settings = FindAuthorsSettings(layer->layer_param());
     if (settings != nullptr && !settings->IsNeutral()) {
       std::ostringstream message;
-      message << "layer '" << layer->layer_param().name() << "' has settings of BANG (beta "
-              << settings->beta << ", epsilon " << settings->epsilon
-              << "), which a solver of the type \"" << solver_type
-              << R"(" does not read; write type: "BANG" in the solver file)";
+      message << "layer '" << layer->layer_param().name() << "' has BANG settings (beta "
+              << settings->beta << ", epsilon " << settings->epsilon << "), which solver type \""
+              << solver_type << R"(" does not read; set type: "BANG" in the solver file)";
       throw std::invalid_argument(message.str());
     }
   }

@@ -148,7 +148,7 @@ void BangSolver<Dtype, Base>::StopAtBadLabel(const std::string& reason) {
     this->Snapshot();
     message << ", saved as " << this->SnapshotFilename(".*");
   }
-  message << ". Mend the labels, or set loss_param { ignore_label }.";
+  message << ". Correct the labels, or set loss_param { ignore_label }.";
   throw std::runtime_error(message.str());
 }
 
@@ -163,7 +163,7 @@ void BangSolver<Dtype, Base>::StopAtGoodState(const std::string& reason) {
     good_state_.Restore(State());
     this->iter_ = good_state_.iteration();
     this->current_step_ = good_state_.learning_rate_step();
-    message << "The weights are again those of iteration " << this->iter_
+    message << "The weights were reset to those of iteration " << this->iter_
             << ", the last good state";
     if (this->param_.has_snapshot_prefix() && caffe::Caffe::root_solver()) {
       this->Snapshot();
@@ -181,7 +181,7 @@ void CheckBangSolver(const SolverParameter& param) {
   CheckBangParameter(param.bang_param());
   if (!param.bang_param().diagnostics_csv().empty() && param.display() == 0) {
     throw std::invalid_argument(
-        "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
+        "bang_param.diagnostics_csv is written at every display; set display in the solver file");
   }
   const std::string& base = param.bang_param().base_type();
   if (kBases.count(base) == 0) {

@@ -59,7 +59,7 @@ std::int64_t Product(std::initializer_list<std::int64_t> sizes) {
   }
   std::int64_t product = 1;
   for (const std::int64_t size : sizes) {
-    Require(size <= kMost / product, "the arrays would be larger than any memory");
+    Require(size <= kMost / product, "the arrays would exceed the address space");
     product *= size;
   }
   return product;
@@ -67,14 +67,14 @@ std::int64_t Product(std::initializer_list<std::int64_t> sizes) {
 
 void RequireArrays(std::int64_t size, std::initializer_list<const void*> arrays) {
   Require(size == 0 || std::find(arrays.begin(), arrays.end(), nullptr) == arrays.end(),
-          "an array is missing");
+          "a required array is null");
 }
 
 /// A side of an image, or a number of iterations: what the kernels have as int.
 int CheckInt(std::int64_t number, std::int64_t least, std::int64_t most, const char* name) {
   if (number < least || number > most) {
     throw std::invalid_argument(std::string(name) + " is " + std::to_string(number) +
-                                ", and not from " + std::to_string(least) + " to " +
+                                "; it must be from " + std::to_string(least) + " to " +
                                 std::to_string(most));
   }
   return static_cast<int>(number);
@@ -133,7 +133,7 @@ int caffe_ext_perturb(const std::uint8_t* images, const float* units, std::int64
   return CallGuarded([&] {
     Product({images_count, values});
     RequireArrays(Product({count, values}), {images, units, which, step_lengths, perturbed});
-    RequireBelow(which, count, images_count, "there is no image of such a number");
+    RequireBelow(which, count, images_count, "an image number is out of range");
     ForParts(count, [&](std::int64_t first, int part) {
       caffe_ext::Perturb(images, units, which + first, step_lengths + first, part, values,
                          perturbed + first * values);
@@ -160,15 +160,14 @@ int caffe_ext_add_integer_noise(const std::uint64_t* thresholds, const std::int1
                           return k >= NoiseTable::kLowest &&
                                  k < NoiseTable::kLowest + NoiseTable::kColumns;
                         }),
-            "an alias is not from -256 to 255");
+            "an alias is outside -256 to 255");
     if (values == 0) {
       return;
     }
-    RequireBelow(which, count, images_count, "there is no image of such a number");
+    RequireBelow(which, count, images_count, "an image number is out of range");
     RequireBelow(numbers, count, std::numeric_limits<std::int64_t>::max(),
-                 "the number of an image is negative");
-    RequireBelow(samples, count, std::int64_t{1} << 32,
-                 "a sample's number is not from 0 to 2^32 - 1");
+                 "an image number is negative");
+    RequireBelow(samples, count, std::int64_t{1} << 32, "a sample number is outside 0 to 2^32 - 1");
     ForParts(count, [&](std::int64_t first, int part) {
       caffe_ext::AddIntegerNoise({thresholds, aliases}, seed, images, which + first,
                                  numbers + first, samples + first, part, values,

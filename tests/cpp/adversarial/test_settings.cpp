@@ -49,10 +49,10 @@ TEST(AdversarialSettings, RefusesLengthsThatMakeNoSense) {
        {"attack { epsilon: 8 step_size: 0.02 }",
         "step_size is 0.02; 10 such steps cannot reach epsilon, 8"},
        {"attack { epsilon: 8 steps: 0 }", "steps is 0; it must be 1 or more"},
-       {"attack { type: FGSM epsilon: 8 steps: 3 }", "for more of them write type: PGD_LINF"},
+       {"attack { type: FGSM epsilon: 8 steps: 3 }", "for more steps use type: PGD_LINF"},
        {"attack { type: NOISE }", "(NOISE) needs a sigma"},
        {"attack { type: NOISE sigma: 0.25 }", "for 0.25 of that range write 63.75"},
-       {"attack { type: NOISE sigma: 8 epsilon: 8 }", "has a sigma alone"},
+       {"attack { type: NOISE sigma: 8 epsilon: 8 }", "takes only sigma"},
        {"attack { epsilon: 8 share: 0 }", "share is 0"},
        {"attack { epsilon: 8 } attack { epsilon: -1 }", "adversarial_param.attack 2 (PGD_LINF)"}});
 }
@@ -137,16 +137,17 @@ TEST(AdversarialSettings, RefusesARangeThatCannotBeKnown) {
   const std::string solver =
       "type: 'Adversarial' adversarial_param { " + std::string(kAttack) + " transform_param { ";
   ExpectRefusal("type: 'Adversarial' adversarial_param { " + std::string(kAttack) + " }", "",
-                "layer 'data' (Input) does not say how grey levels became its values");
+                "layer 'data' (Input) does not state how its values derive from grey levels");
   ExpectRefusal(solver + "scale: 0 } }", "", "the scale of its transform_param must be finite");
   ExpectRefusal(solver + "mean_value: 1 mean_value: 2 } }", "",
-                "there are 2 values mean_value for 3 channels");
-  ExpectRefusal(solver + "mean_file: 'm.binaryproto' mirror: true } }", "",
-                "with a mean_file, and crop_size or mirror, the range of a pixel cannot be known");
+                "there are 2 mean_value entries for 3 channels");
+  ExpectRefusal(
+      solver + "mean_file: 'm.binaryproto' mirror: true } }", "",
+      "with mean_file together with crop_size or mirror, the range of a pixel is unknown");
   const auto trained = MakeSolver<float>(solver + "scale: 0.01 } }");
   Feeder<float> feeder(trained.get(), 0);
   const std::string message = Message([&] { trained->Step(1); });
-  EXPECT_NE(message.find("where grey levels of 0 to 255 become 0 to 2.55"), std::string::npos)
+  EXPECT_NE(message.find("but grey levels 0 to 255 map to 0 to 2.55"), std::string::npos)
       << message;
 }
 

@@ -61,7 +61,7 @@ TYPED_TEST(BangSettingsOfAuthors, AreRead) {
   EXPECT_EQ(layers[1].settings.beta, 2);
   EXPECT_EQ(layers[1].settings.epsilon, 0);
   EXPECT_EQ(layers[1].settings.incorrect_ratio, 1);
-  EXPECT_EQ(log.With("the network has settings in its layers").size(), 1U);
+  EXPECT_EQ(log.With("BANG uses the settings in the network's layers").size(), 1U);
 }
 
 TYPED_TEST(BangSettingsOfAuthors, LeaveOtherLayersAsTheyAre) {
@@ -102,9 +102,9 @@ TYPED_TEST(BangSettingsOfAuthors, WithBetaZeroTrainThePlainWeights) {
 TYPED_TEST(BangSettingsOfAuthors, AreRefusedWhereNothingReadsThem) {
   for (const std::string type : {"SGD", "Adam", "Nesterov"}) {
     EXPECT_EQ(this->Refusal("type: '" + type + "'", Network("beta: 0.5 epsilon: 0.75", "")),
-              "layer 'conv' has settings of BANG (beta 0.5, epsilon 0.75), which a solver of the "
+              "layer 'conv' has BANG settings (beta 0.5, epsilon 0.75), which solver "
               "type \"" +
-                  type + "\" does not read; write type: \"BANG\" in the solver file");
+                  type + "\" does not read; set type: \"BANG\" in the solver file");
     EXPECT_EQ(this->Refusal("type: '" + type + "'", Network("", "")), "");
   }
 }

@@ -257,7 +257,7 @@ TYPED_TEST(BangSolverParts, OnlyTheRootStops) {
   Parallel<TypeParam> parallel(text);
   EXPECT_EQ(parallel.Train(10, /*spoilt=*/5)
                 .rfind("Training stopped: at iteration 3 the loss is "
-                       "nan. The weights are again those of iteration "
+                       "nan. The weights were reset to those of iteration "
                        "2, the last good state.",
                        0),
             0U);

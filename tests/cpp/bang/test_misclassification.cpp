@@ -120,7 +120,7 @@ TYPED_TEST(MisclassificationTest, TakesTheLossThatIsNamed) {
     } catch (const std::invalid_argument& error) {
       EXPECT_EQ(std::string(error.what()),
                 "bang_param.loss_layer '" + std::string(name) +
-                    "': the net has no loss layer of that name with class scores and one label a "
+                    "': the net has no loss layer of that name with class scores and one label per "
                     "sample");
     }
   }
@@ -152,7 +152,7 @@ TYPED_TEST(MisclassificationTest, DescribesLabelsThatAreNoClass) {
   EXPECT_EQ(describe({0, 1, 2, 1}), "");
   const std::string text = "the label of sample 1 in the batch of the loss layer '" +
                            misclassification.loss_layer() + "' is ";
-  const std::string rest = ", and not the number of a class, 0 to 2";
+  const std::string rest = "; labels are class numbers, 0 to 2";
   EXPECT_EQ(describe({0, 3, 2, 1}), text + "3" + rest);
   EXPECT_EQ(describe({0, -1, 9, 1}), text + "-1" + rest);
   EXPECT_EQ(describe({0, 1.5, 2, 1}), text + "1.5" + rest);

@@ -127,7 +127,8 @@ TYPED_TEST(BangSettingsTest, WarnOfABatchOfOneSample) {
                               "'data' top: 'ip' inner_product_param { num_output: 2 } } layer { "
                               "name: 'loss' type: 'Reduction' bottom: 'ip' top: 'loss' "
                               "loss_weight: 1 }");
-    const auto warnings = log.With("the batch has one sample at ip: there is nothing to balance");
+    const auto warnings =
+        log.With("the batch has a single sample at ip: there is nothing to balance");
     EXPECT_EQ(warnings.size(), batch == "1" ? 1U : 0U);
   }
 }
@@ -140,7 +141,7 @@ TYPED_TEST(BangSettingsTest, AreCheckedBeforeTheNetIsMade) {
 
 TYPED_TEST(BangSettingsTest, RefuseLayersThatAreNotThere) {
   const std::string there =
-      "': the net has no such layer that learns weights; it has first, scores";
+      "': the net has no layer of that name that learns weights; it has first, scores";
   EXPECT_EQ(this->Refusal("layer { name: 'skores' }"), "bang_param.layer 'skores" + there);
   EXPECT_EQ(this->Refusal("layer { name: 'loss' }"), "bang_param.layer 'loss" + there);
   EXPECT_EQ(this->Refusal("layer { name: 'scores' } layer { name: 'scores' }"),
@@ -157,8 +158,9 @@ TYPED_TEST(BangSettingsTest, RefuseOtherBaseTypes) {
 }
 
 TYPED_TEST(BangSettingsTest, RefuseDiagnosticsWithoutDisplay) {
-  EXPECT_EQ(this->Refusal("diagnostics_csv: '/nowhere/bang.csv'"),
-            "bang_param.diagnostics_csv gets its rows at every display; the solver has no display");
+  EXPECT_EQ(
+      this->Refusal("diagnostics_csv: '/nowhere/bang.csv'"),
+      "bang_param.diagnostics_csv is written at every display; set display in the solver file");
 }
 
 TYPED_TEST(BangSettingsTest, RefuseRecurrentLayersUnlessNeutralOrFrozen) {
@@ -222,7 +224,7 @@ TYPED_TEST(BangSettingsTest, RefuseUnknownTypesOfLayers) {
   EXPECT_EQ(this->Refusal("", net),
             this->CannotBalance(
                 "layer", "TestGain",
-                "BANG knows nothing of how layers of this type compute their weight gradient"));
+                "BANG does not know how layers of this type compute their weight gradient"));
   EXPECT_EQ(this->Refusal("layer { name: 'layer' beta: 1 epsilon: 0 }", net), "");
   EXPECT_EQ(this->Refusal("epsilon: 0", net), "");
 }
@@ -234,7 +236,7 @@ TYPED_TEST(BangSettingsTest, RefuseAnIncorrectRatioWithoutLabels) {
       "convolution_param { num_output: 3 kernel_size: 1 } } ";
   const std::string none =
       "BANG: layer 'conv' has an incorrect_ratio, but the net has no loss layer with class scores "
-      "and one label a sample (SoftmaxWithLoss, HingeLoss ...)";
+      "and one label per sample (SoftmaxWithLoss, HingeLoss ...)";
   const std::string loss = R"(layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y"
                                       bottom: "label" })";
   for (const std::string& net :
@@ -248,7 +250,7 @@ TYPED_TEST(BangSettingsTest, RefuseAnIncorrectRatioWithoutLabels) {
   EXPECT_EQ(
       this->Refusal("incorrect_ratio: 0.5 loss_layer: 'scores'"),
       "bang_param.loss_layer 'scores': the net has no loss layer of that name with class scores "
-      "and one label a sample");
+      "and one label per sample");
   // Two rows of the layer for each label.
   EXPECT_EQ(this->Refusal("incorrect_ratio: 0.5", Input("data", "dim: 8 dim: 3 dim: 1 dim: 1") +
                                                       Input("label", "dim: 4") + conv + R"(
@@ -268,10 +270,9 @@ TYPED_TEST(BangSettingsTest, TakeBatchNormForALayerThatLearnsNothing) {
                               "layer { name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'x' " + marks +
                               " }" + Classify("x");
       EXPECT_EQ(this->Refusal("", net), "");
-      EXPECT_EQ(
-          this->Refusal("layer { name: 'bn' epsilon: 1 }", net),
-          "bang_param.layer 'bn': the net has no such layer that learns weights; it has first, "
-          "scores");
+      EXPECT_EQ(this->Refusal("layer { name: 'bn' epsilon: 1 }", net),
+                "bang_param.layer 'bn': the net has no layer of that name that learns weights; it "
+                "has first, scores");
     }
   }
 }

@@ -71,10 +71,10 @@ TYPED_TEST(BangSolverStop, AtALabelThatIsNoClassWithTheWeightsOfThatIteration) {
   BadLabel<TypeParam> bad(solver->net().get(), 5);
   EXPECT_EQ(this->Message(solver.get(), 10),
             "Training stopped: at iteration 5 the label of sample 2 in the batch of the loss layer "
-            "'loss' is 7, and not the number of a class, 0 to 2. The weights are those of "
+            "'loss' is 7; labels are class numbers, 0 to 2. The weights are those of "
             "iteration 5, saved as " +
                 (this->folder_ / "run_iter_5") +
-                ".*. Mend the labels, or set loss_param { ignore_label }.");
+                ".*. Correct the labels, or set loss_param { ignore_label }.");
   EXPECT_EQ(Weights(solver.get()), Train<TypeParam>(text, 5));
   this->ExpectFile(true, this->folder_ / "run_iter_5.caffemodel");
 }
@@ -86,11 +86,11 @@ TYPED_TEST(BangSolverStop, GoesBackToTheLastGoodStateAndSavesIt) {
     const auto solver = MakeSolver<TypeParam>(text);
     Feeder<TypeParam> feeder(solver.get(), 0);
     feeder.Spoil(8);
-    EXPECT_EQ(this->Message(solver.get(), 10),
-              "Training stopped: at iteration 8 the loss is nan. The weights are again those of "
-              "iteration 6, the last good state, saved as " +
-                  saved +
-                  ".*. Lower base_lr or bang_param's beta or epsilon, or set clip_gradients.");
+    EXPECT_EQ(
+        this->Message(solver.get(), 10),
+        "Training stopped: at iteration 8 the loss is nan. The weights were reset to those of "
+        "iteration 6, the last good state, saved as " +
+            saved + ".*. Lower base_lr or bang_param's beta or epsilon, or set clip_gradients.");
     EXPECT_EQ(solver->iter(), 6);
     EXPECT_EQ(Weights(solver.get()), Train<TypeParam>(text, 6));
 
@@ -174,7 +174,7 @@ TYPED_TEST(BangSolverStop, SavesNothingWithoutASnapshotPrefix) {
   feeder.Spoil(2);
   EXPECT_EQ(
       this->Message(solver.get(), 10),
-      "Training stopped: at iteration 2 the loss is nan. The weights are again those of "
+      "Training stopped: at iteration 2 the loss is nan. The weights were reset to those of "
       "iteration 0, the last good state. Lower base_lr or bang_param's beta or epsilon, or set "
       "clip_gradients.");
 }
@@ -240,7 +240,7 @@ TYPED_TEST(BangSolverStop, NoticesWeightsThatTheLossDoesNotShow) {
   EXPECT_EQ(
       this->Message(solver.get(), 10),
       "Training stopped: at iteration 4 a weight, or the solver's history of one, is not "
-      "finite. The weights are again those of iteration 2, the last good state. Lower base_lr "
+      "finite. The weights were reset to those of iteration 2, the last good state. Lower base_lr "
       "or bang_param's beta or epsilon, or set clip_gradients.");
   EXPECT_TRUE(std::isfinite(solver->net()->learnable_params()[0]->asum_data()));
 }
