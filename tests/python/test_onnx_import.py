@@ -251,6 +251,14 @@ REFUSED: dict[str, tuple[Model, str]] = {
         Model()("Flatten", axis=0),
         r"output 'Flatten_0' is \[1, 1080\] for 5 images, and not one row an image",
     ),
+    "a size that cannot be": (
+        Model()("LRN", size=-3).scores(216),
+        r"node 'LRN_0' \(LRN\) .* do not fit: .*-3",
+    ),
+    "weights that are not finite": (
+        Model()("Mul", np.float32("nan")).scores(216),
+        r": (?!.*tmp).*nan",
+    ),
     "no scores": (Model()("Relu"), r"output 'Relu_0' is \[1, 3, 9, 8\], and not \(N, K\)"),
 }
 
@@ -266,6 +274,25 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(ValueError, match=r"net\.onnx is not an ONNX model"):
             import_model(tmp_path / "net.onnx", "net")
+
+
+def test_a_graph_without_operators(tmp_path: Path) -> None:
+    path = Model((1, 3, 9, 8)).scores(216).write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    del model.graph.node[:]
+    model.graph.output[0].CopyFrom(model.graph.input[0])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"net\.onnx has no operators between the images"):
+        import_model(path, "net")
+
+
+def test_weights_of_an_unknown_type(tmp_path: Path) -> None:
+    path = Model().scores(216).write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.initializer[1].data_type = 99
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"net\.onnx.*(type 99|the weights 'w1')"):
+        import_model(path, "net")
 
 
 def test_the_program(

@@ -96,7 +96,7 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
     except shape_inference.InferenceError as error:
         reason = " ".join(f"{error}".split())
         raise ValueError(f"{path}: its shapes do not fit: {reason}") from error
-    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    constants = {one.name: _weights(path, one) for one in model.graph.initializer}
     shapes = {
         one.name: tuple(side.dim_value for side in one.type.tensor_type.shape.dim)
         for one in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
@@ -107,6 +107,8 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
         if wanted.intersection(node.outputs):
             wanted.update(node.inputs)
             needed.append(node)
+    if not needed:
+        raise ValueError(f"{path} has no operators between the images and the scores")
     return OnnxGraph(
         needed[::-1],
         constants,
@@ -118,6 +120,14 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
         free_batch,
         {one.key: one.value for one in model.metadata_props},
     )
+
+
+def _weights(path: Path, tensor: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (LookupError, TypeError, ValueError) as error:
+        kind = f"type {tensor.data_type} and shape {list(tensor.dims)}"
+        raise ValueError(f"{path}: the weights '{tensor.name}' of {kind} cannot be read") from error
 
 
 def _fix_shape(path: Path, entry: Any, sides: Shape | None) -> bool:

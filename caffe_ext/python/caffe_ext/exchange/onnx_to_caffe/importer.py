@@ -85,24 +85,30 @@ def import_model(
     the outputs differ by more than TOLERANCE.
     """
     graph = read_graph(path, output, sides)
-    try:
-        net = _convert(graph, name)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    blob = net.blobs[graph.output]
-    _add_softmax(path, net)
-    deploy, weights, model = file_names(name)
-    given = _settings(graph, name, dict(settings or {}))
-    text = text_format.MessageToString(net.parameter)
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / deploy).write_text(f"# {name}, imported from {path.name}.\n{text}")
-        _build(path, folder / deploy, net).save(str(folder / weights))
-        (folder / model).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
-        files = {one: (folder / one).read_bytes() for one in (deploy, weights, model)}
-        classifier = read_model(folder / model).load(batch_size=4)
-        images = check_images(classifier.image_shape)
-        difference = _check(path, classifier, blob, graph, images)
+        try:
+            return _import_graph(graph, name, dict(settings or {}), Path(temporary), path.name)
+        except ValueError as error:
+            # What is written there on the way has the user's file for its origin.
+            raise ValueError(f"{path}: {error}".replace(f"{temporary}/", "")) from error
+
+
+def _import_graph(
+    graph: OnnxGraph, name: str, settings: dict[str, Any], folder: Path, origin: str
+) -> CaffeModel:
+    net = _convert(graph, name)
+    blob = net.blobs[graph.output]
+    _add_softmax(net)
+    deploy, weights, model = file_names(name)
+    given = _settings(graph, name, settings)
+    text = text_format.MessageToString(net.parameter)
+    (folder / deploy).write_text(f"# {name}, imported from {origin}.\n{text}")
+    _build(folder / deploy, net).save(str(folder / weights))
+    (folder / model).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+    files = {one: (folder / one).read_bytes() for one in (deploy, weights, model)}
+    classifier = read_model(folder / model).load(batch_size=4)
+    images = check_images(classifier.image_shape)
+    difference = _check(classifier, blob, graph, images)
     return CaffeModel(files, len(net.parameter.layer), difference, len(images), given)
 
 
@@ -115,12 +121,12 @@ def _convert(graph: OnnxGraph, name: str) -> Net:
     return net
 
 
-def _add_softmax(path: Path, net: Net) -> None:
+def _add_softmax(net: Net) -> None:
     """Put a Softmax behind the scores, by which a Classifier knows them, unless there is one."""
     graph = net.graph
     shape, last = graph.shapes[graph.output], graph.nodes[-1].operator
     if len(shape) < 2 or any(side != 1 for side in shape[2:]):
-        raise ValueError(f"{path}: the output '{graph.output}' is {list(shape)}, and not (N, K)")
+        raise ValueError(f"the output '{graph.output}' is {list(shape)}, and not (N, K)")
     if last not in _PROBABILITIES and not (last == "Sigmoid" and shape[1] == 1):
         net.add("Softmax", [net.blobs[graph.output]], "prob")
 
@@ -138,26 +144,24 @@ def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, A
     return settings | given
 
 
-def _build(path: Path, deploy: Path, net: Net) -> Any:
+def _build(deploy: Path, net: Net) -> Any:
     """Return the net as Caffe builds it, with its weights."""
     try:
         built = build_net(deploy.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: Caffe cannot build this network: {error}") from error
+        raise ValueError(f"Caffe cannot build this network: {error}") from error
     for name, arrays in net.weights.items():
         for blob, array in zip(built.params[name], arrays, strict=True):
             if blob.data.shape != array.shape:
                 raise ValueError(
-                    f"{path}: the weights of layer '{name}' are {array.shape}, and Caffe takes "
+                    f"the weights of layer '{name}' are {array.shape}, and Caffe takes "
                     f"{blob.data.shape}"
                 )
             blob.data[...] = array
     return built
 
 
-def _check(
-    path: Path, classifier: Classifier, blob: str, graph: OnnxGraph, images: NDArray[np.uint8]
-) -> float:
+def _check(classifier: Classifier, blob: str, graph: OnnxGraph, images: NDArray[np.uint8]) -> float:
     """Return the largest difference of the outputs; ValueError if it is large."""
     given = classifier.pixel_space.to_input(images)
     if graph.free_batch:
@@ -167,7 +171,7 @@ def _check(
         expected = np.concatenate(alone)
     if len(expected) != len(images):
         raise ValueError(
-            f"{path}: the output '{graph.output}' is {list(expected.shape)} for {len(images)} "
+            f"the output '{graph.output}' is {list(expected.shape)} for {len(images)} "
             "images, and not one row an image"
         )
 
@@ -177,6 +181,4 @@ def _check(
             found = found[:, 1:]
         return found.reshape(expected[rows].shape)
 
-    return check_difference(
-        compute, expected, f"{path}: Caffe's output differs from ONNX Runtime's"
-    )
+    return check_difference(compute, expected, "Caffe's output differs from ONNX Runtime's")

@@ -26,5 +26,13 @@ def convert_node(net: Net, node: Node) -> None:
     convert = CONVERTERS.get(node.operator)
     if convert is None:
         raise node.make_error("Caffe has no layer for this operator")
+    try:
+        blobs = convert(net, node)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if f"node '{node.name}'" in f"{error}":
+            raise
+        # Attributes and constants of an unexpected size, kind or number.
+        why = " ".join(f"its settings or constants do not fit: {error}".split())
+        raise node.make_error(why) from error
     # Further outputs, such as the mask of a Dropout, are there in training only.
-    net.blobs.update(zip(node.outputs, convert(net, node), strict=False))
+    net.blobs.update(zip(node.outputs, blobs, strict=False))
