@@ -116,6 +116,7 @@ def test_refused(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) 
     assert "unknown attack 'hc'" in refusal(*given, "--attacks", "hc")
     assert "no blob 'nowhere'" in refusal(*given, "--attacks", "hc1@nowhere")
     assert "--noise-copies must be at least 1" in refusal(*given, "--noise-copies", 0)
+    assert "copies must be at most" in refusal(*given, "--noise-copies", 10**20)
     assert "--seed must be at least 0" in refusal(*given, "--seed", -1)
     assert "standard deviations" in refusal(*given, "--noise-levels", -3)
     for radius in ("-5", "0", "nan", "inf"):

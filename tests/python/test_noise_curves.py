@@ -223,6 +223,7 @@ def test_other_results_are_kept(
         (("--per-class", 6), "only 5 images of class 1 are classified correctly"),
         (("--per-class", 0), "per_class must be at least 1, not 0"),
         (("--copies", 0), "copies must be at least 1, not 0"),
+        (("--copies", 10**20), "copies must be at most 2147483647, not 1000"),
         (("--levels", 20, 10), "levels must be ascending, not 20 10"),
         (("--levels", "nan"), "levels must be standard deviations"),
         (("--names", "A"), "1 --names for 2 trainings"),

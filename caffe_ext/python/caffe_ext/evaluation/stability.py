@@ -31,6 +31,7 @@ PAPER_GREY_LEVELS, PAPER_COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
 
 # About a quarter of a minute of LeNet on a core.
 _FORWARDS_AT_A_TIME = 50_000
+_MOST_COPIES = 2**31 - 1  # of all images and levels, they are numbered by 64 bits
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class NoiseSettings:
         for name in ("per_class", "copies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.copies > _MOST_COPIES:
+            raise ValueError(f"copies must be at most {_MOST_COPIES}, not {self.copies}")
 
     @property
     def forwards(self) -> int:
