@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caffe_nets import error_of, net, program
+from caffe_nets import error_of, net, program, python
 
 DATA = """
 layer {{ name: "d" type: "Data" top: "x" top: "y"
@@ -96,6 +97,45 @@ def test_a_page_that_is_not_there() -> None:
     path.write_bytes(content)
     with pytest.raises(caffe.Error, match=r"layer 'd': base is damaged: MDB_PAGE_NOTFOUND: "):
         run_through(300)
+
+
+def lead_out_of_the_file(*, length: bool) -> None:
+    """Damage the third record: where it lies, or how long it is."""
+    write_records(*[datum()] * 5)
+    path, size = Path("base/data.mdb"), 4096
+    content = bytearray(path.read_bytes())
+    (leaf,) = (
+        at
+        for at in range(2 * size, len(content), size)
+        if content[at + 10] & 2 and content[at + 12]
+    )
+    place = leaf + 16 + 2 * 2  # of the node's, in the page's list
+    if length:
+        node = leaf + int.from_bytes(content[place : place + 2], "little")
+        content[node + 2 : node + 4] = b"\xff\x00"  # 16 MiB
+    else:
+        content[place : place + 2] = b"\xf0\xff"
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("length", [False, True])
+def test_pages_that_lead_out_of_the_file(*, length: bool) -> None:
+    lead_out_of_the_file(length=length)
+    with pytest.raises(caffe.Error, match=r"base is damaged: its pages lead out of the file"):
+        run_through(3)
+    says = error_of("compute_image_mean", "base")
+    assert says == "base is damaged: its pages lead out of the file"
+
+
+@pytest.mark.parametrize(
+    "fault", ["os.kill(os.getpid(), 11)", "import ctypes; ctypes.string_at(0)"]
+)
+def test_other_faults_are_those_of_the_process(fault: str) -> None:
+    """What Caffe catches while it reads pages, it does not catch elsewhere."""
+    read = DATA.format(backend="backend: LMDB")
+    done = python(f"net({read!r}).forward(); print('read'); sys.stdout.flush(); {fault}")
+    assert "read" in done.stdout
+    assert done.returncode == -signal.SIGSEGV
 
 
 def test_without_records() -> None:

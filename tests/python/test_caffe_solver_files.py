@@ -6,7 +6,7 @@ from pathlib import Path
 import caffe
 import pytest
 
-from caffe_nets import SOLVER, TRAIN_NET, error_of, net, program, solver, write_files
+from caffe_nets import SOLVER, error_of, program, solver, write_files
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,7 @@ WRONG = {
     SOLVER.replace("fixed", "multistep"): "t: stepvalue is missing: the iterations at which",
     SOLVER + "stepvalue: -3": "t: stepvalue is -3; it must be 0 or more",
     SOLVER + "random_seed: -5": "t: random_seed is -5; it must be 0 or more, or -1",
+    SOLVER + "random_seed: 4294967296": "t: random_seed is 4294967296; it must be at most 429496",
     SOLVER + "device_id: -1": "t: device_id is -1; it must be 0 or more",
     SOLVER + 'type: "RMSProp" momentum: 0.9': "t: momentum is 0.9; RMSProp does not use it",
     SOLVER + 'type: "AdaDelta" delta: 0': "t: delta is 0; for AdaDelta it must be more than 0",
@@ -68,6 +69,11 @@ WRONG = {
     SOLVER + 'type: "RMSProp" rms_decay: -1': "t: rms_decay is -1; it must be at least 0 and",
     SOLVER + "weight_decay: -1": "t: weight_decay is -1; it must be 0 or more",
     SOLVER + "delta: inf": "t: delta is inf; it must be a finite number",
+    SOLVER.replace("train.prototxt", ""): "t: net is empty; it must be the path of a file",
+    SOLVER + 'test_net: "" test_iter: 1 test_interval: 1': "t: test_net is empty; it must be",
+    SOLVER + 'weights: ""': "t: weights is empty; it must be the path of a file",
+    SOLVER + 'snapshot_prefix: "a\\000b"': "t: snapshot_prefix has a NUL character",
+    SOLVER.replace("after_train: false", f'prefix: "{"a" * 300}"'): "aaa': File name too long",
     SOLVER.replace("train.prototxt", "nowhere"): "cannot open nowhere: No such file or directory",
     SOLVER + 'net_param { name: "x" }': "must not contain more than one of these fields",
     "base_lr: 0.1 lr_policy: 'fixed' max_iter: 1": "must specify a train net using one of these",
@@ -81,133 +87,17 @@ def test_settings(text: str) -> None:
     assert WRONG[text] in error_of("caffe", "train", "-solver=t")
 
 
+def test_a_learning_rate_beyond_all_numbers() -> None:
+    Path("t").write_text(SOLVER.replace("fixed", "exp").replace("iter: 1", "iter: 9 gamma: 1e38"))
+    says = error_of("caffe", "train", "-solver=t")
+    assert says == "the learning rate of iteration 2 is inf: choose a smaller gamma or power"
+
+
 def test_a_training_without_an_end() -> None:
     Path("t").write_text(SOLVER.replace("max_iter: 1", ""))
     says = error_of("caffe", "train", "-solver=t")
     assert says.startswith("t: max_iter, the number of iterations, is missing")
     solver(SOLVER.replace("max_iter: 1", "")).step(1)  # a program counts for itself
-
-
-NETS = {
-    TRAIN_NET.replace("dim: 8 dim: 5", "dim: 0 dim: 5"): "layer 'd': a blob is empty",
-    TRAIN_NET.replace(
-        "shape { dim: 8 }", "shape { dim: 7 }"
-    ): "layer 'loss': The data and label should",
-    TRAIN_NET.replace('type: "InnerProduct"', 'type: "Inner"'): "layer 'fc': Unknown layer type",
-    TRAIN_NET.replace("num_output: 3", "num_outputs: 3"): 'no field named "num_outputs"',
-    TRAIN_NET.replace("num_output: 3", ""): "layer 'fc': ",
-    "": "the net has no layers in this phase",
-    TRAIN_NET.replace("num_output: 3", "num_output: 0"): "layer 'fc': a blob is empty",
-    TRAIN_NET.replace(
-        'bottom: "x"', 'bottom: "x" include { phase: TRAIN } exclude { phase: TEST }'
-    ): "layer 'fc': Specify either include rules or exclude rules; not both",
-    TRAIN_NET.replace(
-        "num_output: 3", "num_output: 3 weight_filler { type: 'gaussian' std: -1 }"
-    ): "layer 'fc': std of a gaussian filler must be more than 0",
-    TRAIN_NET.replace(
-        "num_output: 3", "num_output: 3 weight_filler { type: 'uniform' min: 2 }"
-    ): "layer 'fc': min of a uniform filler is larger than its max",
-    TRAIN_NET.replace(
-        'type: "DummyData"', 'type: "Data" data_param { backend: LMDB }'
-    ): "layer 'd': source, the path of the database, is missing",
-}
-# Numbers of the layer fc that make no sense.
-FINITE = "; it must be a finite number"
-NUMBERS = {
-    "param { lr_mult: nan }": "param.lr_mult is nan" + FINITE,
-    "param { decay_mult: inf }": "param.decay_mult is inf" + FINITE,
-    "loss_weight: nan": "loss_weight is nan" + FINITE,
-    "blobs { double_data: nan } param { decay_mult: -inf }": "param.decay_mult is -inf" + FINITE,
-    "param { lr_mult: -1 }": "param.lr_mult is -1; it must be 0 or more",
-    "param { } param { decay_mult: -2 }": "param.decay_mult is -2; it must be 0 or more",
-}
-
-
-@pytest.mark.parametrize("text", NUMBERS)
-def test_numbers_of_a_layer(text: str, folder: Path) -> None:
-    fc = f'name: "fc" {text}'
-    (folder / "train.prototxt").write_text(TRAIN_NET.replace('name: "fc"', fc, 1))
-    says = error_of("caffe", "train", "-solver=solver.prototxt")
-    assert says == f"train.prototxt, layer 'fc': {NUMBERS[text]}"
-
-
-def test_one_bound_may_be_infinite() -> None:
-    clip = 'layer { name: "c" type: "Clip" bottom: "y" top: "z" clip_param { min: 0 max: inf } }'
-    net(CONVOLUTION.format("ReLU", "") + clip)
-
-
-@pytest.mark.parametrize("text", NETS)
-def test_nets(text: str, folder: Path) -> None:
-    (folder / "train.prototxt").write_text(text)
-    says = error_of("caffe", "train", "-solver=solver.prototxt")
-    assert "train.prototxt" in says
-    assert NETS[text] in says
-
-
-CONVOLUTION = """
-layer {{ name: "in" type: "Input" top: "x"
-         input_param {{ shape {{ dim: 1 dim: 4 dim: 4 dim: 4 }} }} }}
-layer {{ name: "out" type: "{}" bottom: "x" top: "y" {} }}
-"""
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "sentence"),
-    [
-        ("Convolution", "convolution_param { num_output: 1 kernel_size: 5 stride: 2 }", "smaller"),
-        ("Convolution", "convolution_param { num_output: 1 kernel_size: 9 }", "smaller than the"),
-        (
-            "Convolution",
-            "convolution_param { num_output: 2 kernel_size: 1 group: 0 }",
-            "group must",
-        ),
-        (
-            "Convolution",
-            "convolution_param { num_output: 2 kernel_size: 1 stride_h: 0 stride_w: 1 }",
-            "Stride dimensions must be nonzero",
-        ),
-        (
-            "Convolution",
-            "convolution_param { num_output: 2 kernel_size: 1 dilation: 0 }",
-            "Dilation must be 1 or more",
-        ),
-        (
-            "Pooling",
-            "pooling_param { kernel_size: 7 }",
-            "the kernel, 7x7, is larger than the input",
-        ),
-        ("Pooling", "pooling_param { kernel_size: 2 stride: 0 }", "Stride dimensions must be"),
-        ("Pooling", "pooling_param { kernel_size: 2 pad: 2 }", "the padding, 2x2, must be smaller"),
-        (
-            "Dropout",
-            "dropout_param { dropout_ratio: 1 }",
-            "dropout_ratio is 1; it must be at least",
-        ),
-        ("Dropout", "dropout_param { dropout_ratio: -1 }", "dropout_ratio is -1; it must be at"),
-        ("BatchNorm", "batch_norm_param { eps: -1 }", "eps is -1; it must be 0 or more"),
-        (
-            "BatchNorm",
-            "batch_norm_param { moving_average_fraction: 2 }",
-            "moving_average_fraction is 2; it must lie between 0 and 1",
-        ),
-        ("MVN", "mvn_param { eps: -1 }", "eps is -1; it must be 0 or more"),
-    ],
-)
-def test_sizes(kind: str, settings: str, sentence: str) -> None:
-    with pytest.raises(caffe.Error, match=r"^t, layer 'out': ") as raised:
-        net(CONVOLUTION.format(kind, settings))
-    assert sentence in str(raised.value)
-
-
-def test_a_blob_of_a_wrong_size_stays_as_it_was() -> None:
-    blob = net().blobs["data"]
-    before = blob.data.copy()
-    for shape in ((-1, 5), (1 << 20, 1 << 20), (2, 3, -4)):
-        with pytest.raises(caffe.Error):
-            blob.reshape(*shape)
-        assert list(blob.shape) == [1, 1, 8, 8]
-        assert blob.count == 64
-    assert (blob.data == before).all()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

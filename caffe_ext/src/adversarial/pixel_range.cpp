@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -95,6 +96,11 @@ PixelRange<Dtype> FindPixelRange(const Layer<Dtype>& layer, const Blob<Dtype>& i
     const double bright = scale * (255 - mean);
     range.lower.push_back(static_cast<Dtype>(std::min(dark, bright)));
     range.upper.push_back(static_cast<Dtype>(std::max(dark, bright)));
+    // Steps of as much again must be numbers, too.
+    if (!(std::max(std::fabs(dark), std::fabs(bright)) <= std::numeric_limits<Dtype>::max() / 4)) {
+      throw std::invalid_argument(name + ": with the scale and the mean of its transform_param, " +
+                                  "pixels are larger than numbers can be");
+    }
   }
   return range;
 }

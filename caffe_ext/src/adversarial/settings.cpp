@@ -11,6 +11,8 @@ using caffe::AdversarialParameter;
 using Attack = AdversarialParameter::Attack;
 
 constexpr double kLevels = 255;
+// Far beyond what an image can change by, or a share can be, and far below what a float holds.
+constexpr double kMost = 1e6;
 
 [[noreturn]] void Refuse(const std::string& field, double value, const std::string& wanted) {
   std::ostringstream message;
@@ -29,6 +31,9 @@ void CheckLength(const std::string& field, double value, double least) {
     wanted << "it is in grey levels, 0 to 255; for " << value << " of that range write "
            << kLevels * value;
     Refuse(field, value, wanted.str());
+  }
+  if (value > kMost) {
+    Refuse(field, value, "no image can change by so many grey levels");
   }
 }
 
@@ -89,16 +94,16 @@ AttackSettings ReadAttack(const Attack& attack, const std::string& name) {
   }
   settings.clip = attack.clip();
   settings.share = attack.share();
-  if (!std::isfinite(settings.share) || settings.share <= 0) {
-    Refuse(settings.name + ": share", settings.share, "it must be a finite number above 0");
+  if (std::isnan(settings.share) || settings.share < 1 / kMost || settings.share > kMost) {
+    Refuse(settings.name + ": share", settings.share, "it must lie between 1e-6 and 1e6");
   }
   return settings;
 }
 
 void CheckTrades(const AdversarialParameter& param, const std::vector<AttackSettings>& attacks) {
   const double beta = param.trades_beta();
-  if (!std::isfinite(beta) || beta <= 0) {
-    Refuse("adversarial_param.trades_beta", beta, "it must be a finite number above 0");
+  if (std::isnan(beta) || beta <= 0 || beta > kMost) {
+    Refuse("adversarial_param.trades_beta", beta, "it must be a number above 0, up to 1e6");
   }
   if (attacks.size() > 1 || param.has_alpha() || param.mix() != AdversarialParameter::LOSS) {
     throw std::invalid_argument(

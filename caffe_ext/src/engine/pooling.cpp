@@ -1,5 +1,7 @@
 #include "caffe_ext/engine/pooling.hpp"
 
+#include <algorithm>
+
 namespace caffe_ext {
 
 using caffe::Blob;
@@ -30,8 +32,10 @@ PoolingShape EnginePooling::Shape(const Blob<float>& bottom) const {
   shape.kernel_width = kernel_w_;
   shape.pad_height = pad_h_;
   shape.pad_width = pad_w_;
-  shape.stride_height = stride_h_;
-  shape.stride_width = stride_w_;
+  // Where there is one window, its stride does not matter, and may be any int. The vectors of
+  // windows read several strides beyond the last one.
+  shape.stride_height = std::min(stride_h_, height_ + pad_h_);
+  shape.stride_width = std::min(stride_w_, width_ + pad_w_);
   return shape;
 }
 

@@ -44,6 +44,11 @@ TEST(AdversarialSettings, RefusesLengthsThatMakeNoSense) {
         "(PGD_LINF): epsilon is 0.3; it is in grey levels, 0 to 255; "
         "for 0.3 of that range write 76.5"},
        {"attack { type: PGD_L2 epsilon: 0.5 }", "for 0.5 of that range write 127.5"},
+       {"attack { type: PGD_L2 epsilon: 1e38 }", "no image can change by so many grey levels"},
+       {"attack { epsilon: 8 step_size: 1e308 }", "step_size is 1e+308; no image can change"},
+       {"attack { type: NOISE sigma: 1e38 }", "sigma is 1e+38; no image can change by so"},
+       {"attack { epsilon: 8 share: 1e308 }", "share is 1e+308; it must lie between 1e-6 and 1e6"},
+       {"trades_beta: 1e38 attack { epsilon: 8 }", "trades_beta is 1e+38; it must be a number"},
        {"attack { epsilon: 256 }", "no pixel can change by more than 255"},
        {"attack { epsilon: 8 step_size: 0 }", "step_size is 0"},
        {"attack { epsilon: 8 step_size: 0.02 }",
@@ -139,6 +144,8 @@ TEST(AdversarialSettings, RefusesARangeThatCannotBeKnown) {
   ExpectRefusal("type: 'Adversarial' adversarial_param { " + std::string(kAttack) + " }", "",
                 "layer 'data' (Input) does not state how its values derive from grey levels");
   ExpectRefusal(solver + "scale: 0 } }", "", "the scale of its transform_param must be finite");
+  ExpectRefusal(solver + "scale: 1e38 } }", "", "pixels are larger than numbers can be");
+  ExpectRefusal(solver + "mean_value: nan } }", "", "pixels are larger than numbers can be");
   ExpectRefusal(solver + "mean_value: 1 mean_value: 2 } }", "",
                 "there are 2 mean_value entries for 3 channels");
   ExpectRefusal(

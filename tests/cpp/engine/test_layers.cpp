@@ -106,6 +106,8 @@ TEST_F(EngineLayers, PoolingIsExactlyCaffes) {
                            0);
     Compare<EnginePooling>({Pooling(kind + "kernel_size: 3 stride: 2"), {{500, 2, 8, 8}}}, 0);
     Compare<EnginePooling>({Pooling(kind + "kernel_size: 1 stride: 2"), {{2, 3, 9, 9}}}, 0);
+    Compare<EnginePooling>({Pooling(kind + "kernel_size: 2 stride: 2147483647"), {{2, 3, 9, 9}}},
+                           0);
   }
 }
 
