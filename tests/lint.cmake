@@ -33,7 +33,7 @@ add_custom_target(lint
   COMMAND ${venv_bin}/python caffe_ext/python/pin_requirements.py --check
   COMMAND ${venv_bin}/ruff check ${python_sources}
   COMMAND ${venv_bin}/ruff format --check ${python_sources}
-  COMMAND ${venv_bin}/mypy caffe_ext/caffe caffe_ext/python caffe_ext/distribution tools benchmarks
+  COMMAND ${venv_bin}/mypy caffe_ext/caffe caffe_ext/python caffe_ext/distribution prototxt tools benchmarks
     tests/docs tests/fuzz tests/images tests/python tests/wheel
   COMMAND ${venv_bin}/mypy tests/kill # both have a conftest.py
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}

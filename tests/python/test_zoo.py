@@ -1,6 +1,8 @@
-"""prototxt/zoo/: every description is read, and says what Caffe's own files say of the input."""
+"""prototxt/zoo/: networks and inputs are those of Caffe's own files and of the papers."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import caffe
@@ -27,8 +29,8 @@ MEAN_SIDES = {"imagenet_mean.binaryproto": 256, "ResNet_mean.binaryproto": 224}
 def read(path: Path, folder: Path) -> ModelDescription:
     """Read a description in a folder with the files that it names."""
     given = yaml.safe_load(path.read_text())
-    for key in ("deploy", "weights"):
-        (folder / given[key]).touch()
+    (folder / given["weights"]).touch()
+    shutil.copy(path.parent / given["deploy"], folder)
     if isinstance(given["mean"], str):
         side = MEAN_SIDES[given["mean"]]
         blob = caffe.io.array_to_blobproto(np.full((1, 3, side, side), 110.0))
@@ -72,7 +74,94 @@ def test_the_input_is_that_of_caffes_own_files(name: str, folder: str, tmp_path:
     else:
         assert given["mean"] == Path(transform.mean_file).name
     assert given["weights"] in (MODELS / folder / "readme.md").read_text()
-    deploy = text_format.Parse(
-        (MODELS / folder / given["deploy"]).read_text(), caffe_pb2.NetParameter()
+    ours, theirs = (
+        layers_of(file)
+        for file in (path.parent / given["deploy"], MODELS / folder / "deploy.prototxt")
     )
-    assert deploy.layer[0].input_param.shape[0].dim[1:] == [3, space.crop, space.crop]
+    assert ours == theirs
+
+
+def layers_of(file: Path) -> dict[str, caffe_pb2.LayerParameter]:
+    """Return what counts of the layers, by name: not the fillers and learning rates."""
+    net = text_format.Parse(file.read_text(), caffe_pb2.NetParameter())
+    for layer in net.layer:
+        layer.ClearField("param")
+        for kind in ("convolution_param", "inner_product_param"):
+            if layer.HasField(kind):
+                getattr(layer, kind).ClearField("weight_filler")
+                getattr(layer, kind).ClearField("bias_filler")
+        if layer.HasField("pooling_param") and layer.pooling_param.stride == 1:
+            layer.pooling_param.ClearField("stride")
+        for shape in layer.input_param.shape:
+            shape.dim[0] = 1
+    return {layer.name: layer for layer in net.layer}
+
+
+# As the papers' tables and other implementations have them: weights, biases, scales and shifts.
+# ResNet-50 has 64 more, the published weights' bias of conv1; MobileNet v2 1,088 more, an expansion
+# of its first block that the paper spares.
+PARAMETERS = {
+    "alexnet": 60_965_224,
+    "caffenet": 60_965_224,
+    "googlenet": 6_998_552,
+    "mobilenet": 4_231_976,
+    "mobilenet_v2": 3_504_872 + 1_088,
+    "resnet50": 25_557_032 + 64,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "squeezenet_v1.1": 1_235_496,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+}
+
+
+@pytest.mark.parametrize("path", ZOO, ids=lambda path: path.stem)
+def test_networks(path: Path) -> None:
+    net = caffe.Net(str(path.with_name(f"{path.stem}_deploy.prototxt")), caffe.TEST)
+    sizes = [
+        blob.data.size
+        for name, blobs in net.params.items()
+        if net.layer_dict[name].type != "BatchNorm"
+        for blob in blobs
+    ]
+    assert sum(sizes) == PARAMETERS[path.stem]
+    assert net.blobs["prob"].data.size == 1000
+
+
+def test_the_files_are_what_the_script_writes(tmp_path: Path) -> None:
+    script = ZOO[0].parent / "write_networks.py"
+    shutil.copy(script, tmp_path)
+    subprocess.run([sys.executable, tmp_path / script.name], check=True)
+    written = {one.name: one.read_text() for one in tmp_path.glob("*.prototxt")}
+    kept = {one.name: one.read_text() for one in script.parent.glob("*.prototxt")}
+    assert written == kept
+    assert {f"{path.stem}_deploy.prototxt" for path in ZOO} == kept.keys()
+
+
+@pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "squeezenet_v1.1"])
+def test_networks_as_onnx(name: str, tmp_path: Path) -> None:
+    """Together they have every layer type of the folder; ResNet-50 takes three times as long."""
+    pytest.importorskip("onnx", reason="ONNX is not installed: the extra `onnx`")
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: the extra `onnx`")
+    from caffe_ext.exchange.caffe_to_onnx.export import export_model  # noqa: PLC0415
+
+    model = read(ZOO[0].parent / f"{name}.yaml", tmp_path)
+    caffe.set_random_seed(1)
+    net = caffe.Net(str(model.deploy), caffe.TEST)
+    for layer, blobs in net.params.items():
+        if net.layer_dict[layer].type == "BatchNorm":
+            _, variance, factor = blobs
+            variance.data[...] = factor.data[...] = 1
+    net.save(str(model.weights))
+    exported = export_model(model)
+    assert exported.checked == 5
+    assert exported.difference < 1e-5
+
+
+def test_the_networks_as_onnx_have_all_layer_types() -> None:
+    types = {
+        path.stem: {layer.type for layer in layers_of(path).values()}
+        for path in ZOO[0].parent.glob("*.prototxt")
+    }
+    tried = [types[f"{name}_deploy"] for name in ("googlenet", "mobilenet_v2", "squeezenet_v1.1")]
+    assert set().union(*tried) == set().union(*types.values())
