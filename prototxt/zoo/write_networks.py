@@ -8,7 +8,7 @@ fillers are there for random weights. The description of the input is the YAML f
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -322,7 +322,7 @@ def _normalize(net: Network, blob: str) -> str:
     return net.normalize_batch(blob, f"{blob}/bn", f"{blob}/scale", top=f"{blob}/bn", eps=1e-5)
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], Network]] = {
     "alexnet": alexnet,
     "caffenet": lambda: alexnet(caffenet=True),
     "googlenet": googlenet,
