@@ -51,6 +51,7 @@ def time_jobs(
     """
     elapsed: list[list[float]] = [[] for _ in jobs]
     processor: list[list[float]] = [[] for _ in jobs]
+    process: list[list[float]] = [[] for _ in jobs]
     for number in range(-1, rounds):
         for index, job in enumerate(jobs):
             job.ready()
@@ -60,10 +61,14 @@ def time_jobs(
             while time.perf_counter() < settled:
                 job.run()
             for _ in range(RUNS if number >= 0 else 1):
-                wall, cpu = time.perf_counter(), time.thread_time()
+                clocks = (time.perf_counter, time.thread_time, time.process_time)
+                began = [clock() for clock in clocks]
                 job.run()
-                wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
+                wall, cpu, every = (
+                    clock() - start for clock, start in zip(clocks, began, strict=True)
+                )
                 if number >= 0:
+                    process[index].append(1000 * every)
                     elapsed[index].append(1000 * wall)
                     processor[index].append(1000 * cpu)
         after_round()
@@ -76,6 +81,7 @@ def time_jobs(
             "elapsed_ms": statistics.median(elapsed[index]),
             "fastest_ms": min(elapsed[index]),
             "thread_ms": statistics.median(processor[index]),
+            "process_ms": statistics.median(process[index]),
         }
         for index, job in enumerate(jobs)
     ]

@@ -1,0 +1,215 @@
+"""Measure networks of real size: the engine beside stock Caffe and what else runs networks.
+
+Networks of prototxt/zoo with random weights, the same for all; a forward pass, and one with the
+gradient with respect to the pixels. Beside Caffe's own code: PyTorch (eager and channels_last; the
+faster counts), ONNX Runtime, OpenVINO and OpenCV, as far as they are installed: `pip install -e
+.[zoo]` installs them. All of a network run in one process, in turns; the figures are medians.
+"""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench_report import begin_record, format_left_table, origin
+from caffe_ext.cli.console import Console, run_program
+from caffe_ext.cli.parser import add_output, check_at_least
+from caffe_ext.runtime.checkout import ROOT
+from caffe_ext.storage.atomic import write_json, write_text
+from job_timing import time_jobs
+from zoo_jobs import (
+    FORWARD,
+    GRADIENT,
+    USUAL,
+    limit_threads,
+    make_subject,
+    peak_job,
+    peers,
+    zoo_networks,
+)
+
+TITLES = ("caffe_ext", "stock Caffe", "PyTorch", "ONNX Runtime", "OpenVINO", "OpenCV")
+HEADS = ("ours", *TITLES[1:])
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; end the program with a sentence if they make no sense."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add(
+        "--networks",
+        nargs="+",
+        metavar="NAME",
+        choices=zoo_networks(),
+        default=list(USUAL),
+        help=f"of {', '.join(zoo_networks())} (default: {' '.join(USUAL)})",
+    )
+    add("--batches", nargs="+", type=int, metavar="N", default=[1, 8], help="(default: 1 8)")
+    add("--threads", nargs="+", type=int, metavar="N", default=[1], help="(default: 1)")
+    add("--rounds", type=int, metavar="N", default=3, help="of 4 runs each (default: 3)")
+    add_output(parser, ROOT / "results", "bench_zoo.json and .md")
+    add("--child", nargs=3, metavar=("NETWORK", "BATCH", "THREADS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    check_at_least(parser, arguments, 1, "rounds")
+    if min(*arguments.batches, *arguments.threads, 1) < 1:
+        parser.error("--batches and --threads must be at least 1")
+    return arguments
+
+
+def measure(name: str, batch: int, threads: int, rounds: int) -> dict[str, Any]:
+    """Return the measurements of a network, from a process of its own."""
+    command = [sys.executable, __file__, "--rounds", str(rounds)]
+    command += ["--child", name, str(batch), str(threads)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=limit_threads(threads), stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        sys.exit(f"measuring {name} failed, see above")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def child(name: str, batch: int, threads: int, rounds: int) -> None:
+    """Measure in this process, and print the figures as JSON."""
+    import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
+
+    with tempfile.TemporaryDirectory() as folder:
+        subject = make_subject(name, Path(folder) / f"{name}.caffemodel", batch, threads)
+        found = list(peers(subject))
+    jobs = [job for peer in found for job in peer.jobs] + [peak_job(threads)]
+    with Console().progress(f"{name}, batch {batch}", rounds + 1, "round") as step:
+        times = time_jobs(jobs, rounds, lambda: step(1))
+    differ = {peer.title: peer.differ for peer in found}
+    about = {"network": name, "batch": batch, "threads": threads, "differ": differ}
+    print(json.dumps(about | {"jobs": times}))
+
+
+def find(measured: Mapping[str, Any], task: str, title: str) -> float | None:
+    """Return the milliseconds of the fastest job of a task; None: there is none.
+
+    With one thread the process's time, which leaves other processes out; else the time that passed.
+    """
+    key = "process_ms" if measured["threads"] == 1 else "elapsed_ms"
+    times = [
+        float(job[key])
+        for job in measured["jobs"]
+        if job["task"] == task and job["framework"].startswith(title)
+    ]
+    return min(times, default=None)
+
+
+def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the table's cells."""
+    cells = []
+    for measured in measurements:
+        for task in (FORWARD, GRADIENT):
+            times = [find(measured, task, title) for title in TITLES]
+            ours, others = times[0], [one for one in times[1:] if one is not None]
+            peak = find(measured, "peak", "OpenBLAS")
+            gflop = next(
+                job["gflop"]
+                for job in measured["jobs"]
+                if (job["task"], job["framework"]) == (task, TITLES[0])
+            )
+            top = next(job["gflop"] for job in measured["jobs"] if job["task"] == "peak")
+            assert ours is not None and peak is not None
+            cells.append(
+                (
+                    measured["network"],
+                    f"{measured['batch']}",
+                    f"{measured['threads']}",
+                    task,
+                    *("–" if one is None else f"{one:.1f}" for one in times),
+                    f"{min(others) / ours:.2f}",
+                    f"{100 * gflop / ours / (top / peak):.0f} %",
+                )
+            )
+    return cells
+
+
+def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Return the measurements as a table in Markdown, in milliseconds."""
+    head = ("network", "batch", "threads", "task", *HEADS, "best other / ours", "of the peak")
+    return format_left_table([head, *rows(measurements)])
+
+
+def report(record: Mapping[str, Any]) -> str:
+    """Return bench_zoo.md."""
+    largest = max(
+        difference for one in record["measurements"] for difference in one["differ"].values()
+    )
+    return f"""\
+# How fast networks of real size are
+
+Milliseconds of a forward pass, and of one with the gradient with respect to the pixels.
+
+{table(record["measurements"])}
+
+The weights are random and the same for all; the logits differ by at most {largest:.1g} of the
+largest. With one thread the processor time of the process counts, with more the time that passed.
+Of the peak: the operations that the layers' definitions have, in relation to a product of matrices
+of 1024 x 1024 by the same BLAS.
+
+| | |
+|---|---|
+{origin(record)}
+| others | {", ".join(f"{name} {version}" for name, version in record["peers"].items())} |
+"""
+
+
+def find_peers() -> dict[str, str]:
+    """Return the versions of what else is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for title, package in {
+        "PyTorch": "torch",
+        "ONNX Runtime": "onnxruntime",
+        "OpenVINO": "openvino",
+        "OpenCV": "opencv-python-headless",
+    }.items():
+        with suppress(PackageNotFoundError):
+            found[title] = version(package)
+    return found
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    record = begin_record(arguments.output, peers=find_peers(), measurements=[])
+    missing = [title for title in TITLES[2:] if title not in record["peers"]]
+    if missing:
+        Console().note(
+            f"{', '.join(missing)} not installed and left out: pip install -e .[bench,zoo]"
+        )
+    for name in arguments.networks:
+        for threads in arguments.threads:
+            for batch in arguments.batches:
+                record["measurements"].append(measure(name, batch, threads, arguments.rounds))
+    stem = arguments.output / "bench_zoo"
+    write_json(stem.with_suffix(".json"), record)
+    write_text(stem.with_suffix(".md"), report(record))
+    print(table(record["measurements"]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = parse(argv)
+    if not arguments.child:
+        return run_program(run, arguments)
+    name, batch, threads = arguments.child
+    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
+        child(name, int(batch), int(threads), arguments.rounds)
+        return 0
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

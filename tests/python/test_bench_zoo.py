@@ -1,0 +1,110 @@
+"""benchmarks/bench_zoo.py: what is compared and written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bench_zoo as bench
+import zoo_jobs
+
+TINY = """
+name: "tiny"
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {
+  num_output: 8 kernel_size: 3 pad: 1 stride: 2 weight_filler { type: "msra" } } }
+layer { name: "b" type: "BatchNorm" bottom: "c" top: "b"
+  batch_norm_param { use_global_stats: true } }
+layer { name: "s" type: "Scale" bottom: "b" top: "b" scale_param { bias_term: true } }
+layer { name: "r" type: "ReLU" bottom: "b" top: "b" }
+layer { name: "n" type: "LRN" bottom: "b" top: "n" lrn_param { alpha: 0.0001 } }
+layer { name: "g" type: "Convolution" bottom: "n" top: "g" convolution_param {
+  num_output: 8 kernel_size: 1 group: 2 bias_term: false weight_filler { type: "msra" } } }
+layer { name: "e" type: "Eltwise" bottom: "g" bottom: "n" top: "e" }
+layer { name: "m" type: "Concat" bottom: "e" bottom: "n" top: "m" }
+layer { name: "p" type: "Pooling" bottom: "m" top: "p" pooling_param {
+  pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "d" type: "Dropout" bottom: "p" top: "p" }
+layer { name: "i" type: "InnerProduct" bottom: "p" top: "i"
+  inner_product_param { num_output: 3 weight_filler { type: "msra" } } }
+layer { name: "prob" type: "Softmax" bottom: "i" top: "prob" }
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo_jobs.Subject:
+    (tmp_path / "tiny_deploy.prototxt").write_text(TINY)
+    monkeypatch.setattr(zoo_jobs, "ZOO", tmp_path)
+    return zoo_jobs.make_subject("tiny", tmp_path / "tiny.caffemodel", 2, 1)
+
+
+def test_all_that_is_installed_computes_the_same(tiny: zoo_jobs.Subject) -> None:
+    found = list(zoo_jobs.peers(tiny))
+    assert [peer.title for peer in found[:2]] == ["caffe_ext", "stock Caffe"]
+    assert {peer.title.split()[0] for peer in found} <= {one.split()[0] for one in bench.TITLES}
+    assert max(peer.differ for peer in found) < 1e-5
+    tasks = [[job.task for job in peer.jobs] for peer in found]
+    assert tasks[0] == tasks[1] == ["forward", "gradient"]
+    ours, stock = (peer.jobs[1].run() for peer in found[:2])
+    np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-6)
+    # For 2 images: 5 x 5 pixels of 27 and 4 products in 8 channels, 3 scores of 16 x 9.
+    assert found[0].jobs[0].flop == 2 * 2 * (25 * 8 * (27 + 4) + 3 * 16 * 9)
+
+
+def test_other_scores_are_refused(tiny: zoo_jobs.Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_: Any) -> Any:
+        yield "OpenCV", lambda: np.zeros((2, 3), np.float32), None
+
+    monkeypatch.setattr(zoo_jobs, "_opencv", wrong)
+    with pytest.raises(ValueError, match="OpenCV differs from Caffe by 1"):
+        list(zoo_jobs.peers(tiny))
+
+
+def job(task: str, framework: str, took: float, gflop: float = 0.0) -> dict[str, Any]:
+    return {
+        "task": task,
+        "framework": framework,
+        "gflop": gflop,
+        "process_ms": took,
+        "elapsed_ms": 2 * took,
+    }
+
+
+def test_the_table() -> None:
+    jobs = [job("forward", "caffe_ext", 10, 1.0), job("gradient", "caffe_ext", 30, 2.0)]
+    jobs += [job("forward", "stock Caffe", 40, 1.0), job("gradient", "stock Caffe", 60, 2.0)]
+    jobs += [job("forward", "PyTorch eager", 9), job("forward", "PyTorch channels_last", 8)]
+    jobs += [job("peak", "OpenBLAS", 20, 4.0)]
+    measured = {"network": "tiny", "batch": 8, "threads": 1, "jobs": jobs}
+    forward, gradient = bench.rows([measured])
+    assert forward[:7] == ("tiny", "8", "1", "forward", "10.0", "40.0", "8.0")
+    assert forward[7:] == ("–", "–", "–", "0.80", "50 %")
+    assert gradient[4:7] == ("30.0", "60.0", "–")
+    assert bench.find(measured | {"threads": 2}, "forward", "PyTorch") == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--networks", "lenet"], "invalid choice: 'lenet'"),
+        (["--batches", "0"], "--batches and --threads must be at least 1"),
+        (["--rounds", "0"], "--rounds must be at least 1, not 0"),
+    ],
+)
+def test_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        bench.parse(arguments)
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_small_network_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--networks", "squeezenet_v1.1", "--batches", "1", "--rounds", "1"]
+    assert bench.main([*few, "--output", str(tmp_path)]) == 0
+    assert "| squeezenet_v1.1 | 1     | 1       | forward " in capsys.readouterr().out
+    record = json.loads((tmp_path / "bench_zoo.json").read_text())
+    assert len(record["measurements"]) == 1
+    assert (tmp_path / "bench_zoo.md").read_text().startswith("# How fast networks of real size")
