@@ -48,7 +48,7 @@ def test_all_that_is_installed_computes_the_same(tiny: zoo_jobs.Subject) -> None
     assert max(peer.differ for peer in found) < 1e-5
     tasks = [[job.task for job in peer.jobs] for peer in found]
     assert tasks[0] == tasks[1] == ["forward", "gradient"]
-    ours, stock = (peer.jobs[1].run() for peer in found[:2])
+    ours, stock = (np.asarray(peer.jobs[1].run()) for peer in found[:2])
     np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-6)
     # For 2 images: 5 x 5 pixels of 27 and 4 products in 8 channels, 3 scores of 16 x 9.
     assert found[0].jobs[0].flop == 2 * 2 * (25 * 8 * (27 + 4) + 3 * 16 * 9)
