@@ -48,13 +48,53 @@ def test_json() -> None:
     assert findings[0].keys() == {"about", "status", "found", "remedy"}
 
 
-def test_no_pycaffe(tmp_path: Path) -> None:
-    (tmp_path / "caffe.py").write_text("raise ImportError('libboost_python311.so: missing')")
-    done = run(PYTHONPATH=str(tmp_path))
+@pytest.fixture
+def broken_pycaffe(tmp_path: Path) -> Path:
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "caffe" / "_caffe.so").write_text("")
+    error = "libboost_python311.so: missing"
+    (tmp_path / "caffe" / "__init__.py").write_text(f"raise ImportError({error!r})")
+    return tmp_path
+
+
+def test_no_pycaffe(broken_pycaffe: Path) -> None:
+    done = run(PYTHONPATH=str(broken_pycaffe))
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("problem  Caffe ")
     assert "libboost_python311.so: missing; run `make`" in done.stdout
     assert done.stderr == ""
+
+
+def test_another_libcaffe_is_found_first(broken_pycaffe: Path) -> None:
+    libraries = broken_pycaffe / "lib"
+    libraries.mkdir()
+    (libraries / "libcaffe.so.1.0.0").write_text("")
+    done = run(PYTHONPATH=str(broken_pycaffe), LD_LIBRARY_PATH=f"/nowhere:{libraries}")
+    assert f"; take {libraries}, where another Caffe is, out of LD_LIBRARY_PATH\n" in done.stdout
+
+
+@pytest.mark.parametrize("content", ["x = 1", "what = is this", "import no_such_module"])
+def test_a_module_hides_pycaffe(tmp_path: Path, content: str) -> None:
+    (tmp_path / "caffe.py").write_text(content)
+    done = run(PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[-1] == (
+        f"problem  Caffe      {tmp_path}/caffe.py is imported in place of pycaffe; "
+        f"rename it, or take {tmp_path} off PYTHONPATH"
+    )
+
+
+def test_a_module_hides_pycaffe_from_the_package(tmp_path: Path) -> None:
+    (tmp_path / "caffe.py").write_text("x = 1")
+    for program in ("import caffe_ext.runtime.native", "import caffe_ext, caffe"):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}/caffe_ext/python"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"ImportError: {tmp_path}/caffe.py is imported in place of pycaffe" in done.stderr
 
 
 def test_no_plugin(tmp_path: Path) -> None:

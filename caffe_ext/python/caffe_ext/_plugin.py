@@ -23,6 +23,12 @@ def load_plugin() -> Path:
     A build and an installation have python/caffe and lib in one folder; a wheel has caffe and
     caffe_ext/lib. Raises ImportError if pycaffe or the library is missing.
     """
+    hiding = module_that_hides_pycaffe()
+    if hiding is not None:
+        raise ImportError(
+            f"{hiding} is imported in place of pycaffe: rename it, or take {hiding.parent} off "
+            "PYTHONPATH"
+        )
     import caffe  # noqa: PLC0415  (this is what this module is for)
 
     given = os.environ.get("CAFFE_EXT_LIBRARY")
@@ -37,6 +43,18 @@ def load_plugin() -> Path:
     # Local: made global, the HDF5 of the system would take the place of the one that h5py brings.
     ctypes.CDLL(str(path), ctypes.RTLD_LOCAL)
     return path
+
+
+def module_that_hides_pycaffe() -> Path | None:
+    """Return the file or folder of a module `caffe` that is not pycaffe; None: there is none."""
+    loaded = sys.modules.get("caffe")
+    spec = loaded.__spec__ if loaded else PathFinder.find_spec("caffe")
+    if spec is None:
+        return None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if any(next(folder.glob("_caffe*.so"), None) for folder in folders):
+        return None
+    return folders[0] if folders else Path(spec.origin or "caffe")
 
 
 def load_with_caffe() -> None:

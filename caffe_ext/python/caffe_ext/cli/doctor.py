@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from caffe_ext import __version__
+from caffe_ext._plugin import module_that_hides_pycaffe
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import new_parser
 
@@ -64,21 +65,45 @@ def find_packages() -> Finding:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        remedy = (
-            f"pip install {' '.join(missing)}, or run `make` for an environment with all of them"
-        )
+        remedy = f"pip install {' '.join(missing)}"
+        if not is_wheel():
+            remedy += ", or run `make` for an environment with all of them"
         return Finding("packages", "problem", f"not installed: {', '.join(missing)}", remedy)
     return Finding("packages", "ok", ", ".join(found))
 
 
 def find_caffe() -> Finding:
     """Return which pycaffe is imported."""
+    hiding = module_that_hides_pycaffe()
+    if hiding is not None:
+        remedy = f"rename it, or take {hiding.parent} off PYTHONPATH"
+        return Finding("Caffe", "problem", f"{hiding} is imported in place of pycaffe", remedy)
     try:
         import caffe
     except ImportError as error:
-        remedy = "run `make`, then `. build/venv/bin/activate`, or put its folder on PYTHONPATH"
-        return Finding("Caffe", "problem", f"pycaffe cannot be imported: {error}", remedy)
+        found = f"pycaffe cannot be imported: {error}"
+        return Finding("Caffe", "problem", found, mixed_libraries() or reinstall())
     return Finding("Caffe", "ok", f"{caffe.__version__} in {Path(caffe.__file__).parent}")
+
+
+def mixed_libraries() -> str:
+    """Return what to do about another libcaffe that the dynamic linker finds first, if any."""
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        if folder and next(Path(folder).glob("libcaffe*.so*"), None):
+            return f"take {folder}, where another Caffe is, out of LD_LIBRARY_PATH"
+    return ""
+
+
+def is_wheel() -> bool:
+    """Tell whether the package is from a wheel, which has Caffe in it."""
+    return (Path(__file__).parents[1] / "lib").is_dir()
+
+
+def reinstall() -> str:
+    """Return how to get a Caffe that works."""
+    if is_wheel():
+        return "install the wheel again: pip install --force-reinstall caffe_ext-*.whl"
+    return "run `make`, then `. build/venv/bin/activate`, or put its folder on PYTHONPATH"
 
 
 def find_plugin() -> Finding:
@@ -97,11 +122,10 @@ def find_program() -> Finding:
     """Return which `caffe` a shell runs, and whether it belongs to the plug-in."""
     from caffe_ext import PLUGIN
 
-    in_wheel = PLUGIN.is_relative_to(Path(__file__).parents[1])
-    folder = Path(sys.executable).parent if in_wheel else PLUGIN.parents[1] / "bin"
+    folder = Path(sys.executable).parent if is_wheel() else PLUGIN.parents[1] / "bin"
     program = shutil.which("caffe")
     if program is None:
-        environment = folder if in_wheel else folder.parent / "venv" / "bin"
+        environment = folder if is_wheel() else folder.parent / "venv" / "bin"
         remedy = f"`. {environment}/activate`, or put {folder} on PATH"
         return Finding("program", "note", "no `caffe` on PATH", remedy)
     if Path(program).resolve() != (folder / "caffe").resolve():
@@ -176,7 +200,7 @@ def examine() -> list[Finding]:
         try:
             findings.append(check())
         except ImportError as error:  # the plug-in
-            findings.append(Finding("plug-in", "problem", f"{error}", "run `make`"))
+            findings.append(Finding("plug-in", "problem", f"{error}", reinstall()))
             return findings
     return [*findings, *map(find_data, DATA_SETS)]
 
