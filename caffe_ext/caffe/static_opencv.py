@@ -43,6 +43,15 @@ def symbols(file: Path, *options: str) -> set[str]:
     return {line.split()[0].split("@")[0] for line in lines if len(line.split()) > 1}
 
 
+def names_to_provide(asked: set[str], left_out: set[str], kept: set[str]) -> list[str]:
+    """Return which of the names that the archives ask for must come from left_out.cpp.
+
+    A library that is left out may also have a copy of a function that is another one's: of the
+    templates that are compiled into libstdc++, for one. That stays libstdc++'s.
+    """
+    return sorted((asked & left_out) - kept)
+
+
 def main() -> None:
     """Run the program."""
     script, folder = map(Path, sys.argv[1:])
@@ -51,15 +60,21 @@ def main() -> None:
     for module in MODULES:
         libraries |= dict.fromkeys(needed(folder / f"libopencv_{module}.so"))
         asked |= symbols(folder / f"libopencv_{module}.a", "--undefined-only")
-    lines = []
+    kept: set[str] = set()
+    left_out: set[str] = set()
     for library in libraries:
+        file = folder / library
         if LEFT_OUT.match(library):
-            defined = symbols(folder / library, "--dynamic", "--defined-only")
-            for name in sorted(asked & defined):
-                function = "ignore" if CALLED_AT_START.match(name) else "refuse"
-                lines.append(f"PROVIDE({name} = caffe_left_out_{function});")
-        elif not SYSTEM.match(library):
-            print(library)
+            left_out |= symbols(file, "--dynamic", "--defined-only")
+        elif not library.startswith("libopencv_"):
+            if file.is_file():  # the dynamic linker itself is elsewhere
+                kept |= symbols(file, "--dynamic", "--defined-only")
+            if not SYSTEM.match(library):
+                print(library)
+    lines = []
+    for name in names_to_provide(asked, left_out, kept):
+        function = "ignore" if CALLED_AT_START.match(name) else "refuse"
+        lines.append(f"PROVIDE({name} = caffe_left_out_{function});")
     script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
