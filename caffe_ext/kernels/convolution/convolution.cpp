@@ -11,6 +11,7 @@
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/convolution/depthwise.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
 
 namespace caffe_ext {
@@ -236,6 +237,10 @@ void AddTransposed(const ConvolutionShape& s, const float* weight_sums, float* w
 
 void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const float* weights,
                         const float* bias, float* top) {
+  if (s.IsDepthwise()) {
+    DepthwiseForward(s, bottom, weights, bias, top);
+    return;
+  }
   if (WinogradPays(s)) {
     WinogradForward(s, bottom, weights, bias, top);
     return;
@@ -262,6 +267,10 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
 void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
                                 const float* top_diff, const float* factors, float* weight_diff,
                                 float* bias_diff) {
+  if (s.IsDepthwise()) {
+    DepthwiseBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
+    return;
+  }
   if (weight_diff != nullptr && WinogradPays(s)) {
     WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
@@ -293,6 +302,10 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
 
 void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, const float* weights,
                              float* bottom_diff) {
+  if (s.IsDepthwise()) {
+    DepthwiseBackwardData(s, top_diff, weights, bottom_diff);
+    return;
+  }
   if (WinogradPaysBackwardData(s)) {
     WinogradBackwardData(s, top_diff, weights, bottom_diff);
     return;

@@ -14,18 +14,38 @@ namespace {
 TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
   // images, channels, height, width, outputs, kernel, pad, stride, groups
   const std::vector<ConvolutionShape> shapes = {
-      {1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1},    {2, 3, 5, 7, 4, 1, 1, 0, 0, 1, 1, 1},
-      {3, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},    {3, 4, 9, 8, 6, 1, 1, 0, 0, 1, 1, 2},
-      {7, 5, 6, 11, 5, 3, 3, 0, 0, 1, 1, 5},   {2, 4, 7, 7, 8, 3, 3, 1, 1, 2, 2, 4},
-      {2, 2, 10, 12, 3, 2, 5, 0, 3, 2, 1, 1},  {2, 2, 10, 12, 3, 4, 1, 2, 0, 1, 3, 1},
-      {3, 1, 28, 28, 20, 5, 5, 0, 0, 1, 1, 1}, {2, 2, 6, 5, 3, 6, 5, 0, 0, 1, 1, 1},
-      {1, 2, 6, 5, 3, 10, 9, 2, 2, 3, 3, 1},   {2, 3, 12, 12, 5, 5, 5, 0, 0, 1, 1, 1},
-      {2, 2, 20, 20, 2, 5, 5, 0, 0, 1, 1, 1},  {2, 2, 26, 26, 2, 3, 3, 0, 0, 1, 1, 1},
-      {2, 2, 32, 32, 2, 5, 5, 2, 2, 1, 1, 1},  {2, 3, 13, 13, 3, 1, 1, 0, 0, 2, 3, 1},
-      {2, 3, 5, 5, 3, 1, 1, 1, 2, 1, 1, 1},    {64, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},
-      {64, 4, 16, 15, 6, 3, 3, 1, 1, 2, 2, 1}, {9, 16, 9, 8, 16, 1, 1, 0, 0, 1, 1, 2},
-      {40, 8, 9, 10, 8, 3, 5, 1, 2, 1, 1, 8},  {64, 2, 6, 6, 3, 3, 3, 1, 1, 1, 1, 1},
+      {1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1},
+      {2, 3, 5, 7, 4, 1, 1, 0, 0, 1, 1, 1},
+      {3, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},
+      {3, 4, 9, 8, 6, 1, 1, 0, 0, 1, 1, 2},
+      {7, 5, 6, 11, 5, 3, 3, 0, 0, 1, 1, 5},
+      {2, 4, 7, 7, 8, 3, 3, 1, 1, 2, 2, 4},
+      {2, 2, 10, 12, 3, 2, 5, 0, 3, 2, 1, 1},
+      {2, 2, 10, 12, 3, 4, 1, 2, 0, 1, 3, 1},
+      {3, 1, 28, 28, 20, 5, 5, 0, 0, 1, 1, 1},
+      {2, 2, 6, 5, 3, 6, 5, 0, 0, 1, 1, 1},
+      {1, 2, 6, 5, 3, 10, 9, 2, 2, 3, 3, 1},
+      {2, 3, 12, 12, 5, 5, 5, 0, 0, 1, 1, 1},
+      {2, 2, 20, 20, 2, 5, 5, 0, 0, 1, 1, 1},
+      {2, 2, 26, 26, 2, 3, 3, 0, 0, 1, 1, 1},
+      {2, 2, 32, 32, 2, 5, 5, 2, 2, 1, 1, 1},
+      {2, 3, 13, 13, 3, 1, 1, 0, 0, 2, 3, 1},
+      {2, 3, 5, 5, 3, 1, 1, 1, 2, 1, 1, 1},
+      {64, 4, 9, 8, 6, 3, 3, 1, 1, 1, 1, 2},
+      {64, 4, 16, 15, 6, 3, 3, 1, 1, 2, 2, 1},
+      {9, 16, 9, 8, 16, 1, 1, 0, 0, 1, 1, 2},
+      {40, 8, 9, 10, 8, 3, 5, 1, 2, 1, 1, 8},
+      {64, 2, 6, 6, 3, 3, 3, 1, 1, 1, 1, 1},
       {500, 1, 4, 4, 8, 3, 3, 1, 1, 1, 1, 1},
+      // Depthwise: kernels of 3 and 5, others, strides, pads, rows of many and few values.
+      {3, 5, 19, 18, 5, 3, 3, 1, 1, 1, 1, 5},
+      {2, 4, 15, 33, 4, 3, 3, 1, 1, 2, 2, 4},
+      {2, 3, 9, 17, 3, 5, 5, 2, 2, 1, 1, 3},
+      {2, 3, 8, 9, 3, 2, 4, 1, 0, 3, 2, 3},
+      {40, 16, 12, 12, 16, 3, 3, 1, 1, 1, 1, 16},
+      {2, 6, 7, 7, 6, 1, 1, 0, 0, 1, 1, 6},
+      {3, 4, 8, 8, 4, 7, 7, 3, 3, 1, 1, 4},
+      {0, 4, 8, 8, 4, 3, 3, 1, 1, 1, 1, 4},
   };
   for (const int threads : {1, 2, 3, 5}) {
     SetKernelThreads(threads);
@@ -40,6 +60,31 @@ TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
 }
 
 const ConvolutionShape kCommon = {9, 3, 12, 12, 8, 5, 4, 2, 2, 1, 1, 1};
+
+TEST_F(EngineKernels, DepthwiseConvolutionDoesNotDependOnThreads) {
+  const ConvolutionShape shape = {9, 24, 14, 14, 24, 3, 3, 1, 1, 1, 1, 24};
+  SetKernelThreads(1);
+  ConvolutionArrays first(shape);
+  first.Run();
+  for (const int threads : {2, 3, 5}) {
+    SetKernelThreads(threads);
+    ConvolutionArrays again(shape);
+    again.Run();
+    EXPECT_TRUE(again == first) << threads << " threads";
+  }
+}
+
+TEST_F(EngineKernels, DepthwiseConvolutionLeavesOutWhatIsNotAskedFor) {
+  const ConvolutionShape shape = {3, 4, 9, 9, 4, 3, 3, 1, 1, 2, 2, 4};
+  ConvolutionArrays all(shape), weights(shape), bias(shape);
+  all.Run();
+  ConvolutionBackwardWeights(shape, weights.x.data(), weights.dy.data(), weights.factors.data(),
+                             weights.dw.data(), nullptr);
+  ConvolutionBackwardWeights(shape, nullptr, bias.dy.data(), bias.factors.data(), nullptr,
+                             bias.db.data());
+  EXPECT_TRUE(SameBits(weights.dw, all.dw));
+  EXPECT_TRUE(SameBits(bias.db, all.db));
+}
 
 TEST_F(EngineKernels, ConvolutionLeavesOutWhatIsNotAskedFor) {
   SetKernelThreads(2);

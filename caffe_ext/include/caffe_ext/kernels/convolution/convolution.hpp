@@ -3,8 +3,8 @@
 #include <cstddef>
 
 /// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
-/// by winograd.hpp where that pays; elsewhere, each image is one product of matrices
-/// (im2col, then BLAS on one thread).
+/// by depthwise.hpp where each channel has a kernel of its own, by winograd.hpp where that pays;
+/// elsewhere, each image is one product of matrices (im2col, then BLAS on one thread).
 ///
 /// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
 /// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
@@ -31,6 +31,8 @@ struct ConvolutionShape {
     return kernel_height == 1 && kernel_width == 1 && stride_height == 1 && stride_width == 1 &&
            !IsPadded();
   }
+  /// Whether each channel has a kernel of its own.
+  bool IsDepthwise() const { return groups > 1 && groups == channels && groups == outputs; }
   std::ptrdiff_t BottomSize() const { return std::ptrdiff_t{channels} * height * width; }
   std::ptrdiff_t PaddedSize() const {
     return std::ptrdiff_t{channels} * PaddedHeight() * PaddedWidth();
