@@ -30,7 +30,15 @@ os.dup2(2, 1)
 os.environ["GLOG_minloglevel"] = "2"  # noqa: SIM112  glog reads it
 
 import caffe_ext  # noqa: E402
-from caffe_ext.cli import evaluate, get_data, hardpositives, hotcold, noise_curves  # noqa: E402
+from caffe_ext.cli import (  # noqa: E402
+    certify,
+    evaluate,
+    get_data,
+    hardpositives,
+    hotcold,
+    noise_curves,
+    transfer,
+)
 from caffe_ext.training import TrainingError, TrainingRequest, train  # noqa: E402
 
 
@@ -49,11 +57,13 @@ def run_training(argv: Sequence[str]) -> int:
 
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
+    "certify": certify.main,
     "evaluate": evaluate.main,
     "get_data": get_data.main,
     "hardpositives": hardpositives.main,
     "hotcold": hotcold.main,
     "noise_curves": noise_curves.main,
+    "transfer": transfer.main,
     "training": run_training,
 }
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

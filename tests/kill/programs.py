@@ -60,6 +60,7 @@ def make_inputs(folder: Path) -> None:
             net.save(str(folder / training / f"net_iter_{iteration}.caffemodel"))
     settings = "deploy: deploy.prototxt\nscale: 0.004\n"
     (folder / "model.yaml").write_text(f"name: tiny\nweights: w.caffemodel\n{settings}")
+    (folder / "other.yaml").write_text(f"name: other\nweights: w.caffemodel\n{settings}")
     (folder / "curves.yaml").write_text(settings)
     images = generator.integers(60, 200, (30, 1, 12, 12), np.uint8)
     labels = read_model(folder / "model.yaml").load().predict(images)
@@ -82,6 +83,14 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("--probe", "4", "--jobs", "1"),
         ],
         "noise_curves": [*trainings, "--model", f"{inputs / 'curves.yaml'}", *images, *noise],
+        "transfer": [
+            *("--model", f"{inputs / 'model.yaml'}", f"{inputs / 'other.yaml'}", *images),
+            *("--attacks", "hc1", "--limit", "12"),
+        ],
+        "certify": [
+            *("smoothing", *model, "--limit", "4", "--sigma", "30", "60"),
+            *("--n", "100", "--n0", "20"),
+        ],
         "get_data": ["digits", "--output", f"{output}"],
         "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],
     }[program]
@@ -103,12 +112,18 @@ def _content(path: Path) -> Any:
         return _stable(json.loads(path.read_text()))
     if path.suffix == ".h5":
         with h5py.File(path, locking=False) as file:
-            values = {name: (item.shape, item[()].tobytes()) for name, item in file.items()}
+            values: dict[str, Any] = {}
+            file.visititems(lambda name, item: values.__setitem__(name, _array(item)))
             return values, dict(file.attrs)
     if path.name == "data.mdb":
         with lmdb.open(str(path.parent), readonly=True, lock=False) as env, env.begin() as reader:
             return list(reader.cursor())
     return path.read_bytes()
+
+
+def _array(item: Any) -> Any:
+    """Return what a data set holds; nothing for a group, whose members are visited, too."""
+    return (item.shape, item[()].tobytes()) if isinstance(item, h5py.Dataset) else None
 
 
 def _stable(value: Any) -> Any:

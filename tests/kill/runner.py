@@ -14,7 +14,10 @@ from power_cut import PowerCut
 from programs import arguments, left
 
 KILLS = int(os.environ.get("CAFFE_EXT_KILLS", "1"))
-PROGRAMS = ("hotcold", "evaluate", "noise_curves", "hardpositives", "get_data", "training")
+PROGRAMS = (
+    *("hotcold", "evaluate", "noise_curves", "hardpositives", "get_data", "training"),
+    *("transfer", "certify"),
+)
 
 
 class Runner:
