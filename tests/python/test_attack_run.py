@@ -238,3 +238,10 @@ def test_progress_counts_what_was_done_before(
         run_attack(classifier, stopping, run, Listening())
     run_attack(classifier, source, run, Listening())
     assert told == [("HC1", 23, "image", 0), 5, 5, ("HC1", 23, "image", 10), 5, 5, 3]
+
+
+def test_a_model_without_scores_is_refused(classifier: Classifier) -> None:
+    for blobs in classifier._net.params.values():
+        blobs[0].data[...] = np.nan
+    with pytest.raises(ValueError, match=r"the scores of all \d+ images are NaN: the weights are"):
+        attack_images(classifier, parse_attack("hc1"), Batch(IMAGES, None))

@@ -155,6 +155,7 @@ def test_a_committee_by_its_file(folder: Path) -> None:
     [
         ({"members": []}, "must be a list of two or more"),
         ({"members": ["first.yaml"]}, "must be a list of two or more"),
+        ({"members": ["first.yaml"] * 101}, "must be at most 100 models, not 101"),
         ({"members": ["first.yaml", 3]}, "member 2: must be the name of a YAML file"),
         ({"members": ["first.yaml", {"weights": "w"}]}, "yaml: member 2: `deploy:` is missing"),
         ({"members": ["first.yaml", "both.yaml"]}, "member 2: .* several networks, and here one"),

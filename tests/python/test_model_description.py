@@ -212,6 +212,7 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
         ({"std": [1, "a"]}, "`std:` must be a number"),
         ({"std": 2, "scale": 2}, "`scale:` and `std:` are one setting"),
         ({"name": "\x1b[31m"}, r"`name:` has characters that cannot be shown: '\\x1b\[31m'"),
+        ({"name": "a\u202eb"}, r"`name:` has characters that cannot be shown: 'a\\u202eb'"),
         ({"name": "a\ud800"}, "`name:` has characters that cannot be shown: 'a.ud800'"),
         ({"classes": ["a", "b\n", "c"]}, "`classes:` has characters that cannot be shown"),
         ({"scale": 0}, "scale must be above 0"),

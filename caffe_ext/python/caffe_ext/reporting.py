@@ -6,6 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from difflib import SequenceMatcher, get_close_matches
 from typing import Protocol
 
+_EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
+"""Bidirectional classes of the signs that change the direction of the text behind them."""
+
 Step = Callable[[int], object]
 
 
@@ -61,9 +64,14 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 def is_showable(text: str) -> bool:
     """Tell whether terminals, pages and UTF-8 files can have a text: it has no control characters,
-    no line breaks, and no surrogates, which stand for bytes of file names that are not UTF-8.
+    no line breaks, nothing that reverses what follows, and no surrogates, which stand for bytes of
+    file names that are not UTF-8.
     """
-    return not any(unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} for sign in text)
+    return not any(
+        unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"}
+        or unicodedata.bidirectional(sign) in _EMBEDDINGS
+        for sign in text
+    )
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

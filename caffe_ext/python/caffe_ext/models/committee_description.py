@@ -29,7 +29,7 @@ from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 
 _KEYS = ("name", MEMBERS)
-_FEWEST = 2
+_FEWEST, _MOST = 2, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +139,13 @@ def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDes
         )
     name, given = settings.get("name", path.stem), settings[MEMBERS]
     if not isinstance(name, str) or not is_showable(name):
-        raise ValueError(f"{path}: `name:` must be text that can be shorten_path, not {name!a}")
+        raise ValueError(f"{path}: `name:` must be text that can be shown, not {name!a}")
     if not isinstance(given, list) or len(given) < _FEWEST:
         raise ValueError(
             f"{path}: `{MEMBERS}:` must be a list of two or more models: YAML files, or their keys"
         )
+    if len(given) > _MOST:
+        raise ValueError(f"{path}: `{MEMBERS}:` must be at most {_MOST} models, not {len(given):,}")
     members = tuple(_member(one, number, path) for number, one in enumerate(given, 1))
     return CommitteeDescription(name, path, members)
 

@@ -13,6 +13,9 @@ from caffe_ext.storage.regular_file import require_regular_file
 
 Float32s = NDArray[np.float32]
 
+_MOST = 1e6
+"""What a mean may be in grey levels: far more than any, and far less than hides a pixel."""
+
 
 @dataclass(frozen=True, eq=False)
 class PixelSpace:
@@ -60,6 +63,19 @@ class PixelSpace:
                 )
             mean.flags.writeable = False
             object.__setattr__(self, "mean", mean)
+        self._check_range(scale)
+
+    def _check_range(self, scale: NDArray[np.float64]) -> None:
+        """Raise ValueError for images of which float32 keeps nothing."""
+        mean = 0.0 if self.mean is None else float(np.abs(self.mean).max(initial=0))
+        if mean > _MOST:
+            raise ValueError(f"mean must be in grey levels, 0..255, not {mean:g}")
+        largest, smallest = float(scale.max()), float(scale.min())
+        if largest * (mean + 255) > float(np.finfo(np.float32).max) or smallest < 1 / _MOST**2:
+            raise ValueError(
+                f"scale {self.scale} makes inputs that are too large or too small for float32; "
+                "the usual ones are 1 and 1/255"
+            )
 
     def to_input(
         self, images: NDArray[np.uint8] | Float32s, out: Float32s | None = None

@@ -103,6 +103,11 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
         raise ValueError(f"images must be uint8, not {images.dtype}")
     if predicted is None:
         predicted = model.predict(images)
+    if len(predicted) and (predicted == NO_CLASS).all():
+        raise ValueError(
+            f"the scores of all {len(images)} images are NaN: the weights are too large, or the "
+            "model's `scale:` is"
+        )
     labels = predicted if labels is None else model.check_labels(labels, len(images), first_index)
     columns = make_empty_columns(len(images))
     columns["indices"] = first_index + np.arange(len(images))
