@@ -1,6 +1,7 @@
 """Scores that depend on the other images of the batch are refused, with the layer's name."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -48,6 +49,20 @@ def test_batch_norm_is_named_with_the_remedy(tmp_path: Path) -> None:
 def test_any_layer_is_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"layer 'across' \(Softmax\) on; .*--batch-size 1"):
         check_batch_independence(load(tmp_path, NET.format(layer=ACROSS)))
+
+
+class Overflowing:
+    """Scores that are beyond float32, and depend on how many sums overflow."""
+
+    image_shape, batch_size = (1, 4, 4), 10
+
+    def logits(self, images: Any) -> Any:
+        return np.full((len(images), 2), np.inf if len(images) > 1 else np.nan, np.float32)
+
+
+def test_scores_that_overflow_are_told_from_those_that_depend() -> None:
+    with pytest.raises(ValueError, match="the scores are not finite numbers: the weights or the"):
+        check_batch_independence(cast("Any", Overflowing()))
 
 
 def test_other_models_are_good(tmp_path: Path) -> None:

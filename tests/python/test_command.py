@@ -10,6 +10,7 @@ import pytest
 
 from caffe_ext import __version__
 from caffe_ext.cli import main as command
+from caffe_ext.cli.init import copy_networks
 from caffe_ext.cli.parser import program_name
 from data_samples import CHECKOUT
 
@@ -38,6 +39,15 @@ def test_the_installed_command_works_in_any_folder(tmp_path: Path) -> None:
     nothing = run(folder=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert nothing.stderr == helped.stdout
+
+
+def test_init_keeps_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "prototxt").mkdir()
+    link = tmp_path / "prototxt" / "lenet.yaml"
+    link.symlink_to(tmp_path / "elsewhere")
+    copied, kept = copy_networks(tmp_path)
+    assert (kept, link.is_symlink(), (tmp_path / "elsewhere").exists()) == (1, True, False)
+    assert copy_networks(tmp_path) == (0, copied + 1)
 
 
 @pytest.mark.parametrize("name", command.SUBCOMMANDS)

@@ -6,12 +6,14 @@ this. Files that are there are kept.
 """
 
 import argparse
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import new_parser, parse_path
+from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.checkout import NETWORKS, shorten_path
 
 EPILOG = """\
@@ -39,7 +41,7 @@ def copy_networks(folder: Path) -> tuple[int, int]:
         target = folder / source.relative_to(NETWORKS)
         if not source.is_file():
             continue
-        if target.exists():
+        if os.path.lexists(target):  # a link to nowhere is somebody's, too
             kept += 1
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run(arguments: argparse.Namespace) -> None:
         copied, kept = copy_networks(arguments.folder)
-        note = f"; {kept} files that were there are kept" if kept else ""
-        print(f"{copied} files copied into {shorten_path(arguments.folder)}{note}")
+        were = "was there is" if kept == 1 else "were there are"
+        note = f"; {pluralize(kept, 'file')} that {were} kept" if kept else ""
+        print(f"{pluralize(copied, 'file')} copied into {shorten_path(arguments.folder)}{note}")
 
     return run_program(run, arguments)

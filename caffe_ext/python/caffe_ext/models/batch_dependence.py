@@ -30,6 +30,10 @@ def check_batch_independence(model: Model) -> None:
     alone = np.concatenate([model.logits(images[row : row + 1]) for row in range(len(images))])
     if _close(together, alone) or not _close(together, model.logits(images)):
         return
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        raise ValueError(
+            "the scores are not finite numbers: the weights or the scale are too large"
+        )
     layer = _first_dependent_layer(model, images) if isinstance(model, Classifier) else None
     name, kind = layer or ("", "")
     where = f", from layer '{name}' ({kind}) on" if layer else ""
