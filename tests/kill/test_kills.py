@@ -20,6 +20,9 @@ ENDS = {"KILL": {-9}, "TERM": {-15, 143}, "INT": {130}, "FULL": {1}}
 # process, and to one that has a program of Caffe's at work.
 ANSWERED = {"TERM", "INT"}
 ASKED = PROGRAMS if KILLS > 1 else ("hotcold", "training")
+# Transfer and certificates lock and write by the same code as the others: in CI they are killed
+# once, and cut off, and no more.
+MANY = PROGRAMS if KILLS > 1 else PROGRAMS[:6]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ ASKED = PROGRAMS if KILLS > 1 else ("hotcold", "training")
         (program, how)
         for program in PROGRAMS
         for how in ENDS
-        if how not in ANSWERED or program in ASKED
+        if how == "KILL" or program in (ASKED if how in ANSWERED else MANY)
     ],
 )
 def test_what_was_interrupted_goes_on(
@@ -49,7 +52,7 @@ def test_what_was_interrupted_goes_on(
         assert found == expected, at
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", MANY)
 def test_one_that_is_killed_again_and_again_ends(
     runner: Runner, inputs: Path, undisturbed: Undisturbed, output: Path, program: str
 ) -> None:
@@ -61,7 +64,7 @@ def test_one_that_is_killed_again_and_again_ends(
     assert left(output) == expected
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", MANY)
 def test_two_runs_in_one_folder(
     runner: Runner, preload: Path, undisturbed: Undisturbed, output: Path, program: str
 ) -> None:
