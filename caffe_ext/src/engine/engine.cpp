@@ -7,11 +7,13 @@
 #include <string>
 
 #include <caffe/layer_factory.hpp>
+#include "caffe_ext/engine/batch_norm.hpp"
 #include "caffe_ext/engine/convolution.hpp"
 #include "caffe_ext/engine/inner_product.hpp"
 #include "caffe_ext/engine/lrn.hpp"
 #include "caffe_ext/engine/pooling.hpp"
 #include "caffe_ext/engine/relu.hpp"
+#include "caffe_ext/engine/scale.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/matrix/blas.hpp"
 #ifndef CPU_ONLY
@@ -82,6 +84,8 @@ const bool replaced = [] {
   Replace<EngineInnerProduct>("InnerProduct");
   Replace<EngineRelu>("ReLU");
   Replace<EngineLrn>("LRN");
+  Replace<EngineBatchNorm>("BatchNorm");
+  Replace<EngineScale>("Scale");
   const char* wanted = std::getenv("CAFFE_EXT_ENGINE");
   SetEngine(wanted == nullptr || std::string(wanted) != "0");
   return true;

@@ -7,11 +7,13 @@
 #include <thread>
 #include <vector>
 
+#include "caffe_ext/engine/batch_norm.hpp"
 #include "caffe_ext/engine/convolution.hpp"
 #include "caffe_ext/engine/engine.hpp"
 #include "caffe_ext/engine/inner_product.hpp"
 #include "caffe_ext/engine/pooling.hpp"
 #include "caffe_ext/engine/relu.hpp"
+#include "caffe_ext/engine/scale.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/matrix/blas.hpp"
 #include "caffe_ext/kernels/matrix/matrix.hpp"
@@ -154,6 +156,61 @@ TEST_F(EngineLayers, RelusAreExactlyCaffes) {
   Compare<EngineRelu>({"type: 'ReLU'", {{3, 5}}, {false}}, 0);
 }
 
+TEST_F(EngineLayers, ScalesAreExactlyCaffes) {
+  const std::string fillers = "filler { type: 'gaussian' } bias_filler { type: 'gaussian' } ";
+  for (const std::string option :
+       {"", "bias_term: true", "axis: 0", "axis: 1 num_axes: 2 bias_term: true", "num_axes: 0",
+        "axis: -1 bias_term: true"}) {
+    const std::string layer = "type: 'Scale' scale_param { " + fillers + option + " }";
+    for (const bool in_place : {false, true}) {
+      for (const int batch : {1, 3, 64}) {
+        Compare<EngineScale>({layer, {{batch, 5, 9, 7}}, {true}, {true, true}, in_place}, 0);
+      }
+    }
+  }
+  Compare<EngineScale>({"type: 'Scale' scale_param { bias_term: true }", {{3, 5}}}, 0);
+  Compare<EngineScale>(
+      {"type: 'Scale' scale_param { axis: 1 }", {{2, 5, 3, 4}, {5, 3}}, {true, true}, {}, false, 1},
+      0);
+}
+
+TEST_F(EngineLayers, BatchNormsAreExactlyCaffes) {
+  for (const std::string option :
+       {"use_global_stats: true", "use_global_stats: true eps: 0.1", "use_global_stats: false"}) {
+    const std::string layer = "type: 'BatchNorm' batch_norm_param { " + option + " }";
+    for (const bool in_place : {false, true}) {
+      for (const int batch : {2, 3, 64}) {
+        const LayerCase c = {layer, {{batch, 5, 9, 7}}, {true}, {true, true, true}, in_place};
+        Compare<EngineBatchNorm>(c, 0);
+      }
+    }
+  }
+}
+
+TEST_F(EngineLayers, BatchNormsWithStatisticsOfATrainingAreExactlyCaffes) {
+  const std::string layer = "type: 'BatchNorm' phase: TEST";
+  const auto run = [&](bool engine, bool in_place) {
+    LayerWithBlobs of({layer, {{3, 5, 9, 7}}, {true}, {true, true, true}, in_place}, engine);
+    Fill(7, of.layer->blobs()[0].get(), false);
+    for (int c = 0; c < 5; ++c) {
+      of.layer->blobs()[1]->mutable_cpu_data()[c] = 0.3F + static_cast<float>(c);
+    }
+    of.layer->blobs()[2]->mutable_cpu_data()[0] = 3;
+    of.Forward();
+    Arrays results = of.TopValues();
+    of.FillTopDiffs(9);
+    of.layer->Backward(of.top, {true}, of.bottom);
+    results.push_back(of.Derivatives()[0]);
+    return results;
+  };
+  for (const bool in_place : {false, true}) {
+    for (const int threads : {1, 3}) {
+      SetKernelThreads(threads);
+      EXPECT_EQ(run(true, in_place), run(false, in_place));
+    }
+  }
+}
+
 // --- Finite differences --------------------------------------------------------------------------
 
 TEST_F(EngineLayers, GradientsAreThoseOfFiniteDifferences) {
@@ -175,6 +232,8 @@ TEST_F(EngineLayers, TheSwitchDecidesForLayersToCome) {
     EXPECT_EQ(RunsOn<EnginePooling>(MakeLayer(Pooling("kernel_size: 1"), on)), on);
     EXPECT_EQ(RunsOn<EngineInnerProduct>(MakeLayer(InnerProduct(""), on)), on);
     EXPECT_EQ(RunsOn<EngineRelu>(MakeLayer("type: 'ReLU'", on)), on);
+    EXPECT_EQ(RunsOn<EngineBatchNorm>(MakeLayer("type: 'BatchNorm'", on)), on);
+    EXPECT_EQ(RunsOn<EngineScale>(MakeLayer("type: 'Scale'", on)), on);
   }
 }
 

@@ -1,0 +1,64 @@
+#include "caffe_ext/kernels/channels/channels.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+#include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_clones.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+CAFFE_EXT_CLONES void Normalize(const float* x, int count, float mean, float deviation, float* y) {
+  for (int i = 0; i < count; ++i) {
+    y[i] = (x[i] - mean) / deviation;
+  }
+}
+
+CAFFE_EXT_CLONES void Scale(const float* x, int count, float factor, float* y) {
+  for (int i = 0; i < count; ++i) {
+    y[i] = factor * x[i];
+  }
+}
+
+CAFFE_EXT_CLONES void ScaleAndShift(const float* x, int count, float factor, float shift,
+                                    float* y) {
+  for (int i = 0; i < count; ++i) {
+    y[i] = factor * x[i] + shift;
+  }
+}
+
+/// Calls `visit(channel, first)` for each channel of each image, `first` where its values begin.
+template <typename Visit>
+void ForChannels(const ChannelShape& s, const Visit& visit) {
+  const int count = s.images * s.channels;
+  const int parts = ChooseParts(count, std::int64_t{count} * s.positions);
+  ParallelParts(count, parts, [&](int begin, int end, int /*part*/) {
+    for (int i = begin; i < end; ++i) {
+      visit(i % s.channels, std::ptrdiff_t{i} * s.positions);
+    }
+  });
+}
+
+}  // namespace
+
+void NormalizeChannels(const ChannelShape& s, const float* x, const float* means,
+                       const float* deviations, float* y) {
+  ForChannels(s, [&](int c, std::ptrdiff_t first) {
+    Normalize(x + first, s.positions, means != nullptr ? means[c] : 0.0F, deviations[c], y + first);
+  });
+}
+
+void ScaleChannels(const ChannelShape& s, const float* x, const float* factors, const float* shifts,
+                   float* y) {
+  ForChannels(s, [&](int c, std::ptrdiff_t first) {
+    if (shifts != nullptr) {
+      ScaleAndShift(x + first, s.positions, factors[c], shifts[c], y + first);
+    } else {
+      Scale(x + first, s.positions, factors[c], y + first);
+    }
+  });
+}
+
+}  // namespace caffe_ext
