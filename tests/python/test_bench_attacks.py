@@ -76,6 +76,18 @@ def test_accuracy_goes_on_where_it_was(
     assert json.loads(path.read_text()) == record
 
 
+def test_without_the_other_libraries_the_times_are_skipped(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make bench` goes on with the next program."""
+    arguments.remove("--accuracy")
+    assert bench_attacks.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "the times are skipped, as PyTorch, torchattacks, Foolbox or pyautoattack is not" in said
+    assert "pip install -e '.[bench]'" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_table_has_what_is_complete() -> None:
     def answer(images: int, real: int, whole: int) -> dict[str, float]:
         return {"images": images, "real": real, "whole": whole, "seconds": 2.0}

@@ -150,9 +150,9 @@ def test_text(report: Report) -> None:
     heads = lines[lines.index("Robust accuracy, at most (grey levels of 255):") + 2]
     assert heads.split() == [*["model", "Linf", "8", "Linf", "25.5", "Linf", "51", "Linf", "76.5"]]
     assert "5.00 ± 1.00" in lines[2]
-    assert "<masked> & co: what to be wary of" in text
+    assert "<masked> & co: caveats" in text
     assert "\nPASS as in the BANG paper's tables; as defined: report.html\n" in text
-    assert "open: what to be wary of" not in text
+    assert "open: caveats" not in text
 
 
 def test_numbers_as_text() -> None:

@@ -62,7 +62,7 @@ def test_the_page_says_the_numbers(report: Report, page_text: str) -> None:
             assert {warning.measured, warning.meaning, warning.advice} <= words
     for text in ("0" * 64, report.provenance["command"], report.models[0].record["weights_sha256"]):
         assert text in words
-    assert any("no proof that there are none" in text for text in said)
+    assert any("does not prove that there is none" in text for text in said)
 
 
 def test_one_copy_is_no_copies(report: Report) -> None:
@@ -118,7 +118,7 @@ def test_the_strip(report: Report) -> None:
     strip = Strip(
         [("<dog>", "data:image/png;base64,Qw=="), ("hen", "data:image/png;base64,RA==")],
         [(model.name, [shown, None]) for model in report.models],
-        "Without a column: class 8.",
+        "Not shown: class 8.",
     )
     page = Page(as_page(replace(report, strip=strip)))
     assert page.open == []
@@ -135,7 +135,7 @@ def test_the_strip(report: Report) -> None:
         "PASS 0.900",
     } <= set(said)
     assert said.count("perturbation") == said.count("adversarial") == len(report.models)
-    assert any(text.endswith("Without a column: class 8.") for text in said)
+    assert any(text.endswith("Not shown: class 8.") for text in said)
 
 
 def test_without_noise_and_probe(report: Report) -> None:
@@ -174,7 +174,7 @@ def test_the_verdict(report: Report) -> None:
         "Where each pixel may change by 8 grey levels (0.0314 of 1), at most 40.00% stay correct"
     )
     assert "signs of masked gradients" in masked[2]
-    assert "no proof" in plain[2]
+    assert "does not prove" in plain[2]
     first = report.models[0].robust[0]
     nobody = replace(first, robust=first.robust & False, correct=4)
     everybody = replace(nobody, robust=np.array([True, True, True, True, False]))

@@ -191,7 +191,7 @@ def test_figure1() -> None:
     assert top < rows[0][1] < rows[1][1]
     assert place(figure, tile(plain[1].image)) == (second, rows[0][1])
     assert places(figure, tile(bang[1].image)) == []
-    noted = figure1("HC1", raw, [("LeNet", plain)], "Without a column: class 8.")
+    noted = figure1("HC1", raw, [("LeNet", plain)], "Not shown: class 8.")
     assert noted.height > figure1("HC1", raw, [("LeNet", plain)]).height
 
 
@@ -245,11 +245,10 @@ def test_titles() -> None:
 def test_classes_without_a_column_are_named() -> None:
     attack = finished_attack(labels=(0, 1, 1, 3), classes=("a", "b", "c", "d", "e"))
     assert describe_unshown_classes(attack, np.array([0, 1])) == (
-        "Without a column: classes c, d, e, of which there is no image that all models classify "
-        "correctly."
+        "Not shown: classes c, d, e, of which there is no image that all models classify correctly."
     )
     assert describe_unshown_classes(attack, np.array([0, 1, 3])).startswith(
-        "Without a column: classes c, e,"
+        "Not shown: classes c, e,"
     )
     everything = finished_attack(labels=(0, 1), classes=())
     assert describe_unshown_classes(everything, np.array([0, 1])) == ""

@@ -34,6 +34,10 @@ class Study:
     batch_size: int = 100
     again: bool = False
 
+    def __post_init__(self) -> None:
+        """Take a folder that is given as a text, too."""
+        object.__setattr__(self, "folder", Path(self.folder))
+
     def record(
         self, source: ImageSource, digest: str, settings: Mapping[str, Any]
     ) -> dict[str, Any]:

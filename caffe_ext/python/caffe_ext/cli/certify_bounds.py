@@ -42,7 +42,7 @@ what is written
   build/certify_bounds/bounds.json      accuracies, and all that they depend on
   build/certify_bounds/bounds.csv       a line for each model, method, image and radius
   build/certify_bounds/bounds.png       and .svg: accuracies, certified and under attack
-  build/certify_bounds/bounds-*.json    bounds of all logits; what goes on after an interruption
+  build/certify_bounds/bounds-*.json    bounds of all logits, from which an interrupted run resumes
 
 examples
   caffe-ext certify bounds

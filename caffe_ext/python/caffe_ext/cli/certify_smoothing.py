@@ -39,7 +39,7 @@ what is written
   build/certify_smoothing/smoothing.json    certified accuracies, and all that they depend on
   build/certify_smoothing/smoothing.csv     a line for each model, sigma, n and image
   build/certify_smoothing/smoothing.png     and .svg: certified accuracy over the radius
-  build/certify_smoothing/counts-*.h5       what goes on after an interruption, and for a larger --n
+  build/certify_smoothing/counts-*.h5       counts, to resume from and to extend by a larger --n
 
 examples
   caffe-ext certify smoothing

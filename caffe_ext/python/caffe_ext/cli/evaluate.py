@@ -1,4 +1,4 @@
-"""Report how robust Caffe models are, side by side: attacks counted honestly, PASS, noise.
+"""Report how robust Caffe models are, side by side: attacks, PASS, noise, gradient masking.
 
 FGS is counted in three ways: in the protocol of the BANG paper, strictly, and along the logits,
 which cannot saturate. Where they differ the model masks its gradients, and the report says so.

@@ -41,7 +41,7 @@ what is written
   build/noise_curves/noise_curves.json    rates, standard errors, and all that they depend on
   build/noise_curves/noise_curves.csv     a line for each training, iteration and level
   build/noise_curves/noise_curves.png     and .svg: maps of the rates, and of their difference
-  build/noise_curves/pieces               what goes on after an interruption: by network and image
+  build/noise_curves/pieces               what an interrupted run resumes from
 
 examples
   caffe-ext noise-curves

@@ -44,7 +44,7 @@ what is written to --output
   transfer.csv             a line for each attack, source and target
   transfer.png, .svg       the rates as a picture
   attacks/                 the adversarials, as `caffe-ext hotcold` writes them
-  crossed/                 what each model makes of the others'; goes on after an interruption
+  crossed/                 each model's classes of the others'; an interrupted run resumes here
 
 examples
   caffe-ext transfer                               # the models of `make demo`

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import is_showable
 from caffe_ext.storage.atomic import write_bytes
-from caffe_ext.storage.regular_file import require_regular_file
+from caffe_ext.storage.regular_file import AnyPath, require_regular_file
 
 Image = NDArray[np.uint8]
 
@@ -29,7 +29,7 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 
 
-def read_image(path: Path, grey: bool | None = None) -> Image:
+def read_image(path: AnyPath, grey: bool | None = None) -> Image:
     """Return the pixels (C, H, W) of a file as Caffe's ImageData layer reads it.
 
     convert_imageset does the same: the orientation in EXIF is applied, of 16 bits a channel the
@@ -41,6 +41,7 @@ def read_image(path: Path, grey: bool | None = None) -> Image:
     file that is no image, damaged, or in part transparent. Caffe reads the colours below the
     transparency, which no viewer shows: such a file is refused.
     """
+    path = Path(path)
     require_regular_file(path)
     content, name = path.read_bytes(), str(path)
     pixels = _decode(content, name, _FLAGS[grey])
@@ -77,13 +78,14 @@ def decode_image(content: bytes, name: str) -> Image:
     return _to_channels_first(pixels)
 
 
-def write_png(path: Path, image: Image, *, sync: bool = True) -> None:
+def write_png(path: AnyPath, image: Image, *, sync: bool = True) -> None:
     """Write an image, uint8 (C, H, W), C 1 (grey) or 3 (RGB), as a PNG that read_image() returns.
 
     The file is there whole or not at all, and takes the place of one that was there before; `sync`
     as atomic.replace_file() has it.
     Raises ValueError for another array, and OSError naming the path, as on a full disk.
     """
+    path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3) or not image.size:
         raise ValueError(
             f"{path}: a PNG is made of uint8 (1, H, W) or (3, H, W), not {image.dtype} "
@@ -96,12 +98,13 @@ def write_png(path: Path, image: Image, *, sync: bool = True) -> None:
     write_bytes(path, content.tobytes(), sync=sync)
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: AnyPath) -> list[Path]:
     """Return the image files in a folder and below, relative to it, "img2" before "img10".
 
     Files of other kinds, and whatever is hidden (".x"), are passed over; links are followed.
     Raises DataError for a folder without images, and for links that go round in circles.
     """
+    folder = Path(folder)
     found = [path.relative_to(folder) for path in _walk(folder, frozenset({folder.resolve()}))]
     for path in found:
         if not is_showable(path.as_posix()):

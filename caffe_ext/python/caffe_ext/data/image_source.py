@@ -23,6 +23,7 @@ from caffe_ext.data.load import load_images
 from caffe_ext.data.sample import sample_rows
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.storage.regular_file import AnyPath
 
 _BYTES_AT_A_TIME = 8 << 20
 _ROWS_AT_A_TIME = 1000
@@ -208,15 +209,15 @@ class ImageSource:
 
 
 def open_images(  # noqa: PLR0913  they are independent of each other
-    spec: str | Path,
-    labels: str | Path | None = None,
+    spec: AnyPath,
+    labels: AnyPath | None = None,
     *,
     resize: tuple[int, int] | None = None,
     grey: bool | None = None,
     channel_order: ChannelOrder = "RGB",
     classes: ClassNumbers | None = None,
-    data_dir: Path | None = None,
-    homes: Sequence[Path] = (),
+    data_dir: AnyPath | None = None,
+    homes: Sequence[AnyPath] = (),
 ) -> ImageSource:
     """Return the images of a data set, a folder or a file; which it is, the content says.
 

@@ -10,14 +10,15 @@ from caffe_ext.data.preparation import COLLECTIONS, read_intact_record
 from caffe_ext.data.sources import local_source
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import SilentReporter
+from caffe_ext.storage.regular_file import AnyPath
 
 
 def load_images(
     name: str,
     split: str = "test",
     *,
-    data_dir: Path | None = None,
-    homes: Sequence[Path] = (),
+    data_dir: AnyPath | None = None,
+    homes: Sequence[AnyPath] = (),
     validation: int = 0,
 ) -> ImageSet:
     """Return the images of a data set: uint8 (N, C, H, W), labels int64 (N,).
@@ -39,8 +40,10 @@ def load_images(
         return make_digits().keep_apart(validation)[split]
     if name not in COLLECTIONS:
         raise DataError(f"unknown data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
-    source = local_source(COLLECTIONS[name], data_dir, homes, SilentReporter())
-    for home in homes:
+    folders = [Path(home) for home in homes]
+    raw = None if data_dir is None else Path(data_dir)
+    source = local_source(COLLECTIONS[name], raw, folders, SilentReporter())
+    for home in folders:
         record = read_intact_record(home / name)
         if (
             record is not None
@@ -51,6 +54,7 @@ def load_images(
             return ImageSet(images.images, images.labels, f"{record.content}, {images.origin}")
     if source is None:
         raise DataError(
-            f"{COLLECTIONS[name].title} is not on this machine; run tools/get_data.py {name} first"
+            f"{COLLECTIONS[name].title} is not on this machine; run `caffe-ext get-data {name}` "
+            "first"
         )
     return source.load(SilentReporter()).keep_apart(validation)[split]

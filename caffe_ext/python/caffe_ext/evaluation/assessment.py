@@ -66,6 +66,10 @@ class Assessment:
     resources: Resources = field(default_factory=Resources)
     sample_seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Take a folder that is given as a text, too."""
+        object.__setattr__(self, "folder", Path(self.folder))
+
     def run(self, reporter: Reporter | None = None) -> Report:
         """Do all that is not done yet, write the report, and return it.
 

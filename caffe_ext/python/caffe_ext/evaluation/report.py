@@ -248,7 +248,7 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
                 lines += wrap(line, _COLUMNS_WIDE, subsequent_indent="  ")
     for model in models:
         if model.warnings:
-            lines.append(f"\n{model.name}: what to be wary of")
+            lines.append(f"\n{model.name}: caveats")
         for one in model.warnings:
             lines += wrap(f"- {one.measured} {one.meaning}", _COLUMNS_WIDE, subsequent_indent="  ")
     return "\n".join(lines)

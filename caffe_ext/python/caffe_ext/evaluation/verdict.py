@@ -50,7 +50,7 @@ def _choose_telling_budget(robust: Sequence[RobustAccuracy]) -> RobustAccuracy |
 def _assess_trust(model: ModelEvaluation) -> str:
     signs = len(model.warnings)
     if not signs:
-        return "Nothing that was measured hints at masked gradients, which is no proof of none."
+        return "No sign of gradient masking was measured, which does not prove that there is none."
     return (
         f"There {'is 1 sign' if signs == 1 else f'are {signs} signs'} of masked gradients: rates "
         "of attacks on the loss overrate the model (see below)."

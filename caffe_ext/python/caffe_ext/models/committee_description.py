@@ -27,6 +27,7 @@ from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.reporting import is_showable
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
+from caffe_ext.storage.regular_file import AnyPath
 
 _KEYS = ("name", MEMBERS)
 _FEWEST, _MOST = 2, 100
@@ -114,7 +115,7 @@ class CommitteeDescription(LoadableModel):
         return {"name": self.name, "average": "probabilities", MEMBERS: list(members)}
 
 
-def read_loadable(path: Path, weights: Path | None = None) -> LoadableModel:
+def read_loadable(path: AnyPath, weights: AnyPath | None = None) -> LoadableModel:
     """Read the YAML file of a network or of a committee.
 
     weights  of a network, as read_model() takes them
@@ -126,7 +127,7 @@ def read_loadable(path: Path, weights: Path | None = None) -> LoadableModel:
         return describe_model(settings, weights=weights, source=path)
     if weights is not None:
         raise ValueError(f"{path} is a committee, whose members have weights of their own")
-    return _describe_committee(settings, path)
+    return _describe_committee(settings, Path(path))
 
 
 def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDescription:

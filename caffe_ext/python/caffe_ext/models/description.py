@@ -38,6 +38,7 @@ from caffe_ext.reporting import is_showable
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.regular_file import AnyPath
 
 _KEYS = (
     "name",
@@ -179,7 +180,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
+def read_model(path: AnyPath, weights: AnyPath | None = None) -> ModelDescription:
     """Read the YAML file of one network; `weights`, if given, take the place of the file's.
 
     With weights of its own the model is called after their file.
@@ -189,8 +190,9 @@ def read_model(path: Path, weights: Path | None = None) -> ModelDescription:
     return describe_model(read_settings(path), weights=weights, source=path)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: AnyPath) -> dict[str, Any]:
     """Return the keys and values of a model's YAML file; raises as read_model()."""
+    path = Path(path)
     try:
         given = yaml.load(read_text(path), _Loader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
@@ -216,7 +218,7 @@ def _refuse_prototxt(path: Path) -> None:
 
 
 def describe_model(
-    settings: Mapping[str, Any], *, weights: Path | None = None, source: Path | None = None
+    settings: Mapping[str, Any], *, weights: AnyPath | None = None, source: AnyPath | None = None
 ) -> ModelDescription:
     """Return the description for settings by the keys of the YAML file.
 
@@ -233,12 +235,12 @@ def describe_model(
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
-    folder = source.parent if source else Path()
+    folder = Path(source).parent if source else Path()
     classes, synsets = _classes(settings.get("classes"), folder, where)
     text = {key: _text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
     if not text["deploy"]:
         raise ValueError(f"{where}`deploy:` is missing, the prototxt of the network")
-    file = weights or (folder / text["weights"] if text["weights"] else None)
+    file = Path(weights) if weights else folder / text["weights"] if text["weights"] else None
     if file is None:
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
     description = ModelDescription(

@@ -9,7 +9,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from caffe_ext.storage.regular_file import require_regular_file
+from caffe_ext.storage.regular_file import AnyPath, require_regular_file
 
 Float32s = NDArray[np.float32]
 
@@ -210,12 +210,13 @@ class PixelSpace:
         return np.broadcast_to(whole, (channels, *size))
 
 
-def read_mean(path: Path) -> Float32s:
+def read_mean(path: AnyPath) -> Float32s:
     """Read a mean: .npy of (C,) or (C, H, W), else a BlobProto as compute_image_mean writes it.
 
     The result is float32, in the file's channel order (BGR in Caffe's ImageNet models).
     Raises FileNotFoundError, and ValueError for a file with something else in it.
     """
+    path = Path(path)
     require_regular_file(path)
     if path.suffix == ".npy":
         array = np.load(path, allow_pickle=False)

@@ -103,6 +103,10 @@ class AttackCampaign:
     criterion: CriterionKind = MISCLASSIFIED
     sample_seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Take a folder that is given as a text, too."""
+        object.__setattr__(self, "folder", Path(self.folder))
+
     def run(self, reporter: Reporter | None = None) -> CampaignResult:
         """Do all that is not done yet, write the summary and the pictures, and return the result.
 

@@ -24,6 +24,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.base import NO_CLASS, Images
 from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
+from caffe_ext.storage.regular_file import AnyPath
 
 FORMAT = 3
 # Columns that format 1 calls otherwise.
@@ -164,7 +165,7 @@ def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
         file["verified"][...] = verified
 
 
-def load_records(path: Path, rows: slice | None = None) -> AttackRecords:
+def load_records(path: AnyPath, rows: slice | None = None) -> AttackRecords:
     """Read the records of a file, without the adversarials.
 
     rows  the images that they must be of, by their numbers; None: any
@@ -215,7 +216,7 @@ def _check_content(records: AttackRecords, adversarials: h5py.Dataset, rows: sli
         )
 
 
-def load_description(path: Path) -> dict[str, Any]:
+def load_description(path: AnyPath) -> dict[str, Any]:
     """Read what the records of a file depend on; raises as load_records does."""
     with _open_records(path) as file:
         text = file.attrs["description"]
@@ -224,7 +225,7 @@ def load_description(path: Path) -> dict[str, Any]:
         return parse_json(text, Object)
 
 
-def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None) -> Images:
+def load_adversarials(path: AnyPath, rows: slice | NDArray[np.int64] | None = None) -> Images:
     """Read adversarials, uint8 (m, C, H, W); raises as load_records does.
 
     rows  which of those that were found (row 0 is the first found), ascending; None: all
@@ -233,7 +234,7 @@ def load_adversarials(path: Path, rows: slice | NDArray[np.int64] | None = None)
         return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
 
 
-def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]]:
+def adversarial_batches(path: AnyPath, batch: int) -> Iterator[tuple[slice, Images]]:
     """Yield all adversarials of a file, `batch` at a time, with their rows."""
     with _open_records(path) as file:
         count = len(file[_FOUND_ONLY])
@@ -243,9 +244,9 @@ def adversarial_batches(path: Path, batch: int) -> Iterator[tuple[slice, Images]
 
 
 @contextmanager
-def _open_records(path: Path) -> Iterator[h5py.File]:
+def _open_records(path: AnyPath) -> Iterator[h5py.File]:
     """Open a file of records; what goes wrong with it is a RecordError that names it."""
-    with open_hdf5(path, RecordError) as file:
+    with open_hdf5(Path(path), RecordError) as file:
         if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, 2, FORMAT)):
             raise RecordError(f"{path} does not hold records of attacks that this version can read")
         yield file

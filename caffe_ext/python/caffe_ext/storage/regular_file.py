@@ -1,7 +1,11 @@
 """Files that can be read to their end: a FIFO would block, and a device never ends."""
 
 import errno
+from os import PathLike
 from pathlib import Path
+
+AnyPath = str | PathLike[str]
+"""How callers from outside name a file or a folder."""
 
 
 def require_regular_file(path: Path) -> None:

@@ -22,6 +22,7 @@ from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.storage.atomic import write_bytes
+from caffe_ext.storage.regular_file import AnyPath
 
 PIXELS, NETWORK_INPUT = "images", "input"
 """The names of the inputs: RGB or grey levels 0..255, or what preprocessing has made of them."""
@@ -46,11 +47,12 @@ class OnnxModel:
     difference: float
     checked: int
 
-    def write(self, path: Path) -> list[Path]:
+    def write(self, path: AnyPath) -> list[Path]:
         """Write the file, and NAME_preprocessing.onnx if there is one; return their paths.
 
         Each is replaced as a whole or left as it was. Raises OSError.
         """
+        path = Path(path)
         files = [path]
         write_bytes(path, self.network)
         if self.preprocessing is not None:

@@ -28,6 +28,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
 from caffe_ext.models.files import build_net
 from caffe_ext.storage.atomic import write_bytes
+from caffe_ext.storage.regular_file import AnyPath
 
 PER_UNIT = 1 / 255
 """The scale where nothing else is said: most frameworks take pixels from 0 to 1."""
@@ -52,8 +53,9 @@ class CaffeModel:
     checked: int
     settings: Mapping[str, Any]
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: AnyPath) -> list[Path]:
         """Write the files, each as a whole or not at all; return their paths. Raises OSError."""
+        folder = Path(folder)
         for name, content in self.files.items():
             write_bytes(folder / name, content)
         return [folder / name for name in self.files]
@@ -65,7 +67,7 @@ def file_names(name: str) -> tuple[str, str, str]:
 
 
 def import_model(
-    path: Path,
+    path: AnyPath,
     name: str,
     settings: Mapping[str, Any] | None = None,
     *,
@@ -84,6 +86,7 @@ def import_model(
     its operator for one that Caffe has no layers for, for a net that Caffe cannot build, and where
     the outputs differ by more than TOLERANCE.
     """
+    path = Path(path)
     graph = read_graph(path, output, sides)
     with TemporaryDirectory() as temporary:
         try:

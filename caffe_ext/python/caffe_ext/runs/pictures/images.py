@@ -105,7 +105,7 @@ def describe_unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) ->
         return f"{len(shown)} of {known} classes are shown."
     what = "class" if len(missing) == 1 else "classes"
     return (
-        f"Without a column: {what} {', '.join(missing)}, of which there is no image that all "
+        f"Not shown: {what} {', '.join(missing)}, of which there is no image that all "
         "models classify correctly."
     )
 

@@ -6,7 +6,7 @@
 noise_curves.json           rates, standard errors, and all that they depend on
 noise_curves.csv            a line for each training, iteration and level
 noise_curves.png, .svg      maps of the rates, and of their difference
-pieces/                     what goes on after an interruption (run.py)
+pieces/                     what an interrupted run resumes from (run.py)
 """
 
 from collections.abc import Mapping

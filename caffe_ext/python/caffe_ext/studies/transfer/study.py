@@ -9,7 +9,7 @@ transfer.json        the matrices, the protocol, and all that they depend on
 transfer.csv         a line for each attack, source and target
 transfer.png, .svg   the rates as a picture
 attacks/             the attacks: an AttackCampaign (runs/campaign.py)
-crossed/             what each model makes of the others' adversarials; goes on after interruptions
+crossed/             each model's classes of the others' adversarials; runs resume here
 """
 
 from collections.abc import Sequence
