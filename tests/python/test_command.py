@@ -90,6 +90,19 @@ def test_a_mistyped_subcommand(typed: str, answer: str, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == f"caffe-ext: {answer}\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("--limti", "--limit"), ("--ouptut=x", "--output"), ("--zzz", ""), ("extra", "")],
+)
+def test_a_mistyped_option(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["evaluate", typed])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"{program_name('evaluate')}: error: unrecognized arguments: {typed}")
+    assert said.endswith(f"; did you mean {meant}?" if meant else typed)
+
+
 def test_a_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     for started, name in (
         ("tools/hotcold.py", "hotcold.py"),

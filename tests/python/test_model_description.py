@@ -199,7 +199,11 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"scael": 1}, "unknown key 'scael'; keys: name, deploy, weights, scale, std, mean,"),
+        (
+            {"scael": 1},
+            r"unknown key 'scael' \(did you mean scale\?\); keys: name, deploy, weights, scale,",
+        ),
+        ({"thing": 1}, "unknown key 'thing'; keys: name, deploy, weights, scale, std, mean,"),
         ({"deploy": None}, "`deploy:` is missing, the prototxt"),
         ({"deploy": 3}, "`deploy:` must be text, not 3"),
         ({"name": ["a"]}, "`name:` must be text, not"),

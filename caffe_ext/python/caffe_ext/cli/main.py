@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "fastgradient": ("fastgradient", "find adversarials along the loss gradient: FGS and FGV"),
     "evaluate": ("evaluate", "report how robust models are: attacks, noise, masked gradients"),
     "transfer": ("transfer", "try the adversarials of each model on all others"),
-    "certify": ("certify", "prove that models are robust: randomized smoothing, bounds"),
+    "certify": ("certify", "prove how robust models are: randomized smoothing, bounds"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
     "noise-curves": ("noise_curves", "measure stability to noise along a training"),
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
@@ -23,8 +23,8 @@ SUBCOMMANDS = {
     "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
     "init": ("init", "copy the networks and solvers into a folder"),
-    "doctor": ("doctor", "tell whether this installation works, and what to do if not"),
-    "completion": ("completion", "print what lets a shell complete this command"),
+    "doctor": ("doctor", "check this installation, and say how to mend what does not work"),
+    "completion": ("completion", "print a completion script for the shell"),
 }
 """The module of each subcommand in this folder, and what it does in one line.
 

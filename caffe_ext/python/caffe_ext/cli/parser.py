@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from caffe_ext.reporting import suggest
 from caffe_ext.runtime.checkout import shorten_path
 
 
@@ -17,6 +18,22 @@ def program_name(subcommand: str) -> str:
     return started if as_file else f"caffe-ext {subcommand}"
 
 
+class SuggestingParser(argparse.ArgumentParser):
+    """A parser that names the option that a misspelt one probably means."""
+
+    def parse_args(  # type: ignore[override]  # the base class has overloads for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Return the arguments; end the program with a sentence if there are others."""
+        parsed, others = self.parse_known_args(args, namespace)
+        if others:
+            option = next((one for one in others if one.startswith("--")), "")
+            meant = suggest(option.partition("=")[0], self._option_string_actions)
+            question = f"; did you mean {meant}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(others)}{question}")
+        return parsed
+
+
 def new_parser(
     subcommand: str, description: str | None, epilog: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
@@ -25,7 +42,7 @@ def new_parser(
     usage  what stands behind the name of the program; None: all options
     """
     name = program_name(subcommand)
-    return argparse.ArgumentParser(
+    return SuggestingParser(
         prog=name,
         description=description,
         epilog=epilog,

@@ -34,7 +34,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.loadable import LoadableModel, Named, number_classes
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
-from caffe_ext.reporting import is_showable
+from caffe_ext.reporting import is_showable, suggest
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import sha256
@@ -234,7 +234,9 @@ def describe_model(
         )
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
-        raise ValueError(f"{where}unknown key {unknown[0]!r}; keys: {_words(_KEYS)}")
+        meant = suggest(str(unknown[0]), _KEYS)
+        question = f" (did you mean {meant}?)" if meant else ""
+        raise ValueError(f"{where}unknown key {unknown[0]!r}{question}; keys: {_words(_KEYS)}")
     folder = Path(source).parent if source else Path()
     classes, synsets = _classes(settings.get("classes"), folder, where)
     text = {key: _text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
