@@ -136,7 +136,11 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
     Raises ValueError with the known names, or for settings that make no sense.
     """
     text = text.strip()
-    attack = _parse_short(text, seed)
+    try:
+        attack = _parse_short(text, seed)
+    except ValueError as error:
+        said = f"{error}"
+        raise ValueError(said if text in said else f"{text}: {said}") from error
     if attack is None:
         own = [name for name in _families if name not in _BUILT_IN]
         raise ValueError(describe_unknown_attack(text, own))
