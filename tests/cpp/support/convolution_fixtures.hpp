@@ -67,27 +67,42 @@ struct ConvolutionArrays {
   Floats x, weights, bias, dy, y, dx, dw, db, factors;
 };
 
-/// Runs a convolution's three functions and compares with the definition, summed in double.
-inline void CheckConvolution(const ConvolutionShape& s,
-                             const std::function<void(ConvolutionArrays*)>& run, double tolerance) {
-  ConvolutionArrays a(s);
-  std::vector<double> y(a.y.size()), dx(a.x.size()), dw(a.dw.begin(), a.dw.end()),
-      db(a.db.begin(), a.db.end());
-  for (std::size_t i = 0; i < y.size(); ++i) {
-    const std::size_t output = i / s.Positions() % s.outputs;
-    y[i] = a.bias[output];
-    db[output] += double{a.factors[i / s.TopSize()]} * a.dy[i];
+/// What a convolution gives by its definition, summed in double: slow, so it is made once for a
+/// shape and serves many runs.
+class ConvolutionReference {
+ public:
+  explicit ConvolutionReference(const ConvolutionShape& s)
+      : given_(s),
+        y_(given_.y.size()),
+        dx_(given_.x.size()),
+        dw_(given_.dw.begin(), given_.dw.end()),
+        db_(given_.db.begin(), given_.db.end()) {
+    const ConvolutionArrays& a = given_;
+    for (std::size_t i = 0; i < y_.size(); ++i) {
+      const std::size_t output = i / s.Positions() % s.outputs;
+      y_[i] = a.bias[output];
+      db_[output] += double{a.factors[i / s.TopSize()]} * a.dy[i];
+    }
+    ForProducts(s, [&](int bottom, int weight, int top) {
+      y_[top] += double{a.x[bottom]} * a.weights[weight];
+      dx_[bottom] += double{a.dy[top]} * a.weights[weight];
+      dw_[weight] += double{a.factors[top / s.TopSize()]} * a.dy[top] * a.x[bottom];
+    });
   }
-  ForProducts(s, [&](int bottom, int weight, int top) {
-    y[top] += double{a.x[bottom]} * a.weights[weight];
-    dx[bottom] += double{a.dy[top]} * a.weights[weight];
-    dw[weight] += double{a.factors[top / s.TopSize()]} * a.dy[top] * a.x[bottom];
-  });
-  run(&a);
-  ExpectClose(a.y, y, "y", tolerance);
-  ExpectClose(a.dx, dx, "dx", tolerance);
-  ExpectClose(a.dw, dw, "dw", tolerance);
-  ExpectClose(a.db, db, "db", tolerance);
-}
+
+  /// Runs a convolution's three functions and compares.
+  void Check(const std::function<void(ConvolutionArrays*)>& run, double tolerance) const {
+    ConvolutionArrays a = given_;
+    run(&a);
+    ExpectClose(a.y, y_, "y", tolerance);
+    ExpectClose(a.dx, dx_, "dx", tolerance);
+    ExpectClose(a.dw, dw_, "dw", tolerance);
+    ExpectClose(a.db, db_, "db", tolerance);
+  }
+
+ private:
+  ConvolutionArrays given_;
+  std::vector<double> y_, dx_, dw_, db_;
+};
 
 }  // namespace caffe_ext

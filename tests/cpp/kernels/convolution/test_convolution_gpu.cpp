@@ -98,7 +98,7 @@ class ConvolutionKernelsGpu : public ::testing::Test {
   void Check(const ConvolutionShape& shape) {
     SCOPED_TRACE("images " + std::to_string(shape.images) + ", bytes " +
                  std::to_string(workspace_.max_bytes));
-    CheckConvolution(shape, [this](ConvolutionArrays* a) { Run(a); }, kTolerance);
+    ConvolutionReference(shape).Check([this](ConvolutionArrays* a) { Run(a); }, kTolerance);
   }
 
   // In both, the arrays are in float.
