@@ -79,7 +79,7 @@ class Flag {
  public:
   void Set(bool value) {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::scoped_lock lock(mutex_);
       value_.store(value, std::memory_order_release);
     }
     changed_.notify_one();
@@ -91,7 +91,7 @@ class Flag {
       if (value_.load(std::memory_order_acquire) == value) {
         return;
       }
-#if defined(__x86_64__)
+#ifdef __x86_64__
       __builtin_ia32_pause();
 #endif
     }
