@@ -27,7 +27,8 @@ list(JOIN tidy_sources "\n" lines)
 file(WRITE ${PROJECT_BINARY_DIR}/tidy_sources.txt "${lines}\n")
 include(ProcessorCount)
 ProcessorCount(processors)
-set(python_sources caffe_ext/caffe caffe_ext/python caffe_ext/distribution tools benchmarks tests)
+set(python_sources
+  caffe_ext/caffe caffe_ext/python caffe_ext/distribution prototxt tools benchmarks tests)
 
 add_custom_target(lint
   COMMAND ${venv_bin}/python caffe_ext/python/pin_requirements.py --check
