@@ -1,4 +1,4 @@
-"""Tell whether this installation works: the same as `caffe-ext doctor`."""
+"""Check whether this installation works: the same as `caffe-ext doctor`."""
 
 import sys
 

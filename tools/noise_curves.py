@@ -1,4 +1,4 @@
-"""Measure stability to noise along a training: the same as `caffe-ext noise-curves`."""
+"""Measure stability to noise during training: the same as `caffe-ext noise-curves`."""
 
 import sys
 

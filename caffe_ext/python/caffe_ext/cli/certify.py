@@ -1,4 +1,4 @@
-"""Certify how robust models are: lower bounds, beside which attacks are upper bounds."""
+"""Certify how robust models are: lower bounds on robustness; attacks give upper bounds."""
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
 # ruff: noqa: PLC0415

@@ -1,8 +1,7 @@
-"""Certify models by bounds of their logits for all images within an Linf distance.
+"""Certify models by bounds on their logits for all images within an Linf distance.
 
-What an image is certified at is proved, for every image within the distance and not only for those
-that some attack finds. Beside it stands an attack at the same distance: the true robust accuracy
-lies between the two.
+A certificate holds for every image within the distance, not only for those that some attack finds.
+An attack at the same distance is run beside it: the true robust accuracy lies between the two.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -29,18 +28,18 @@ METHODS = ("interval", "crown-ibp", "crown", "dual")
 EPILOG = f"""\
 {MODELS_HELP}
   Nets of Convolution, InnerProduct, ReLU, Pooling (MAX, AVE), BatchNorm, Scale, Bias, Flatten,
-  Eltwise SUM and Dropout can be bounded; others are refused, and the layer is named.
+  Eltwise SUM and Dropout can be bounded; any other layer is refused by name.
 
 {IMAGES_HELP}
 methods
   interval   interval arithmetic: fastest, loosest
   crown-ibp  intervals inside, linear bounds from the logits to the image
-  crown      linear bounds for each unit inside as well: tightest
+  crown      linear bounds for the units inside as well: tightest
   dual       the dual bound of Wong and Kolter (2018)
 
 what is written
   build/certify_bounds/bounds.json      accuracies, and all that they depend on
-  build/certify_bounds/bounds.csv       a line for each model, method, image and radius
+  build/certify_bounds/bounds.csv       a row for each model, method, image and radius
   build/certify_bounds/bounds.png       and .svg: accuracies, certified and under attack
   build/certify_bounds/bounds-*.json    bounds of all logits, from which an interrupted run resumes
 
@@ -67,24 +66,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=METHODS,
         default=["crown"],
-        help="how the logits are bounded (default: crown)",
+        help="methods that bound the logits (default: crown)",
     )
     add(
         "--largest",
         action="store_true",
-        help="find the largest certified radius of each image, too, by bisection",
+        help="also find the largest certified radius of each image, by bisection",
     )
     add(
         "--no-attack",
         action="store_true",
-        help="leave the attack out (default: PGD of 40 steps on the margin, from a random start)",
+        help="omit the attack (default: PGD of 40 steps on the margin, from a random start)",
     )
     add(
         "--memory",
         type=int,
         default=1024,
         metavar="MIB",
-        help="that the bounds may take, in MiB (default: %(default)s)",
+        help="memory limit of the bounds, in MiB (default: %(default)s)",
     )
     add_output(parser.add_argument_group("output"), ROOT / "build" / "certify_bounds")
     add_again(parser, "discard earlier bounds in --output")

@@ -1,8 +1,8 @@
 """Certify models by randomized smoothing (Cohen, Rosenfeld and Kolter, 2019).
 
-The smoothed model gives an image the class that most of its noisy copies get. CERTIFY proves, but
-for a probability of alpha, that this class is the same in the whole L2 ball of a radius around the
-image; PREDICT gives the class alone. Where the samples do not suffice, they abstain.
+The smoothed model gives an image the class that most of its noisy copies get. CERTIFY proves, with
+an error probability of alpha, that this class is constant in an L2 ball around the image; PREDICT
+gives only the class. If there are too few samples to decide, they abstain.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -32,12 +32,12 @@ EPILOG = f"""\
 {MODELS_HELP}
 {IMAGES_HELP}
 units
-  Sigmas and radii are in grey levels, 0..255, or of pixels in 0..1, as the literature has them:
-  63.75 and 0.25of1 are the same. What is printed has both: "63.75 (0.25)".
+  Sigmas and radii are in grey levels, 0..255, or for pixels in 0..1, as in the literature:
+  63.75 and 0.25of1 are the same. The output shows both: "63.75 (0.25)".
 
 what is written
   build/certify_smoothing/smoothing.json    certified accuracies, and all that they depend on
-  build/certify_smoothing/smoothing.csv     a line for each model, sigma, n and image
+  build/certify_smoothing/smoothing.csv     a row for each model, sigma, n and image
   build/certify_smoothing/smoothing.png     and .svg: certified accuracy over the radius
   build/certify_smoothing/counts-*.h5       counts, to resume from and to extend by a larger --n
 
@@ -66,14 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[10_000],
         metavar="N",
-        help="samples that certify an image; several for a curve each (default: 10000)",
+        help="samples to certify an image; a curve for each value (default: 10000)",
     )
     add(
         "--n0",
         type=int,
         default=100,
         metavar="N",
-        help="other samples, which select the class (default: %(default)s)",
+        help="separate samples to select the class (default: %(default)s)",
     )
     add(
         "--alpha",

@@ -1,7 +1,6 @@
 """Print a script that completes `caffe-ext` in a shell: subcommands, options, paths.
 
-The script is written once and knows the options of this version; nothing of this package runs while
-you type.
+The script contains the options of this version; nothing of this package runs while you type.
 """
 
 # shtab is imported late: --help is instant.

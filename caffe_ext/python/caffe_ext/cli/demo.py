@@ -1,8 +1,8 @@
 """Train the plain LeNet and the BANG LeNet on MNIST, attack both, and compare them.
 
 Everything goes to build/demo: the trained weights, the logs, result.json, which holds the figures
-with all that they depend on, adversarials, and a first report on robustness. What was trained
-before is not trained again.
+with all that they depend on, adversarials, and a first robustness report. Finished models are not
+trained again.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -38,7 +38,7 @@ HOT_COLD_IMAGES = 100
 EPILOG = """\
 data
   MNIST, as `caffe-ext get-data mnist` finds or downloads it. Without it, and with --digits,
-  scikit-learn's 1,797 handwritten digits, and 2,000 iterations in place of 10,000.
+  scikit-learn's 1,797 handwritten digits, and 2,000 iterations instead of 10,000.
 
 examples
   caffe-ext demo
@@ -49,7 +49,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    return training_parser("demo", __doc__, EPILOG, "build/demo", "of both trainings")
+    return training_parser("demo", __doc__, EPILOG, "build/demo", "of both training runs")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

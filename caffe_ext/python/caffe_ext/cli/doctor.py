@@ -1,4 +1,4 @@
-"""Tell what this installation consists of, whether it works, and what to do where it does not."""
+"""Check what this installation consists of, whether it works, and what to do if it does not."""
 
 # The package, which loads Caffe, is imported late: --help is instant, and a broken Caffe is a line.
 # ruff: noqa: PLC0415
@@ -22,7 +22,7 @@ from caffe_ext.cli.parser import new_parser
 EPILOG = """\
 each line
   ok       works
-  note     works; it could be faster, or something that is optional is not there
+  note     works; it could be faster, or something optional is missing
   problem  does not work; the line says what to do
 exit status
   0, or 1 if there is a problem
@@ -218,7 +218,7 @@ def describe(findings: Sequence[Finding]) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = new_parser("doctor", __doc__, EPILOG)
-    parser.add_argument("--json", action="store_true", help="print a list of objects")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of objects")
     return parser
 
 

@@ -1,7 +1,7 @@
 """Report how robust Caffe models are, side by side: attacks, PASS, noise, gradient masking.
 
-FGS is counted in three ways: in the protocol of the BANG paper, strictly, and along the logits,
-which cannot saturate. Where they differ the model masks its gradients, and the report says so.
+FGS is counted in three ways: by the BANG paper's protocol, strictly, and along the logits, which
+cannot saturate. If these differ, the model masks its gradients, and the report says so.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -38,16 +38,16 @@ what is done
   fgs, margin-s, fgv, hc1 ... hc9   the smallest adversarials of all images that are classified
                                     correctly; more by --attacks (names: --help-attacks)
   noise                             how often Gaussian noise changes the class, per level
-  probe                             iterated attacks, held against single steps: signs of masking
+  probe                             iterated attacks compared with single steps: signs of masking
 
 what is written to --output
   report.html                       the report: tables, plots, warnings; one file, prints well
-  table.csv                         a row a model, in the form of Tables 1 and 2 of the BANG paper
-  attacks.csv                       a row for each model, attack and reading
-  robust.csv, robust_curve.csv      robust accuracy: what each attack has broken; over the radius
+  table.csv                         a row per model, in the form of Tables 1 and 2 of the BANG paper
+  attacks.csv                       a row per model, attack and protocol variant
+  robust.csv, robust_curve.csv      robust accuracy: what each attack broke; over the radius
   evaluation.json                   all figures, with all that they depend on
-  MODEL/ATTACK.h5                   a row for each image, and the adversarials (HDF5)
-  The same command resumes an interrupted run, and adds what is new.
+  MODEL/ATTACK.h5                   a row per image, and the adversarials (HDF5)
+  The same command resumes an interrupted run, and adds whatever is new.
 
 examples
   caffe-ext evaluate                               # the models of `make demo`
@@ -110,8 +110,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--norm",
         nargs="+",
         choices=("linf", "l2"),
-        help="of the radii of --within that do not say it themselves; both: each radius in both "
-        "(default: linf)",
+        help="of radii in --within without a norm; both: each radius in both (default: linf)",
     )
     add(
         "--cascade",
@@ -125,7 +124,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--probe",
         type=int,
         metavar="N",
-        help="iterated attacks against single steps on the first N images (default: 1000; 0: skip)",
+        help="iterated attacks and single steps on the first N images (default: 1000; 0: skip)",
     )
     add(
         "--probe-epsilon",

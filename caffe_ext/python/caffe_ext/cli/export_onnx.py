@@ -1,4 +1,4 @@
-"""Write a Caffe model as an ONNX file, and check by ONNX Runtime that it gives the same scores."""
+"""Write a Caffe model as an ONNX file, and check with ONNX Runtime that the scores agree."""
 
 # The package, which loads Caffe, is imported late: --help is instant.
 # ruff: noqa: PLC0415
@@ -19,8 +19,8 @@ what is written
   is what the Caffe net takes. The output is `logits` (N, K). Opset 17, float32.
 
   Before anything is written, the scores are compared with Caffe's on five images. The difference is
-  the largest of all; where scores are larger than 1, as a share of the largest. Above 1e-4, nothing
-  is written.
+  the largest of all; where scores exceed 1, relative to the largest. Above 1e-4, nothing is
+  written.
 
 examples
   caffe-ext export-onnx prototxt/lenet.yaml --weights lenet.caffemodel    # lenet.onnx
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--weights",
         type=parse_path,
         metavar="FILE",
-        help=".caffemodel or .caffemodel.h5, in place of the model file's",
+        help=".caffemodel or .caffemodel.h5, instead of the model file's",
     )
     add(
         "--output",

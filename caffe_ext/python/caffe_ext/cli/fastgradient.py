@@ -1,9 +1,9 @@
-"""Find the smallest adversarials of a Caffe model's images by the gradient of its loss.
+"""Find the smallest adversarials of a Caffe model's images along the gradient of its loss.
 
 FGS goes along the gradient's sign (Goodfellow, Shlens and Szegedy, 2015), FGV along the gradient
-itself (Rozsa, Rudd and Boult, 2016), as little as changes the class. Where the softmax is exactly
-1, the loss is 0, and its gradient says little: FGS is counted twice, with such images as failures,
-as in the BANG paper, and without. --logits adds what an objective finds that cannot saturate.
+itself (Rozsa, Rudd and Boult, 2016), just far enough to change the class. Where the softmax is
+exactly 1, the loss is 0 and its gradient says little: FGS is counted twice, with such images as
+failures, as in the BANG paper, and without. --logits adds an objective that cannot saturate.
 """
 
 import argparse

@@ -34,11 +34,11 @@ where the raw files are looked for
   1. --data-dir
   2. the folder that the environment variable CAFFE_EXT_DATA names
   3. data/ in the checkout
-  4. the data set's public home, with checksums; a broken download is resumed
-  5. for mnist without a network: scikit-learn's 1,797 handwritten digits take its place, and a
+  4. the data set's public download site, with checksums; a broken download is resumed
+  5. for mnist without network access: scikit-learn's 1,797 handwritten digits take its place, and a
      warning says so
-  A folder may hold them directly or in mnist/ or cifar10/: the four IDX files, packed with gzip or
-  not; cifar-10-binary.tar.gz (or .tar.xz), or the six .bin files of it.
+  A folder may hold them directly or in mnist/ or cifar10/: the four IDX files, with or without
+  gzip; cifar-10-binary.tar.gz (or .tar.xz), or its six .bin files.
   The models are recognised by their digests; their file or folder is named by --data-dir or by the
   environment variable CAFFE_EXT_MODELS. They are published in models/mnist of
   https://github.com/arozsa23/caffe
@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=0,
         help="hold out the last N training images, in val_lmdb",
     )
-    add("--no-download", action="store_true", help="do not use the network")
+    add("--no-download", action="store_true", help="do not access the network")
     add_again(
         parser, "write it again even if it is up to date, and replace files of other programs"
     )

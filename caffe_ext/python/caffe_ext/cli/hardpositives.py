@@ -1,4 +1,4 @@
-"""Make hard positives, adversarials with their originals' labels, to fine-tune a network on."""
+"""Make hard positives, adversarials with their originals' labels, for fine-tuning a network."""
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
 # ruff: noqa: PLC0415
@@ -33,20 +33,19 @@ EPILOG = f"""\
 
 which hard positives
   --preset names a training set of Table 1 in Rozsa, Rudd and Boult, 2016:
-    HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as it takes; the best there, the default
+    HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as needed; the best there, the default
     HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
     With fewer than ten classes, HC-1 to HC-(K-1) of these.
   --attacks names others; --help-attacks lists all of them:
     {EXAMPLES}
-  --limit N attacks N images only, for trying out; the mix has all originals still.
+  --limit N attacks only N images, for a trial; the mix still has all originals.
 
 what is written
   data/mnist_hardpositives/train_lmdb            shuffled, as Caffe reads in order
-  data/mnist_hardpositives/hard_positives.json   how many of which kind, PASS, digests, settings
+  data/mnist_hardpositives/hard_positives.json   counts of each kind, PASS, digests, settings
   data/mnist_hardpositives/attacks               what the attacks found
-  An interrupted run goes on where it was. Another range of PASS, seed or mix needs no new attack,
-  only --again.
+  An interrupted run resumes. Another range of PASS, seed or mix needs no new attack, only --again.
 
 examples
   caffe-ext hardpositives

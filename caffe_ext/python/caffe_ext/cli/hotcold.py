@@ -1,8 +1,8 @@
 """Find the smallest adversarials of a Caffe model's images with the hot/cold approach.
 
-From the scores before the softmax it goes back to the pixels: towards a hot class, away from the
-cold one, as little as changes the class (Rozsa, Rudd and Boult, 2016). What it finds are images of
-8 bits a channel, saved as PNG files, read again and classified again.
+It follows the gradient of the scores before the softmax with respect to the pixels: towards a hot
+class, away from the cold one, just far enough to change the class (Rozsa, Rudd and Boult, 2016).
+The results have 8 bits per channel, are saved as PNG files, and are read and classified again.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--hot",
         nargs="+",
         metavar="K",
-        help="use the K-th closest scoring class as the hot class; 1-9: each in turn (default: 1)",
+        help="hot class: the one with the K-th closest score; 1-9: each in turn (default: 1)",
     )
     add(
         "--target",

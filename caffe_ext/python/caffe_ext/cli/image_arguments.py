@@ -21,13 +21,13 @@ HOMES = (DATA, ROOT / "build" / "demo" / "data")
 
 HELP = """\
 images
-  --images takes a data set (mnist, cifar10 or digits, with :train or :test behind it), an LMDB, a
+  --images takes a data set (mnist, cifar10 or digits, with :train or :test appended), an LMDB, a
   folder of image files, a listing of them, one image, or an IDX, CIFAR, HDF5 or NumPy file. Without
-  it the models of `make demo` get the test images of the data set that they were trained on; others
-  get MNIST's, and where MNIST is not found scikit-learn's digits; it says which. Folders named
-  after the classes, by number or by name (`classes:` of the model), are labels; a listing has them
-  behind the names. --limit takes the first images; of a folder or a listing a sample, in which each
-  class has its share.
+  it, the models of `make demo` get the test images of the data set that they were trained on, and
+  others get MNIST's or, if MNIST is not found, scikit-learn's digits; the output says which.
+  Folders named after the classes, by number or by name (`classes:` of the model), are labels; a
+  listing has them after the file names. --limit takes the first images; from a folder or a listing
+  it takes a sample in which each class has its share.
 """
 
 

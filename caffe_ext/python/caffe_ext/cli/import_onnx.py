@@ -1,4 +1,4 @@
-"""Write an ONNX file as a Caffe model, and check that Caffe gives what ONNX Runtime gives."""
+"""Write an ONNX file as a Caffe model, and check that its output agrees with ONNX Runtime's."""
 
 # The package, which loads Caffe, is imported late: --help is instant.
 # ruff: noqa: PLC0415
@@ -15,14 +15,14 @@ from caffe_ext.cli.parser import add_again, new_parser, parse_path
 EPILOG = """\
 what is written
   NAME_deploy.prototxt, NAME.caffemodel and NAME.yaml, the model file that all other commands take
-  as --model. ONNX files do not say how pixels become the network's input. Unless an option says it,
-  pixels are divided by 255; a file of export-onnx takes them as they are. The options are those of
-  a model file, in grey levels 0..255: what PyTorch calls mean=0.5, std=0.25 is --mean 127.5 --std
-  63.75.
+  as --model. ONNX files do not say how pixels become the network's input. Without an option,
+  pixels are divided by 255; a file from export-onnx takes them as they are. The options are those
+  of a model file, in grey levels 0..255: what PyTorch calls mean=0.5, std=0.25 is --mean 127.5
+  --std 63.75.
 
   Before anything is written, Caffe's output is compared with ONNX Runtime's on five images. The
-  difference is the largest of all; where values are larger than 1, as a share of the largest. Above
-  1e-4, nothing is written. An operator that Caffe has no layers for is named with its node.
+  difference is the largest of all; where values exceed 1, relative to the largest. Above 1e-4,
+  nothing is written. The error for an operator that Caffe has no layers for names its node.
 
 examples
   caffe-ext import-onnx net.onnx                    # net.yaml, net.caffemodel, ...
@@ -52,9 +52,9 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("from pixels to the input: input = (pixels - mean) * scale")
     add = group.add_argument
     scales = group.add_mutually_exclusive_group()
-    scales.add_argument("--scale", type=float, nargs="+", help="one, or one a channel")
+    scales.add_argument("--scale", type=float, nargs="+", help="one, or one per channel")
     scales.add_argument("--std", type=float, nargs="+", help="instead of the scale, 1 / scale")
-    add("--mean", type=float, nargs="+", help="one, or one a channel, in the network's order")
+    add("--mean", type=float, nargs="+", help="one, or one per channel, in the network's order")
     add("--channel-order", choices=("RGB", "BGR"), help="of the network (default: RGB)")
     add_again(parser, "replace files that are there already")
     return parser

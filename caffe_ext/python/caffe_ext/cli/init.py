@@ -1,8 +1,8 @@
 """Copy the papers' networks and solvers, prototxt/ and solvers/, into a folder.
 
-Solver files name their network, data and snapshots by paths that count from the folder in which
+Solver files name their network, data and snapshots by paths relative to the folder in which
 `caffe train` runs. A checkout has these folders; after an installation from a wheel, start with
-this. Files that are there are kept.
+this. Existing files are kept.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this subcommand."""
     parser = new_parser("init", __doc__, EPILOG)
     parser.add_argument(
-        "folder", nargs="?", type=parse_path, default=Path(), help="where to (default: here)"
+        "folder", nargs="?", type=parse_path, default=Path(), help="destination (default: here)"
     )
     return parser
 

@@ -16,14 +16,14 @@ SUBCOMMANDS = {
     "transfer": ("transfer", "try the adversarials of each model on all others"),
     "certify": ("certify", "prove how robust models are: randomized smoothing, bounds"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
-    "noise-curves": ("noise_curves", "measure stability to noise along a training"),
+    "noise-curves": ("noise_curves", "measure stability to noise during training"),
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
     "table1": ("table1", "train and evaluate the LeNets of the BANG paper's Table 1"),
     "export-onnx": ("export_onnx", "write a Caffe model as an ONNX file, checked"),
     "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),
     "get-data": ("get_data", "find, download and convert MNIST and CIFAR-10"),
     "init": ("init", "copy the networks and solvers into a folder"),
-    "doctor": ("doctor", "check this installation, and say how to mend what does not work"),
+    "doctor": ("doctor", "check this installation, and say how to fix what does not work"),
     "completion": ("completion", "print a completion script for the shell"),
 }
 """The module of each subcommand in this folder, and what it does in one line.

@@ -29,7 +29,7 @@ HELP = """\
 models
   A model is a YAML file (prototxt/lenet.yaml is one; all keys: --help-model), or weights for such a
   file: --model prototxt/lenet.yaml --weights a.caffemodel b.caffemodel.h5 names two models. Without
-  either, those that `make demo` has trained are taken. A file with `members:` is a committee of
+  either, the models that `make demo` has trained are used. A file with `members:` is a committee of
   several networks, one model.
 """
 

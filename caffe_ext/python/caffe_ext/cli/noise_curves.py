@@ -1,4 +1,4 @@
-"""Measure how stable networks are under random noise, all along their training.
+"""Measure how stable networks are under random noise, throughout their training.
 
 Images that all networks classify correctly at all iterations get Gaussian noise of several levels;
 the rate of noisy images that are classified differently, over iteration and level, is what figures
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from caffe_ext.studies.noise_curves.study import NoiseCurvesStudy
 
 EPILOG = f"""\
-trainings
-  A training is a folder with Caffe's snapshots, *_iter_N.caffemodel or .caffemodel.h5, or these
-  files themselves. Without --first, the two trainings of `make demo`. All are measured at those
-  iterations of which each has a snapshot, on the same images with the same noise.
+training runs
+  A training run is a folder with Caffe's snapshots, *_iter_N.caffemodel or .caffemodel.h5, or these
+  files themselves. Without --first, the two runs of `make demo`. All are measured at the iterations
+  of which each has a snapshot, on the same images with the same noise.
 
 {IMAGES_HELP}
-  Of each class the first --per-class images are taken that are classified correctly by all.
+  The first --per-class images of each class that all networks classify correctly are used.
 
 what is written
   build/noise_curves/noise_curves.json    rates, standard errors, and all that they depend on
-  build/noise_curves/noise_curves.csv     a line for each training, iteration and level
+  build/noise_curves/noise_curves.csv     a row for each training run, iteration and level
   build/noise_curves/noise_curves.png     and .svg: maps of the rates, and of their difference
   build/noise_curves/pieces               what an interrupted run resumes from
 
@@ -54,12 +54,12 @@ examples
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = new_parser("noise-curves", __doc__, EPILOG)
-    add = parser.add_argument_group("trainings").add_argument
+    add = parser.add_argument_group("training runs").add_argument
     path: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "PATH"}
-    add("--first", **path, help="a training: its folder, or its snapshots")
-    add("--second", **path, help="the training to compare it with")
-    add("--more", **path, action="append", default=[], help="a further training; may be repeated")
-    add("--names", nargs="+", metavar="NAME", help="names of the trainings in the results")
+    add("--first", **path, help="a training run: its folder, or its snapshots")
+    add("--second", **path, help="the training run to compare it with")
+    add("--more", **path, action="append", default=[], help="another training run; repeatable")
+    add("--names", nargs="+", metavar="NAME", help="names of the training runs in the results")
     add(
         "--every",
         type=int,

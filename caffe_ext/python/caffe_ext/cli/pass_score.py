@@ -1,4 +1,4 @@
-"""Measure how far images lie from their originals: PASS, SSIM and distances."""
+"""Measure how far images are from their originals: PASS, SSIM and distances."""
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
 # ruff: noqa: PLC0415
@@ -33,12 +33,12 @@ what is printed
   L2 per pixel     root mean square of the differences, 0..255
   Linf             largest difference, 0..255
   mean abs. dist.  mean absolute distortion, 0..1                     (Ulicny et al., 2016, Eq. 2)
-  A star after a PASS: no alignment was found, or one that correlates less than none.
+  A star after a PASS: no alignment was found, or one with a lower correlation than without any.
 
 examples
   caffe-ext pass adversarial.png original.png --json
   caffe-ext pass a1.png o1.png a2.png o2.png          # several pairs: a table, and the means
-  caffe-ext pass adversarials/ originals/             # images of equal names in two folders
+  caffe-ext pass adversarials/ originals/             # images with equal names in two folders
 
 The exit status is 0 if all was measured, 1 if an image cannot be, 2 if the arguments are wrong.
 """
@@ -87,13 +87,13 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=parse_path,
         metavar="ADVERSARIAL ORIGINAL",
-        help="pairs of image files, grey or colour, 8 bits a channel; or two folders",
+        help="pairs of image files, grey or colour, 8 bits per channel; or two folders",
     )
     add("--json", action="store_true", help="print JSON")
     add(
         "--published",
         action="store_true",
-        help="as in the BANG paper's tables: warp the original, count the border's pixels too",
+        help="as in the BANG paper's tables: warp the original, count border pixels too",
     )
     return parser
 

@@ -1,9 +1,9 @@
 """Train the eight LeNets of Table 1 of the BANG paper (Rozsa, Günther and Boult, 2018) on MNIST.
 
-Everything goes to build/table1: a folder for each model, with snapshots from all along its
-training, the data, and models.json, which lists the models with all that they depend on. What was
-trained before is not trained again. With --evaluate the models are attacked, too, and their table
-is written beside the paper's.
+Everything goes to build/table1: a folder for each model, with snapshots from throughout its
+training, the data, and models.json, which lists the models with all that they depend on. Finished
+models are not trained again. With --evaluate the models are also attacked, and their table is
+written beside the paper's.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -40,21 +40,21 @@ IDS = ("R0", "R1", "B0", "B1", "B2", "B3", "B4", "B5")
 
 EPILOG = """\
 models
-  R0 and R1 are plain LeNets, B0 to B5 have been trained with BANG. Each starts from a seed of its
-  own: --seed is R0's, R1's is one more, and so on to B5's, as in the table.
+  R0 and R1 are plain LeNets, B0 to B5 are trained with BANG. Each starts from its own
+  seed: --seed is R0's, R1's is one more, and so on to B5's, as in the table.
 
 data
-  MNIST's 60,000 training images: the last 10,000 are kept apart for validation, as in the
-  paper, and the others are trained on. With --digits scikit-learn's 1,797 handwritten digits, of
-  which 250 are kept apart, and 2,000 iterations in place of 10,000.
+  MNIST's 60,000 training images: the last 10,000 are held out for validation, as in the
+  paper; the others are trained on. With --digits scikit-learn's 1,797 handwritten digits, of
+  which 250 are held out, and 2,000 iterations instead of 10,000.
 
 what is written
   build/table1/R0/R0_iter_500.caffemodel, ..., R0_iter_10000.caffemodel    the weights
   build/table1/data                                                        the databases
   build/table1/R0.yaml, models.json                                        after each model
   build/table1/attacks/R0-R1-1a2b3c4d                                      with --evaluate
-  A training with other settings, another --snapshots too, is put aside: build/table1/R0/earlier.
-  Attacks on other models, or on the same with other weights, go to a folder of their own.
+  A run with other settings, including --snapshots, is moved aside: build/table1/R0/earlier.
+  Attacks on other models, or on the same models with other weights, go to their own folder.
   Two of these programs may run at once if they train different --models on the same data.
 
 examples
@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=IDS,
         metavar="ID",
         default=list(IDS),
-        help="which to train, in this order (default: all)",
+        help="models to train, in this order (default: all)",
     )
     add(
         "--evaluate",

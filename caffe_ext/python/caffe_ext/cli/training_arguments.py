@@ -50,7 +50,7 @@ def parse_training(
 
 
 def lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
-    """Return what the arguments say of all trainings."""
+    """Return what the arguments say about all training runs."""
     from caffe_ext.training.lenet import LeNetTraining
 
     return LeNetTraining(

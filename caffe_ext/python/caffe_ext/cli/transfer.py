@@ -1,8 +1,8 @@
 """Try the adversarials of each model on all others: the transfer matrix of a set of models.
 
-Each model is attacked on the images that it classifies correctly; what is found is given to all
-models. Two rates say how much of it the target misclassifies: `all` of the adversarials, as Szegedy
-and others (2014) count, and `strict`, of those whose originals the target classifies correctly.
+Each model is attacked on the images that it classifies correctly, and the adversarials are tried on
+all models. Two rates say how many the target misclassifies: `all`, of all adversarials, as in
+Szegedy and others (2014); `strict`, of those whose originals the target classifies correctly.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -41,10 +41,10 @@ attacks by name (--attacks; all of them: --help-attacks)
 {IMAGES_HELP}
 what is written to --output
   transfer.json            the matrices, the protocol, and all that they depend on
-  transfer.csv             a line for each attack, source and target
-  transfer.png, .svg       the rates as a picture
+  transfer.csv             a row for each attack, source and target
+  transfer.png, .svg       the rates as a plot
   attacks/                 the adversarials, as `caffe-ext hotcold` writes them
-  crossed/                 each model's classes of the others'; an interrupted run resumes here
+  crossed/                 each model's classes for the others' adversarials, for resuming
 
 examples
   caffe-ext transfer                               # the models of `make demo`
