@@ -274,11 +274,12 @@ def test_scores_that_are_no_numbers(tmp_path: Path) -> None:
     assert classifier.predict(np.full_like(IMAGES, 9)).min() >= 0
     with pytest.raises(ValueError, match=r"label -1 of image 0 .*a logit of this image is NaN"):
         FastGradient(sign=True)(classifier, IMAGES, Misclassification(classifier.predict(IMAGES)))
-    batch = Batch(IMAGES[:1], None)
-    records, adversarials = attack_images(classifier, parse_attack("fgs"), batch)
-    assert records.predicted.tolist() == [NO_CLASS]
-    assert not records.attempted.any()
-    assert len(adversarials) == 0
+    both = np.concatenate([IMAGES[:1], np.full_like(IMAGES[:1], 9)])
+    records, _ = attack_images(classifier, parse_attack("fgs"), Batch(both, None))
+    assert records.predicted[0] == NO_CLASS
+    assert records.attempted.tolist() == [False, True]
+    with pytest.raises(ValueError, match="the scores of all 1 images are NaN"):
+        attack_images(classifier, parse_attack("fgs"), Batch(IMAGES[:1], None))
 
 
 def test_names_that_are_no_utf_8(tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ class TestLoadImages:
         assert np.array_equal(test.images[:, 0], mnist_arrays()[NAMES[2]])
         assert "test_lmdb" in test.origin
         assert len(load_images("mnist", "val", homes=homes, validation=7)) == 7
-        with pytest.raises(DataError, match=r"run tools/get_data\.py mnist"):
+        with pytest.raises(DataError, match="run `caffe-ext get-data mnist` first"):
             load_images("mnist", "train", homes=homes)
 
     def test_from_data_bases_made_of_the_same_files_only(self, asked: Request, raw: Path) -> None:
