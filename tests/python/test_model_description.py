@@ -12,13 +12,13 @@ import yaml
 from numpy.typing import NDArray
 
 from attack_samples import linear, rows
-from caffe_ext.models import description as model_description
 from caffe_ext.models.description import (
     ModelDescription,
     describe_model,
     make_names_distinct,
     read_model,
 )
+from caffe_ext.models.settings import KEYS
 from caffe_ext.storage.provenance import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def test_all_keys(folder: Path) -> None:
         "BGR",
         1,
     )
-    assert {*yaml.safe_load(path.read_text()), "std"} == set(model_description._KEYS)
+    assert {*yaml.safe_load(path.read_text()), "std"} == set(KEYS)
 
 
 def test_scales_of_channels(folder: Path) -> None:

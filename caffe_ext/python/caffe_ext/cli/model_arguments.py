@@ -70,9 +70,9 @@ class _HelpModel(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and end."""
-        from caffe_ext.models import committee_description, description
+        from caffe_ext.models import committee_description, settings
 
-        for module in (description, committee_description):
+        for module in (settings, committee_description):
             print((module.__doc__ or "").strip(), end="\n\n")
         parser.exit()
 

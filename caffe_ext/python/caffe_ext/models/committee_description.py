@@ -15,15 +15,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from caffe_ext.models.committee import Committee
-from caffe_ext.models.description import (
-    MEMBERS,
-    ModelDescription,
-    describe_model,
-    read_model,
-    read_settings,
-)
+from caffe_ext.models.description import ModelDescription, describe_model, read_model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.models.settings import MEMBERS, read_settings
 from caffe_ext.reporting import is_showable
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
