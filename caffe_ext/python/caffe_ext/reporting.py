@@ -53,13 +53,15 @@ def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
-def suggest(given: str, known: Iterable[str]) -> str:
-    """Return what a misspelt name probably means, "fgs or fgv"; "" if no name is like it."""
-    close = get_close_matches(given, list(known), n=2)
-    likeness = [SequenceMatcher(None, one, given).ratio() for one in close]
-    return " or ".join(
-        one for one, ratio in zip(close, likeness, strict=True) if ratio > likeness[0] - 0.1
-    )
+def suggest(given: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return "did you mean fgs or fgv?" for a misspelt name; "" if no name is like it.
+
+    likeness  that a name must have, 0..1; of two, the second may have 0.1 less than the first
+    """
+    close = get_close_matches(given, list(known), n=2, cutoff=likeness)
+    ratios = [SequenceMatcher(None, one, given).ratio() for one in close]
+    names = [one for one, ratio in zip(close, ratios, strict=True) if ratio > ratios[0] - 0.1]
+    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def is_showable(text: str) -> bool:

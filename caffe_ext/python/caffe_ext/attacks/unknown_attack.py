@@ -40,5 +40,5 @@ def describe_unknown_attack(text: str, registered: Sequence[str]) -> str:
         subsequent_indent="  ",
         break_on_hyphens=False,
     )
-    asked = f" (did you mean {meant}?)" if meant else ""
+    asked = f" ({meant})" if meant else ""
     return f"unknown attack {text!r}{asked}; known attacks:\n{listed}"

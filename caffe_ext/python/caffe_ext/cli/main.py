@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
 from caffe_ext import __version__
+from caffe_ext.reporting import suggest
 
 SUBCOMMANDS = {
     "demo": ("demo", "train a plain and a BANG LeNet, attack both, compare them"),
@@ -58,8 +58,7 @@ def describe_unknown(name: str) -> str:
     """Return the sentence about a subcommand that does not exist."""
     kind = "option" if name.startswith("-") else "subcommand"
     known = ("--help", "--version") if name.startswith("-") else SUBCOMMANDS
-    similar = get_close_matches(name.replace("_", "-"), known, n=2, cutoff=0.5)
-    meant = f"did you mean {' or '.join(similar)}?" if similar else "see caffe-ext --help"
+    meant = suggest(name.replace("_", "-"), known, 0.5) or "see caffe-ext --help"
     return f"caffe-ext: there is no {kind} {name!r}; {meant}"
 
 

@@ -29,8 +29,9 @@ class SuggestingParser(argparse.ArgumentParser):
         if others:
             option = next((one for one in others if one.startswith("--")), "")
             meant = suggest(option.partition("=")[0], self._option_string_actions)
-            question = f"; did you mean {meant}?" if meant else ""
-            self.error(f"unrecognized arguments: {' '.join(others)}{question}")
+            self.error(
+                "; ".join(filter(None, (f"unrecognized arguments: {' '.join(others)}", meant)))
+            )
         return parsed
 
 

@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_settings(path: AnyPath) -> dict[str, Any]:
-    """Return the keys and values of a YAML file; FileNotFoundError, ValueError that names the file."""
+    """Return the keys and values of a YAML file; raises as read_model() of description.py."""
     path = Path(path)
     try:
         given = yaml.load(read_text(path), _Loader)
@@ -91,7 +91,7 @@ def check_keys(settings: Mapping[str, Any], where: str) -> None:
     unknown = [key for key in settings if key not in KEYS]
     if unknown:
         meant = suggest(str(unknown[0]), KEYS)
-        question = f" (did you mean {meant}?)" if meant else ""
+        question = f" ({meant})" if meant else ""
         raise ValueError(f"{where}unknown key {unknown[0]!r}{question}; keys: {_words(KEYS)}")
 
 
