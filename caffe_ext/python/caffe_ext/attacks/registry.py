@@ -140,7 +140,7 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
         attack = _parse_short(text, seed)
     except ValueError as error:
         said = f"{error}"
-        raise ValueError(said if text in said else f"{text}: {said}") from error
+        raise ValueError(said if said.startswith(text) else f"{text}: {said}") from error
     if attack is None:
         own = [name for name in _families if name not in _BUILT_IN]
         raise ValueError(describe_unknown_attack(text, own))
