@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.criteria import Bools, Criterion, Misclassification
+from caffe_ext.attacks.criteria import Bools, Misclassification
 from caffe_ext.attacks.directions import LogitMargin
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, top_class
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
 from caffe_ext.models.batch_dependence import TOLERANCE
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.loadable import LoadableModel
@@ -91,8 +91,11 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     sloped = np.flatnonzero(~zero)[:GRADIENTS]
     wrong = np.zeros(0, np.bool_)
     if len(sloped) and not randomised:
+        classes = criterion.select(sloped).margin_classes(
+            directions.logits[sloped], np.arange(len(sloped))
+        )
         wrong = _find_wrong_gradients(
-            model, images[good][sloped], criterion.select(sloped), directions.values[sloped]
+            model, images[good][sloped], classes, directions.values[sloped]
         )
     return Attackability(
         images=len(images),
@@ -107,18 +110,18 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
 
 
 def _find_wrong_gradients(
-    model: Model, images: Images, criterion: Criterion, gradients: Floats
+    model: Model, images: Images, classes: tuple[Ints, Ints], gradients: Floats
 ) -> Bools:
     """Return which margins do not change as their gradient says, at any reach; bool (n,).
 
-    gradients  of the falling margin h_b - h_a by the pixels, (n, C, H, W), none of them 0
+    classes    a and b of each image's margin h_a - h_b
+    gradients  of h_b - h_a by the pixels, (n, C, H, W), none of them 0
 
         h_b - h_a at x + d   less that at x - d'   against   <gradient, d + d'>
 
     with d = reach g / |g|, and d, d' cut where a pixel leaves 0..255.
     """
-    rows = np.arange(len(images))
-    above, below = criterion.margin_classes(model.logits(images), rows)
+    rows, (above, below) = np.arange(len(images)), classes
     wide = gradients.astype(np.float64)
     units = wide / np.sqrt(np.square(wide).sum(axis=(1, 2, 3), keepdims=True))
     wrong = np.ones(len(images), np.bool_)
