@@ -10,11 +10,8 @@ in one process, in turns; the figures are medians. PyTorch comes with `pip insta
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,8 +21,9 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
+from child_process import measure_in_child, run_child
 from engine_jobs import NETWORKS, Blas, Network
-from job_timing import time_jobs
+from job_timing import find_fastest, time_jobs
 from torch_jobs import torch_version
 
 TARGET = 1.5
@@ -46,14 +44,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(network: Network, rounds: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
-    command = [sys.executable, __file__, "--rounds", str(rounds), "--child", network.stem]
-    variables = {"OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode:
-        sys.exit(f"measuring {network.title} failed, see above")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    arguments = ["--rounds", rounds, "--child", network.stem]
+    result: dict[str, Any] = measure_in_child(__file__, arguments, 1, network.title)
     return result
 
 
@@ -72,12 +64,7 @@ def child(network: Network, rounds: int) -> None:
 
 def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str, Any] | None:
     """Return the fastest job of a task whose framework begins like that; None: there is none."""
-    jobs = [
-        job
-        for job in measured["jobs"]
-        if job["task"] == task and job["framework"].startswith(framework)
-    ]
-    return min(jobs, key=lambda job: float(job["thread_ms"]), default=None)
+    return find_fastest(measured, task, framework, "thread_ms")
 
 
 def table(measurements: Sequence[Mapping[str, Any]]) -> str:
@@ -148,10 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if not arguments.child:
         return run_program(run, arguments)
-    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
-        child(NETWORKS[arguments.child], arguments.rounds)
-        return 0
-    return 130
+    return run_child(lambda: child(NETWORKS[arguments.child], arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ other work on the machine hits both alike. The target is a ratio of at most 1.05
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.storage.atomic import write_json, write_text
+from child_process import measure_in_child, run_child
 
 TARGET = 1.05
 WARM_UP = 20
@@ -113,16 +112,13 @@ def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
         stems = (f"{network.stem}_sgd", f"{network.stem}_bang")
         solvers = [write_solver(stem, sources, Path(name)) for stem in stems]
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
-            command = [sys.executable, __file__, "--iterations", str(iterations or network.pairs)]
-            command += ["--child", *map(str, solvers), f"{network.title}, threads: {threads}"]
-            variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"GLOG_minloglevel": "2"}
-            done = subprocess.run(
-                command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
+            title = f"{network.title}, threads: {threads}"
+            arguments = ["--iterations", iterations or network.pairs, "--child", *solvers, title]
+            found = measure_in_child(
+                __file__, arguments, threads, network.title, variables=THREAD_VARIABLES
             )
-            if done.returncode:
-                sys.exit(f"measuring {network.title} failed, see above")
             about = {"network": network.title, "batch": network.batch, "data": data}
-            measurements.append(about | {"threads": threads} | json.loads(done.stdout))
+            measurements.append(about | {"threads": threads} | found)
     return measurements
 
 
@@ -219,10 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     sgd, bang, title = arguments.child
-    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
-        child(sgd, bang, title, arguments.iterations)
-        return 0
-    return 130
+    return run_child(lambda: child(sgd, bang, title, arguments.iterations))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ and both; the best counts) comes with `pip install -e .[bench]`.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,9 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
+from child_process import measure_in_child, run_child
 from engine_jobs import NETWORKS, Network, caffe_jobs, caffe_scores, relative_difference
-from job_timing import RUNS, time_jobs
+from job_timing import RUNS, find_fastest, time_jobs
 from torch_jobs import torch_jobs, torch_scores, torch_version
 
 TASKS = ("SGD", "BANG", "forward")
@@ -48,15 +47,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(network: Network, threads: int, rounds: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
-    command = [sys.executable, __file__, "--rounds", str(rounds)]
-    command += ["--child", network.stem, str(threads)]
-    variables = {"OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode:
-        sys.exit(f"measuring {network.title} failed, see above")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    arguments = ["--rounds", rounds, "--child", network.stem, threads]
+    result: dict[str, Any] = measure_in_child(__file__, arguments, threads, network.title)
     return result
 
 
@@ -93,12 +85,7 @@ def clock(measured: Mapping[str, Any]) -> str:
 
 def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str, Any] | None:
     """Return the fastest job of a task whose framework begins like that; None: there is none."""
-    jobs = [
-        job
-        for job in measured["jobs"]
-        if job["task"] == task and job["framework"].startswith(framework)
-    ]
-    return min(jobs, key=lambda job: float(job[clock(measured)]), default=None)
+    return find_fastest(measured, task, framework, clock(measured))
 
 
 def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -231,10 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     name, threads = arguments.child
-    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
-        child(NETWORKS[name], int(threads), arguments.rounds)
-        return 0
-    return 130
+    return run_child(lambda: child(NETWORKS[name], int(threads), arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ faster counts), ONNX Runtime, OpenVINO and OpenCV, as far as they are installed:
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,12 +23,12 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
-from job_timing import time_jobs
+from child_process import measure_in_child, run_child
+from job_timing import find_fastest, time_jobs
 from zoo_jobs import (
     FORWARD,
     GRADIENT,
     USUAL,
-    limit_threads,
     make_subject,
     peak_job,
     peers,
@@ -66,14 +65,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(name: str, batch: int, threads: int, rounds: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
-    command = [sys.executable, __file__, "--rounds", str(rounds)]
-    command += ["--child", name, str(batch), str(threads)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=limit_threads(threads), stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode:
-        sys.exit(f"measuring {name} failed, see above")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    arguments = ["--rounds", rounds, "--child", name, batch, threads]
+    result: dict[str, Any] = measure_in_child(__file__, arguments, threads, name)
     return result
 
 
@@ -92,18 +85,22 @@ def child(name: str, batch: int, threads: int, rounds: int) -> None:
     print(json.dumps(about | {"jobs": times}))
 
 
-def find(measured: Mapping[str, Any], task: str, title: str) -> float | None:
-    """Return the milliseconds of the fastest job of a task; None: there is none.
+def clock(measured: Mapping[str, Any]) -> str:
+    """Return which clock counts: with one thread the process's, which leaves other work out."""
+    return "process_ms" if measured["threads"] == 1 else "elapsed_ms"
 
-    With one thread the process's time, which leaves other processes out; else the time that passed.
-    """
-    key = "process_ms" if measured["threads"] == 1 else "elapsed_ms"
-    times = [
-        float(job[key])
-        for job in measured["jobs"]
-        if job["task"] == task and job["framework"].startswith(title)
-    ]
-    return min(times, default=None)
+
+def find(measured: Mapping[str, Any], task: str, title: str) -> float | None:
+    """Return the milliseconds of the fastest job of a task; None: there is none."""
+    job = find_fastest(measured, task, title, clock(measured))
+    return None if job is None else float(job[clock(measured)])
+
+
+def speed(measured: Mapping[str, Any], task: str, title: str) -> float:
+    """Return the operations of a task in a time, in 10^12 a second."""
+    job = find_fastest(measured, task, title, clock(measured))
+    assert job is not None
+    return float(job["gflop"] / job[clock(measured)])
 
 
 def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -113,14 +110,8 @@ def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         for task in (FORWARD, GRADIENT):
             times = [find(measured, task, title) for title in TITLES]
             ours, others = times[0], [one for one in times[1:] if one is not None]
-            peak = find(measured, "peak", "OpenBLAS")
-            gflop = next(
-                job["gflop"]
-                for job in measured["jobs"]
-                if (job["task"], job["framework"]) == (task, TITLES[0])
-            )
-            top = next(job["gflop"] for job in measured["jobs"] if job["task"] == "peak")
-            assert ours is not None and peak is not None
+            share = speed(measured, task, TITLES[0]) / speed(measured, "peak", "OpenBLAS")
+            assert ours is not None
             cells.append(
                 (
                     measured["network"],
@@ -129,7 +120,7 @@ def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
                     task,
                     *("–" if one is None else f"{one:.1f}" for one in times),
                     f"{min(others) / ours:.2f}",
-                    f"{100 * gflop / ours / (top / peak):.0f} %",
+                    f"{100 * share:.0f} %",
                 )
             )
     return cells
@@ -205,10 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     name, batch, threads = arguments.child
-    with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
-        child(name, int(batch), int(threads), arguments.rounds)
-        return 0
-    return 130
+    return run_child(lambda: child(name, int(batch), int(threads), arguments.rounds))
 
 
 if __name__ == "__main__":

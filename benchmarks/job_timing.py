@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,3 +85,19 @@ def time_jobs(
         }
         for index, job in enumerate(jobs)
     ]
+
+
+def find_fastest(
+    measured: Mapping[str, Any], task: str, framework: str, clock: str
+) -> Mapping[str, Any] | None:
+    """Return the fastest job of a task whose framework begins like that; None: there is none.
+
+    measured  has what time_jobs() returns as "jobs"
+    clock     "elapsed_ms", "thread_ms" or "process_ms"
+    """
+    jobs = [
+        job
+        for job in measured["jobs"]
+        if job["task"] == task and job["framework"].startswith(framework)
+    ]
+    return min(jobs, key=lambda job: float(job[clock]), default=None)

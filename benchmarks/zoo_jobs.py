@@ -7,7 +7,6 @@ pass to the logits, or one that goes back to the pixels, along a derivative of t
 # The packages are imported late: only the process that measures needs them.
 # ruff: noqa: PLC0415
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -216,8 +215,3 @@ def _opencv(subject: Subject) -> Iterator[Made]:
     with suppress(cv2.error):
         forward()
         yield "OpenCV", forward, None
-
-
-def limit_threads(threads: int) -> dict[str, str]:
-    """Return the environment of a process that computes on so many threads."""
-    return os.environ | {"OMP_NUM_THREADS": str(threads), "GLOG_minloglevel": "2"}
