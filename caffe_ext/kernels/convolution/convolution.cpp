@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <numeric>
 #include <type_traits>
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/convolution/depthwise.hpp"
+#include "caffe_ext/kernels/convolution/padding.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
 
 namespace caffe_ext {
@@ -25,11 +25,7 @@ int Parts(const ConvolutionShape& s) {
   return ChooseParts(s.images, s.images * s.TopSize() * s.KernelSize());
 }
 
-/// Where a row of a channel begins in an image, and in a padded image.
-CAFFE_EXT_INLINE std::ptrdiff_t RowAt(const ConvolutionShape& s, int channel, int y) {
-  return (std::ptrdiff_t{channel} * s.height + y) * s.width;
-}
-
+/// Where a row of a channel begins in a padded image.
 CAFFE_EXT_INLINE std::ptrdiff_t PaddedRowAt(const ConvolutionShape& s, int channel, int y) {
   return (std::ptrdiff_t{channel} * s.PaddedHeight() + y) * s.PaddedWidth();
 }
@@ -117,40 +113,13 @@ std::ptrdiff_t ColumnsSize(const ConvolutionShape& s) {
   return std::ptrdiff_t{s.groups} * s.KernelSize() * s.Positions();
 }
 
-/// The image with zeros around it, in this thread's buffer; the image itself without pads.
-const float* Padded(const ConvolutionShape& s, const float* image) {
-  if (!s.IsPadded()) {
-    return image;
-  }
-  float* padded = GetThreadBuffer(kPadded, s.PaddedSize());
-  std::fill(padded, padded + s.PaddedSize(), 0.0F);
-  for (int c = 0; c < s.channels; ++c) {
-    for (int y = 0; y < s.height; ++y) {
-      std::memcpy(padded + PaddedRowAt(s, c, y + s.pad_height) + s.pad_width,
-                  image + RowAt(s, c, y), s.width * sizeof(float));
-    }
-  }
-  return padded;
-}
-
-/// The reverse: what is between the pads.
-void CopyInside(const ConvolutionShape& s, const float* padded, float* image) {
-  for (int c = 0; c < s.channels; ++c) {
-    for (int y = 0; y < s.height; ++y) {
-      std::memcpy(image + RowAt(s, c, y),
-                  padded + PaddedRowAt(s, c, y + s.pad_height) + s.pad_width,
-                  s.width * sizeof(float));
-    }
-  }
-}
-
 /// An image's columns, in this thread's buffer or, where they are the same, in the image.
 const float* Columns(const ConvolutionShape& s, const float* image) {
   if (s.IsPointwise()) {
     return image;
   }
   float* columns = GetThreadBuffer(kColumns, ColumnsSize(s));
-  ImageToColumns(s, Padded(s, image), columns);
+  ImageToColumns(s, PadImage(s, image, kPadded), columns);
   return columns;
 }
 

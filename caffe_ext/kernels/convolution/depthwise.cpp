@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <numeric>
 #include <type_traits>
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/convolution/padding.hpp"
 
 namespace caffe_ext {
 
@@ -15,12 +15,6 @@ namespace {
 
 constexpr int kPaddedSlot = 0;
 constexpr int kLanes = 8;
-
-std::ptrdiff_t PaddedChannel(const ConvolutionShape& s) {
-  return std::ptrdiff_t{s.PaddedHeight()} * s.PaddedWidth();
-}
-
-std::ptrdiff_t Channel(const ConvolutionShape& s) { return std::ptrdiff_t{s.height} * s.width; }
 
 /// Calls `visit` with the kernel's side and the stride as constants where they are frequent, so
 /// that the compiler unrolls the kernel and makes vectors along the rows; with zeros for others.
@@ -39,19 +33,7 @@ CAFFE_EXT_INLINE void WithKernel(const ConvolutionShape& s, const Visit& visit) 
   }
 }
 
-/// A channel with zeros around it, in this thread's buffer; without pads the channel itself.
-const float* Pad(const ConvolutionShape& s, const float* channel) {
-  if (!s.IsPadded()) {
-    return channel;
-  }
-  float* padded = GetThreadBuffer(kPaddedSlot, PaddedChannel(s));
-  std::fill(padded, padded + PaddedChannel(s), 0.0F);
-  for (int y = 0; y < s.height; ++y) {
-    std::memcpy(padded + std::ptrdiff_t{y + s.pad_height} * s.PaddedWidth() + s.pad_width,
-                channel + std::ptrdiff_t{y} * s.width, s.width * sizeof(float));
-  }
-  return padded;
-}
+// In these, the shape is that of one channel.
 
 CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* padded,
                                       const float* weights, float bias, float* top) {
@@ -82,7 +64,7 @@ CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* pa
 /// The reverse: adds what each output's gradient gives to the values under the kernel.
 CAFFE_EXT_CLONES void SpreadChannel(const ConvolutionShape& s, const float* top_diff,
                                     const float* weights, float* padded_diff) {
-  std::fill(padded_diff, padded_diff + PaddedChannel(s), 0.0F);
+  std::fill(padded_diff, padded_diff + s.PaddedSize(), 0.0F);
   WithKernel(
       s, [&](auto side, auto step) __attribute__((always_inline)) {
         const int height = side > 0 ? side : s.kernel_height;
@@ -145,31 +127,34 @@ int Parts(const ConvolutionShape& s, int count) {
 
 void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const float* weights,
                       const float* bias, float* top) {
+  const ConvolutionShape channel = s.OneChannel();
   const int count = s.images * s.channels;
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {
       const int c = i % s.channels;
-      ConvolveChannel(s, Pad(s, bottom + i * Channel(s)),
-                      weights + std::ptrdiff_t{c} * s.KernelSize(),
-                      bias != nullptr ? bias[c] : 0.0F, top + std::ptrdiff_t{i} * s.Positions());
+      ConvolveChannel(channel, PadImage(channel, bottom + i * channel.BottomSize(), kPaddedSlot),
+                      weights + c * channel.WeightSize(), bias != nullptr ? bias[c] : 0.0F,
+                      top + i * channel.TopSize());
     }
   });
 }
 
 void DepthwiseBackwardWeights(const ConvolutionShape& s, const float* bottom, const float* top_diff,
                               const float* factors, float* weight_diff, float* bias_diff) {
+  const ConvolutionShape channel = s.OneChannel();
   ParallelParts(s.channels, Parts(s, s.channels), [&](int begin, int end, int /*part*/) {
     for (int c = begin; c < end; ++c) {
       for (int image = 0; image < s.images; ++image) {
         const std::ptrdiff_t i = std::ptrdiff_t{image} * s.channels + c;
         const float factor = factors != nullptr ? factors[image] : 1.0F;
-        const float* diff = top_diff + i * s.Positions();
+        const float* diff = top_diff + i * channel.TopSize();
         if (bias_diff != nullptr) {
-          bias_diff[c] += factor * std::accumulate(diff, diff + s.Positions(), 0.0F);
+          bias_diff[c] += factor * std::accumulate(diff, diff + channel.TopSize(), 0.0F);
         }
         if (weight_diff != nullptr) {
-          AddKernelGradient(s, Pad(s, bottom + i * Channel(s)), diff, factor,
-                            weight_diff + std::ptrdiff_t{c} * s.KernelSize());
+          AddKernelGradient(channel,
+                            PadImage(channel, bottom + i * channel.BottomSize(), kPaddedSlot), diff,
+                            factor, weight_diff + c * channel.WeightSize());
         }
       }
     }
@@ -178,23 +163,20 @@ void DepthwiseBackwardWeights(const ConvolutionShape& s, const float* bottom, co
 
 void DepthwiseBackwardData(const ConvolutionShape& s, const float* top_diff, const float* weights,
                            float* bottom_diff) {
+  const ConvolutionShape channel = s.OneChannel();
   const int count = s.images * s.channels;
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {
-      const float* diff = top_diff + std::ptrdiff_t{i} * s.Positions();
-      const float* kernel = weights + std::ptrdiff_t{i % s.channels} * s.KernelSize();
-      float* to = bottom_diff + i * Channel(s);
-      if (!s.IsPadded()) {
-        SpreadChannel(s, diff, kernel, to);
+      const float* diff = top_diff + i * channel.TopSize();
+      const float* kernel = weights + i % s.channels * channel.WeightSize();
+      float* to = bottom_diff + i * channel.BottomSize();
+      if (!channel.IsPadded()) {
+        SpreadChannel(channel, diff, kernel, to);
         continue;
       }
-      float* padded = GetThreadBuffer(kPaddedSlot, PaddedChannel(s));
-      SpreadChannel(s, diff, kernel, padded);
-      for (int y = 0; y < s.height; ++y) {
-        std::memcpy(to + std::ptrdiff_t{y} * s.width,
-                    padded + std::ptrdiff_t{y + s.pad_height} * s.PaddedWidth() + s.pad_width,
-                    s.width * sizeof(float));
-      }
+      float* padded = GetThreadBuffer(kPaddedSlot, channel.PaddedSize());
+      SpreadChannel(channel, diff, kernel, padded);
+      CopyInside(channel, padded, to);
     }
   });
 }

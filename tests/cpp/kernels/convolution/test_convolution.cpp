@@ -75,32 +75,24 @@ TEST_F(EngineKernels, DepthwiseConvolutionDoesNotDependOnThreads) {
   }
 }
 
-TEST_F(EngineKernels, DepthwiseConvolutionLeavesOutWhatIsNotAskedFor) {
-  const ConvolutionShape shape = {3, 4, 9, 9, 4, 3, 3, 1, 1, 2, 2, 4};
-  ConvolutionArrays all(shape), weights(shape), bias(shape);
-  all.Run();
-  ConvolutionBackwardWeights(shape, weights.x.data(), weights.dy.data(), weights.factors.data(),
-                             weights.dw.data(), nullptr);
-  ConvolutionBackwardWeights(shape, nullptr, bias.dy.data(), bias.factors.data(), nullptr,
-                             bias.db.data());
-  EXPECT_TRUE(SameBits(weights.dw, all.dw));
-  EXPECT_TRUE(SameBits(bias.db, all.db));
-}
-
 TEST_F(EngineKernels, ConvolutionLeavesOutWhatIsNotAskedFor) {
   SetKernelThreads(2);
-  ConvolutionArrays all(kCommon), weights(kCommon), bias(kCommon);
-  all.Run();
-  ConvolutionBackwardWeights(kCommon, weights.x.data(), weights.dy.data(), weights.factors.data(),
-                             weights.dw.data(), nullptr);
-  ConvolutionBackwardWeights(kCommon, nullptr, bias.dy.data(), bias.factors.data(), nullptr,
-                             bias.db.data());
-  EXPECT_TRUE(SameBits(weights.dw, all.dw));
-  EXPECT_TRUE(SameBits(bias.db, all.db));
-  ConvolutionForward(kCommon, weights.x.data(), weights.weights.data(), nullptr, weights.y.data());
-  const Floats zeros(kCommon.outputs, 0);
-  ConvolutionForward(kCommon, all.x.data(), all.weights.data(), zeros.data(), all.y.data());
-  ExpectClose(weights.y, {all.y.begin(), all.y.end()}, "y");
+  const ConvolutionShape depthwise = {3, 4, 9, 9, 4, 3, 3, 1, 1, 2, 2, 4};
+  for (const ConvolutionShape& s : {kCommon, depthwise}) {
+    SCOPED_TRACE("groups: " + std::to_string(s.groups));
+    ConvolutionArrays all(s), weights(s), bias(s);
+    all.Run();
+    ConvolutionBackwardWeights(s, weights.x.data(), weights.dy.data(), weights.factors.data(),
+                               weights.dw.data(), nullptr);
+    ConvolutionBackwardWeights(s, nullptr, bias.dy.data(), bias.factors.data(), nullptr,
+                               bias.db.data());
+    EXPECT_TRUE(SameBits(weights.dw, all.dw));
+    EXPECT_TRUE(SameBits(bias.db, all.db));
+    ConvolutionForward(s, weights.x.data(), weights.weights.data(), nullptr, weights.y.data());
+    const Floats zeros(s.outputs, 0);
+    ConvolutionForward(s, all.x.data(), all.weights.data(), zeros.data(), all.y.data());
+    ExpectClose(weights.y, {all.y.begin(), all.y.end()}, "y");
+  }
 }
 
 TEST_F(EngineKernels, WithoutFactorsAllAreOne) {

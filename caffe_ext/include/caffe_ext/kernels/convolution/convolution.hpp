@@ -33,6 +33,12 @@ struct ConvolutionShape {
   }
   /// Whether each channel has a kernel of its own.
   bool IsDepthwise() const { return groups > 1 && groups == channels && groups == outputs; }
+  /// Of a depthwise convolution: that of one channel.
+  ConvolutionShape OneChannel() const {
+    ConvolutionShape one = *this;
+    one.channels = one.outputs = one.groups = 1;
+    return one;
+  }
   std::ptrdiff_t BottomSize() const { return std::ptrdiff_t{channels} * height * width; }
   std::ptrdiff_t PaddedSize() const {
     return std::ptrdiff_t{channels} * PaddedHeight() * PaddedWidth();
