@@ -25,10 +25,7 @@ def load_plugin() -> Path:
     """
     hiding = module_that_hides_pycaffe()
     if hiding is not None:
-        raise ImportError(
-            f"{hiding} is imported in place of pycaffe: rename it, or take {hiding.parent} off "
-            "PYTHONPATH"
-        )
+        raise ImportError(": ".join(describe_hiding_module(hiding)))
     import caffe  # noqa: PLC0415  (this is what this module is for)
 
     given = os.environ.get("CAFFE_EXT_LIBRARY")
@@ -55,6 +52,14 @@ def module_that_hides_pycaffe() -> Path | None:
     if any(next(folder.glob("_caffe*.so"), None) for folder in folders):
         return None
     return folders[0] if folders else Path(spec.origin or "caffe")
+
+
+def describe_hiding_module(hiding: Path) -> tuple[str, str]:
+    """Return what is wrong with that, and what to do."""
+    return (
+        f"{hiding} is imported in place of pycaffe",
+        f"rename it, or take {hiding.parent} off PYTHONPATH",
+    )
 
 
 def load_with_caffe() -> None:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from caffe_ext import __version__
-from caffe_ext._plugin import module_that_hides_pycaffe
+from caffe_ext._plugin import describe_hiding_module, module_that_hides_pycaffe
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import new_parser
 
@@ -76,8 +76,7 @@ def find_caffe() -> Finding:
     """Return which pycaffe is imported."""
     hiding = module_that_hides_pycaffe()
     if hiding is not None:
-        remedy = f"rename it, or take {hiding.parent} off PYTHONPATH"
-        return Finding("Caffe", "problem", f"{hiding} is imported in place of pycaffe", remedy)
+        return Finding("Caffe", "problem", *describe_hiding_module(hiding))
     try:
         import caffe
     except ImportError as error:
