@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import SilentReporter, Step
 from caffe_ext.runs import overall_progress
 from caffe_ext.runs import runner as attack_run
+from caffe_ext.runs.overall_progress import PlannedWork
 from caffe_ext.runs.records import COLUMNS
 from evaluation_samples import NOISE, evaluated, evaluator
 
@@ -130,7 +132,10 @@ def test_one_bar_reaches_the_end_and_a_long_run_is_estimated(
     evaluator(tmp_path, settings, jobs=jobs).evaluate(bars)
     assert bars.bars == [["evaluation", 10_000, 10_000]]
     assert len(bars.notes) == 1
-    assert re.fullmatch(r"estimated time: up to \d+ s", bars.notes[0])
+    assert re.fullmatch(
+        r"estimated time: about (\d+ s|a minute)(, on (an idle core|\d+ idle cores))?",
+        bars.notes[0],
+    )
     # Of what is there already nothing is tried.
     monkeypatch.setattr(plan, "time_attack", None)
     evaluator(tmp_path, settings, jobs=jobs).evaluate(SilentReporter())
@@ -182,3 +187,37 @@ def test_damaged_counts_of_noise_are_named(tmp_path: Path, text: str) -> None:
     damaged.write_text(text)
     with pytest.raises(RecordError, match=f"{damaged} is damaged: delete it, or choose another"):
         evaluator(tmp_path, Settings(seed=1, noise=NOISE)).evaluate(SilentReporter())
+
+
+def test_the_share_left_by_the_attacks_is_estimated_from_those_tried(pair: Pair) -> None:
+    records = list(pair[0].records.values())
+    first, count = records[0], len(records[0])
+    budget = PerturbationBudget("linf", 30.0)
+    assert plan.estimate_share_left([], budget) == 1.0
+    sizes = np.min([np.where(one.found, one.linf, np.inf) for one in records], axis=0)
+    left = (first.attempted & (sizes > 30.0)).sum()
+    assert plan.estimate_share_left(records, budget) == pytest.approx((left + 1) / (count + 2))
+    everything = plan.estimate_share_left(records, PerturbationBudget("linf", 255.0))
+    assert everything < plan.estimate_share_left(records, PerturbationBudget("linf", 1.0))
+
+
+def test_attacks_with_many_steps_are_timed_by_the_difference_of_two_short_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def timed(_: object, attack: Any, batch: Any, cores: int) -> Any:
+        asked.append((attack.iterations, len(batch.images), cores))
+        return SimpleNamespace(seconds=0.5 + 0.01 * attack.iterations, records=None)
+
+    monkeypatch.setattr(plan, "time_attack", timed)
+    square = parse_attack("square=8x5000")
+    cascade = plan.PlannedCascade(PerturbationBudget("linf", 8.0), ((1, square),))
+    mine = plan.ModelPlan("m", 1000, (), {}, (cascade,), 0, None, classify=False, cores=3)
+    images = np.zeros((1000, 1, 2, 2), np.uint8)
+    model: Any = SimpleNamespace(batch_size=50, predict=lambda _: None)
+    source: Any = SimpleNamespace(read=lambda rows: SimpleNamespace(images=images[rows]))
+    (work,) = mine.measure(model, source)
+    assert replace(work, seconds=None) == PlannedWork("m: cascade", 1000, None, "cascade 1")
+    assert work.seconds == pytest.approx(50.5)
+    assert asked == [(100, 50, 3), (300, 50, 3)]

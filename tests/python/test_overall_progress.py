@@ -22,6 +22,7 @@ from caffe_ext.runs.overall_progress import (
     trial_size,
 )
 from caffe_ext.runs.runner import attack_images
+from caffe_ext.runtime.processor_time import Stopwatch
 from hotcold_samples import make_setting
 
 
@@ -100,34 +101,54 @@ def test_the_bar_is_closed_by_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "processes", "notes"),
+    ("seconds", "processes", "cores", "notes"),
     [
-        (0.5, 1, []),
-        (0.6, 1, ["estimated time: up to 60 s"]),
-        (36.0, 2, ["estimated time: up to 30 minutes"]),
-        (None, 1, []),
+        (0.5, 1, 1, []),
+        (0.6, 1, 1, ["estimated time: about a minute, on an idle core"]),
+        (36.0, 2, 4, ["estimated time: about 30 minutes, on 4 idle cores"]),
+        (36.0, 8, 2, ["estimated time: about 30 minutes, on 2 idle cores"]),
+        (None, 1, 1, []),
     ],
 )
 def test_only_long_runs_are_estimated(
-    seconds: float | None, processes: int, notes: list[str]
+    seconds: float | None,
+    processes: int,
+    cores: int,
+    notes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(overall_progress, "count_cores", lambda: cores)
     heard = Heard()
-    report_estimate([PlannedWork("a", 100, seconds)], processes, heard)
+    report_estimate([PlannedWork("a", 50, seconds)] * 2, processes, heard)
     assert heard.notes == notes
 
 
+def test_a_stage_takes_as_long_as_its_longest_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overall_progress, "count_cores", lambda: 4)
+    heard = Heard()
+    long = [PlannedWork("a", 600, 1.0, "first"), PlannedWork("b", 600, 1.0, "second")]
+    report_estimate([*long, PlannedWork("c", 1, 1.0, "second")], 4, heard)
+    assert heard.notes == ["estimated time: about 20 minutes, on 4 idle cores"]
+
+
 def test_the_trial_costs_a_hundredth_at_most() -> None:
-    assert [trial_size(count) for count in (0, 99, 100, 500, 10_000)] == [0, 0, 1, 5, 8]
+    assert [trial_size(count) for count in (0, 99, 100, 500, 10_000)] == [0, 1, 2, 10, 20]
 
 
 def test_the_time_of_an_attack_is_that_of_the_images_that_are_attacked(
     classifier: Classifier, source: ArraySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, clock = source.read(slice(0, 8)), iter([10.0, 12.0, 20.0, 21.0])
-    monkeypatch.setattr(overall_progress, "perf_counter", lambda: next(clock))
+    class TwoSeconds(Stopwatch):
+        seconds = 2.0
+
+    batch = source.read(slice(0, 8))
+    monkeypatch.setattr(overall_progress, "Stopwatch", TwoSeconds)
     attempted = attack_images(classifier, parse_attack("fgs"), batch)[0].attempted.sum()
     assert 0 < attempted < 8
-    assert time_attack(classifier, parse_attack("fgs"), batch) == pytest.approx(2 / attempted)
+    trial = time_attack(classifier, parse_attack("fgs"), batch)
+    assert trial is not None
+    assert trial.seconds == pytest.approx(2 / attempted)
+    assert len(trial.records) == 8
     wrong = Batch(batch.images, (classifier.predict(batch.images) + 1) % 4)
     assert time_attack(classifier, parse_attack("fgs"), wrong) is None
     assert time_attack(classifier, parse_attack("fgs"), source.read(slice(0))) is None

@@ -1,9 +1,30 @@
 """reporting.py: words that depend on numbers."""
 
-from caffe_ext.reporting import pluralize
+import pytest
+
+from caffe_ext.reporting import format_duration, pluralize
 
 
 def test_amounts() -> None:
     assert pluralize(1, "image") == "1 image"
     assert pluralize(0, "image") == "0 images"
     assert pluralize(1000, "noisy copy", "noisy copies") == "1,000 noisy copies"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "about 1 s"),
+        (7.5, "about 10 s"),
+        (42.0, "about 30 s"),
+        (50.0, "about a minute"),
+        (240.0, "about 5 minutes"),
+        (720.0, "about 10 minutes"),
+        (2700.0, "about an hour"),
+        (29 * 3600.0, "about a day"),
+        (40 * 86400.0, "about 50 days"),
+        (1000 * 86400.0, "more than 50 days"),
+    ],
+)
+def test_durations_are_no_more_accurate_than_estimates(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from difflib import SequenceMatcher, get_close_matches
+from math import log
 from typing import Protocol
 
 _EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
@@ -85,9 +86,21 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_DURATIONS = {
+    **{number: f"{number} s" for number in (1, 2, 5, 10, 20, 30)},
+    _MINUTE: "a minute",
+    **{number * _MINUTE: f"{number} minutes" for number in (2, 5, 10, 20, 30)},
+    _HOUR: "an hour",
+    **{number * _HOUR: f"{number} hours" for number in (2, 5, 10)},
+    _DAY: "a day",
+    **{number * _DAY: f"{number} days" for number in (2, 5, 10, 20, 50)},
+}
+
+
 def format_duration(seconds: float) -> str:
-    """Return a time in words, with no more digits than an estimate has."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(1, round(seconds))} s"
+    """Return "about a minute" or "about 10 minutes": estimates are not more accurate than that."""
+    if seconds > 2 * max(_DURATIONS):
+        return f"more than {max(_DURATIONS) // _DAY} days"
+    nearest = min(_DURATIONS, key=lambda one: abs(log(one / max(seconds, 1))))
+    return f"about {_DURATIONS[nearest]}"

@@ -12,7 +12,6 @@ counts-*.h5             the counts of each model at each sigma (class_counts.py)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.checkout import shorten_paths
+from caffe_ext.runtime.processor_time import Stopwatch
 
 # Of the noise: other bits from the same numbers would be another format.
 _NOISE = "Philox4x32-10, alias table of 2^-64, 1"
@@ -165,7 +165,7 @@ class SmoothingStudy(Study):
                     seconds = seconds_per_sample(model, source, sigma)
                     reporter.note(
                         f"{description.name}: about {1 / seconds:,.0f} samples a second; "
-                        f"{pluralize(sum(left), 'sample')} in all, about "
+                        f"{pluralize(sum(left), 'sample')} in all, "
                         f"{format_duration(sum(left) * seconds)}"
                     )
                 assert model is not None
@@ -182,9 +182,9 @@ def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float
     zeros = np.zeros(count, np.int64)
 
     def seconds() -> float:
-        start = perf_counter()
+        watch = Stopwatch()
         model.predict(add_noise(image, table, 0, NoisyCopies(zeros, zeros, np.arange(count))))
-        return perf_counter() - start
+        return watch.seconds
 
     seconds()  # Caffe makes room for the batch in its first pass.
     return min(seconds() for _ in range(3)) / count

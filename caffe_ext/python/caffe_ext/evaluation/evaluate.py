@@ -18,7 +18,7 @@ from functools import cached_property
 
 from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
 from caffe_ext.evaluation.attackability import AttackabilityTask
-from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan
+from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan, PlannedCascade
 from caffe_ext.evaluation.result import ModelEvaluation, put_together
 from caffe_ext.evaluation.stages import Records, measure_noise, probe_models, run_cascades
 from caffe_ext.evaluation.suite import Suite
@@ -31,6 +31,7 @@ from caffe_ext.runs.overall_progress import OverallProgress, PlannedWork, report
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import load_finished
+from caffe_ext.runtime.engine import limit_threads
 from caffe_ext.runtime.workers import Workers
 
 
@@ -168,13 +169,20 @@ class Evaluator(EvaluationWork):
         planned: list[PlannedWork] = []
         for model in self.models:
             suite, mine = suites[model.name], finished[model.name]
-            cascades = [
-                attack
+            cascades = tuple(
+                PlannedCascade(
+                    budget,
+                    tuple(
+                        (stage, attack)
+                        for stage, attack in enumerate(suite.cascade_within(budget, settings.seed))
+                        if settings.again
+                        or not (
+                            self.cascade_folder(model, budget) / f"{attack.file_name}.h5"
+                        ).exists()
+                    ),
+                )
                 for budget in suite.radii
-                for attack in suite.cascade_within(budget, settings.seed)
-                if settings.again
-                or not (self.cascade_folder(model, budget) / f"{attack.file_name}.h5").exists()
-            ]
+            )
             probed = min(settings.probe, count) if suite.loss and suite.margin else 0
             if not settings.again and any(self.probe_folder(model, probed).glob("*.h5")):
                 probed = 0
@@ -182,15 +190,19 @@ class Evaluator(EvaluationWork):
                 model.name,
                 count,
                 tuple(one for one in suite.attacks if one.text not in mine),
-                tuple(cascades),
+                mine,
+                cascades,
                 probed,
                 settings.noise,
                 classify=not mine,
+                cores=self.resources.cores_per_process,
             )
             if plan.has_attacks:
-                planned += plan.measure(load_cached(model, self.resources.batch_size), source)
+                with limit_threads(plan.cores):
+                    loaded = load_cached(model, self.resources.batch_size)
+                    planned += plan.measure(loaded, source)
             elif settings.noise is not None:
-                planned.append(PlannedWork(f"{model.name}: {NOISE}", count, None))
+                planned.append(PlannedWork(f"{model.name}: {NOISE}", count, None, NOISE))
         return planned
 
     def _predictions(self, finished: Mapping[str, Records], workers: Workers) -> dict[str, Ints]:

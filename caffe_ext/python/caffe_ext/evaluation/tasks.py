@@ -1,6 +1,5 @@
 """Pieces of an evaluation, for any process: to classify the images, and to attack them."""
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, count_images, run_attack
 from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.processor_time import count_cores
 
 _READ_AT_A_TIME = 1000
 
@@ -33,12 +33,17 @@ class Resources:
     @property
     def cores(self) -> int:
         """Count the cores that this process may use."""
-        return len(os.sched_getaffinity(0))
+        return count_cores()
 
     @property
     def processes(self) -> int:
         """Count the processes."""
         return self.jobs or (1 if current_device().gpu is not None else self.cores)
+
+    @property
+    def cores_per_process(self) -> int:
+        """Count the cores that each process may use."""
+        return max(1, self.cores // self.processes)
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,12 @@ class AttackTask:
 
     def __call__(self, reporter: Reporter) -> AttackRecords:
         """Run the attack."""
-        threads = max(1, self.resources.cores // self.resources.processes)
         return run_attack(
             load_cached(self.model, self.resources.batch_size),
             self.opener(),
             self.run,
             NamedReporter(reporter, self.model.name, self.label),
-            workers=threads,
+            workers=self.resources.cores_per_process,
             predicted=self.predicted,
         )
 

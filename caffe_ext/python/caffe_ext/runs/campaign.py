@@ -183,8 +183,8 @@ class AttackCampaign:
             left = [one for one in exports if one.run.again or not one.run.path.exists()]
             for export in left:
                 model, attack = load_cached(export.model, self.batch_size), export.run.attack
-                seconds = time_attack(model, attack, batch, export.run.criterion)
-                work.append(PlannedWork(attack.name, count, seconds))
+                trial = time_attack(model, attack, batch, export.run.criterion)
+                work.append(PlannedWork(attack.name, count, trial.seconds if trial else None))
             work += [PlannedWork(one.progress_title, count, EXPORT_SECONDS) for one in exports]
         return work
 

@@ -1,6 +1,7 @@
 """One progress bar over several pieces of work, and an estimate of the time that they will take.
 
-The estimate is measured: each attack is tried on a few of the images before the work starts.
+The estimate is measured: each attack is tried on a few of the images before the work starts, and
+timed in processor time.
 """
 
 from collections import defaultdict
@@ -8,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from time import perf_counter
 from typing import Self
 
 import numpy as np
@@ -17,10 +17,13 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.models.base import Model
 from caffe_ext.reporting import Reporter, Step, format_duration
+from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import Batch, attack_images
+from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.processor_time import Stopwatch, count_cores
 
 _PARTS = 10_000
-_SHARE, _MOST = 100, 8
+_SHARE, _MOST = 50, 20
 _LONG = 60.0  # seconds
 
 
@@ -30,42 +33,78 @@ class PlannedWork:
 
     what     as it will be announced
     images   how many will be processed
-    seconds  that one of them is expected to take; None: unknown
+    seconds  that one of them is expected to take on one worker; None: unknown
+    stage    pieces of the same stage can be worked on at the same time; stages follow each other
     """
 
     what: str
     images: int
     seconds: float | None
+    stage: str = ""
 
 
 def trial_size(count: int) -> int:
-    """Return how many of `count` images to time attacks on: at most 8, and at most 1 in 100, so
+    """Return how many of `count` images to time attacks on: at most 20, and at most 1 in 50, so
     that the trial costs little.
     """
     return min(_MOST, count // _SHARE)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An attack that was tried on a few images.
+
+    seconds  per attacked image, with the distances and PASS
+    """
+
+    seconds: float
+    records: AttackRecords
+
+
 def time_attack(
-    model: Model, attack: Attack, batch: Batch, criterion: CriterionKind = MISCLASSIFIED
-) -> float | None:
-    """Return how many seconds an attack takes for an image, with the distances and PASS.
+    model: Model,
+    attack: Attack,
+    batch: Batch,
+    criterion: CriterionKind = MISCLASSIFIED,
+    cores: int | None = None,
+) -> Trial | None:
+    """Try an attack on a few images.
+
+    cores  that it may use; None: all
 
     None if there is no image in the batch that can be attacked.
     """
     if not len(batch.images):
         return None
-    began = perf_counter()
-    records, _ = attack_images(model, attack, batch, criterion=criterion)
-    attempted = int(records.attempted.sum())
-    return (perf_counter() - began) / attempted if attempted else None
+    watch = Stopwatch(cores)
+    records, _ = attack_images(model, attack, batch, workers=cores, criterion=criterion)
+    seconds, attempted = watch.seconds, int(records.attempted.sum())
+    return Trial(seconds / attempted, records) if attempted else None
 
 
 def report_estimate(planned: Sequence[PlannedWork], processes: int, reporter: Reporter) -> None:
-    """Say how long the work may take if it is long, and if that is known."""
-    known = [one.images * one.seconds for one in planned if one.seconds is not None]
-    seconds = sum(known) / processes
-    if len(known) == len(planned) and seconds >= _LONG:
-        reporter.note(f"estimated time: up to {format_duration(seconds)}")
+    """Report about how long the work will take if it is long, and if that is known.
+
+    processes  that work at the same time
+    """
+    if any(one.seconds is None for one in planned):
+        return
+    seconds = _duration(planned, min(processes, count_cores()))
+    if seconds >= _LONG:
+        on = "" if current_device().gpu is not None else f", on {_name_cores(count_cores())}"
+        reporter.note(f"estimated time: {format_duration(seconds)}{on}")
+
+
+def _duration(planned: Sequence[PlannedWork], workers: int) -> float:
+    """Return the seconds of the work: in each stage, no less than its longest piece takes."""
+    stages: dict[str, list[float]] = defaultdict(list)
+    for one in planned:
+        stages[one.stage].append(one.images * (one.seconds or 0.0))
+    return sum(max(sum(stage) / workers, *stage) for stage in stages.values())
+
+
+def _name_cores(cores: int) -> str:
+    return "an idle core" if cores == 1 else f"{cores} idle cores"
 
 
 class OverallProgress:

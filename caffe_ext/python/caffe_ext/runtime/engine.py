@@ -37,6 +37,17 @@ def switch(*, on: bool) -> Iterator[None]:
         enable(before)
 
 
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
+    """Use at most this many threads in a `with`, in all nets."""
+    before = threads()
+    set_threads(min(count, before))
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
 def threads() -> int:
     """Return how many threads the engine uses."""
     return int(library.caffe_ext_threads())

@@ -13,6 +13,7 @@ from caffe_ext.evaluation.stability import check_counts, noise_stability
 from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, SilentReporter, Step
+from caffe_ext.runtime.processor_time import Stopwatch
 from caffe_ext.storage.json_file import Count
 from caffe_ext.studies.noise_curves.curves import NoiseCurves
 from caffe_ext.studies.noise_curves.images import ChosenImages
@@ -28,11 +29,11 @@ def seconds_per_image(run: NoiseCurvesRun) -> float:
     sample = run.source.read(slice(0, min(run.batch_size, len(run.labels)))).images
 
     def seconds() -> float:
-        start = perf_counter()
+        watch = Stopwatch()
         noise_stability(
             classifier, sample, run.labels[: len(sample)], run.protocol.levels[:1], 1, seed=0
         )
-        return perf_counter() - start
+        return watch.seconds
 
     seconds()  # Caffe makes room for the batch in its first pass.
     return min(seconds() for _ in range(3)) / len(sample)

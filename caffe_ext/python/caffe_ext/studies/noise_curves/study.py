@@ -139,7 +139,7 @@ def estimate(run: NoiseCurvesRun, finished: int, seconds: float) -> str:
     left = f"{pluralize(total, 'image')} {'is' if total == 1 else 'are'}"
     done = f", {finished / (networks * images):.0%} of it is done" if finished else ""
     return (
-        f"{pluralize(networks, 'network')} x {each}{done}; {left} left to classify: about "
+        f"{pluralize(networks, 'network')} x {each}{done}; {left} left to classify: "
         f"{format_duration(total * seconds)} at {1 / seconds:,.0f} images a second"
     )
 
