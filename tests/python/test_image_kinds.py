@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
@@ -184,7 +185,45 @@ def test_encoded_datums(tmp_path: Path) -> None:
     two = caffe_pb2.Datum(channels=2, height=1, width=1, data=b"ab")
     refused(r"0000 is \(2, 1, 1\)", put(tmp_path / "two", two))
     floats = caffe_pb2.Datum(channels=1, height=1, width=1, float_data=[1.0])
-    refused("b'0000' is not an uncompressed image", put(tmp_path / "floats", floats))
+    refused(r"b'0000' holds floats \(float_data\)", put(tmp_path / "floats", floats))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_are_refused_with_the_way_out(tmp_path: Path, dtype: Any) -> None:
+    unit = (COLOUR.images / 255).astype(dtype)
+    np.save(tmp_path / "x.npy", unit)
+    np.savez(tmp_path / "x.npz", data=255 * unit)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = 4 * unit - 2
+    with pytest.raises(
+        DataError, match=r"x.npy holds float.*0\.\.1, save np.rint\(255 \* images\)"
+    ):
+        open_images(tmp_path / "x.npy")
+    with pytest.raises(DataError, match=r"'data' holds float.*0\.\.255, save np.rint\(images\)"):
+        open_images(tmp_path / "x.npz")
+    with pytest.raises(
+        DataError, match=r"'data' holds float.*from -2 to .*: save the images before"
+    ):
+        open_images(tmp_path / "x.h5")
+
+
+def test_floats_without_values_are_refused(tmp_path: Path) -> None:
+    for number, shape in enumerate([(), (0, 1, 2, 2), (3, 0, 2, 2)]):
+        np.save(tmp_path / f"{number}.npy", np.zeros(shape, np.float32))
+        with pytest.raises(DataError, match="images are uint8"):
+            open_images(tmp_path / f"{number}.npy")
+    np.save(tmp_path / "nan.npy", np.full((1, 1, 2, 2), np.nan))
+    with pytest.raises(DataError, match="from nan to nan"):
+        open_images(tmp_path / "nan.npy")
+
+
+def test_idx_files_of_floats_are_refused(tmp_path: Path) -> None:
+    values = np.zeros((2, 3, 4), ">f4")
+    header = bytes([0, 0, 0x0D, 3]) + np.array(values.shape, ">u4").tobytes()
+    for path in (tmp_path / "nameless", tmp_path / "floats-idx3"):
+        path.write_bytes(header + values.tobytes())
+        with pytest.raises(DataError, match=f"{path} is an IDX file of 32-bit floats"):
+            open_images(path)
 
 
 def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:

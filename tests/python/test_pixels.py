@@ -1,5 +1,6 @@
 """models/pixels.py: round trips, agreement with Caffe, and gradients with respect to the pixels."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -228,3 +229,19 @@ def test_mean_files(tmp_path: Path) -> None:
         read_mean(path)
     with pytest.raises(FileNotFoundError):
         read_mean(tmp_path / "none.npy")
+
+
+def test_real_values_from_0_to_1_are_pointed_out() -> None:
+    digit = np.zeros((2, 1, 4, 4), np.float32)
+    for black in (digit, digit[:0]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            PixelSpace().to_input(black)
+    digit[0, 0, 0, 0] = 1.0
+    with pytest.warns(UserWarning, match=r"between 0 and 1, .* pass 255 \* images as float32"):
+        PixelSpace().to_input(digit)
+    digit[1, 0, 0, 0] = 1.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PixelSpace().to_input(digit)
+        PixelSpace().to_input((digit > 0).astype(np.uint8))

@@ -187,6 +187,12 @@ class Records:
         if datum.encoded:
             return decode_image(datum.data, where)
         shape = (datum.channels, datum.height, datum.width)
+        if datum.float_data:
+            raise DataError(
+                f"{where} holds floats (float_data); images are bytes, 0..255: write them with "
+                "data=np.rint(pixels).astype(np.uint8).tobytes(), after multiplying by 255 if they "
+                "are 0..1"
+            )
         if min(shape) < 1 or len(datum.data) != math.prod(shape):
             raise DataError(f"{where} is not an uncompressed image of {shape}")
         image = np.frombuffer(datum.data, np.uint8).reshape(shape)

@@ -24,6 +24,13 @@ from caffe_ext.data.image_set import CLASSES
 from caffe_ext.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
+_OTHER_TYPES = {
+    0x09: "signed bytes",
+    0x0B: "16-bit integers",
+    0x0C: "32-bit integers",
+    0x0D: "32-bit floats",
+    0x0E: "64-bit floats",
+}
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -53,6 +60,11 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
             f"{name} is not an IDX file: it starts with {content[:4].hex(' ') or 'nothing'}"
         )
     kind, dimensions = content[2], content[3]
+    if kind in _OTHER_TYPES:
+        raise DataError(
+            f"{name} is an IDX file of {_OTHER_TYPES[kind]}; only unsigned bytes are read, pixels "
+            "as grey levels 0..255 and labels as numbers"
+        )
     start = 4 + 4 * dimensions
     if kind != _UNSIGNED_BYTE or dimensions == 0 or len(content) < start:
         raise DataError(
@@ -100,10 +112,11 @@ def read_labels(path: Path, classes: int = CLASSES) -> IdxFile:
 
 
 def looks_like_idx(path: Path) -> bool:
-    """Say whether a file starts as IDX files of unsigned bytes do, or as gzip's."""
+    """Say whether a file starts as IDX files do, or as gzip's."""
     with path.open("rb") as file:
         start = file.read(3)
-    return start == bytes([0, 0, _UNSIGNED_BYTE]) or start.startswith(_GZIP_MAGIC)
+    types = {_UNSIGNED_BYTE, *_OTHER_TYPES}
+    return start in {bytes([0, 0, kind]) for kind in types} or start.startswith(_GZIP_MAGIC)
 
 
 def check_labels(labels: NDArray[np.uint8], path: Path, classes: int = CLASSES) -> None:

@@ -26,6 +26,7 @@ from caffe_ext.storage.hdf5_file import open_hdf5
 ChannelOrder = Literal["RGB", "BGR"]
 _IMAGES = ("images", "data")
 _LABELS = ("labels", "label")
+_MOST_VALUES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,23 @@ def _check_images(where: str, images: Any) -> None:
     if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape:
         raise DataError(
             f"{where} holds {images.dtype} {images.shape}; images are uint8 (N, C, H, W)"
+            f"{_suggest_conversion(images, shape)}"
         )
+
+
+def _suggest_conversion(images: Any, shape: Sequence[int]) -> str:
+    """Return how floats, by their values in the first image, become grey levels; "" for others."""
+    if images.dtype.kind != "f" or not shape or not 0 < np.prod(shape[1:]) <= _MOST_VALUES:
+        return ""
+    first = np.asarray(images[:1], np.float64)
+    low, high = first.min(initial=np.inf), first.max(initial=-np.inf)
+    if not (low >= 0 and high <= 255):
+        return (
+            f", 0..255. The first values are from {low:.3g} to {high:.3g}: save the images before "
+            "they are normalised; `scale:` and `mean:` in the model's YAML file normalise them"
+        )
+    range_, factor = ("1", "255 * ") if high <= 1 else ("255", "")
+    return f". If these are 0..{range_}, save np.rint({factor}images).astype(np.uint8)"
 
 
 def _convert_to_rgb(

@@ -1,5 +1,6 @@
 """PixelSpace: the one owner of scale, mean, channel order, cropping, rounding and clipping."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +83,8 @@ class PixelSpace:
     ) -> Float32s:
         """Return the network's input, float32 (N, C, h, w), for images (N, C, H, W).
 
-        images  uint8, or float32 for real-valued pixels, 0..255
+        images  uint8, or float32 for real-valued pixels, 0..255; a UserWarning says where none is
+                above 1, as black images or images in 0..1 are
         out     where to write it, the net's own blob say; by default a new array
         """
         if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
@@ -90,9 +92,8 @@ class PixelSpace:
                 "images must be uint8 or, with real-valued pixels, float32 (N, C, H, W), not "
                 f"{images.dtype} {images.shape}"
             )
-        # A comparison with NaN is false.
-        if images.dtype == np.float32 and not ((images >= 0) & (images <= 255)).all():
-            raise ValueError("real-valued pixels must be from 0 to 255")
+        if images.dtype == np.float32 and images.size:
+            _check_real_values(float(images.min()), float(images.max()))
         channels, height, width = images.shape[1:]
         rows, columns = self.visible_window((height, width))
         mean = self._mean(channels, (height, width))[:, rows, columns]
@@ -208,6 +209,19 @@ class PixelSpace:
             )
         whole = mean if mean.ndim == 3 else mean.reshape(-1, 1, 1)
         return np.broadcast_to(whole, (channels, *size))
+
+
+def _check_real_values(low: float, high: float) -> None:
+    """Raise ValueError for values outside of 0..255; warn of those that are likely 0..1."""
+    if not (low >= 0 and high <= 255):  # NaN compares false
+        raise ValueError("real-valued pixels must be from 0 to 255")
+    if 0 < high <= 1:
+        warnings.warn(
+            f"real-valued pixels are grey levels, 0..255, and these are all between {low:.3g} and "
+            f"{high:.3g}, almost black; if they are in 0..1, pass 255 * images as float32",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def read_mean(path: AnyPath) -> Float32s:

@@ -100,7 +100,10 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     """
     images, labels = batch.images, batch.labels
     if images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8, not {images.dtype}")
+        raise ValueError(
+            f"images must be uint8, 0..255, not {images.dtype}; for images in 0..1, pass "
+            "np.rint(255 * images).astype(np.uint8)"
+        )
     if predicted is None:
         predicted = model.predict(images)
     if len(predicted) and (predicted == NO_CLASS).all():
