@@ -26,7 +26,7 @@ from caffe_ext.evaluation.work import ImageSet
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
-from caffe_ext.runs.compatibility import check_model, report_images
+from caffe_ext.runs.compatibility import check_model, report_images, warn_of_missing_scale
 from caffe_ext.runs.export import model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import ROOT, shorten_paths
@@ -110,6 +110,9 @@ class Assessment:
             strip = make_strip(source, evaluations, finished)
             report = self._report(evaluations, about | {"sha256": digest}, identity, strip)
             write_report(self.folder, report)
+        for model, one in zip(self.models, evaluations, strict=True):
+            records = list(one.records.values())
+            warn_of_missing_scale(model, records, reporter, labelled=source.labelled)
         return report
 
     def _report(

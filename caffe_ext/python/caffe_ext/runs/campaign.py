@@ -32,7 +32,7 @@ from caffe_ext.runs.campaign_files import (
     write_pictures,
     write_summary,
 )
-from caffe_ext.runs.compatibility import check_model, report_images
+from caffe_ext.runs.compatibility import check_model, report_images, warn_of_missing_scale
 from caffe_ext.runs.export import (
     EXPORT_SECONDS,
     Export,
@@ -144,6 +144,9 @@ class AttackCampaign:
             settings = {"seed": self.seed, "batch_size": self.batch_size, "images": images}
             write_summary(self.folder, settings, outcomes)
             pictures = write_pictures(self.folder, source, outcomes)
+        for model, outcome in zip(self.models, outcomes, strict=True):
+            records = [one.records for one in outcome.attacks]
+            warn_of_missing_scale(model, records, reporter, labelled=source.labelled)
         return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
 
     def _folders(self) -> list[Path]:

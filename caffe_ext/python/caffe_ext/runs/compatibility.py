@@ -1,6 +1,9 @@
-"""Check before any work that models take the images, and that attacks work on the models."""
+"""Check that models take the images, that attacks work on the models, and that the inputs have the
+scale that a model was trained with."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
@@ -8,9 +11,11 @@ from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
+from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runtime.checkout import shorten_paths
 
 _CHANNELS = {1: "grey", 3: "colour"}
+_MANY_SATURATED, _NEVER_CHANCE, _FEWEST = 0.5, 0.5, 20
 
 
 def check_model(
@@ -66,6 +71,54 @@ def report_images(source: ImageSource, reporter: Reporter) -> None:
             "label, whether it is right or wrong, and the accuracy is unknown. Labels come from "
             "--labels, or from folders named after classes (`classes:` in the model's YAML file)"
         )
+
+
+def warn_of_missing_scale(
+    model: LoadableModel, records: Sequence[AttackRecords], reporter: Reporter, *, labelled: bool
+) -> None:
+    """Warn if a model without `scale:` and `mean:` looks as if it needed them.
+
+    A network that was trained on scaled inputs and gets grey levels 0..255 is often no better than
+    chance, or its softmax saturates.
+
+    records   of attacks on the same images, one or more
+    labelled  whether these have labels
+    """
+    space = model.pixel_space
+    if space.mean is not None or np.any(np.asarray(space.scale) != 1):
+        return
+    tried = [one.saturated[one.attempted] for one in records if one.attempted.any()]
+    saturated = max((float(one.mean()) for one in tried), default=0.0)
+    if labelled and _is_at_chance(records[0]):
+        seen = f"it is no better than chance on these images ({_accuracy(records[0]):.1%} correct)"
+    elif saturated >= _MANY_SATURATED:
+        seen = f"its softmax is saturated for {saturated:.0%} of the images"
+    else:
+        return
+    reporter.warn(
+        f"{model.name} gets grey levels 0..255 as they are, without `scale:` and `mean:`, and "
+        f"{seen}. If it was trained with scale, mean_value or mean_file (transform_param in its "
+        "training prototxt), give the same in the model's YAML file: `scale: 0.00390625`, `mean:`"
+    )
+
+
+def _is_at_chance(records: AttackRecords) -> bool:
+    """Tell whether labels and predictions agree no more often than independent ones would.
+
+    Up to two standard errors; more than half is never called chance, as all labels may be one.
+    """
+    count = len(records)
+    if count < _FEWEST or (accuracy := _accuracy(records)) >= _NEVER_CHANCE:
+        return False
+    expected = sum(
+        float(np.mean(records.labels == label) * np.mean(records.predicted == label))
+        for label in np.unique(records.labels)
+    )
+    return bool(accuracy <= expected + 2 * np.sqrt(expected * (1 - expected) / count))
+
+
+def _accuracy(records: AttackRecords) -> float:
+    return float(np.mean(records.predicted == records.labels))
 
 
 def _suggest_options(given: Sequence[int], wanted: Sequence[int]) -> str:
