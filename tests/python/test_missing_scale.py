@@ -1,4 +1,4 @@
-"""runs/compatibility.py: a warning where a model's `scale:` and `mean:` are likely to be missing."""
+"""runs/compatibility.py: a warning where `scale:` and `mean:` are likely to be missing."""
 
 from dataclasses import replace
 from functools import partial
@@ -76,6 +76,7 @@ def test_saturated_softmax(unscaled: ModelDescription) -> None:
     (sentence,) = warnings_of(unscaled, plain, saturated, labelled=False)
     assert "saturated for 60% of the images" in sentence
     assert not warnings_of(unscaled, plain)
+    assert not warnings_of(unscaled, records_of(BALANCED[:19], BALANCED[:19], 1.0))
 
 
 @pytest.mark.parametrize("space", [PixelSpace(1 / 256), PixelSpace(mean=[100]), PixelSpace((1, 2))])

@@ -87,7 +87,7 @@ def warn_of_missing_scale(
     space = model.pixel_space
     if space.mean is not None or np.any(np.asarray(space.scale) != 1):
         return
-    tried = [one.saturated[one.attempted] for one in records if one.attempted.any()]
+    tried = [one.saturated[one.attempted] for one in records if one.attempted.sum() >= _FEWEST]
     saturated = max((float(one.mean()) for one in tried), default=0.0)
     if labelled and _is_at_chance(records[0]):
         seen = f"it is no better than chance on these images ({_accuracy(records[0]):.1%} correct)"
