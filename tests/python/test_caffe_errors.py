@@ -1,5 +1,7 @@
 """What a wrong file, net, solver or argument does in pycaffe: an exception with a sentence."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from caffe_nets import NET, SOLVER, net, python, solver, write_files
+from caffe_nets import NET, SOLVER, error_of, net, python, solver, write_files
+
+CAFFE = Path(caffe.__file__).parents[2] / "bin" / "caffe"
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +134,41 @@ def test_a_wrong_file_or_argument_raises(case: str) -> None:
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.h5", "/dev/null"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train --solver={}",
+        "train --solver=solver.prototxt --weights={}",
+        "train --solver=solver.prototxt --snapshot={}",
+        "test --model={} --weights=w",
+        "test --model=train.prototxt --weights={} --iterations=1",
+        "train --solver=hdf5.prototxt",
+    ],
+)
+def test_what_is_no_file_is_not_waited_for(folder: Path, arguments: str, name: str) -> None:
+    for pipe in ("pipe", "pipe.h5"):
+        os.mkfifo(pipe)
+    (folder / "list").write_text(f"{name}\n")
+    (folder / "net").write_text(
+        'layer { name: "a" type: "HDF5Data" top: "data" '
+        'hdf5_data_param { source: "list" batch_size: 1 } }'
+    )
+    (folder / "hdf5.prototxt").write_text(SOLVER.replace("train.prototxt", "net"))
+    says = error_of("caffe", *arguments.format(name).split())
+    assert f"cannot read {name}: it is not a file" in says
+
+
+def test_a_solver_may_come_from_a_pipe_that_is_meant(folder: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, (folder / "solver.prototxt").read_bytes())
+    os.close(writing)
+    command = [str(CAFFE), "train", "--solver=/dev/stdin"]
+    done = subprocess.run(command, stdin=reading, capture_output=True, text=True, check=False)
+    os.close(reading)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_net_is_whole_after_a_failed_call() -> None:
