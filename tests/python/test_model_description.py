@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from attack_samples import linear, rows
+from caffe_ext.models.committee_description import read_loadable
 from caffe_ext.models.description import (
     ModelDescription,
     describe_model,
@@ -307,6 +308,23 @@ def test_a_prototxt_in_place_of_a_description(tmp_path: Path, content: str) -> N
     path.write_text(content)
     with pytest.raises(ValueError, match=f"^{path}: --model takes a YAML file whose `deploy:`"):
         read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("scale: 1\ncrop: 2\nscale: 3\n", "the key 'scale' is given twice, in lines 1 and 3"),
+        (
+            "members:\n  - x.yaml\n  - crop: 1\n    crop: 1\n",
+            "the key 'crop' is given twice, in lines 3 and 4",
+        ),
+    ],
+)
+def test_a_key_may_be_given_once(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{path}: {says}$"):
+        read_loadable(path)
 
 
 def test_what_is_wrong_with_yaml_is_one_sentence(tmp_path: Path) -> None:

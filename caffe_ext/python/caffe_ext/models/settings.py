@@ -19,7 +19,7 @@ classes: synset_words.txt         # names of the classes, one a line, or a list 
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,14 @@ MEMBERS = "members"
 _SYNSET = r"(n\d{8})\s+(.+)"
 
 
+class _RepeatedKeyError(ValueError):
+    """A key is given twice: YAML itself takes the last value, without a word."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: ten lines of aliases of aliases are more than any memory holds."""
+    """YAML without aliases: ten lines of aliases of aliases are more than any memory holds. No key
+    may be given twice.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node; YAMLError for an alias."""
@@ -58,12 +64,25 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError("aliases (*name) are not supported; write out what they stand for")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; _RepeatedKeyError for a key that is given twice."""
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if isinstance(key, Hashable) and lines.setdefault(key, line) != line:
+                raise _RepeatedKeyError(
+                    f"the key {key!r} is given twice, in lines {lines[key]} and {line}"
+                )
+        return super().construct_mapping(node, deep)
+
 
 def read_settings(path: AnyPath) -> dict[str, Any]:
     """Return the keys and values of a YAML file; raises as read_model() of description.py."""
     path = Path(path)
     try:
         given = yaml.load(read_text(path), _Loader)
+    except _RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
         _refuse_prototxt(path)
         reason = " ".join(f"{error}".split())  # YAML's own has several lines

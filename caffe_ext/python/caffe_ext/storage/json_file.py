@@ -43,12 +43,17 @@ def read_json(
 def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
     """Return what a JSON text says, of this type; ValueError if it is no JSON or says other things.
 
-    Not a number, infinities, and text that is not UTF-8 are no JSON.
+    Not a number, infinities, text that is not UTF-8, and a key that is given twice are no JSON.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
         # Not msgspec's own parser: it refuses half surrogates, which names of files may have.
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite)
+        value = json.loads(
+            text,
+            object_pairs_hook=_make_object,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite,
+        )
         return validate(value, kind)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
@@ -57,6 +62,15 @@ def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
 def validate(value: Any, kind: type[Kind]) -> Kind:
     """Return what JSON has become in Python as this type; ValueError if it is of another."""
     return msgspec.convert(value, kind)
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> Object:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!a} is given twice")
+    return found
 
 
 def _refuse_constant(text: str) -> NoReturn:
