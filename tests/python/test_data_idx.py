@@ -1,6 +1,7 @@
 """IDX files: what is written is read back; invalid files are refused."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     assert "unsigned bytes" in refused(path, good[:2] + b"\x0d" + good[3:], "images")
     assert "truncated or damaged" in refused(path, packed[:-20], "images")
     assert "truncated or damaged" in refused(path, packed[:500] + b"xxx" + packed[503:], "images")
+
+
+def test_what_unpacks_to_more_than_announced_is_not_read(tmp_path: Path) -> None:
+    packed = gzip.compress(idx.encode(IMAGES) + bytes(50 << 20), 1)
+    tracemalloc.start()
+    try:
+        assert "47,040 bytes, more follow" in refused(tmp_path / "file", packed, "images")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_images_are_not_labels(tmp_path: Path) -> None:

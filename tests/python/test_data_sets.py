@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,33 @@ def test_links_in_an_archive_are_refused(tmp_path: Path, target: str) -> None:
         archive.addfile(member)
     with pytest.raises(DataError, match=f"^{path} is truncated or damaged"):
         read_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("data_batch_1.bin", tarfile.REGTYPE),
+        ("x", tarfile.REGTYPE),
+        ("x", tarfile.GNUTYPE_LONGNAME),
+        ("x", tarfile.XHDTYPE),
+    ],
+)
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, small_batches: dict[str, bytes], name: str, kind: bytes
+) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, 1 << 40
+    write_archive(path, small_batches)
+    batches = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + batches))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"^{path} is damaged: it unpacks to more than 512 MiB"):
+            read_cifar10(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_damaged_cifar10_is_refused_by_name(

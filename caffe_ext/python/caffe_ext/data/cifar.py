@@ -9,8 +9,9 @@ import gzip
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,10 @@ _ARCHIVE = RemoteFile(
     "c32a1d4ab5d03f1284b67883e8d87530",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
 )
+
+
+_LARGEST = 512 << 20
+_PACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open}
 
 
 def digest_of_records(batch: bytes) -> str:
@@ -104,14 +109,48 @@ def _read_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
         yield name, path.read_bytes()
 
 
+class _Bounded:
+    """An archive's content, as tarfile reads it: a few packed bytes may stand for any number, of
+    which tarfile takes what the headers say into memory.
+    """
+
+    def __init__(self, content: IO[bytes], path: Path) -> None:
+        self._content, self._path = content, path
+        self.tell = content.tell
+
+    def seek(self, place: int) -> int:
+        """Go to a place from the beginning; DataError for one behind any batch's."""
+        self._check(place)
+        return self._content.seek(place)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; DataError where that is more than the published archive has."""
+        self._check(self.tell() + size)
+        return self._content.read(size)
+
+    def _check(self, end: int) -> None:
+        if end > _LARGEST:
+            raise DataError(
+                f"{self._path} is damaged: it unpacks to more than {_LARGEST >> 20} MiB, the "
+                "published archive to 176; download it again"
+            )
+
+
 def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as raw:
+        start = raw.read(6)
+    unpack = next((opener for magic, opener in _PACKERS.items() if start.startswith(magic)), open)
     try:
-        with tarfile.open(path) as archive:
+        with (
+            unpack(path, "rb") as content,
+            tarfile.open(fileobj=_Bounded(content, path), mode="r:") as archive,  # type: ignore[call-overload]  # what tarfile calls is there
+        ):
             for member in archive:
                 name = PurePosixPath(member.name).name
                 file = archive.extractfile(member) if name in BATCHES else None
                 if file is not None:
-                    yield name, file.read()
+                    # One byte too many is damage enough.
+                    yield name, file.read(RECORDS * RECORD + 1)
     except (
         tarfile.TarError,
         gzip.BadGzipFile,
@@ -129,10 +168,11 @@ def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
 def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
     """Return the batch as (records, bytes of a record)."""
     if len(batch) != RECORDS * RECORD:
-        trouble = "truncated" if len(batch) < RECORDS * RECORD else "damaged"
+        short = len(batch) < RECORDS * RECORD
+        held = f"truncated: it holds {len(batch):,}" if short else "damaged: it holds more"
         raise DataError(
-            f"{path} is {trouble}: it holds {len(batch):,} bytes, but a CIFAR-10 batch has "
-            f"{RECORDS:,} records of {RECORD:,}, {RECORDS * RECORD:,} bytes; download it again"
+            f"{path} is {held} bytes, but a CIFAR-10 batch has {RECORDS:,} records of {RECORD:,}, "
+            f"{RECORDS * RECORD:,} bytes; download it again"
         )
     records = np.frombuffer(batch, np.uint8).reshape(RECORDS, RECORD)
     check_labels(records[:, 0], path)

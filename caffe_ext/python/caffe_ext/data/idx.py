@@ -11,7 +11,9 @@ gzip, whatever its name.
 """
 
 import gzip
+import io
 import math
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ _OTHER_TYPES = {
     0x0E: "64-bit floats",
 }
 _GZIP_MAGIC = b"\x1f\x8b"
+_PART = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,24 +77,42 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
     expected, actual = math.prod(shape), len(content) - start
     if actual != expected:
         trouble = "truncated" if actual < expected else "damaged"
+        follow = f"{actual:,}" if actual < expected else "more"
         raise DataError(
             f"{name} is {trouble}: its header announces {' x '.join(map(str, shape))} = "
-            f"{expected:,} bytes, {actual:,} follow; download the file again"
+            f"{expected:,} bytes, {follow} follow; download the file again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def read(path: Path) -> IdxFile:
     """Read an IDX file, packed with gzip or not. Raises DataError naming it if it is damaged."""
-    content = path.read_bytes()
-    if content.startswith(_GZIP_MAGIC):
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        file.seek(0)
         try:
-            content = gzip.decompress(content)
+            content = _read_announced(gzip.GzipFile(fileobj=file) if packed else file)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(
                 f"{path} is truncated or damaged ({error}); download the file again"
             ) from error
     return IdxFile(decode(content, str(path)), md5_of_bytes(content))
+
+
+def _read_announced(file: gzip.GzipFile | io.BufferedReader) -> bytes:
+    """Return the content, and at most one byte more than the header announces: a few packed bytes
+    may stand for any number.
+    """
+    start = file.read(4)
+    sizes = file.read(4 * start[3]) if len(start) == 4 else b""
+    content = bytearray(start + sizes)
+    if len(sizes) % 4:
+        return bytes(content)
+    left = math.prod(size for (size,) in struct.iter_unpack(">I", sizes)) + 1
+    while left and (part := file.read(min(left, _PART))):
+        content += part
+        left -= len(part)
+    return bytes(content)
 
 
 def read_images(path: Path) -> IdxFile:
