@@ -4,10 +4,11 @@ import subprocess
 import sys
 from argparse import Namespace
 from io import BytesIO, TextIOWrapper
+from typing import Any
 
 import pytest
 
-from caffe_ext.cli.console import run_program
+from caffe_ext.cli.console import Console, run_program
 
 
 def test_a_terminal_without_unicode_costs_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +39,33 @@ def test_a_closed_stderr_costs_no_results() -> None:
     command = ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, program]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, "done\n")
+
+
+def fail(error: BaseException) -> Any:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit("\x1b[2Jx\n: damaged"),
+        OSError(5, "damaged", "\x1b[2Jx\n"),
+        OSError("\x1b[2Jx\n: damaged"),
+    ],
+)
+def test_sentences_have_no_control_characters(error: Exception) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_program(lambda _: fail(error), Namespace(gpu=None))
+    assert end.value.code == r"\x1b[2Jx\n: damaged"
+
+
+def test_notes_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().note("\x1b[2Jx")
+    Console().warn("a\nb")
+    assert capsys.readouterr().err == "\\x1b[2Jx\nWARNING: a\\nb\n"
+
+
+def test_other_ends_are_left_alone() -> None:
+    with pytest.raises(SystemExit) as end:
+        run_program(lambda _: sys.exit(143), Namespace(gpu=None))
+    assert end.value.code == 143

@@ -243,6 +243,13 @@ def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
         refused(message, write_hdf5(tmp_path / f"{number}.h5", **arrays))
         np.savez(tmp_path / f"{number}.npz", **arrays)  # type: ignore[arg-type]
         refused(message, tmp_path / f"{number}.npz")
+    for name in ("names.h5", "names.npz"):
+        path = tmp_path / name
+        if path.suffix == ".h5":
+            write_hdf5(path, **{"ima\nes": x})
+        else:
+            np.savez(path, **{"ima\nes": x})  # type: ignore[arg-type]
+        refused(r"it has ima\\nes$", path)
     write_hdf5(tmp_path / "group.h5", **{"data/inner": x})
     refused("'data' is not a dataset", tmp_path / "group.h5")
     for name in ("x.npy", "x.npz", "x.h5"):

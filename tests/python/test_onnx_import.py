@@ -295,6 +295,25 @@ def test_weights_of_an_unknown_type(tmp_path: Path) -> None:
         import_model(path, "net")
 
 
+@pytest.mark.parametrize("text", ['"/etc/passwd"', "[" * 9999, "[1]", "{"])
+def test_names_of_classes_in_a_file_are_a_list(tmp_path: Path, text: str) -> None:
+    path = Model().scores(216).write(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key="caffe_ext.classes", value=text)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(
+        ValueError, match=r"net\.onnx: its metadata caffe_ext\.classes is not a list"
+    ):
+        import_model(path, "net")
+
+
+def test_the_name_of_a_file_stays_in_its_comment(tmp_path: Path) -> None:
+    path = Model().scores(216).write(tmp_path / "n\nlayer { name: 'x' }.onnx")
+    import_model(path, "net").write(tmp_path)
+    first = (tmp_path / "net_deploy.prototxt").read_text().splitlines()[0]
+    assert first == r"# net, imported from n\nlayer { name: 'x' }.onnx."
+
+
 def test_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caffe_ext.reporting import format_duration, pluralize
+from caffe_ext.reporting import escape_text, format_duration, is_showable, list_names, pluralize
 
 
 def test_amounts() -> None:
@@ -28,3 +28,19 @@ def test_amounts() -> None:
 )
 def test_durations_are_no_more_accurate_than_estimates(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_what_terminals_cannot_have_is_escaped() -> None:
+    hostile = "é\x1b]0;x\a\n\x85\u202e\udcff"
+    assert not is_showable(hostile)
+    assert escape_text(hostile) == r"é\x1b]0;x\x07\n\x85\u202e\udcff"
+    assert escape_text("a\tb\n", keep="\t") == "a\tb\\n"
+    assert escape_text("é日") == "é日"
+
+
+def test_names_out_of_a_file() -> None:
+    assert list_names([]) == ""
+    assert list_names(iter(["a", "b\n"])) == "a, b\\n"
+    assert list_names(["x" * 101]) == "x" * 100 + "…"
+    many = list_names([f"{number}" for number in range(1021)])
+    assert many.endswith(", 18, 19, 1,001 more")

@@ -10,6 +10,8 @@ from typing import Protocol
 _EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
 """Bidirectional classes of the signs that change the direction of the text behind them."""
 
+_MOST_NAMES, _MOST_SIGNS = 20, 100
+
 Step = Callable[[int], object]
 
 
@@ -75,6 +77,28 @@ def is_showable(text: str) -> bool:
         or unicodedata.bidirectional(sign) in _EMBEDDINGS
         for sign in text
     )
+
+
+def escape_text(text: str, keep: str = "") -> str:
+    """Return a text as terminals can have it: the characters that is_showable() refuses, but for
+    those in `keep`, are written as in Python, such as \\x1b.
+    """
+    if is_showable(text):
+        return text
+    return "".join(
+        sign if sign in keep or is_showable(sign) else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return "a, b, c" for names that come out of a file: anything can be in them, and any number
+    of them. "" for none.
+    """
+    names = list(names)
+    shown = [escape_text(name[:_MOST_SIGNS]) + "…" * (len(name) > _MOST_SIGNS) for name in names]
+    more = [f"{len(names) - _MOST_NAMES:,} more"] if len(names) > _MOST_NAMES else []
+    return ", ".join([*shown[:_MOST_NAMES], *more])
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
+from caffe_ext.reporting import escape_text
 
 if TYPE_CHECKING:
     from caffe_ext.reporting import Step
@@ -24,11 +25,11 @@ class Console:
 
     def note(self, text: str) -> None:
         """Show a sentence."""
-        print(text, file=sys.stderr)
+        print(escape_text(text), file=sys.stderr)
 
     def warn(self, text: str) -> None:
         """Show a sentence that stands out."""
-        print(f"WARNING: {text}", file=sys.stderr)
+        print(f"WARNING: {escape_text(text)}", file=sys.stderr)
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
@@ -52,7 +53,8 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
 
     An interruption ends it with a sentence and 130. So does, with 1, a package that is not there, a
     GPU that cannot be used, and a file that cannot be read or written. Errors of the package are
-    the program's own business.
+    the program's own business. Sentences that a program ends with have no control characters,
+    whatever names they quote.
     """
     _prepare_streams()
     try:
@@ -66,7 +68,12 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     except ImportError as error:
         sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else f"{error}")
+        named = f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
+        sys.exit(escape_text(named))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            end.code = escape_text(end.code)
+        raise
     return 0
 
 

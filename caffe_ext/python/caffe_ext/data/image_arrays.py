@@ -21,6 +21,7 @@ from caffe_ext.data.image_labels import (
 )
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
+from caffe_ext.reporting import list_names
 from caffe_ext.storage.hdf5_file import open_hdf5
 
 ChannelOrder = Literal["RGB", "BGR"]
@@ -198,6 +199,6 @@ def _choose_names(path: Path, names: Collection[str]) -> tuple[str, str | None]:
     if len(images) != 1 or len(labels) > 1:
         raise DataError(
             f"{path} must have one of {' and '.join(_IMAGES)}, and at most one of "
-            f"{' and '.join(_LABELS)}; it has {', '.join(sorted(names)) or 'nothing'}"
+            f"{' and '.join(_LABELS)}; it has {list_names(sorted(names)) or 'nothing'}"
         )
     return images[0], labels[0] if labels else None

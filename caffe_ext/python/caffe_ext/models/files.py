@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from caffe_ext.errors import DataError
 from caffe_ext.models.text_file import check_utf8, read_text
-from caffe_ext.reporting import pluralize
+from caffe_ext.reporting import list_names, pluralize
 from caffe_ext.runtime.quiet import quiet_caffe
 from caffe_ext.storage.hdf5_file import open_hdf5
 
@@ -190,9 +190,8 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
     shared = _find_shared(net)
     for name, shapes in wanted.items():
         if name not in found:
-            raise ValueError(
-                f"{text} '{name}' is missing in the weights; they have {', '.join(found) or 'none'}"
-            )
+            present = list_names(found) or "none"
+            raise ValueError(f"{text} '{name}' is missing in the weights; they have {present}")
         # HDF5 holds a parameter that layers share just once, with the first of them.
         expected = {n: s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)}
         if expected.keys() != found[name].keys():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from caffe_ext.reporting import list_names
 from caffe_ext.storage.regular_file import require_regular_file
 
 Shape = tuple[int, ...]
@@ -82,14 +83,14 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
     weights = {one.name for one in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in weights]
     if len(inputs) != 1:
-        names = ", ".join(one.name for one in inputs) or "none"
+        names = list_names(one.name for one in inputs) or "none"
         raise ValueError(f"{path} must have one input, the images; it has {names}")
     outputs = [one.name for one in model.graph.output]
     if output is None and len(outputs) > 1:
-        names = ", ".join(outputs)
+        names = list_names(outputs)
         raise ValueError(f"{path} has several outputs; --scores names one of {names}")
     if output is not None and output not in outputs:
-        raise ValueError(f"{path} has no output '{output}'; there are {', '.join(outputs)}")
+        raise ValueError(f"{path} has no output '{output}'; there are {list_names(outputs)}")
     free_batch = _fix_shape(path, inputs[0], sides)
     try:
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

@@ -1,6 +1,5 @@
 """Import of an ONNX file: converted, built by Caffe, compared with ONNX Runtime, and written."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,9 @@ from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
 from caffe_ext.models.files import build_net
+from caffe_ext.reporting import escape_text
 from caffe_ext.storage.atomic import write_bytes
+from caffe_ext.storage.json_file import parse_json
 from caffe_ext.storage.regular_file import AnyPath
 
 PER_UNIT = 1 / 255
@@ -105,7 +106,7 @@ def _import_graph(
     deploy, weights, model = file_names(name)
     given = _settings(graph, name, settings)
     text = text_format.MessageToString(net.parameter)
-    (folder / deploy).write_text(f"# {name}, imported from {origin}.\n{text}")
+    (folder / deploy).write_text(f"# {name}, imported from {escape_text(origin)}.\n{text}")
     _build(folder / deploy, net).save(str(folder / weights))
     (folder / model).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
     files = {one: (folder / one).read_bytes() for one in (deploy, weights, model)}
@@ -143,8 +144,18 @@ def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, A
         settings["scale"] = 1 if own else PER_UNIT
     classes = graph.metadata.get("caffe_ext.classes")
     if classes is not None:
-        settings["classes"] = json.loads(classes)
+        settings["classes"] = _read_classes(classes)
     return settings | given
+
+
+def _read_classes(text: str) -> list[str]:
+    """Return the names of classes in the metadata; never the name of a file that has them."""
+    try:
+        return parse_json(text, list[str])
+    except ValueError as error:
+        raise ValueError(
+            f"its metadata caffe_ext.classes is not a list of names: {error}"
+        ) from error
 
 
 def _build(deploy: Path, net: Net) -> Any:
