@@ -4,7 +4,7 @@ Each case is read in a process of its own (child.py), whose death is a failure, 
 are few, and the same every time; by hand, so many or so long for each format:
 
     CAFFE_EXT_FUZZ_EXAMPLES=5000 pytest tests/fuzz -k caffemodel
-    CAFFE_EXT_FUZZ_SECONDS=600 pytest tests/fuzz -k caffemodel
+    CAFFE_EXT_FUZZ_SECONDS=600 pytest tests/fuzz -k caffemodel -rP
 """
 
 import json
@@ -93,7 +93,7 @@ def test_good_files_are_read(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_get_a_sentence(reader: Reader, tmp_path: Path, name: str) -> None:
-    form, good = FORMATS[name], tmp_path / "good"
+    form, good, examples = FORMATS[name], tmp_path / "good", 0
     good.mkdir()
     form.make(good)
 
@@ -108,6 +108,8 @@ def test_damaged_files_get_a_sentence(reader: Reader, tmp_path: Path, name: str)
     )
     @given(damages(kind(name)))
     def check(list_of: list[Damage]) -> None:
+        nonlocal examples
+        examples += 1
         content = (good / form.file).read_bytes()
         for damage in list_of:
             content = damage(content)
@@ -125,6 +127,7 @@ def test_damaged_files_get_a_sentence(reader: Reader, tmp_path: Path, name: str)
     check()
     while time.monotonic() < end:
         check()
+    print(f"{name}: {examples} examples")  # pytest -rP shows it
 
 
 def test_the_process_that_dies_is_told_from_one_that_answers(tmp_path: Path) -> None:
