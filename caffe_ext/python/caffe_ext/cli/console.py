@@ -72,7 +72,7 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
         sys.exit(escape_text(named))
     except SystemExit as end:
         if isinstance(end.code, str):
-            end.code = escape_text(end.code)
+            end.code = escape_text(end.code, keep="\n")
         raise
     return 0
 

@@ -109,7 +109,7 @@ def _read_files(files: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
         yield name, path.read_bytes()
 
 
-class _Bounded:
+class _ArchiveContent:
     """An archive's content, as tarfile reads it: a few packed bytes may stand for any number, of
     which tarfile takes what the headers say into memory.
     """
@@ -143,7 +143,7 @@ def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with (
             unpack(path, "rb") as content,
-            tarfile.open(fileobj=_Bounded(content, path), mode="r:") as archive,  # type: ignore[call-overload]  # what tarfile calls is there
+            tarfile.open(fileobj=_ArchiveContent(content, path), mode="r:") as archive,  # type: ignore[call-overload]  # what tarfile calls is there
         ):
             for member in archive:
                 name = PurePosixPath(member.name).name
