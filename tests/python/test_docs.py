@@ -1,6 +1,7 @@
 """The reader of the pages' commands, the comparison of outputs, and the pages' links."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,62 @@ def test_links_lead_to_files() -> None:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
             if "://" not in target and not target.startswith("#"):
                 assert (page.parent / target.split("#")[0]).exists(), f"{page}: {target}"
+
+
+DOTTED = re.compile(r"\bcaffe_ext(?:\.[A-Za-z_]\w*)+")
+IMPORTED = re.compile(r"^from (caffe_ext[\w.]*) import ([\w, ]+)$", re.MULTILINE)
+FILES = {"caffe_ext.def", "caffe_ext.libs", "caffe_ext.proto", "caffe_ext.sif"}
+"""Names of files that look like names in the package."""
+
+
+def _names(text: str) -> set[str]:
+    """Return the dotted names of the package that a page mentions, and those that it imports."""
+    imported = {
+        f"{module}.{name.split(' as ')[0].strip()}"
+        for module, names in IMPORTED.findall(text)
+        for name in names.split(",")
+    }
+    return set(DOTTED.findall(text)) - FILES | imported
+
+
+def _source(name: str) -> Path | None:
+    """Return the file of a module or package of this name."""
+    path = CHECKOUT / "caffe_ext/python" / name.replace(".", "/")
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _check_name(name: str) -> None:
+    """Import what a dotted name is; of a module that needs a package that is not there, read it."""
+    parent, _, last = name.rpartition(".")
+    if _source(name):
+        parent, last = name, ""
+    source = _source(parent)
+    assert source is not None, name
+    try:
+        module = import_module(parent)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("caffe_ext"):
+            raise
+        assert re.search(rf"^(def|class) {last}", source.read_text(), re.MULTILINE), name
+    else:
+        assert not last or hasattr(module, last), name
+
+
+@pytest.mark.parametrize("page", pages(CHECKOUT), ids=lambda page: page.name)
+def test_names_of_the_package_exist(page: Path) -> None:
+    for name in sorted(_names(page.read_text())):
+        _check_name(name)
+
+
+@pytest.mark.parametrize("name", ["caffe_ext.attack", "caffe_ext.data.open_image"])
+def test_names_that_do_not_exist_are_found(name: str) -> None:
+    with pytest.raises(AssertionError, match=name):
+        _check_name(name)
+
+
+def test_names_in_pages_are_found() -> None:
+    text = "`caffe_ext.data.open_images` of caffe_ext.proto\nfrom caffe_ext.a import b, c as d\n"
+    assert _names(text) == {
+        *("caffe_ext.data.open_images", "caffe_ext.a", "caffe_ext.a.b", "caffe_ext.a.c")
+    }
