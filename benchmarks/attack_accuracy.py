@@ -9,6 +9,7 @@ model within a budget. Each is in the record as soon as it is there; the same co
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from msgspec import Meta
 
 from attack_question import WHITE, Question
 from caffe_ext.cli.console import Console
+from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.json_file import Count, Object, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +31,28 @@ PART = 250
 OURS, OTHER = "ours", "other"
 Part = tuple[str, str, str, int, int, Question]
 """model, budget, whose answer, its first image, how many there are, those classified correctly"""
-Answer = dict[str, Annotated[float, Meta(ge=0)]]
+Answer = dict[str, Count | Annotated[float, Meta(ge=0)]]
 """images: how many were asked about; real, whole: how many are left in the readings; seconds"""
 
 
+@dataclass(frozen=True)
+class AccuracyRecord:
+    """What of accuracy.json is read again."""
+
+    depends: Object
+    answers: dict[str, Answer]
+
+
 def answer_all(survey: "Survey", record: dict[str, Any]) -> None:
-    """Get all answers that are missing, and add them to the record, in its file as well."""
+    """Get all answers that are missing, and add them to the record, in its file as well.
+
+    RecordError if the file is damaged, or another process is at it.
+    """
+    with claim_output(survey.arguments.output):
+        _answer_all(survey, record)
+
+
+def _answer_all(survey: "Survey", record: dict[str, Any]) -> None:
     path = survey.arguments.output / "accuracy.json"
     depends = survey.identify()
     answers = {} if survey.arguments.again else read_answers(path, depends)
@@ -64,11 +82,10 @@ def read_answers(path: "Path", depends: Object) -> dict[str, Answer]:
     if not path.exists():
         return {}
     advice = "--again begins anew"
-    record = read_json(path, Object, advice)
-    if record.get("depends") != depends:
+    record = read_json(path, AccuracyRecord, advice)
+    if record.depends != depends:
         raise ValueError(f"{path} is about other models or images: {advice}, --output elsewhere")
-    answers: dict[str, Answer] = record["answers"]
-    return answers
+    return record.answers
 
 
 def list_parts(survey: "Survey") -> Iterator[Part]:

@@ -74,6 +74,9 @@ def test_accuracy_goes_on_where_it_was(
     with pytest.raises(SystemExit, match="is about other models or images: --again begins anew"):
         bench_attacks.main(arguments)
     assert json.loads(path.read_text()) == record
+    path.write_text(json.dumps({"depends": record["depends"]}))
+    with pytest.raises(SystemExit, match=r"is damaged: --again begins anew .*`answers`"):
+        bench_attacks.main(arguments)
 
 
 def test_without_the_other_libraries_the_times_are_skipped(
