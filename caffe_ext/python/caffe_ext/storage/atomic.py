@@ -98,6 +98,14 @@ def move_into_place(whole: Path, path: Path) -> None:
         raise name_file(error, path) from error
 
 
+def sync_file(path: Path) -> None:
+    """Write a file that another process has written through to the disk; OSError names it."""
+    try:
+        _sync_entry(path, os.O_RDONLY)
+    except OSError as error:
+        raise name_file(error, path) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Write a folder's list of entries through to the disk, where its file system can do that."""
     try:

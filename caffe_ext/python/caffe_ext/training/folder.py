@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from caffe_ext.errors import RecordError
 from caffe_ext.reporting import Reporter
-from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.atomic import sync_file, write_json
 from caffe_ext.storage.json_file import Sha256, read_json
 from caffe_ext.storage.lock import lock_folder
 from caffe_ext.training.settings import TrainingError
@@ -122,12 +122,19 @@ class TrainingFolder:
         return present
 
     def write(self, progress: Progress) -> None:
-        """Write the record, whole or not at all; raises TrainingError if that cannot be done."""
+        """Write the record, whole or not at all; raises TrainingError if that cannot be done.
+
+        The log, which has the results, is on the disk before the record says that it is finished.
+        """
         path = self.path / _RECORD
         try:
+            if progress.finished:
+                sync_file(self.log)
             write_json(path, {"format": _FORMAT} | asdict(progress))
         except OSError as error:
-            raise TrainingError(f"cannot write {path}: {error.strerror}") from error
+            raise TrainingError(
+                f"cannot write {error.filename or path}: {error.strerror}"
+            ) from error
 
     def newest_state(self, reporter: Reporter | None = None) -> tuple[int, Path] | None:
         """Return the iteration and the path of the last solver state that is whole, if any.
