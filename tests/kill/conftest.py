@@ -1,14 +1,18 @@
-"""The inputs of the programs, the process that runs them, and the folder that they write to."""
+"""The inputs of the programs, the processes that run them, and the folder that they write to."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from power_cut import build
 from programs import make_inputs
 from runner import Runner, Undisturbed
+
+ROOM = 1 << 30
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +35,27 @@ def runner(preload: Path) -> Iterator[Runner]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    runner: Runner, inputs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Undisturbed:
-    return Undisturbed(runner, inputs, tmp_path_factory.mktemp("undisturbed"))
+def other(preload: Path) -> Iterator[Runner]:
+    """Another process, for two programs at once."""
+    runner = Runner(preload)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder in memory, if there is room: what power_cut.py undoes is not what a disk has, and
+    the programs wait for the disk half of the time.
+    """
+    memory = Path("/dev/shm")
+    room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
+    with TemporaryDirectory(dir=memory if room else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(runner: Runner, inputs: Path, scratch: Path) -> Undisturbed:
+    return Undisturbed(runner, inputs, scratch)
 
 
 @pytest.fixture

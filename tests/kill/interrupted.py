@@ -33,13 +33,19 @@ import caffe_ext  # noqa: E402
 from caffe_ext.cli import (  # noqa: E402
     certify,
     evaluate,
+    fastgradient,
     get_data,
     hardpositives,
     hotcold,
     noise_curves,
+    table1,
     transfer,
 )
 from caffe_ext.training import TrainingError, TrainingRequest, train  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import bench_attacks  # noqa: E402
 
 
 def run_training(argv: Sequence[str]) -> int:
@@ -56,13 +62,23 @@ def run_training(argv: Sequence[str]) -> int:
     return 0
 
 
+def measure_attacks(argv: Sequence[str]) -> int:
+    """Run bench_attacks.py, without the libraries that it compares ours with."""
+    bench_attacks.name_others = lambda: None
+    return bench_attacks.main(argv)
+
+
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
+    "bench_attacks": measure_attacks,
+    "bounds": certify.main,
     "certify": certify.main,
     "evaluate": evaluate.main,
+    "fastgradient": fastgradient.main,
     "get_data": get_data.main,
     "hardpositives": hardpositives.main,
     "hotcold": hotcold.main,
     "noise_curves": noise_curves.main,
+    "table1": table1.main,
     "transfer": transfer.main,
     "training": run_training,
 }

@@ -40,9 +40,10 @@ max_iter: 200 test_iter: 2 test_interval: 100 snapshot: 50
 # What differs from run to run: when, how long, where to, and how much of it was done this time.
 VOLATILE = {
     *("date", "command", "provenance", "machine", "seconds", "peak_memory_mib", "started"),
-    *("images_attacked_now", "commit"),
+    *("images_attacked_now", "commit", "load_average"),
 }
-TEXTS = {".log", ".html"}  # logs, with times, and a page with the date; that they are there counts
+# Logs, with times, and pages with the date: that they are there counts.
+TEXTS = {".log", ".html", ".md"}
 
 
 def make_inputs(folder: Path) -> None:
@@ -62,6 +63,11 @@ def make_inputs(folder: Path) -> None:
     (folder / "model.yaml").write_text(f"name: tiny\nweights: w.caffemodel\n{settings}")
     (folder / "other.yaml").write_text(f"name: other\nweights: w.caffemodel\n{settings}")
     (folder / "curves.yaml").write_text(settings)
+    # TanH has no bounds.
+    (folder / "relu.prototxt").write_text(NET.replace("TanH", "ReLU"))
+    (folder / "relu.yaml").write_text(
+        "deploy: relu.prototxt\nweights: w.caffemodel\nscale: 0.004\n"
+    )
     images = generator.integers(60, 200, (30, 1, 12, 12), np.uint8)
     labels = read_model(folder / "model.yaml").load().predict(images)
     np.savez(folder / "images.npz", images=images, labels=labels)
@@ -90,6 +96,19 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
         "certify": [
             *("smoothing", *model, "--limit", "4", "--sigma", "30", "60"),
             *("--n", "100", "--n0", "20"),
+        ],
+        "bounds": [
+            *("bounds", "--model", f"{inputs / 'relu.yaml'}", *images, "--limit", "6"),
+            *("--radii", "1", "4", "--methods", "interval", "crown", "--no-attack"),
+        ],
+        "fastgradient": [*model, "--logits", "--limit", "12"],
+        "table1": [
+            *("--digits", "--models", "R0", "B1", "--iterations", "6", "--snapshots", "3"),
+            *("--validation", "1400", "--output", f"{output}"),
+        ],
+        "bench_attacks": [
+            *("--model", f"{inputs / 'model.yaml'}", f"{inputs / 'other.yaml'}", *images),
+            *("--limit", "2", "--accuracy", "--within", "255", "l2=20of1"),
         ],
         "get_data": ["digits", "--output", f"{output}"],
         "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],
@@ -129,7 +148,12 @@ def _array(item: Any) -> Any:
 def _stable(value: Any) -> Any:
     """Return JSON without the values that differ from run to run."""
     if isinstance(value, dict):
-        return {key: _stable(item) for key, item in value.items() if key not in VOLATILE}
+        # The digest of a training's settings is also one of the times of its data.
+        return {
+            key: _stable(item)
+            for key, item in value.items()
+            if key not in VOLATILE and not (key == "settings" and isinstance(item, str))
+        }
     return [_stable(item) for item in value] if isinstance(value, list) else value
 
 

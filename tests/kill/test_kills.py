@@ -20,8 +20,7 @@ ENDS = {"KILL": {-9}, "TERM": {-15, 143}, "INT": {130}, "FULL": {1}}
 # process, and to one that has a program of Caffe's at work.
 ANSWERED = {"TERM", "INT"}
 ASKED = PROGRAMS if KILLS > 1 else ("hotcold", "training")
-# Transfer and certificates lock and write by the same code as the others: in CI they are killed
-# once, and cut off, and no more.
+# The others lock and write by the same code: in CI they are killed once, and cut off, and no more.
 MANY = PROGRAMS if KILLS > 1 else PROGRAMS[:6]
 
 
@@ -66,18 +65,16 @@ def test_one_that_is_killed_again_and_again_ends(
 
 @pytest.mark.parametrize("program", MANY)
 def test_two_runs_in_one_folder(
-    runner: Runner, preload: Path, undisturbed: Undisturbed, output: Path, program: str
+    runner: Runner, other: Runner, undisturbed: Undisturbed, output: Path, program: str
 ) -> None:
     changes, expected = undisturbed.of(program)
     argv = arguments(program, undisturbed.inputs, output)
     # In the middle: it has the lock by then, and not given it back.
     stopped = runner.run(program, argv, output, at=changes // 2, how="STOP")
     assert "stopped" in stopped, stopped
-    other = Runner(preload)
     try:
         second = other.run(program, argv, output)
     finally:
-        other.close()
         runner.tell("")
     first = runner.answer()
     assert second["status"] == 1, second

@@ -19,8 +19,8 @@ from runner import KILLS, PROGRAMS, Runner, Undisturbed, finish
 
 
 @pytest.fixture
-def cut(output: Path, tmp_path: Path) -> PowerCut:
-    return PowerCut(output, tmp_path / "notes")
+def cut(output: Path) -> PowerCut:
+    return PowerCut(output, output.with_name("notes"))
 
 
 def run(runner: Runner, program: str, argv: list[str], cut: PowerCut, at: int) -> int:
