@@ -240,7 +240,7 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     DepthwiseBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
-  if (weight_diff != nullptr && WinogradPays(s)) {
+  if (weight_diff != nullptr && WinogradPaysBackwardWeights(s)) {
     WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }

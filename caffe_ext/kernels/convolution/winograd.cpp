@@ -21,6 +21,9 @@ struct WinogradCode {
   decltype(WinogradBackwardData)* backward_data;
 };
 
+/// Kernels whose transform is still read from a cache: 4 MiB.
+constexpr std::int64_t kMostKernelsInCache = 1 << 14;
+
 /// Of planes of height x width.
 std::int64_t Tiles(const ConvolutionShape& s, int height, int width) {
   const int step = 9 - s.kernel_height;
@@ -96,19 +99,25 @@ const WinogradCode& Code(const ConvolutionShape& shape) {
 #endif
 }
 
-/// Compares the operations on single values, for `channels` planes transformed into `outputs`, in
-/// so many tiles. What a tile's transforms cost was measured.
-bool Pays(const ConvolutionShape& s, int channels, int outputs, std::int64_t tiles) {
-  constexpr std::int64_t kMostWeights = 1 << 18;  // transformed: 64 MiB
+int RoundUpToLanes(int planes) { return (planes + 15) / 16 * 16; }
+
+std::int64_t CountKernels(const ConvolutionShape& s) {
+  return std::int64_t{s.channels} * s.outputs;
+}
+
+/// Of an image, by the definition.
+std::int64_t CountOperations(const ConvolutionShape& s) {
+  return CountKernels(s) * s.kernel_height * s.kernel_width * s.Positions();
+}
+
+/// Of a tile of `channels` planes transformed into `outputs`. What its transforms cost was
+/// measured.
+std::int64_t CountTileOperations(int channels, int outputs) {
   constexpr int kInput = 450;
   constexpr int kOutput = 300;
-  const auto padded = [](int planes) { return (planes + 15) / 16 * 16; };
-  const std::int64_t weights = std::int64_t{channels} * outputs;
-  const std::int64_t plain = weights * s.kernel_height * s.kernel_width * s.Positions();
-  const std::int64_t tile = std::int64_t{64} * channels * padded(outputs) +
-                            std::int64_t{kInput} * padded(channels) +
-                            std::int64_t{kOutput} * padded(outputs);
-  return weights <= kMostWeights && tiles * tile < plain;
+  return std::int64_t{64} * channels * RoundUpToLanes(outputs) +
+         std::int64_t{kInput} * RoundUpToLanes(channels) +
+         std::int64_t{kOutput} * RoundUpToLanes(outputs);
 }
 
 }  // namespace
@@ -123,13 +132,25 @@ bool WinogradFits(const ConvolutionShape& s) {
          s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
 }
 
-bool WinogradPays(const ConvolutionShape& shape) {
-  return WinogradFits(shape) && Pays(shape, shape.channels, shape.outputs, TilesOfTop(shape));
+bool WinogradPays(const ConvolutionShape& s) {
+  return WinogradFits(s) &&
+         TilesOfTop(s) * CountTileOperations(s.channels, s.outputs) < CountOperations(s);
 }
 
-bool WinogradPaysBackwardData(const ConvolutionShape& shape) {
-  return WinogradFits(shape) && Pays(shape, shape.outputs, shape.channels,
-                                     std::min(TilesOfTop(shape), TilesOfBottom(shape)));
+bool WinogradPaysBackwardWeights(const ConvolutionShape& s) {
+  constexpr std::int64_t kMostKernels = 1 << 18;  // transformed: 64 MiB for each thread
+  const std::int64_t kernels = CountKernels(s);
+  // Measured, as the above: back from the points, once for the batch, through cache or memory.
+  const std::int64_t transform = kernels * (kernels <= kMostKernelsInCache ? 150 : 1000);
+  return WinogradFits(s) && kernels <= kMostKernels &&
+         s.images * TilesOfTop(s) * CountTileOperations(s.channels, s.outputs) + transform <
+             s.images * CountOperations(s);
+}
+
+bool WinogradPaysBackwardData(const ConvolutionShape& s) {
+  return WinogradFits(s) &&
+         std::min(TilesOfTop(s), TilesOfBottom(s)) * CountTileOperations(s.outputs, s.channels) <
+             CountOperations(s);
 }
 
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,

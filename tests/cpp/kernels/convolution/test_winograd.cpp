@@ -48,6 +48,9 @@ TEST_P(EngineKernelsWinograd, AgreesWithTheDefinition) {
       shapes.push_back(Square(1, 2, 70, 7, 20, kernel, pad));
     }
   }
+  // Too many kernels to be transformed at once: part by part, the last rows and columns fewer.
+  shapes.push_back(Square(2, 130, 9, 9, 140, 3, 1));
+  shapes.push_back(Square(1, 140, 8, 8, 130, 5, 0));
   // The gradient of the bottom by the tiles of the top, several blocks of them.
   shapes.push_back(Square(2, 2, 60, 40, 3, 5, 0));
   shapes.push_back(Square(2, 3, 61, 37, 2, 3, 0));
@@ -81,7 +84,8 @@ TEST_P(EngineKernelsWinograd, LeavesOutWhatIsNotAskedFor) {
 
 TEST_P(EngineKernelsWinograd, AnImageDoesNotDependOnItsBatchOrOnThreads) {
   for (const ConvolutionShape& one :
-       {Square(1, 6, 14, 13, 18, 3, 1), Square(1, 6, 14, 45, 18, 5, 0)}) {
+       {Square(1, 6, 14, 13, 18, 3, 1), Square(1, 6, 14, 45, 18, 5, 0),
+        Square(1, 129, 7, 7, 129, 3, 1)}) {
     ConvolutionShape batch = one;
     batch.images = 11;
     ConvolutionArrays together(batch);
@@ -146,7 +150,13 @@ TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
   const ConvolutionShape three = Square(1, 3, 32, 32, 32, 5, 2);
   EXPECT_TRUE(WinogradPays(three));
   EXPECT_FALSE(WinogradPaysBackwardData(three));
-  EXPECT_FALSE(WinogradPays(Square(1, 1024, 14, 14, 1024, 3, 1)));  // too much memory
+
+  EXPECT_TRUE(WinogradPaysBackwardWeights(good));
+  EXPECT_FALSE(WinogradPaysBackwardWeights(Square(64, 1024, 14, 14, 1024, 3, 1)));  // memory
+  // ResNet-50's last 3 x 3 convolutions: one image has too few tiles for so many kernels.
+  EXPECT_TRUE(WinogradPays(Square(1, 512, 7, 7, 512, 3, 1)));
+  EXPECT_FALSE(WinogradPaysBackwardWeights(Square(1, 512, 7, 7, 512, 3, 1)));
+  EXPECT_TRUE(WinogradPaysBackwardWeights(Square(16, 512, 7, 7, 512, 3, 1)));
 
   SetWinogradLanes(0);
   EXPECT_FALSE(WinogradFits(good));

@@ -30,13 +30,18 @@ namespace caffe_ext {
 /// AVX2 or AVX-512.
 bool WinogradFits(const ConvolutionShape& shape);
 
-/// @brief True if it fits and is expected to be faster than a product of matrices.
+/// @brief True if it fits and WinogradForward is expected to be faster than a product of matrices.
 ///
 /// With few channels or outputs, transforming the tiles costs more than it saves. Depends on
 /// neither the number of images nor the processor's vectors.
 bool WinogradPays(const ConvolutionShape& shape);
 
-/// The same for WinogradBackwardData.
+/// @brief The same for WinogradBackwardWeights; depends on the number of images.
+///
+/// With few tiles in the batch, transforming the kernels costs more than it saves.
+bool WinogradPaysBackwardWeights(const ConvolutionShape& shape);
+
+/// The same for WinogradBackwardData, of any number of images.
 bool WinogradPaysBackwardData(const ConvolutionShape& shape);
 
 /// Floats that this processor computes side by side: 16 (AVX-512), 8 (AVX2) or 0 (neither).
