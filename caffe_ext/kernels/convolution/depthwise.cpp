@@ -127,7 +127,7 @@ int Parts(const ConvolutionShape& s, int count) {
 
 void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const float* weights,
                       const float* bias, float* top) {
-  const ConvolutionShape channel = s.OneChannel();
+  const ConvolutionShape channel = s.OneGroup();
   const int count = s.images * s.channels;
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {
@@ -141,7 +141,7 @@ void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const floa
 
 void DepthwiseBackwardWeights(const ConvolutionShape& s, const float* bottom, const float* top_diff,
                               const float* factors, float* weight_diff, float* bias_diff) {
-  const ConvolutionShape channel = s.OneChannel();
+  const ConvolutionShape channel = s.OneGroup();
   ParallelParts(s.channels, Parts(s, s.channels), [&](int begin, int end, int /*part*/) {
     for (int c = begin; c < end; ++c) {
       for (int image = 0; image < s.images; ++image) {
@@ -163,7 +163,7 @@ void DepthwiseBackwardWeights(const ConvolutionShape& s, const float* bottom, co
 
 void DepthwiseBackwardData(const ConvolutionShape& s, const float* top_diff, const float* weights,
                            float* bottom_diff) {
-  const ConvolutionShape channel = s.OneChannel();
+  const ConvolutionShape channel = s.OneGroup();
   const int count = s.images * s.channels;
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {

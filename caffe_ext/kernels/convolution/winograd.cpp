@@ -127,18 +127,20 @@ int WinogradLanes() { return Lanes().Get(); }
 void SetWinogradLanes(int lanes) { Lanes().Set(lanes); }
 
 bool WinogradFits(const ConvolutionShape& s) {
-  return Lanes().Get() > 0 && s.groups == 1 && (s.kernel_height == 3 || s.kernel_height == 5) &&
+  return Lanes().Get() > 0 && (s.kernel_height == 3 || s.kernel_height == 5) &&
          s.kernel_width == s.kernel_height && s.pad_width == s.pad_height &&
          s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
 }
 
-bool WinogradPays(const ConvolutionShape& s) {
+bool WinogradPays(const ConvolutionShape& shape) {
+  const ConvolutionShape s = shape.OneGroup();
   return WinogradFits(s) &&
          TilesOfTop(s) * CountTileOperations(s.channels, s.outputs) < CountOperations(s);
 }
 
-bool WinogradPaysBackwardWeights(const ConvolutionShape& s) {
+bool WinogradPaysBackwardWeights(const ConvolutionShape& shape) {
   constexpr std::int64_t kMostKernels = 1 << 18;  // transformed: 64 MiB for each thread
+  const ConvolutionShape s = shape.OneGroup();
   const std::int64_t kernels = CountKernels(s);
   // Measured, as the above: back from the points, once for the batch, through cache or memory.
   const std::int64_t transform = kernels * (kernels <= kMostKernelsInCache ? 150 : 1000);
@@ -147,7 +149,8 @@ bool WinogradPaysBackwardWeights(const ConvolutionShape& s) {
              s.images * CountOperations(s);
 }
 
-bool WinogradPaysBackwardData(const ConvolutionShape& s) {
+bool WinogradPaysBackwardData(const ConvolutionShape& shape) {
+  const ConvolutionShape s = shape.OneGroup();
   return WinogradFits(s) &&
          std::min(TilesOfTop(s), TilesOfBottom(s)) * CountTileOperations(s.outputs, s.channels) <
              CountOperations(s);

@@ -55,6 +55,10 @@ TEST_P(EngineKernelsWinograd, AgreesWithTheDefinition) {
   shapes.push_back(Square(2, 2, 60, 40, 3, 5, 0));
   shapes.push_back(Square(2, 3, 61, 37, 2, 3, 0));
   shapes.push_back(Square(1, 2, 61, 43, 3, 5, 1));
+  for (const int kernel : {3, 5}) {
+    shapes.push_back(Square(2, 12, 11, 9, 9, kernel, 1));
+    shapes.back().groups = 3;
+  }
   for (const ConvolutionShape& s : shapes) {
     const ConvolutionReference reference(s);
     for (const int threads : {1, 3}) {
@@ -138,7 +142,7 @@ TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
     s.*field = value;
     return WinogradFits(s);
   };
-  EXPECT_FALSE(fits(&ConvolutionShape::groups, 2));
+  EXPECT_TRUE(fits(&ConvolutionShape::groups, 2));
   EXPECT_FALSE(fits(&ConvolutionShape::stride_height, 2));
   EXPECT_FALSE(fits(&ConvolutionShape::stride_width, 2));
   EXPECT_FALSE(fits(&ConvolutionShape::kernel_width, 3));

@@ -33,10 +33,12 @@ struct ConvolutionShape {
   }
   /// Whether each channel has a kernel of its own.
   bool IsDepthwise() const { return groups > 1 && groups == channels && groups == outputs; }
-  /// Of a depthwise convolution: that of one channel.
-  ConvolutionShape OneChannel() const {
+  /// The convolution of one group alone.
+  ConvolutionShape OneGroup() const {
     ConvolutionShape one = *this;
-    one.channels = one.outputs = one.groups = 1;
+    one.channels /= groups;
+    one.outputs /= groups;
+    one.groups = 1;
     return one;
   }
   std::ptrdiff_t BottomSize() const { return std::ptrdiff_t{channels} * height * width; }

@@ -26,7 +26,7 @@
 namespace caffe_ext {
 
 /// @brief True if WinogradForward and WinogradBackwardWeights take such a convolution: kernels of
-/// 3 x 3 or 5 x 5 without stride or groups, padded by less than the kernel, on a processor with
+/// 3 x 3 or 5 x 5 without stride, padded by less than the kernel, on a processor with
 /// AVX2 or AVX-512.
 bool WinogradFits(const ConvolutionShape& shape);
 
