@@ -242,7 +242,7 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
         if cascade := list(cascade_lines(models)):
             lines += [
                 "",
-                "The cascade: broken of tried (in real-valued pixels, where that differs)",
+                "Broken by each attack of the cascade (in brackets: in real-valued pixels)",
             ]
             for line in cascade:
                 lines += wrap(line, _COLUMNS_WIDE, subsequent_indent="  ")

@@ -96,8 +96,8 @@ def cascade_lines(models: Sequence[ModelEvaluation]) -> Iterator[str]:
             stages = [stage for stage in one.stages if stage.tried is not None]
             if len(stages) > 1:
                 found = "; ".join(
-                    f"{stage.name} {stage.broken:,} of {stage.tried:,}"
+                    f"{stage.name}: {stage.broken:,} of {stage.tried:,}"
                     + (f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else "")
                     for stage in stages
                 )
-                yield f"{model.name}, {one.budget}: {found}"
+                yield f"{model.name}, within {one.budget}: {found}"
