@@ -1,9 +1,10 @@
 """Measure networks of real size: the engine beside stock Caffe and what else runs networks.
 
-Networks of prototxt/zoo with random weights, the same for all; a forward pass, and one with the
-gradient with respect to the pixels. Beside Caffe's own code: PyTorch (eager and channels_last; the
-faster counts), ONNX Runtime, OpenVINO and OpenCV, as far as they are installed: `pip install -e
-.[zoo]` installs them. All of a network run in one process, in turns; the figures are medians.
+Networks of prototxt/zoo with random weights, the same for all; a forward pass, one with the
+gradient with respect to the pixels, and one with the gradients with respect to all weights. Beside
+Caffe's own code: PyTorch (eager and channels_last; the faster counts), ONNX Runtime, OpenVINO and
+OpenCV, as far as they are installed: `pip install -e .[zoo]` installs them. All of a network run in
+one process, in turns; the figures are medians.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -22,12 +23,11 @@ from bench_report import begin_record, format_left_table, origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
-from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.storage.atomic import replace_file, write_json, write_text
 from child_process import measure_in_child, run_child
 from job_timing import find_fastest, time_jobs
 from zoo_jobs import (
-    FORWARD,
-    GRADIENT,
+    TASKS,
     USUAL,
     make_subject,
     peak_job,
@@ -54,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--batches", nargs="+", type=int, metavar="N", default=[1, 8], help="(default: 1 8)")
     add("--threads", nargs="+", type=int, metavar="N", default=[1], help="(default: 1)")
     add("--rounds", type=int, metavar="N", default=3, help="of 4 runs each (default: 3)")
-    add_output(parser, ROOT / "results", "bench_zoo.json and .md")
+    add_output(parser, ROOT / "results", "bench_zoo.json, .md and .svg")
     add("--child", nargs=3, metavar=("NETWORK", "BATCH", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "rounds")
@@ -107,7 +107,7 @@ def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the table's cells."""
     cells = []
     for measured in measurements:
-        for task in (FORWARD, GRADIENT):
+        for task in TASKS:
             times = [find(measured, task, title) for title in TITLES]
             ours, others = times[0], [one for one in times[1:] if one is not None]
             share = speed(measured, task, TITLES[0]) / speed(measured, "peak", "OpenBLAS")
@@ -140,9 +140,12 @@ def report(record: Mapping[str, Any]) -> str:
     return f"""\
 # How fast networks of real size are
 
-Milliseconds of a forward pass, and of one with the gradient with respect to the pixels.
+Milliseconds of a forward pass, of one with the gradient with respect to the pixels, and of one with
+the gradients with respect to all weights ("training", without the update).
 
 {table(record["measurements"])}
+
+![relative to ours](bench_zoo.svg)
 
 The weights are random and the same for all; the logits differ by at most {largest:.1g} of the
 largest. With one thread the processor time of the process counts, with more the time that passed.
@@ -154,6 +157,47 @@ of 1024 x 1024 by the same BLAS.
 {origin(record)}
 | others | {", ".join(f"{name} {version}" for name, version in record["peers"].items())} |
 """
+
+
+def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the times relative to ours as bars, a row for each batch and number of threads."""
+    from matplotlib.figure import Figure
+
+    colours = ("#2a6fbb", "#9aa5b1", "#e07a3f", "#3c9d6b", "#8a63c9", "#c9a227")
+    rows = sorted({(one["batch"], one["threads"]) for one in measurements})
+    networks = list(dict.fromkeys(one["network"] for one in measurements))
+    width = 2 + 1.2 * len(networks)
+    figure = Figure(figsize=(len(TASKS) * width, 2.6 * len(rows) + 0.6), layout="constrained")
+    grid = figure.subplots(len(rows), len(TASKS), squeeze=False, sharey="row")
+    for panels, (batch, threads) in zip(grid, rows, strict=True):
+        for panel, task in zip(panels, TASKS, strict=True):
+            for one in measurements:
+                if (one["batch"], one["threads"]) == (batch, threads):
+                    draw_bars(panel, one, task, networks.index(one["network"]), colours)
+            panel.axhline(1, color=colours[0], linewidth=0.8)
+            panel.set_title(f"{task}, batch {batch}, threads: {threads}", fontsize=10)
+            panel.set_xticks(range(len(networks)), networks, fontsize=8)
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.tick_params(length=0)
+        panels[0].set_ylabel("time relative to ours")
+    keys = zip(*grid[0, 0].get_legend_handles_labels(), strict=True)
+    found = {label: handle for handle, label in keys}
+    figure.legend(found.values(), found.keys(), ncols=len(TITLES), loc="outside lower center")
+    with replace_file(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."), metadata={"Date": None})
+
+
+def draw_bars(
+    panel: Any, measured: Mapping[str, Any], task: str, place: int, colours: Sequence[str]
+) -> None:
+    """Draw a network's times for a task, relative to ours, side by side in a panel."""
+    ours = find(measured, task, TITLES[0])
+    assert ours is not None
+    for number, (title, colour) in enumerate(zip(TITLES, colours, strict=True)):
+        time = find(measured, task, title)
+        if time is not None:
+            x = place + 0.14 * (number - (len(TITLES) - 1) / 2)
+            panel.bar(x, time / ours, 0.13, color=colour, label=title)
 
 
 def find_peers() -> dict[str, str]:
@@ -187,6 +231,7 @@ def run(arguments: argparse.Namespace) -> None:
     stem = arguments.output / "bench_zoo"
     write_json(stem.with_suffix(".json"), record)
     write_text(stem.with_suffix(".md"), report(record))
+    draw(record["measurements"], stem.with_suffix(".svg"))
     print(table(record["measurements"]))
 
 

@@ -1,7 +1,9 @@
 """What bench_zoo.py times: networks of prototxt/zoo with random weights, in Caffe and elsewhere.
 
 All have the same weights and read the same random images, real-valued pixels. A job is a forward
-pass to the logits, or one that goes back to the pixels, along a derivative of the logits of ones.
+pass to the logits; one with the gradient with respect to the pixels, for a derivative of ones with
+respect to the logits; or one with the gradients with respect to all weights, as a training
+iteration has them.
 """
 
 # The packages are imported late: only the process that measures needs them.
@@ -22,7 +24,7 @@ from job_timing import Job
 ZOO = ROOT / "prototxt" / "zoo"
 USUAL = ("squeezenet_v1.1", "mobilenet", "googlenet", "resnet50", "caffenet")
 MOST_APART = 1e-3
-FORWARD, GRADIENT = "forward", "gradient"
+FORWARD, GRADIENT, TRAINING = TASKS = "forward", "gradient", "training"
 
 
 def zoo_networks() -> tuple[str, ...]:
@@ -114,12 +116,11 @@ def peers(subject: Subject) -> Iterator[Peer]:
     ):
         if find_spec(package) is None:
             continue
-        for title, forward, gradient in make(subject):
-            differ = relative_difference(forward(), ours)
+        for title, *tasks in make(subject):
+            differ = relative_difference(tasks[0](), ours)
             if not differ < MOST_APART:
                 raise ValueError(f"{subject.name}: {title} differs from Caffe by {differ:.2g}")
-            jobs = (Job(FORWARD, title, forward),)
-            jobs += (Job(GRADIENT, title, gradient),) if gradient else ()
+            jobs = tuple(Job(name, title, run) for name, run in zip(TASKS, tasks, strict=False))
             yield Peer(title, jobs, differ)
 
 
@@ -130,7 +131,8 @@ def peak_job(threads: int) -> Job:
     return Job("peak", "OpenBLAS", blas.product(), ready, 2.0 * PEAK_SIZE**3)
 
 
-Made = tuple[str, Callable[[], Any], Callable[[], Any] | None]
+# A title, and the first of TASKS.
+Made = tuple[str, Callable[[], Any]] | tuple[str, *tuple[Callable[[], Any], ...]]
 
 
 def _caffe(
@@ -146,18 +148,50 @@ def _caffe(
     logits = model.logits(subject.images)
     ones = np.ones_like(logits)
     flop = operations(model._net)[0]
+    net = make_trained_net(subject)
+
+    def train() -> Any:
+        net.clear_param_diffs()
+        net.forward()
+        net.backward()
+        return [blob.diff for blobs in net.params.values() for blob in blobs]
+
     return logits, (
         Job(FORWARD, title, partial(model.logits, subject.images), ready, flop),
         Job(GRADIENT, title, partial(model.gradient, subject.images, ones), ready, 2 * flop),
+        Job(TRAINING, title, train, ready, 3 * flop),
     )
+
+
+def make_trained_net(subject: Subject) -> Any:
+    """Return the net with a loss in place of its softmax, for labels of 0; BatchNorm and Dropout
+    as when testing.
+    """
+
+    from caffe_ext.models.files import build_net, read_prototxt
+
+    parameter = read_prototxt(deploy_of(subject.name))
+    parameter.layer[0].input_param.shape[0].dim[0] = len(subject.images)
+    label = parameter.layer.add(name="label", type="Input", top=["label"])
+    label.input_param.shape.add(dim=[len(subject.images)])
+    softmax = next(layer for layer in parameter.layer if layer.type == "Softmax")
+    loss = parameter.layer.add(name="loss", type="SoftmaxWithLoss", top=["loss"])
+    loss.bottom.extend([softmax.bottom[0], "label"])
+    parameter.layer.remove(softmax)
+    net = build_net(str(parameter))
+    net.copy_from(str(subject.weights))
+    net.blobs["data"].data[...] = subject.images
+    return net
 
 
 def _torch(subject: Subject) -> Iterator[Made]:
     import torch
+    from torch import nn
 
     from zoo_torch import read_torch_network
 
     torch.set_num_threads(subject.threads)
+    labels = torch.zeros(len(subject.images), dtype=torch.long)
     for title, layout in (
         ("PyTorch eager", torch.contiguous_format),
         ("PyTorch channels_last", torch.channels_last),
@@ -174,7 +208,14 @@ def _torch(subject: Subject) -> Iterator[Made]:
         def gradient(net: Any = net, asked: Any = asked) -> Any:
             return torch.autograd.grad(net(asked).sum(), asked)[0]
 
-        yield title, forward, gradient
+        trained = read_torch_network(deploy_of(subject.name), subject.weights)
+        trained = trained.to(memory_format=layout).requires_grad_()
+        weights = list(trained.parameters())
+
+        def train(net: Any = trained, images: Any = images, weights: Any = weights) -> Any:
+            return torch.autograd.grad(nn.functional.cross_entropy(net(images), labels), weights)
+
+        yield title, forward, gradient, train
 
 
 def _onnx_runtime(subject: Subject) -> Iterator[Made]:
@@ -186,7 +227,7 @@ def _onnx_runtime(subject: Subject) -> Iterator[Made]:
         subject.onnx(), options, providers=["CPUExecutionProvider"]
     )
     given = {session.get_inputs()[0].name: subject.images}
-    yield "ONNX Runtime", lambda: session.run(["logits"], given)[0], None
+    yield "ONNX Runtime", lambda: session.run(["logits"], given)[0]
 
 
 def _openvino(subject: Subject) -> Iterator[Made]:
@@ -198,7 +239,7 @@ def _openvino(subject: Subject) -> Iterator[Made]:
     compiled = core.compile_model(core.read_model(subject.onnx()), "CPU", settings)
     request = compiled.create_infer_request()
     images = subject.images
-    yield "OpenVINO", lambda: request.infer([images])["logits"], None
+    yield "OpenVINO", lambda: request.infer([images])["logits"]
 
 
 def _opencv(subject: Subject) -> Iterator[Made]:
@@ -214,4 +255,4 @@ def _opencv(subject: Subject) -> Iterator[Made]:
 
     with suppress(cv2.error):
         forward()
-        yield "OpenCV", forward, None
+        yield "OpenCV", forward

@@ -47,16 +47,20 @@ def test_all_that_is_installed_computes_the_same(tiny: zoo_jobs.Subject) -> None
     assert {peer.title.split()[0] for peer in found} <= {one.split()[0] for one in bench.TITLES}
     assert max(peer.differ for peer in found) < 1e-5
     tasks = [[job.task for job in peer.jobs] for peer in found]
-    assert tasks[0] == tasks[1] == ["forward", "gradient"]
+    assert tasks[0] == tasks[1] == list(zoo_jobs.TASKS)
     ours, stock = (np.asarray(peer.jobs[1].run()) for peer in found[:2])
     np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-6)
+    trained: list[Any] = [peer.jobs[2].run() for peer in found[:2]]
+    assert max(np.abs(mine).max() for mine in trained[0]) > 0
+    for mine, theirs in zip(*trained, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
     # For 2 images: 5 x 5 pixels of 27 and 4 products in 8 channels, 3 scores of 16 x 9.
     assert found[0].jobs[0].flop == 2 * 2 * (25 * 8 * (27 + 4) + 3 * 16 * 9)
 
 
 def test_other_scores_are_refused(tiny: zoo_jobs.Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(_: Any) -> Any:
-        yield "OpenCV", lambda: np.zeros((2, 3), np.float32), None
+        yield "OpenCV", lambda: np.zeros((2, 3), np.float32)
 
     monkeypatch.setattr(zoo_jobs, "_opencv", wrong)
     with pytest.raises(ValueError, match="OpenCV differs from Caffe by 1"):
@@ -77,12 +81,14 @@ def test_the_table() -> None:
     jobs = [job("forward", "caffe_ext", 10, 1.0), job("gradient", "caffe_ext", 30, 2.0)]
     jobs += [job("forward", "stock Caffe", 40, 1.0), job("gradient", "stock Caffe", 60, 2.0)]
     jobs += [job("forward", "PyTorch eager", 9), job("forward", "PyTorch channels_last", 8)]
+    jobs += [job("training", "caffe_ext", 50, 3.0), job("training", "PyTorch eager", 100)]
     jobs += [job("peak", "OpenBLAS", 20, 4.0)]
     measured = {"network": "tiny", "batch": 8, "threads": 1, "jobs": jobs}
-    forward, gradient = bench.rows([measured])
+    forward, gradient, training = bench.rows([measured])
     assert forward[:7] == ("tiny", "8", "1", "forward", "10.0", "40.0", "8.0")
     assert forward[7:] == ("–", "–", "–", "0.80", "50 %")
     assert gradient[4:7] == ("30.0", "60.0", "–")
+    assert training[4:7] == ("50.0", "–", "100.0")
     assert bench.find(measured | {"threads": 2}, "forward", "PyTorch") == 16
 
 
@@ -107,4 +113,5 @@ def test_a_small_network_is_measured(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "| squeezenet_v1.1 | 1     | 1       | forward " in capsys.readouterr().out
     record = json.loads((tmp_path / "bench_zoo.json").read_text())
     assert len(record["measurements"]) == 1
+    assert "</svg>" in (tmp_path / "bench_zoo.svg").read_text()
     assert (tmp_path / "bench_zoo.md").read_text().startswith("# How fast networks of real size")
