@@ -161,13 +161,11 @@ CAFFE_EXT_CLONES const float* Scaled(const float* values, float factor, std::ptr
 }
 
 /// The gradients of some images, added to weight_sums and bias_sums; null: left out.
-/// @param weight_sums transposed: a matrix of kernel x outputs for each group. BLAS is up to
-///   a third faster that way, as the kernel has more values than the group has outputs
 void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bottom,
                   const float* top_diff, const float* factors, float* weight_sums,
                   float* bias_sums) {
-  const int m = s.KernelSize();
-  const int n = s.outputs / s.groups;
+  const int m = s.outputs / s.groups;
+  const int n = s.KernelSize();
   const int k = s.Positions();
   for (int image = begin; image < end; ++image) {
     const float* diff = top_diff + image * s.TopSize();
@@ -183,21 +181,8 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
     const float* columns = Columns(s, bottom + image * s.BottomSize());
     for (int g = 0; g < s.groups; ++g) {
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1,
-                  columns + std::ptrdiff_t{g} * m * k, k, diff + std::ptrdiff_t{g} * n * k, k, 1,
+                  diff + std::ptrdiff_t{g} * m * k, k, columns + std::ptrdiff_t{g} * n * k, k, 1,
                   weight_sums + std::ptrdiff_t{g} * m * n, n);
-    }
-  }
-}
-
-/// Adds the transpose of each group's sums.
-void AddTransposed(const ConvolutionShape& s, const float* weight_sums, float* weight_diff) {
-  const int rows = s.outputs / s.groups;
-  const int columns = s.KernelSize();
-  for (int g = 0; g < s.groups; ++g, weight_sums += std::ptrdiff_t{rows} * columns) {
-    for (int row = 0; row < rows; ++row, weight_diff += columns) {
-      for (int i = 0; i < columns; ++i) {
-        weight_diff[i] += weight_sums[std::ptrdiff_t{i} * rows + row];
-      }
     }
   }
 }
@@ -244,13 +229,14 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
-  const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
-  const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
   const int parts = Parts(s);
-  if (s.images == 0) {
+  if (parts <= 1) {
+    AddGradients(s, 0, s.images, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
   // Each part sums on its own; then the sums are added up in the order of the parts.
+  const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
+  const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
   float* sums = GetThreadBuffer(kSums, parts * size);
   ParallelParts(s.images, parts, [&](int begin, int end, int part) {
     float* mine = sums + part * size;
@@ -258,14 +244,11 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     AddGradients(s, begin, end, bottom, top_diff, factors, weight_diff != nullptr ? mine : nullptr,
                  bias_diff != nullptr ? mine + weights : nullptr);
   });
-  for (int part = 1; part < parts; ++part) {
-    AddTo(sums, sums + part * size, size);
-  }
-  if (weight_diff != nullptr) {
-    AddTransposed(s, sums, weight_diff);
-  }
-  if (bias_diff != nullptr) {
-    AddTo(bias_diff, sums + weights, s.outputs);
+  for (int part = 0; part < parts; ++part) {
+    AddTo(weight_diff, sums + part * size, weights);
+    if (bias_diff != nullptr) {
+      AddTo(bias_diff, sums + part * size + weights, s.outputs);
+    }
   }
 }
 
