@@ -235,6 +235,20 @@ def test_long_names_have_partial_files_too(tmp_path: Path, name: str) -> None:
     unchanged(tmp_path / name, NEW)
 
 
+def test_a_list_of_numbers_is_a_line_of_json() -> None:
+    value = {
+        "a": [1, -2.5, 1e-9, None, True],
+        "b": ["[\n1,\n2\n]", "x"],
+        "c": [[1, 2], []],
+        "d": {},
+    }
+    text = json_bytes(value).decode()
+    assert json.loads(text) == value
+    assert '"a": [1, -2.5, 1e-09, null, true],\n' in text
+    assert '"c": [\n    [1, 2],\n    []\n  ]' in text
+    assert text.splitlines()[2] == '  "b": ['
+
+
 def test_json_is_what_other_programs_read(path: Path) -> None:
     value = {"b": [1, 2.5, None, True], "a": "ä€\n", "name": "img/\udcff.png"}
     write_json(path, value)

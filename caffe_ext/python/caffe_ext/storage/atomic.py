@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -23,6 +24,9 @@ PARTIAL = ".partial"
 _LONGEST_NAME = 255
 # What file systems answer that cannot write a folder through to the disk.
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+# Of indented JSON: a list of numbers, and what is between two of them.
+_NUMBERS = re.compile(r"\[\n *((?:[-+.\w]+,\n *)*[-+.\w]+)\n *\]")
+_BREAK = re.compile(r",\n *")
 
 
 @contextmanager
@@ -80,8 +84,13 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2, sync: bool =
 
 
 def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
-    """Return JSON in UTF-8 with a line feed at its end; ValueError for NaN and infinities."""
+    """Return JSON in UTF-8 with a line feed at its end; ValueError for NaN and infinities.
+
+    With an indent, a list of numbers is a line.
+    """
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    # No text has a line feed in it: JSON escapes them.
+    text = _NUMBERS.sub(lambda found: f"[{_BREAK.sub(', ', found[1])}]", text)
     return _encode_text(text + "\n")
 
 
