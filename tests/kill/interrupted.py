@@ -141,6 +141,8 @@ def run(case: dict[str, Any], log: int, report: int) -> int:
 
 def main() -> None:
     """Serve."""
+    # What a shell has put into the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The programs import late; here it is done once, before the forks.
     for module in pkgutil.walk_packages(caffe_ext.__path__, "caffe_ext."):
         # The bridges need packages that are optional.
