@@ -195,6 +195,14 @@ def test_the_program(
     assert Path("a.onnx").read_bytes() == before
     assert main(["net.yaml", "--output", "a.onnx", "--again"]) == 0
     assert Path("a.onnx").read_bytes() != before
+    Path("b_preprocessing.onnx").mkdir()
+    for output, says in {
+        "net.yaml": "--output must be a file with the ending .onnx, not net.yaml",
+        ".": "--output must be a file with the ending .onnx, not .",
+        "b.onnx": "b_preprocessing.onnx is a folder: --output names a file",
+    }.items():
+        with pytest.raises(SystemExit, match=f"^{re.escape(says)}$"):
+            main(["net.yaml", "--output", output, "--preprocessing", "beside", "--again"])
     with pytest.raises(SystemExit, match="missing is not a folder"):
         main(["net.yaml", "--output", "missing/a.onnx"])
     with pytest.raises(SystemExit, match=r"net\.prototxt: --model takes a YAML file"):

@@ -329,6 +329,11 @@ def test_the_program(
         main(["net.onnx"])
     with pytest.raises(SystemExit, match="without a folder, not 'a/b'"):
         main(["net.onnx", "--name", "a/b"])
+    with pytest.raises(SystemExit, match=r"the name 'a\\nb' has characters that cannot be shown"):
+        main(["net.onnx", "--name", "a\nb", "--shape", "3,9,8"])
+    Path("x.yaml").write_bytes(Path("net.onnx").read_bytes())
+    with pytest.raises(SystemExit, match=r"^x\.yaml would be replaced"):
+        main(["x.yaml", "--shape", "3,9,8", "--again"])
     with pytest.raises(SystemExit, match="--shape C,H,W gives it"):
         main(["net.onnx", "--again"])
     assert Path("net.yaml").is_file()

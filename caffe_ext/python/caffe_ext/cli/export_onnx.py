@@ -77,9 +77,14 @@ def run(arguments: argparse.Namespace) -> None:
         from caffe_ext.exchange.caffe_to_onnx.graph import OPSET
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: `pip install caffe_ext[onnx]` brings what export-onnx needs")
+    if path.suffix != ".onnx":
+        # With --again, another name may be that of the weights, or of any other file.
+        sys.exit(f"--output must be a file with the ending .onnx, not {path}")
     if not path.parent.is_dir():
         sys.exit(f"{path.parent} is not a folder: --output names a file in one that exists")
     for file in [path, preprocessing_path(path)][: 1 + beside]:
+        if file.is_dir():
+            sys.exit(f"{file} is a folder: --output names a file")
         if file.exists() and not arguments.again:
             sys.exit(f"{file} exists; --again replaces it, --output names another")
     try:

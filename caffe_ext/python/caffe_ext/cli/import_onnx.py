@@ -92,6 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not folder.is_dir():
         sys.exit(f"{folder} is not a folder: --output names one that exists")
     for file in (folder / one for one in file_names(name)):
+        if file.is_dir() or (file.exists() and file.samefile(arguments.file)):
+            sys.exit(f"{file} would be replaced: --name and --output name another")
         if file.exists() and not arguments.again:
             sys.exit(f"{file} exists; --again replaces it, --name and --output name another")
     settings = _settings(arguments)

@@ -26,7 +26,7 @@ from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
 from caffe_ext.models.files import build_net
-from caffe_ext.reporting import escape_text
+from caffe_ext.reporting import escape_text, is_showable
 from caffe_ext.storage.atomic import write_bytes
 from caffe_ext.storage.json_file import parse_json
 from caffe_ext.storage.regular_file import AnyPath
@@ -88,6 +88,8 @@ def import_model(
     the outputs differ by more than TOLERANCE.
     """
     path = Path(path)
+    if not is_showable(name):  # nor may it end the comment that names it in the prototxt
+        raise ValueError(f"the name {name!a} has characters that cannot be shown; give another")
     graph = read_graph(path, output, sides)
     with TemporaryDirectory() as temporary:
         try:
