@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -184,10 +185,10 @@ def test_records_have_the_command_as_typed(
     assert ran.stdout == recorded.format(tool=tool) + "\n"
 
 
-@pytest.mark.parametrize("option", ["--output", "--model", "--labels", "--data-dir"])
+@pytest.mark.parametrize("option", ["--output", "--model", "--labels", "--images", "--data-dir"])
 def test_a_path_that_is_empty(tmp_path: Path, option: str) -> None:
     """It is what an unset variable of the shell gives, and no name for the current folder."""
     done = run("hotcold", option, "", folder=tmp_path)
     assert done.returncode == 2
-    assert "must be a path, not an empty text" in done.stderr.splitlines()[-1]
+    assert re.search("must .* empty text$", done.stderr.rstrip())
     assert not list(tmp_path.iterdir())

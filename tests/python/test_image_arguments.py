@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from caffe_ext.cli import image_arguments
@@ -21,6 +23,13 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "result.json"
     monkeypatch.setattr(image_arguments, "DEMO_RECORD", path)
     return path
+
+
+def write_image_folder(folder: Path) -> Path:
+    """Write a folder with an image, and return it."""
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((4, 4), np.uint8))
+    return folder
 
 
 def parse(*words: object) -> argparse.Namespace:
@@ -67,3 +76,15 @@ def test_a_damaged_record(record: Path) -> None:
     record.write_text('{"data": 1}')
     with pytest.raises(DataError, match="is damaged: run `make demo` again, or name the images"):
         open_source(parse())
+
+
+def test_what_is_written_is_not_read_again(tmp_path: Path) -> None:
+    images = write_image_folder(tmp_path / "images")
+    (tmp_path / "link").symlink_to(images)
+    for output in (images, images / "out", tmp_path / "link" / "out"):
+        arguments = parse("--images", images)
+        arguments.output = output
+        with pytest.raises(ValueError, match=f"^--output {output} lies in the folder of --images"):
+            open_source(arguments)
+    arguments.output = tmp_path / "out"
+    assert len(open_source(arguments)) == 1

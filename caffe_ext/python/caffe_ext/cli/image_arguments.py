@@ -7,6 +7,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.model_arguments import DEMO_RECORD, uses_demo
@@ -41,6 +42,7 @@ def add_image_arguments(
     add = group.add_argument
     add(
         "--images",
+        type=_images,
         metavar="IMAGES",
         default=images,
         help=f"the images (default: {otherwise})",
@@ -108,6 +110,7 @@ def open_source(
         )
 
     if arguments.images is not None:
+        _check_output(arguments)
         return open_one(arguments.images)
     if arguments.labels is not None:
         raise ValueError("--labels needs --images: MNIST has labels of its own")
@@ -121,6 +124,19 @@ def open_source(
         if arguments.data_dir is not None:
             raise
         return open_one("digits")
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """Raise ValueError if what is written would count among the images from then on."""
+    images, output = Path(arguments.images), getattr(arguments, "output", None)
+    # Databases are read by their own files.
+    if output is None or not images.is_dir() or (images / "data.mdb").exists():
+        return
+    if output.resolve().is_relative_to(images.resolve()):
+        raise ValueError(
+            f"--output {output} lies in the folder of --images, among whose images its own would "
+            "be; choose another folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,13 @@ def _find_demo_data() -> str | None:
     except FileNotFoundError:
         return None
     return "digits" if record.data.embedded else "mnist"
+
+
+def _images(text: str) -> str:
+    """Return what names images; of an unset variable of the shell it would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name images, not be an empty text")
+    return text
 
 
 def _size(text: str) -> tuple[int, int]:
