@@ -194,7 +194,7 @@ def test_an_attack_that_the_net_does_not_have_leaves_no_file(
         ("hc4", "can be at most 3, not 4"),
         ("hot:4", "hot class must be one of .*not 4"),
         ("hc1@x", "blob 'x'"),
-        ("hc1@data", "does not lie between"),
+        ("hc1@data", "is not between"),
     ):
         with pytest.raises(ValueError, match=says):
             run_attack(classifier, source, run_of(tmp_path / "out", text))

@@ -59,7 +59,7 @@ def test_known_answers(tmp_path: Path, hdf5: bool) -> None:
 
 def test_backward_from_the_last_batch(linear: Classifier) -> None:
     diff = np.ones((2, 3), np.float32)
-    with pytest.raises(ValueError, match="no batch to go back through: nothing has run yet"):
+    with pytest.raises(ValueError, match="no batch to backpropagate through: nothing has run yet"):
         linear.backward_from("score", diff)
     linear.logits(IMAGES)
     by_hand = (diff @ WEIGHTS * 0.5).reshape(IMAGES.shape)
@@ -71,7 +71,7 @@ def test_backward_from_the_last_batch(linear: Classifier) -> None:
     assert np.array_equal(first, by_hand)  # a copy, not the net's memory
     with pytest.raises(ValueError, match=r"'score' has shape \(1, 3\), the blob \(2, 3\)"):
         linear.backward_from("score", diff[:1])
-    with pytest.raises(ValueError, match="no blob 'ip'; there are data, score, prob"):
+    with pytest.raises(ValueError, match="no blob 'ip'; it has data, score, prob"):
         linear.backward_from("ip", diff)
     linear.batch_size = 1
     linear.logits(IMAGES)
@@ -165,14 +165,14 @@ def test_logits_by_name_without_a_softmax(tmp_path: Path) -> None:
     reference = Classifier(*write_model(tmp_path / "full"), PixelSpace(0.5))
     ours, caffes = classifier.probabilities(IMAGES), reference.probabilities(IMAGES)
     np.testing.assert_allclose(ours, caffes, rtol=1e-6)
-    with pytest.raises(ValueError, match="no blob 'ip9'; there are data, score"):
+    with pytest.raises(ValueError, match="no blob 'ip9'; it has data, score"):
         Classifier(*model, PixelSpace(), logits="ip9")
     with pytest.raises(ValueError, match=r"'data' must be \(N, K\)"):
         Classifier(*model, PixelSpace(), logits="data")
-    with pytest.raises(ValueError, match=r"'prob' holds the probabilities .* which takes 'sc"):
+    with pytest.raises(ValueError, match=r"'prob' holds the probabilities .* 'score' is used"):
         Classifier(*write_model(tmp_path / "full"), PixelSpace(), logits="prob")
     in_place = write_model(tmp_path / "place", LINEAR.replace("top: 'prob'", "top: 'score'"))
-    with pytest.raises(ValueError, match=r"'score' holds the probabilities .* not let that work"):
+    with pytest.raises(ValueError, match=r"'score' holds the probabilities .* not let that layer"):
         Classifier(*in_place, PixelSpace())
 
 

@@ -77,7 +77,7 @@ def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("'Input' top", "'HDF5Data' top", r"'data' \(HDF5Data\) reads data; a deploy net"),
+        ("'Input' top", "'HDF5Data' top", r"'data' \(HDF5Data\) reads data; use a deploy net"),
         ("'Softmax'", "'Softmux'", "layer 'prob' has an unknown type, 'Softmux'"),
         ("'Softmax'", "'Reshape' reshape_param { shape { dim: 1 dim: -1 } }", "batch size at 1"),
         ("'Input' top: 'data'", "'Input' top: 'data' top: 'more'", "must have one input, not 2"),

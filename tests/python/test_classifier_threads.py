@@ -50,7 +50,7 @@ def test_the_batch_of_another_thread_is_not_gone_back_through(classifier: Classi
     diff = np.ones((3, 5), np.float32)
     classifier.logits(images(3))
     in_a_thread(lambda: classifier.logits(images(3)[::-1]))
-    with pytest.raises(ValueError, match=r"another thread's ran last"):
+    with pytest.raises(ValueError, match=r"the last call was in another thread"):
         classifier.backward_from(classifier.logits_blob, diff)
     classifier.logits(images(3))
     classifier.backward_from(classifier.logits_blob, diff)

@@ -95,11 +95,11 @@ def test_through_what_a_split_makes_of_a_blob(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blob", ["data", "prob", "side"])
 def test_blobs_that_are_no_inner_ones_are_refused(tmp_path: Path, blob: str) -> None:
     classifier = two_layers(tmp_path, FIRST, SECOND)
-    with pytest.raises(ValueError, match=f"blob '{blob}' does not lie between the input and"):
+    with pytest.raises(ValueError, match=f"blob '{blob}' is not between the input and"):
         HotCold(through=blob)(classifier, rows([1, 2, 3]), Misclassification(labels(0)))
 
 
 def test_unknown_blobs_are_refused_even_without_images(tmp_path: Path) -> None:
     classifier = two_layers(tmp_path, FIRST, SECOND)
-    with pytest.raises(ValueError, match=r"no blob 'ip9'; there are data, ip1, ip2"):
+    with pytest.raises(ValueError, match=r"no blob 'ip9'; it has data, ip1, ip2"):
         HotCold(through="ip9")(classifier, rows([1, 2, 3])[:0], Misclassification(labels()))

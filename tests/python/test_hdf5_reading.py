@@ -32,7 +32,7 @@ def virtual(file: h5py.File, secret: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (external_storage, "the values of 'a/b' lie in another file"),
+        (external_storage, "the values of 'a/b' are stored in another file"),
         (external_link, "'a/b' is a link to another file"),
         (virtual, "'a/b' is a virtual dataset"),
     ],
@@ -106,7 +106,7 @@ def test_images_and_labels_are_those_of_the_file(tmp_path: Path) -> None:
                 file[other] = np.zeros((3, 1, 4, 4) if other == "data" else 3, np.uint8)
             shape = (3, 1, 4, 4) if name == "data" else (3,)
             file.create_dataset(name, shape, np.uint8, external=[(str(secret), 0, 200)])
-        with pytest.raises(DataError, match=f"the values of '{name}' lie in another file"):
+        with pytest.raises(DataError, match=f"the values of '{name}' are stored in another file"):
             open_hdf5_images(path, Reading())
 
 

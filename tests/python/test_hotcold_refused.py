@@ -25,8 +25,8 @@ def setting(tmp_path: Path) -> Setting:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; there are data, inner,"),
-        (["--through", "data"], "tiny: blob 'data' does not lie between"),
+        (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; it has data, inner,"),
+        (["--through", "data"], "tiny: blob 'data' is not between"),
         (["--hot", "3"], "tiny: the rank of the hot class (--hot) can be at most 2, not 3: "),
         (["--hot", "x"], "--hot takes ranks, 1 or more, or a range such as 1-9, not 'x'"),
         (["--hot", "0"], "--hot takes ranks"),

@@ -205,7 +205,7 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
             r"unknown key 'scael' \(did you mean scale\?\); keys: name, deploy, weights, scale,",
         ),
         ({"thing": 1}, "unknown key 'thing'; keys: name, deploy, weights, scale, std, mean,"),
-        ({"deploy": None}, "`deploy:` is missing, the prototxt"),
+        ({"deploy": None}, "`deploy:`, the prototxt of the network, is missing"),
         ({"deploy": 3}, "`deploy:` must be text, not 3"),
         ({"name": ["a"]}, "`name:` must be text, not"),
         ({"logits": 2}, "`logits:` must be text, not 2"),

@@ -203,7 +203,7 @@ def test_arrays_that_are_refused() -> None:
             space.to_input(array)
     with pytest.raises(ValueError, match="without NaN"):
         PixelSpace().to_pixels(one * np.nan)
-    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) is not of the crop's size, 3"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) does not have the crop's size, 3"):
         PixelSpace(crop=3).to_pixels(one)
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) does not fit the mean"):
         PixelSpace(mean=np.ones((3, 5, 4))).to_pixels(one)

@@ -89,7 +89,7 @@ def test_where_no_process_can_be_had(
         raise error
 
     monkeypatch.setattr(where, fail)
-    says = r"^no process can be started for --jobs \(.+\); with --jobs 1 none is needed$"
+    says = r"^no worker process can be started \(.+\); with --jobs 1 none is needed$"
     with pytest.raises(WorkerError, match=says), Workers(2, SilentReporter()) as workers:
         workers.run([Square(1), Square(2)])
 

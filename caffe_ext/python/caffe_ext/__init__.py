@@ -8,8 +8,8 @@ the solver type "BANG"::
     solver = caffe.get_solver("solvers/lenet_bang.prototxt")
     solver.step(1)
 
-The plug-in is loaded as soon as both `caffe` and `caffe_ext` are imported, in either order: what
-needs no network, `caffe-ext --help` say, does not wait for Caffe.
+The plug-in is loaded as soon as both `caffe` and `caffe_ext` are imported, in either order:
+commands that need no network, such as `caffe-ext --help`, do not wait for Caffe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _plugin.load_with_caffe()
 
 
 def __getattr__(name: str) -> Any:
-    """Return PLUGIN, the path of the plug-in, which is loaded if it was not yet."""
+    """Return PLUGIN, the path of the plug-in; loads the plug-in if necessary."""
     if name == "PLUGIN":
         return _plugin.load_plugin()
     raise AttributeError(f"module 'caffe_ext' has no attribute {name!r}")

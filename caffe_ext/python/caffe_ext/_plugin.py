@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def load_plugin() -> Path:
-    """Load libcaffe_ext, from $CAFFE_EXT_LIBRARY or from beside pycaffe, once; return its path.
+    """Load libcaffe_ext once, from $CAFFE_EXT_LIBRARY or from beside pycaffe; return its path.
 
     A build and an installation have python/caffe and lib in one folder; a wheel has caffe and
     caffe_ext/lib. Raises ImportError if pycaffe or the library is missing.
@@ -55,7 +55,7 @@ def module_that_hides_pycaffe() -> Path | None:
 
 
 def describe_hiding_module(hiding: Path) -> tuple[str, str]:
-    """Return what is wrong with that, and what to do."""
+    """Return what is wrong with such a module, and what to do about it."""
     return (
         f"{hiding} is imported in place of pycaffe",
         f"rename it, or take {hiding.parent} off PYTHONPATH",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the program that has the name of this command; does not return."""
+    """Run the program named like this command; does not return."""
     command, *arguments = map(os.fsencode, sys.argv)
     name = Path(sys.argv[0]).name
     # As in a program that Python did not start: Control-C ends it, and so does a closed pipe.

@@ -2,15 +2,15 @@
 
 
 class DataError(Exception):
-    """Data that is missing, damaged or cannot be written."""
+    """Data that is missing or damaged, or cannot be written."""
 
 
 class UnreachableError(DataError):
-    """No mirror answered: the network is missing, and not the data."""
+    """No mirror answered: the network is down, rather than the data missing."""
 
 
 class RecordError(Exception):
-    """Results that are damaged, or are those of something else."""
+    """Results that are damaged, or belong to something else."""
 
 
 class DeviceError(OSError):

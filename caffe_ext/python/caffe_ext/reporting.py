@@ -1,4 +1,4 @@
-"""How work tells its caller what it is doing (the package itself never prints), and its wording."""
+"""How work reports to its caller (the package itself never prints), and the wording of messages."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -16,13 +16,13 @@ Step = Callable[[int], object]
 
 
 class Reporter(Protocol):
-    """Who listens to the work; a program brings its own, which shows what it wants to show."""
+    """Receives messages and progress; each program has its own, which decides what to show."""
 
     def note(self, text: str) -> None:
-        """Take one sentence about a choice that was made, such as which files are used."""
+        """Receive a sentence about a choice that was made, such as which files are used."""
 
     def warn(self, text: str) -> None:
-        """Take one sentence that the user must not miss."""
+        """Receive a sentence that the user must not miss."""
 
     def progress(
         self, what: str, total: int, unit: str, done: int = 0
@@ -36,7 +36,7 @@ class Reporter(Protocol):
 
 
 class SilentReporter:
-    """The reporter that tells nobody."""
+    """A reporter that shows nothing."""
 
     def note(self, text: str) -> None:
         """Ignore it."""
@@ -52,14 +52,14 @@ class SilentReporter:
 
 
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:
-    """Return "1 image" or "1,000 images"; plural: of words that take more than an s."""
+    """Return "1 image" or "1,000 images"; plural: for words that take more than an s."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def suggest(given: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return "did you mean fgs or fgv?" for a misspelt name; "" if no name is like it.
 
-    likeness  that a name must have, 0..1; of two, the second may have 0.1 less than the first
+    likeness  the least similarity of a name, 0..1; a second name may have 0.1 less than the first
     """
     close = get_close_matches(given, list(known), n=2, cutoff=likeness)
     ratios = [SequenceMatcher(None, one, given).ratio() for one in close]
@@ -68,7 +68,7 @@ def suggest(given: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 
 def is_showable(text: str) -> bool:
-    """Tell whether terminals, pages and UTF-8 files can have a text: it has no control characters,
+    """Tell whether a text can be shown in terminals, pages and UTF-8 files: no control characters,
     no line breaks, nothing that reverses what follows, and no surrogates, which stand for bytes of
     file names that are not UTF-8.
     """
@@ -80,7 +80,7 @@ def is_showable(text: str) -> bool:
 
 
 def escape_text(text: str, keep: str = "") -> str:
-    """Return a text as terminals can have it: the characters that is_showable() refuses, but for
+    """Return a text that terminals can show: the characters that is_showable() refuses, except
     those in `keep`, are written as in Python, such as \\x1b.
     """
     if is_showable(text):
@@ -92,8 +92,8 @@ def escape_text(text: str, keep: str = "") -> str:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return "a, b, c" for names that come out of a file: anything can be in them, and any number
-    of them. "" for none.
+    """Return "a, b, c" for names read from a file, which may contain anything, and may be any
+    number. "" for none.
     """
     names = list(names)
     shown = [escape_text(name[:_MOST_SIGNS]) + "…" * (len(name) > _MOST_SIGNS) for name in names]
@@ -102,7 +102,7 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in columns of equal width, the first row its heads."""
+    """Return a table with aligned columns; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

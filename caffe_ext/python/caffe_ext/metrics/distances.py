@@ -17,7 +17,7 @@ _VALUES_AT_A_TIME = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """What lies between N pairs of images x and x~; with d = x~ - x, m = C H W values an image:
+    """Distances of N pairs of images x and x~; with d = x~ - x, m = C H W values per image:
 
     l0              int64    pixels changed, of H W: those with d != 0 in any channel
     l1              int64    sum |d|                          grey levels
@@ -28,8 +28,8 @@ class Distances:
 
     All have the shape (N,).
 
-    l2_per_pixel is what stands beside PASS and Linf in Figures 2 and 3 of Rozsa, Rudd and Boult,
-    2016 ("L2 norm per pixel"). The paper prints no formula; this is the root mean square over its
+    l2_per_pixel is shown beside PASS and Linf in Figures 2 and 3 of Rozsa, Rudd and Boult,
+    2016 ("L2 norm per pixel"). The paper gives no formula; this is the root mean square over its
     "m-pixel image", the distortion of Szegedy et al., 2014, on which it builds.
 
     mean_absolute is Eq. 2 of Ulicny et al., 2016, whose images lie in (0, 1), for single images;
@@ -104,9 +104,9 @@ def as_pairs(
 
 
 def slices(count: int, values: int, at_a_time: int) -> Iterator[slice]:
-    """Cut `count` images of `values` values each into parts of at most `at_a_time` values.
+    """Split `count` images of `values` values each into parts of at most `at_a_time` values.
 
-    A part has one image at least.
+    A part has at least one image.
     """
     step = max(1, at_a_time // values)
     return (slice(start, start + step) for start in range(0, count, step))

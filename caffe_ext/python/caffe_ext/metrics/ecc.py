@@ -30,8 +30,8 @@ class Alignments:
                   image; the identity where a pair failed
     correlations  float64 (N,), rho of the homographies
     at_identity   float64 (N,), rho of the images as they are; NaN for a flat image
-    failed        bool (N,), where rho is not a number, as for a flat image, or was about to become
-                  smaller, as for unrelated images
+    failed        bool (N,), where rho is not a number, as for a flat image, or would decrease, as
+                  for unrelated images
     """
 
     homographies: Homographies
@@ -41,7 +41,7 @@ class Alignments:
 
     @property
     def worse(self) -> NDArray[np.bool_]:
-        """Where the homography found correlates less than the identity, from which ECC began."""
+        """Where the homography found correlates less than the identity, from which ECC started."""
         return ~self.failed & ~(self.correlations >= self.at_identity)
 
     def find_diverged(self, tolerance: float) -> NDArray[np.bool_]:
@@ -52,15 +52,15 @@ class Alignments:
 def ecc_homographies(
     images: Images, templates: Images, *, iterations: int, epsilon: float
 ) -> Alignments:
-    """Return for each pair where in the image the template's pixels lie.
+    """Return for each pair the position of the template's pixels in the image.
 
     images, templates  uint8 (N, H, W), only read
-    iterations         at most, from the identity on
-    epsilon            until rho changes by less
+    iterations         at most, starting from the identity
+    epsilon            stops when rho changes by less
 
-    ECC ends where rho hardly changes, whatever rho is by then: `worse` and `diverged` say where the
-    images as they are correlate better. No pair depends on another. Works in the calling thread,
-    without Python's lock.
+    ECC stops when rho hardly changes, even if it is low: `worse` and `find_diverged` tell where the
+    images correlate better without alignment. No pair depends on another. Works in the calling
+    thread, without Python's lock.
     Raises ValueError for other shapes and for a side longer than LONGEST_SIDE, TypeError for
     another dtype.
     """

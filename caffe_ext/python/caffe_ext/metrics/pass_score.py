@@ -11,10 +11,10 @@ What the paper leaves open:
 ECC       at most 100 iterations, until the coefficient grows by less than 1e-3; images blurred by
           OpenCV's default 5x5. Colour images are aligned by their luminance, and their SSIM is the
           mean over the channels.
-failure   psi maximises the coefficient, and the identity, where ECC begins, is a candidate: where
+failure   psi maximises the coefficient, and the identity, where ECC starts, is a candidate: where
           ECC finds no homography (a flat image has no correlation), or one with a smaller
           coefficient (it diverges on images with little structure), the image stays as it is.
-          ecc_failed says where, but for a coefficient that is smaller by less than ECC resolves.
+          ecc_failed tells where, unless the coefficient is smaller by less than ECC's tolerance.
 border    pixels that the warp takes from outside the image are 0, cv2.warpPerspective's default,
           which is also MNIST's background. Repeating the border's pixels instead changes the mean
           over MNIST adversarials by 0.0005 at most. The warped image is rounded to uint8.
@@ -49,7 +49,7 @@ class Protocol:
     average  the pixels that SSIM is the mean over: "inner", those whose whole window lies in the
              image; or "all"; see ssim.py
     accept_worse  whether the image is warped by the homography that ECC ends at, as OpenCV returns
-             it, also where the image as it is has a larger coefficient; ecc_failed says where
+             it, even if the unwarped image has a larger coefficient; ecc_failed tells where
     """
 
     moving: Moving = "adversarial"
@@ -146,7 +146,7 @@ def pass_scores(
 def pass_score(adversarial: Images, original: Images, *, protocol: Protocol = STANDARD) -> float:
     """Return PASS of one pair, (C, H, W) or (H, W); see pass_scores.
 
-    Raises ValueError for several pairs also.
+    Also raises ValueError for several pairs.
     """
     scores = pass_scores(adversarial, original, protocol=protocol, workers=1).scores
     if len(scores) != 1:

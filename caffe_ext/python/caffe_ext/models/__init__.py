@@ -1,1 +1,1 @@
-"""Models: what classifies images, how pixels become its input, and where it is described."""
+"""Models: classifiers of images, how pixels become their input, and files that describe them."""

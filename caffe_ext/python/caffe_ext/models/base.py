@@ -1,7 +1,7 @@
-"""Model: what attacks, evaluations and certificates ask of a classifier of images.
+"""Model: what attacks, evaluations and certificates need of a classifier of images.
 
-Classifier (classifier.py) is the model of a Caffe net; whatever else classifies images, a committee
-of nets or a smoothed one, is a Model, too, and everything above this floor works on it.
+Classifier (classifier.py) is the model of a Caffe net. Anything else that classifies images, such
+as a committee of nets, is a Model, too, and everything above this layer works on it.
 """
 
 from abc import abstractmethod
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 """Images (N, C, H, W) in grey levels, 0..255: uint8, or real-valued ones, marked by float32."""
 DiffFunction = Callable[[Floats, slice], NDArray[Any]]
-"""(a blob's values (n, ...), the images they are of) -> the objective's derivative by them."""
+"""(a blob's values (n, ...), the slice of their images) -> the objective's derivatives."""
 Diff = NDArray[Any] | DiffFunction
 
 NO_CLASS = -1
@@ -32,8 +32,8 @@ class Model(Protocol):
     """A classifier of images with K classes.
 
     Images are (N, C, H, W), any N, in grey levels 0..255: uint8, or float32 for real-valued pixels.
-    The logits of an image do not depend on the other images of a call, but for the last bits of
-    float32. What is returned is a copy, and nothing that is passed in is changed.
+    The logits of an image do not depend on the other images of a call, except for the last bits
+    of float32. What is returned is a copy, and nothing that is passed in is changed.
 
     batch_size   images that are computed at a time; calls with a multiple of it are fastest
     classes      K
@@ -59,9 +59,9 @@ class Model(Protocol):
         """Return dE/dpixel, float32 (N, C, H, W), of an objective E of the logits.
 
         diff     dE/dlogits: an array (N, K), or a function of the logits of a batch (n, K) and of
-                 the slice of the images that they are of
-        through  an inner blob h: the derivative that arrives there, g = dE/dh, goes on as |h| g;
-                 by default as it is
+                 the slice of its images
+        through  an inner blob h: the derivative there, g = dE/dh, is backpropagated as |h| g; by
+                 default as it is
 
         Raises ValueError for other images, for a diff of another shape, and for a `through` that
         the model does not have.
@@ -79,11 +79,11 @@ class Model(Protocol):
         return softmax(self.logits(images))
 
     def predict(self, images: Pixels) -> Ints:
-        """Return the class with the largest logit, int64 (N,), as top_class() has it."""
+        """Return the class with the largest logit, int64 (N,); see top_class()."""
         return top_class(self.logits(images))
 
     def accuracy(self, images: Pixels, labels: NDArray[Any]) -> float:
-        """Return the share of the images that get their label, 0..1; NaN for no images."""
+        """Return the share of images classified as their label, 0..1; NaN for no images."""
         labels = self.check_labels(labels, len(images))
         return float(np.mean(self.predict(images) == labels)) if len(images) else float("nan")
 
@@ -117,9 +117,9 @@ class Model(Protocol):
 
 
 def top_class(logits: Floats) -> Ints:
-    """Return the class of the largest of the logits (N, K), int64 (N,); of equal ones the first.
+    """Return the class of the largest logit, int64 (N,), of logits (N, K); the first of equal ones.
 
-    NO_CLASS where one of them is NaN: of such logits none is the largest.
+    NO_CLASS where one of them is NaN, since none is then the largest.
     """
     classes = np.asarray(logits.argmax(axis=1), np.int64)  # that of a NaN, where there is one
     scores = np.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
@@ -127,6 +127,6 @@ def top_class(logits: Floats) -> Ints:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return the probabilities of logits (N, K) in their own precision, in Caffe's way."""
+    """Return the probabilities of logits (N, K), in their precision, computed as Caffe does."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -1,8 +1,8 @@
-"""Do the scores of an image depend on the other images of its batch?
+"""Check that the scores of an image do not depend on the other images of its batch.
 
-Attacks, and all that is measured, take images one by one: what the others are, and how many, must
-not matter. A layer such as BatchNorm with `use_global_stats: false` breaks that, and then the
-results depend on the batch size, and adversarials are none when they are classified alone.
+Attacks and measurements treat images independently: which others are in the batch, and how many,
+must not matter. With a layer such as BatchNorm with `use_global_stats: false`, results would depend
+on the batch size, and adversarials would not be adversarial when classified alone.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from caffe_ext.models.base import Floats, Images, Model
 from caffe_ext.models.classifier import Classifier
 
 TOLERANCE = 1e-3
-"""Of the largest value: differences below are rounding, as BLAS sums other shapes in other ways."""
+"""Relative to the largest value: smaller differences are rounding, which depends on the shape."""
 
 
 def check_batch_independence(model: Model) -> None:
@@ -20,8 +20,8 @@ def check_batch_independence(model: Model) -> None:
     the other images of the batch.
 
     Images that differ much in brightness and contrast are classified in one batch, of at most the
-    model's batch_size, and each alone; with a batch_size of 1 there is nothing to check. A model
-    that gives the same batch other scores each time is not looked at further: it has no scores.
+    model's batch_size, and one by one; with a batch_size of 1 there is nothing to check. Models
+    with random scores are not checked.
     """
     images = _make_probe_images(model.image_shape)[: model.batch_size]
     if len(images) < 2:
@@ -40,7 +40,7 @@ def check_batch_independence(model: Model) -> None:
     remedy = (
         "its batch_norm_param needs `use_global_stats: true`, the default of a deploy net"
         if kind == "BatchNorm"
-        else "make it independent of them, or take images one by one: --batch-size 1"
+        else "make it independent of them, or classify images one by one: --batch-size 1"
     )
     raise ValueError(
         f"the scores of an image depend on the other images of the batch{where}; {remedy}"
@@ -55,7 +55,7 @@ def _make_probe_images(shape: tuple[int, int, int]) -> Images:
 
 
 def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Tell whether two arrays are equal but for rounding; NaN equals NaN."""
+    """Tell whether two arrays are equal except for rounding; NaN equals NaN."""
     finite = np.abs(other[np.isfinite(other)])
     far = TOLERANCE * float(finite.max(initial=0))
     return bool(np.allclose(one, other, rtol=0, atol=far, equal_nan=True))
@@ -64,7 +64,7 @@ def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 def _first_dependent_layer(classifier: Classifier, images: Images) -> tuple[str, str] | None:
     """Return name and type of the first layer whose tops for an image depend on the others.
 
-    None if there is none that has one row an image.
+    None if there is none with one row per image.
     """
     together = [
         (name, kind, {top: values.copy() for top, values in tops.items()})

@@ -1,4 +1,4 @@
-"""The last model that this thread has loaded: tasks on the same model need not load it again."""
+"""Cache of the model that each thread has loaded last, for tasks on the same model."""
 
 from collections.abc import Hashable
 from threading import local
@@ -9,7 +9,7 @@ from caffe_ext.runtime.device import current_device
 
 
 class _ThreadCache(local):
-    """What each thread holds: a net serves one at a time."""
+    """The model of each thread: a net serves one thread at a time."""
 
     def __init__(self) -> None:
         self.models: dict[Hashable, Model] = {}
@@ -19,10 +19,10 @@ _held = _ThreadCache()
 
 
 def load_cached(description: LoadableModel, batch_size: int) -> Model:
-    """Return the model, on the device that Caffe is on; that of the last call if it is the same.
+    """Return the model, on Caffe's current device; from the cache if it is that of the last call.
 
-    At most one model is held in each thread. A changed file (its size or time) is another one.
-    Raises as the model's own load().
+    Each thread holds at most one model. A file with a new size or time is a new model. Raises the
+    same as the model's load().
     """
     key = (description.cache_key, batch_size, current_device())
     if key not in _held.models:
@@ -32,5 +32,5 @@ def load_cached(description: LoadableModel, batch_size: int) -> Model:
 
 
 def clear_cache() -> None:
-    """Let go of the model that this thread holds."""
+    """Release the model that this thread holds."""
     _held.models.clear()

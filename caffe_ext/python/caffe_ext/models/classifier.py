@@ -2,7 +2,7 @@
 
 classifier = Classifier("lenet_deploy.prototxt", "lenet.caffemodel.h5", PixelSpace(1 / 256))
 classifier.predict(images)
-classifier.gradient(images, one_hot)    # of the label's score, by the pixels
+classifier.gradient(images, one_hot)    # of the label's score
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,19 +20,19 @@ from caffe_ext.runtime.device import Device, current_device
 from caffe_ext.runtime.exclusive import ExclusiveLock
 
 _MOST_VALUES = 2**31 - 1
-"""In a blob: Caffe counts with 32 bits."""
+"""The most values in a blob: Caffe counts with 32 bits."""
 
 
 class Classifier(Model):
-    """A trained network of Caffe that can be asked for scores, and for gradients by the pixels.
+    """A trained Caffe network that returns scores and gradients with respect to the pixels.
 
-    Images are uint8 (N, C, H, W), any N; they run in batches of batch_size, the last one smaller,
-    and the results do not depend on how they fall into batches (but for the last bits of float32:
-    BLAS adds up products of other sizes in another order). What is returned is a copy, and nothing
-    passed in is changed. A classifier holds the state of its net: calls of several threads run one
-    after the other (a Classifier for each runs them at once), and a call from inside another raises
-    RuntimeError. All that it computes it computes on its own device, whichever one Caffe is on
-    otherwise.
+    Images are uint8, or float32 for real-valued pixels, (N, C, H, W), any N. They run in batches of
+    batch_size, and results do not depend on how images are distributed over batches (except for the
+    last bits of float32: BLAS may sum in another order for other sizes). Results are copies, and
+    arguments are not changed. A classifier holds the state of its net: calls from several threads
+    run one after the other (with a Classifier each, they run in parallel), and a call from inside
+    another one raises RuntimeError. It always computes on its own device, whichever one Caffe
+    currently uses.
 
     A network with a single score h for each image, one that ends in a Sigmoid, has two classes: the
     logits are (0, h), whose softmax is (1 - sigmoid(h), sigmoid(h)).
@@ -40,7 +40,7 @@ class Classifier(Model):
     device       the CPU or a GPU
     input_shape  (C, H, W) of the network's input, after the pixel space's crop
     logits_blob  name of the blob of scores before the softmax
-    single_score whether that has one score h an image, and the logits are (0, h)
+    single_score whether that has one score h per image, and the logits are (0, h)
     classes      K
     """
 
@@ -60,11 +60,11 @@ class Classifier(Model):
         weights      .caffemodel or .caffemodel.h5
         pixel_space  how pixels become the net's input
         logits       blob of scores (N, K), or (N, 1) for two classes; by default the bottom of the
-                     last Softmax layer, or else of a Sigmoid layer with one output an image
-        device       by default the one that this thread's Caffe is on
+                     last Softmax layer, or of a Sigmoid layer with one output per image
+        device       by default this thread's current device
 
-        Raises FileNotFoundError and ValueError as model_files.load_net does, ValueError for another
-        input, for logits that are not there, and for a batch_size below 1 or too large for Caffe,
+        Raises FileNotFoundError and ValueError as files.load_net does, ValueError for another
+        input, for missing logits, and for a batch_size below 1 or too large for Caffe,
         DeviceError for a GPU that cannot be used.
         """
         if batch_size < 1:
@@ -90,8 +90,8 @@ class Classifier(Model):
         self.logits_blob: str = logits or last[0]  # type: ignore[index]
         self._check_blob(self.logits_blob)
         if last and self.logits_blob == last[1]:
-            other = f"leave logits out, which takes '{last[0]}'"
-            way = "do not let that work in place" if last[0] == last[1] else other
+            other = f"leave `logits` out, and '{last[0]}' is used"
+            way = "do not let that layer work in place" if last[0] == last[1] else other
             raise ValueError(
                 f"{deploy}: blob '{last[1]}' holds the probabilities of the last "
                 f"{'Softmax' if softmax else 'Sigmoid'} layer instead of the scores: {way}"
@@ -117,7 +117,7 @@ class Classifier(Model):
 
     @property
     def blob_names(self) -> list[str]:
-        """Return what features() takes, in the order of the network."""
+        """Return the names that features() accepts, in the order of the network."""
         return list(self._net.blobs)
 
     def logits(self, images: Pixels) -> Floats:
@@ -131,9 +131,9 @@ class Classifier(Model):
         return softmax(self.logits(images))
 
     def features(self, images: Pixels, blob: str) -> Floats:
-        """Return a blob's values, float32 (N, ...), as the forward pass leaves them; logits (N, K).
+        """Return a blob's values, float32 (N, ...), after the forward pass; the logits as (N, K).
 
-        Raises ValueError for an unknown blob or one that is not one row an image.
+        Raises ValueError for an unknown blob or one without one row per image.
         """
         self._check_blob(blob)
         row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
@@ -146,7 +146,7 @@ class Classifier(Model):
     def run_layers(self, images: Pixels) -> Iterator[tuple[str, str, dict[str, Floats]]]:
         """Run images, at most batch_size, and yield each layer's name, type and tops as it runs.
 
-        The tops are live, by the names of the blobs: a later layer may change them in place.
+        The tops, by the names of the blobs, are not copied: a later layer may change them in place.
         """
         with self._exclusive.hold():
             self._reshape(len(images))
@@ -161,19 +161,21 @@ class Classifier(Model):
     def backward_from(
         self, blob: str, diff: NDArray[Any], others: Mapping[str, NDArray[Any]] | None = None
     ) -> Floats:
-        """Return d<diff, blob>/dpixel, float32 (n, C, H, W), for the n images that ran last.
+        """Return d<diff, blob>/dpixel, float32 (n, C, H, W), for the n images of the last call.
 
         diff    (n, ...) of the blob's shape
         others  the same for more blobs; what is backpropagated is the sum
 
         Raises ValueError for unknown blobs, other shapes, and unless the last call was in this
-        thread, and ran one batch.
+        thread and ran a single batch.
         """
         with self._exclusive.hold(), self.device.activate():
             if isinstance(self._last, str):
-                raise ValueError(f"there is no batch to go back through: {self._last}")
+                raise ValueError(f"no batch to backpropagate through: {self._last}")
             if self._last_thread != get_ident():
-                raise ValueError("there is no batch to go back through: another thread's ran last")
+                raise ValueError(
+                    "no batch to backpropagate through: the last call was in another thread"
+                )
             count, size = self._last
             return self._backward({**(others or {}), blob: diff}, count, size)
 
@@ -188,14 +190,14 @@ class Classifier(Model):
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E given by its derivatives.
 
         diff     dE/dblob: an array (N, ...), or a function of the blob's values in a batch (n, ...)
-                 and of the slice of the images that they are of; several blobs: a mapping by name
-        blob     the blob, by default the logits (whose values and diffs are (n, K) always)
-        through  the blob itself, or an inner one h below: the derivative that arrives there,
-                 g = dE/dh, goes on as |h| g, each feature's in proportion to its own magnitude; by
-                 default as it is
+                 and of the slice of its images; for several blobs, a mapping by name
+        blob     the blob, by default the logits (whose values and diffs are always (n, K))
+        through  the blob itself, or an inner one h below it: the derivative there, g = dE/dh, is
+                 backpropagated as |h| g, weighting each feature by its magnitude; by default as
+                 it is
 
         Raises ValueError for other images, unknown blobs, diffs of other shapes, and a `through`
-        that does not lie between the input and the blobs of the diffs.
+        that is not between the input and the blobs of the diffs.
         """
         diffs = diff if isinstance(diff, Mapping) else {blob or self.logits_blob: diff}
         if through is not None:
@@ -222,7 +224,7 @@ class Classifier(Model):
         return results
 
     def _forward(self, images: Pixels) -> Iterator[slice]:
-        """Run the images batch by batch; yield which of them the net holds."""
+        """Run the images batch by batch; yield the slice of those that the net holds."""
         shape = self.pixel_space.to_input(images[:0]).shape[1:]
         if shape != self.input_shape:
             raise ValueError(
@@ -246,7 +248,7 @@ class Classifier(Model):
     def _backward(
         self, diffs: Mapping[str, NDArray[Any]], count: int, size: tuple[int, int]
     ) -> Floats:
-        """Return the gradient by the pixels of the batch that the net holds."""
+        """Return the gradient with respect to the pixels of the batch that the net holds."""
         found = self._net.backward(**self._reshape_diffs(diffs, count))
         return self.pixel_space.gradient_to_pixels(found[self._input], size)
 
@@ -264,22 +266,22 @@ class Classifier(Model):
     def _find_layer_above(self, blob: str, tops: Iterable[str]) -> str:
         """Return the layer above an inner blob; ValueError unless the tops depend on the blob.
 
-        A layer, as the name of a blob can be a layer's, too, and not the one that is meant.
+        A layer, since a blob's name may also be that of another layer.
         """
         names, layers = list(self._net._blob_names), list(self._net._layer_names)
         number, ends = names.index(blob), {names.index(top) for top in tops}
-        # Above the last that writes it: layers can change it in place.
+        # Above the last one that writes it: layers can change it in place.
         last = max(i for i in range(len(layers)) if number in self._net._top_ids(i))
         reached = {number}
         for i in range(last + 1, len(layers)):
             if not reached.isdisjoint(self._net._bottom_ids(i)):
                 reached.update(self._net._top_ids(i))
         if blob == self._input or not ends <= reached:
-            raise ValueError(f"blob '{blob}' does not lie between the input and the scores")
+            raise ValueError(f"blob '{blob}' is not between the input and the scores")
         return str(layers[last + 1])
 
     def _reshape_diffs(self, diffs: Mapping[str, NDArray[Any]], count: int) -> dict[str, Floats]:
-        """Return the diffs in the shapes that pycaffe takes."""
+        """Return the diffs in the shapes that pycaffe expects."""
         given = {}
         for name, diff in diffs.items():
             values = self._rows(name, count)
@@ -288,12 +290,12 @@ class Classifier(Model):
                     f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
                 )
             if values.size != self._net.blobs[name].count:
-                diff = diff[:, 1]  # noqa: PLW2901  the logit 0 depends on nothing
+                diff = diff[:, 1]  # noqa: PLW2901  logit 0 is a constant
             given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
         return given
 
     def _rows(self, blob: str, count: int) -> Floats:
-        """Return a blob's values, live but for a single score, one row an image; logits (n, K)."""
+        """Return a blob's values, one row per image; logits (n, K); views except a single score."""
         self._check_blob(blob)
         values: Floats = self._net.blobs[blob].data
         if values.ndim == 0 or len(values) != count:
@@ -303,7 +305,7 @@ class Classifier(Model):
         return self._as_rows(blob, values)
 
     def _as_rows(self, blob: str, values: Floats) -> Floats:
-        """Return values in a blob's shape as rows: logits (n, K), (0, h) of a single score h."""
+        """Return values in a blob's shape as rows: logits as (n, K), a single score h as (0, h)."""
         if blob != self.logits_blob:
             return values
         rows = values.reshape(len(values), -1)
@@ -323,7 +325,7 @@ class Classifier(Model):
         if self.batch_size > largest:
             raise ValueError(
                 f"batch_size must be at most {largest}, not {self.batch_size}: blob '{name}' has "
-                f"{sizes[name]} values for each image, and Caffe takes less than 2^31 in all"
+                f"{sizes[name]} values for each image, and Caffe supports fewer than 2^31 in total"
             )
 
     def _reshape(self, count: int) -> None:
@@ -339,10 +341,10 @@ class Classifier(Model):
         """Raise ValueError for a blob that the net does not have."""
         if blob not in self._net.blobs:
             names = ", ".join(self._net.blobs)
-            raise ValueError(f"the net has no blob '{blob}'; there are {names}")
+            raise ValueError(f"the net has no blob '{blob}'; it has {names}")
 
     def _find_sigmoid_output(self) -> tuple[str, str] | None:
-        """Return bottom and top of a Sigmoid whose top is an output with one value an image."""
+        """Return bottom and top of a Sigmoid whose top is an output with one value per image."""
         last = self._last_layer("Sigmoid")
         if last is None or last[1] not in self._net.outputs:
             return None
@@ -350,7 +352,7 @@ class Classifier(Model):
         return last if len(shape) > 1 and all(side == 1 for side in shape[1:]) else None
 
     def _last_layer(self, wanted: str) -> tuple[str, str] | None:
-        """Return bottom and top of the last layer of a type; a bottom before Caffe's Splits."""
+        """Return bottom and top of the last layer of a type; the bottom before Caffe's Splits."""
         bottoms, tops = self._net.bottom_names, self._net.top_names
         types = {
             name: layer.type

@@ -3,13 +3,13 @@
     p(x) = 1/M sum_m softmax(z_m(x)),    l_k(x) = log p_k(x)             z_m: logits of member m
 
 The committee's logits are l, of which the softmax is p exactly. They are computed from the members'
-log-probabilities in float64, so that nothing saturates: where all members are sure of a class, l
-still orders the others, and has a gradient. For an objective E with d = dE/dl,
+log-probabilities in float64, so that nothing saturates: where all members are certain of a class,
+l still orders the others and has a gradient. For an objective E with d = dE/dl,
 
     dE/dz_mj = d_j w_mj - p_mj sum_k d_k w_mk,     w_mk = p_mk / sum_n p_nk     (weights: sum_m = 1)
 
-and dE/dpixel is the sum of what the members' own gradients make of it: an attack on a committee
-sees all members at once (Uličný, Lundström and Byttner, 2016, Section 3.3).
+and dE/dpixel is the sum of the members' gradients for these: an attack on a committee sees all
+members at once (Uličný, Lundström and Byttner, 2016, Section 3.3).
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ Doubles = NDArray[np.float64]
 
 
 class Committee(Model):
-    """The averaged prediction of several models of the same images and classes.
+    """The averaged prediction of several models with the same images and classes.
 
     members  the models, one or more
 
-    As many images are computed at a time as the member with the smallest batch_size takes. Calls of
-    several threads run one after the other, and a call from inside another raises RuntimeError.
+    The batch size is the smallest of the members'. Calls from several threads run one after the
+    other, and a call from inside another one raises RuntimeError.
     """
 
     def __init__(self, members: Sequence[Model]) -> None:
-        """Raise ValueError unless the members take the same images, and have the same classes."""
+        """Raise ValueError unless the members take the same images and have the same classes."""
         if not members:
-            raise ValueError("a committee needs one member or more")
+            raise ValueError("a committee needs at least one member")
         self.members = tuple(members)
         # The mean image of one fixes the size of the images for all.
         first = next((one for one in members if one.pixel_space.mean_size), members[0])
@@ -67,7 +67,7 @@ class Committee(Model):
     def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
 
-        diff  dE/dlogits, or a function of them, as Model.gradient() has it
+        diff  dE/dlogits, or a function of them, as in Model.gradient()
 
         Raises ValueError for other images, a diff of another shape, and for `through`: a committee
         has no inner blobs.
@@ -86,8 +86,8 @@ class Committee(Model):
     def _add_gradients(self, images: Pixels, diff: Diff, rows: slice, out: Floats) -> None:
         """Add the gradients of one batch.
 
-        The members' passes lie in one another: each asks, between its own forward and its backward
-        pass, the next one, so that all run forward once. The last one knows all scores.
+        The members' passes are nested: between its forward and backward pass, each calls the next
+        one, so that all run forward once. The last one knows all scores.
         """
         scores: list[Floats] = []
         parts: Sequence[Floats] = ()
@@ -125,7 +125,7 @@ def _log_softmax(scores: Sequence[Floats]) -> Doubles:
 def _log_mean(every: Doubles) -> Floats:
     """Return log(1/M sum_m exp(l_m)), float32 (N, K), for the members' log-probabilities."""
     largest = every.max(axis=0)
-    with np.errstate(invalid="ignore"):  # a NaN, and the -inf of all members, stay what they are
+    with np.errstate(invalid="ignore"):  # NaN, and -inf of all members, are kept
         apart = np.where(np.isneginf(largest), 0, every - largest)
     total = np.exp(apart).mean(axis=0)
     return np.asarray(largest + np.log(total), np.float32)

@@ -1,7 +1,7 @@
-"""CommitteeDescription: a committee of Caffe models by its YAML file.
+"""CommitteeDescription: a committee of Caffe models, as described by its YAML file.
 
 # committee.yaml: paths are relative to this file
-name: committee             # in tables and pictures; default: the name of the file
+name: committee             # in tables and figures; default: the name of the file
 members:                    # two or more; their predictions (softmax) are averaged
   - first.yaml              # the YAML file of a model, with its weights
   - deploy: lenet_deploy.prototxt          # or the keys of such a file themselves
@@ -30,11 +30,11 @@ _FEWEST, _MOST = 2, 100
 
 @dataclass(frozen=True, eq=False)
 class CommitteeDescription(LoadableModel):
-    """A committee of networks, for use.
+    """A committee of networks, and how to load it.
 
-    name     as tables and pictures call it
+    name     in tables and figures
     file     its YAML file
-    members  the networks; names of classes are those of the first member that has some
+    members  the networks; the names of the classes are those of the first member with names
     """
 
     name: str
@@ -45,13 +45,13 @@ class CommitteeDescription(LoadableModel):
     synsets: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take over what the members say; ValueError for names of classes that differ."""
+        """Take the common settings from the members; ValueError if names of classes differ."""
         named = [one for one in self.members if one.classes]
         for one in named[1:]:
             if one.classes != named[0].classes:
                 raise ValueError(
-                    f"{self.file}: the members '{named[0].name}' and '{one.name}' have other names "
-                    "of classes in `classes:`"
+                    f"{self.file}: the members '{named[0].name}' and '{one.name}' have "
+                    "different names of classes in `classes:`"
                 )
         first = (named or self.members)[0]
         # A mean image fixes the images' size, for all members.
@@ -64,10 +64,10 @@ class CommitteeDescription(LoadableModel):
             object.__setattr__(self, key, value)
 
     def load(self, batch_size: int = 100, device: Device | None = None) -> Committee:
-        """Return the committee, each member as ModelDescription.load() has it.
+        """Return the committee, with each member loaded by ModelDescription.load().
 
-        Raises what that raises, and ValueError for members that take other images or have another
-        number of classes.
+        Raises what that raises, and ValueError for members that take different images or have
+        different numbers of classes.
         """
         members = [one.load(batch_size, device) for one in self.members]
         try:
@@ -91,15 +91,15 @@ class CommitteeDescription(LoadableModel):
 
     @property
     def cache_key(self) -> Hashable:
-        """Return those of the members."""
+        """Return the keys of the members."""
         return tuple(one.cache_key for one in self.members)
 
     def record(self) -> dict[str, Any]:
-        """Return what a record of results says: how predictions are joined, and each member's."""
+        """Return the description for records: how predictions are combined, and each member's."""
         return self._record([one.record() for one in self.members])
 
     def shown_record(self) -> dict[str, Any]:
-        """Return record() with the paths from the checkout on."""
+        """Return record() with shortened paths."""
         return self._record([one.shown_record() for one in self.members])
 
     def identity(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class CommitteeDescription(LoadableModel):
 def read_loadable(path: AnyPath, weights: AnyPath | None = None) -> LoadableModel:
     """Read the YAML file of a network or of a committee.
 
-    weights  of a network, as read_model() takes them
+    weights  of a network, as in read_model()
 
     Raises FileNotFoundError, and ValueError that names the file and the key.
     """
@@ -121,7 +121,7 @@ def read_loadable(path: AnyPath, weights: AnyPath | None = None) -> LoadableMode
     if MEMBERS not in settings:
         return describe_model(settings, weights=weights, source=path)
     if weights is not None:
-        raise ValueError(f"{path} is a committee, whose members have weights of their own")
+        raise ValueError(f"{path} is a committee, whose members have their own weights")
     return _describe_committee(settings, Path(path))
 
 
@@ -147,7 +147,7 @@ def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDes
 
 
 def _member(given: Any, number: int, path: Path) -> ModelDescription:
-    """Return a member, of the name of its file or of its keys."""
+    """Return a member, given by the name of its file or by its keys."""
     where = f"{path}: member {number}: "
     try:
         if isinstance(given, str):
@@ -158,4 +158,4 @@ def _member(given: Any, number: int, path: Path) -> ModelDescription:
         raise FileNotFoundError(f"{where}{error}") from error
     except ValueError as error:
         raise ValueError(f"{where}{error}".replace(f"{where}{path}: ", where)) from error
-    raise ValueError(f"{where}must be the name of a YAML file, or keys and values, not {given!r}")
+    raise ValueError(f"{where}must be the name of a YAML file, or the keys of one, not {given!r}")

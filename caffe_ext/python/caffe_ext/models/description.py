@@ -1,4 +1,4 @@
-"""ModelDescription: all that is needed to use a Caffe model, from the settings of a YAML file."""
+"""ModelDescription: everything needed to use a Caffe model, from the settings of a YAML file."""
 
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -26,21 +26,21 @@ from caffe_ext.storage.regular_file import AnyPath
 
 _independent: set[Hashable] = set()
 
-# What of a model's record says only how it is called and where its files lie.
+# The parts of a model's record that only tell its name and where its files are.
 _PLACES = ("name", "deploy", "weights")
 
 
 @dataclass(frozen=True, eq=False)
 class ModelDescription(LoadableModel):
-    """A network for use, its weights, and how pixels become its input.
+    """A network, its weights, and how pixels become its input.
 
-    name         as tables and pictures call it
+    name         in tables and figures
     deploy       prototxt with one input
     weights      .caffemodel or .caffemodel.h5
     pixel_space  scale, mean, channel order, crop
-    logits       blob with the scores; None: what goes into the last Softmax
-    classes      names of the classes; empty: their numbers
-    synsets      WordNet ids of the classes, where the file with the names has them
+    logits       blob with the scores; None: the input of the last Softmax
+    classes      names of the classes; empty: their numbers are used
+    synsets      WordNet ids of the classes, if the file with the names has them
     """
 
     name: str
@@ -52,11 +52,11 @@ class ModelDescription(LoadableModel):
     synsets: tuple[str, ...] = ()
 
     def load(self, batch_size: int = 100, device: Device | None = None) -> Classifier:
-        """Return the model, ready for images, on a device, by default the one that Caffe is on.
+        """Load the model on a device, by default Caffe's current one.
 
         Raises FileNotFoundError, ValueError and DeviceError as Classifier does, and ValueError if
-        there are names for another number of classes, or if an image's scores depend on the others
-        of its batch.
+        the number of class names differs from that of classes, or if an image's scores depend on
+        the other images of its batch.
         """
         classifier = Classifier(
             self.deploy,
@@ -71,7 +71,7 @@ class ModelDescription(LoadableModel):
                 f"`classes:` has {len(self.classes)} names, but the network {self.deploy} has "
                 f"{classifier.classes} classes"
             )
-        # A model is loaded for each of many tasks, and what has been found good stays so.
+        # A model is loaded for each of many tasks, and needs to be checked only once.
         key = (self.file_stamps, self.logits, min(batch_size, 4), classifier.device)
         if key not in _independent:
             check_batch_independence(classifier)
@@ -80,7 +80,7 @@ class ModelDescription(LoadableModel):
 
     @property
     def file_stamps(self) -> tuple[tuple[str, int, int], ...]:
-        """Return path, size and time of the two files: while these stay, so does the model."""
+        """Return path, size and time of the two files, which change when the model does."""
         files = [(path, path.stat()) for path in (self.deploy, self.weights)]
         return tuple((str(path.absolute()), it.st_size, it.st_mtime_ns) for path, it in files)
 
@@ -108,7 +108,7 @@ class ModelDescription(LoadableModel):
         return (*self.file_stamps, *settings, self.logits, self.classes)
 
     def record(self) -> dict[str, Any]:
-        """Return what a record of results says of the model: settings and digests, for JSON."""
+        """Return the model's description for records, as JSON: settings and digests."""
         space = self.pixel_space
         mean = None if space.mean is None else space.mean.tolist()
         if space.mean is not None and space.mean.ndim == 3:
@@ -128,21 +128,21 @@ class ModelDescription(LoadableModel):
         }
 
     def shown_record(self) -> dict[str, Any]:
-        """Return record() with the paths from the checkout on, as files of results have them."""
+        """Return record() with shortened paths, as in files of results."""
         return self.record() | {
             "deploy": shorten_path(self.deploy),
             "weights": shorten_path(self.weights),
         }
 
     def identity(self) -> dict[str, Any]:
-        """Return what results depend on, for JSON: record() without name and places."""
+        """Return what results depend on, for JSON: record() without the name and the paths."""
         return {key: value for key, value in self.record().items() if key not in _PLACES}
 
 
 def read_model(path: AnyPath, weights: AnyPath | None = None) -> ModelDescription:
-    """Read the YAML file of one network; `weights`, if given, take the place of the file's.
+    """Read the YAML file of a network; `weights`, if given, replace the file's.
 
-    With weights of its own the model is called after their file.
+    The model is then named after the file of the weights.
     Raises FileNotFoundError, and ValueError that names the file and the key; also for a committee,
     which read_loadable() reads.
     """
@@ -152,24 +152,24 @@ def read_model(path: AnyPath, weights: AnyPath | None = None) -> ModelDescriptio
 def describe_model(
     settings: Mapping[str, Any], *, weights: AnyPath | None = None, source: AnyPath | None = None
 ) -> ModelDescription:
-    """Return the description for settings by the keys of the YAML file.
+    """Return the description for settings with the keys of the YAML file.
 
-    weights  take the place of the settings', and give the model its name
+    weights  replace the settings', and give the model its name
     source   the file that the settings are from: paths are relative to it
 
-    Raises FileNotFoundError for a file that is not there, ValueError for other settings.
+    Raises FileNotFoundError for a missing file, ValueError for invalid settings.
     """
     where = f"{source}: " if source else ""
     if MEMBERS in settings:
         raise ValueError(
-            f"{where}`{MEMBERS}:` makes a committee of several networks, and here one is needed"
+            f"{where}`{MEMBERS}:` makes a committee of networks; a single one is needed here"
         )
     check_keys(settings, where)
     folder = Path(source).parent if source else Path()
     classes, synsets = read_classes(settings.get("classes"), folder, where)
     text = {key: get_text(settings, key, where) for key in ("name", "deploy", "weights", "logits")}
     if not text["deploy"]:
-        raise ValueError(f"{where}`deploy:` is missing, the prototxt of the network")
+        raise ValueError(f"{where}`deploy:`, the prototxt of the network, is missing")
     file = Path(weights) if weights else folder / text["weights"] if text["weights"] else None
     if file is None:
         raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
@@ -183,7 +183,7 @@ def describe_model(
         classes=classes,
         synsets=synsets,
     )
-    # Weights that the caller names have nothing to do with the file of the settings.
+    # Weights that the caller names are not related to the file of the settings.
     named = "weights:" if weights else f"{where}`weights:`"
     for key, path in ((f"{where}`deploy:`", description.deploy), (named, file)):
         if not path.is_file():
@@ -198,7 +198,7 @@ def class_numbers(models: Iterable[LoadableModel]) -> dict[str, int]:
 
 
 def make_names_distinct(descriptions: Sequence[Named]) -> list[Named]:
-    """Return the models with names that differ: equal ones get their folder's name in front."""
+    """Return the models with distinct names: equal ones are prefixed with their folder's name."""
     names = [model.name for model in descriptions]
     result = [
         model.with_name(f"{model.folder.name}/{model.name}")
@@ -215,10 +215,10 @@ def make_names_distinct(descriptions: Sequence[Named]) -> list[Named]:
 
 
 def _replace_undecodable(name: str) -> str:
-    """Return a name that can be written and drawn: U+FFFD for what is not UTF-8 in a file's."""
+    """Return a name that can be written and drawn, with U+FFFD for what is not UTF-8."""
     return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
 
 def _stem(weights: Path) -> str:
-    """Return the name of a weights' file without its suffixes."""
+    """Return the name of a file of weights without its suffixes."""
     return weights.name.removesuffix(".h5").removesuffix(".caffemodel")

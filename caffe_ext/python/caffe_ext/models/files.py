@@ -1,4 +1,4 @@
-"""A deploy net and its weights, checked before Caffe reads them: its CHECKs would end Python."""
+"""Deploy nets and their weights, checked before Caffe reads them, so that errors are clear."""
 
 import re
 from collections import Counter
@@ -22,28 +22,28 @@ from caffe_ext.storage.hdf5_file import open_hdf5
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Mapping[int, Shape]]
-"""The shapes of each layer's parameters, by the layer's name and the parameter's number."""
+"""The shapes of parameters, by the layer's name and the parameter's number."""
 
 _READS_FILES = {"Data", "ImageData", "HDF5Data", "WindowData"}
 _SHAPE_SIZE = 4
-"""How many input_dim make the shape of an input."""
+"""The number of input_dim values per input."""
 _LEGACY_SIDES = ("num", "channels", "height", "width")
 
 
 def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
-    """Return the caffe.Net (TEST phase) of a deploy prototxt with its weights in it.
+    """Return the caffe.Net (TEST phase) of a deploy prototxt, with its weights loaded.
 
     force_backward is set, whatever the prototxt says, so that gradients reach the input; gradients
-    of the weights are left out, which takes half the arithmetic out of the backward pass. The
-    prototxt may be of any age that Caffe reads; the weights binary (.caffemodel) or HDF5 (.h5).
-    Of Caffe's log only warnings are shown.
+    of the weights are not computed, which halves the arithmetic of the backward pass. The prototxt
+    may be in any format that Caffe reads; the weights are binary (.caffemodel) or HDF5 (.h5). Only
+    the warnings in Caffe's log are shown.
 
-    batch_size  most images that will be in it at a time
+    batch_size  the most images that it will take at a time
 
     Raises FileNotFoundError for a missing file, and ValueError that names file and layer: for a
-    prototxt that cannot be parsed, has data layers, layers of unknown type or not just one input,
-    for a net that Caffe cannot build, and for weights that are damaged, missing for a layer, of
-    another shape, or not finite.
+    prototxt that cannot be parsed, has data layers, layers of unknown type or not exactly one
+    input, for a net that Caffe cannot build, and for weights that are damaged, missing for a
+    layer, of another shape, or not finite.
     """
     for path in (deploy, weights):
         if not path.is_file():
@@ -74,7 +74,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
         if not all(np.isfinite(blob.data).all() for blob in blobs):
             raise ValueError(
                 f"{weights}: the weights of layer '{name}' are not all finite numbers: the "
-                "training that made them has diverged"
+                "training run that produced them diverged"
             )
     for layer in net.layers:
         for number in range(len(layer.blobs)):
@@ -99,7 +99,7 @@ def read_prototxt(path: Path) -> Any:
     for layer in parameter.layer:
         if layer.type in _READS_FILES:
             raise ValueError(
-                f"{path}: layer '{layer.name}' ({layer.type}) reads data; a deploy net is needed, "
+                f"{path}: layer '{layer.name}' ({layer.type}) reads data; use a deploy net, "
                 "with an Input layer in its place"
             )
         if layer.type == "HDF5Output":
@@ -110,20 +110,20 @@ def read_prototxt(path: Path) -> Any:
         if layer.type == "Reshape" and not layer.reshape_param.axis and dims and dims[0] > 0:
             raise ValueError(
                 f"{path}: layer '{layer.name}' (Reshape) fixes the batch size at {dims[0]}; "
-                "`dim: 0` keeps what it is"
+                "`dim: 0` keeps the current one"
             )
     for old in parameter.layers:
         if caffe_pb2.V1LayerParameter.LayerType.Name(old.type).endswith("DATA"):
-            raise ValueError(f"{path}: layer '{old.name}' reads data; a deploy net is needed")
+            raise ValueError(f"{path}: layer '{old.name}' reads data; use a deploy net")
         if old.type == caffe_pb2.V1LayerParameter.HDF5_OUTPUT:
             raise ValueError(f"{path}: layer '{old.name}' (HDF5Output) writes a file; remove it")
     return parameter
 
 
 def _input_as_layer(parameter: Any) -> None:
-    """Make an Input layer of the older `input:`, as Caffe does, which warns at length about it.
+    """Convert the older `input:` to an Input layer, as Caffe does, without its long warning.
 
-    What it cannot be made of, and nets with the older `layers`, are left to Caffe.
+    Invalid ones, and nets with the older `layers`, are left to Caffe.
     """
     names, dims = list(parameter.input), list(parameter.input_dim)
     shapes = [list(shape.dim) for shape in parameter.input_shape] or [
@@ -143,8 +143,9 @@ def _input_as_layer(parameter: Any) -> None:
 
 
 def build_net(text: str) -> Any:
-    """Return the net of a prototxt's text (TEST phase); ValueError with Caffe's reason, or with
-    what a Python layer has raised, both of which name the layer.
+    """Return the net of a prototxt's text (TEST phase).
+
+    Raises ValueError with Caffe's message or a Python layer's exception, and the layer's name.
     """
     with TemporaryDirectory() as folder, quiet_caffe():
         path = Path(folder) / "deploy.prototxt"
@@ -173,7 +174,7 @@ def _try_batches(net: Any, batch_size: int) -> None:
 
 
 def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
-    """Raise ValueError where a layer's parameters are not in the file as the net has them."""
+    """Raise ValueError if a layer's parameters in the file differ from those in the net."""
     hdf5 = h5py.is_hdf5(weights)
     found = _hdf5_shapes(weights) if hdf5 else _binary_shapes(weights)
     wanted = {name: [tuple(b.shape) for b in blobs] for name, blobs in net.params.items()}
@@ -183,8 +184,8 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
     for name, layers in named.items():
         if layers > 1:  # Caffe would give them to the first one only
             raise ValueError(
-                f"{deploy}: {layers} layers with parameters have the name '{name}', by which each "
-                "finds its own in the weights"
+                f"{deploy}: {layers} layers with parameters have the name '{name}', but weights "
+                "are assigned to layers by name"
             )
     text = f"{weights} does not fit {deploy}: layer"
     shared = _find_shared(net)
@@ -214,7 +215,7 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
 
 
 class _LegacyShape(tuple[int, ...]):
-    """A shape as files of Caffe's first years have it: four axes, ones in front."""
+    """A shape as in early versions of Caffe: four axes, padded with ones in front."""
 
     __slots__ = ()
 
@@ -224,7 +225,7 @@ def _to_legacy_shape(shape: Shape) -> _LegacyShape:
 
 
 def _parameters(shapes: Mapping[int, Shape]) -> str:
-    """Return how many parameters these are, with their numbers where some are left out."""
+    """Return the number of parameters, and which ones if some are missing."""
     numbers = sorted(shapes)
     left_out = numbers != list(range(len(numbers)))
     words = f" (numbers {', '.join(map(str, numbers))})" if left_out else ""
@@ -232,7 +233,7 @@ def _parameters(shapes: Mapping[int, Shape]) -> str:
 
 
 def _find_shared(net: Any) -> set[tuple[str, int]]:
-    """Return the parameters (layer, number) that lie in the memory of an earlier layer's."""
+    """Return the parameters (layer, number) that share the memory of an earlier layer's."""
     seen: set[int] = set()
     shared = set()
     for name, blobs in net.params.items():
@@ -265,13 +266,13 @@ def _hdf5_shapes(path: Path) -> Shapes:
 
 
 def _layer_shapes(layer: Any) -> dict[int, Shape] | None:
-    """Return the shapes in the group of a layer; None if it holds other things than parameters."""
+    """Return the shapes in a layer's group; None if it has anything but parameters."""
     if not isinstance(layer, h5py.Group):
         return None
     shapes: dict[int, Shape] = {}
     for number, values in layer.items():
         array = isinstance(values, h5py.Dataset) and values.dtype.kind in "iuf"
-        # Without a shape: a dataset that has a type and no values.
+        # A dataset without values has no shape.
         if not array or values.shape is None or not re.fullmatch("[0-9]{1,4}", number):
             return None
         shapes[int(number)] = tuple(values.shape)
@@ -279,7 +280,7 @@ def _layer_shapes(layer: Any) -> dict[int, Shape] | None:
 
 
 def _binary_shapes(path: Path) -> Shapes:
-    """Return the shapes in a binary model, and see that each has its numbers."""
+    """Return the shapes in a binary model; checks that each has as many values."""
     parameter = caffe_pb2.NetParameter()
     try:
         parameter.ParseFromString(path.read_bytes())

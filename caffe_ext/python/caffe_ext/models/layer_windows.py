@@ -1,13 +1,13 @@
-"""The windows of Caffe's Convolution and Pooling layers: their settings, and where they lie.
+"""The windows of Caffe's Convolution and Pooling layers: their settings and positions.
 
-Of a Pooling layer, along one axis of an image, window i begins at i * stride - pad, and is clipped
+In a Pooling layer, along one axis of an image, window i begins at i * stride - pad, and is clipped
 to the image. There are
 
     round((size + 2 * pad - kernel) / stride) + 1
 
-of them, rounded up, or down with round_mode: FLOOR; windows at the end that begin beyond the image
-are left out (pooling_layer.cpp). The mean of AVE is over a window's values inside of the image and
-of its padding, size + pad at the end: the padding counts, what a window has beyond it does not.
+of them, rounded up, or down with round_mode: FLOOR; windows that begin beyond the image are left
+out (pooling_layer.cpp). The mean of AVE is over a window's values in the image and in its padding,
+up to size + pad: the padding counts, anything beyond it does not.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class PoolingAxis:
 
     @property
     def end_pad(self) -> int:
-        """Return the padding at the end with which exactly all windows have their full size."""
+        """Return the padding at the end with which all windows just have their full size."""
         needed = (self.windows - 1) * self.stride + self.kernel
         return max(0, needed - self.size - self.pad)
 
@@ -78,7 +78,7 @@ def pooling_axes(given: Any, height: int, width: int) -> tuple[PoolingAxis, Pool
 
 
 def convolution_sides(given: Any, name: str, spatial: int, default: int) -> list[int]:
-    """Return a number for each spatial axis: one for all, one for each, or _h and _w.
+    """Return a number for each spatial axis, given as one for all, one for each, or _h and _w.
 
     given  a ConvolutionParameter
     name   "pad", "stride" or "dilation"

@@ -1,5 +1,5 @@
-"""LoadableModel: a model by its files, which attacks, evaluations and certificates load when they
-run, in other processes, too."""
+"""LoadableModel: a model given by its files, which is loaded when it is needed, also in other
+processes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
@@ -13,12 +13,12 @@ from caffe_ext.runtime.device import Device
 
 
 class LoadableModel(ABC):
-    """What a model on disk is called, and how it is loaded and recorded; picklable.
+    """A model on disk: its name, and how it is loaded and recorded; picklable.
 
-    name         as tables and pictures call it
-    pixel_space  its crop and its mean's size say which images the model takes
-    classes      names of the classes; empty: their numbers
-    synsets      WordNet ids of the classes, where the file with the names has them
+    name         in tables and figures
+    pixel_space  its crop and its mean's size determine which images the model takes
+    classes      names of the classes; empty: their numbers are used
+    synsets      WordNet ids of the classes, if the file with the names has them
     """
 
     name: str
@@ -28,7 +28,7 @@ class LoadableModel(ABC):
 
     @abstractmethod
     def load(self, batch_size: int = 100, device: Device | None = None) -> Model:
-        """Return the model, ready for images, on a device, by default the one that Caffe is on."""
+        """Load the model on a device, by default Caffe's current one."""
 
     @abstractmethod
     def with_name(self, name: str) -> Self:
@@ -37,32 +37,32 @@ class LoadableModel(ABC):
     @property
     @abstractmethod
     def folder(self) -> Path:
-        """Return the folder that tells the model from others of its name."""
+        """Return the folder that distinguishes the model from others with its name."""
 
     @property
     @abstractmethod
     def shown_file(self) -> str:
-        """Return the file that makes the model what it is, for messages."""
+        """Return the file that identifies the model, for messages."""
 
     @property
     @abstractmethod
     def cache_key(self) -> Hashable:
-        """Return what stays the same while load() would return the same model."""
+        """Return a key that changes if load() would return another model."""
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Return what a record of results says of the model: settings and digests, for JSON."""
+        """Return the model's description for records, as JSON: settings and digests."""
 
     @abstractmethod
     def shown_record(self) -> dict[str, Any]:
-        """Return record() with the paths from the checkout on, as files of results have them."""
+        """Return record() with shortened paths, as in files of results."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """Return what results depend on, for JSON: record() without name and places."""
+        """Return what results depend on, for JSON: record() without the name and the paths."""
 
     def class_name(self, number: int) -> str:
-        """Return the name of a class, its number if it has none."""
+        """Return the name of a class, or its number if it has none."""
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
 
     @property

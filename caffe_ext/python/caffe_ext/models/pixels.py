@@ -1,4 +1,4 @@
-"""PixelSpace: the one owner of scale, mean, channel order, cropping, rounding and clipping."""
+"""PixelSpace: scale, mean, channel order, cropping, rounding and clipping, all in one place."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from caffe_ext.storage.regular_file import AnyPath, require_regular_file
 Float32s = NDArray[np.float32]
 
 _MOST = 1e6
-"""What a mean may be in grey levels: far more than any, and far less than hides a pixel."""
+"""The largest mean, in grey levels: far above any real one, and small enough to keep precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +24,19 @@ class PixelSpace:
 
         input = (crop(swap(pixels)) - mean) * scale
 
-    scale          per unit of a pixel: LeNet 0.00390625; above 0; a number, or one a channel in the
+    scale          per grey level, above 0: LeNet 0.00390625; a number, or one per channel in the
                    network's channel order, kept as a tuple
-    mean           in pixels, in the network's channel order: nothing, one number for all channels,
-                   one a channel (C,), or a mean image (C, H, W) of the images' size before the
-                   crop, as read_mean() reads it; kept as read-only float32
+    mean           in grey levels, in the network's channel order: None, one number for all
+                   channels, one per channel (C,), or a mean image (C, H, W) as read_mean() reads
+                   it, of the images' size before the crop; kept as read-only float32
     channel_order  of the network: "RGB" or "BGR" (swap reverses the channels of colour images; the
-                   images are RGB always); grey images have one channel and are left alone
-    crop           side of the square in the middle that the network sees, or None for all of it;
+                   images are always RGB); grey images have one channel and are not changed
+    crop           side of the central square that the network sees, or None for the whole image;
                    its corner is ((H - crop) // 2, (W - crop) // 2)
 
     Images are uint8 or, with real-valued pixels, float32 (N, C, H, W), C 1 (grey) or 3 (RGB).
     Nothing that is passed in is changed.
-    Raises ValueError for settings and arrays that do not fit; the text has the shapes.
+    Raises ValueError for settings and arrays that do not fit; the message has the shapes.
     """
 
     scale: float | tuple[float, ...] = 1.0
@@ -67,7 +67,7 @@ class PixelSpace:
         self._check_range(scale)
 
     def _check_range(self, scale: NDArray[np.float64]) -> None:
-        """Raise ValueError for images of which float32 keeps nothing."""
+        """Raise ValueError for settings under which float32 would lose the image."""
         mean = 0.0 if self.mean is None else float(np.abs(self.mean).max(initial=0))
         if mean > _MOST:
             raise ValueError(f"mean must be in grey levels, 0..255, not {mean:g}")
@@ -85,7 +85,7 @@ class PixelSpace:
 
         images  uint8, or float32 for real-valued pixels, 0..255; a UserWarning says where none is
                 above 1, as black images or images in 0..1 are
-        out     where to write it, the net's own blob say; by default a new array
+        out     where to write it, such as the net's own blob; by default a new array
         """
         if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
             raise ValueError(
@@ -109,8 +109,8 @@ class PixelSpace:
 
             pixels = swap(clip(round(input / scale + mean), 0, 255))
 
-        Halves are rounded to the even number. What the crop has cut off does not come back.
-        Raises ValueError for NaN as well.
+        Halves are rounded to even. What the crop has cut off is not restored. Also raises
+        ValueError for NaN.
         """
         if net_input.ndim != 4 or np.isnan(net_input).any():
             raise ValueError(
@@ -118,7 +118,7 @@ class PixelSpace:
             )
         channels, height, width = net_input.shape[1:]
         if self.crop is not None and (height, width) != (self.crop, self.crop):
-            raise ValueError(f"input {net_input.shape} is not of the crop's size, {self.crop}")
+            raise ValueError(f"input {net_input.shape} does not have the crop's size, {self.crop}")
         full = self.mean_size or (height, width)
         rows, columns = self.visible_window(full)
         mean = self._mean(channels, full)[:, rows, columns]
@@ -133,7 +133,7 @@ class PixelSpace:
     ) -> Float32s:
         """Return dE/dpixel, float32 (N, C, H, W), for dE/dinput (N, C, h, w): the chain rule.
 
-            dE/dpixel = swap(scale * dE/dinput),  0 where the crop has cut off
+            dE/dpixel = swap(scale * dE/dinput),  0 outside of the crop
 
         size  (H, W) of the images; needed where there is a crop
         """
@@ -154,7 +154,7 @@ class PixelSpace:
         return pixels
 
     def _swap(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return a view with the channels in the other order, if the network's is another."""
+        """Return a view with the channels in the network's order."""
         channels = images.shape[1]
         if channels not in (1, 3):
             raise ValueError(f"images have 1 or 3 channels, not {channels}: {images.shape}")
@@ -225,10 +225,10 @@ def _check_real_values(low: float, high: float) -> None:
 
 
 def read_mean(path: AnyPath) -> Float32s:
-    """Read a mean: .npy of (C,) or (C, H, W), else a BlobProto as compute_image_mean writes it.
+    """Read a mean: .npy of (C,) or (C, H, W), or a BlobProto as compute_image_mean writes it.
 
     The result is float32, in the file's channel order (BGR in Caffe's ImageNet models).
-    Raises FileNotFoundError, and ValueError for a file with something else in it.
+    Raises FileNotFoundError, and ValueError for a file with any other content.
     """
     path = Path(path)
     require_regular_file(path)

@@ -1,20 +1,20 @@
-"""The YAML file of a model: all that is needed to use it. It is read, and each key is checked.
+"""The YAML file of a model: everything needed to use it. Reads it and checks each key.
 
 # lenet.yaml: paths are relative to this file
-name: LeNet                       # in tables and pictures; default: the name of the weights' file
+name: LeNet                       # in tables and figures; default: the name of the weights' file
 deploy: lenet_deploy.prototxt
 weights: lenet.caffemodel.h5      # may be left out here and named on the command line
-scale: 0.00390625                 # input = (pixels - mean) * scale; default 1; a number, or one a
-                                  # channel in the network's order
-std: [58.4, 57.1, 57.4]           # instead of scale, 1 / scale: a number, or one a channel
-mean: [104, 117, 123]             # a number, one a channel in the network's order, or a mean file
+scale: 0.00390625                 # input = (pixels - mean) * scale; default 1; a number, or one
+                                  # per channel in the network's order
+std: [58.4, 57.1, 57.4]           # instead of scale: 1 / scale, a number or one per channel
+mean: [104, 117, 123]             # a number, one per channel in the network's order, or a mean file
 channel_order: BGR                # or RGB, the default
-crop: 227                         # side of the square in the middle; default: all of the image
-logits: ip2                       # blob of scores; default: what goes into the softmax, or into a
+crop: 227                         # side of the central square; default: the whole image
+logits: ip2                       # blob of scores; default: the input of the softmax, or of a
                                   # sigmoid with one output (two classes)
-classes: synset_words.txt         # names of the classes, one a line, or a list of them; by these
-                                  # (or the WordNet ids before them) folders and listings of images
-                                  # can give the labels, too
+classes: synset_words.txt         # names of the classes, one per line, or a list; folders and
+                                  # listings of images may use them, or the WordNet ids
+                                  # before them, as labels
 """
 
 import os
@@ -50,18 +50,18 @@ _SYNSET = r"(n\d{8})\s+(.+)"
 
 
 class _RepeatedKeyError(ValueError):
-    """A key is given twice: YAML itself takes the last value, without a word."""
+    """A key is given twice: YAML itself would silently take the last value."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: ten lines of aliases of aliases are more than any memory holds. No key
-    may be given twice.
+    """YAML without aliases (ten lines of nested aliases can exceed any memory) and without repeated
+    keys.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node; YAMLError for an alias."""
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not supported; write out what they stand for")
+            raise yaml.YAMLError("aliases (*name) are not supported; write their content out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_settings(path: AnyPath) -> dict[str, Any]:
-    """Return the keys and values of a YAML file; raises as read_model() of description.py."""
+    """Return the keys and values of a YAML file; raises the same as read_model()."""
     path = Path(path)
     try:
         given = yaml.load(read_text(path), _Loader)
@@ -97,7 +97,7 @@ def read_settings(path: AnyPath) -> dict[str, Any]:
 
 
 def _refuse_prototxt(path: Path) -> None:
-    """Raise ValueError that says what is needed, if a file without YAML is a network's."""
+    """Raise ValueError, with what is needed, if a file that is not YAML is a prototxt."""
     if path.suffix == ".prototxt":
         raise ValueError(
             f"{path}: --model takes a YAML file whose `deploy:` names the prototxt "
@@ -149,7 +149,7 @@ def make_pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> P
 
 
 def _scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
-    """Return the scale, one or one a channel; `std:` is what it is one over."""
+    """Return the scale, one number or one per channel; `std:` is its reciprocal."""
     if "scale" in settings and "std" in settings:
         raise ValueError("`scale:` and `std:` are one setting, scale = 1 / std; give one of them")
     key = "std" if "std" in settings else "scale"
@@ -163,7 +163,7 @@ def _scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
 
 
 def _number(key: str, value: Any) -> float:
-    """Return a number; 4e-3, which is text in YAML, is one, too."""
+    """Return a number; 4e-3, which YAML reads as text, is accepted."""
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             return float(value)
@@ -173,7 +173,7 @@ def _number(key: str, value: Any) -> float:
 
 
 def _numbers(mean: Any) -> Any:
-    """Return a mean that stands in the settings themselves: nothing, a number, one a channel."""
+    """Return a mean given in the settings themselves: None, a number, or one per channel."""
     if mean is None or np.asarray(mean).dtype.kind in "iuf":
         return mean
     raise ValueError(
@@ -211,7 +211,7 @@ def read_classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...],
 
 @contextmanager
 def _file_of(key: str) -> Iterator[None]:
-    """Put the key in front of what is wrong with its file."""
+    """Prefix errors of a key's file with the key."""
     try:
         yield
     except FileNotFoundError as error:
@@ -224,7 +224,7 @@ def _file_of(key: str) -> Iterator[None]:
 
 
 def _say_who_writes(path: str) -> str:
-    """Return how to get a missing file that this package makes; "" for others."""
+    """Return how to get a missing file that this package writes; "" for other files."""
     made = Path(path).parts[-2:] == ("cifar10", "mean.binaryproto")
     return "; `caffe-ext get-data cifar10` writes it" if made else ""
 

@@ -1,4 +1,4 @@
-"""Text files that people write: UTF-8, whatever an editor puts in front, and comments of any kind.
+"""Hand-written text files: UTF-8, with or without a byte order mark, comments in any encoding.
 
 Caffe reads bytes: a comment in GBK or Latin-1 does not matter to it.
 """
@@ -12,9 +12,9 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text without a byte order mark; REPLACEMENT stands for what is not UTF-8.
+    """Return a file's text without a byte order mark, with REPLACEMENT for what is not UTF-8.
 
-    Raises OSError, for what is not a regular file, too.
+    Raises OSError, also for anything but a regular file.
     """
     require_regular_file(path)
     return path.read_bytes().decode("utf-8-sig", "replace")
@@ -24,7 +24,9 @@ def check_utf8(path: Path, value: Any) -> None:
     """Raise ValueError if a text in a value read from a file, nested or not, was not UTF-8."""
     if isinstance(value, str):
         if REPLACEMENT in value:
-            raise ValueError(f"{path}: {value!r} is not UTF-8; only comments may be anything else")
+            raise ValueError(
+                f"{path}: {value!r} is not UTF-8; only comments may be in another encoding"
+            )
     elif isinstance(value, dict):
         check_utf8(path, [*value.keys(), *value.values()])
     elif isinstance(value, list):

@@ -24,7 +24,7 @@ class Blas:
 
 
 def describe_blas() -> Blas:
-    """Ask Caffe's BLAS what it is; a BLAS that is not OpenBLAS is unknown."""
+    """Ask Caffe's BLAS for its name and version; one that is not OpenBLAS is unknown."""
     try:
         config, core, threads = (
             blas_function(f"openblas_{name}")
@@ -38,7 +38,7 @@ def describe_blas() -> Blas:
 
 
 def describe_slow_blas() -> str:
-    """Return what to do if the BLAS has chosen kernels far below this processor, else nothing."""
+    """Return what to do if the BLAS has chosen kernels for a much older processor, else ""."""
     return str(library.caffe_ext_slow_blas().decode())
 
 

@@ -5,8 +5,8 @@ with Device().activate():                 # on the CPU for a while
     ...
 current_device()                          # where this thread computes
 
-Caffe keeps it for each thread apart, and a thread begins on the CPU. A net can go from the CPU to a
-GPU and back, but not from one GPU to another. CUDA does not work in a process that was forked from
+Each thread has its own device, and starts on the CPU. A net can move from the CPU to a GPU and
+back, but not from one GPU to another. CUDA does not work in a process that was forked from
 one that used it.
 """
 
@@ -56,14 +56,14 @@ class Device:
         return "CPU" if self.gpu is None else f"GPU {self.gpu}"
 
     def describe(self) -> str:
-        """Return what records say: a GPU's number, name, memory and version of CUDA, too."""
+        """Return the description for records: a GPU's number, name, memory and CUDA version."""
         if self.gpu is None:
             return f"{self}"
         name = (_library.caffe_ext_gpu_name(self.gpu) or b"").decode(errors="replace")
         return f"{self}: {name or 'unknown'}"
 
     def check(self) -> None:
-        """Raise DeviceError, which says what to do, unless it can be used here."""
+        """Raise DeviceError, with what to do, unless the device can be used here."""
         if self.gpu is None:
             return
         count = gpu_count()
@@ -78,13 +78,13 @@ class Device:
             raise DeviceError(f"{self} cannot be used (CUDA: {problem})")
 
     def use(self) -> None:
-        """Let this thread compute here from now on; raises DeviceError as check() does."""
+        """Use this device in this thread from now on; raises DeviceError as check() does."""
         self.check()
         self._switch()
 
     @contextmanager
     def activate(self) -> Iterator[None]:
-        """Let this thread compute here in a `with`, and then where it did before.
+        """Use this device in this thread inside a `with`, then the previous one again.
 
         Raises DeviceError as check() does.
         """
@@ -126,8 +126,8 @@ def current_device() -> Device:
 
 
 def synchronize() -> None:
-    """Wait until this thread's GPU has done all that it was asked for; on the CPU there is nothing.
+    """Wait until this thread's GPU has finished all its work; on the CPU, return at once.
 
-    Caffe's calls return before a GPU has finished. Who reads a blob waits by itself.
+    Caffe's calls return before a GPU has finished. Reading a blob waits automatically.
     """
     _library.caffe_ext_synchronize()

@@ -1,7 +1,9 @@
-"""The engine: faster layers, on the CPU and on GPUs; see include/caffe_ext/engine.hpp. Its switch.
+"""Switch the engine on or off: faster layers, for the CPU and for GPUs.
 
 from caffe_ext.runtime import engine
 engine.enable(False)          # nets made from now on run on Caffe's own code
+
+See include/caffe_ext/engine/engine.hpp.
 """
 
 from collections.abc import Iterator
@@ -13,22 +15,22 @@ from caffe_ext.runtime.native import library
 def is_enabled() -> bool:
     """Return whether nets made from now on run on the engine.
 
-    At first they do, unless the environment variable CAFFE_EXT_ENGINE is 0.
+    By default they do, unless the environment variable CAFFE_EXT_ENGINE is 0.
     """
     return bool(library.caffe_ext_engine_enabled())
 
 
 def enable(on: bool = True) -> None:
-    """Switch the engine on or off for nets made from now on; those that are there stay as they are.
+    """Switch the engine on or off for nets made from now on; existing nets stay as they are.
 
-    OpenBLAS works with one thread while it is on, and with as many as before while it is off.
+    OpenBLAS uses one thread while it is on, and as many as before while it is off.
     """
     library.caffe_ext_set_engine(int(on))
 
 
 @contextmanager
 def switch(*, on: bool) -> Iterator[None]:
-    """Switch the engine on or off for the nets that are made in a `with`."""
+    """Switch the engine on or off for nets that are made inside a `with`."""
     before = is_enabled()
     enable(on)
     try:
@@ -39,7 +41,7 @@ def switch(*, on: bool) -> Iterator[None]:
 
 @contextmanager
 def limit_threads(count: int) -> Iterator[None]:
-    """Use at most this many threads in a `with`, in all nets."""
+    """Use at most this many threads inside a `with`, in all nets."""
     before = threads()
     set_threads(min(count, before))
     try:
@@ -54,10 +56,10 @@ def threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Set how many threads the engine uses, in all nets; 0: as the environment says.
+    """Set how many threads the engine uses, in all nets; 0: what the environment says.
 
     That is OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. Sums of gradients
-    come out the same in every run with the same number of threads. Raises ValueError for
+    are identical in every run with the same number of threads. Raises ValueError for
     another number.
     """
     if count < 0:

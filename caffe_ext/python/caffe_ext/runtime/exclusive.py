@@ -1,4 +1,4 @@
-"""Exclusive: one call at a time of what holds a state, whichever threads call."""
+"""ExclusiveLock: one call at a time for an object that has a state, from any thread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +6,19 @@ from threading import Lock, get_ident
 
 
 class ExclusiveLock:
-    """A lock for which other threads wait, and which is refused to the thread that holds it.
+    """A lock that other threads wait for, and that the thread that holds it cannot take again.
 
-    what  is locked, for the error message
+    what  what is locked, for the error message
     """
 
     def __init__(self, what: str) -> None:
-        """Begin unlocked."""
+        """Start unlocked."""
         self._what, self._lock = what, Lock()
         self._owner: int | None = None
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the lock in a `with`; RuntimeError if this thread holds it already."""
+        """Hold the lock inside a `with`; RuntimeError if this thread already holds it."""
         if self._owner == get_ident():
             raise RuntimeError(
                 f"{self._what} was called from inside one of its own calls, which would find its "

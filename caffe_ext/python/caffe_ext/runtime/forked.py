@@ -1,4 +1,4 @@
-"""Try something in a forked process first: what ends that one would end this one."""
+"""Try something in a forked process first: a crash there would have been a crash here."""
 
 import faulthandler
 import os
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 def fork_child(work: Callable[[], object]) -> int:
-    """Do something in a forked process, which then ends without clean-up; return its number.
+    """Do something in a forked process, which then exits without clean-up; return its PID.
 
-    Its exceptions are lost, and it leaves no core; it must take no locks of other threads. Raises
-    OSError where there can be no further process.
+    Its exceptions are lost, and it leaves no core dump; it must not take locks of other threads.
+    Raises OSError if no further process can be created.
     """
     with warnings.catch_warnings():
         # Other threads do no harm: the child takes none of their locks, and soon ends.
@@ -29,10 +29,10 @@ def fork_child(work: Callable[[], object]) -> int:
 
 
 def fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
-    """Return the signal that ends a process that does this, None if it ends in another way.
+    """Return the signal that kills a process that does this, None if it ends in another way.
 
-    The action's result and its exceptions are lost; it must take no locks of other threads. None,
-    too, where there can be no further process.
+    The action's result and its exceptions are lost; it must not take locks of other threads.
+    Also None if no further process can be created.
     """
 
     def work() -> None:

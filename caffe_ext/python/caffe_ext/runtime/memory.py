@@ -1,4 +1,4 @@
-"""How much memory this process has had."""
+"""How much memory this process has used."""
 
 import re
 import resource
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def peak_memory_mib() -> int:
-    """Return the most memory that this process has had, in MiB.
+    """Return the peak memory of this process, in MiB.
 
-    Linux hands ru_maxrss on through fork and exec, so that it may be that of the parent process;
-    VmHWM is the process's own.
+    Linux passes ru_maxrss on through fork and exec, so it may be the parent's; VmHWM is the
+    process's own.
     """
     try:
         found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.M)

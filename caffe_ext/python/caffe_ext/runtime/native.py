@@ -1,8 +1,8 @@
-"""The plug-in for ctypes: a function for each of caffe_ext/native/native.hpp's, on arrays.
+"""The plug-in through ctypes: a function on arrays for each one in caffe_ext/native/native.hpp.
 
 Every function that the library exports for Python has its types here, so that a number too large
-for one of them is an error instead of another number. Arrays are given as they must be: of the
-type that is named, by rows, without gaps. All calls run without Python's lock.
+for one of them is an error instead of another number. Arrays must have the type that is named, and
+be C-contiguous. All calls release Python's lock.
 
 Raises MemoryError where there is not enough memory, TypeError or ValueError for arguments that do
 not fit.
@@ -24,7 +24,7 @@ library = ctypes.CDLL(str(PLUGIN), ctypes.RTLD_LOCAL)
 
 
 class _Int(ctypes.c_int):
-    """An int that refuses what it cannot hold, where ctypes takes the lowest bits."""
+    """An int that refuses what it cannot hold, where ctypes would take the lowest bits."""
 
     @classmethod
     def from_param(cls, value: int) -> ctypes.c_int:
@@ -97,7 +97,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [_BYTES, _BYTES, _COUNT, _COUNT, _COUNT, _DOUBLES, _DOUBLE, _DOUBLE, _INT, _DOUBLES],
     ),
 }
-"""What each function returns and takes."""
+"""The result and argument types of each function."""
 
 for _name, (_result, _arguments) in SIGNATURES.items():
     _function = getattr(library, _name)

@@ -15,11 +15,11 @@ def count_cores() -> int:
 
 
 class Stopwatch:
-    """Measures the time that this thread's work takes on idle cores, from its creation on.
+    """Measures the time that this thread's work takes on idle cores, starting at its creation.
 
-    It is at least this thread's processor time, and the whole process's divided by the cores that
-    it may use: what helper threads do in the meantime counts, waiting for a core does not. On a
-    GPU, it is the wall time.
+    That is this thread's processor time or, if larger, the whole process's divided by the number of
+    cores: work done by helper threads counts, waiting for a core does not. On a GPU, it is the wall
+    time.
 
     cores  that the work may use; None: all that the process may use
     """

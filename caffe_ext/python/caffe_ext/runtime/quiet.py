@@ -1,4 +1,4 @@
-"""Keep Caffe's log, a hundred lines for every net, out of the way of a program's own output."""
+"""Keep Caffe's log, a hundred lines for every net, out of a program's own output."""
 
 import ctypes
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ WARNING = 1
 def quiet_caffe(least: int = WARNING) -> Iterator[None]:
     """Hide messages of Caffe below a severity (glog: 0 INFO, 1 WARNING, 2 ERROR) for a while.
 
-    What was asked for by the environment variable GLOG_minloglevel stays, if it hides more. Where
-    glog does not show its setting, nothing is hidden.
+    The environment variable GLOG_minloglevel still applies if it hides more. If glog's setting
+    cannot be found, nothing is hidden.
     """
     level = log_level()
     if level is None:
@@ -29,7 +29,7 @@ def quiet_caffe(least: int = WARNING) -> Iterator[None]:
 
 
 def log_level() -> ctypes.c_int | None:
-    """Return glog's own setting, the least severity that is shown; None where it is not found."""
+    """Return glog's own setting, the least severity that is shown; None if it is not found."""
     try:
         library = ctypes.CDLL(caffe._caffe.__file__)
         return ctypes.c_int.in_dll(library, "_ZN3fLI17FLAGS_minloglevelE")

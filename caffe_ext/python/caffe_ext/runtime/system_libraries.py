@@ -34,7 +34,7 @@ def system_libraries() -> dict[str, str]:
     """Return the version of each of LIBRARIES that this process has loaded.
 
     The version is the package's where dpkg knows one ("libprotobuf32 3.21.12-3"), else the file's
-    name ("libprotobuf.so.32.0.12"). What cannot be found out is left out.
+    name ("libprotobuf.so.32.0.12"). Unknown versions are left out.
     """
     files = find_loaded_files()
     packages = _debian_packages(list(files.values()))

@@ -1,8 +1,8 @@
-"""Run tasks in several processes: one net a process, one core a net, progress as ever.
+"""Run tasks in several processes, with one net each, and report their progress in this one.
 
-A net alone can use all cores; what Python does around it, under its lock, cannot. With a task for
-each core nothing waits for anything. The processes compute on the device that their parent is on;
-they are spawned, as CUDA does not work in those that are forked.
+A single net can use all cores, but the Python code around it, under its lock, cannot. With one
+task per core, nothing has to wait. The processes compute on their parent's device; they are
+spawned, since CUDA does not work in forked ones.
 """
 
 import multiprocessing
@@ -24,17 +24,17 @@ from caffe_ext.runtime.device import Device, current_device
 
 Result = TypeVar("Result")
 Task = Callable[[Reporter], Result]
-"""What is to be done; with more than one process it must be picklable, and so must its result."""
+"""What is to be done; with more than one process, it and its result must be picklable."""
 Message = tuple[Any, ...]
 
 _THREADS = "OPENBLAS_NUM_THREADS"
 
 
 class QueueReporter:
-    """The reporter in a worker: passes on to the parent whatever it is told."""
+    """The reporter in a worker process: passes everything on to the parent."""
 
     def __init__(self, queue: "Queue[Message | None]") -> None:
-        """Keep the way to the parent."""
+        """Keep the queue to the parent."""
         self._queue, self._numbers = queue, count()
 
     def note(self, text: str) -> None:
@@ -60,10 +60,10 @@ _reporter: QueueReporter | None = None
 
 
 class Workers:
-    """Processes that tasks run in, for a `with`; with one job all runs in this process."""
+    """Processes that run tasks, for a `with`; with one job, all tasks run in this process."""
 
     def __init__(self, jobs: int, reporter: Reporter) -> None:
-        """Start nothing yet: processes start when there is something to do for them."""
+        """Start nothing yet: processes are started when there is work for them."""
         self._jobs, self._reporter = jobs, reporter
         self._queue: Queue[Message | None] | None = None
         self._pool: ProcessPoolExecutor | None = None
@@ -87,9 +87,9 @@ class Workers:
     def run(self, tasks: Sequence[Task[Result]]) -> list[Result]:
         """Run the tasks; return their results in the tasks' order.
 
-        What a task raises is raised here, once the `with` has ended the others; so is an
-        interruption. Raises WorkerError if no process can be had, or one ends unasked, DeviceError
-        if the GPU of this process takes no other.
+        What a task raises is raised here, and the `with` then ends the other processes; the same
+        goes for an interruption. Raises WorkerError if a process cannot be started or dies,
+        DeviceError if the GPU does not allow another process.
         """
         if self._jobs == 1 or not tasks:
             return [task(self._reporter) for task in tasks]
@@ -100,7 +100,7 @@ class Workers:
                 ]
             except (RuntimeError, OSError) as error:
                 raise WorkerError(
-                    f"no process can be started for --jobs ({error}); with --jobs 1 none is needed"
+                    f"no worker process can be started ({error}); with --jobs 1 none is needed"
                 ) from error
             try:
                 return [future.result() for future in futures]
@@ -124,7 +124,7 @@ class Workers:
 
 @contextmanager
 def _limit_blas_threads() -> Iterator[None]:
-    """Give the BLAS of each process that is started here one thread, unless the user has."""
+    """Give the BLAS of each process that is started here one thread, unless the user has set it."""
     before = os.environ.get(_THREADS)
     os.environ.setdefault(_THREADS, "1")
     try:
@@ -135,7 +135,7 @@ def _limit_blas_threads() -> Iterator[None]:
 
 
 def _start(queue: "Queue[Message | None]") -> None:
-    """Begin a process: an interruption is the parent's business, and it ends with the parent."""
+    """Initialise a process: the parent handles interruptions, and the process ends with it."""
     global _reporter  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_follow_parent, daemon=True).start()
@@ -143,7 +143,7 @@ def _start(queue: "Queue[Message | None]") -> None:
 
 
 def _follow_parent() -> None:
-    """Wait for the end of the parent, however it comes, and end."""
+    """Wait until the parent has ended in any way, and exit."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -151,14 +151,14 @@ def _follow_parent() -> None:
 
 
 def _call(task: Task[Result], device: Device) -> Result:
-    """Run a task in a process that has begun."""
+    """Run a task in an initialised process."""
     assert _reporter is not None
     with device.activate():
         return task(_reporter)
 
 
 def _listen(queue: "Queue[Message | None]", reporter: Reporter) -> None:
-    """Tell the reporter what comes in, until there is a None."""
+    """Pass on to the reporter what comes in, until there is a None."""
     bars: dict[Any, tuple[AbstractContextManager[Step], Step]] = {}
     while (message := queue.get()) is not None:
         kind, *rest = message

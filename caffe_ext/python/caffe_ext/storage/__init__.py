@@ -1,1 +1,1 @@
-"""Files that are whole or not there: atomic writes, locks, JSON, HDF5, provenance."""
+"""Files that are complete or absent: atomic writes, locks, JSON, HDF5, provenance."""

@@ -1,11 +1,11 @@
 """Files that are replaced as a whole, or stay as they were: written beside, then renamed.
 
-The new content goes into `.NAME.partial` in the same folder, through to the disk, and takes the
-file's place by a rename, which is written through as well. So whatever happens, an exception, a
-full disk, a kill, a power cut, the file has its old content or its new one.
+The new content goes into `.NAME.partial` in the same folder, is synced to the disk, and takes the
+file's place by a rename, which is synced as well. So whatever happens (an exception, a full disk,
+a kill, a power cut), the file has either its old content or its new one.
 
 The partial file is locked while it is written: two processes that write one file never share it
-(the second one takes `.NAME.1.partial`), and what a killed process has left is used again.
+(the second one takes `.NAME.1.partial`), and the one of a killed process is reused.
 """
 
 import errno
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 PARTIAL = ".partial"
-# A file's name may have 255 bytes on most file systems, in whatever encoding.
+# A file's name may have 255 bytes on most file systems, in any encoding.
 _LONGEST_NAME = 255
-# What file systems answer that cannot write a folder through to the disk.
+# The errors of file systems that cannot sync a folder.
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 # Of indented JSON: a list of numbers, and what is between two of them.
 _NUMBERS = re.compile(r"\[\n *((?:[-+.\w]+,\n *)*[-+.\w]+)\n *\]")
@@ -33,8 +33,8 @@ _BREAK = re.compile(r",\n *")
 def replace_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Yield an empty file, open for reading and writing, that replaces `path` at the end.
 
-    sync  write through to the disk before and after the rename, so that a power cut loses nothing;
-          without it, a power cut may leave an empty file
+    sync  sync to the disk before and after the rename, so that a power cut loses nothing; without
+          it, a power cut may leave an empty file
 
     On any exception the partial file is removed and `path` is as it was. Raises OSError with the
     name of `path`, whatever went wrong.
@@ -79,14 +79,14 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 2, sync: bool = True) -> None:
-    """Write a file of JSON, as replace_file() does; ValueError for NaN and infinities."""
+    """Write a JSON file, as replace_file() does; ValueError for NaN and infinities."""
     write_bytes(path, json_bytes(content, indent=indent), sync=sync)
 
 
 def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
-    """Return JSON in UTF-8 with a line feed at its end; ValueError for NaN and infinities.
+    """Return JSON in UTF-8 with a final line feed; ValueError for NaN and infinities.
 
-    With an indent, a list of numbers is a line.
+    With an indent, a list of numbers is on one line.
     """
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     # No text has a line feed in it: JSON escapes them.
@@ -95,9 +95,9 @@ def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
 
 
 def move_into_place(whole: Path, path: Path) -> None:
-    """Give a file that is finished its name, in the place of another, and sync both.
+    """Give a finished file its name, replacing any other, and sync both.
 
-    Raises OSError with the name of `path`; `whole` stays then.
+    Raises OSError with the name of `path`; `whole` is kept in that case.
     """
     try:
         _sync_entry(whole, os.O_RDONLY)
@@ -108,7 +108,7 @@ def move_into_place(whole: Path, path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Write a file that another process has written through to the disk; OSError names it."""
+    """Sync a file that another process has written; OSError names it."""
     try:
         _sync_entry(path, os.O_RDONLY)
     except OSError as error:
@@ -116,7 +116,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's list of entries through to the disk, where its file system can do that."""
+    """Sync a folder's list of entries, if its file system can do that."""
     try:
         _sync_entry(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Descriptions of what results depend on: only where they are equal, results are taken over."""
+"""Descriptions of what results depend on: results are reused only if these are equal."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ def short_digest(description: Mapping[str, Any]) -> str:
 
 
 def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return the keys of what differs, sorted; of what lies further inside `model.weights_sha256`.
+    """Return the keys of what differs, sorted; nested ones as `model.weights_sha256`.
 
     mine   what is asked for, of any types that JSON takes
     found  what was read from a file
 
-    A key that is missing and one that is null are the same: so files stay valid where settings
-    are added later.
+    A missing key is equal to one that is null, so that files stay valid when settings are added
+    later.
     """
     return _differences(json.loads(json.dumps(mine)), found)
 
@@ -36,7 +36,7 @@ def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, adv
     """
     keys = differences(mine, found)
     if keys:
-        # They come out of a file: anything can be in them, and any number of them.
+        # They are read from a file: they may contain anything, and be any number.
         shown = [key if key.isprintable() else f"{key!a}" for key in keys[:_MOST_KEYS]]
         more = [f"{len(keys) - _MOST_KEYS} more"] if len(keys) > _MOST_KEYS else []
         raise RecordError(f"{what} (it differs in: {', '.join(shown + more)}); {advice}")

@@ -1,9 +1,9 @@
-"""HDF5 files: a new one appears whole or not at all, and what is read lies in the file itself.
+"""HDF5 files: a new one appears complete or not at all, and only data in the file itself are read.
 
-HDF5 does not survive a full disk: what it could not write it tries to write again as the file is
-closed and as the process ends, and crashes there. So it does not hear of such errors; they are
-raised once it has closed the file. An exception of a signal's handler in one of these calls it
-would swallow half-way, and the file would look finished and lack images: so signals wait.
+HDF5 does not survive a full disk: it retries failed writes when the file is closed and when the
+process ends, and crashes there. So such errors are hidden from it, and raised after it has closed
+the file. It would also swallow an exception of a signal handler half-way, and the file would look
+finished but lack images: so signals wait.
 """
 
 import io
@@ -28,13 +28,13 @@ _DAMAGES = (KeyError, ValueError, TypeError, RuntimeError, OverflowError, Memory
 
 @contextmanager
 def open_hdf5(path: Path, error: type[Exception]) -> Iterator[h5py.File]:
-    """Yield an HDF5 file for reading, all of whose data lie in itself.
+    """Yield an HDF5 file for reading, whose data are all in the file itself.
 
-    Links to other files, data that are stored in other files, and virtual datasets, which gather
-    others', are refused: what lies in those files would pass for an image or a weight.
+    Links to other files, data stored in other files, and virtual datasets are refused: otherwise
+    the content of any file could pass for an image or a weight.
 
-    Raises `error` with a sentence that names the file if it is damaged, if that comes out in the
-    body, too, or if it has such things; OSError if it cannot be read.
+    Raises `error` with a sentence that names the file if it is damaged (also if that shows only in
+    the body of the `with`) or has such links; OSError if it cannot be read.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -55,7 +55,7 @@ def open_hdf5(path: Path, error: type[Exception]) -> Iterator[h5py.File]:
 
 @lru_cache(maxsize=64)
 def _refuse_foreign_data(path: Path, *_: int) -> None:
-    """Raise ValueError naming the first thing in a file that lies, or may lie, in another one.
+    """Raise ValueError naming the first item that is, or may be, stored in another file.
 
     The cache is of the file as it is now: its other arguments are its number, size and time.
     """
@@ -82,20 +82,20 @@ def _refuse_foreign_data(path: Path, *_: int) -> None:
 
 
 def _refuse_foreign_storage(name: str, dataset: h5py.h5d.DatasetID) -> None:
-    """Raise ValueError if the values of a dataset lie in other places."""
+    """Raise ValueError if the values of a dataset are stored elsewhere."""
     settings = dataset.get_create_plist()
     if settings.get_layout() == h5py.h5d.VIRTUAL:
-        raise ValueError(f"'{name}' is a virtual dataset, whose values lie elsewhere")
+        raise ValueError(f"'{name}' is a virtual dataset, whose values are stored elsewhere")
     if settings.get_external_count():
-        raise ValueError(f"the values of '{name}' lie in another file")
+        raise ValueError(f"the values of '{name}' are stored in another file")
 
 
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Yield an empty HDF5 file for writing, which gets its name when all is on the disk.
+    """Yield an empty HDF5 file for writing, which gets its name when everything is on the disk.
 
-    Ctrl-C, and a polite kill, wait until the file is closed. Raises OSError with the file's name;
-    what was there under that name stays then.
+    Ctrl-C and SIGTERM wait until the file is closed. Raises OSError with the file's name; an
+    existing file of that name is then kept.
     """
     with _defer_signal(signal.SIGTERM), _defer_signal(signal.SIGINT), _new_hdf5(path) as file:
         yield file
@@ -103,7 +103,7 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _defer_signal(number: signal.Signals) -> Iterator[None]:
-    """Let the handler of a signal, if it has one, hear of it only at the end."""
+    """Defer the handler of a signal, if it has one, until the end."""
     before = signal.getsignal(number)
     # Only the main thread runs handlers; None is one that is not Python's.
     main = threading.current_thread() is threading.main_thread()
@@ -134,7 +134,7 @@ def _new_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 class _Target(io.RawIOBase):
-    """A file as h5py takes it, that does as if all was well; finish() tells if it was not."""
+    """A file object for h5py that hides errors from it; finish() raises them."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _Target(io.RawIOBase):
         self._error: BaseException | None = None
 
     def finish(self) -> None:
-        """Raise what went wrong first."""
+        """Raise the first error."""
         self._attempt(lambda: os.fsync(self._descriptor))
         if self._error is not None:
             raise self._error
@@ -189,10 +189,10 @@ class _Target(io.RawIOBase):
         return size
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
+        """Do nothing: nothing is buffered."""
 
     def _attempt(self, action: Callable[[], object]) -> None:
-        """Do something unless something has gone wrong already; keep what goes wrong."""
+        """Do something unless there was an error already; keep its error."""
         if self._error is None:
             try:
                 action()

@@ -1,7 +1,7 @@
-"""JSON files that the programs read again: checked against a type, so that the rest can trust them.
+"""JSON files that the programs read back: validated, so that the rest of the code can trust them.
 
-A type is one that msgspec converts to: a frozen dataclass, mostly, with Annotated fields. Keys that
-it does not know are left aside; those that it has, and the types and ranges of their values, count.
+A type is one that msgspec converts to, mostly a frozen dataclass with Annotated fields. Unknown
+keys are ignored; known ones must be there, with values of the right types and ranges.
 """
 
 import json
@@ -21,9 +21,9 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Md5 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 PlainName = Annotated[str, Meta(pattern=r"\A[\w@-][\w.@-]*\Z")]
-"""The name of a file in the folder of the JSON file: it leads nowhere else, and is not hidden."""
+"""The name of a file in the folder of the JSON file: without a path, and not hidden."""
 Object = dict[str, Any]
-"""A JSON object of any content, of which a description is one: it is only compared."""
+"""A JSON object with any content, such as a description: it is only compared."""
 
 
 def read_json(
@@ -31,7 +31,7 @@ def read_json(
 ) -> Kind:
     """Return what is in a file, of this type.
 
-    Raises `error`, with the advice what to do, if the file is damaged, and OSError if it cannot be
+    Raises `error`, with advice on what to do, if the file is damaged, and OSError if it cannot be
     read.
     """
     try:
@@ -41,9 +41,9 @@ def read_json(
 
 
 def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
-    """Return what a JSON text says, of this type; ValueError if it is no JSON or says other things.
+    """Return a JSON text's value as this type; ValueError if it is not JSON or of another type.
 
-    Not a number, infinities, text that is not UTF-8, and a key that is given twice are no JSON.
+    NaN, infinities, text that is not UTF-8, and repeated keys are not accepted as JSON.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
@@ -60,7 +60,7 @@ def parse_json(content: bytes | str, kind: type[Kind]) -> Kind:
 
 
 def validate(value: Any, kind: type[Kind]) -> Kind:
-    """Return what JSON has become in Python as this type; ValueError if it is of another."""
+    """Return parsed JSON as this type; ValueError if it is of another type."""
     return msgspec.convert(value, kind)
 
 

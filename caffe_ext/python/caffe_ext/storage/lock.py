@@ -1,4 +1,4 @@
-"""A lock on a folder, so that one process at a time works in it."""
+"""A lock on a folder, so that only one process at a time works in it."""
 
 import fcntl
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @contextmanager
 def lock_folder(folder: Path, busy: Exception | None) -> Iterator[int]:
-    """Make the folder if need be, and be the only process that works in it.
+    """Create the folder if necessary, and be the only process that works in it.
 
     busy  raised if another process has the lock; None: wait for it
 
-    Yields the descriptor that holds the lock. The lock ends with the process, however it ends; a
-    process that inherits the descriptor keeps it for as long as it lives. The folder may be removed
-    by whoever has the lock. Raises OSError if the folder cannot be made or opened.
+    Yields the descriptor that holds the lock. The lock is released when the process ends in any
+    way; a process that inherits the descriptor keeps it as long as it lives. The holder of the lock
+    may remove the folder. Raises OSError if the folder cannot be created or opened.
     """
     try:
         descriptor = _lock(folder, wait=busy is None)
@@ -30,7 +30,7 @@ def lock_folder(folder: Path, busy: Exception | None) -> Iterator[int]:
 
 
 def _lock(folder: Path, *, wait: bool) -> int:
-    """Return the descriptor of a folder that is locked, and still there."""
+    """Return the descriptor of a folder that is locked and still exists."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -43,9 +43,9 @@ class Machine:
 class Provenance:
     """Where a result comes from.
 
-    date    when this was asked, ISO 8601, UTC
+    date    of the call, ISO 8601, UTC
     commit  of the checkout, with "-dirty" if tracked files were changed since; None if unknown
-    device  where Caffe computed: "CPU", or a GPU with all that is known of it
+    device  where Caffe computed: "CPU", or a GPU with its description
     """
 
     command: str
@@ -69,7 +69,7 @@ def provenance(checkout: Path) -> Provenance:
 
 
 def _command() -> list[str]:
-    """Return the command that started this process, as one types it."""
+    """Return the command that started this process, as typed."""
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     if module is not None and module.origin == sys.argv[0]:  # python -m, as Python starts it
         return ["python", "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]]
@@ -79,7 +79,7 @@ def _command() -> list[str]:
 
 
 def machine() -> Machine:
-    """Describe this machine; what cannot be found out is "unknown"."""
+    """Describe this machine; what cannot be determined is "unknown"."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
         cpu=_cpu(),

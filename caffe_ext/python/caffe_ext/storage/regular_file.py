@@ -1,14 +1,14 @@
-"""Files that can be read to their end: a FIFO would block, and a device never ends."""
+"""Files that can be read to their end: a FIFO would block, and a device may never end."""
 
 import errno
 from os import PathLike
 from pathlib import Path
 
 AnyPath = str | PathLike[str]
-"""How callers from outside name a file or a folder."""
+"""How callers name a file or a folder."""
 
 
 def require_regular_file(path: Path) -> None:
-    """Raise OSError naming the path if there is something else than a regular file."""
+    """Raise OSError naming the path unless it is a regular file."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -1,9 +1,9 @@
 """A folder whose content is replaced as a whole, or not at all.
 
-New content is made in a hidden folder beside the old, written through to the disk, and then moved
-into place. Whatever happens before leaves the old content as it was; what a killed process left
+New content is made in a hidden folder beside the old, synced to the disk, and then moved into
+place. If anything fails before that, the old content stays as it was; what a killed process left
 behind is removed by the next one. During the moves, a few microseconds, the record in the folder
-says that it is unfinished; old and new content never stand side by side.
+says that it is unfinished; old and new content are never mixed.
 """
 
 import errno
@@ -25,7 +25,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 def lock_for_making(folder: Path) -> AbstractContextManager[int]:
-    """Make the folder if need be, and be the only process that makes its content, or DataError."""
+    """Create the folder if necessary, and be the only process that fills it, or raise DataError."""
     busy = f"another process is making {folder}; wait for it, or end it, and try again"
     return lock_folder(folder, DataError(busy))
 
@@ -53,7 +53,7 @@ def stage_content(
 
     names       every entry that is replaced; one that was not made anew is removed
     record      the entry that goes in last, a file
-    unfinished  what the record says while the others are exchanged
+    unfinished  content of the record while the others are exchanged
     """
     for stale in folder.glob(f"{_PREFIX}*"):
         shutil.rmtree(stale)
@@ -91,7 +91,7 @@ def _exchange(
 
 @contextmanager
 def _defer_interrupt() -> Iterator[None]:
-    """Put Ctrl-C off until the end.
+    """Defer Ctrl-C until the end.
 
     A signal mask would not do: it holds for one thread, and libraries start others. Outside the
     main thread there is nothing to do, since Python raises KeyboardInterrupt only there.
@@ -116,7 +116,7 @@ def _sync_tree(root: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Write a file or a folder's list of entries through to the disk."""
+    """Sync a file or a folder's list of entries."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
