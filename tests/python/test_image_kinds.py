@@ -252,6 +252,11 @@ def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
         refused(r"it has ima\\nes$", path)
     write_hdf5(tmp_path / "group.h5", **{"data/inner": x})
     refused("'data' is not a dataset", tmp_path / "group.h5")
+    # NumPy reads headers as Python.
+    for header in (b"[" * 117, b"{'shape': (", b"(" * 60_000):
+        size = len(header + b"\n").to_bytes(2, "little")
+        (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + header + b"\n")
+        refused("header.npy cannot be read", tmp_path / "header.npy")
     for name in ("x.npy", "x.npz", "x.h5"):
         (tmp_path / name).write_bytes(b"\x93NUMPY damaged")
         refused(f"{name} (cannot be read|is damaged)", tmp_path / name)
