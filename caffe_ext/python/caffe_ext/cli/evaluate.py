@@ -29,6 +29,7 @@ from caffe_ext.runtime.checkout import ROOT
 if TYPE_CHECKING:
     from caffe_ext.attacks.budget import Norm, PerturbationBudget
     from caffe_ext.data import ImageSource
+    from caffe_ext.evaluation.certificates import CertificateSettings
     from caffe_ext.evaluation.result import Settings
 
 EPILOG = f"""\
@@ -45,6 +46,7 @@ what is written to --output
   table.csv                         a row per model, in the form of Tables 1 and 2 of the BANG paper
   attacks.csv                       a row per model, attack and protocol variant
   robust.csv, robust_curve.csv      robust accuracy: what each attack broke; over the radius
+  certified.csv                     with --certify: lower and upper bound within each radius
   evaluation.json                   all figures, with all that they depend on
   MODEL/ATTACK.h5                   a row per image, and the adversarials (HDF5)
   The same command resumes an interrupted run, and adds whatever is new.
@@ -80,7 +82,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 0, "seed", "probe", "noise_images")
-    check_at_least(parser, arguments, 1, "noise_copies", "jobs")
+    check_at_least(parser, arguments, 1, "noise_copies", "jobs", "certify_images")
     radius = arguments.probe_epsilon
     if radius is not None and not (isfinite(radius) and radius > 0):
         parser.error(f"--probe-epsilon must be above 0 grey levels, not {radius:g}")
@@ -118,6 +120,21 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="attacks within each budget on the images that are still robust; E: the radius "
         "(default: pgd=E+margin; what the literature reports: autoattack)",
+    )
+    add(
+        "--certify",
+        nargs="+",
+        choices=("interval", "crown-ibp", "crown", "dual"),
+        metavar="METHOD",
+        help="also give a lower bound of the accuracy within each Linf radius, by these methods: "
+        "interval, crown-ibp, crown, dual (see `caffe-ext certify bounds --help`)",
+    )
+    add(
+        "--certify-images",
+        type=int,
+        default=100,
+        metavar="N",
+        help="images that are certified (default: 100)",
     )
     add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
     add(
@@ -202,6 +219,15 @@ def read_radii(
     return tuple(dict.fromkeys(read))
 
 
+def read_certificates(arguments: argparse.Namespace) -> "CertificateSettings | None":
+    """Return how images are certified, None if they are not."""
+    from caffe_ext.evaluation.certificates import CertificateSettings
+
+    if not arguments.certify:
+        return None
+    return CertificateSettings(tuple(dict.fromkeys(arguments.certify)), arguments.certify_images)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
@@ -225,6 +251,7 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.output,
                 Resources(arguments.batch_size, arguments.jobs),
                 arguments.sample_seed,
+                read_certificates(arguments),
             ).run(Console())
     except (DataError, RecordError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")

@@ -13,4 +13,5 @@ def print_assessment(report: "Report", folder: Path) -> None:
     """Print the figures, and where the report is."""
     from caffe_ext.evaluation.report import PAGE, as_text  # noqa: PLC0415  (it loads Caffe)
 
-    print(f"\n{as_text(report.models)}\n\nThe report: {shorten_path(folder / PAGE)}")
+    print(f"\n{as_text(report.models, report.certificates)}")
+    print(f"\nThe report: {shorten_path(folder / PAGE)}")

@@ -148,10 +148,17 @@ class ImageSource:
             return self
         if self._stored.part is None:
             return self.take_first(limit)
-        rows = sample_rows(self._stored.pull(0, len(self)).names, self.labels(), limit, seed)
+        rows = self.rows_of_sample(limit, seed).tolist()
         shares = ", each class with its share" if self.labelled else ""
         selection = f"a sample of {limit:,} of {len(self):,}{shares} (seed {seed})"
         return ImageSource(self._stored.part(rows), self._form, selection)
+
+    def rows_of_sample(self, limit: int, seed: int = 0) -> NDArray[np.int64]:
+        """Return which of the images sample() takes, int64 (n,), ascending."""
+        if limit >= len(self) or not self.draws_samples:
+            return np.arange(min(limit, len(self)))
+        names = self._stored.pull(0, len(self)).names
+        return np.array(sample_rows(names, self.labels(), limit, seed), np.int64)
 
     def labels(self) -> NDArray[np.int64] | None:
         """Return all labels, int64 (N,), or None if there are none; image files are not read."""

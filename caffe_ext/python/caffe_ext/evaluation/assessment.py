@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.data import ImageSource
+from caffe_ext.evaluation.certificates import (
+    FOLDER,
+    Certificate,
+    CertificateSettings,
+    certify_models,
+    check_certifiable,
+    describe_contradictions,
+)
 from caffe_ext.evaluation.evaluate import Evaluator
 from caffe_ext.evaluation.report import FILES, check_folder, write_report
 from caffe_ext.evaluation.report_contents import Report
@@ -57,6 +65,8 @@ class Assessment:
     resources  what the work may take
     sample_seed
                draws another sample of a folder or listing, where the settings' limit takes one
+    certificates
+               also certify images; None: do not
     """
 
     models: Sequence[LoadableModel]
@@ -65,6 +75,7 @@ class Assessment:
     folder: Path
     resources: Resources = field(default_factory=Resources)
     sample_seed: int = 0
+    certificates: CertificateSettings | None = None
 
     def __post_init__(self) -> None:
         """Take a folder that is given as a text, too."""
@@ -80,7 +91,7 @@ class Assessment:
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
-        model_folders([model.name for model in self.models], FILES)
+        model_folders([model.name for model in self.models], (*FILES, FOLDER))
         whole, opener = self.opener(), _Sample(self.opener, self.settings.limit, self.sample_seed)
         source = opener()
         report_images(source, reporter)
@@ -94,6 +105,10 @@ class Assessment:
             reporter.warn(remark)
         if evaluator.default_note:
             reporter.note(evaluator.default_note)
+        if self.certificates is not None:
+            if not source.labelled:
+                raise ValueError("certificates need images with labels: leave out --certify")
+            check_certifiable(self.models, evaluator.suites)
         identity = evaluator.identity()
         if not self.settings.again:
             check_folder(self.folder, identity)
@@ -108,12 +123,41 @@ class Assessment:
             evaluations = evaluator.evaluate(reporter)
             finished = {one.name: evaluator.list_finished(one) for one in evaluations}
             strip = make_strip(source, evaluations, finished)
-            report = self._report(evaluations, about | {"sha256": digest}, identity, strip)
+            certificates = self._certify(source, evaluations, reporter)
+            report = replace(
+                self._report(evaluations, about | {"sha256": digest}, identity, strip),
+                certificates=certificates,
+            )
             write_report(self.folder, report)
         for model, one in zip(self.models, evaluations, strict=True):
             records = list(one.records.values())
             warn_of_missing_scale(model, records, reporter, labelled=source.labelled)
         return report
+
+    def _certify(
+        self, source: ImageSource, evaluations: Sequence[ModelEvaluation], reporter: Reporter
+    ) -> dict[str, Certificate]:
+        """Return what is certified of each model, by its name; nothing if that was not asked for.
+
+        A certificate that an attack contradicts is a defect of this program, and said.
+        """
+        if self.certificates is None:
+            return {}
+        found = certify_models(
+            self.models,
+            source,
+            self.certificates,
+            evaluations,
+            self.folder / FOLDER,
+            batch_size=self.resources.batch_size,
+            seed=self.sample_seed,
+            again=self.settings.again,
+            reporter=reporter,
+        )
+        named = {model.name: one for model, one in zip(self.models, found, strict=True)}
+        for remark in describe_contradictions(named):
+            reporter.warn(remark)
+        return named
 
     def _report(
         self,
@@ -140,6 +184,7 @@ class Assessment:
                 "probe": settings.probe,
                 "probe_epsilon": settings.probe_epsilon,
                 "noise": asdict(settings.noise) if settings.noise else None,
+                "certificates": asdict(self.certificates) if self.certificates else None,
                 "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
             },
             provenance=asdict(provenance(ROOT)),

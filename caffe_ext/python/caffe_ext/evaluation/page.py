@@ -51,7 +51,8 @@ def as_page(report: Report) -> str:
         cascade=list(dict.fromkeys(text for one in report.models for text in one.suite.cascade)),
         verdict=form_verdict,
         threats=_threats(report.models, titles),
-        plots=_plots(report.models),
+        plots=_plots(report),
+        certified=list(report.certificates.items()),
         dash=NONE,
     )
 
@@ -105,12 +106,14 @@ def _threats(
     return {threat: list(those) for threat, those in found.items()}
 
 
-def _plots(models: Sequence[ModelEvaluation]) -> dict[str, DrawnPlot]:
+def _plots(report: Report) -> dict[str, DrawnPlot]:
     """Return the plots that there are."""
+    models = report.models
     robust = [plots.robust_curves(models, norm) for norm in get_args(Norm)]
     panels = [panel for panel in robust if panel]
     found: dict[str, Plot | None] = {
         "robust": Plot(panels, keys([model.name for model in models])) if panels else None,
+        "certified": plots.certified_bands(report.certificates),
         "broken_linf": plots.draw_broken_curves(models, "linf"),
         "broken_l2": plots.draw_broken_curves(models, "l2"),
         "noise": plots.noise_stability(models),

@@ -3,13 +3,14 @@
 Colours stand for models, the same in all plots; attacks are rows or panels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
+from caffe_ext.evaluation.certificates import Certificate
 from caffe_ext.evaluation.plot_style import BAND, INK, Key, Panel, Plot, keys, new_figure, style
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.robustness import (
@@ -56,6 +57,29 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
                 axes.plot(*zip(*points, strict=True), "o", color=key.colour, markersize=4.5)
         axes.set(ylim=(0, 102), ylabel="correct, %, at most")
     return Panel(f"Within each {NORM_NAMES[norm]} radius", figure)
+
+
+def certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
+    """Draw between which shares each model's accuracy lies at each radius: a panel a model.
+
+    None without certificates.
+    """
+    panels = []
+    with style():
+        for key in keys(list(certificates)):
+            certificate = certificates[key.name]
+            figure, axes = new_figure(*_CURVES)
+            radii = [0.0, *(one.budget.epsilon for one in certificate.within)]
+            lower = [certificate.accuracy, *(one.lower for one in certificate.within)]
+            upper = [certificate.accuracy, *(one.upper for one in certificate.within)]
+            low, high = (100 * np.array(shares) for shares in (lower, upper))
+            axes.fill_between(radii, low, high, color=key.colour, alpha=0.2, linewidth=0)
+            axes.plot(radii, high, "o-", color=key.colour, markersize=4)
+            axes.plot(radii, low, "s--", color=key.colour, markersize=4)
+            axes.set(xlim=(0, max(radii)), ylim=(0, 102), ylabel="correct, %")
+            axes.set_xlabel("Linf, grey levels of 255")
+            panels.append(Panel(key.name, figure))
+    return Plot(panels) if panels else None
 
 
 def _compute_line(model: ModelEvaluation, radii: Distances, norm: Norm) -> Distances:

@@ -5,6 +5,8 @@ table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günthe
 attacks.csv       a row for each model, attack and protocol variant
 robust.csv        a row for each model, budget and attack: what it has broken within the budget
 robust_curve.csv  a row for each model, norm and radius: the robust accuracy within the radius
+certified.csv     a row for each model and radius: what is certified, and what attacks leave; only
+                  where images were certified
 evaluation.json   everything, with what it depends on and where it comes from
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
+from caffe_ext.evaluation.certificates import Certificate, certified_rows
 from caffe_ext.evaluation.number_text import format_percent, grey_levels, pass_text
 from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.report_contents import (
@@ -36,6 +39,7 @@ from caffe_ext.evaluation.robust_tables import (
     robust_record,
     stage_rows,
 )
+from caffe_ext.reporting import pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
@@ -43,8 +47,8 @@ from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 PAGE, TABLE, ATTACKS, RECORD = "report.html", "table.csv", "attacks.csv", "evaluation.json"
-ROBUST, CURVES = "robust.csv", "robust_curve.csv"
-FILES = (PAGE, TABLE, ATTACKS, ROBUST, CURVES, RECORD)
+ROBUST, CURVES, CERTIFIED = "robust.csv", "robust_curve.csv", "certified.csv"
+FILES = (PAGE, TABLE, ATTACKS, ROBUST, CURVES, CERTIFIED, RECORD)
 _RADII = np.array([*range(0, 241, 16), 255], np.float64)
 FORMAT = 2
 _COLUMNS_WIDE = 100
@@ -90,6 +94,8 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / ROBUST, as_csv(stages))
     curves = [row for model in report.models for row in curve_rows(model)]
     write_text(folder / CURVES, as_csv(curves))
+    if report.certificates:
+        write_text(folder / CERTIFIED, as_csv(certified_rows(report.certificates)))
     # Last: whatever there is that cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
@@ -162,6 +168,7 @@ def as_record(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "variants": {name: text for name, (_, text) in variants(report.models).items()},
         "models": [_model_record(model) for model in report.models],
+        "certificates": certified_rows(report.certificates),
     }
 
 
@@ -211,7 +218,9 @@ def _compute_broken_shares(
     return shares
 
 
-def as_text(models: Sequence[ModelEvaluation]) -> str:
+def as_text(
+    models: Sequence[ModelEvaluation], certificates: Mapping[str, Certificate] | None = None
+) -> str:
     """Return the tables and the warnings for a terminal of 100 columns."""
     rows = [("model", "accuracy", "attack", "rate", "PASS", "Linf")]
     for model in models:
@@ -246,12 +255,33 @@ def as_text(models: Sequence[ModelEvaluation]) -> str:
             ]
             for line in cascade:
                 lines += wrap(line, _COLUMNS_WIDE, subsequent_indent="  ")
+    if certificates:
+        lines += ["", *_certificate_lines(certificates)]
     for model in models:
         if model.warnings:
             lines.append(f"\n{model.name}: caveats")
         for one in model.warnings:
             lines += wrap(f"- {one.measured} {one.meaning}", _COLUMNS_WIDE, subsequent_indent="  ")
     return "\n".join(lines)
+
+
+def _certificate_lines(certificates: Mapping[str, Certificate]) -> list[str]:
+    """Return what is known from both sides, as a table."""
+    rows: list[tuple[str, ...]] = []
+    rows.append(("model", "within", "accuracy", "certified", "under attack", "gap"))
+    for name, certificate in certificates.items():
+        first = name, format_percent(certificate.accuracy)
+        for one in certificate.within:
+            shares = map(format_percent, (one.lower, one.upper, one.upper - one.lower))
+            rows.append((first[0], f"{one.budget}", first[1], *shares))
+            first = "", ""
+    images = pluralize(max(len(one.rows) for one in certificates.values()), "image")
+    return [
+        f"Between the bounds, on {images}, real-valued pixels: at least certified, at most what no "
+        "attack breaks",
+        "",
+        *_align(rows, (True, True, False, False, False, False)),
+    ]
 
 
 def _align(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:

@@ -1,10 +1,11 @@
 """What a report says, as all of its forms need it: the page, the tables, and the text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.evaluation.certificates import Certificate
 from caffe_ext.evaluation.plots import attack_titles
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.strip import Strip
@@ -19,6 +20,8 @@ class Report:
     provenance  as provenance.provenance() has it
     identity    what must be the same for a report to take the place of an earlier one
     strip       pictures; None: there is no image that all models classify correctly
+    certificates
+                by the names of the models; empty: nothing was certified
     """
 
     models: Sequence[ModelEvaluation]
@@ -27,6 +30,7 @@ class Report:
     provenance: Mapping[str, Any]
     identity: Mapping[str, Any]
     strip: Strip | None = None
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
