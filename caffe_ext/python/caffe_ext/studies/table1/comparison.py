@@ -10,6 +10,7 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.assessment import Assessment
 from caffe_ext.evaluation.presets import USUAL
+from caffe_ext.evaluation.report import FILES
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
@@ -55,7 +56,6 @@ above the paper's protocol, its low rate is masking of gradients and no robustne
 report](report.html) says more.
 """
 FIGURE = "figure1.png"
-FILES = ("report.html", "table.csv", "attacks.csv", "evaluation.json")
 
 
 def describe_departure(iterations: int | None, validation: int, *, digits: bool) -> str:
@@ -118,8 +118,9 @@ class Table1Comparison:
     def write(self) -> Path:
         """Write the table, of what evaluate() and attack() have left; return its path."""
         self.results.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(self.work / "evaluation" / name, self.results / name)
+        for path in (self.work / "evaluation" / name for name in FILES):
+            if path.exists():  # not all are written by every evaluation
+                shutil.copyfile(path, self.results / path.name)
         figure = self.work / "hotcold" / FIGURE
         if figure.exists():  # of several models only, and where they get an image right
             shutil.copyfile(figure, self.results / FIGURE)
