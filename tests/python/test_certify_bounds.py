@@ -14,6 +14,7 @@ from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
 from caffe_ext.certification.network import read_network
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.cli.certify import main
+from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Images, Ints
 
 IMAGES = np.random.default_rng(5).integers(60, 200, (6, 1, 7, 6), dtype=np.uint8)
@@ -117,6 +118,19 @@ def test_refused(
         main([*arguments(tmp_path), *options])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["bounds", "smoothing"])
+def test_a_folder_that_cannot_be_written_is_named_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    line = [method, *arguments(tmp_path)[1:]]
+    (tmp_path / "out").mkdir()
+    # Root may write everywhere.
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / "out")
+    monkeypatch.setattr(ImageSource, "sample", None)
+    with pytest.raises(SystemExit, match=rf"^--output {tmp_path / 'out'}: .*cannot be written$"):
+        main(line)
 
 
 def test_a_layer_without_bounds_is_named_before_anything_is_written(tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def test_labels_that_are_refused(linear: Classifier) -> None:
             linear.accuracy(IMAGES, np.array(labels))
 
 
+def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy, weights = write_model(tmp_path)
+    opened = Path.open
+
+    def denied(path: Path, *arguments: Any) -> Any:
+        if path == weights:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(PermissionError) as raised:
+        Classifier(deploy, weights, PixelSpace())
+    assert raised.value.filename == str(weights)
+
+
 def test_files_that_are_missing_or_no_models(tmp_path: Path) -> None:
     deploy, weights = write_model(tmp_path)
     none = tmp_path / "none"

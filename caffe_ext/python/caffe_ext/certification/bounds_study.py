@@ -25,7 +25,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, Step
-from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
@@ -91,6 +91,7 @@ class BoundsStudy(Study):
         another process works in it, DataError and OSError for files.
         """
         reporter = reporter or SilentReporter()
+        check_writable(self.folder)
         networks = [read_network(model) for model in self.models]
         source = self.source.sample(self.limit, self.sample_seed)
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")

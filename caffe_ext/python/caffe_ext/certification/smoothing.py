@@ -32,7 +32,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
-from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.runtime.processor_time import Stopwatch
 
@@ -91,6 +91,7 @@ class SmoothingStudy(Study):
         OSError for files that cannot be read or written.
         """
         reporter = reporter or SilentReporter()
+        check_writable(self.folder)
         source = self.source.sample(self.limit, self.sample_seed)
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         labels = _labels(source)

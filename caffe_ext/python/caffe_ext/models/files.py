@@ -48,6 +48,10 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     for path in (deploy, weights):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not a file")
+        with path.open(
+            "rb"
+        ):  # what the system says about it is clearer than what HDF5 makes of that
+            pass
     parameter = read_prototxt(deploy)
     parameter.force_backward = True
     text = text_format.MessageToString(parameter)
