@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from caffe_ext.storage.atomic import json_bytes, replace_file, write_bytes, write_json, write_text
+from caffe_ext.storage.atomic import (
+    json_bytes,
+    move_into_place,
+    replace_file,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from disk_samples import files_of_at_most
 
 OLD, NEW = b"old", b"new content"
@@ -227,6 +234,17 @@ def test_a_link_in_the_partial_file_s_place_is_not_followed(tmp_path: Path) -> N
         write_bytes(path, NEW)
     assert caught.value.filename == str(path)
     assert content(target) == OLD
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe, whole = tmp_path / "pipe", tmp_path / "whole"
+    os.mkfifo(pipe)
+    whole.write_bytes(b"x")
+    for write in (lambda: write_bytes(pipe, b"x"), lambda: move_into_place(whole, pipe)):
+        with pytest.raises(OSError, match=f"not a regular file: '{pipe}'"):
+            write()
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [pipe, whole]
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "x" + "\udcff" * 254])

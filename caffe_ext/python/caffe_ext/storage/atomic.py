@@ -19,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from caffe_ext.storage.regular_file import require_regular_file
+
 PARTIAL = ".partial"
 # A file's name may have 255 bytes on most file systems, in any encoding.
 _LONGEST_NAME = 255
@@ -37,9 +39,11 @@ def replace_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
           it, a power cut may leave an empty file
 
     On any exception the partial file is removed and `path` is as it was. Raises OSError with the
-    name of `path`, whatever went wrong.
+    name of `path`, whatever went wrong, and for a device or a pipe, which root could replace.
     """
     try:
+        if not path.is_dir():  # of which rename() says so itself
+            require_regular_file(path)
         partial, file = _open_partial(path)
         try:
             yield file
@@ -100,6 +104,8 @@ def move_into_place(whole: Path, path: Path) -> None:
     Raises OSError with the name of `path`; `whole` is kept in that case.
     """
     try:
+        if not path.is_dir():
+            require_regular_file(path)
         _sync_entry(whole, os.O_RDONLY)
         whole.replace(path)
         sync_folder(path.parent)
