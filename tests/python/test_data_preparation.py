@@ -199,7 +199,7 @@ def test_data_bases_of_others_are_not_replaced(asked: Request) -> None:
     asked.folder.mkdir(parents=True)
     write_database(asked.folder / "train_lmdb", image_set(3), 8)
     before = snapshot(asked.folder)
-    with pytest.raises(DataError, match=r"another program made; .* --again"):
+    with pytest.raises(DataError, match=r"another program wrote; .* --again"):
         prepare(asked)
     assert snapshot(asked.folder) == before
     assert len(images_of(prepare(dataclasses.replace(asked, force=True)), "train")) == 60

@@ -97,7 +97,7 @@ def test_a_part_of_mnist_is_none(tmp_path: Path) -> None:
     folder = write_mnist(tmp_path / "mnist")
     (folder / NAMES[3]).unlink()
     assert MNIST.find(tmp_path) is None
-    assert f"{folder} holds a part of MNIST only: {NAMES[3]}" in MNIST.describe_missing(tmp_path)
+    assert f"{folder} holds only a part of MNIST: {NAMES[3]}" in MNIST.describe_missing(tmp_path)
     assert "holds no CIFAR-10" in CIFAR10.describe_missing(tmp_path)
 
 

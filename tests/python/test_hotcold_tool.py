@@ -250,8 +250,7 @@ def test_a_warning_if_files_are_not_adversarial(
     assert run(*setting.arguments) == 0
     told, first = capsys.readouterr(), min(setting.hc1.glob("*.png"))
     sentence = (
-        "PNG files that are classified as their label when they are read again: 1; the first is "
-        f"{first}"
+        f"PNG files that are classified as their label when read back: 1; the first is {first}"
     )
     assert f"WARNING: {sentence}" in told.err
     count = len(entries(setting.hc1))

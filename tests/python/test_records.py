@@ -94,7 +94,7 @@ def test_the_number_of_adversarials_must_be_that_of_the_found(record_path: Path)
     some, images = made(5, 3)
     for parts in ([images[:2]], []):
         with pytest.raises(
-            ValueError, match=f"3 images were found, and there are {len(parts) * 2}"
+            ValueError, match=f"3 images were found, but there are {len(parts) * 2}"
         ):
             save_records(record_path, some, parts, {})
     with pytest.raises((ValueError, TypeError)):

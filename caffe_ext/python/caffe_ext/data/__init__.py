@@ -1,4 +1,4 @@
-"""Data sets: found or downloaded, checked, and written as the LMDBs that Caffe's networks name.
+"""Data sets: found or downloaded, verified, and written as the LMDBs that the networks use.
 
 from caffe_ext.data import load_images
 test = load_images("mnist", "test", data_dir=Path("/where/the/idx/files/lie"))

@@ -1,8 +1,8 @@
 """CIFAR-10 in its binary version: 50,000 training and 10,000 test images of 32x32 RGB pixels.
 
 Five training batches and one test batch hold 10,000 records each; a record is one byte of label,
-then 1,024 bytes each of red, green and blue, row by row. The batches may lie in a folder, or still
-in the published archive (packed with gzip or xz, or not), which is read without being unpacked.
+then 1,024 bytes each of red, green and blue, row by row. The batches may be in a folder, or in
+the published archive (compressed with gzip or xz, or not), which is read without unpacking it.
 """
 
 import gzip
@@ -28,9 +28,8 @@ RECORD = 1 + 3 * 32 * 32
 RECORDS = 10_000
 BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 
-# MD5 of the published training batches. Copies of the test batch are around that hold the published
-# images in another order, which changes no accuracy: so it is known by the MD5 of the sorted MD5s
-# of its records.
+# MD5 of the published training batches. Some copies of the test batch have the published images in
+# another order, which changes no accuracy: it is recognised by the MD5 of its records' sorted MD5s.
 PUBLISHED_TRAINING = (
     "5dd7e06a14cb22eb9f671a540d1b7c25",
     "5ea93a67294ea407fff1d09f752e9692",
@@ -83,7 +82,7 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
 
 
 def read_batch(path: Path) -> ImageSet:
-    """Return the images of one file of records, however many; they are mapped, not read.
+    """Return the images of a file with any number of records; they are memory-mapped.
 
     Raises DataError naming a file that is empty, truncated or has labels beyond 9.
     """
@@ -180,7 +179,7 @@ def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
 
 
 def _compare_with_published(batches: dict[str, bytes]) -> str:
-    """Return an empty string, or which batches are not the published ones."""
+    """Return which batches differ from the published ones; "" if none does."""
     digests = map(md5_of_bytes, (batches[name] for name in BATCHES[:5]))
     differing = [
         name

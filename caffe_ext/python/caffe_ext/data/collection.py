@@ -1,4 +1,4 @@
-"""A published data set: the names its raw files go by, where they lie, and how they are read."""
+"""A published data set: the names of its raw files, where they are, and how they are read."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class RemoteFile:
 class Collection:
     """A data set in its raw files.
 
-    name        what the user calls it, also the name of its folder
-    title       what a sentence calls it
-    subfolders  where in a data folder its files may lie, "" being the folder itself
-    layouts     each one way to hold the whole: a tuple of parts, each part under one of its names
-    remotes     what is downloaded; together one of the layouts
+    name        for the user, also the name of its folder
+    title       for use in a sentence
+    subfolders  of a data folder in which its files may be; "" is the folder itself
+    layouts     each one way to store the whole set: a tuple of parts, each with its possible names
+    remotes     the files to download; together one of the layouts
     load        reads the files of a layout, given in the order of its parts
-    key_digits  how many digits the keys of its databases have, as Caffe's own converters chose
+    key_digits  number of digits of the keys in its databases, as in Caffe's own converters
     writes_mean whether its networks subtract a mean image
     """
 
@@ -42,7 +42,7 @@ class Collection:
     writes_mean: bool = False
 
     def find(self, folder: Path) -> tuple[Path, ...] | None:
-        """Return the files of the first layout that is complete in the folder, else None."""
+        """Return the files of the first layout that is complete in the folder, or None."""
         for _, files in self._places(folder):
             complete = tuple(path for path in files.values() if path is not None)
             if len(complete) == len(files):
@@ -50,7 +50,7 @@ class Collection:
         return None
 
     def describe_missing(self, folder: Path) -> str:
-        """Say, for an error message, what a folder without a complete layout lacks."""
+        """Describe, for an error message, what is missing in a folder without a complete layout."""
 
         def count_held(place: tuple[Path, Mapping[str, Path | None]]) -> int:
             return sum(path is not None for path in place[1].values())
@@ -62,7 +62,7 @@ class Collection:
             )
             return f"{folder} holds no {self.title}: it needs {wanted}"
         missing = ", ".join(name for name, path in files.items() if path is None)
-        return f"{place} holds a part of {self.title} only: {missing} is missing"
+        return f"{place} holds only a part of {self.title}: {missing} is missing"
 
     def _places(self, folder: Path) -> Iterator[tuple[Path, dict[str, Path | None]]]:
         """Yield every layout in every subfolder: each part's first name, and its file if any."""

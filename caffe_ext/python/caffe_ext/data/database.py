@@ -1,4 +1,4 @@
-"""LMDBs as Caffe's Data layers read them, record for record those of Caffe's own converters.
+"""LMDBs for Caffe's Data layers, identical record for record to those of Caffe's own converters.
 
 Record number i has the key i, zero-padded ("%08d" for MNIST, "%05d" for CIFAR-10: the order of the
 keys is the order of the images) and as value a serialized Datum: channels, height, width, data
@@ -35,7 +35,7 @@ _BLOCK = 1_000
 
 
 def map_size(count: int, shape: tuple[int, ...]) -> int:
-    """Return bytes that the LMDB of images (C, H, W) cannot outgrow, and hardly exceed it.
+    """Return a size in bytes, not much too large, that an LMDB of images (C, H, W) cannot exceed.
 
     LMDB packs several records into a page, but a record of more than half a page gets pages of its
     own. A quarter is added for the inner nodes and the pages that a transaction replaces.
@@ -51,7 +51,7 @@ def map_size(count: int, shape: tuple[int, ...]) -> int:
 def write_database(
     folder: Path, images: ImageSet, key_digits: int, reporter: Reporter | None = None
 ) -> None:
-    """Write the images in their order into a new LMDB in `folder`, and through to the disk.
+    """Write the images in their order into a new LMDB in `folder`, synced to the disk.
 
     Nothing here is atomic: see staging.py. Raises lmdb.Error (a full disk is lmdb.DiskError).
     """
@@ -70,14 +70,14 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
     key_digits: int = 8,
     reporter: Reporter | None = None,
 ) -> None:
-    """Write `count` images (C, H, W) that come in parts, of which one is in memory at a time.
+    """Write `count` images (C, H, W) that come in parts, one of which is in memory at a time.
 
-    A part is a transaction. Else as write_database.
+    Each part is a transaction. Otherwise like write_database().
     """
     channels, height, width = shape
     folder.mkdir()
     progress = (reporter or SilentReporter()).progress(f"writing {folder.name}", count, "image")
-    # No lock file: the writer is alone here, and the first reader makes one.
+    # No lock file: the writer is alone here, and the first reader creates one.
     with (
         lmdb.open(str(folder), map_size=map_size(count, shape), lock=False, sync=False) as env,
         progress as step,
@@ -101,9 +101,9 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
 
 
 class Records:
-    """The records of an LMDB by their position, in the order of the keys; read when asked for.
+    """The records of an LMDB by their position, in the order of the keys; read on demand.
 
-    The LMDB is open only while it is read, so that others in this process can open it as well.
+    The LMDB is open only while it is read, so that other code in this process can open it as well.
     Raises DataError if there is no LMDB, it is empty or damaged, or a record is no Datum.
     """
 
@@ -157,9 +157,9 @@ class Records:
                     yield bytes(key), bytes(cursor.value())
 
     def _check_readable(self, start: int, stop: int) -> None:
-        """Raise DataError if reading these records would end Python, as pages out of the file do.
+        """Raise DataError if reading these records would crash, as with pages beyond the file.
 
-        LMDB believes what a page says about others. So another process reads each block first.
+        LMDB trusts what a page says about others, so each block is first read in another process.
         """
         for block in range(start // _BLOCK, -(-stop // _BLOCK)):
             if block in self._readable:
@@ -179,7 +179,7 @@ class Records:
         """Return a record's image, uint8 (C, H, W), colours in RGB order.
 
         channel_order  of plain records: "RGB", or "BGR" as Caffe's convert_imageset writes them;
-                       an encoded one (JPEG, PNG) knows its own
+                       encoded ones (JPEG, PNG) define their own
 
         Raises DataError naming the record if it holds floats or anything but the image.
         """
@@ -200,7 +200,7 @@ class Records:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what LMDB and protobuf raise into DataError."""
+        """Convert errors of LMDB and protobuf to DataError."""
         try:
             yield
         except (lmdb.Error, DecodeError) as error:
@@ -212,7 +212,7 @@ class Records:
 def read_database(folder: Path) -> ImageSet:
     """Return all images of an LMDB of uint8 Datums, plain or encoded, in the order of the keys.
 
-    Raises DataError as Records does, and if the images differ in shape.
+    Raises DataError as Records does, and if the images have different shapes.
     """
     records = Records(folder)
     shape = records.image(*records.read(slice(1))[0]).shape
@@ -232,7 +232,7 @@ def read_database(folder: Path) -> ImageSet:
 
 
 def count_records(folder: Path) -> int | None:
-    """Return the number of records, or None where there is no readable LMDB."""
+    """Return the number of records, or None if there is no readable LMDB."""
     try:
         with _open(folder) as env:
             return int(env.stat()["entries"])
@@ -241,10 +241,10 @@ def count_records(folder: Path) -> int | None:
 
 
 def _open(folder: Path) -> lmdb.Environment:
-    """Open an LMDB for reading; DataError if its file was cut off: to read there ends Python.
+    """Open an LMDB for reading; DataError if its file is truncated: reading it would crash.
 
-    It need not reach to the last page that was ever numbered: those that a transaction takes and
-    gives back LMDB does not write. So the pages in use are counted.
+    The file need not reach the last page number: LMDB does not write pages that a transaction
+    allocates and frees again. So the pages in use are counted.
     """
     env = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=True)
     pages = env.stat()

@@ -1,4 +1,4 @@
-"""Digests of files. MD5, since that is what the data sets' homes publish: against damage only."""
+"""Digests of files: MD5, which is what the data sets' sites publish; it only detects damage."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from caffe_ext.storage.json_file import Count, Md5
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file as it lies on the disk: absolute path, number of bytes, and MD5 in hexadecimal."""
+    """A file on the disk: absolute path, number of bytes, and MD5 in hexadecimal."""
 
     path: str
     size: Count

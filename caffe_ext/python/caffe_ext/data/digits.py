@@ -1,11 +1,12 @@
-"""scikit-learn's handwritten digits in the form of MNIST: the data set that needs no network.
+"""scikit-learn's handwritten digits in the format of MNIST: a data set that needs no download.
 
 1,797 digits of 8x8 pixels, 0..16, written by 43 people (UCI "Optical Recognition of Handwritten
 Digits"). Each is scaled to 20x20 by bilinear interpolation (pixel centres aligned, edges repeated),
-its ink from 0..16 to 0..255, and put in the middle of 28x28 black pixels: the box that MNIST's own
-digits have. All of it in integers, so that every machine makes the same bytes.
+its ink from 0..16 to 0..255, and centred in 28x28 black pixels, with the same box as MNIST's own
+digits. All arithmetic is in integers, so that the bytes are the same on every machine.
 
-30 images of each digit, drawn with a fixed seed, are the test set (300); the other 1,497 train.
+30 images of each digit, drawn with a fixed seed, are the test set (300); the other 1,497 the
+training set.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ _INK = 16
 
 
 def make_digits() -> DataSet:
-    """Return the digits as uint8 (N, 1, 28, 28): 1,497 to train and 300 to test."""
+    """Return the digits as uint8 (N, 1, 28, 28): 1,497 for training and 300 for testing."""
     from sklearn.datasets import load_digits  # noqa: PLC0415  takes a second, seldom needed
 
     bunch = load_digits()

@@ -1,6 +1,6 @@
-"""Downloads that resume, try one mirror after the other, and keep only what has the right digest.
+"""Downloads that resume, try one mirror after the other, and keep only files with the right digest.
 
-While it is under way a file is called `<name>.part`; it gets its own name once its MD5 is right.
+During the download a file is called `<name>.part`; it gets its own name once its MD5 is right.
 """
 
 import http.client
@@ -17,7 +17,7 @@ from caffe_ext.reporting import Reporter, Step
 
 TIMEOUT_SECONDS = 15.0
 _CHUNK = 1 << 16
-# A connection that breaks is taken up again as long as each attempt brings at least one byte.
+# A broken connection is resumed as long as each attempt brings at least one byte.
 _ATTEMPTS = 5
 
 
@@ -26,10 +26,10 @@ class _WrongFileError(Exception):
 
 
 def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
-    """Download a file into the folder, unless it lies there already, and return its path.
+    """Download a file into the folder, unless it is already there, and return its path.
 
-    Raises UnreachableError when no mirror could be reached, DataError when what came is not the
-    published file, OSError when it cannot be written. A partial download stays and is resumed.
+    Raises UnreachableError if no mirror could be reached, DataError if the file received is not the
+    published one, OSError if it cannot be written. A partial download is kept and resumed.
     """
     target = folder / remote.name
     if target.exists() and raw_file(target).md5 == remote.md5:
@@ -55,7 +55,7 @@ def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
 
 
 def _download_from(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> None:
-    """Complete `part` from one mirror; if what was resumed proves wrong, once more from nothing."""
+    """Complete `part` from one mirror; if the resumed file is wrong, start over once."""
     resumed = part.exists()
     if resumed and part.stat().st_size > remote.size:
         part.unlink()
@@ -92,7 +92,7 @@ def _complete(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> N
 
 
 def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
-    """Ask once for what is missing, and write what comes."""
+    """Request the missing bytes once, and write what arrives."""
     have = _size(part)
     headers = {"User-Agent": "caffe_ext"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -127,7 +127,7 @@ def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
 
 
 def _receive(response: http.client.HTTPResponse, wanted: int) -> bytes:
-    """Return the next bytes, none at the end; a mirror that sends too much is not listened to."""
+    """Return the next bytes, none at the end; raises if a mirror sends too much."""
     try:
         return response.read(min(_CHUNK, wanted))
     except (http.client.HTTPException, OSError) as error:
@@ -135,7 +135,7 @@ def _receive(response: http.client.HTTPResponse, wanted: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """Return why a connection failed, without the numbers of errors."""
+    """Return why a connection failed, without error numbers."""
     cause = getattr(error, "reason", error)
     return str(getattr(cause, "strerror", None) or cause)
 

@@ -6,8 +6,8 @@
     4*D bytes   the size of each dimension, uint32
     the rest    the elements, the last dimension varying fastest
 
-So images (N, H, W) start with the number 2051 and labels (N,) with 2049. A file may be packed with
-gzip, whatever its name.
+So images (N, H, W) start with the number 2051 and labels (N,) with 2049. A file may be compressed
+with gzip, whatever its name.
 """
 
 import gzip
@@ -39,14 +39,14 @@ _PART = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class IdxFile:
-    """What a file held: the array (uint8, read-only) and the md5 of the unpacked bytes."""
+    """The content of a file: the array (uint8, read-only) and the MD5 of the uncompressed bytes."""
 
     values: NDArray[np.uint8]
     md5: str
 
 
 def encode(values: NDArray[np.uint8]) -> bytes:
-    """Return the IDX file, not packed, of an array of unsigned bytes with 1 to 255 dimensions."""
+    """Return the uncompressed IDX file of an array of unsigned bytes with 1 to 255 dimensions."""
     if values.dtype != np.uint8 or not 1 <= values.ndim <= 255:
         raise ValueError(f"IDX needs uint8 with dimensions, not {values.dtype} {values.shape}")
     header = bytes([0, 0, _UNSIGNED_BYTE, values.ndim])
@@ -54,7 +54,7 @@ def encode(values: NDArray[np.uint8]) -> bytes:
 
 
 def decode(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Return the array in an unpacked IDX file, read-only; `name` is for the error message.
+    """Return the array in an uncompressed IDX file, read-only; `name` is for error messages.
 
     Raises DataError unless the header fits the number of bytes exactly.
     """
@@ -86,7 +86,7 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def read(path: Path) -> IdxFile:
-    """Read an IDX file, packed with gzip or not. Raises DataError naming it if it is damaged."""
+    """Read an IDX file, compressed or not. Raises DataError naming it if it is damaged."""
     with path.open("rb") as file:
         packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
@@ -100,8 +100,8 @@ def read(path: Path) -> IdxFile:
 
 
 def _read_announced(file: gzip.GzipFile | io.BufferedReader) -> bytes:
-    """Return the content, and at most one byte more than the header announces: a few packed bytes
-    may stand for any number.
+    """Return the content, and at most one byte more than the header announces: a few compressed
+    bytes may expand to any number.
     """
     start = file.read(4)
     sizes = file.read(4 * start[3]) if len(start) == 4 else b""
@@ -116,7 +116,7 @@ def _read_announced(file: gzip.GzipFile | io.BufferedReader) -> bytes:
 
 
 def read_images(path: Path) -> IdxFile:
-    """Read images (N, H, W). Raises DataError for anything else, and for no image at all."""
+    """Read images (N, H, W). Raises DataError for anything else, and if there are none."""
     file = read(path)
     if file.values.ndim != 3 or file.values.size == 0:
         raise DataError(f"{path} holds an array {file.values.shape}, not images (N, H, W)")
@@ -133,7 +133,7 @@ def read_labels(path: Path, classes: int = CLASSES) -> IdxFile:
 
 
 def looks_like_idx(path: Path) -> bool:
-    """Say whether a file starts as IDX files do, or as gzip's."""
+    """Tell whether a file starts like an IDX file or a gzip file."""
     with path.open("rb") as file:
         start = file.read(3)
     types = {_UNSIGNED_BYTE, *_OTHER_TYPES}
@@ -141,7 +141,7 @@ def looks_like_idx(path: Path) -> bool:
 
 
 def check_labels(labels: NDArray[np.uint8], path: Path, classes: int = CLASSES) -> None:
-    """Raise DataError naming the file and the first label that no class has."""
+    """Raise DataError naming the file and the first label that is not a class."""
     wrong = np.flatnonzero(labels >= classes)
     if wrong.size:
         raise DataError(

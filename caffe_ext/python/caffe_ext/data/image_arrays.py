@@ -1,4 +1,4 @@
-"""Images in arrays (N, C, H, W): in memory, IDX, CIFAR-10's batches, HDF5 and NumPy files."""
+"""Images in arrays (N, C, H, W): in memory, in IDX, CIFAR-10, HDF5 and NumPy files."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ _MOST_VALUES = 1 << 24
 class Reading:
     """How images are to be read.
 
-    labels         file of labels, in the place of those that come with the images
-    channel_order  of arrays that leave it open
+    labels         file of labels that replace those that come with the images
+    channel_order  of arrays, for formats that do not define it
     grey           True: as grey images; False: as RGB; None: as they are
-    classes        of the models, where labels are given by the names of classes
+    classes        of the models, for labels given by the names of classes
     """
 
     labels: Path | None = None
@@ -57,14 +57,14 @@ class RawImages:
 
 @dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Images where they lie.
+    """Images in their place of storage.
 
     origin    what and where that is, in words
     count     how many there are; 1 or more
-    pull      (start, stop) -> Pulled: reads just these
+    pull      (start, stop) -> RawImages: reads just these
     labelled  whether they have labels
-    part      (numbers, ascending) -> just these images; None where the order of the images is to be
-              kept: a part of them is the first ones
+    part      (numbers, ascending) -> just these images; None if parts of these
+              images are always the first ones
     """
 
     origin: str
@@ -75,14 +75,14 @@ class StoredImages:
 
 
 def open_image_set(images: ImageSet, origin: str) -> StoredImages:
-    """Return images that are in memory, or mapped into it."""
+    """Return images that are in memory, or memory-mapped."""
     return _stored_arrays(
         origin, len(images), images.labels, lambda start, stop: images.images[start:stop]
     )
 
 
 def open_idx_images(path: Path, reading: Reading) -> StoredImages:
-    """Return the images of an IDX file, labelled by the file beside it with MNIST's name for it."""
+    """Return the images of an IDX file, labelled by the file beside it if named as MNIST's are."""
     images = idx.read_images(path).values[:, np.newaxis]
     beside = reading.labels or labels_beside(path)
     found = read_labels(beside, len(images)) if beside else None
@@ -116,7 +116,7 @@ def open_hdf5_images(path: Path, reading: Reading) -> StoredImages:
 
 
 def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
-    """Read labels, if there is one for each image: a file may announce any number of values."""
+    """Read labels if there is one for each image: the file may announce any number of values."""
     if values.shape is None or values.shape[:1] != (count,) or values.size != count:
         raise DataError(
             f"{values.file.filename} holds labels {values.dtype} {values.shape} for {count:,} "
@@ -126,7 +126,7 @@ def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
 
 
 def open_numpy_images(path: Path, reading: Reading) -> StoredImages:
-    """Return the images of a .npy file, which is mapped, or of a .npz file, which is read."""
+    """Return the images of a .npy file, memory-mapped, or of a .npz file, read into memory."""
     where, own = str(path), None
     with convert_read_errors(path):
         images = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -154,7 +154,7 @@ def _stored_arrays(
 
 
 def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: int) -> Labels | None:
-    """Return the labels of `count` images in a file of labels, else the images' own, if any."""
+    """Return the labels of `count` images from a file of labels, or else their own, if any."""
     if labels is not None:
         return read_labels(labels, count)
     return None if own is None else as_labels(own, count, path)
@@ -171,7 +171,7 @@ def _check_images(where: str, images: Any) -> None:
 
 
 def _suggest_conversion(images: Any, shape: Sequence[int]) -> str:
-    """Return how floats, by their values in the first image, become grey levels; "" for others."""
+    """Return how to convert floats, judged by the first image; "" for other types."""
     if images.dtype.kind != "f" or not shape or not 0 < np.prod(shape[1:]) <= _MOST_VALUES:
         return ""
     first = np.asarray(images[:1], np.float64)

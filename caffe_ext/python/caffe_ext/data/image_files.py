@@ -1,4 +1,4 @@
-"""Image files, whatever OpenCV reads: uint8 (C, H, W) in memory, C 1 (grey) or 3 (RGB order)."""
+"""Image files in all formats that OpenCV reads, as uint8 (C, H, W), C 1 (grey) or 3 (RGB)."""
 
 import re
 import warnings
@@ -32,14 +32,14 @@ SUFFIXES = frozenset(
 def read_image(path: AnyPath, grey: bool | None = None) -> Image:
     """Return the pixels (C, H, W) of a file as Caffe's ImageData layer reads it.
 
-    convert_imageset does the same: the orientation in EXIF is applied, of 16 bits a channel the
-    upper 8 are taken, CMYK becomes RGB, and an opaque alpha channel is dropped.
+    convert_imageset does the same: EXIF orientation is applied, 16-bit channels are reduced to
+    their upper 8 bits, CMYK becomes RGB, and an opaque alpha channel is dropped.
 
     grey  True: grey, as with `is_color: false`; False: RGB; None: as the file has it
 
     Raises OSError for a file that cannot be opened or is not a regular file, and DataError naming a
-    file that is no image, damaged, or in part transparent. Caffe reads the colours below the
-    transparency, which no viewer shows: such a file is refused.
+    file that is not an image, is damaged, or partly transparent: Caffe would read the colours below
+    the transparency, which no viewer shows.
     """
     path = Path(path)
     require_regular_file(path)
@@ -54,8 +54,8 @@ def read_image(path: AnyPath, grey: bool | None = None) -> Image:
         upright = _decode(content, name, _FLAGS[grey] | cv2.IMREAD_IGNORE_ORIENTATION)
         if not np.array_equal(upright, pixels):
             raise DataError(
-                f"{name} has an orientation in EXIF, which of WebP files only some versions of "
-                "OpenCV apply; save it upright"
+                f"{name} has an EXIF orientation, which only some versions of OpenCV apply to "
+                "WebP files; save it upright"
             )
     return _to_channels_first(pixels)
 
@@ -63,17 +63,17 @@ def read_image(path: AnyPath, grey: bool | None = None) -> Image:
 def decode_image(content: bytes, name: str) -> Image:
     """Return the pixels (C, H, W) of an encoded record, as Caffe's Data layer decodes it.
 
-    Unlike read_image(), as the pixels are stored: no orientation is applied. `name` is for the
-    error message.
+    Unlike in read_image(), no orientation is applied. `name` is for error messages.
 
-    Raises DataError for what is no image, is damaged, has more than 8 bits a channel, or alpha.
+    Raises DataError for content that is not an image, is damaged, has more than 8 bits per channel,
+    or alpha.
     """
     pixels = _decode(content, name, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint8:
-        raise DataError(f"{name} has {8 * pixels.itemsize} bits a channel; only 8 are read")
+        raise DataError(f"{name} has {8 * pixels.itemsize} bits per channel; only 8 are supported")
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
         raise DataError(
-            f"{name} has {pixels.shape[2]} channels; save it without transparency, grey or RGB"
+            f"{name} has {pixels.shape[2]} channels; save it as grey or RGB, without transparency"
         )
     return _to_channels_first(pixels)
 
@@ -81,8 +81,8 @@ def decode_image(content: bytes, name: str) -> Image:
 def write_png(path: AnyPath, image: Image, *, sync: bool = True) -> None:
     """Write an image, uint8 (C, H, W), C 1 (grey) or 3 (RGB), as a PNG that read_image() returns.
 
-    The file is there whole or not at all, and takes the place of one that was there before; `sync`
-    as atomic.replace_file() has it.
+    The file is complete or absent, and replaces an existing one; `sync` as in
+    atomic.replace_file().
     Raises ValueError for another array, and OSError naming the path, as on a full disk.
     """
     path = Path(path)
@@ -101,8 +101,8 @@ def write_png(path: AnyPath, image: Image, *, sync: bool = True) -> None:
 def find_images(folder: AnyPath) -> list[Path]:
     """Return the image files in a folder and below, relative to it, "img2" before "img10".
 
-    Files of other kinds, and whatever is hidden (".x"), are passed over; links are followed.
-    Raises DataError for a folder without images, and for links that go round in circles.
+    Other files, and anything hidden (".x"), are ignored; links are followed. Raises DataError for a
+    folder without images, and for circular links.
     """
     folder = Path(folder)
     found = [path.relative_to(folder) for path in _walk(folder, frozenset({folder.resolve()}))]
@@ -125,7 +125,9 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         if entry.is_dir():
             real = entry.resolve()
             if real in above:
-                raise DataError(f"{entry} is a link back to {real}, which it lies in; remove it")
+                raise DataError(
+                    f"{entry} is a link to {real}, a folder that contains it; remove it"
+                )
             yield from _walk(entry, above | {real})
         elif entry.suffix.lower() in SUFFIXES:
             yield entry
@@ -141,7 +143,7 @@ def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
 
 
 def _decode(content: bytes, name: str, flags: int) -> NDArray[Any]:
-    """Return what OpenCV makes of a file's content: (H, W) or (H, W, C), BGR."""
+    """Return a file's content as decoded by OpenCV: (H, W) or (H, W, C), BGR."""
     try:
         with _silence():
             packed = np.frombuffer(content, np.uint8)
@@ -162,7 +164,7 @@ def _to_channels_first(pixels: NDArray[Any]) -> Image:
 def _is_transparent(content: bytes) -> bool:
     """Tell whether any pixel of an image is not opaque.
 
-    Pillow says so: of some files, grey PNGs among them, OpenCV does not show the transparency.
+    Pillow tells: for some files, such as grey PNGs, OpenCV does not report transparency.
     """
     if content.startswith(_PNG) and content[25:26] in _OPAQUE_KINDS and b"tRNS" not in content:
         return False  # as the most are, and Pillow takes longer than all else for a small one
@@ -180,7 +182,7 @@ def _is_transparent(content: bytes) -> bool:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep OpenCV from printing what it has to say about a damaged file: the error says it."""
+    """Keep OpenCV from printing messages about a damaged file: the error contains them."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What images can lie in: each kind of file and folder, and how to know it."""
+"""The kinds of files and folders that images are read from, and how to recognise them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ DATA_SETS = ("mnist", "cifar10", "digits")
 
 
 def open_folder_images(folder: Path, reading: Reading) -> StoredImages:
-    """Return image files, labelled by the listing, or by folders called after classes."""
+    """Return image files, labelled by the listing, or by folders named after classes."""
     paths = find_images(folder)
     origin, names = f"image files in {folder}", [path.as_posix() for path in paths]
     if reading.labels:
@@ -51,7 +51,7 @@ def open_listed_images(path: Path, reading: Reading) -> StoredImages:
 
 
 def open_database_images(folder: Path, reading: Reading) -> StoredImages:
-    """Return the images of an LMDB; they have labels where the first one has."""
+    """Return the images of an LMDB; they have labels if the first one has."""
     records = Records(folder)
     labelled = records.read(slice(1))[0][1].HasField("label")
 
@@ -99,13 +99,13 @@ Opener = Callable[[Path, Reading], StoredImages]
 
 @dataclass(frozen=True)
 class Kind:
-    """Something that images lie in.
+    """A kind of file or folder with images.
 
-    title         what a sentence calls it
+    title         for use in a sentence
     fits          whether a path is one
-    opener        (path, reading) -> Stored
+    opener        (path, reading) -> StoredImages
     takes_labels  whether labels may come from another file
-    takes_order   whether the file leaves open what its channels are
+    takes_order   whether the format leaves the order of the channels open
     """
 
     title: str
@@ -158,7 +158,7 @@ KINDS = (
 
 
 def kind_of(path: Path) -> Kind:
-    """Return what a path is; DataError if it is nothing known."""
+    """Return the kind of a path; DataError if it is unknown."""
     for kind in KINDS:
         if kind.fits(path):
             return kind

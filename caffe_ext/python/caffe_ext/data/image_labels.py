@@ -1,7 +1,7 @@
 """Labels of images, int64 (N,), 0 or above: from folders' names, listings and arrays.
 
-In folders' names and in listings a label is a number, or the name of a class. What number a name
-stands for the model says (ClassNumbers): from the names alone it cannot be known.
+In folders' names and in listings, a label is a number or the name of a class. The model defines
+the number of each name (ClassNumbers): it cannot be known from the names alone.
 """
 
 import lzma
@@ -23,7 +23,7 @@ from caffe_ext.storage.regular_file import require_regular_file
 
 Labels = NDArray[np.int64]
 ClassNumbers = Mapping[str, int]
-"""The number of each class by its name; AMBIGUOUS where a name stands for several."""
+"""The number of each class by its name; AMBIGUOUS for a name with several numbers."""
 AMBIGUOUS = -1
 _LIMIT = 2**63
 
@@ -31,10 +31,10 @@ _LIMIT = 2**63
 def folder_labels(
     folder: Path, paths: Sequence[Path], classes: ClassNumbers | None = None
 ) -> Labels | None:
-    """Return the labels that the folders of files are called after; None where none is.
+    """Return the labels given by the names of the files' folders; None if no name is a label.
 
-    All files lie in folders called after classes, directly or somewhere below (ImageFolder's way),
-    or all directly in folders called after numbers. Raises DataError where only some do.
+    Either all files are in folders named after classes, directly or deeper (as in ImageFolder), or
+    all are directly in folders named after numbers. Raises DataError if only some are.
     """
     classes = classes or {}
     nearest = [path.parent.name for path in paths]
@@ -57,7 +57,7 @@ def folder_labels(
     if any(labelled):
         good, bad = paths[labelled.index(True)], paths[labelled.index(False)]
         raise DataError(
-            f"{folder}: {good} has a label, its folder's name, and {bad} has none; give the labels "
+            f"{folder}: {good} has a label (its folder's name) but {bad} has none; give the labels "
             "in a file (--labels; in Python labels=)"
         )
     return None
@@ -66,7 +66,7 @@ def folder_labels(
 def look_up_labels(
     listing: Path, names: Sequence[str], classes: ClassNumbers | None = None
 ) -> Labels:
-    """Return the images' labels in a listing, which may have more names than these."""
+    """Return the images' labels from a listing, which may list more images."""
     labels: dict[str, int] = {}
     for name, label in read_listing(listing, classes):
         if labels.setdefault(name, label) != label:
@@ -78,10 +78,10 @@ def look_up_labels(
 
 
 def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[str, int]]:
-    """Return names and labels in a text file, as Caffe's ImageData layer reads it.
+    """Return the names and labels in a text file, read as by Caffe's ImageData layer.
 
-    A line is a name, white space, and an integer, 0 or above, or the name of a class; names of both
-    kinds may have blanks in them. Raises DataError naming file and line for anything else.
+    A line has a name, white space, and an integer, 0 or above, or the name of a class; both names
+    may contain blanks. Raises DataError naming file and line for anything else.
     """
     require_regular_file(path)
     try:
@@ -106,7 +106,7 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
 
 
 def _split_line(line: str, classes: ClassNumbers) -> tuple[str, str]:
-    """Return the name and the label in a line; no name where the line does not end with a label."""
+    """Return the name and the label in a line; no name if the line does not end with a label."""
     # From the left: of "a.png Boeing 747" the label is not 747, if there is such a class.
     for space in re.finditer(r"\s+", line):
         name, label = line[: space.start()], line[space.end() :]
@@ -116,7 +116,7 @@ def _split_line(line: str, classes: ClassNumbers) -> tuple[str, str]:
 
 
 def labels_beside(path: Path) -> Path | None:
-    """Return the file of labels that MNIST's naming has for a file of images, if it is there."""
+    """Return the file of labels that goes with a file of images by MNIST's naming, if any."""
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
     plain = name.removesuffix(".gz")
     places = (path.with_name(other) for other in (name, plain, plain + ".gz") if name != path.name)
@@ -124,7 +124,7 @@ def labels_beside(path: Path) -> Path | None:
 
 
 def read_labels(path: Path, count: int) -> Labels:
-    """Return the labels of `count` images in an IDX or a .npy file."""
+    """Return the labels of `count` images from an IDX or .npy file."""
     require_regular_file(path)
     if path.suffix == ".npy":
         with convert_read_errors(path):
@@ -133,10 +133,10 @@ def read_labels(path: Path, count: int) -> Labels:
 
 
 def as_labels(values: NDArray[Any], count: int, where: object) -> Labels:
-    """Return labels of `count` images, one each whatever their axes, as int64 (count,).
+    """Return labels of `count` images, of any shape with one for each, as int64 (count,).
 
-    Whole numbers of any type will do: Caffe's HDF5 files have float32. Raises DataError naming
-    `where` for others, for negative ones, and for those beyond int64.
+    Whole numbers of any type are accepted: Caffe's HDF5 files have float32. Raises DataError naming
+    `where` for other values, negative ones, and those beyond int64.
     """
     values = np.asarray(values)
     if values.shape[:1] != (count,) or values.size != count or values.dtype.kind not in "iuf":
@@ -156,7 +156,7 @@ def as_labels(values: NDArray[Any], count: int, where: object) -> Labels:
 
 @contextmanager
 def convert_read_errors(path: Path) -> Iterator[None]:
-    """Turn what h5py and NumPy raise for a damaged file into DataError."""
+    """Convert what h5py and NumPy raise for a damaged file to DataError."""
     try:
         yield
     except (
@@ -183,7 +183,7 @@ def _is_number(text: str) -> bool:
 
 
 def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
-    """Return the label that a text stands for, a class's name or an integer."""
+    """Return the label of a text: a class's name or an integer."""
     if _is_number(text):
         return _label_of(text, where)
     if classes[text] == AMBIGUOUS:

@@ -1,4 +1,4 @@
-"""ImageSet: the one form in which images and their labels travel through the package."""
+"""ImageSet: images with labels, as the package passes them around."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ class ImageSet:
     labels  int64 (N,), 0..9
     origin  where they come from, in words, for records and messages
 
-    The arrays are read-only: whoever changes pixels works on a copy.
-    Raises ValueError for another dtype or shape, and where the counts differ.
+    The arrays are read-only: to change pixels, make a copy. Raises ValueError for another dtype or
+    shape, and if the counts differ.
     """
 
     images: NDArray[np.uint8]
@@ -54,10 +54,10 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A data set as it was read from its raw files.
+    """A data set as read from its raw files.
 
-    published  whether the images are the ones the authors of the data set published
-    remark     what else there is to know about the content; empty if nothing
+    published  whether the images are those published by the authors of the data set
+    remark     anything else to know about the content; "" if nothing
     """
 
     train: ImageSet
@@ -68,7 +68,7 @@ class DataSet:
     def keep_apart(self, validation: int) -> dict[str, ImageSet]:
         """Split into "train", "val" (the last `validation` training images) and "test".
 
-        There is no "val" when `validation` is 0. Raises DataError when nothing would be left.
+        There is no "val" if `validation` is 0. Raises DataError if nothing would be left.
         """
         if validation == 0:
             return {"train": self.train, "test": self.test}

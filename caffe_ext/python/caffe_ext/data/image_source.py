@@ -31,7 +31,7 @@ _ROWS_AT_A_TIME = 1000
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """Images that follow each other in a source; arrays of their own, that may be written to.
+    """Consecutive images of a source; the arrays are copies that may be changed.
 
     images  uint8 (n, C, H, W), C 1 (grey) or 3 (RGB)
     labels  int64 (n,), 0 or above; None if the source has none
@@ -45,7 +45,7 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class Form:
-    """What images are brought to: see open_images(). Raises ValueError for a size below 1."""
+    """The form that images are converted to: see open_images(). ValueError for a size below 1."""
 
     resize: tuple[int, int] | None = None
     grey: bool | None = None
@@ -56,7 +56,7 @@ class Form:
             raise ValueError(f"resize must be (H, W), 1 or more, not {self.resize}")
 
     def apply(self, image: Image) -> Image:
-        """Return an image (C, H, W) in this form; what has it already is not changed."""
+        """Return an image (C, H, W) in this form; unchanged if it already has it."""
         if self.grey and len(image) == 3:
             image = np.asarray(
                 cv2.cvtColor(_to_rows_first(image), cv2.COLOR_RGB2GRAY)[None], np.uint8
@@ -79,15 +79,15 @@ class Form:
 
 
 class ImageSource:
-    """Images in an order that stays, of which only what is asked for is in memory.
+    """Images in a fixed order, read into memory on demand.
 
     origin       where they come from, in words, for records and messages
     image_shape  (C, H, W) of every image; C is 1 (grey) or 3 (RGB)
-    selection    which of the images there these are, in words: "the first 500 of 10,000"
+    selection    which of the images these are, in words: "the first 500 of 10,000"
 
-    Made by open_images(), which reads the first image. Every image must be like the first one: the
-    others are looked at as they are read, so that digest(), which reads all, finds what is wrong
-    with any of them before long work starts.
+    Created by open_images(), which reads the first image. All images must have its shape; the
+    others are checked when they are read, so that digest(), which reads all, finds any problem
+    before long work starts.
     """
 
     def __init__(self, stored: StoredImages, form: Form, selection: str | None = None) -> None:
@@ -105,7 +105,7 @@ class ImageSource:
         return self._stored.count
 
     def read(self, rows: slice) -> ImageBatch:
-        """Return a part of the images, as a list's slice would; the step must be 1.
+        """Return a slice of the images; the step must be 1.
 
         Raises DataError naming an image that is damaged, or not like the first one; OSError naming
         a file that is gone.
@@ -127,22 +127,22 @@ class ImageSource:
 
     @property
     def draws_samples(self) -> bool:
-        """Return whether chance decides which images sample() takes; else it takes the first."""
+        """Return whether sample() draws images at random; otherwise it takes the first ones."""
         return self._stored.part is not None
 
     def take_first(self, count: int) -> "ImageSource":
-        """Return the first images (1 or more) as a source of their own; all if there are fewer."""
+        """Return the first images (1 or more) as a new source; all if there are fewer."""
         if count >= len(self):
             return self
         selection = f"the first {count:,} of {len(self):,}"
         return ImageSource(replace(self._stored, count=count), self._form, selection)
 
     def sample(self, limit: int | None, seed: int = 0) -> "ImageSource":
-        """Return at most `limit` images (1 or more) as a source of their own; None: all.
+        """Return at most `limit` images (1 or more) as a new source; None: all.
 
-        Of a folder or a listing, where images of one class mostly follow each other, a sample in
-        the order of the whole, in which each class has its share: always the same for a seed. Of
-        data sets, databases and arrays the first ones.
+        From a folder or a listing, which are usually sorted by class, this is a sample in the
+        original order, in which each class has its share; it depends only on the seed. From data
+        sets, databases and arrays, these are the first images.
         """
         if limit is None or limit >= len(self):
             return self
@@ -171,10 +171,10 @@ class ImageSource:
         return np.concatenate(parts)
 
     def digest(self, reporter: Reporter | None = None) -> str:
-        """Return the SHA-256, in hexadecimal, of all pixels, labels and names as read() gives them.
+        """Return the SHA-256, in hexadecimal, of all pixels, labels and names from read().
 
-        It takes as long as reading all images. The same images elsewhere have the same digest.
-        Raises what read() raises.
+        Takes as long as reading all images. The same images in another place have the same digest.
+        Raises the same as read().
         """
         names, labels, pixels = (sha256() for _ in range(3))
         at_a_time = max(1, _BYTES_AT_A_TIME // int(np.prod(self.image_shape)))
@@ -192,7 +192,7 @@ class ImageSource:
         return sha256(" ".join(parts).encode()).hexdigest()
 
     def _transform(self, name: str, image: Image) -> Image:
-        """Return an image in the source's form; DataError unless it was like the first one."""
+        """Return an image in the source's form; DataError unless it fits the first one."""
         if len(image) not in (1, 3):
             raise DataError(
                 f"{self.origin}: {name} is {image.shape}; images are (C, H, W) with C 1 (grey) or "
@@ -226,26 +226,26 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     data_dir: AnyPath | None = None,
     homes: Sequence[AnyPath] = (),
 ) -> ImageSource:
-    """Return the images of a data set, a folder or a file; which it is, the content says.
+    """Return the images of a data set, a folder or a file, recognised by its content.
 
     spec           a str "mnist", "cifar10" or "digits", with ":train" or ":test" (or nothing: test)
                    behind it, for the data set as load_images() finds it (a folder of that name is
                    "./mnist"); or the path of one of KINDS
-    labels         a file of labels, in the place of those that come with the images. For image
-                   files, which else are labelled where their folders are called after the numbers
-                   or the names of classes: a text file with lines "path label", paths relative to
-                   the folder. For an IDX, HDF5 or NumPy file: an IDX or .npy file
-    resize         (H, W) that all images are brought to, by averages where both sides shrink and
-                   else by linear interpolation
-    grey           True: make all images grey; False: make all RGB; None: they must be all alike.
-                   Image files are decoded so, as Caffe's `is_color` has it
-    channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset made it
-    classes        number of each class by its name, for labels that are names; without it only
-                   numbers are labels, as the model alone knows which class has which number
-    data_dir, homes  where data sets are looked for, as in load_images()
+    labels         a file of labels that replace those that come with the images. For image files
+                   (otherwise labelled by folders named after the numbers or the names of classes),
+                   a text file with lines "path label", with paths relative to the folder.
+                   For an IDX, HDF5 or NumPy file: an IDX or .npy file
+    resize         (H, W) of all images, by averaging if both sides shrink and otherwise by linear
+                   interpolation
+    grey           True: make all images grey; False: make all RGB; None: they must all be alike.
+                   For image files, this is Caffe's `is_color`
+    channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset wrote it
+    classes        number of each class by its name, for labels that are names; without it,
+                   labels must be numbers, since only the model knows the number of each class
+    data_dir, homes  where data sets are searched for, as in load_images()
 
-    Raises DataError naming the file for what is no images, has no images, is damaged, or does not
-    go with the arguments; ValueError for a resize or a channel_order that makes no sense.
+    Raises DataError naming the file if it is not, or has no, images, is damaged, or does not fit
+    the arguments; ValueError for an invalid resize or channel_order.
     """
     form = Form(resize, grey)
     if channel_order not in ("RGB", "BGR"):
@@ -269,7 +269,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
 
 
 def _refuse(what: str, *, labels: bool, order: bool) -> None:
-    """Raise DataError for arguments about what the data itself says."""
+    """Raise DataError for arguments that the data itself determine."""
     if labels:
         raise DataError(f"--labels does not apply to {what}, which has its own labels")
     if order:
@@ -277,5 +277,5 @@ def _refuse(what: str, *, labels: bool, order: bool) -> None:
 
 
 def _to_rows_first(image: Image) -> Image:
-    """Return (C, H, W) as (H, W, C), as OpenCV wants it."""
+    """Return (C, H, W) as (H, W, C), as OpenCV expects it."""
     return np.ascontiguousarray(image.transpose(1, 2, 0))

@@ -1,4 +1,4 @@
-"""Images for evaluation and attacks: by the name of their data set."""
+"""Images for evaluation and attacks, by the name of their data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,21 +25,23 @@ def load_images(
 
     name        mnist, cifar10 or digits
     split       train, val or test
-    data_dir    the folder with the raw files, else CAFFE_EXT_DATA, else `homes`, as sources.py says
-    homes       folders with raw files, and with what get_data.py made: its databases are read
-                where the raw files are the same (faster) or gone; nothing is downloaded
-    validation  how many of the last training images are "val" and not "train"
+    data_dir    the folder with the raw files; default: CAFFE_EXT_DATA, then `homes`; see sources.py
+    homes       folders with raw files, or with databases of `caffe-ext get-data`, which are read if
+                the raw files are the same (faster) or gone; nothing is downloaded
+    validation  how many of the last training images are "val" instead of "train"
 
     Raises DataError if the images are not on this machine, are damaged, or for an unknown name.
     """
     if split not in ("train", "val", "test") or (split == "val" and not validation):
         raise DataError(
-            f"unknown split {split!r}; there are train, test and, with validation > 0, val"
+            f"unknown split {split!r}; the splits are train, test and, with validation > 0, val"
         )
     if name == "digits":
         return make_digits().keep_apart(validation)[split]
     if name not in COLLECTIONS:
-        raise DataError(f"unknown data set {name!r}; there are {', '.join(COLLECTIONS)} and digits")
+        raise DataError(
+            f"unknown data set {name!r}; the data sets are {', '.join(COLLECTIONS)} and digits"
+        )
     folders = [Path(home) for home in homes]
     raw = None if data_dir is None else Path(data_dir)
     source = local_source(COLLECTIONS[name], raw, folders, SilentReporter())

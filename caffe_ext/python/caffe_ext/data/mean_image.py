@@ -1,4 +1,4 @@
-"""The mean image of a training set, in the file that Caffe's `mean_file` reads."""
+"""The mean image of a training set, as a file for Caffe's `mean_file`."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from caffe_ext.data.image_set import ImageSet
 
 
 def mean_image(images: ImageSet) -> NDArray[np.float32]:
-    """Return the mean (C, H, W) over the images, 0..255, rounded once, from the exact sum.
+    """Return the mean (C, H, W) over the images, 0..255, rounded once from the exact sum.
 
-    Caffe's compute_image_mean sums in float32, which is exact as well up to 65,793 images.
+    Caffe's compute_image_mean sums in float32, which is also exact up to 65,793 images.
     """
     total = images.images.sum(axis=0, dtype=np.uint64)
     return np.asarray(total.astype(np.float64) / len(images), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Images of several places in one random order, part by part: Caffe's Data layers read in order."""
+"""Images from several sources in one random order, part by part: Data layers do not shuffle."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _IMAGES_AT_A_TIME = 5_000
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images of one place.
+    """Images of one source.
 
     labels  int64 (N,)
     read    rows int64 (n,), ascending -> those images, uint8 (n, C, H, W)
@@ -30,9 +30,9 @@ def shuffle(
     seed: int,
     at_a_time: int | None = None,
 ) -> Iterator[ImageSet]:
-    """Yield all images (C, H, W) of all pools in an order that depends on nothing but the seed.
+    """Yield all images (C, H, W) of all pools in an order that depends only on the seed.
 
-    at_a_time  images in a part, as many as are in memory; by default at most 64 MiB of them
+    at_a_time  images per part, which are in memory; by default at most 64 MiB
     """
     size = at_a_time or max(1, min(_IMAGES_AT_A_TIME, _BYTES_AT_A_TIME // int(np.prod(shape))))
     counts = [len(pool.labels) for pool in pools]

@@ -17,7 +17,7 @@ NAMES = (
     "t10k-labels-idx1-ubyte",
 )
 
-# MD5 of the files as published, unpacked; gzip's own output differs from packer to packer.
+# MD5 of the published files, uncompressed; the output of gzip depends on the program.
 PUBLISHED = (
     "6bbc9ace898e44ae57da46a324031adb",
     "a25bea736e30d166cdddb491f175f624",
@@ -40,7 +40,7 @@ _PACKED = (
 def read_mnist(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     """Read the four files, in the order of NAMES.
 
-    Other images in the same format (Fashion-MNIST, digits of one's own) are read too, and marked as
+    Other images in the same format (Fashion-MNIST, your own digits) are read, too, and marked as
     not published. Raises DataError naming the file that is damaged or does not fit the others.
     """
     with reporter.progress("reading", len(files), "file") as step:

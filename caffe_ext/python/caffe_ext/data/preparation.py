@@ -1,4 +1,4 @@
-"""From raw files to the databases that the networks name: the work of tools/get_data.py."""
+"""From raw files to the databases that the networks use: the work of `caffe-ext get-data`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class Request:
     name        mnist, cifar10 or digits
     output      the folder in which a folder of that name gets the databases
     data_dir    the folder with the raw files, if the user named one
-    homes       folders, besides `output`, to look for raw files in when the user named none
-    validation  how many of the last training images to keep apart, in val_lmdb
+    homes       folders, besides `output`, to search for raw files if the user named none
+    validation  how many of the last training images to hold out, in val_lmdb
     download    whether the network may be used
-    force       make it again even if it is up to date or was made by another program
+    force       write it again even if it is up to date or was written by another program
     """
 
     name: str
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class PreparedFolder:
-    """A folder of databases, its record, and whether it was made just now or was up to date."""
+    """A folder of databases, its record, and whether it was written now or was up to date."""
 
     folder: Path
     record: SourceRecord
@@ -59,10 +59,10 @@ class PreparedFolder:
 
 
 def prepare(request: Request, reporter: Reporter | None = None) -> PreparedFolder:
-    """Find, download or make a data set, and write its databases unless they are up to date.
+    """Find, download or generate a data set, and write its databases unless they are up to date.
 
     Writes train_lmdb, test_lmdb, val_lmdb if asked for, CIFAR-10's mean.binaryproto, the digits'
-    idx/ and source.json into OUTPUT/NAME; all of it, or on any error nothing.
+    idx/ and source.json into OUTPUT/NAME; on any error, nothing.
     Raises DataError with a sentence for the user, or OSError for a file that cannot be reached.
     """
     reporter = reporter or SilentReporter()
@@ -87,7 +87,7 @@ def prepare(request: Request, reporter: Reporter | None = None) -> PreparedFolde
 
 
 def read_intact_record(folder: Path) -> SourceRecord | None:
-    """Return the record of a folder if all that it announces is there, else None."""
+    """Return the record of a folder if everything it lists is there, otherwise None."""
     record = read_record(folder)
     if record is None:
         return None
@@ -104,7 +104,7 @@ def _refuse_foreign(folder: Path) -> None:
     """Raise DataError if the folder has databases and no record of ours."""
     if not (folder / FILE_NAME).exists() and any((folder / name).exists() for name in _CONTENT):
         raise DataError(
-            f"{folder} holds databases that another program made; move them away, or replace them "
+            f"{folder} holds databases that another program wrote; move them away, or replace them "
             "with --again"
         )
 
@@ -121,7 +121,7 @@ def _find_local(request: Request, reporter: Reporter) -> Source | None:
 
 
 def _fetch_remote(request: Request, reporter: Reporter) -> Source:
-    """Download, and if that cannot be, fall back on what is embedded or say what to do."""
+    """Download; if that is impossible, fall back on embedded data or report what to do."""
     collection = COLLECTIONS[request.name]
     if request.download:
         try:
@@ -136,7 +136,7 @@ def _fetch_remote(request: Request, reporter: Reporter) -> Source:
         f"put {', '.join(remote.name for remote in collection.remotes)} from {home}/ into "
         f"{request.folder}, or name their folder with --data-dir"
     )
-    # Even databases of MNIST that are no longer complete do not give way to the digits.
+    # Even incomplete databases of MNIST are not replaced by the digits.
     held = read_record(request.folder)
     if request.name != "mnist" or (held and not held.embedded):
         raise DataError(f"{trouble}; {remedy}")
@@ -148,7 +148,7 @@ def _fetch_remote(request: Request, reporter: Reporter) -> Source:
 
 
 def _make(request: Request, source: Source, reporter: Reporter) -> SourceRecord:
-    """Read the source, write everything in a hidden folder, and exchange it for what is there."""
+    """Read the source, write everything to a hidden folder, and exchange it for the old content."""
     data_set = source.load(reporter)
     if data_set.remark and not source.embedded:
         reporter.warn(data_set.remark)

@@ -1,8 +1,8 @@
-"""The two LeNets that BANG's authors have published: R0 (SGD) and B1 (BANG) of the paper's Table 1.
+"""The two LeNets published by BANG's authors: R0 (SGD) and B1 (BANG) of the paper's Table 1.
 
-They are known by their digests, whatever their files are called. Searched in this order: the file
-or folder named by the user; the folders in the variables CAFFE_EXT_MODELS and CAFFE_EXT_DATA; the
-output folder; the authors' repository.
+They are recognised by their digests, whatever their files are called. Searched in this order: the
+file or folder named by the user; the folders in the variables CAFFE_EXT_MODELS and CAFFE_EXT_DATA;
+the output folder; the authors' repository.
 """
 
 import os
@@ -29,8 +29,8 @@ _SUBFOLDERS = ("", "models", "models/mnist")
 class PublishedModel:
     """A file of weights.
 
-    name    what it is called here
-    title   what a sentence calls it
+    name    of the file here
+    title   for use in a sentence
     remote  the file in the authors' repository
     """
 
@@ -69,7 +69,7 @@ def prepare_models(
 ) -> tuple[Path, ...]:
     """Put the models into a folder, verified by their digests; return their files.
 
-    given        file, or folder with files, that the user named; nothing else is searched then
+    given        file, or folder with files, named by the user; then nothing else is searched
     use_network  whether they may be downloaded
     again        replace other files of these names
 
@@ -134,12 +134,12 @@ def _download(
 
 
 def _describe_missing(model: PublishedModel) -> str:
-    """Return how a message names a model that is missing."""
+    """Return the name of a missing model for messages."""
     return f"{model.remote.name} ({model.title}; MD5 {model.remote.md5})"
 
 
 def _list_places(given: Path) -> list[Path]:
-    """Return where to search for the models that the user says are here."""
+    """Return where to search for the models, as given by the user."""
     if not given.exists():
         raise DataError(f"--data-dir names {given}, which does not exist")
     return [given]

@@ -1,4 +1,4 @@
-"""source.json: what the databases beside it were made from, so that no work is done twice."""
+"""source.json: what the databases beside it were made from, so that work is not repeated."""
 
 import platform
 from dataclasses import asdict, dataclass, field, fields
@@ -15,7 +15,7 @@ from caffe_ext.storage.atomic import json_bytes
 from caffe_ext.storage.json_file import Count, PlainName, read_json
 
 FILE_NAME = "source.json"
-# Raised when the same raw files and arguments begin to give other databases.
+# Increased whenever the same raw files and arguments give other databases.
 FORMAT = 1
 
 
@@ -31,20 +31,20 @@ def software_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What a folder of databases holds and where that came from.
+    """What a folder of databases holds and where it came from.
 
     data_set    the name of the folder's data set: mnist, cifar10, digits
-    holds       what is really in it; differs from the above after a fall-back
+    holds       what is actually in it; differs from data_set after a fallback
     origin      how the raw files were found
     published   whether the images are those that the data set's authors published
-    remark      what else is to be known about the content
+    remark      anything else to know about the content
     embedded    whether the images came with the software
     files       the raw files, with digests
-    validation  how many of the last training images were kept apart
+    validation  how many of the last training images were held out
     images      the number of images by database
     extras      what else was written: the mean image, IDX files
-    versions    of what made it
-    finished    False only while the content is being exchanged, or if that was cut short
+    versions    of the software that wrote it
+    finished    False only while the content is being exchanged, or if that was interrupted
     """
 
     data_set: PlainName
@@ -67,7 +67,7 @@ class SourceRecord:
 
     @property
     def content(self) -> str:
-        """Say in words what the databases hold."""
+        """Describe what the databases hold."""
         if self.remark:
             return f"{self.holds} ({self.remark})"
         return f"{self.holds} as published" if self.published else self.holds
@@ -79,7 +79,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class _SavedRecord(SourceRecord):
-    """What source.json holds of a folder that is finished."""
+    """The content of source.json in a finished folder."""
 
     format: Literal[1]
     finished: Literal[True]

@@ -1,4 +1,4 @@
-"""A sample of images that is always the same: by their names, whatever their number and order."""
+"""A reproducible sample of images, chosen by their names, whatever their number and order."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,9 +12,9 @@ def sample_rows(
 ) -> list[int]:
     """Return the rows of `count` of the images, ascending.
 
-    With labels each class gets its share of the images, rounded so that the sum is right, and none
-    is more than one image away from its share. Within a class, and without labels, chance decides:
-    the order of SHA-256 of seed and name, so that images which are added later change little.
+    With labels, each class gets its share of the images, to within one image. Within a class, and
+    without labels, the choice is random: by the SHA-256 of seed and name, so that images added
+    later change little.
     """
     order = sorted(range(len(names)), key=lambda row: (_random_key(names[row], seed), row))
     if labels is None:
@@ -22,7 +22,7 @@ def sample_rows(
     classes, sizes = np.unique(labels, return_counts=True)
     shares = sizes * (count / len(names))
     counts = np.floor(shares).astype(np.int64)
-    # The largest remainders are rounded up; of equal ones those of the images drawn first.
+    # The largest remainders are rounded up; for equal ones, that of the image drawn first.
     drawn = {int(label): place for place, label in reversed([*enumerate(labels[order])])}
     remainders = sorted(
         range(len(classes)),

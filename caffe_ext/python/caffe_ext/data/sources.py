@@ -1,9 +1,9 @@
-"""Where the raw files of a data set are looked for, and in which order.
+"""Where the raw files of a data set are searched for, and in which order.
 
-1. the folder that was named with --data-dir      lacking the data set there is an error
-2. the folder in the variable CAFFE_EXT_DATA      lacking it is worth a note; then go on
+1. the folder that was named with --data-dir      it is an error if they are not there
+2. the folder in the variable CAFFE_EXT_DATA      a note if they are not there
 3. data/ in the checkout, and the output folder   where downloads are kept as well
-4. the data set's public homes                    see download.py
+4. the data set's public sites                    see download.py
 """
 
 import os
@@ -24,12 +24,12 @@ VARIABLE = "CAFFE_EXT_DATA"
 
 @dataclass(frozen=True)
 class Source:
-    """Raw files that were found, digested but not yet read.
+    """Raw files that were found; their digests are known, but they have not been read.
 
-    holds     what they are: the data set's title, or what stands in for it
+    holds     what they are: the data set's title, or that of its replacement
     origin    how they were found, in words
     files     the files, in the order in which they are read
-    embedded  whether they come with the software rather than from the data set's home
+    embedded  whether they come with the software instead of the data set's site
     load      reads them
     """
 
@@ -41,7 +41,7 @@ class Source:
 
     @property
     def fingerprint(self) -> tuple[str, ...]:
-        """Return what decides whether another source holds the same files: their digests."""
+        """Return the digests, which tell whether another source has the same files."""
         return tuple(file.md5 for file in self.files)
 
 
@@ -69,9 +69,9 @@ def local_source(
 
 
 def downloaded_source(collection: Collection, folder: Path, reporter: Reporter) -> Source:
-    """Download what the folder does not hold yet, and return it as a source.
+    """Download what is missing in the folder, and return it as a source.
 
-    Raises what download() raises.
+    Raises the same as download().
     """
     files = tuple(download(remote, folder, reporter) for remote in collection.remotes)
     return _source(collection, files, f"downloaded to {folder}")

@@ -1,1 +1,1 @@
-"""Runs: attacks on all images of a source, their records, and what is exported of them."""
+"""Runs: attacks on all images of a source, their records, and their exports."""

@@ -6,8 +6,8 @@
     result = campaign.run()
     result.models[0].attacks[0].records.found
 
-What is written into the folder says campaign_files.py. The same campaign again goes on where it was
-interrupted, and returns at once what is finished.
+campaign_files.py describes the files in the folder. Running the same campaign again resumes an
+interrupted one, and returns the results of a finished one at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,11 +57,11 @@ from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 
 @dataclass(frozen=True)
 class CampaignResult:
-    """What came of a campaign.
+    """The outcome of a campaign.
 
     folder    of all files
-    images    how many were attacked, or were not since a model gets them wrong
-    models    what came of each
+    images    how many there were, including those that a model misclassifies
+    models    the outcome for each
     pictures  the files with pictures that were written
     """
 
@@ -83,11 +83,11 @@ class AttackCampaign:
     models      with names that differ
     attacks     one or more; no two with the same text
     source      the images
-    folder      for the results; made if it is not there
+    folder      for the results; created if necessary
     limit       only the first images; None: all
     batch_size  images in a network at a time
     again       discard earlier results of these attacks in the folder
-    seed        that the attacks were made with, for the record
+    seed        of the attacks, for the record
     criterion   what makes an image adversarial
     sample_seed draws another sample of a folder or listing, where `limit` takes one
     """
@@ -104,16 +104,16 @@ class AttackCampaign:
     sample_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Take a folder that is given as a text, too."""
+        """Accept a folder given as text."""
         object.__setattr__(self, "folder", Path(self.folder))
 
     def run(self, reporter: Reporter | None = None) -> CampaignResult:
-        """Do all that is not done yet, write the summary and the pictures, and return the result.
+        """Run what is not done yet, write the summary and the pictures, and return the result.
 
-        All that can be checked is checked before anything is written. Raises ValueError for models,
-        attacks and images that do not fit, RecordError if the folder holds the results of something
-        else or another process is writing into it, DataError for images that cannot be read,
-        OSError for files that cannot be read or written.
+        Everything that can be checked is checked before anything is written. Raises ValueError for
+        models, attacks and images that do not fit, RecordError if the folder holds the results of
+        something else or another process is writing into it, DataError for images that cannot be
+        read, OSError for files that cannot be read or written.
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
@@ -150,15 +150,15 @@ class AttackCampaign:
         return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
 
     def _folders(self) -> list[Path]:
-        """Return the folder of each model's results; ValueError if two are one, or one a file."""
+        """Return the folders of the models' results; ValueError if two coincide or one is a file."""
         names = model_folders([model.name for model in self.models], (SUMMARY, FIGURE))
         return [self.folder / name for name in names]
 
     def _plan(self, digest: str, *, labelled: bool) -> list[list[Export]]:
-        """Return for each model what is to be run and written; nothing is written yet.
+        """Return what is to be run and written for each model; nothing is written yet.
 
         Raises RecordError or ValueError if the folder holds something else, ValueError for names
-        that cannot be told apart as folders.
+        whose folders would be the same.
         """
         folders = self._folders()
         if not self.again:
@@ -179,7 +179,7 @@ class AttackCampaign:
         return planned
 
     def _measure(self, planned: list[list[Export]], source: ImageSource) -> list[PlannedWork]:
-        """Return what is left to run and to write, with the time that it will take."""
+        """Return what is left to run and to write, with the expected times."""
         work, count = [], len(source)
         batch = source.read(slice(trial_size(count)))
         for exports in planned:
@@ -208,7 +208,7 @@ class AttackCampaign:
             if not verified.all():
                 wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
                 counter.warn(
-                    "PNG files that are classified as their label when they are read again: "
+                    "PNG files that are classified as their label when read back: "
                     f"{len(wrong)}; the first is {shorten_path(wrong[0])}"
                 )
             finished = FinishedAttack(model, export.run, records)
@@ -219,7 +219,7 @@ class AttackCampaign:
 
 
 class _StepCounter:
-    """A reporter that counts the steps of what is in progress."""
+    """A reporter that counts the steps of all progress."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.steps = 0

@@ -42,11 +42,11 @@ SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
 
 @dataclass(frozen=True, eq=False)
 class AttackOutcome:
-    """What came of an attack on a model.
+    """The outcome of an attack on a model.
 
     folder    of the PNG files
-    verified  bool (M,), which of them are adversarial when they are read again
-    images    how many were attacked now, and not by an earlier, interrupted run
+    verified  bool (M,), which of them are adversarial when read back
+    images    how many were attacked by this run instead of an earlier, interrupted one
     seconds   that this took
     """
 
@@ -63,7 +63,7 @@ class AttackOutcome:
 
     @property
     def summaries(self) -> tuple[AttackSummary, ...]:
-        """Return the rates and means, for each protocol by which the attack is counted."""
+        """Return the rates and means in each variant of counting."""
         return summarize(self.finished.run.attack, self.finished.records)
 
 
@@ -83,7 +83,7 @@ class ModelOutcome:
 
 @dataclass(frozen=True)
 class _Summary:
-    """What shows that summary.json is a campaign's."""
+    """The keys that identify summary.json as a campaign's."""
 
     seed: int
     images: Object
@@ -92,7 +92,7 @@ class _Summary:
 
 
 def check_campaign_files(output: Path, folders: Sequence[Path]) -> None:
-    """Raise RecordError if the output holds a summary or pictures of somebody else.
+    """Raise RecordError if the output holds a summary or pictures of another program.
 
     folders  of the models' results
     """
@@ -111,7 +111,7 @@ def check_campaign_files(output: Path, folders: Sequence[Path]) -> None:
 def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutcome]) -> list[Path]:
     """Write a sheet for each model, and figure 1 if there are several; return what was written.
 
-    Those of an earlier run that have nothing in them now are removed.
+    Pictures of an earlier run that would now be empty are removed.
     """
     written = []
     for model in models:
@@ -141,7 +141,7 @@ def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutc
 
 
 def _save(picture: Picture, path: Path) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a picture, complete or not at all."""
     with replace_file(path) as file:
         picture.save(file, "PNG")
 
@@ -149,7 +149,7 @@ def _save(picture: Picture, path: Path) -> None:
 def write_summary(
     output: Path, settings: Mapping[str, Any], models: Sequence[ModelOutcome]
 ) -> None:
-    """Write summary.json: what came out, and all that it depends on."""
+    """Write summary.json: the results, and everything that they depend on."""
     record = asdict(provenance(ROOT)) | {
         **settings,
         "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
@@ -163,7 +163,7 @@ def write_summary(
 
 
 def _attacks(model: ModelOutcome) -> list[dict[str, Any]]:
-    """Return what summary.json says of a model's attacks: an entry for each way of counting."""
+    """Return the entries of summary.json for a model's attacks, one per variant of counting."""
     return [
         asdict(summary)
         | {

@@ -25,9 +25,9 @@ def check_model(
     batch_size: int = 1,
     criterion: CriterionKind = MISCLASSIFIED,
 ) -> None:
-    """Raise ValueError, with the model's name, if something will not work on the images.
+    """Raise ValueError, with the model's name, if the model or an attack cannot take the images.
 
-    The sentence names the options of the programs that help: --resize, --grey, --colour.
+    The message names the options of the programs that help: --resize, --grey, --colour.
     """
     try:
         classifier = load_cached(model, batch_size)
@@ -63,7 +63,7 @@ def check_model(
 
 
 def report_images(source: ImageSource, reporter: Reporter) -> None:
-    """Say which images these are, and what it means if they have no labels."""
+    """Report which images these are, and what it means if they have no labels."""
     reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
     if not source.labelled:
         reporter.warn(
@@ -105,7 +105,8 @@ def warn_of_missing_scale(
 def _is_at_chance(records: AttackRecords) -> bool:
     """Tell whether labels and predictions agree no more often than independent ones would.
 
-    Up to two standard errors; more than half is never called chance, as all labels may be one.
+    Within two standard errors. An accuracy above one half never counts as chance, since all labels
+    may be the same.
     """
     count = len(records)
     if count < _FEWEST or (accuracy := _accuracy(records)) >= _NEVER_CHANCE:
@@ -122,7 +123,7 @@ def _accuracy(records: AttackRecords) -> float:
 
 
 def _suggest_options(given: Sequence[int], wanted: Sequence[int]) -> str:
-    """Return the options that bring images of one shape (C, H, W) into another."""
+    """Return the options that convert images of one shape (C, H, W) to another."""
     options = []
     if given[0] != wanted[0] and wanted[0] in _CHANNELS:
         options.append("--grey" if wanted[0] == 1 else "--colour")

@@ -1,14 +1,14 @@
-"""The adversarials of a run as PNG files, each with a JSON file that says all about it.
+"""The adversarials of a run as PNG files, each with a JSON file that describes it.
 
     00017_7_as_2.png  00017_7_as_2.json         number of the image, its label, the new class
-    00017_predicted_7_as_2.png                  the same where the images have no labels
-    originals/00017_7_as_2.png                  the image as it was, under the same name
+    00017_predicted_7_as_2.png                  the same for images without labels
+    originals/00017_7_as_2.png                  the original image, under the same name
 
 `caffe-ext pass` measures both folders against each other.
 
-Each PNG is read back and classified once more: what counts is the file. Files that are there
-already are not written again, so that an interrupted export goes on where it was. Where the classes
-have got other names, the files with the old ones are removed once those with the new are there.
+Each PNG is read back and classified again: the file is what counts. Existing files are not
+written again, so that an interrupted export resumes. If the names of the classes have changed,
+files with the old names are removed after those with the new names have been written.
 """
 
 import math
@@ -34,7 +34,7 @@ from caffe_ext.storage.json_file import Count, read_json
 
 ORIGINALS = "originals"
 EXPORT_SECONDS = 0.003
-"""About what two PNG files, a JSON file and the classification of what is read back take."""
+"""Approximate time for two PNG files, a JSON file, and the classification of what is read back."""
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
@@ -43,11 +43,11 @@ _MEASURES = ("step_lengths", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_abs
 
 @dataclass(frozen=True)
 class Export:
-    """Where the files of a run go, and what all of them say.
+    """Where the files of a run go, and their common content.
 
-    run     the run whose records are there
-    model   gives the classes their names
-    common  what each JSON file says besides what is known of its image: the model's digests, ...
+    run     the finished run with the records
+    model   gives the names of the classes
+    common  what all JSON files contain: the model's digests, ...
     """
 
     run: AttackRun
@@ -66,7 +66,7 @@ class Export:
 
     @property
     def originals(self) -> Path:
-        """Return the folder of the images as they were."""
+        """Return the folder of the original images."""
         return self.folder / ORIGINALS
 
     def png(self, records: AttackRecords, row: int) -> Path:
@@ -79,7 +79,7 @@ class Export:
         return self.folder / f"{records.indices[row]:05}_{predicted}{label}_as_{new}.png"
 
     def entry(self, records: AttackRecords, row: int, name: str, verified: bool) -> dict[str, Any]:
-        """Return what the JSON file of a row's adversarial says; what is not known is null."""
+        """Return the content of the JSON file of a row's adversarial; unknown values are null."""
         attack = self.run.attack
         numbers = {column: _number(getattr(records, column)[row]) for column in _MEASURES}
         numbers["step_length"] = numbers.pop("step_lengths")
@@ -124,12 +124,12 @@ def export_adversarials(
     records: AttackRecords,
     reporter: Reporter | None = None,
 ) -> NDArray[np.bool_]:
-    """Write the adversarials of a finished run; return which of those found are so in their files.
+    """Write the adversarials of a finished run; return which are adversarial in their files.
 
-    The result is bool (M,), in the order of the records; False where the image that was read back
-    does not satisfy the run's criterion. Memory: a batch.
+    The result is bool (M,), in the order of the records; False if the image that was read back
+    does not satisfy the run's criterion. Memory: one batch.
 
-    Raises RecordError if another image has the name of one, OSError naming what cannot be written.
+    Raises RecordError if another image has the same name, OSError naming what cannot be written.
     """
     found = np.flatnonzero(records.found)
     verified = np.zeros(len(found), np.bool_)
@@ -161,7 +161,7 @@ def export_adversarials(
 
 
 def check_export(export: Export) -> None:
-    """Raise RecordError if the folder holds images without the records that they are of."""
+    """Raise RecordError if the folder holds images but not their records."""
     run = export.run
     if not run.path.exists() and not run.parts.exists() and list_exported_files(export.folder):
         raise RecordError(
@@ -171,7 +171,7 @@ def check_export(export: Export) -> None:
 
 
 def discard_export(export: Export) -> None:
-    """Remove what earlier exports have written into the folder, and nothing else."""
+    """Remove what earlier exports have written to the folder, and nothing else."""
     for path in (*list_exported_files(export.folder), *list_exported_files(export.originals)):
         path.unlink()
 
@@ -184,23 +184,23 @@ def list_exported_files(folder: Path) -> list[Path]:
 
 
 def identity(model: LoadableModel, digest: str, *, labelled: bool = True) -> dict[str, Any]:
-    """Return what results depend on: settings and digests, not where the files lie.
+    """Return what results depend on: settings and digests, not paths.
 
-    labelled  whether the images have labels; else what the model says counts as their label
+    labelled  whether the images have labels; otherwise the model's predictions are their labels
     """
     images = {"sha256": digest} | ({} if labelled else {"labelled": False})
     return {"model": model.identity(), "images": images}
 
 
 def plain_name(text: str) -> str:
-    """Return a text as part of a file's name: letters, digits, and what file systems like."""
+    """Return a text as part of a file's name: letters, digits, and safe punctuation."""
     return re.sub(r"[^\w.@-]+", "_", text).strip("._") or "_"
 
 
 def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
     """Return the names of the folders for the results of models with these names.
 
-    files  what else is written where the folders are
+    files  other files that are written beside the folders
 
     Raises ValueError for names that are too alike, or those of files.
     """
@@ -220,14 +220,14 @@ def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
 
 
 def _cut(name: str) -> str:
-    """Return as much of a class's name as goes into a file's, in whole characters."""
+    """Return as much of a class's name as fits into a file's name, in whole characters."""
     return name[:_NAME_CHARACTERS].encode()[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.int64]) -> None:
-    """Remove the pairs of files that are of an image found, but by other names of the classes.
+    """Remove the pairs of files of exported images that have other names of the classes.
 
-    What a pair is of stands in its JSON file; images without one are not the export's.
+    The JSON file tells the image; images without one are not the export's.
     """
     present = {int(records.indices[row]): export.png(records, row).stem for row in found}
     for path in list_exported_files(export.folder):
@@ -241,14 +241,14 @@ def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.
 
 @dataclass(frozen=True)
 class _Entry:
-    """What of an adversarial's JSON file is read again."""
+    """The part of an adversarial's JSON file that is read back."""
 
     index: Count
     attack_text: str
 
 
 def _describes(path: Path, index: int, attack: str) -> bool:
-    """Tell whether a JSON file is an export's, of this image and attack."""
+    """Tell whether a JSON file belongs to an export of this image and attack."""
     try:
         return read_json(path, _Entry, "") == _Entry(index, attack)
     except RecordError:
@@ -256,9 +256,9 @@ def _describes(path: Path, index: int, attack: str) -> bool:
 
 
 def _write_missing(paths: Sequence[Path], adversarials: Images) -> Images:
-    """Write images that are not there yet; return all as they are read back from their files."""
+    """Write the missing images; return all images as read back from their files."""
     for path, adversarial in zip(paths, adversarials, strict=True):
-        # A power cut may have left an empty one: thousands of files are not synced one by one.
+        # A power cut may have left an empty file: thousands of files are not synced one by one.
         if not path.exists() or not path.stat().st_size:
             write_png(path, adversarial, sync=False)
     read = np.empty_like(adversarials)
@@ -277,9 +277,9 @@ def _write_missing(paths: Sequence[Path], adversarials: Images) -> Images:
 
 
 def _write_originals(export: Export, paths: Sequence[Path], originals: Images) -> None:
-    """Write the images as they were, under the names of their adversarials, unless they are there.
+    """Write the original images, under the names of their adversarials, unless they are there.
 
-    They are the source's: what stands in such a file is never read by this package's runs.
+    This package's runs never read them back.
     """
     export.originals.mkdir(exist_ok=True)
     for path, original in zip(paths, originals, strict=True):
@@ -289,14 +289,14 @@ def _write_originals(export: Export, paths: Sequence[Path], originals: Images) -
 
 
 def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all, unless it is there and says the same."""
+    """Write a JSON file, complete or not at all, unless it exists with the same content."""
     content = json_bytes(entry)
     if not (path.exists() and path.read_bytes() == content):
         write_bytes(path, content, sync=False)
 
 
 def _number(value: Any) -> float | None:
-    """Return a number as JSON has it: whole ones without a point, NaN as null."""
+    """Return a number for JSON: integers without a decimal point, NaN as null."""
     number = float(value)
     if math.isnan(number):
         return None

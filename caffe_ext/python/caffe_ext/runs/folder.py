@@ -1,9 +1,9 @@
-"""The folder of an attack's results: what is run, the pieces that are finished, and who may write.
+"""The folder of an attack's results: what is run, the finished pieces, and a lock.
 
-<attack>.h5       the records, when all is done
+<attack>.h5       the records, when the run is finished
 <attack>.parts/   the finished pieces until then; locked by the process that works on them
 
-A folder that holds the results of something else, another model, say, is never overwritten.
+A folder with the results of something else, such as another model, is never overwritten.
 """
 
 from collections.abc import Iterator
@@ -31,10 +31,9 @@ class AttackRun:
 
     identity   what the results depend on, for JSON: the digests of model and images; without the
                attack, which is added
-    folder     where the files go; made if it is not there
+    folder     where the files go; created if necessary
     limit      how many of the source's images, 1 or more; None: all
-    again      throw away what an earlier run has left for this attack; an interrupted run that was
-               asked for in this way goes on
+    again      discard earlier results of this attack; an interrupted run with `again` is resumed
     criterion  what makes an image adversarial
     only       bool, one for each image: which of them may be attacked; None: all
     """
@@ -54,14 +53,14 @@ class AttackRun:
 
     @property
     def file_stem(self) -> str:
-        """Return what its files are called: the attack, and any other criterion than the usual."""
+        """Return the stem of its files' names: the attack, and any criterion but the default."""
         if self.criterion == MISCLASSIFIED:
             return self.attack.file_name
         return f"{self.attack.file_name}~{self.criterion.text}"
 
     @property
     def labelled(self) -> bool:
-        """Return whether the images have labels; else those recorded are what the model says."""
+        """Return whether the images have labels; otherwise the model's predictions are recorded."""
         images = self.identity.get("images")
         return not isinstance(images, dict) or bool(images.get("labelled", True))
 
@@ -77,17 +76,17 @@ class AttackRun:
 
     @property
     def note(self) -> Path:
-        """Return the file that says what the finished pieces are of."""
+        """Return the file that describes the finished pieces."""
         return self.parts / "description.json"
 
     @property
     def asked_again(self) -> Path:
-        """Return the file that says that the finished pieces are of a run with `again`."""
+        """Return the file that marks the finished pieces as those of a run with `again`."""
         return self.parts / "again"
 
     @property
     def description(self) -> dict[str, Any]:
-        """Return what stands in the file beside the records."""
+        """Return the description that is stored with the records."""
         attack = {
             "name": self.attack.name,
             "text": self.attack.text,
@@ -104,7 +103,7 @@ class AttackRun:
 
 
 def _digest(only: Bools) -> str:
-    """Return what stands for a choice of images in a description."""
+    """Return a digest of a choice of images, for a description."""
     return sha256(np.packbits(only).tobytes() + len(only).to_bytes(8, "little")).hexdigest()
 
 
@@ -118,16 +117,17 @@ def check_run(run: AttackRun) -> None:
 
 
 def read_finished(run: AttackRun, count: int) -> AttackRecords | None:
-    """Return the records of `count` images if they are there already; raises as check_run does."""
+    """Return the records of `count` images if they are there; raises as check_run() does."""
     check_run(run)
     return load_records(run.path, slice(0, count)) if run.path.exists() else None
 
 
 @contextmanager
 def lock_pieces(run: AttackRun) -> Iterator[None]:
-    """Make the folder for pieces, and be the only one who works there; leave it with pieces only.
+    """Create the folder for pieces, and be the only process in it; an empty one is removed at the
+    end.
 
-    Raises RecordError if another process is at work in it.
+    Raises RecordError if another process is working in it.
     """
     busy = RecordError(f"another process is using {run.parts}; wait for it to finish or stop it")
     with lock_folder(run.parts, busy):
@@ -140,7 +140,7 @@ def lock_pieces(run: AttackRun) -> Iterator[None]:
 
 
 def remove_leftovers(run: AttackRun) -> None:
-    """Remove the pieces of a run that was killed when its records were there already."""
+    """Remove the pieces of a run that was killed after its records had been written."""
     if run.parts.exists():
         # Another process may just be about to do so, and the folder may be one to read only.
         with suppress(RecordError, OSError), lock_pieces(run):
@@ -148,7 +148,7 @@ def remove_leftovers(run: AttackRun) -> None:
 
 
 def is_begun_again(run: AttackRun) -> bool:
-    """Tell whether the pieces are of a run like this that was to throw away what was there."""
+    """Tell whether the pieces are of such a run with `again`."""
     try:
         check_run(run)
     except RecordError:
@@ -162,7 +162,7 @@ def piece_path(run: AttackRun, rows: slice) -> Path:
 
 
 def describe_pieces(run: AttackRun) -> None:
-    """Say in the folder for pieces what they are of."""
+    """Write the description of the pieces into their folder."""
     write_json(run.note, run.description)
 
 
@@ -174,9 +174,9 @@ def _check_same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
 
 
 def _dependencies(description: dict[str, Any]) -> dict[str, Any]:
-    """Return what results depend on: of an attack its text, and not how it is called in words.
+    """Return what results depend on: of an attack its text, but not its name.
 
-    Descriptions of earlier versions do not name the criterion, which was misclassification.
+    Descriptions of earlier versions lack the criterion, which was misclassification.
     """
     attack = description.get("attack")
     text = attack.get("text") if isinstance(attack, dict) else attack
@@ -184,6 +184,6 @@ def _dependencies(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove_pieces(run: AttackRun) -> None:
-    """Remove the pieces, and what belongs to them."""
+    """Remove the pieces, and the files that belong to them."""
     for path in run.parts.iterdir():
         path.unlink()

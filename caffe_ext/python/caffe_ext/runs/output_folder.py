@@ -1,4 +1,4 @@
-"""The folder for results: whether it can be written, and that no other process is at it."""
+"""The folder for results: whether it is writable, and that no other process uses it."""
 
 import os
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from caffe_ext.storage.lock import lock_folder
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OSError unless the folder can be written, or made; nothing is made."""
+    """Raise OSError unless the folder is writable or can be created; nothing is created."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise OSError(f"--output {folder}: {there} is not a folder")
@@ -19,6 +19,6 @@ def check_writable(folder: Path) -> None:
 
 
 def claim_output(folder: Path) -> AbstractContextManager[int]:
-    """Make the folder, and be the only process that writes into it; RecordError if it is not."""
+    """Create the folder, and be the only process that writes into it, or raise RecordError."""
     busy = f"another process is writing into {shorten_path(folder)}; wait for it"
     return lock_folder(folder, RecordError(busy))

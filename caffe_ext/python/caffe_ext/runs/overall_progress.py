@@ -29,9 +29,9 @@ _LONG = 60.0  # seconds
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """A piece of work that will announce its progress.
+    """A piece of work that will report its progress.
 
-    what     as it will be announced
+    what     the title under which it will report
     images   how many will be processed
     seconds  that one of them is expected to take on one worker; None: unknown
     stage    pieces of the same stage can be worked on at the same time; stages follow each other
@@ -83,9 +83,9 @@ def time_attack(
 
 
 def report_estimate(planned: Sequence[PlannedWork], processes: int, reporter: Reporter) -> None:
-    """Report about how long the work will take if it is long, and if that is known.
+    """Report roughly how long the work will take, if that is long, and known.
 
-    processes  that work at the same time
+    processes  that run in parallel
     """
     if any(one.seconds is None for one in planned):
         return
@@ -96,7 +96,7 @@ def report_estimate(planned: Sequence[PlannedWork], processes: int, reporter: Re
 
 
 def _duration(planned: Sequence[PlannedWork], workers: int) -> float:
-    """Return the seconds of the work: in each stage, no less than its longest piece takes."""
+    """Return the seconds of the work; a stage takes at least as long as its longest piece."""
     stages: dict[str, list[float]] = defaultdict(list)
     for one in planned:
         stages[one.stage].append(one.images * (one.seconds or 0.0))
@@ -110,9 +110,8 @@ def _name_cores(cores: int) -> str:
 class OverallProgress:
     """A reporter, for a `with`, that shows the planned pieces of work as one bar.
 
-    A piece moves the bar in proportion to the time that it is expected to take. Progress that is
-    not in the plan is not shown; with an empty plan there is no bar. Notes and warnings are passed
-    on.
+    Each piece moves the bar in proportion to its expected time. Unplanned progress is not shown;
+    with an empty plan there is no bar. Notes and warnings are passed on.
     """
 
     def __init__(self, reporter: Reporter, title: str, planned: Sequence[PlannedWork]) -> None:
@@ -142,7 +141,7 @@ class OverallProgress:
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
-        """Begin a piece, whose steps move the bar; what it leaves out counts as done at its end."""
+        """Begin a piece, whose steps move the bar; at its end, it counts as done completely."""
         weight = left = self._take(what)
 
         def step(number: int) -> None:
@@ -155,18 +154,18 @@ class OverallProgress:
         self._advance(left)
 
     def complete(self, whats: Iterable[str]) -> None:
-        """Count pieces as done that turned out not to be needed."""
+        """Mark pieces as done that turned out to be unnecessary."""
         for what in whats:
             self._advance(sum(self._left.pop(what, [])))
 
     def _take(self, what: str) -> float:
-        """Return the weight of the next piece that is announced in this way."""
+        """Return the weight of the next piece with this title."""
         with self._lock:
             weights = self._left.get(what)
             return weights.pop(0) if weights else 0.0
 
     def _advance(self, weight: float) -> None:
-        """Move the bar; workers' progress comes from another thread."""
+        """Move the bar; workers report their progress in another thread."""
         if self._step is None:
             return
         with self._lock:

@@ -1,8 +1,8 @@
-"""AttackRecords: what an attack did to each of many images, a row an image; kept in HDF5.
+"""AttackRecords: what an attack did to each of many images, one row per image; stored in HDF5.
 
 The file has one data set of N rows for each field of AttackRecords, and `adversarials`, uint8
-(M, C, H, W), with the images that were found, in their order; its attribute `description` is JSON
-that says what the records depend on. h5py, MATLAB, R and others read it.
+(M, C, H, W), with the adversarials in order; its attribute `description` is JSON with what the
+records depend on. h5py, MATLAB, R and others can read it.
 """
 
 import errno
@@ -27,24 +27,24 @@ from caffe_ext.storage.json_file import Object, parse_json
 from caffe_ext.storage.regular_file import AnyPath
 
 FORMAT = 3
-# Columns that format 1 calls otherwise.
+# Columns with other names in format 1.
 _NAMES_OF_1 = {"saturated": "certain", "zero_gradient": "blank", "step_lengths": "amplitudes"}
-# Columns that formats 1 and 2 do not have: their attacks knew whole grey levels only.
+# Columns missing in formats 1 and 2, whose attacks used whole grey levels only.
 _SINCE_3 = {"found_real": "found", "linf_real": "linf", "l2_real": "l2"}
 _FOUND_ONLY = "adversarials"
 _CLASSES = ("labels", "predicted", "targets", "classes")
 _MOST_CLASSES = 1 << 24
 """More classes than any network has: counts of each class are arrays of as many."""
-# What HDF5 takes besides, at most: for itself, and for its index of the images.
+# The most space HDF5 needs in addition: for itself, and for its index of the images.
 _OVERHEAD, _OVERHEAD_OF_IMAGE = 1 << 18, 128
 
 
 @dataclass(frozen=True, eq=False)
 class AttackRecords:
-    """N images under one attack; where nothing was found, distances are NaN and classes -1.
+    """N images under one attack; if nothing was found, distances are NaN and classes -1.
 
     indices               int64    the image's number in its source
-    labels                int64    where the images have none (`labelled` of `images` is false in
+    labels                int64    for images without labels (`labelled` of `images` is false in
                                    the description), what the image itself is classified as
     predicted             int64    what the image itself is classified as
     attempted             bool     whether it was attacked: it was classified correctly
@@ -53,7 +53,7 @@ class AttackRecords:
     targets               int64    class that the direction points to, -1 if to none
     classes               int64    what the adversarial is classified as
     saturated             bool     float32 softmax of the label exactly 1: the loss is exactly 0
-    zero_gradient         bool     the gradient with respect to the pixels is 0 in all of them
+    zero_gradient         bool     the gradient is 0 in all pixels
     step_lengths          float64  how far it lies along the attack's direction, in grey levels
     l0, l1, l2, l2_per_pixel, linf, mean_absolute
                           float64  distances from the original (metrics.py), of what the
@@ -62,7 +62,7 @@ class AttackRecords:
     pass_published        float64  PASS, as in the BANG paper's tables
     ecc_failed, ecc_failed_published
                           bool     no alignment was found, so that the score is the SSIM
-    found_real            bool     whether there is one if pixels may be any real numbers 0..255
+    found_real            bool     whether there is one with real-valued pixels, 0..255
     linf_real, l2_real    float64  its distances
     """
 
@@ -128,7 +128,7 @@ def make_empty_columns(count: int) -> dict[str, NDArray[Any]]:
 
 
 def concatenate(parts: Sequence[AttackRecords]) -> AttackRecords:
-    """Return records one after the other."""
+    """Return the concatenation of records."""
     nothing = make_empty_columns(0)
     return AttackRecords(
         **{
@@ -141,9 +141,9 @@ def concatenate(parts: Sequence[AttackRecords]) -> AttackRecords:
 def save_records(
     path: Path, records: AttackRecords, adversarials: Iterable[Images], description: dict[str, Any]
 ) -> None:
-    """Write a file of records, whole or not at all.
+    """Write a file of records, complete or not at all.
 
-    adversarials  uint8 (m, C, H, W) each, together the images that were found
+    adversarials  uint8 (m, C, H, W) each, together all adversarials
     Raises OSError with the file's name.
     """
     parts = iter(adversarials)
@@ -160,7 +160,7 @@ def save_records(
 
 
 def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
-    """Fill in the column `verified` of a file."""
+    """Fill in a file's column `verified`."""
     with h5py.File(path, "r+") as file:
         file["verified"][...] = verified
 
@@ -168,9 +168,9 @@ def set_verified(path: Path, verified: NDArray[np.bool_]) -> None:
 def load_records(path: AnyPath, rows: slice | None = None) -> AttackRecords:
     """Read the records of a file, without the adversarials.
 
-    rows  the images that they must be of, by their numbers; None: any
+    rows  the numbers of the images that they must be of; None: any
 
-    Raises FileNotFoundError, and RecordError for a file that is damaged or something else.
+    Raises FileNotFoundError, and RecordError for a file that is damaged or not of records.
     """
     kinds = {name: column.dtype for name, column in make_empty_columns(0).items()}
     with _open_records(path) as file:
@@ -191,7 +191,7 @@ def load_records(path: AnyPath, rows: slice | None = None) -> AttackRecords:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a data set; KeyError or ValueError if there is none of the name."""
+    """Return a data set; KeyError or ValueError if there is none of this name."""
     item = file[name]
     if not isinstance(item, h5py.Dataset):
         raise ValueError(f"{name} is not a dataset")
@@ -199,7 +199,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _check_content(records: AttackRecords, adversarials: h5py.Dataset, rows: slice | None) -> None:
-    """Raise ValueError for records that no attack leaves."""
+    """Raise ValueError for records that no attack can produce."""
     if rows is not None and not np.array_equal(records.indices, np.arange(rows.start, rows.stop)):
         raise ValueError(f"its images are not those from {rows.start:,} to {rows.stop - 1:,}")
     for name in _CLASSES:
@@ -245,7 +245,7 @@ def adversarial_batches(path: AnyPath, batch: int) -> Iterator[tuple[slice, Imag
 
 @contextmanager
 def _open_records(path: AnyPath) -> Iterator[h5py.File]:
-    """Open a file of records; what goes wrong with it is a RecordError that names it."""
+    """Open a file of records; errors become RecordErrors that name it."""
     with open_hdf5(Path(path), RecordError) as file:
         if not any(np.array_equal(file.attrs.get("format"), one) for one in (1, 2, FORMAT)):
             raise RecordError(f"{path} does not hold records of attacks that this version can read")
@@ -263,7 +263,7 @@ def _check_space(path: Path, records: AttackRecords, first: Images | None) -> No
 
 
 def _write_images(file: h5py.File, count: int, parts: Iterable[Images]) -> None:
-    """Write `count` images that come in parts, compressed, one chunk an image."""
+    """Write `count` images that come in parts, compressed, one chunk per image."""
     start = 0
     for part in parts:
         if _FOUND_ONLY not in file:
@@ -276,6 +276,6 @@ def _write_images(file: h5py.File, count: int, parts: Iterable[Images]) -> None:
             file[_FOUND_ONLY][start : start + len(part)] = part
         start += len(part)
     if start != count:
-        raise ValueError(f"{count} images were found, and there are {start} adversarials")
+        raise ValueError(f"{count} images were found, but there are {start} adversarials")
     if _FOUND_ONLY not in file:
         file.create_dataset(_FOUND_ONLY, (0, 1, 1, 1), np.uint8)

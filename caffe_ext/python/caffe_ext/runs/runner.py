@@ -1,8 +1,8 @@
-"""Run an attack on all images of a source: piece by piece, so that memory stays bounded and an
-interrupted run goes on where it was.
+"""Run an attack on all images of a source, piece by piece, so that memory is bounded and an
+interrupted run can resume.
 
-Finished pieces lie in a folder (folder.py); when all are there, they become one file of
-records (records.py).
+Finished pieces are kept in a folder (folder.py); when all are there, they are joined to one file
+of records (records.py).
 """
 
 from collections.abc import Iterator
@@ -43,13 +43,13 @@ from caffe_ext.storage.atomic import move_into_place
 
 __all__ = ["AttackRun", "Batch", "Source", "attack_images", "check_run", "run_attack"]
 
-# Values of float64 that a piece may take for its directions and candidates, besides the net.
+# The most float64 values for the directions and candidates of a piece, besides the net.
 _VALUES = 1 << 24
 _SMALLEST_FOR_PASS = 11
 
 
 class Batch(Protocol):
-    """Some images of a source, as data.image_source has them."""
+    """Some images of a source; see data.image_source."""
 
     @property
     def images(self) -> Images:
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 
 def count_images(source: Source, limit: int | None) -> int:
-    """Return how many of a source's images are taken, the first `limit`; None: all."""
+    """Return how many of a source's images are used, the first `limit`; None: all."""
     return len(source) if limit is None else min(limit, len(source))
 
 
@@ -88,12 +88,12 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
 ) -> tuple[AttackRecords, Images]:
     """Attack images; return the records, and the adversarials that were found.
 
-    batch        images uint8 (N, C, H, W) and labels int64 (N,); labels None: the images' labels
-                 are what they are classified as
+    batch        images uint8 (N, C, H, W) and labels int64 (N,); labels None: the model's
+                 predictions are the labels
     first_index  number of the first image, which random choices depend on
-    workers      threads for PASS, as pass_scores has them
+    workers      threads for PASS, see pass_scores()
     criterion    what makes an image adversarial
-    predicted    int64 (N,), what the images are classified as, where that is known
+    predicted    int64 (N,), the model's predictions, if known
     only         bool (N,), which of them may be attacked; None: all
 
     Raises ValueError for images and labels that do not fit the model.
@@ -146,9 +146,9 @@ def _measure(
     window: tuple[slice, slice],
     workers: int | None,
 ) -> None:
-    """Put distances and scores into the columns; distances are those of what the model sees.
+    """Fill in the columns of distances and scores; distances are over what the model sees.
 
-    What a crop cuts off is never changed: it would only make the distances per pixel smaller.
+    What a crop cuts off is never changed, and would only reduce the distances per pixel.
     """
     adversarials, originals = pairs
     apart = distances(adversarials[:, :, *window], originals[:, :, *window])
@@ -170,7 +170,7 @@ def _measure_real(
     images: Images,
     window: tuple[slice, slice],
 ) -> None:
-    """Put what was found in real-valued pixels into the columns, else what was in whole ones.
+    """Fill in the columns for real-valued pixels; without such results, from whole grey levels.
 
     rows, images  those that were attacked
     """
@@ -195,15 +195,15 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
     workers: int | None = None,
     predicted: Ints | None = None,
 ) -> AttackRecords:
-    """Run an attack on a source's images; return the records, which then are in run.path.
+    """Run an attack on a source's images; return the records, which are also written to run.path.
 
-    predicted  int64, what all images of the source are classified as, where that is known
+    predicted  int64, the model's predictions for all images of the source, if known
 
-    What an interrupted run of the same description has finished is taken over; a file that is there
-    already is read. Memory: the net, and one piece.
+    Pieces that an interrupted run of the same description has finished are reused; an existing file
+    of records is read. Memory: the net, and one piece.
 
-    Raises RecordError if the folder holds the results of something else or another process is at
-    work on them, OSError if it cannot be written, ValueError as attack_images does.
+    Raises RecordError if the folder holds the results of something else or another process is
+    working on them, OSError if it cannot be written, ValueError as attack_images() does.
     """
     reporter = reporter or SilentReporter()
     count = count_images(source, run.limit)
@@ -245,8 +245,8 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
 
 
 def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
-    """Return the records of `count` images that an earlier run has finished; None if none has, or
-    if they are to be made again.
+    """Return the records of `count` images if an earlier run has finished them; None if not, or if
+    they are to be computed again.
 
     Raises RecordError if the folder holds the results of something else.
     """
@@ -257,7 +257,7 @@ def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
 
 
 def _pieces(model: Model, count: int) -> Iterator[slice]:
-    """Cut the images into pieces: some batches each, as the solved ones leave the batch."""
+    """Split the images into pieces of several batches, since finished images leave the batch."""
     values = int(np.prod(model.input_shape))
     # The same for every batch size that allows it, so that a resumed run may choose another.
     size = max(1, min(1000, _VALUES // values))
@@ -266,7 +266,7 @@ def _pieces(model: Model, count: int) -> Iterator[slice]:
 
 
 def _join_pieces(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
-    """Make one file of the pieces, and query the model about all that it holds once more."""
+    """Join the pieces to one file, and verify all its adversarials with the model."""
     paths = [piece_path(run, rows) for rows in pieces]
     records = concatenate([load_records(piece_path(run, rows), rows) for rows in pieces])
     joined = run.parts / "joined.h5"

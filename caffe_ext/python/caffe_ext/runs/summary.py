@@ -1,4 +1,4 @@
-"""What the records of an attack come to: rates, and means with standard deviations."""
+"""Summaries of an attack's records: rates, and means with standard deviations."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ MEASURES = ("linf", "l2", "l2_per_pixel", "mean_absolute", "pass_scores", "pass_
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of the population: n below the fraction line)."""
+    """Mean and standard deviation (of the population: divided by n)."""
 
     mean: float
     std: float
@@ -23,15 +23,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class AttackSummary:
-    """What an attack, in one variant, did to a model; None where there is nothing to average.
+    """What an attack, in one variant, did to a model; None if there is nothing to average.
 
-    attack            as parse_attack takes it
+    attack            its text, for parse_attack()
     attempted, found  images; rate: found / attempted, 0..1
     saturated, zero_gradient
                       shares of the attempted: loss exactly 0; gradient 0 in every pixel
-    unverified        found ones that were classified right after they were read back from the file
+    unverified        adversarials that were classified correctly when read back from the file
     linf .. pass_published, ecc_failed, ecc_failed_published
-                      of the found ones; see AttackRecords
+                      of the adversarials; see AttackRecords
     """
 
     attack: str
@@ -55,7 +55,7 @@ class AttackSummary:
 
 
 def find_broken(records: AttackRecords, variant: Variant) -> Bools:
-    """Return which images an attack has broken, as a variant counts; bool (N,)."""
+    """Return which images an attack has broken, in a variant of counting; bool (N,)."""
     found = records.found & ~records.saturated if variant.saturated_fails else records.found
     return np.asarray(found)
 
@@ -63,7 +63,7 @@ def find_broken(records: AttackRecords, variant: Variant) -> Bools:
 def summarize(
     attack: Attack, records: AttackRecords, criterion: CriterionKind = MISCLASSIFIED
 ) -> tuple[AttackSummary, ...]:
-    """Return what an attack did, in each of its variants; FGS has the paper's, too."""
+    """Return what an attack did, in each of its variants of counting."""
     variants = FGS_VARIANTS.get(attack.text, (PLAIN,))
     return tuple(summarize_variant(attack, records, one, criterion) for one in variants)
 
@@ -74,7 +74,7 @@ def summarize_variant(
     variant: Variant,
     criterion: CriterionKind = MISCLASSIFIED,
 ) -> AttackSummary:
-    """Return what an attack did as a variant counts."""
+    """Return what an attack did, in one variant of counting."""
     attempted, found = int(records.attempted.sum()), find_broken(records, variant)
     spreads = {name: spread(getattr(records, name)[found]) for name in MEASURES}
     return AttackSummary(
@@ -102,6 +102,6 @@ def spread(values: NDArray[np.float64]) -> Spread | None:
 
 
 def share(which: Bools, among: Bools) -> float | None:
-    """Return how many of `among` are `which`, 0..1; None if there are none."""
+    """Return the share of `among` that are `which`, 0..1; None if `among` is empty."""
     count = int(among.sum())
     return int((which & among).sum()) / count if count else None

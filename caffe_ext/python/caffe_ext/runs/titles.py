@@ -1,4 +1,4 @@
-"""Titles of attacks that tell them apart wherever several are shown together."""
+"""Titles of attacks that distinguish them where several are shown together."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ _LINE = 20
 
 
 def distinct_titles(named: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a title for each (title, text): its own, with the text behind it where it is shared.
+    """Return a title for each (title, text): its own, followed by the text if it is shared.
 
-    text  of the attack, which no other attack has; entries of one title and one text stay equal
+    text  of the attack, unique to it; entries with the same title and text stay equal
     """
     shared = Counter(title for title, _ in set(named))
     return [f"{title} [{text}]" if shared[title] > 1 else title for title, text in named]
@@ -19,8 +19,8 @@ def distinct_titles(named: Sequence[tuple[str, str]]) -> list[str]:
 def title_lines(title: str, width: int = _LINE) -> list[str]:
     """Return a title as lines of at most so many characters, for the margin of a plot.
 
-    "PGD Linf 25.5, 40 x 2 (margin)" goes on in a new line behind its comma; words that are longer
-    than a line are broken.
+    "PGD Linf 25.5, 40 x 2 (margin)" is broken after its comma; words that are longer than a line
+    are broken, too.
     """
     parts = title.split(", ")
     ended = [f"{part}," for part in parts[:-1]] + parts[-1:]

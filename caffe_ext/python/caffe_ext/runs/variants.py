@@ -1,15 +1,15 @@
-"""Variants: the ways in which what an attack found is counted.
+"""Variants: ways of counting what an attack found.
 
 FGS is counted in three ways, side by side, because their difference is gradient masking:
 
-paper   an attempt on an image of saturated softmax (in float32 exactly 1 for the label, so that the
-        loss is exactly 0) counts as failed. This is how the tables of Rozsa, Günther and Boult,
-        2018 (BANG), come about
-strict  every adversarial counts; what fails then has a gradient of zero, or no way along it
+paper   an attempt on an image with saturated softmax (exactly 1 in float32 for the label, so that
+        the loss is exactly 0) counts as failed, as in the tables of Rozsa, Günther and Boult, 2018
+        (BANG)
+strict  every adversarial counts; failures have a zero gradient, or no adversarial along it
 logit   every adversarial counts along the sign of the margin's gradient, which cannot saturate: the
         attack `margin-s`
 
-Each variant has the means of the adversarials that it counts. All other attacks have one, "all".
+Each variant has the means of the adversarials that it counts. Other attacks have one, "all".
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Variant:
     name             short, for files and programs
     title            in tables; None: the attack's own name
     meaning          in a sentence
-    saturated_fails  an attempt on an image of saturated softmax counts as failed
+    saturated_fails  an attempt on an image with saturated softmax counts as failed
     """
 
     name: str
@@ -49,7 +49,7 @@ FGS_VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         Variant(
             "strict",
             "FGS, strict",
-            "Every adversarial counts that the sign of the loss's gradient leads to.",
+            "Every adversarial along the sign of the loss's gradient counts.",
         ),
     ),
     LOGIT_FGS: (

@@ -1,4 +1,4 @@
-"""Which images of finished attacks the pictures show, and what they need of them; see sheet.py."""
+"""Chooses the images of finished attacks for the pictures; see sheet.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _COLUMNS = 10
 
 @dataclass(frozen=True, eq=False)
 class FinishedAttack:
-    """An attack on a model that has come to its end: run.path holds the records."""
+    """A finished attack on a model: run.path holds the records."""
 
     model: LoadableModel
     run: AttackRun
     records: AttackRecords
 
     def class_of(self, row: int) -> str:
-        """Return the class of an image as pictures call it: its label, or what the model says."""
+        """Return the class of an image for pictures: its label, or else the model's prediction."""
         name = self.model.class_name(int(self.records.labels[row]))
         return name if self.run.labelled else f"predicted: {name}"
 
@@ -44,7 +44,7 @@ class FinishedAttack:
 
 
 def sheet_cases(source: Source, attacks: Sequence[FinishedAttack], count: int = 12) -> list[Case]:
-    """Return the first images that attacks on one model were tried on, with what they found."""
+    """Return the first images that were attacked on one model, with what the attacks found."""
     tried = np.any([attack.records.attempted for attack in attacks], axis=0)
     return [
         Case(
@@ -75,8 +75,8 @@ def choose_rows(
 ) -> NDArray[np.int64]:
     """Return up to `columns` of the images that were tried, int64, those found before the others.
 
-    As long as there are classes that have none, no class gets a second one; not more classes than
-    columns stand in their order, one image each.
+    No class gets a second image before every class has one. If there are no more classes than
+    columns, they are in order, with one image each.
     """
     best_first = np.concatenate([np.flatnonzero(found & tried), np.flatnonzero(tried & ~found)])
     classes, first = np.unique(labels[best_first], return_index=True)
@@ -86,9 +86,9 @@ def choose_rows(
 
 
 def describe_unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) -> str:
-    """Say which classes have no image among these rows, that all models classify correctly.
+    """Say which classes have no image among these rows, which all models classify correctly.
 
-    "" where all have one, or where the images have no labels.
+    "" if all have one, or if the images have no labels.
     """
     records = attack.records
     if not attack.run.labelled:

@@ -1,12 +1,12 @@
-"""Pictures of adversarials, to be looked at: a contact sheet, and the paper's Figure 1.
+"""Pictures of adversarials: a contact sheet, and the paper's Figure 1.
 
 contact_sheet   original, perturbation, adversarial of some images; several attacks side by side
                 (Figures 2 and 3 of Rozsa, Rudd and Boult, 2016)
-figure1         the same images under several models, a row each
+figure1         the same images under several models, one row each
                 (Figure 1 of Rozsa, Günther and Boult, 2018)
 
-Both return a Pillow image. How images are enlarged, and what a perturbation looks like, says
-tiles.py; nothing that is passed in is changed.
+Both return a Pillow image. tiles.py enlarges images and draws perturbations. Arguments are not
+changed.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ _PARTS = "perturbation", "adversarial"
 
 @dataclass(frozen=True, eq=False)
 class Adversarial:
-    """An adversarial uint8 (C, H, W), its class, and how far it lies from the original.
+    """An adversarial uint8 (C, H, W), its class, and its distance from the original.
 
     pass_score is NaN for images that are too small for PASS.
     """
@@ -62,7 +62,7 @@ class Adversarial:
 
     @property
     def metrics(self) -> str:
-        """Return (PASS, L2 per pixel, Linf), as the 2016 paper prints it below images."""
+        """Return (PASS, L2 per pixel, Linf), as the 2016 paper shows them below images."""
         score = "–" if isnan(self.pass_score) else f"{self.pass_score:.3f}"
         return f"({score}, {self.l2_per_pixel:.1f}, {self.linf:.0f})"
 
@@ -79,11 +79,11 @@ class Case:
 def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> Picture:
     """Return originals, perturbations and adversarials as one picture.
 
-    title    what stands above
-    attacks  their names, in the order in which each case has what they found; one or more
+    title    of the sheet
+    attacks  their names, in the order of the adversarials of each case; one or more
     cases    one or more, images of one size
 
-    Raises ValueError where there are no cases, or where a case has not one entry for each attack.
+    Raises ValueError if there are no cases, or if a case has not one entry for each attack.
     """
     if not cases or not attacks or any(len(case.found) != len(attacks) for case in cases):
         raise ValueError("a sheet needs cases, each with one adversarial or None for each attack")
@@ -109,9 +109,9 @@ def figure1(
 
     originals  class and image uint8 (C, H, W): the columns
     models     name, and what was found for each of the originals: the rows
-    note       what is to be said below: classes without a column
+    note       text below: classes without a column
 
-    Raises ValueError where there are no columns, or a row has another number of them.
+    Raises ValueError if there are no columns, or a row has another number of them.
     """
     if not originals or any(len(found) != len(originals) for _, found in models):
         raise ValueError("a figure needs images, and one adversarial or None for each in each row")
@@ -187,7 +187,7 @@ def _draw_original(case: Case) -> Picture:
 
 
 def _side(texts: Sequence[str], image: Pixels) -> Picture:
-    """Return what the rows of tiles of an image's size are, each word at the middle of its row."""
+    """Return the labels of the rows of tiles, each centred on its row."""
     height = tile_size(*image.shape[1:])[0]
     width = ceil(max(font(12).getlength(text) for text in texts)) + 2
     rows = []
@@ -200,7 +200,7 @@ def _side(texts: Sequence[str], image: Pixels) -> Picture:
 
 
 def _draw_names(names: Sequence[str], width: int) -> list[Picture]:
-    """Return the names of columns, all in as many lines as the longest needs."""
+    """Return the names of columns, each with as many lines as the longest needs."""
     face = font(14, bold=True)
     lines = [wrap(name, width, face) for name in names]
     most = max(map(len, lines))
@@ -208,7 +208,7 @@ def _draw_names(names: Sequence[str], width: int) -> list[Picture]:
 
 
 def _picture(one: Adversarial | None, original: Pixels) -> Picture:
-    """Return the tile of an adversarial; where there is none, an empty one that says so."""
+    """Return the tile of an adversarial, or an empty tile that says that there is none."""
     return tile(one.image) if one else _draw_empty_tile(original, "none found")
 
 
@@ -218,7 +218,7 @@ def _perturbation(one: Adversarial | None, original: Pixels) -> Picture:
 
 
 def _draw_empty_tile(original: Pixels, text: str) -> Picture:
-    """Return an empty tile of an image's size with a text in its middle."""
+    """Return an empty tile of an image's size with a centred text."""
     height, width = tile_size(*original.shape[1:])
     empty = Image.new("RGB", (width, height), EMPTY)
     if text:
@@ -228,7 +228,7 @@ def _draw_empty_tile(original: Pixels, text: str) -> Picture:
 
 
 def _draw_prediction(one: Adversarial | None, width: int, face: Font, colour: str) -> Picture:
-    """Return what an adversarial is taken for, in one line or two."""
+    """Return the class of an adversarial, in one line or two."""
     lines = wrap(f"→ {one.class_name}" if one else "", width, face) or [""]
     return label([lines[0], *filter(None, [" ".join(lines[1:])])], width, face, colour)
 
@@ -249,9 +249,9 @@ def _centre(picture: Picture, width: int) -> Picture:
 
 
 def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
-    """Return blocks in as many columns as give the sheet a pleasant shape.
+    """Return blocks in as many columns as give the sheet a suitable shape.
 
-    side  stands before each line of them
+    side  shown in front of each row of blocks
     """
     before = [] if side is None else [side]
     width = max(block.width for block in blocks) + _BETWEEN

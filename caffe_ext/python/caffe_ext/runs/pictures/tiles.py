@@ -1,4 +1,4 @@
-"""Parts of a picture: images brought to a size that is enjoyable to look at, and text.
+"""Parts of a picture: images scaled to a legible size, and text.
 
 Images are uint8 (C, H, W), C 1 (grey) or 3 (RGB), and are only read.
 """
@@ -41,7 +41,7 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
 
 
 def tile(image: Pixels) -> Picture:
-    """Return an image as its tile: enlarged pixel by pixel, or shrunk by averages of areas."""
+    """Return an image as its tile: enlarged pixel by pixel, or shrunk by averaging."""
     height, width = tile_size(*image.shape[1:])
     picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     method = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
@@ -49,11 +49,11 @@ def tile(image: Pixels) -> Picture:
 
 
 def perturbation(adversarial: Pixels, original: Pixels) -> Pixels:
-    """Return the change d of an image as an image: grey where there is none.
+    """Return the change d of an image as an image: grey where there is no change.
 
         round(127.5 + 127.5 d / max |d|)        black: -1, white: +1
 
-    The largest change fills the scale, so that pictures do not show which change is larger.
+    The largest change fills the scale, so pictures cannot be compared in size of change.
     """
     change = adversarial.astype(np.float64) - original
     largest = np.abs(change).max(initial=0)
@@ -70,8 +70,8 @@ def font(size: int = 13, *, bold: bool = False) -> Font:
 def transliterate(text: str, face: Font) -> str:
     """Return a text in characters that a font has: others are written in Latin letters.
 
-    A letter or syllable becomes the last word of its name in Unicode, "ネ" (KATAKANA LETTER NE)
-    "ne"; what has no such name, as Chinese characters, its number, "U+732B".
+    A letter or syllable becomes the last word of its Unicode name: "ネ" (KATAKANA LETTER NE), "ne".
+    Characters without such a name, such as Chinese ones, become their number, "U+732B".
     """
     return "".join(char if _has_glyph(char, face) else _to_latin(char) for char in text).strip()
 
@@ -105,7 +105,7 @@ def truncate(text: str, width: float, face: Font) -> str:
 def wrap(text: str, width: float, face: Font) -> list[str]:
     """Return text as lines no wider than `width` pixels.
 
-    Long words go on in the next line behind "_", "-" or "/"; what has none is cut in its middle.
+    Long words are broken after "_", "-" or "/"; words without these are shortened in the middle.
     """
     lines: list[str] = []
     for word in transliterate(text, face).split():
@@ -129,7 +129,7 @@ def _pieces(word: str, width: float, face: Font) -> list[str]:
 
 
 def _shorten_in_middle(text: str, width: float, face: Font) -> str:
-    """Return text no wider than `width` pixels: names that begin alike differ at their ends."""
+    """Return text no wider than `width` pixels, with its end: similar names often differ there."""
     short = text
     for kept in range(len(text) - 1, -1, -1):
         if face.getlength(short) <= width:
@@ -147,7 +147,7 @@ def label(  # noqa: PLR0913  they are independent of each other
     paper: str = PAPER,
     centred: bool = True,
 ) -> Picture:
-    """Return lines of text as a picture of this width; what is too wide is cut off."""
+    """Return lines of text as a picture of this width; longer text is cut off."""
     lines = [transliterate(line, face) for line in lines]
     step = round(face.size * 1.4)
     picture = Image.new("RGB", (width, step * len(lines)), paper)
@@ -184,5 +184,5 @@ def stack_horizontally(parts: Sequence[Picture], gap: int = 0, align: float = 0.
 
 
 def add_margin(part: Picture, margin: int) -> Picture:
-    """Return a picture with paper around it."""
+    """Return a picture with a margin."""
     return ImageOps.expand(part, margin, PAPER)
