@@ -54,11 +54,25 @@ void ForValues(std::ptrdiff_t count, const Work& work) {
 void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float* a,
               const float* b, float beta, float* c) {
   const auto multiply = [&](int row, int rows, int column, int columns) {
+    float* part = c + std::ptrdiff_t{row} * n + column;
+    if (m == 1) {  // sgemm copies B first, and takes three times as long
+      if (beta == 0) {
+        std::fill(part, part + columns, 0.0F);  // whatever it was: 0 times NaN is NaN
+      }
+      cblas_sgemv(CblasRowMajor, transpose_b ? CblasNoTrans : CblasTrans, transpose_b ? columns : k,
+                  transpose_b ? k : columns, 1, b + std::ptrdiff_t{column} * (transpose_b ? k : 1),
+                  transpose_b ? k : n, a, 1, beta == 0 ? 1 : beta, part, 1);
+      return;
+    }
+    if (k == 1 && beta == 1) {
+      cblas_sger(CblasRowMajor, rows, columns, 1, a + row, 1, b + column, 1, part, n);
+      return;
+    }
     cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
                 transpose_b ? CblasTrans : CblasNoTrans, rows, columns, k, 1,
                 a + std::ptrdiff_t{row} * (transpose_a ? 1 : k), transpose_a ? m : k,
-                b + std::ptrdiff_t{column} * (transpose_b ? k : 1), transpose_b ? k : n, beta,
-                c + std::ptrdiff_t{row} * n + column, n);
+                b + std::ptrdiff_t{column} * (transpose_b ? k : 1), transpose_b ? k : n, beta, part,
+                n);
   };
   const int parts = ChooseParts(std::max(m, n), std::int64_t{m} * n * k);
   if (m >= n) {

@@ -13,8 +13,13 @@ namespace {
 TEST_F(EngineKernels, ProductsOfAllShapes) {
   for (const int threads : {1, 2, 3, 5}) {
     SetKernelThreads(threads);
-    for (const auto& [m, n, k] : std::vector<std::array<int, 3>>{
-             {1, 1, 1}, {1, 500, 300}, {300, 1, 500}, {64, 50, 80}, {7, 130, 200}, {90, 3, 900}}) {
+    for (const auto& [m, n, k] : std::vector<std::array<int, 3>>{{1, 1, 1},
+                                                                 {1, 500, 300},
+                                                                 {300, 1, 500},
+                                                                 {200, 130, 1},
+                                                                 {64, 50, 80},
+                                                                 {7, 130, 200},
+                                                                 {90, 3, 900}}) {
       const Floats a = Random(m * k, 1), b = Random(k * n, 2), c = Random(m * n, 3);
       for (int kind = 0; kind < 8; ++kind) {
         const bool transpose_a = (kind & 1) != 0, transpose_b = (kind & 2) != 0;
