@@ -1,1 +1,1 @@
-"""How robust a model is: attacks, noise, signs of masked gradients, and the report of it all."""
+"""How robust a model is: attacks, noise, signs of masked gradients, and the report."""

@@ -1,4 +1,4 @@
-"""Assessment: evaluate models (evaluate.py) and write the report (report.py), all of it checked.
+"""Assessment: evaluate models (evaluate.py) and write the report (report.py).
 
 assessment = Assessment(
     [read_model(Path("prototxt/lenet.yaml"), Path("plain.caffemodel"))],
@@ -58,11 +58,11 @@ class _Sample:
 class Assessment:
     """Which models are evaluated on what, and where the results go.
 
-    models     with names that differ
-    opener     opens the images, in other processes, too: picklable
+    models     with distinct names
+    opener     opens the images, also in other processes: picklable
     settings   what is measured
-    folder     for the report and all that it is made of
-    resources  what the work may take
+    folder     for the report and the results behind it
+    resources  batch size and number of processes
     sample_seed
                draws another sample of a folder or listing, where the settings' limit takes one
     certificates
@@ -78,16 +78,17 @@ class Assessment:
     certificates: CertificateSettings | None = None
 
     def __post_init__(self) -> None:
-        """Take a folder that is given as a text, too."""
+        """Accept a folder given as text."""
         object.__setattr__(self, "folder", Path(self.folder))
 
     def run(self, reporter: Reporter | None = None) -> Report:
-        """Do all that is not done yet, write the report, and return it.
+        """Do everything that is not done yet, write the report, and return it.
 
-        All that can be checked is checked before anything is written. Raises ValueError for models,
-        attacks and images that do not fit, RecordError if the folder holds the results of something
-        else or another process is writing into it, DataError for images that cannot be read,
-        WorkerError if a worker process dies, OSError for files that cannot be read or written.
+        Everything that can be checked is checked before anything is written. Raises ValueError for
+        models, attacks and images that do not fit, RecordError if the folder holds the results of
+        something else or another process is writing into it, DataError for images that cannot be
+        read, WorkerError if a worker process dies, OSError for files that cannot be read or
+        written.
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
@@ -100,7 +101,7 @@ class Assessment:
         digest = source.digest(reporter)
         images = ImageSet(opener, digest, labelled=source.labelled)
         evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
-        # All that can be wrong with the attacks is found before the work begins.
+        # Errors in the attacks are found before the work begins.
         for remark in evaluator.remarks:
             reporter.warn(remark)
         if evaluator.default_note:

@@ -1,11 +1,11 @@
-"""Can attacks be trusted on a model? What AutoAttack's authors ask before its figures are believed.
+"""Can attacks on a model be trusted? The checks of AutoAttack's authors.
 
-randomised          the same images get other scores when they are asked again
-probabilities       the scores are what a softmax gives: DLR and the margin then saturate
+randomised          the same images get different scores in a second forward pass
+probabilities       the scores are the output of a softmax: DLR and the margin then saturate
 zero_gradient       the gradient of the margin of the scores is 0 in all pixels
 depends_on_batch    an image's scores depend on the others of its batch: Dropout or the statistics
-                    of BatchNorm at work at test time
-wrong_gradient      the scores change otherwise than the gradient says: a layer optimises, quantises
+                    of BatchNorm are active at test time
+wrong_gradient      the scores do not change as the gradient predicts: a layer optimises, quantises
                     or purifies at test time, or its backward pass is wrong
 
 Croce and Hein, 2020, and `checks.py` of their program. Measured on images of the evaluation.
@@ -26,27 +26,27 @@ from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 
 IMAGES = 100
-"""On how many images of an evaluation it is measured."""
+"""The number of images of an evaluation that are used."""
 GRADIENTS = 32
-"""On how many of them gradients are held against differences."""
+"""The number of these on which gradients are compared with differences."""
 _ALONE = 4
 _SUM_TOLERANCE = 1e-4
-# How far the margin is followed in the gradient's direction and back, L2 in grey levels: a network
-# that is linear by pieces agrees with its gradient at one of these, rounding allowed.
+# How far the margin is followed along the gradient and back, L2 in grey levels: a piecewise linear
+# network agrees with its gradient at one of these, up to rounding.
 _REACHES = (0.5, 2.0, 8.0)
 _AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
 class Attackability:
-    """What was measured on some images; shares of them, 0..1.
+    """The measurements on some images; shares, 0..1.
 
     randomised, depends_on_batch
                    the largest change of a score, as a share of the largest score
     probabilities  whether all scores are probabilities
     zero_gradient  the share of the images without a gradient
-    wrong_gradient the share of those with one whose margin changes by less than half, or by more
-                   than half as much again, of what the gradient says; 0 if randomised
+    wrong_gradient the share of the others whose margin changes by less than 0.5 or more than 1.5
+                   times what the gradient predicts; 0 if randomised
     """
 
     images: int
@@ -59,7 +59,7 @@ class Attackability:
 
 @dataclass(frozen=True)
 class AttackabilityTask:
-    """Measures it in any process."""
+    """Measures attackability, in any process."""
 
     model: LoadableModel
     batch_size: int
@@ -112,14 +112,14 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
 def _find_wrong_gradients(
     model: Model, images: Images, classes: tuple[Ints, Ints], gradients: Floats
 ) -> Bools:
-    """Return which margins do not change as their gradient says, at any reach; bool (n,).
+    """Return which margins do not change as their gradient predicts, at any reach; bool (n,).
 
     classes    a and b of each image's margin h_a - h_b
-    gradients  of h_b - h_a by the pixels, (n, C, H, W), none of them 0
+    gradients  of h_b - h_a with respect to the pixels, (n, C, H, W), none of them 0
 
         h_b - h_a at x + d   less that at x - d'   against   <gradient, d + d'>
 
-    with d = reach g / |g|, and d, d' cut where a pixel leaves 0..255.
+    with d = reach g / |g|, and d, d' clipped so that pixels stay within 0..255.
     """
     rows, (above, below) = np.arange(len(images)), classes
     wide = gradients.astype(np.float64)

@@ -1,15 +1,15 @@
 """Evaluate how robust models are: attacks, random noise, and signs of masked gradients.
 
-All models are asked about the same images. What lies in the folder when it is done:
+All models are evaluated on the same images. The files in the folder at the end:
 
 <model>/<attack>.h5       the records of each image and the adversarials (records.py)
 <model>/within-<norm>-<radius>/
-                          the attacks of the cascade, each on what the ones before have left
-<model>/probe-<n>/        the iterated attacks that single steps are held against, on n images
+                          the attacks of the cascade, each on what the previous ones left
+<model>/probe-<n>/        the iterated attacks that single steps are compared with, on n images
 <model>/noise-<x>.json    how often noise changes the class; x: the digest of what it depends on
 
-All of it goes on where it was, and what is there already is read. Each process loads a model once,
-and what the images are classified as is computed once.
+An interrupted evaluation resumes, and finished results are read. Each process loads a model once,
+and images are classified once.
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ class Evaluator(EvaluationWork):
     """Evaluates the models, in stages; see above."""
 
     def evaluate(self, reporter: Reporter) -> tuple[ModelEvaluation, ...]:
-        """Do all that is not done yet; return what came out for each model.
+        """Do everything that is not done yet; return the results for each model.
 
-        There is one progress bar for all, and before a long run an estimate of its time.
+        There is one progress bar for everything, and a time estimate before a long run.
 
         Raises RecordError if the folder holds the results of something else, ValueError for
         attacks that a model does not have, WorkerError if a worker process dies.
@@ -87,9 +87,9 @@ class Evaluator(EvaluationWork):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what the attacks and the budgets of all models say about themselves, each once.
+        """Return the remarks on the attacks and the budgets of all models, each once.
 
-        What the default radii give rise to is left out: no user chose them; see default_note.
+        Those on the default radii, which no user chose, are left out; see default_note.
         """
         defaults = {remark for one in self._default_radii for remark in whole_radius_remark(one)}
         found: dict[str, None] = {}
@@ -121,9 +121,9 @@ class Evaluator(EvaluationWork):
 
     @cached_property
     def suites(self) -> dict[str, Suite]:
-        """The suite of each model, after the model and each attack were tried on one image.
+        """The suite of each model; the model and each attack are first tried on one image.
 
-        So that what cannot be done is said before the work begins. Raises ValueError.
+        So errors are reported before the work begins. Raises ValueError.
         """
         first = self.images.opener().read(slice(0, 1)).images
         suites = {}
@@ -143,7 +143,7 @@ class Evaluator(EvaluationWork):
         return suites
 
     def list_finished(self, evaluation: ModelEvaluation) -> list[FinishedAttack]:
-        """Return the attacks on all images that an evaluation of these models is made of."""
+        """Return the attacks on all images of an evaluation of these models."""
         model = next(model for model in self.models if model.name == evaluation.name)
         return [
             FinishedAttack(model, self.run(model, attack), evaluation.records[attack.text])
@@ -163,7 +163,7 @@ class Evaluator(EvaluationWork):
     def _plan(
         self, suites: Mapping[str, Suite], finished: Mapping[str, Records]
     ) -> list[PlannedWork]:
-        """Return what is left to do, with the time that it will take, for the one progress bar."""
+        """Return what is left to do, with its expected time, for the progress bar."""
         source, settings = self.images.opener(), self.settings
         count = self.count
         planned: list[PlannedWork] = []
@@ -206,7 +206,7 @@ class Evaluator(EvaluationWork):
         return planned
 
     def _predictions(self, finished: Mapping[str, Records], workers: Workers) -> dict[str, Ints]:
-        """Return what each model classifies the images as; of records that are there, theirs."""
+        """Return each model's predictions; from existing records, if there are any."""
         found = {
             name: next(iter(records.values())).predicted
             for name, records in finished.items()

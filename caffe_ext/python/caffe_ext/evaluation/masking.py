@@ -1,8 +1,8 @@
-"""Warnings about gradient masking: where the figures of an attack say less than they seem to.
+"""Warnings about gradient masking: when the figures of an attack mean less than they seem to.
 
-A network masks its gradients if they no longer lead to adversarials that are there all the same:
-attacks that follow them fail, and the network looks more robust than it is. Each warning says what
-was measured, what it means, and what to do. None of them is a proof, and their absence is none.
+A network masks its gradients if they no longer lead to adversarials that still exist: attacks that
+follow them fail, and the network looks more robust than it is. Each warning says what was measured,
+what it means, and what to do. Neither a warning nor its absence is a proof.
 
 The signs are those of Athalye, Carlini and Wagner, 2018 (iterated attacks weaker than single steps,
 random points stronger than gradients, attacks without a bound that fail), and the three variants
@@ -15,13 +15,13 @@ from math import sqrt
 
 from caffe_ext.evaluation.attackability import GRADIENTS, Attackability
 
-# What a difference must be, in shares, so that a warning is worth a reader's time.
+# The least differences, in shares, for a warning.
 _FAR_BELOW = 0.10
 _BELOW = 0.02
 _MANY = 0.05
 _SOME = 0.01
-# How many of its standard errors it must be, and of how many images: few images say little. From
-# 500 images on, this is less than what is asked for above.
+# The least number of standard errors, and of images: few images say little. From 500 images on,
+# the thresholds above are stricter.
 _ERRORS = 2
 _FEWEST = 10
 
@@ -30,7 +30,7 @@ _FEWEST = 10
 class MaskingWarning:
     """One sign of masking, in whole sentences.
 
-    sign  a short name that stays the same, for programs
+    sign  a short, stable name, for programs
     """
 
     sign: str
@@ -81,13 +81,13 @@ class NoiseLevel:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the warnings are about; shares of the attacked images, None where not measured.
+    """The measurements behind the warnings; shares of the attacked images, None if not measured.
 
     images                how many were attacked
     paper, strict, logit  rates of FGS in its three variants
     saturated, zero_gradient
                           of FGS
-    unbroken              no attack at all breaks them, at any distance
+    unbroken              not broken by any attack, at any distance
     """
 
     images: int
@@ -103,12 +103,12 @@ class Evidence:
 
 
 def find_warnings(evidence: Evidence) -> tuple[MaskingWarning, ...]:
-    """Return the warnings that the evidence gives cause for, the gravest first."""
+    """Return the warnings that the evidence supports, the most serious first."""
     return tuple(warning for rule in _RULES for warning in rule(evidence))
 
 
 def clear(difference: float, least: float, images: int) -> bool:
-    """Return whether a share, or a difference of two shares of the same images, says something.
+    """Tell whether a share, or a difference of two shares of the same images, is significant.
 
     It must be above `least`, and above two standard errors. These are those of a paired difference
     where one share's images are among the other's, sqrt(d (1 - d) / images): the least they can be.
@@ -180,7 +180,7 @@ def _check_zero_gradient(evidence: Evidence) -> Iterator[MaskingWarning]:
 
 
 def _describe_probe(probe: Probe) -> str:
-    """Return the radius and the images of a probe as the head of a sentence."""
+    """Return the radius and the images of a probe as the beginning of a sentence."""
     levels = "level" if probe.epsilon == 1 else "levels"
     return f"Within {probe.epsilon:g} grey {levels}, on {probe.images:,} images,"
 
@@ -268,7 +268,7 @@ def _check_attackability(evidence: Evidence) -> Iterator[MaskingWarning]:
             "The scores of an image depend on the others of its batch: they change by up to "
             f"{format_share(found.depends_on_batch)} of the largest.",
             "The model adapts itself at test time (Dropout, or BatchNorm with the batch's "
-            "statistics), and an adversarial of one batch is none of another.",
+            "statistics), and an adversarial in one batch may not be one in another.",
             "Fix the statistics (`use_global_stats: true`), or evaluate with --batch-size 1.",
         )
     if found.probabilities:

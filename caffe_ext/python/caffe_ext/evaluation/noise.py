@@ -1,4 +1,4 @@
-"""Noise stability of a model as part of an evaluation: which images, and going on where it was."""
+"""Noise stability of a model as part of an evaluation: the choice of images, and resuming."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def pick_images(labels: Ints, eligible: Ints, per_class: int, seed: int) -> Ints
     """Return the numbers of up to `per_class` images of each class, ascending, int64.
 
     labels    int64 (N,)
-    eligible  numbers of the images to choose from, those that all models get right
+    eligible  numbers of the images to choose from, which all models classify correctly
     seed      of the choice
     """
     order = np.random.default_rng(seed).permutation(eligible)
@@ -40,7 +40,7 @@ def pick_images(labels: Ints, eligible: Ints, per_class: int, seed: int) -> Ints
 
 @dataclass(frozen=True)
 class _Piece:
-    """What noise-*.json holds: how many copies of each image changed class, at each level."""
+    """Content of noise-*.json: how many copies of each image changed class, at each level."""
 
     description: Object
     changed: list[list[Count]]
@@ -48,9 +48,9 @@ class _Piece:
 
 @dataclass(frozen=True, eq=False)
 class NoiseTask:
-    """The noise on one model, to be run in any process.
+    """The noise stability of one model, to be measured in any process.
 
-    identity  what results depend on besides what is here: model and images
+    identity  what else results depend on: model and images
     rows      int64 (n,), the images, n >= 1
     labels    int64 (n,), theirs
     """
@@ -79,7 +79,7 @@ class NoiseTask:
         }
 
     def __call__(self, reporter: Reporter) -> NoiseStability:
-        """Do what is not done yet, some images at a time."""
+        """Measure what is not done yet, some images at a time."""
         path = self.folder / f"noise-{short_digest(self.description)}.json"
         changed = [] if self.again else self._done(path)
         copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
@@ -117,11 +117,11 @@ class NoiseTask:
             )
         except ValueError as error:
             raise RecordError(f"{path} is damaged: {advice} ({error})") from error
-        check_same(self.description, piece.description, f"{path} is of other images", advice)
+        check_same(self.description, piece.description, f"{path} belongs to other images", advice)
         return piece.changed
 
 
 def _save(path: Path, record: dict[str, Any]) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record, indent=None)

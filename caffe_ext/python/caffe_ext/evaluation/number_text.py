@@ -27,5 +27,5 @@ def format_of_one(distance: float) -> str:
 
 
 def format_both_units(distance: float) -> str:
-    """Return a distance in grey levels, in brackets of pixels in 0..1: 25.5 (0.1)."""
+    """Return a distance in grey levels, in brackets for pixels in 0..1: 25.5 (0.1)."""
     return f"{round(distance, 1):,g} ({distance / FULL_SCALE:.2g})"

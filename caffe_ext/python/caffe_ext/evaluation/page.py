@@ -16,7 +16,7 @@ from caffe_ext.evaluation.verdict import form_verdict
 from caffe_ext.reporting import pluralize
 
 COLUMNS_A_TABLE = 4
-"""Attacks in one table of models side by side: as many as a page of paper has room for."""
+"""The most attacks in one table of models side by side, limited by a printed page."""
 
 
 def as_page(report: Report) -> str:
@@ -60,9 +60,10 @@ def as_page(report: Report) -> str:
 def _list_breaking_attacks(
     model: ModelEvaluation, titles: Mapping[plots.Attacked, str]
 ) -> list[tuple[str, list[str]]]:
-    """Return what broke how many images within each budget: a title, and a cell for each budget.
+    """Return which attack broke how many images within each budget: a title, and one cell per
+    budget.
 
-    First attacks on all images that broke any; then the cascade, which says of how many.
+    First the attacks on all images that broke any; then the cascade, with the images tried.
     """
     alone = {
         one.attack: titles[one.attack, one.variant]
@@ -107,7 +108,7 @@ def _threats(
 
 
 def _plots(report: Report) -> dict[str, DrawnPlot]:
-    """Return the plots that there are."""
+    """Return the available plots."""
     models = report.models
     robust = [plots.robust_curves(models, norm) for norm in get_args(Norm)]
     panels = [panel for panel in robust if panel]

@@ -19,7 +19,7 @@ from caffe_ext.runs.runner import Batch, Source
 from caffe_ext.runtime.processor_time import Stopwatch
 
 CLASSES, CASCADE, PROBE, NOISE = "classes", "cascade", "probe", "noise"
-"""How progress is announced, behind the model's name; that of the suite's attacks by their names"""
+"""Titles of progress, after the model's name; the suite's attacks are titled by their names."""
 _SOME_RADIUS = 8.0
 _SHORTENED, _MANY_STEPS = 50, 10
 
@@ -34,13 +34,13 @@ class PlannedCascade:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What is left to do for a model; all of it may turn out to be less.
+    """What is left to do for a model; it may turn out to be less.
 
     images    of the evaluation
     attacks   of the suite
     finished  records of the suite's other attacks, by their texts
     cascades  on what the suite's attacks leave
-    probed    images for the two iterated attacks that single steps are held against
+    probed    images for the two iterated attacks that single steps are compared with
     classify  whether the images have to be classified first
     cores     of each process
     """
@@ -61,7 +61,7 @@ class ModelPlan:
         return bool(self.attacks or any(one.attacks for one in self.cascades) or self.probed)
 
     def measure(self, model: Model, source: Source) -> Iterator[PlannedWork]:
-        """Try each attack on a few images; yield all that is to be done, with its time."""
+        """Try each attack on a few images; yield all pieces of work, with their times."""
         batch, forward = source.read(slice(trial_size(self.images))), None
         if len(batch.images):
             forward = self._time_classification(model, source)
@@ -90,14 +90,14 @@ class ModelPlan:
             yield self._work(NOISE, images * self.noise.forwards, forward)
 
     def _work(self, what: str, images: int, seconds: float | None, stage: str = "") -> PlannedWork:
-        """Return a piece, announced as a task of the evaluation announces it."""
+        """Return a piece of work, with the title that the evaluation's task reports under."""
         return PlannedWork(f"{self.name}: {what}", images, seconds, stage or what)
 
     def _time_short(self, model: Model, attack: Attack, batch: Batch, full: Batch) -> float | None:
         """Return how many seconds an attack takes for an image.
 
-        An attack with many steps is timed with two smaller numbers of steps on a full batch, whose
-        difference leaves out what does not depend on the steps.
+        An attack with many steps is timed with two smaller numbers of steps on a full batch; the
+        difference is the cost of a step.
         """
         if not len(batch.images):
             return None

@@ -1,8 +1,8 @@
-"""How the plots of a report look, and how they become SVG inside of its page.
+"""The style of a report's plots, and their conversion to SVG inside its page.
 
-A plot is a legend and small panels, each an SVG of its own: the page sets them side by side as far
-as it is wide, so that they stay legible on a telephone and on paper. Titles and legends are text of
-the page.
+A plot is a legend and small panels, each a separate SVG: the page sets them side by side as its
+width allows, so that they stay legible on a phone and on paper. Titles and legends are text of the
+page.
 
 Lines, text and grids are drawn in INK and GRID, which svg() replaces by the page's own colours, so
 that a plot can be read on light and on dark pages, and on paper.
@@ -33,7 +33,7 @@ COLOURS = (
     "#8a8a8a",
 )
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
-"""Of lines, as SVG's stroke-dasharray has them: what the second, third ... round of COLOURS get."""
+"""Dashes of lines, as SVG's stroke-dasharray, for each round of COLOURS."""
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -46,7 +46,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "text.color": INK,
-    "text.parse_math": False,  # a name with two "$" is no formula
+    "text.parse_math": False,  # a name with two "$" is not a formula
     "xtick.color": INK,
     "ytick.color": INK,
     "figure.facecolor": "none",
@@ -66,14 +66,14 @@ class Key:
 
     @property
     def line(self) -> dict[str, Any]:
-        """Return what Matplotlib's lines take."""
+        """Return the arguments for Matplotlib's lines."""
         pattern = tuple(float(part) for part in self.dash.split())
         return {"color": self.colour, "linestyle": (0, pattern) if pattern else "solid"}
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One panel: a figure with one pair of axes, and what is written above it; "" for nothing."""
+    """One panel: a figure with one pair of axes, and its title, or ""."""
 
     title: str
     figure: Figure
@@ -86,7 +86,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """Panels that belong together; legend: empty where the panels say who is who."""
+    """Panels that belong together; legend: empty if the panels are labelled."""
 
     panels: Sequence[Panel]
     legend: Sequence[Key] = ()
@@ -109,7 +109,7 @@ class DrawnPlot:
 
 
 def keys(names: Sequence[str]) -> list[Key]:
-    """Return a colour for each name, and other lines where the colours begin again."""
+    """Return a colour for each name, with other dashes when the colours repeat."""
     count = len(COLOURS)
     return [
         Key(name, COLOURS[place % count], DASHES[place // count % len(DASHES)])
@@ -118,7 +118,7 @@ def keys(names: Sequence[str]) -> list[Key]:
 
 
 def style() -> Any:
-    """Return a context in which figures are made in the report's style."""
+    """Return a context that creates figures in the report's style."""
     return mpl.rc_context(_STYLE)
 
 
@@ -142,7 +142,7 @@ def draw_for_page(plot: Plot, name: str) -> DrawnPlot:
 def svg(figure: Figure, name: str) -> str:
     """Return a figure as SVG to put into an HTML page.
 
-    name  of the figure: goes before each id, since a page's ids must differ
+    name  of the figure: prefix of each id, since a page's ids must be unique
     """
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
         # The text is drawn by the browser, whose fonts have more than Matplotlib's.
@@ -156,9 +156,9 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
-    # A hundredth of a point is finer than any eye, and the page half as long.
+    # Hundredths of a point are fine enough, and halve the size of the page.
     text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
-    # Its width is the page's business.
+    # The page sets its width.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return text.replace(INK, "var(--ink)").replace(GRID, "var(--rule)")

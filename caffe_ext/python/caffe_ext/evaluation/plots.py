@@ -1,6 +1,6 @@
-"""The plots of a report: a function each, that returns None where there is nothing to draw.
+"""The plots of a report: one function each, which returns None if there is nothing to draw.
 
-Colours stand for models, the same in all plots; attacks are rows or panels.
+Colours denote models, the same in all plots; attacks are rows or panels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +34,11 @@ Attacked = tuple[str, str]
 
 
 def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None:
-    """Draw how many images stay correct within each radius, at most, by all attacks together.
+    """Draw an upper bound on the images that stay correct within each radius, from all attacks.
 
-    A line is by all adversarials that are known, as in robust_curve.csv; a point is the robust
-    accuracy within a budget, by those found for it. Without a budget in the norm the attacks on
-    all images make the line. None if a model's suite has no curves in the norm.
+    Lines are from all known adversarials, as in robust_curve.csv; points are the robust accuracy
+    within a budget, from those found for it. Without a budget in the norm, lines are from the
+    attacks on all images. None if a model's suite has no curves in the norm.
     """
     if not all(norm in model.suite.norms for model in models):
         return None
@@ -92,7 +92,7 @@ def _compute_line(model: ModelEvaluation, radii: Distances, norm: Norm) -> Dista
 
 
 def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
-    """Draw the share of images broken within each radius: a panel for each way of attacking.
+    """Draw the share of images broken within each radius: one panel per attack.
 
     None if a model's suite has no curves in the norm.
     """
@@ -126,7 +126,7 @@ def _draw_broken(
 
 
 def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
-    """Draw how PASS is distributed for each attack: a panel a model (2016 paper, Figure 4)."""
+    """Draw the distribution of PASS for each attack: one panel per model (2016 paper, Figure 4)."""
     titles = attack_titles(models)
     panels, least = [], 0.0
     with style():
@@ -148,9 +148,9 @@ def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
 
 
 def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
-    """Draw means and deviations of PASS, Linf and L2: a panel each, an attack a row.
+    """Draw means and deviations of PASS, Linf and L2: one panel each, one row per attack.
 
-    The figures of the 2016 paper's Figure 5.
+    The quantities of the 2016 paper's Figure 5.
     """
     titles = attack_titles(models)
     measures: tuple[tuple[str, Norm | None, Callable[[AttackSummary], Spread | None]], ...] = (
@@ -199,7 +199,7 @@ def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
 
 
 def attack_titles(models: Sequence[ModelEvaluation]) -> dict[Attacked, str]:
-    """Return the titles of all attacks in all variants, no two of which are equal."""
+    """Return distinct titles for all attacks in all variants."""
     named = {_key(one): (one.title, one.attack) for model in models for one in model.summaries}
     return dict(zip(named, distinct_titles(list(named.values())), strict=True))
 
@@ -224,9 +224,9 @@ def _collect_sizes(models: Sequence[ModelEvaluation], norm: Norm) -> list[Distan
 def _distance_axis(
     axes: Axes, models: Sequence[ModelEvaluation], norm: Norm, sizes: Sequence[Distances]
 ) -> float:
-    """Make x a scale of distances up to the largest, and all radii; return where it ends.
+    """Make x a scale of distances that includes the largest one and all radii; return its end.
 
-    Square roots give room to small radii, usual for colour images, and to the largest.
+    A square-root scale has room for small radii, usual for colour images, and for large ones.
     """
     radii = [one.epsilon for model in models for one in model.suite.radii if one.norm == norm]
     found = [float(one[np.isfinite(one)].max(initial=0)) for one in sizes]
@@ -255,9 +255,9 @@ def _format_both_units(grey_levels: float) -> str:
 
 
 def _attack_rows(titles: Sequence[str], points: int = 1) -> tuple[Any, Axes]:
-    """Return a figure with a row for each attack, its title in as many lines as it needs.
+    """Return a figure with one row per attack, with titles of one or more lines.
 
-    points  that each row has to hold one below the other
+    points  to be drawn one below the other in each row
     """
     lines = [title_lines(title) for title in titles]
     most = max(map(len, lines), default=1)
@@ -286,6 +286,6 @@ def _violin(axes: Axes, place: int, values: Any, colour: str) -> None:
 
 
 def _mean(axes: Axes, place: float, found: Spread, colour: str) -> None:
-    """Draw a mean, and a thin line one standard deviation to both sides."""
+    """Draw a mean, and a thin line of one standard deviation to each side."""
     axes.hlines(place, found.mean - found.std, found.mean + found.std, color=colour, linewidth=1)
     axes.plot([found.mean], [place], marker="o", markersize=4.5, color=colour)

@@ -1,4 +1,4 @@
-"""How much an evaluation measures: usually, and for a first look."""
+"""How much an evaluation measures: by default, and for a first look."""
 
 from dataclasses import dataclass
 

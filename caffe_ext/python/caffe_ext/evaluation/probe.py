@@ -1,6 +1,6 @@
-"""Iterated attacks held against single steps of the same radius, on the first images.
+"""Iterated attacks compared with single steps of the same radius, on the first images.
 
-BIM may do all that one step does, and more; where it breaks less, gradients are masked.
+BIM can do everything that one step does, and more; if it breaks less, gradients are masked.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ _STEPS, _STEPS_OF_RADIUS = 20, 8
 
 
 def probe_radius(margin: AttackRecords, images: int, epsilon: float | None = None) -> float | None:
-    """Return the radius in grey levels; None if there is to be no probe, or nothing suggests one.
+    """Return the radius in grey levels; None for no probe, or if no radius can be derived.
 
-    margin   records of the single steps along the logits' margin, whose median Linf it is by
-             default: within it a single step breaks half of what it breaks at all
-    images   how many of the first images are probed; 0: there is to be no probe
-    epsilon  the radius that is asked for
+    margin   records of the single steps along the logits' margin; the default radius is their
+             median Linf, within which a single step breaks half of the images that it breaks at all
+    images   how many of the first images are probed; 0: no probe
+    epsilon  the requested radius
     """
     if not margin.attempted[:images].any():
         return None

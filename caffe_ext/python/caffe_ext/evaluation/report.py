@@ -1,13 +1,13 @@
 """The report of an evaluation: a page (HTML), tables (CSV), all figures (JSON), and as text.
 
-report.html       for people; needs nothing but itself
-table.csv         a row a model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
-attacks.csv       a row for each model, attack and protocol variant
-robust.csv        a row for each model, budget and attack: what it has broken within the budget
-robust_curve.csv  a row for each model, norm and radius: the robust accuracy within the radius
-certified.csv     a row for each model and radius: what is certified, and what attacks leave; only
-                  where images were certified
-evaluation.json   everything, with what it depends on and where it comes from
+report.html       for reading; a single self-contained file
+table.csv         one row per model, in the form of Tables 1 and 2 of Rozsa, Günther and Boult, 2018
+attacks.csv       one row per model, attack and protocol variant
+robust.csv        one row per model, budget and attack: the images broken within the budget
+robust_curve.csv  one row per model, norm and radius: the robust accuracy within the radius
+certified.csv     one row per model and radius: what is certified, and what attacks leave; only if
+                  images were certified
+evaluation.json   everything, with settings, digests and provenance
 """
 
 import csv
@@ -56,15 +56,16 @@ _COLUMNS_WIDE = 100
 
 @dataclass(frozen=True)
 class _SavedRecord:
-    """What of evaluation.json is read again: what it is about."""
+    """The part of evaluation.json that is read back: what it is about."""
 
     identity: Object
 
 
 def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Raise RecordError if the folder holds a report about something else, or files of others.
+    """Raise RecordError if the folder holds a report about something else, or files of other
+    programs.
 
-    Fewer or more attacks, another probe and other noise are about the same.
+    Reports with other attacks, probes or noise are about the same.
     """
     path = folder / RECORD
     if not path.exists():
@@ -81,7 +82,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write all files, each whole or not at all."""
+    """Write all files, each complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     # First: without it the others are not taken for this program's.
     write_json(folder / RECORD, as_record(report))
@@ -96,7 +97,7 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / CURVES, as_csv(curves))
     if report.certificates:
         write_text(folder / CERTIFIED, as_csv(certified_rows(report.certificates)))
-    # Last: whatever there is that cannot be drawn, the figures are on the disk by now.
+    # Last: if something cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
 
@@ -129,7 +130,7 @@ def table_row(
 
 
 def attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
-    """Return the rows of all attacks on a model, flat."""
+    """Return the rows of all attacks on a model, as flat dictionaries."""
     rows = []
     for summary in model.summaries:
         row = {"model": model.name} | asdict(summary)
@@ -141,9 +142,9 @@ def attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with equal keys as CSV; None becomes nothing.
+    """Return rows with equal keys as CSV; None becomes an empty cell.
 
-    A text that a spreadsheet would take for a formula, such as "=1+1", gets a "'" in front.
+    Text that a spreadsheet would read as a formula, such as "=1+1", is prefixed with "'".
     """
     stream = StringIO()
     writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
@@ -285,7 +286,7 @@ def _certificate_lines(certificates: Mapping[str, Certificate]) -> list[str]:
 
 
 def _align(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
-    """Return the lines of a table, the first row its heads."""
+    """Return the lines of a table; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

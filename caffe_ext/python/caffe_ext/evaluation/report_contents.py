@@ -1,4 +1,4 @@
-"""What a report says, as all of its forms need it: the page, the tables, and the text."""
+"""The content of a report, for all of its forms: the page, the tables, and the text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from caffe_ext.evaluation.strip import Strip
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says.
+    """The content of a report.
 
     images      where they come from: "origin", "sha256", "count", "limit"
     settings    what was asked for, for JSON
-    provenance  as provenance.provenance() has it
-    identity    what must be the same for a report to take the place of an earlier one
+    provenance  from provenance.provenance()
+    identity    must be equal for a report to replace an earlier one
     strip       pictures; None: there is no image that all models classify correctly
     certificates
                 by the names of the models; empty: nothing was certified

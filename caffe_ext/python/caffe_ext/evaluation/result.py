@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, and what comes out for each model; evaluate.py does the work."""
+"""The settings of an evaluation, and its results for each model; evaluate.py does the work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ from caffe_ext.runs.summary import AttackSummary, find_broken, share, summarize_
 class Settings:
     """What is evaluated, besides the models and the images.
 
-    ranks          the k of HC-k; None: 1 to 9, as far as the classes go
+    ranks          the k of HC-k; None: 1 to 9, but less than the number of classes
     extra          more attacks
     radii          budgets of the robust accuracy; None: those of default_radii()
     cascade        attacks within each budget, on what is left; E stands for the radius
     limit          only the first images; None: all
     probe          how many of the first images the iterated attacks are tried on; 0: none
     probe_epsilon  their radius in grey levels; None: the median Linf of FGS on the logits, within
-                   which a single step breaks half of what it breaks at all
+                   which a single step breaks half of the images that it breaks at all
     noise          None: no noise
-    again          throw away what an earlier run has left
-    own_suite      in place of all of the above that is about attacks
+    again          discard earlier results
+    own_suite      replaces all of the above settings of attacks
     """
 
     ranks: tuple[int, ...] | None = None
@@ -73,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class ModelEvaluation:
-    """What came out for a model on N images.
+    """The results for a model on N images.
 
     record      of the model: settings and digests
     correct     how many are classified as their label; None if they have no labels
@@ -98,7 +98,7 @@ class ModelEvaluation:
 
     @property
     def accuracy(self) -> float | None:
-        """Return the share of the images that get their label, 0..1."""
+        """Return the share of images classified as their label, 0..1."""
         return None if self.correct is None else self.correct / self.images
 
     @property
@@ -122,7 +122,7 @@ class ModelEvaluation:
         return next((one for one in self.robust if one.budget == budget), None)
 
     def find_broken(self, summary: AttackSummary) -> Bools:
-        """Return which images an attack has broken, as a summary of it counts; bool (N,)."""
+        """Return which images an attack has broken, as counted by a summary of it; bool (N,)."""
         variants = self.suite.variants_of(summary.attack)
         variant = next(one for one in variants if one.name == summary.variant)
         return find_broken(self.records[summary.attack], variant)
@@ -155,7 +155,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
     labelled: bool,
     attackability: Attackability | None = None,
 ) -> ModelEvaluation:
-    """Put together what came out for a model."""
+    """Collect the results for a model."""
     first = next(iter(records.values()))
     correct = find_correctly_classified(first)
     summaries = tuple(
@@ -205,7 +205,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
 def _compare_with_gradients(
     noise: NoiseStability | None, fgs: AttackRecords, rows: Ints
 ) -> tuple[NoiseLevel, ...]:
-    """Hold noise against FGS on the same images, at equal L2 per pixel."""
+    """Compare noise with FGS on the same images, at equal L2 per pixel."""
     if noise is None:
         return ()
     within = np.where(fgs.found, fgs.l2_per_pixel, np.inf)[rows]

@@ -15,13 +15,13 @@ from caffe_ext.evaluation.robustness import RobustAccuracy, robust_curve
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 CURVE_POINTS = 65
 _DIGITS = 6
-"""Of a share of images, behind the point."""
+"""Decimal places of a share of images."""
 
 
 def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
-    """Return a row for each budget and attack, in the order in which they worked on the images.
+    """Return a row for each budget and attack, in the order in which they were run.
 
-    robust_accuracy and robust_accuracy_real are what is left after the attack.
+    robust_accuracy and robust_accuracy_real are those after the attack.
     """
     rows = []
     for one in model.robust:
@@ -75,7 +75,7 @@ def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
 
 
 def robust_record(one: RobustAccuracy) -> dict[str, Any]:
-    """Return what JSON has of a budget beside the stages; `broken_in`: which of these, -1: none."""
+    """Return a budget's JSON without the stages; `broken_in`: number of the stage, -1: none."""
     return {
         "norm": one.budget.norm,
         "epsilon": one.budget.epsilon,

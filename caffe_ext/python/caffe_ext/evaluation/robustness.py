@@ -1,11 +1,11 @@
-"""Robust accuracy: the share of images that are classified correctly, and stay so within a budget.
+"""Robust accuracy: the share of images that are, and stay, classified correctly within a budget.
 
-What attacks leave unbroken is an upper bound: a stronger attack can only lower it. Each found
-adversarial counts for every budget that its distance lies in, whatever attack found it; within a
-budget a cascade of attacks is then run on what is left.
+What attacks leave unbroken is an upper bound: a stronger attack can only lower it. Each adversarial
+counts for every budget that it lies within, whichever attack found it; a cascade of attacks within
+the budget is then run on the remaining images.
 
-There are two readings: whole grey levels, which image files hold, and real-valued pixels, 0..255,
-with which the literature reckons. What is broken in whole grey levels is broken in the other, too.
+There are two variants: whole grey levels, as in image files, and real-valued pixels, 0..255, as in
+the literature. An image broken in whole grey levels counts as broken in the other, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _FLOAT32 = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Stage:
-    """What one attack has broken within a budget.
+    """The images that one attack has broken within a budget.
 
     attack  its text
     tried   images that it was tried on; None: all those attacked
@@ -47,18 +47,16 @@ class Stage:
 class RobustAccuracy:
     """An upper bound of the accuracy within a budget, on N images.
 
-    correct  how many are classified correctly (as their labels, or where there are none, as the
-             model says without perturbation)
+    correct  how many are classified correctly (as their labels or, without labels, always)
     robust   bool (N,): correct, and not broken
     robust_real
              the same in real-valued pixels
     stages   in the order in which they were run
     broken_in
-             int64 (N,), the number of the stage that has broken each image in whole grey levels, -1
-             where none has
+             int64 (N,), the number of the stage that broke each image in whole grey levels, or -1
     smallest, smallest_real
              float64 (N,), the smallest size of an adversarial of each image in the budget's norm,
-             inf where there is none, in both readings
+             inf if there is none, in both variants
     """
 
     budget: PerturbationBudget
@@ -81,7 +79,7 @@ class RobustAccuracy:
         return int(self.robust_real.sum()) / len(self.robust) if len(self.robust) else None
 
     def count_broken_by(self, name: str) -> int:
-        """Return how many images count for an attack on all of them, by its name; 0: none."""
+        """Return how many images count for an attack on all images, by its name; 0: none."""
         mine = (one for one in self.stages if one.name == name and one.tried is None)
         return sum(one.broken for one in mine)
 
@@ -116,7 +114,7 @@ def robust_within(
     attacks: Sequence[Attack],
     records: Mapping[str, AttackRecords],
 ) -> RobustAccuracy:
-    """Return the robust accuracy by what attacks on all images have found.
+    """Return the robust accuracy from the results of attacks on all images.
 
     records  of each attack, by its text
     """
@@ -150,7 +148,7 @@ def robust_within(
 
 
 def add_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
-    """Return what a further attack on the images that are left makes of the robust accuracy."""
+    """Return the robust accuracy after a further attack on the remaining images."""
     budget = before.budget
     sizes, real = (perturbation_sizes(records, budget.norm, real=real) for real in (False, True))
     broken = before.robust & (sizes <= budget.epsilon)
@@ -170,17 +168,17 @@ def add_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) ->
 
 
 def _is_within(sizes: Distances, budget: PerturbationBudget) -> Bools:
-    """Return which real-valued sizes lie within a budget, but for the last bits of float32."""
+    """Return which real-valued sizes lie within a budget, up to the last bits of float32."""
     return np.asarray(sizes <= budget.epsilon + _FLOAT32 * 255)
 
 
 def robust_curve(
     robust: Sequence[RobustAccuracy], radii: Distances, norm: Norm, *, real: bool = False
 ) -> Distances | None:
-    """Return the robust accuracy within each radius, 0..1, by all adversarials that are known.
+    """Return the robust accuracy within each radius, 0..1, from all known adversarials.
 
-    It is an upper bound, too, and a weaker one between the budgets than at them: an attack within a
-    budget looks for no smaller adversarial than it needs. None without a budget in the norm.
+    It is also an upper bound, weaker between the budgets than at them: an attack within a budget
+    does not search for smaller adversarials than necessary. None without a budget in the norm.
     """
     mine = [one for one in robust if one.budget.norm == norm]
     if not mine:

@@ -1,15 +1,14 @@
-"""How often does random noise change what an image is classified as?
+"""How often random noise changes the class of an image.
 
     x~ = clip(round(x + sigma z), 0, 255)        z ~ N(0, 1), independent for each value of x
 
-sigma, the level, is in grey levels, before the clipping: white and black pixels are moved by less.
-x~ is a uint8 image, as it would be after it was saved; round() takes halves to the even number.
+sigma, the level, is in grey levels before clipping: white and black pixels change by less. x~ is a
+uint8 image, as in an image file; round() rounds halves to even.
 
-z depends on the seed, on the number of the image and on that of the copy, and on nothing else: not
-on batches, not on how many copies are taken, not on which other images there are, not on the model:
-models are compared on the very same noisy images. All levels scale the same z. At each level the
-rate is what it would be with noise of its own; only the rates' errors are alike from level to
-level, which makes differences between levels more exact.
+z depends only on the seed, the number of the image and that of the copy, and not on batches, the
+number of copies, other images or the model: models are compared on identical noisy images. All
+levels scale the same z. The expected rate at each level is the same as with independent noise, but
+the errors are correlated across levels, which makes differences between levels more accurate.
 
 Rozsa, Günther and Boult, 2018, Section 4: 1,000 images, 1,000 copies, sigma up to 100 (MNIST) or
 40 (CIFAR-10).
@@ -29,7 +28,7 @@ Levels = NDArray[np.float64]
 PAPER_GREY_LEVELS, PAPER_COLOUR_LEVELS = range(10, 101, 10), range(4, 41, 4)
 
 
-# About a quarter of a minute of LeNet on a core.
+# About 15 seconds for LeNet on one core.
 _FORWARDS_AT_A_TIME = 50_000
 _MOST_COPIES = 2**31 - 1  # of all images and levels, they are numbered by 64 bits
 
@@ -39,11 +38,11 @@ class NoiseSettings:
     """How stability to noise is measured.
 
     levels     standard deviations, in grey levels
-    per_class  images of each class, at most
+    per_class  the most images of each class
     copies     noisy copies of each at each level
 
     The paper (BANG, Section 4) has 100 images of each class and 1,000 copies. Raises ValueError for
-    settings that make no sense.
+    invalid settings.
     """
 
     levels: tuple[float, ...]
@@ -65,14 +64,14 @@ class NoiseSettings:
         return self.copies * len(self.levels)
 
     def parts(self, done: int, images: int) -> Iterator[slice]:
-        """Cut the images after the first `done` into parts; the counts are kept after each part."""
+        """Split the images after the first `done` into parts; counts are saved after each part."""
         step = max(1, _FORWARDS_AT_A_TIME // self.forwards)
         for start in range(done, images, step):
             yield slice(start, min(start + step, images))
 
 
 class TooFewError(ValueError):
-    """A class does not have as many images as are asked for."""
+    """A class has fewer images than requested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ def noise_stability(  # noqa: PLR0913  the settings are independent of each othe
                  by default 0, 1, ...
 
     Memory: the net, and some batches. Raises ValueError for images and labels that do not fit the
-    classifier, for no images, and for levels, copies, seeds and numbers that make no sense.
+    classifier, for no images, and for invalid levels, copies, seeds and numbers.
     """
     labels = model.check_labels(labels, len(images))
     scales = check_levels(levels)
@@ -180,8 +179,8 @@ def find_correct_for_all(
     labels     int64 (N,)
     per_class  how many of each class; classes are those that occur among the labels
 
-    The result are their numbers, int64, ascending. The models are used one after the other,
-    so that a generator can load each when its turn comes.
+    Returns their numbers, int64, ascending. The models are used one after the other, so that a
+    generator can load each one when it is needed.
 
     Raises TooFewError, a ValueError, naming a class that has too few such images.
     """

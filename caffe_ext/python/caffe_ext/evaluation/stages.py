@@ -1,4 +1,4 @@
-"""The stages of an evaluation behind the attacks: cascades, probes, noise, of all models."""
+"""The stages of an evaluation after the attacks, for all models: cascades, probes, noise."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runtime.workers import Workers
 
 Records = Mapping[str, AttackRecords]
-"""Of each attack, by its text."""
+"""The records of each attack, by its text."""
 
 
 def run_cascades(
@@ -75,7 +75,7 @@ def probe_models(
     records: Mapping[str, Records],
     workers: Workers,
 ) -> dict[str, Probe]:
-    """Hold iterated attacks against single steps, for each model that has a radius for it."""
+    """Compare iterated attacks with single steps, for each model with a radius for that."""
     settings, tasks, radii = work.settings, [], {}
     for model in work.models:
         suite, mine = suites[model.name], records[model.name]
@@ -105,7 +105,9 @@ def probe_models(
 def measure_noise(
     work: EvaluationWork, records: Mapping[str, Records], workers: Workers, reporter: Reporter
 ) -> tuple[Any, dict[str, NoiseStability]]:
-    """Return stability to noise, on images that all models get right; and which they are."""
+    """Return the stability to noise on images that all models classify correctly, and which these
+    are.
+    """
     settings = work.settings
     if settings.noise is None:
         return np.empty(0, np.int64), {}

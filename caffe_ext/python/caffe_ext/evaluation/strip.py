@@ -1,7 +1,7 @@
 """A strip of pictures for the report: originals, and the smallest adversarials of each model.
 
-Pictures are PNG in data URIs; all text beside them is the page's, so that class names in any script
-are drawn in the browser's fonts.
+Pictures are PNG files in data URIs; all text is the page's, so that class names in any script are
+drawn in the browser's fonts.
 """
 
 from base64 import b64encode
@@ -31,7 +31,7 @@ _LARGEST = 160
 
 @dataclass(frozen=True)
 class StripEntry:
-    """An adversarial as the page shows it: pictures are data URIs, distances grey levels."""
+    """An adversarial for the page: pictures as data URIs, distances in grey levels."""
 
     picture: str
     perturbation: str
@@ -62,7 +62,7 @@ def make_strip(
     finished: Mapping[str, Sequence[FinishedAttack]],
     columns: int = _COLUMNS,
 ) -> Strip | None:
-    """Return the pictures; None where no image is classified correctly by all models.
+    """Return the pictures; None if no image is classified correctly by all models.
 
     finished  the attacks on all images, by the model's name
     Raises RecordError and DataError for what cannot be read.
@@ -88,7 +88,7 @@ def make_strip(
 def _smallest(
     source: Source, row: int, attacks: Sequence[FinishedAttack], titles: Mapping[str, str]
 ) -> StripEntry | None:
-    """Return the adversarial of an image that is the smallest in L2."""
+    """Return the smallest adversarial of an image in L2."""
     found = [one for one in attacks if one.records.found[row]]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Suite: what an evaluation asks of every model, as data.
+"""Suite: what an evaluation measures on every model, as data.
 
 attacks    the minimum-norm attacks (and others), on all images
 variants   attacks whose result is counted in several ways
@@ -6,7 +6,7 @@ radii      perturbation budgets for which the robust accuracy is given
 cascade    attacks within each budget, each on what the ones before have left
 norms      the norms that have curves
 
-default_suite() is that of tools/evaluate.py.
+default_suite() is that of `caffe-ext evaluate`.
 """
 
 import re
@@ -31,11 +31,11 @@ _WITHIN = ("bim", "pgd", "apgd", "fab", "square", "autoattack")
 
 @dataclass(frozen=True)
 class Suite:
-    """What is asked of a model.
+    """What is measured on a model.
 
     columns          (attack, variant) by text and name: those of the summary table
     loss, margin     texts of the single-step attacks whose difference shows masked gradients; None:
-                     signs of masking that need them are not looked for
+                     signs of masking that need them are not checked
     classes          of the network, on which AutoAttack's attacks depend
     """
 
@@ -64,7 +64,7 @@ class Suite:
             self.cascade_within(budget)
 
     def variants_of(self, text: str) -> tuple[Variant, ...]:
-        """Return in which ways an attack is counted."""
+        """Return the variants in which an attack is counted."""
         return self.variants.get(text, (PLAIN,))
 
     @property
@@ -76,9 +76,9 @@ class Suite:
     def cascade_within(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
         """Return the attacks of the cascade within a budget; ValueError for unknown ones.
 
-        E in a text stands for the budget's radius, and the name of an attack within a budget alone
-        for the same; in L2 bim and pgd are bim-l2 and pgd-l2, and so on. AutoAttack is taken apart
-        into its attacks, so that the share of each is known.
+        E in a text stands for the budget's radius; the name of an attack alone is short for NAME=E.
+        In L2, bim and pgd are bim-l2 and pgd-l2, and so on. AutoAttack is split into its attacks,
+        so that the share of each is known.
         """
         found: list[Attack] = []
         for text in self.cascade:
@@ -108,7 +108,7 @@ def default_suite(  # noqa: PLR0913  they are independent of each other
 ) -> Suite:
     """Return the suite for a network with so many classes: FGS, FGV, HC-k, and more.
 
-    ranks  the k of HC-k; None: 1 to 9, as far as the classes go
+    ranks  the k of HC-k; None: 1 to 9, but less than the number of classes
     extra  more attacks
 
     Raises ValueError for ranks that the network does not have.

@@ -1,4 +1,4 @@
-"""Pieces of an evaluation, for any process: to classify the images, and to attack them."""
+"""Tasks of an evaluation, for any process: to classify the images, and to attack them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ _READ_AT_A_TIME = 1000
 
 @dataclass(frozen=True)
 class Resources:
-    """What the work may take, and what does not change its results.
+    """What the work may use; it does not change the results.
 
     batch_size  images in a net at a time
     jobs        processes; None: one for each core, or one that has the GPU and all cores
@@ -48,7 +48,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class PredictionTask:
-    """What all images are classified as, int64 (N,), by one model; for any process."""
+    """The predictions of one model for all images, int64 (N,); for any process."""
 
     model: LoadableModel
     resources: Resources
@@ -72,8 +72,8 @@ class PredictionTask:
 class AttackTask:
     """One attack on one model, for any process.
 
-    predicted  int64, what all images are classified as
-    label      how its progress is announced; by default, as the name of the attack
+    predicted  int64, the predictions for all images
+    label      title of its progress; by default, the name of the attack
     """
 
     model: LoadableModel
@@ -97,7 +97,7 @@ class AttackTask:
 
 @dataclass(frozen=True)
 class NamedReporter:
-    """A reporter that puts the model's name before what is in progress, or before `label`."""
+    """A reporter that prefixes the titles of progress, or `label`, with the model's name."""
 
     reporter: Reporter
     name: str

@@ -1,4 +1,4 @@
-"""What an evaluation says of a model, in three plain sentences: for the top of the report."""
+"""The result of an evaluation of a model in three plain sentences, for the top of the report."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from caffe_ext.reporting import pluralize
 
 
 def form_verdict(model: ModelEvaluation) -> tuple[str, str, str]:
-    """Return how accurate a model is, how robust at most, and whether that can be trusted."""
+    """Return how accurate a model is, how robust at most, and how far to trust that."""
     return _accuracy(model), _robustness(model), _assess_trust(model)
 
 
@@ -40,7 +40,9 @@ def _robustness(model: ModelEvaluation) -> str:
 
 
 def _choose_telling_budget(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
-    """Return the budget that says most: whose share lies closest to half of what is correct."""
+    """Return the most informative budget: the one that leaves closest to half of the correct
+    images.
+    """
     known = [one for one in robust if one.accuracy is not None]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""What an evaluation is of, where its results lie, and how each attack on each model is run."""
+"""What is evaluated, where the results are, and how each attack on each model is run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,9 @@ from caffe_ext.runs.runner import AttackRun, Source, count_images
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images that all models are asked about.
+    """The images that all models are evaluated on.
 
-    opener    opens them, in another process, too: picklable
+    opener    opens them, also in other processes: picklable
     digest    of all of them
     labelled  whether they have labels
     """
@@ -31,9 +31,9 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class EvaluationWork:
-    """The models, the images, the settings, and the folder for all that comes out.
+    """The models, the images, the settings, and the folder for the results.
 
-    models  with names that differ
+    models  with distinct names
     """
 
     models: Sequence[LoadableModel]
@@ -65,7 +65,7 @@ class EvaluationWork:
         return self.model_folder(model) / f"within-{budget.norm}-{budget.epsilon:g}"
 
     def probe_folder(self, model: LoadableModel, images: int) -> Path:
-        """Return the folder of the iterated attacks on so many images."""
+        """Return the folder of the iterated attacks on this many images."""
         return self.model_folder(model) / f"probe-{images}"
 
     def task(

@@ -150,7 +150,9 @@ class AttackCampaign:
         return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
 
     def _folders(self) -> list[Path]:
-        """Return the folders of the models' results; ValueError if two coincide or one is a file."""
+        """Return the folders of results, one per model; ValueError if two coincide or one is a
+        file.
+        """
         names = model_folders([model.name for model in self.models], (SUMMARY, FIGURE))
         return [self.folder / name for name in names]
 
