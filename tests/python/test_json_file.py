@@ -1,5 +1,6 @@
 """storage/json_file.py: what is read has its type, and what does not is refused in one sentence."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,4 +133,8 @@ def refused(tmp_path: Path, content: bytes, reason: str) -> None:
 def test_what_cannot_be_read_is_no_damage(tmp_path: Path) -> None:
     for path, kind in ((tmp_path / "x", FileNotFoundError), (tmp_path, IsADirectoryError)):
         with pytest.raises(kind):
+            read_json(path, Record, "delete it")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match=f"not a regular file: '{path}'"):
             read_json(path, Record, "delete it")

@@ -36,6 +36,11 @@ def test_missing_and_wrong_files_are_refused(request_: TrainingRequest) -> None:
     assert refusal(replace(request_, solver=root / "none.prototxt")) == (
         f"cannot read the solver file {root / 'none.prototxt'}: No such file or directory"
     )
+    os.mkfifo(root / "pipe")
+    for endless in (Path("/dev/zero"), root / "pipe"):
+        assert refusal(replace(request_, solver=endless)) == (
+            f"cannot read the solver file {endless}: not a regular file"
+        )
     message = refusal(replace(request_, overrides="no_such_field: 1"))
     assert "'no_such_field: 1' are no solver settings" in message
     assert refusal(replace(request_, sources={"x": "y"})) == f"{solver}: no network reads x"

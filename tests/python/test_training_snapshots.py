@@ -49,7 +49,12 @@ def remove_group(path: Path) -> None:
                 del file[name]
 
 
-COMMON = (empty, halve, zero, Path.unlink)
+def make_endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+COMMON = (empty, halve, zero, make_endless, Path.unlink)
 DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
     ".solverstate": (*COMMON, drop_history),
     ".caffemodel": (*COMMON, shorten_blobs),
@@ -93,6 +98,14 @@ def test_a_damaged_snapshot_is_passed_over(
     assert folder.newest_state(listener) == (100, older)
     assert all("damaged or incomplete" in note for note in listener.notes)
     assert len(listener.notes) == newest.exists()
+
+
+@pytest.mark.parametrize("suffix", [""])
+def test_a_log_that_is_no_file_is_refused(request_: TrainingRequest) -> None:
+    log = request_.output / "train.log"
+    make_endless(log)
+    with pytest.raises(OSError, match=f"not a regular file: '{log}'"):
+        train(request_)
 
 
 @pytest.mark.parametrize("suffix", [".caffemodel", ".solverstate", ".caffemodel.h5"])

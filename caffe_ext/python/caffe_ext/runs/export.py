@@ -291,7 +291,7 @@ def _write_originals(export: Export, paths: Sequence[Path], originals: Images) -
 def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
     """Write a JSON file, complete or not at all, unless it exists with the same content."""
     content = json_bytes(entry)
-    if not (path.exists() and path.read_bytes() == content):
+    if not (path.is_file() and path.read_bytes() == content):
         write_bytes(path, content, sync=False)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from caffe_ext.errors import RecordError
+from caffe_ext.storage.regular_file import read_regular_file
 
 Kind = TypeVar("Kind")
 
@@ -35,7 +36,7 @@ def read_json(
     read.
     """
     try:
-        return parse_json(path.read_bytes(), kind)
+        return parse_json(read_regular_file(path), kind)
     except ValueError as reason:
         raise error(f"{path} is damaged: {advice} ({reason})") from reason
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from caffe_ext.errors import DeviceError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.device import Device
+from caffe_ext.storage.regular_file import require_regular_file
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
 from caffe_ext.training.settings import SolverSettings, TrainingError, read_settings
@@ -154,6 +155,7 @@ class _Run:
         interrupted = False
         start = time.monotonic()
         self.folder.write(replace(self.progress, started=time.time()))
+        require_regular_file(self.folder.log)
         with self.folder.log.open("ab" if state else "wb") as log:
             offset = log.tell()
             process = subprocess.Popen(

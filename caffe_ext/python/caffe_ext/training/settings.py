@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.regular_file import read_regular_file
 
 _NET_FILES = ("net", "train_net", "test_net")
 _NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")
@@ -174,7 +175,7 @@ def read_settings(
 
 def _parse(path: Path, what: str, message: _Message) -> _Message:
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), message)
+        return text_format.Parse(read_regular_file(path).decode("utf-8"), message)
     except OSError as error:
         raise TrainingError(f"cannot read the {what} {path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:

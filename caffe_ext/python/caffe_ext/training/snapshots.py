@@ -13,6 +13,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
 from caffe_ext.storage.hdf5_file import open_hdf5
+from caffe_ext.storage.regular_file import read_regular_file
 
 
 def is_whole_state(state: Path) -> bool:
@@ -58,7 +59,7 @@ def _learned_blobs(weights: Path) -> int | None:
 
 def _parse(message: caffe_pb2.SolverState | caffe_pb2.NetParameter, path: Path) -> bool:
     try:
-        message.ParseFromString(path.read_bytes())
+        message.ParseFromString(read_regular_file(path))
     except (OSError, DecodeError):
         return False
     else:
