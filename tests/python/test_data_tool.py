@@ -177,5 +177,5 @@ def test_ctrl_c_is_short_and_clean(tmp_path: Path, raw: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert error.splitlines()[1:] == ["interrupted; run the same command again to go on"]
+    assert error.splitlines()[1:] == ["interrupted; run the same command again to resume"]
     assert snapshot(out) == {}

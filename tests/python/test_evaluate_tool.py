@@ -156,7 +156,7 @@ def test_interrupted(
     with monkeypatch.context() as patch:
         patch.setattr(assessment, "write_report", interrupted)
         assert main(*given) == 130
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert main(*given) == 0
 
 

@@ -115,7 +115,7 @@ def test_interrupted_and_continued(request_: TrainingRequest) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(long, listener)
     assert listener.notes == [
-        f"tiny: training, going on from iteration {reached:,} of {LONG:,} iterations; "
+        f"tiny: training, resuming from iteration {reached:,} of {LONG:,} iterations; "
         "log: out/tiny/train.log"
     ]
     assert listener.bars == [("tiny", LONG, reached)]
@@ -145,7 +145,7 @@ def test_a_continued_training_finishes(request_: TrainingRequest) -> None:
     state.write_bytes(state.read_bytes()[:-7])
     listener = Listener()
     result = train(request, listener)
-    assert "going on from iteration 100 of 200" in listener.notes[1]
+    assert "resuming from iteration 100 of 200" in listener.notes[1]
     assert "Resuming from out/tiny/tiny_iter_100.solverstate" in result.log.read_text()
     assert listener.done == 200
     assert all(map(np.array_equal, parameters(result.weights), weights))

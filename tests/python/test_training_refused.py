@@ -42,7 +42,7 @@ def test_missing_and_wrong_files_are_refused(request_: TrainingRequest) -> None:
             f"cannot read the solver file {endless}: not a regular file"
         )
     message = refusal(replace(request_, overrides="no_such_field: 1"))
-    assert "'no_such_field: 1' are no solver settings" in message
+    assert "'no_such_field: 1' are not solver settings" in message
     assert refusal(replace(request_, sources={"x": "y"})) == f"{solver}: no network reads x"
     assert refusal(replace(request_, overrides="max_iter: 0")) == f"{solver} does not set max_iter"
     assert refusal(replace(request_, overrides='weights: "w"')) == (
@@ -61,7 +61,7 @@ def test_missing_and_wrong_files_are_refused(request_: TrainingRequest) -> None:
 def test_missing_data_are_refused(request_: TrainingRequest) -> None:
     root = request_.root
     (root / "net.prototxt").write_text(DATABASE_NETWORK)
-    message = "net.prototxt reads the LMDB data/train_lmdb, which does not exist; make it first"
+    message = "net.prototxt reads the LMDB data/train_lmdb, which does not exist; create it first"
     assert refusal(request_) == message
     (root / "data" / "train_lmdb").mkdir(parents=True)
     assert refusal(request_).endswith("which is not an LMDB: it has no data.mdb")

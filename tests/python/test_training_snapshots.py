@@ -120,7 +120,7 @@ def test_a_training_goes_on_after_a_power_cut(request_: TrainingRequest, suffix:
     listener = Listener()
     result = train(request_, listener)
     assert "damaged or incomplete" in listener.notes[0]
-    assert "going on from iteration 100 of 200" in listener.notes[1]
+    assert "resuming from iteration 100 of 200" in listener.notes[1]
     assert result.accuracy == 1.0
     assert is_whole_weights(result.weights)
     if expected is not None:

@@ -48,9 +48,9 @@ what is written to --output
                                    mean and standard deviation of PASS, L2 per pixel, Linf
   figure1.png                      the same images under all models, if there are several
   MODEL/sheet.png                  originals, perturbations, adversarials of the first images
-  MODEL/ATTACK.h5                  a row for each image, and the adversarials (HDF5)
-  MODEL/ATTACK/00017_7_as_2.png    an adversarial: image 17, a 7, is taken for a 2
-  MODEL/ATTACK/00017_7_as_2.json   all about it
+  MODEL/ATTACK.h5                  one row per image, and the adversarials (HDF5)
+  MODEL/ATTACK/00017_7_as_2.png    an adversarial: image 17, a 7, classified as a 2
+  MODEL/ATTACK/00017_7_as_2.json   its classes, distances, PASS and digests, as JSON
   MODEL/ATTACK/originals/          the original images under the same names, for `caffe-ext pass`
   Images that a model gets wrong are not attacked. Each PNG file is read and classified once more.
   The same command resumes an interrupted run; what is finished is not done again.

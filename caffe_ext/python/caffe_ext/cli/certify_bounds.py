@@ -39,7 +39,7 @@ methods
 
 what is written
   build/certify_bounds/bounds.json      accuracies, and all that they depend on
-  build/certify_bounds/bounds.csv       a row for each model, method, image and radius
+  build/certify_bounds/bounds.csv       one row per model, method, image and radius
   build/certify_bounds/bounds.png       and .svg: accuracies, certified and under attack
   build/certify_bounds/bounds-*.json    bounds of all logits, from which an interrupted run resumes
 

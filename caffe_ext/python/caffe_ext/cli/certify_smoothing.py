@@ -37,7 +37,7 @@ units
 
 what is written
   build/certify_smoothing/smoothing.json    certified accuracies, and all that they depend on
-  build/certify_smoothing/smoothing.csv     a row for each model, sigma, n and image
+  build/certify_smoothing/smoothing.csv     one row per model, sigma, n and image
   build/certify_smoothing/smoothing.png     and .svg: certified accuracy over the radius
   build/certify_smoothing/counts-*.h5       counts, to resume from and to extend by a larger --n
 
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=RADII,
         metavar="RADIUS",
-        help=f"of the table, L2 (default: {' '.join(RADII)})",
+        help=f"L2 radii in the table (default: {' '.join(RADII)})",
     )
     add_output(group, ROOT / "build" / "certify_smoothing")
     add_again(parser, "discard earlier counts in --output and count again")

@@ -62,7 +62,7 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
         _load_extensions(arguments)
         run(arguments)
     except KeyboardInterrupt as interrupt:
-        sentence = f"{interrupt}" or "interrupted; run the same command again to go on"
+        sentence = f"{interrupt}" or "interrupted; run the same command again to resume"
         print(sentence, file=sys.stderr)
         return 130
     except ImportError as error:

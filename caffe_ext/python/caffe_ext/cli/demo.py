@@ -49,7 +49,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    return training_parser("demo", __doc__, EPILOG, "build/demo", "of both training runs")
+    return training_parser("demo", __doc__, EPILOG, "build/demo", "seed of both training runs")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -112,14 +112,15 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--norm",
         nargs="+",
         choices=("linf", "l2"),
-        help="of radii in --within without a norm; both: each radius in both (default: linf)",
+        help="norm of the radii in --within that do not name one; with both norms, each "
+        "radius counts in both (default: linf)",
     )
     add(
         "--cascade",
         nargs="*",
         metavar="NAME",
         help="attacks within each budget on the images that are still robust; E: the radius "
-        "(default: pgd=E+margin; what the literature reports: autoattack)",
+        "(default: pgd=E+margin; the standard in the literature: autoattack)",
     )
     add(
         "--certify",
@@ -134,20 +135,21 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="images that are certified (default: 100)",
+        help="certify only the first N images (default: 100)",
     )
     add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
     add(
         "--probe",
         type=int,
         metavar="N",
-        help="iterated attacks and single steps on the first N images (default: 1000; 0: skip)",
+        help="compare iterated attacks with single steps on the first N images (default: 1000; "
+        "0: skip)",
     )
     add(
         "--probe-epsilon",
         type=float,
         metavar="E",
-        help="their radius in grey levels (default: the median Linf of FGS on the logits)",
+        help="radius of --probe in grey levels (default: the median Linf of FGS on the logits)",
     )
     add(
         "--noise-images",

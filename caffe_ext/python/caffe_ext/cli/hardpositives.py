@@ -33,7 +33,7 @@ EPILOG = f"""\
 
 which hard positives
   --preset names a training set of Table 1 in Rozsa, Rudd and Boult, 2016:
-    HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as needed; the best there, the default
+    HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as needed; best in the paper, the default
     HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
     With fewer than ten classes, HC-1 to HC-(K-1) of these.
@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="seed of the shuffling (default: %(default)s)",
     )
     add_output(parser, OUTPUT)
-    add_again(parser, "build it again; attacks with the same settings are reused")
+    add_again(parser, "build the set again; attacks with the same settings are reused")
     add_model_arguments(parser, several=False)
     add_image_arguments(parser, images=IMAGES)
     add_device_argument(parser)

@@ -24,7 +24,7 @@ from caffe_ext.cli.attack_program import attack_main
 EXAMPLES = """\
   caffe-ext hotcold                                # the models of `make demo`, HC1
   caffe-ext hotcold --hot 1-9                      # towards each other class in turn
-  caffe-ext hotcold --target 7 --limit 0           # whatever can become a 7; all images
+  caffe-ext hotcold --target 7 --limit 0           # towards class 7, on all images
   caffe-ext hotcold --scale 1 1.05 1.10            # hard positives, to train with
   caffe-ext hotcold --attacks fgs fgv hc1 hc2      # side by side on one sheet
   caffe-ext hotcold --weights plain.caffemodel bang.caffemodel.h5    # two LeNets, figure 1

@@ -51,8 +51,8 @@ def add_image_arguments(
         "--labels",
         type=parse_path,
         metavar="FILE",
-        help='labels of --images: lines "path label", a number or the name of a class; for an '
-        "array an IDX or .npy file",
+        help='labels of --images: a text file of lines "path label", with numbers or names of '
+        "classes; for an array, an IDX or .npy file",
     )
     add("--resize", type=_size, metavar="HxW", help="resize all images, e.g. to 227x227")
     kind = group.add_mutually_exclusive_group().add_argument
@@ -81,7 +81,7 @@ def add_image_arguments(
         type=_seed,
         default=0,
         metavar="N",
-        help="draws another sample of a folder or listing (default: %(default)s)",
+        help="seed of the sample that --limit takes of a folder or listing (default: %(default)s)",
     )
     add("--data-dir", type=parse_path, metavar="DIR", help="folder with a data set's raw files")
 

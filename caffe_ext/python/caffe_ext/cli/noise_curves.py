@@ -39,7 +39,7 @@ training runs
 
 what is written
   build/noise_curves/noise_curves.json    rates, standard errors, and all that they depend on
-  build/noise_curves/noise_curves.csv     a row for each training run, iteration and level
+  build/noise_curves/noise_curves.csv     one row per training run, iteration and level
   build/noise_curves/noise_curves.png     and .svg: maps of the rates, and of their difference
   build/noise_curves/pieces               what an interrupted run resumes from
 

@@ -67,7 +67,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = training_parser("table1", __doc__, EPILOG, "build/table1", "of R0; see below")
+    parser = training_parser("table1", __doc__, EPILOG, "build/table1", "seed of R0; see below")
     add = parser.add_argument
     add(
         "--models",

@@ -41,7 +41,7 @@ attacks by name (--attacks; all of them: --help-attacks)
 {IMAGES_HELP}
 what is written to --output
   transfer.json            the matrices, the protocol, and all that they depend on
-  transfer.csv             a row for each attack, source and target
+  transfer.csv             one row per attack, source and target
   transfer.png, .svg       the rates as a plot
   attacks/                 the adversarials, as `caffe-ext hotcold` writes them
   crossed/                 each model's classes for the others' adversarials, for resuming

@@ -1,4 +1,4 @@
-"""Training with `caffe train`: watched, interrupted, continued; settings and logs as records."""
+"""Training with `caffe train`: progress, interruption, resuming; settings and logs as records."""
 
 from caffe_ext.training.run import TrainingError, TrainingRequest, TrainingResult, train
 

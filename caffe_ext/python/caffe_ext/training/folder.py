@@ -1,10 +1,10 @@
-"""What lies in the folder of a training, and what of it can be used again.
+"""The files in the folder of a training run, and which of them can be reused.
 
-solver.prototxt, network.prototxt   the settings, complete: `caffe train` alone can repeat it
+solver.prototxt, network.prototxt   the complete settings, for `caffe train` alone
 train.log                           the log of `caffe train`
-training.json                       which settings the rest is of, and how far it went
+training.json                       the digest of the settings, and the progress
 *_iter_N.caffemodel, .solverstate   Caffe's snapshots
-earlier/                            trainings with other settings, kept for when they come back
+earlier/                            runs with other settings, kept in case these are used again
 """
 
 import re
@@ -32,12 +32,12 @@ _STATE = re.compile(r"_iter_(\d+)\.solverstate(?:\.h5)?$")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training in a folder went.
+    """The progress of the run in a folder.
 
     settings  the digest of its settings
     finished  whether it reached its end
-    seconds   for how long Caffe has run, all parts together
-    started   when a part began (Unix time) whose end nobody has recorded yet
+    seconds   that Caffe has run, all parts together
+    started   when a part started (Unix time) whose end has not been recorded yet
     devices   where the parts were computed, as Device.describe() says; each once
     """
 
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class _SavedRecord(Progress):
-    """What training.json holds."""
+    """Content of training.json."""
 
     format: Literal[1]
 
@@ -62,7 +62,7 @@ class _SavedRecord(Progress):
 
 @dataclass(frozen=True)
 class TrainingFolder:
-    """The folder of one training."""
+    """The folder of a training run."""
 
     path: Path
 
@@ -73,9 +73,9 @@ class TrainingFolder:
 
     @contextmanager
     def lock(self) -> Iterator[int]:
-        """Make the folder, and be the only one that trains in it; yield the lock's descriptor.
+        """Create the folder, and be the only process training in it; yield the lock's descriptor.
 
-        A process that inherits the descriptor keeps the lock for as long as it lives.
+        A process that inherits the descriptor keeps the lock as long as it lives.
         Raises TrainingError if the folder cannot be written or is in use.
         """
         busy = f"another process is training in {self.path}; wait for it or end it"
@@ -90,11 +90,11 @@ class TrainingFolder:
             yield descriptor
 
     def claim(self, settings: str, *, again: bool) -> Progress:
-        """Return how far the training with these settings went, and put others out of its way.
+        """Return the progress with these settings; move runs with other settings out of the way.
 
-        again  forget a finished training
+        again  forget a finished run
 
-        Raises TrainingError if there are weights or logs without a record of what they are.
+        Raises TrainingError if there are weights or logs without a record.
         """
         present = self._read()
         if present is not None and present.settings != settings:
@@ -102,29 +102,29 @@ class TrainingFolder:
             present = None
         earlier = self._find_earlier(settings)
         if present is None and earlier.is_dir():
-            # Some are here already if a move was cut short; what lies in both places is another's.
+            # Some are here already if a move was interrupted; a file in both is another run's.
             names = {path.name for path in self._contents(earlier)}
             self._refuse(path for path in self._contents(self.path) if path.name in names)
             self._move_contents(earlier, self.path)
             present = self._read()
         if present is None:
-            # The record of a training is the first that is written, and the last that is removed.
+            # The record of a run is the first to be written, and the last to be removed.
             self._refuse(self._contents(self.path))
         if present is None or (again and present.finished):
             self._clear()
             present = Progress(settings)
             self.write(present)
         if present.started is not None:
-            # Whoever watched that part was killed. It went on for as long as it wrote its log.
+            # The process that watched this part was killed. It ran until it last wrote its log.
             end = self.log.stat().st_mtime if self.log.is_file() else present.started
             seconds = present.seconds + max(0.0, end - present.started)
             present = replace(present, seconds=seconds, started=None)
         return present
 
     def write(self, progress: Progress) -> None:
-        """Write the record, whole or not at all; raises TrainingError if that cannot be done.
+        """Write the record, complete or not at all; raises TrainingError if that fails.
 
-        The log, which has the results, is on the disk before the record says that it is finished.
+        The log, which has the results, is on the disk before the record says "finished".
         """
         path = self.path / _RECORD
         try:
@@ -137,9 +137,9 @@ class TrainingFolder:
             ) from error
 
     def newest_state(self, reporter: Reporter | None = None) -> tuple[int, Path] | None:
-        """Return the iteration and the path of the last solver state that is whole, if any.
+        """Return the iteration and the path of the last complete solver state, if any.
 
-        reporter  warned of those that are passed over
+        reporter  is warned of those that are skipped
         """
         states = sorted(
             (int(found[1]), path)
@@ -151,12 +151,12 @@ class TrainingFolder:
                 return iteration, path
             if reporter is not None:
                 reporter.warn(
-                    f"{path} or its weights are damaged or incomplete; not going on there"
+                    f"{path} or its weights are damaged or incomplete; not resuming from it"
                 )
         return None
 
     def weights(self, iteration: int) -> Path | None:
-        """Return the path of the weights after an iteration, if they are there, and whole."""
+        """Return the path of the weights after an iteration, if they exist and are complete."""
         found = sorted(self.path.glob(f"*_iter_{iteration}.caffemodel*"))
         return next(filter(is_whole_weights, found), None)
 
@@ -170,7 +170,7 @@ class TrainingFolder:
         return self.path / _EARLIER / settings[:12]
 
     def _contents(self, folder: Path) -> list[Path]:
-        """Return the files of a training in a folder, the record last."""
+        """Return the files of a run in a folder, the record last."""
         names = {_RECORD, self.log.name, "solver.prototxt"}
         found = [
             path
@@ -192,7 +192,7 @@ class TrainingFolder:
 
     def _move_contents(self, old: Path, new: Path) -> None:
         new.mkdir(parents=True, exist_ok=True)
-        # The record goes last: a training without one is not taken for another.
+        # The record goes last, so that a run without one is not taken for another.
         for path in self._contents(old):
             path.replace(new / path.name)
         if old != self.path:

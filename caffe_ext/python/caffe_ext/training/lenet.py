@@ -1,4 +1,4 @@
-"""Trainings of LeNet with the solver files of the checkout, on MNIST or on the embedded digits.
+"""LeNet trained with the solver files of the checkout, on MNIST or on the embedded digits.
 
 lenet = LeNetTraining(Path("build/mine"), seed=3)
 data = lenet.prepare_data(Path("build/mine/data"))
@@ -20,20 +20,20 @@ NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
 MODEL_FILE = ROOT / "prototxt" / "lenet.yaml"
 TEST_BATCH = 100
 """The batch of the network's test phase."""
-# The digits are 1,497 images and not 60,000: the nets are as good as they get long before 10,000.
+# With 1,497 images instead of 60,000, the nets reach their best accuracy long before 10,000.
 DIGITS_ITERATIONS = 2000
 
 
 @dataclass(frozen=True)
 class LeNetTraining:
-    """What trainings of LeNet have in common.
+    """The common settings of training runs of LeNet.
 
-    output      the folder of the trainings' folders
-    iterations  how long each trains; None: as the solver file says, on digits DIGITS_ITERATIONS
+    output      the folder of the runs' folders
+    iterations  of each; None: as in the solver file, or DIGITS_ITERATIONS for the digits
     seed        of the weights, dropout and noise
-    digits      train on scikit-learn's 1,797 handwritten digits, and not on MNIST
-    data_dir    where MNIST's raw files are; None: where they usually are
-    again       train again what was trained before
+    digits      train on scikit-learn's 1,797 handwritten digits instead of MNIST
+    data_dir    where MNIST's raw files are; None: the usual places
+    again       train again even if a run is finished
     gpu         the number of the GPU to train on; None: train on the CPU
     """
 
@@ -48,9 +48,9 @@ class LeNetTraining:
     def prepare_data(
         self, folder: Path, reporter: Reporter | None = None, *, validation: int = 0
     ) -> PreparedFolder:
-        """Make the databases in the folder, unless they are there, and return them.
+        """Write the databases to the folder, unless they are there, and return them.
 
-        validation  how many of the last training images are kept apart
+        validation  how many of the last training images are held out
 
         Raises DataError.
         """
@@ -69,8 +69,8 @@ class LeNetTraining:
         """Return the request to train on the data.
 
         solver     the name of a file in solvers/, without .prototxt
-        name       of the training, and of its folder in `output`; None: the solver's
-        overrides  what else is changed in the solver file, as protobuf text
+        name       of the run, and of its folder in `output`; None: the solver's
+        overrides  further changes to the solver file, as protobuf text
 
         Raises DataError if the batches of the test cannot cover the test images exactly.
         """
@@ -89,9 +89,9 @@ class LeNetTraining:
 
 
 def schedule(iterations: int | None, data: PreparedFolder) -> str:
-    """Return how long is trained and when is tested, as protobuf text.
+    """Return the number of iterations and the times of tests, as protobuf text.
 
-    The test covers every test image once. Raises DataError if its batches cannot.
+    Each test covers every test image once. Raises DataError if its batches cannot.
     """
     images = data.record.images["test_lmdb"]
     if images % TEST_BATCH:
@@ -103,7 +103,7 @@ def schedule(iterations: int | None, data: PreparedFolder) -> str:
     if iterations is not None:
         overrides.append(f"max_iter: {iterations}")
         if iterations % 500:
-            overrides.append(f"test_interval: {iterations}")  # so that the end is tested
+            overrides.append(f"test_interval: {iterations}")  # to test at the end
     return " ".join(overrides)
 
 

@@ -1,11 +1,11 @@
-"""The log of `caffe train` as records: what the nets put out, by iteration, and the learning rate.
+"""The log of `caffe train` as records: outputs of the nets by iteration, and the learning rate.
 
     log = parse_log(Path("train.log").read_text())
     log.tests[-1].outputs["accuracy"]
     [(record.iteration, record.outputs["conv1_log10_eta_mean"]) for record in log.trains]
 
-Only lines that Caffe writes itself are read, so the outputs of the solver type BANG, which have the
-same form, are outputs of the training net like any other.
+Only lines in Caffe's own format are read; the outputs of the solver type BANG have the same format,
+so they are outputs of the training net like any other.
 """
 
 import re
@@ -28,11 +28,11 @@ _SNAPSHOT = re.compile(r"Snapshotting solver state to \w+ (?:proto )?file (.+)")
 
 @dataclass(frozen=True)
 class TrainRecord:
-    """What was displayed of the training net.
+    """A display of the training net.
 
     loss           Caffe's smoothed loss (the mean of the last `average_loss` iterations)
-    learning_rate  None where it was not displayed: after the last iteration
-    outputs        by the names of the blobs; of a blob of several values the second is called
+    learning_rate  None if it was not displayed: after the last iteration
+    outputs        by the names of the blobs; for a blob with several values, the second is called
                    "name[1]", the third "name[2]"
     """
 
@@ -44,9 +44,9 @@ class TrainRecord:
 
 @dataclass(frozen=True)
 class TestRecord:
-    """What a test of the net with the number `net` gave: the means over its batches.
+    """A test of the net with the number `net`: means over its batches.
 
-    loss  the value of the first output that has a loss weight, else Caffe's "Test loss", else None
+    loss  the first output with a loss weight, otherwise Caffe's "Test loss", otherwise None
     """
 
     __test__ = False  # for pytest, which collects classes that begin with Test
@@ -61,10 +61,10 @@ class TestRecord:
 class CaffeLog:
     """The records of a log, in the order of their iterations.
 
-    iteration   the last that the log speaks of; 0 if none
-    done        whether the training reached its end
+    iteration   the last one in the log; 0 if none
+    done        whether the training run reached its end
     stopped     whether it was stopped early, by a signal
-    snapshots   the solver states that were written, in their order
+    snapshots   the solver states that were written, in order
     error       the last line of level ERROR or FATAL, without its prefix; None if there is none
     """
 
@@ -78,10 +78,10 @@ class CaffeLog:
 
 
 def parse_log(text: str) -> CaffeLog:
-    """Return the records of a log, whole or as far as it is written.
+    """Return the records of a log, complete or as far as it has been written.
 
-    A training that was resumed goes on in the same log; where an iteration stands there twice the
-    later record is taken, and what went before the resumption's iteration is kept.
+    A resumed training run continues in the same log; if an iteration is there twice, the later
+    record is used, and everything before the iteration of resumption is kept.
     """
     parser = LogParser()
     parser.feed(text)
@@ -92,7 +92,7 @@ class LogParser:
     """Reads a log piece by piece while it grows; `iteration` and `done` are always up to date."""
 
     def __init__(self) -> None:
-        """Begin with an empty log."""
+        """Start with an empty log."""
         self._rest = ""
         self._trains: dict[int, TrainRecord] = {}
         self._tests: dict[tuple[int, int], TestRecord] = {}
@@ -104,13 +104,13 @@ class LogParser:
         self.done = self._stopped = False
 
     def feed(self, text: str) -> None:
-        """Take further text; a line that has no end yet waits for the next piece."""
+        """Read further text; an incomplete line is kept until the next piece."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._take(line)
 
     def log(self) -> CaffeLog:
-        """Return what has been read; to be called once, at the end."""
+        """Return the log; to be called once, at the end."""
         self._close()
         return CaffeLog(
             trains=tuple(self._trains[key] for key in sorted(self._trains)),
@@ -183,7 +183,7 @@ class LogParser:
             self._test = TestRecord(test.iteration, test.net, loss, test.outputs)
 
     def _close(self) -> None:
-        """Put the records that are being read with the others."""
+        """Add the records that are being read to the others."""
         if self._train is not None:
             done = self._train
             self._trains[done.iteration] = TrainRecord(

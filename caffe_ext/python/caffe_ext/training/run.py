@@ -1,12 +1,12 @@
-"""Training: `caffe train` as a subprocess that can be watched, interrupted and continued.
+"""Training: `caffe train` as a subprocess with progress, which can be interrupted and resumed.
 
     request = TrainingRequest(Path("solvers/lenet_bang.prototxt"), Path("build/demo/lenet_bang"))
     result = train(request)
     result.accuracy, result.weights
 
-All of one training lies in one folder, described in training_folder.py. The same request again goes
-on with an unfinished training from its newest solver state, and returns a finished one at once.
-A state that a power cut or a kill has left empty or cut off is passed over, for the one before it.
+A training run has its own folder, described in folder.py. Repeating a request resumes an unfinished
+run from its newest solver state, and returns the result of a finished one at once. A state that a
+power cut or a kill has left empty or truncated is skipped, and the previous one is used.
 """
 
 import os
@@ -38,14 +38,15 @@ class TrainingRequest:
     """What is to be trained.
 
     solver     the solver file
-    output     the folder for everything that comes of it; its last part names the training
-    overrides  solver settings that take the place of the file's, as protobuf text
-    sources    new places of databases and mean images, by the places that the network names
-    root       the folder from which the relative paths in the files count
-    again      train from the beginning even if the training was finished before
-    gpu        the number of the GPU to train on; None: where the solver file says, mostly the CPU
+    output     the folder for all results; its last part names the training run
+    overrides  solver settings that replace the file's, as protobuf text
+    sources    new paths of databases and mean images, by the paths in the network
+    root       the folder that relative paths in the files refer to
+    again      train from the beginning even if the run was finished before
+    gpu        the number of the GPU to train on; None: as in the solver file, usually the CPU
 
-    The device is none of the settings: a training can go on on another, and what is finished is.
+    The device is not one of the settings: a run can be resumed on another one, and a finished run
+    is finished on all.
     """
 
     solver: Path
@@ -59,18 +60,18 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training.
+    """A finished training run.
 
     accuracy    of the test after the last iteration, 0..1; None if the solver does not test then or
                 the net has no output of that name
     loss        of the same test; None likewise
-    seconds     for how long Caffe ran, tests included; all parts of a continued training together
-    iterations  of the whole training
+    seconds     that Caffe ran, including tests and all parts of a resumed run
+    iterations  of the whole run
     weights     the trained weights
-    log         Caffe's log, for caffe_log.parse_log
+    log         Caffe's log, for log.parse_log()
     solver      the complete settings, as a solver file; `settings` is their digest
     reused      whether it had been finished before this request
-    devices     where it was computed: "CPU", or a GPU with its name; several if it was continued
+    devices     where it was computed: "CPU", or a GPU with its name; several if it was resumed
     """
 
     accuracy: float | None
@@ -86,9 +87,9 @@ class TrainingResult:
 
 
 def train(request: TrainingRequest, reporter: Reporter | None = None) -> TrainingResult:
-    """Train, or continue, or return what is trained already.
+    """Train, resume, or return the result of a finished run.
 
-    On Ctrl-C Caffe saves its state and stops, and the KeyboardInterrupt says how to go on.
+    On Ctrl-C, Caffe saves its state and stops, and the KeyboardInterrupt says how to resume.
     Raises TrainingError: a file, a database or the GPU is missing (found before anything is
     written), the output cannot be written, or Caffe failed.
     """
@@ -125,7 +126,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
 
 
 def caffe_program() -> str:
-    """Return the path of the program `caffe`: the one beside this Python, else on the PATH.
+    """Return the path of the program `caffe`: the one beside this Python, or on the PATH.
 
     Raises TrainingError if there is none.
     """
@@ -138,7 +139,7 @@ def caffe_program() -> str:
 
 @dataclass(frozen=True)
 class _Run:
-    """One run of `caffe train`, from the beginning or from the newest solver state."""
+    """A run of `caffe train`, from the beginning or from the newest solver state."""
 
     settings: SolverSettings
     folder: TrainingFolder
@@ -149,7 +150,7 @@ class _Run:
     device: Device
 
     def run(self) -> float:
-        """Run Caffe to the end; return the seconds that it took, with those of earlier parts."""
+        """Run Caffe to the end; return the seconds that it took, including earlier parts."""
         state = self.folder.newest_state(self.reporter)
         self._announce(state)
         interrupted = False
@@ -180,14 +181,14 @@ class _Run:
         finally:
             seconds = self.progress.seconds + time.monotonic() - start
             unwritten = self._record(seconds)
-        # What ended Caffe comes first: the same full disk, mostly.
+        # The reason why Caffe ended comes first: usually the same full disk.
         self._check(process.returncode, parse_log(_read(self.folder.log, offset)), interrupted)
         if unwritten is not None:
             raise unwritten
         return seconds
 
     def _record(self, seconds: float) -> TrainingError | None:
-        """Write for how long Caffe ran; return the error if that cannot be done."""
+        """Record how long Caffe ran; return the error if that is not possible."""
         try:
             self.folder.write(replace(self.progress, seconds=seconds))
         except TrainingError as error:
@@ -197,7 +198,7 @@ class _Run:
     def _announce(self, state: tuple[int, Path] | None) -> None:
         name, log = self.folder.path.name, self.settings.shorten_path(self.folder.log)
         iterations = f"{self.settings.solver.max_iter:,} iterations"
-        start = f"going on from iteration {state[0]:,} of {iterations}" if state else iterations
+        start = f"resuming from iteration {state[0]:,} of {iterations}" if state else iterations
         on = "" if self.device.gpu is None else f" on {self.device}"
         self.reporter.note(f"{name}: training{on}, {start}; log: {log}")
 
@@ -229,12 +230,12 @@ class _Run:
                     shown = reached
 
     def _check(self, status: int, log: CaffeLog, interrupted: bool) -> None:
-        """Raise what is to be said about a run that did not reach the end."""
+        """Raise the error for a run that did not reach the end."""
         if interrupted or log.stopped or status == -signal.SIGINT:
             state = self.folder.newest_state()
             at = f"iteration {state[0]:,} is saved" if state else "nothing is saved yet"
             raise KeyboardInterrupt(
-                f"{self.folder.path.name}: stopped, {at}; run the same command again to go on"
+                f"{self.folder.path.name}: stopped, {at}; run the same command again to resume"
             )
         if status != 0 or not log.done:
             killed = f"killed by {signal.Signals(-status).name}" if status < 0 else None
@@ -255,7 +256,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _result(
     folder: TrainingFolder, progress: Progress, iterations: int, *, reused: bool
 ) -> TrainingResult:
-    """Gather the result of a finished training from its folder."""
+    """Collect the result of a finished run from its folder."""
     weights = folder.weights(iterations)
     if weights is None:
         raise TrainingError(f"caffe train left no weights in {folder.path} (log: {folder.log})")

@@ -1,6 +1,6 @@
-"""A solver file and its networks, with what is changed of them: read, checked, digested, written.
+"""A solver file and its networks, with overrides: read, checked, digested and written.
 
-Paths in solver and network files count, as for Caffe, from the folder where it is started: `root`.
+As in Caffe, paths in solver and network files are relative to the folder where it starts: `root`.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _Message = TypeVar("_Message", bound=Message)
 
 
 class TrainingError(Exception):
-    """Training that cannot start, or that broke off; the text is meant for the user."""
+    """Training that cannot start, or that failed; the text is meant for the user."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class SolverSettings:
 
     solver    the SolverParameter
     networks  the network files that the solver names, by the names it gives them
-    root      the folder from which relative paths count
+    root      the folder that relative paths refer to
     """
 
     solver: caffe_pb2.SolverParameter
@@ -51,13 +51,13 @@ class SolverSettings:
 
     @property
     def device(self) -> Device:
-        """Return where Caffe trains if it is told nothing else; files may ask for a GPU."""
+        """Return where Caffe trains by default; solver files may ask for a GPU."""
         solver = self.solver
         asked = solver.HasField("solver_mode") and solver.solver_mode == solver.GPU
         return Device(solver.device_id if asked else None)
 
     def check_sources(self) -> None:
-        """Raise TrainingError for the first file or database named that is not there."""
+        """Raise TrainingError for the first missing file or database."""
         for name, network in self.all_networks():
             for owner, field in self._sources(network):
                 self._check_source(name, owner, getattr(owner, field))
@@ -66,10 +66,11 @@ class SolverSettings:
                 raise TrainingError(f"the solver's weights {weights.strip()} do not exist")
 
     def digest(self) -> str:
-        """Return a SHA-256 of all that decides the outcome of the training, in hexadecimal.
+        """Return a SHA-256 of everything that determines the outcome of the training, in
+        hexadecimal.
 
-        That is the solver but for where it writes, the networks, and the sizes and times of the
-        data: a database that was made anew counts as another one.
+        That is the solver without its output paths, the networks, and the sizes and times of the
+        data: a database that was written again counts as another one.
         """
         solver = caffe_pb2.SolverParameter()
         solver.CopyFrom(self.solver)
@@ -108,12 +109,12 @@ class SolverSettings:
         return path
 
     def shorten_path(self, path: Path) -> str:
-        """Return the path as files and messages have it: relative if it lies below the root."""
+        """Return the path for files and messages: relative if it is below the root."""
         path, root = path.absolute(), self.root.absolute()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
     def _sources(self, network: caffe_pb2.NetParameter) -> Iterator[tuple[Message, str]]:
-        """Yield what a network reads, without layers for tests where there are none."""
+        """Yield the files that a network reads, those of test layers only if there are tests."""
         for layer in (*network.layer, *network.layers):
             phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
             if phases != {caffe_pb2.TEST} or self.solver.test_iter:
@@ -127,7 +128,7 @@ class SolverSettings:
         )
         what = f"the LMDB {source}" if is_lmdb else source
         if not path.exists():
-            raise TrainingError(f"{network} reads {what}, which does not exist; make it first")
+            raise TrainingError(f"{network} reads {what}, which does not exist; create it first")
         if is_lmdb and not (path / "data.mdb").is_file():
             raise TrainingError(f"{network} reads {what}, which is not an LMDB: it has no data.mdb")
 
@@ -137,9 +138,10 @@ def read_settings(
 ) -> SolverSettings:
     """Read a solver file and the networks that it names.
 
-    overrides  fields of SolverParameter in protobuf's text format, which take the place of the
-               file's own: messages such as bang_param field by field, repeated fields as a whole
-    sources    new places of databases and mean images, by the places that the networks name
+    overrides  fields of SolverParameter in protobuf's text format, which replace the file's:
+    messages
+               such as bang_param field by field, repeated fields as a whole
+    sources    new paths of databases and mean images, by the paths in the networks
 
     Raises TrainingError for a file that is missing or that protobuf cannot read, for a source that
     no network names, and for a solver without network or max_iter.
@@ -148,7 +150,7 @@ def read_settings(
     try:
         changes = text_format.Parse(overrides, caffe_pb2.SolverParameter())
     except text_format.ParseError as error:
-        raise TrainingError(f"{overrides!r} are no solver settings: {error}") from error
+        raise TrainingError(f"{overrides!r} are not solver settings: {error}") from error
     _replace(parameter, changes)
     if parameter.max_iter < 1:
         raise TrainingError(f"{solver} does not set max_iter")
@@ -183,7 +185,7 @@ def _parse(path: Path, what: str, message: _Message) -> _Message:
 
 
 def _replace(target: Message, changes: Message) -> None:
-    """Put the fields that are set in `changes` in the place of those of the target."""
+    """Replace fields of the target by those that are set in `changes`."""
     for field, value in changes.ListFields():
         if field.type == field.TYPE_MESSAGE and not field.is_repeated:
             _replace(getattr(target, field.name), value)
@@ -196,7 +198,7 @@ def _replace(target: Message, changes: Message) -> None:
 
 
 def _sources_in(message: Message) -> Iterator[tuple[Message, str]]:
-    """Yield the fields that name files to read, in this message and in those inside."""
+    """Yield the fields that name files to read, in this message and in nested ones."""
     for field, value in list(message.ListFields()):
         if field.type == field.TYPE_MESSAGE:
             for inner in value if field.is_repeated else [value]:
@@ -206,7 +208,7 @@ def _sources_in(message: Message) -> Iterator[tuple[Message, str]]:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return sizes and times of a file, or of a folder's files but for the locks of readers."""
+    """Return sizes and times of a file, or of a folder's files except readers' locks."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files if file.name not in ("lock.mdb", "LOCK")]
     return " ".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats)

@@ -1,8 +1,8 @@
-"""Caffe's snapshots: whether they are whole, so that a training can go on from them.
+"""Caffe's snapshots: whether they are complete, so that training can resume from them.
 
-Empty files are messages of protobuf like any other, and a power cut leaves such; a kill in the
-middle of writing leaves half of a file. Snapshots of this Caffe are written whole or not at all;
-others may have been written by any Caffe, and onto any file system.
+A power cut can leave empty files, which are valid protobuf messages; a kill during writing leaves
+half a file. This Caffe writes snapshots completely or not at all, but others may have been written
+by any Caffe, on any file system.
 """
 
 from math import prod
@@ -19,14 +19,14 @@ from caffe_ext.storage.regular_file import read_regular_file
 def is_whole_state(state: Path) -> bool:
     """Tell whether a solver state, and the weights beside it, can be restored.
 
-    state  NAME.solverstate; its weights are NAME.caffemodel. The same with .h5 behind both
+    state  NAME.solverstate; its weights are NAME.caffemodel. Or both with .h5 appended
     """
     weights = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
     count = _history_length(state)
     learned = _learned_blobs(weights)
     if count is None or learned is None:
         return False
-    # Each solver keeps something about each blob that learns.
+    # Each solver keeps a history of each blob that learns.
     return count > 0 or learned == 0
 
 
@@ -36,7 +36,7 @@ def is_whole_weights(weights: Path) -> bool:
 
 
 def _history_length(state: Path) -> int | None:
-    """Return the number of blobs in a solver's history; None of a file that is not whole."""
+    """Return the number of blobs in a solver's history; None for an incomplete file."""
     if state.suffix == ".h5":
         return _read_hdf5(state, "history", ("iter", "current_step"))
     message = caffe_pb2.SolverState()
@@ -46,7 +46,7 @@ def _history_length(state: Path) -> int | None:
 
 
 def _learned_blobs(weights: Path) -> int | None:
-    """Return the number of blobs in a file of weights; None of one that is not whole."""
+    """Return the number of blobs in a file of weights; None for an incomplete one."""
     if weights.suffix == ".h5":
         return _read_hdf5(weights, "data", ())
     message = caffe_pb2.NetParameter()
@@ -67,7 +67,7 @@ def _parse(message: caffe_pb2.SolverState | caffe_pb2.NetParameter, path: Path) 
 
 
 def _is_complete(blob: caffe_pb2.BlobProto) -> bool:
-    """Tell whether a blob has as many values as its shape says."""
+    """Tell whether a blob has as many values as its shape requires."""
     old = (blob.num, blob.channels, blob.height, blob.width)
     shape = blob.shape.dim if blob.HasField("shape") else old
     return bool(prod(shape) == len(blob.data) + len(blob.double_data))

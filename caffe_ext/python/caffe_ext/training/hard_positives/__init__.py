@@ -1,1 +1,1 @@
-"""Hard positives: adversarial images with the labels of their originals, to fine-tune with."""
+"""Hard positives: adversarial images with the labels of their originals, for fine-tuning."""

@@ -1,10 +1,10 @@
-"""The folder of a training set of hard positives: an LMDB of Caffe, and how it came about.
+"""The folder of a training set of hard positives: an LMDB, and a record of how it was made.
 
     train_lmdb            hard positives with their originals' labels, and the originals, shuffled
     hard_positives.json   counts, PASS, digests, settings
-    attacks/              what the attacks have found, a file each (attack_run.py)
+    attacks/              the attacks' results, one file each
 
-LMDB and record are exchanged for older ones as a whole, or not at all.
+LMDB and record replace older ones completely, or not at all.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ _UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
 
 @dataclass(frozen=True)
 class _SavedRecord:
-    """What of hard_positives.json is read again; the rest is for people."""
+    """The part of hard_positives.json that is read back; the rest is for people."""
 
     format: Literal[1]
     finished: Literal[True]
@@ -43,7 +43,7 @@ class _SavedRecord:
 
 @dataclass(frozen=True)
 class HardPositiveSet:
-    """A finished set: its record, and whether it was made just now or was there before."""
+    """A finished set: its record, and whether it was made now or was there before."""
 
     folder: Path
     record: dict[str, Any]
@@ -67,7 +67,7 @@ def read_set(folder: Path) -> HardPositiveSet | None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise DataError for a folder that holds what is no set of hard positives."""
+    """Raise DataError for a folder that holds anything but a set of hard positives."""
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
@@ -83,7 +83,7 @@ def refuse_other(present: HardPositiveSet, settings: Mapping[str, Any]) -> None:
     """Raise RecordError if the set was made with other settings."""
     what = f"{present.folder} holds hard positives of other settings"
     advice = (
-        "choose another folder, or replace them with --again, which takes over the attacks that fit"
+        "choose another folder, or replace them with --again, which reuses the attacks that fit"
     )
     check_same(settings, present.record["settings"], what, advice)
 
@@ -95,7 +95,7 @@ def write_set(
     shape: tuple[int, ...],
     reporter: Reporter,
 ) -> None:
-    """Write the images (C, H, W), in the place of an older set; needs the folder's lock.
+    """Write the images (C, H, W), replacing an older set; needs the folder's lock.
 
     parts   in their order; one is in memory at a time
     record  for JSON; "images" is how many there are

@@ -1,12 +1,12 @@
-"""Hard positives: adversarial images with the labels of their originals, to fine-tune a network on.
+"""Hard positives: adversarial images with the labels of their originals, for fine-tuning.
 
-    x~ = clip(round(x + s t u))      s >= 1; t: the smallest amplitude along u that misleads
+    x~ = clip(round(x + s t u))      s >= 1; t: the smallest step length along u that is adversarial
 
-Rozsa, Rudd and Boult, 2016, Section 5.2: many directions u (HC-1 to HC-9), each gone a little
-further than it takes (s = 1.05), improve LeNet most, on MNIST and on adversarials. Of those found,
-a range of PASS can be chosen: its Figure 6 has the range in the middle as the best.
+Rozsa, Rudd and Boult, 2016, Section 5.2: many directions u (HC-1 to HC-9), each followed
+slightly further than necessary (s = 1.05), improve LeNet most, on MNIST and on adversarials. They
+can be restricted to a range of PASS: in its Figure 6, the middle range is the best.
 
-hard_positive_set.py makes a training set of them.
+training_set.py makes a training set of them.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ _CLASSES = 10  # of the paper's networks
 
 
 def make_presets(classes: int = _CLASSES) -> dict[str, tuple[str, ...]]:
-    """Return the training sets of Table 1 by the paper's names, as names of attacks.
+    """Return the training sets of Table 1, as names of attacks by the paper's names.
 
-    D is along derivatives, S along their signs. With K classes there are HC-1 to HC-(K-1): of fewer
-    than ten classes, a set has as many of its attacks as there are.
+    D is along derivatives, S along their signs. K classes have HC-1 to HC-(K-1): with fewer than
+    ten classes, a set has only those of its attacks that exist.
     """
     nine, five = (range(1, min(count, classes - 1) + 1) for count in (9, 5))
     return {
@@ -45,17 +45,17 @@ BEST = "HC-D-9-1.05"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which hard positives are made, and what becomes of them.
+    """Which hard positives are made, and how they are used.
 
-    attacks   what makes them, by the names in attacks.py; default: what did best in the paper
+    attacks   that make them, by name; default: the best in the paper
     min_pass  only those with this PASS (standard protocol) or more; None: any
     max_pass  only those with this PASS or less; None: any
     mix       with all originals, or alone
     limit     how many images are attacked, a sample of the source; None: all
     seed      of the order, and of the attacks that start at random
 
-    Raises ValueError for unknown attacks, one that is named twice, a range of PASS in which there
-    is nothing, and a limit or a seed that makes no sense.
+    Raises ValueError for unknown or repeated attacks, an empty range of PASS, and an invalid limit
+    or seed.
     """
 
     attacks: tuple[str, ...] = PRESETS[BEST]
@@ -98,11 +98,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class AttackYield:
-    """What one attack has given.
+    """The yield of one attack.
 
-    attempted    images that it was tried on: those classified as their label
+    attempted    images that were attacked: those classified as their label
     found        adversarials
-    unconfirmed  dropped: classified as their label after all when asked about once more
+    unconfirmed  dropped: classified as their label when classified again
     below_pass   dropped: PASS below the range
     above_pass   dropped: PASS above the range
     kept         hard positives: found, and not dropped
@@ -127,9 +127,9 @@ class AttackYield:
 def select(
     records: AttackRecords, recipe: Recipe, attack: Attack, classes: int
 ) -> tuple[NDArray[np.bool_], AttackYield]:
-    """Return which images' adversarials are hard positives, bool (N,), and what that amounts to.
+    """Return which images' adversarials are hard positives, bool (N,), and the yield.
 
-    Both ends belong to the range of PASS. `classes` is the network's K.
+    The range of PASS includes both ends. `classes` is the network's K.
     """
     least, greatest = recipe.pass_range
     scores, confirmed = records.pass_scores, records.found & records.verified

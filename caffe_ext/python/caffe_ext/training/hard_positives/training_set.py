@@ -1,7 +1,7 @@
 """From a model and the images it was trained on to a training set of hard positives.
 
-An interrupted run goes on where it was, and another filter, order or mixture needs no new attack:
-what the attacks have found stays in the set's folder (hard_positive_folder.py).
+An interrupted run resumes, and another filter, order or mixture needs no new attacks: the attacks'
+results are kept in the set's folder (folder.py).
 """
 
 import json
@@ -43,15 +43,15 @@ _ENDS = ("below", "above")
 
 @dataclass(frozen=True, eq=False)
 class SetRequest:
-    """What is asked for.
+    """What the training set is made of.
 
-    model        the one that is attacked, and is to be fine-tuned
-    source       labelled images, those that it was trained on
+    model        to be attacked, and fine-tuned later
+    source       labelled images, on which it was trained
     folder       for the set; nothing else may be in it
     batch_size   images in the network at a time
-    again        make it again, and replace what other settings have left
-    sample_seed  chooses the images that are attacked, where a limit draws a sample of the source
-    about        what else stands in the record, for JSON: where all this comes from
+    again        make it again, and replace the results of other settings
+    sample_seed  chooses the images that are attacked, if a limit takes a sample of the source
+    about        further entries of the record, for JSON: provenance
     """
 
     model: LoadableModel
@@ -75,9 +75,9 @@ class SetRequest:
 
 
 def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPositiveSet:
-    """Attack, filter, mix, shuffle, write; or return the set that these settings have made before.
+    """Attack, filter, mix, shuffle, write; or return the set that exists for these settings.
 
-    All that can be known to be wrong is refused before the first attack.
+    Everything that can be checked is checked before the first attack.
     Raises DataError for a folder with other things in it or without room, for images that are
     damaged or have no labels, and where the filter leaves nothing; RecordError for attacks on
     something else in the folder; ValueError if model, images and attacks do not go together.
@@ -120,7 +120,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
 
 
 def _check_images(classifier: Model, request: SetRequest) -> Ints:
-    """Return the labels of all images; see that network, images and attacks go together."""
+    """Return the labels of all images; checks that network, images and attacks fit together."""
     source, recipe = request.source, request.recipe
     if min(source.image_shape[1:]) < WINDOW and (recipe.min_pass, recipe.max_pass) != (None, None):
         raise ValueError(
@@ -151,7 +151,7 @@ def _check_images(classifier: Model, request: SetRequest) -> Ints:
 
 
 def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
-    """Return all that the set depends on, as JSON has it; of files the digests, not the names."""
+    """Return everything the set depends on, for JSON; digests of files instead of names."""
     recipe = request.recipe
     settings = {
         "model": request.model.identity(),
@@ -165,7 +165,7 @@ def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
 
 
 def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
-    """Return the attacks to run; only if that was said are others' results thrown away."""
+    """Return the attacks to run; results of other settings are only discarded on request."""
     keys = ("model", "images", "sample_seed")
     identity = {key: settings[key] for key in keys if key in settings}
     folder, limit = request.folder / ATTACKS, request.recipe.limit
@@ -183,7 +183,7 @@ def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
 
 
 def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) -> None:
-    """Raise DataError unless there is room for as much as there can be."""
+    """Raise DataError unless there is room for the largest possible set."""
     attacked = min(request.recipe.limit or originals, originals)
     count = len(runs) * attacked + (originals if request.recipe.mix else 0)
     to_run = sum(not run.path.exists() for run in runs)
@@ -202,7 +202,7 @@ def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) 
 def _hard_positives(
     classifier: Model, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
 ) -> tuple[list[Pool], list[AttackYield]]:
-    """Run the attacks; return what they have found, filtered."""
+    """Run the attacks; return their filtered results."""
     pools, yields = [], []
     for run in runs:
         records = run_attack(classifier, request.attacked, run, reporter)
@@ -249,5 +249,5 @@ def _parts(request: SetRequest, pools: Sequence[Pool]) -> Iterator[ImageSet]:
 
 
 def _size(count: float) -> str:
-    """Return bytes as sentences have them."""
+    """Return a number of bytes for messages."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
