@@ -74,6 +74,12 @@ def test_missing() -> None:
     assert "cannot open LMDB base: No such file or directory" in refusal()
 
 
+def test_a_pipe_is_not_waited_for() -> None:
+    Path("base/data.mdb").unlink()
+    os.mkfifo("base/data.mdb")
+    assert "cannot read base/data.mdb: it is not a file" in refusal()
+
+
 def test_cut_off() -> None:
     size = Path("base/data.mdb").stat().st_size
     os.truncate("base/data.mdb", size // 2)

@@ -93,6 +93,13 @@ def test_what_is_no_database_of_images_is_refused_by_name(tmp_path: Path) -> Non
             read_database(folder)
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data.mdb")
+    with pytest.raises(DataError, match=r"data\.mdb is not a file"):
+        read_database(tmp_path)
+    assert count_records(tmp_path) is None
+
+
 def test_mean_is_the_exact_one_rounded_once(tmp_path: Path) -> None:
     images = image_set(997, (3, 8, 9))
     mean = mean_image(images)

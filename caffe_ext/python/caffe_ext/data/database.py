@@ -241,15 +241,19 @@ def count_records(folder: Path) -> int | None:
 
 
 def _open(folder: Path) -> lmdb.Environment:
-    """Open an LMDB for reading; DataError if its file is truncated: reading it would crash.
+    """Open an LMDB for reading; DataError if its file is truncated: reading it would crash. So it is
+    for a pipe, which LMDB waits for, and for a device.
 
     The file need not reach the last page number: LMDB does not write pages that a transaction
     allocates and frees again. So the pages in use are counted.
     """
+    content = folder / "data.mdb"
+    if content.exists() and not content.is_file():
+        raise DataError(f"{content} is not a file")
     env = lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=True)
     pages = env.stat()
     used = _META_PAGES + pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"]
-    size, least = (folder / "data.mdb").stat().st_size, used * pages["psize"]
+    size, least = content.stat().st_size, used * pages["psize"]
     if size < least:
         env.close()
         raise DataError(
