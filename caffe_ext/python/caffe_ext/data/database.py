@@ -241,8 +241,9 @@ def count_records(folder: Path) -> int | None:
 
 
 def _open(folder: Path) -> lmdb.Environment:
-    """Open an LMDB for reading; DataError if its file is truncated: reading it would crash. So it is
-    for a pipe, which LMDB waits for, and for a device.
+    """Open an LMDB for reading; DataError if its file is truncated: reading it would crash.
+
+    DataError, too, for a pipe, for which LMDB would wait, and for a device.
 
     The file need not reach the last page number: LMDB does not write pages that a transaction
     allocates and frees again. So the pages in use are counted.
