@@ -227,7 +227,7 @@ def test_other_results_are_kept(
         (("--levels", 20, 10), "levels must be ascending, not 20 10"),
         (("--levels", "nan"), "levels must be standard deviations"),
         (("--names", "A"), "1 --names for 2 trainings"),
-        (("--names", "A", "A"), "two trainings are called A"),
+        (("--names", "A", "A"), "two training runs are called A"),
         (("--second", "nowhere"), "nowhere does not exist"),
         (("--model", "nowhere.yaml"), "nowhere.yaml"),
     ],
@@ -258,7 +258,7 @@ def test_the_name_that_is_there_twice_is_told(
     place: Place, refusal: Callable[[list[str]], str]
 ) -> None:
     more = ("--more", place.folder / "plain", "--names", "A", "B", "B")
-    assert "two trainings are called B" in refusal(place.arguments(*more))
+    assert "two training runs are called B" in refusal(place.arguments(*more))
 
 
 def test_images_without_labels(place: Place, refusal: Callable[[list[str]], str]) -> None:
@@ -275,8 +275,9 @@ def test_snapshots(place: Place, refusal: Callable[[list[str]], str]) -> None:
     assert find_snapshots(files).name == "net"
     assert list(find_snapshots(files).weights) == [10, 20]
     only = ["--first", str(files[0]), "--second", str(place.folder / "robust")]
-    assert "no iteration has snapshots of all trainings: net: 20; robust: 10, 30, 40" in refusal(
-        [*only, *place.common]
+    assert (
+        "no iteration has snapshots of all training runs: net: 20; robust: 10, 30, 40"
+        in refusal([*only, *place.common])
     )
     (place.folder / "empty").mkdir()
     assert "holds no snapshots" in refusal(place.arguments("--second", place.folder / "empty"))

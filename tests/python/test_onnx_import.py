@@ -245,11 +245,11 @@ REFUSED: dict[str, tuple[Model, str]] = {
     "two batches": (Model((2, 3, 9, 8)).scores(216), "takes 2 images at a time"),
     "open size": (
         Model(("N", 3, "H", 8))("GlobalMaxPool").scores(3),
-        r"size of the images is open; --shape C,H,W gives it",
+        r"size of the images is variable; give it with --shape C,H,W",
     ),
     "Flatten of all images": (
         Model()("Flatten", axis=0),
-        r"output 'Flatten_0' is \[1, 1080\] for 5 images, and not one row an image",
+        r"output 'Flatten_0' is \[1, 1080\] for 5 images, not one row per image",
     ),
     "a size that cannot be": (
         Model()("LRN", size=-3).scores(216),
@@ -334,7 +334,7 @@ def test_the_program(
     Path("x.yaml").write_bytes(Path("net.onnx").read_bytes())
     with pytest.raises(SystemExit, match=r"^x\.yaml would be replaced"):
         main(["x.yaml", "--shape", "3,9,8", "--again"])
-    with pytest.raises(SystemExit, match="--shape C,H,W gives it"):
+    with pytest.raises(SystemExit, match="give it with --shape C,H,W"):
         main(["net.onnx", "--again"])
     assert Path("net.yaml").is_file()
 

@@ -164,7 +164,7 @@ def test_results_of_something_else_are_kept(tmp_path: Path, arguments: list[obje
     piece.write_text(json.dumps(saved | {"classes": saved["classes"][1:]}))
     assert f"{piece} is damaged" in refused(*arguments, main=transfer.main)
     piece.write_text(json.dumps(saved | {"depends": saved["depends"] | {"target": {}}}))
-    assert "is of other adversarials" in refused(*arguments, main=transfer.main)
+    assert "belongs to other adversarials" in refused(*arguments, main=transfer.main)
     assert run(*arguments, "--again", main=transfer.main) == 0
     assert json.loads(piece.read_text()) == saved
     write_yaml(tmp_path / "two", "two", seed=7)

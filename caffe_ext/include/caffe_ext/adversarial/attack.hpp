@@ -18,7 +18,8 @@ struct AttackedRows {
   const AttackSettings* settings;
 };
 
-/// @brief What the scores of a batch are compared with instead of its labels: TRADES' divergence.
+/// @brief The divergence of TRADES, which compares the scores of a batch with others, not with
+/// labels.
 ///
 /// @f[ \frac{1}{N} \sum_i KL(p_i || q_i), \qquad p, q = \mathrm{softmax}(\text{scores}) @f]
 ///
@@ -30,9 +31,9 @@ class Divergence {
   template <typename Dtype>
   explicit Divergence(const caffe::Blob<Dtype>& scores);
 
-  /// @brief The divergence, and its derivatives by the scores; all as above.
+  /// @brief The divergence, and its derivatives with respect to the scores; all as above.
   /// @param scores of the images q
-  /// @param by_p,by_q derivatives by the scores of p and of q; null: not wanted
+  /// @param by_p,by_q derivatives with respect to the scores of p and of q; null: not computed
   template <typename Dtype>
   double Compute(const caffe::Blob<Dtype>& scores, std::vector<double>* by_p,
                  std::vector<double>* by_q) const;
@@ -46,10 +47,10 @@ class Divergence {
 /**
  * @brief Attacks the images of a batch.
  *
- * All attacks on a batch take their steps together: one deployed pass serves them all. Steps, norms
- * and projections are computed where the net is, on the CPU or the GPU. Random numbers are those of
- * the CPU in both: they depend on the seed alone, so that a training that is resumed sees the same
- * ones.
+ * All attacks on a batch take their steps together, with one deployed pass for all. Steps, norms
+ * and projections are computed where the net is, on the CPU or the GPU. Random numbers are
+ * generated on the CPU in both cases and depend only on the seed, so that resumed training sees the
+ * same ones.
  */
 template <typename Dtype>
 class BatchAttack {
@@ -59,8 +60,8 @@ class BatchAttack {
   /// @param clean the images that are attacked
   /// @param rows disjoint; images of no attack are those of `clean`
   /// @param scale of radii and steps, 0 to 1
-  /// @param seed of the random numbers; attack k takes those of seed + k
-  /// @param divergence to be raised; null: the net's loss is
+  /// @param seed of the random numbers; attack k uses seed + k
+  /// @param the divergence to maximise; null: the net's loss
   /// @param attacked the results, of the shape of `clean`
   void Run(const caffe::Blob<Dtype>& clean, const std::vector<AttackedRows>& rows, double scale,
            std::uint64_t seed, const Divergence* divergence, caffe::Blob<Dtype>* attacked);

@@ -13,11 +13,11 @@ template <typename Dtype>
 struct AttackStep {
   int index;
   std::vector<bool> propagate_down;  ///< To the bottoms that are made of the images.
-  /// Of the phase TEST, on the same blobs; null: as in training.
+  /// The layer of the phase TEST, on the same blobs; null: the same as in training.
   caffe::shared_ptr<caffe::Layer<Dtype>> deployed;
 };
 
-/// The way from the images of a net to its losses.
+/// The path from the images of a net to its losses.
 template <typename Dtype>
 struct AttackPath {
   int loss_layer;                        ///< That with the scores and the labels.
@@ -28,10 +28,10 @@ struct AttackPath {
   std::vector<AttackStep<Dtype>> steps;  ///< In the order of the net.
 };
 
-/// @param data_blob the images; empty: the only blob of which the scores are made
+/// @param data_blob the images; empty: the only blob that the scores are computed from
 /// @throws std::invalid_argument naming the layer or the blob: a net without a loss layer that has
-///   class scores and one label an image; no such blob of images, or several; a layer on the way
-///   that mixes samples, has no derivative or computes weight gradients in a way of its own
+///   class scores and one label per image; no such blob of images, or several; a layer on the path
+///   that mixes samples, has no derivative or computes weight gradients in a special way
 template <typename Dtype>
 AttackPath<Dtype> FindAttackPath(const caffe::Net<Dtype>& net,
                                  const Misclassification<Dtype>& classification,

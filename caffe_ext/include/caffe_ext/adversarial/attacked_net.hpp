@@ -11,16 +11,16 @@
 namespace caffe_ext {
 
 /**
- * @brief A training net as an attack sees it: from one blob of images to the loss and back.
+ * @brief A training net as seen by an attack: from one blob of images to the loss and back.
  *
  * The training passes run the net's own layers, with the net's hooks and debug_info. The attack's
  * passes, called deployed here, run as the network will be used: Dropout does nothing, BatchNorm
- * takes its running averages and does not change them, GaussianNoise is as in the phase TEST. They
+ * uses its running averages without updating them, GaussianNoise is as in the phase TEST. They
  * run only the layers between the images and the loss, without hooks and debug_info, and compute no
  * weight gradient: the diffs of the parameters stay as they are.
  *
- * Axis 0 of the images and of all that is made of them is the batch. BatchNorm mixes the samples of
- * a batch in the training passes alone; no other layer may mix them.
+ * Axis 0 of the images, and of everything computed from them, is the batch. BatchNorm mixes the
+ * samples of a batch in the training passes only; no other layer may mix them.
  */
 template <typename Dtype>
 class AttackedNet {
@@ -40,7 +40,7 @@ class AttackedNet {
   int losses() const { return static_cast<int>(path_.losses.size()); }
   std::string loss_type() const { return net_->layers()[path_.loss_layer]->type(); }
 
-  /// Run the layers that no image changes, among them those that read data.
+  /// Run the layers that do not depend on the images, including those that read data.
   void ForwardInputs();
   /// @brief Training pass, forward, of the images as they are in their blob.
   /// @return the sum of the losses times their weights
@@ -59,7 +59,7 @@ class AttackedNet {
   /// Deployed pass, backward, from the scores to the diff of the images.
   void BackwardDeployedFromScores(const std::vector<double>& score_diff);
 
-  /// Whether some BatchNorm layer has not seen any batch yet: its running averages are none.
+  /// Whether a BatchNorm layer has not seen any batch yet, and has no running averages.
   bool NeedsStatistics() const;
 
  private:

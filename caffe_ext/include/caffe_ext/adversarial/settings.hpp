@@ -20,12 +20,12 @@ struct AttackSettings {
   double share = 1;           ///< Of all attacks together; they add up to 1.
 };
 
-/// @brief Check what can be checked of `adversarial_param` before any net is built, and fill in the
+/// @brief Check `adversarial_param` as far as possible without a net, and fill in the
 ///   defaults.
 /// @throws std::invalid_argument naming the field, its value and what to write: no attack; an alpha
 ///   beyond [0, 1]; a radius, step or sigma that is missing, negative, not finite, below one grey
-///   level (0.3 where 76.5 is meant) or beyond what an image can change by; steps that cannot reach
-///   the border of their ball; fields that contradict each other
+///   level (0.3 instead of 76.5) or larger than any image can change; steps that cannot reach the
+///   border of their ball; fields that contradict each other
 std::vector<AttackSettings> ReadAttacks(const caffe::AdversarialParameter& param);
 
 }  // namespace caffe_ext

@@ -11,7 +11,7 @@ namespace caffe_ext {
 /**
  * @brief The solver type "Adversarial": adversarial and noisy training on top of another solver.
  *
- * The gradients are those of AdversarialTrainer, where the equations stand; `Base` turns them into
+ * The gradients are those of AdversarialTrainer, which has the equations; `Base` turns them into
  * updates. In a solver file:
  * @code
  *   type: "Adversarial"
@@ -21,17 +21,16 @@ namespace caffe_ext {
  *     attack { type: PGD_LINF epsilon: 8 step_size: 2 steps: 10 }
  *   }
  * @endcode
- * BANG balances each pass over a batch, clean or attacked, by itself, as it does those of
- * iter_size.
+ * BANG balances each pass over a batch, clean or attacked, separately, as with iter_size.
  *
- * At every `display` it logs what TakeFigures returns in the form of Caffe's own outputs. The loss
- * that Caffe logs is the objective; the outputs of the net are those of its last pass.
+ * At every `display`, it logs what TakeFigures returns in the format of Caffe's own outputs. The
+ * loss that Caffe logs is the objective; the outputs of the net are those of its last pass.
  *
- * Random numbers depend on random_seed, the iteration and the rank among several GPUs alone:
- * training that is resumed is the same as without a break. Without random_seed they are the same in
- * each training.
+ * Random numbers depend only on random_seed, the iteration and the rank among several GPUs:
+ * resumed training is identical to uninterrupted training. Without random_seed, they are the same
+ * in each run.
  *
- * A net without any weights is accepted, as by every solver of Caffe's: nothing is attacked.
+ * A net without any weights is accepted, as by all of Caffe's solvers: nothing is attacked.
  */
 template <typename Dtype, template <typename> class Base>
 class AdversarialSolver : public Base<Dtype> {
@@ -52,7 +51,7 @@ class AdversarialSolver : public Base<Dtype> {
 };
 
 /// @brief Make the solver that `param.adversarial_param` describes.
-/// @throws std::invalid_argument for a base_type that is none, as ReadAttacks and
+/// @throws std::invalid_argument for an unknown base_type, as ReadAttacks and
 /// AdversarialTrainer
 ///   do, and for BANG as CheckBangSolver
 template <typename Dtype>

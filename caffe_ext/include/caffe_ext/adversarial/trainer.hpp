@@ -22,26 +22,26 @@ struct AdversarialFigure {
  * @brief Computes the gradients of adversarial and noisy training.
  *
  * For images x with labels y, the net's loss J and the attacked images @f$ \hat x_k @f$ of attack
- * k on the present weights:
+ * k on the current weights:
  * @f[
  *   \tilde J = \alpha J(x, y) + (1 - \alpha) \sum_k s_k J(\hat x_k, y), \qquad \sum_k s_k = 1
  * @f]
- * With mix: BATCH, the images of a batch share alpha and s_k instead: the first are clean, the next
- * those of the first attack, and so on; there is one J, of them all. With trades_beta, one attack
- * raises the divergence of the scores, and
+ * With mix: BATCH, the images of a batch are split by alpha and s_k instead: the first are clean,
+ * the next are those of the first attack, and so on; there is a single J, over all of them. With
+ * trades_beta, one attack raises the divergence of the scores, and
  * @f[ \tilde J = J(x, y) + \beta \, \mathrm{KL}(p(x) || p(\hat x)). @f]
  * @f$ \hat x @f$ is a constant in all derivatives.
  *
  * Passes of one call: the layers that read data run once; then the clean images run forward and
  * backward (if alpha is not 0), and for each attack its deployed passes, forward and backward to
- * the images alone, and a forward and backward pass on what they found. TRADES runs the clean
- * images last and forward once more. With alpha 1 the training is that of the clean images.
+ * the images only, and a forward and backward pass on the result. TRADES runs the clean
+ * images last and forward once more. With alpha 1, training is on the clean images only.
  */
 template <typename Dtype>
 class AdversarialTrainer {
  public:
   /// @throws std::invalid_argument as ReadAttacks, AttackedNet and FindPixelRange; also if a batch
-  ///   has too few images to be shared, or TRADES has another loss than one SoftmaxWithLoss
+  ///   has too few images to be split, or TRADES has another loss than a single SoftmaxWithLoss
   AdversarialTrainer(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::SolverParameter& param);
 
   /// @brief One of the iter_size passes of an iteration; adds to the weight gradients.
@@ -53,13 +53,14 @@ class AdversarialTrainer {
   /// @throws std::runtime_error as CheckPixels; also if the images have another shape than they had
   Dtype ForwardBackward(int iteration, int pass, bool measured);
 
-  /// @brief Of the passes that were measured since the last call, on the net as deployed: loss and
-  ///   accuracy of the clean and of the attacked images, and the mean distance of these from the
-  ///   clean ones in grey levels, in the maximum and in the Euclidean norm.
+  /// @brief Figures of the passes measured since the last call, on the deployed net: loss and
+  /// accuracy
+  ///   of the clean and of the attacked images, and the mean distance between them in grey levels,
+  ///   in the maximum and in the Euclidean norm.
   std::vector<AdversarialFigure> TakeFigures();
 
  private:
-  /// What is trained on together: clean images, attacked ones, or both.
+  /// The images that are trained on together: clean, attacked, or both.
   struct Part {
     Dtype weight;
     std::vector<AttackedRows> rows;

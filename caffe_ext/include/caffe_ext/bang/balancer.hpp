@@ -18,32 +18,32 @@ class BangBackend;
 /**
  * @brief Makes a net's backward pass compute the weight gradients of BANG.
  *
- * For a layer l with weights W, a batch of samples i = 1..N and the derivatives of the loss by the
- * layer's outputs, @f$ \kappa_i = \partial E / \partial y_i^{(l)} @f$, one row of the top diff a
- * sample:
+ * For a layer l with weights W, a batch of samples i = 1..N and the derivatives of the loss with
+ * respect to the layer's outputs, @f$ \kappa_i = \partial E / \partial y_i^{(l)} @f$, one row of
+ * the top diff per sample:
  * @f[
  *   r_i = \frac{||\kappa_i||_2}{\max_j ||\kappa_j||_2}, \qquad
  *   \eta_i = (1 / r_i)^{\epsilon_i (1 - r_i)}, \quad \eta_i = 1 \text{ where } r_i = 0, \qquad
  *   \frac{\partial E}{\partial W} = \beta \sum_i \eta_i \frac{\partial E_i}{\partial W}
  * @f]
- * for weights and biases. @f$ \epsilon_i @f$ is epsilon, times incorrect_ratio where the net
- * misclassifies sample i. The gradient that goes on down the net is untouched.
+ * for weights and biases. @f$ \epsilon_i @f$ is epsilon, times incorrect_ratio if the net
+ * misclassifies sample i. The gradient that is passed down the net is unchanged.
  *
  * How: Net calls back before and after each layer's Backward. Before it, the layer runs once on a
- * scaled copy of its top diff for the weights alone; then its weights are switched off, so that the
- * net's own call computes the bottom diff alone, from the original top diff. No product of matrices
- * is computed twice. The engine's layers need no copy: they take the factors as they sum up.
+ * scaled copy of its top diff for the weights only; then its weights are switched off, so that the
+ * net's own call computes only the bottom diff, from the original top diff. No matrix product is
+ * computed twice. The engine's layers need no copy: they apply the factors when summing.
  *
- * In Caffe's GPU mode all of this happens on the GPU: a launch for each layer, and one for each
- * pass that finds the misclassified samples. The host waits for the device only in Statistics and
+ * In Caffe's GPU mode, all of this happens on the GPU: one launch per layer, and one per pass that
+ * finds the misclassified samples. The host waits for the device only in Statistics and
  * MisclassifiedShare.
  *
  * - A layer with several tops: row i is sample i of all of them together.
  * - Weights shared by several layers: each layer balances its own top diff; the gradients add up.
- * - iter_size: each pass is balanced by itself.
- * - Several GPUs (`caffe train --gpu all`): each has its part of the batch and a net of its own;
- *   Caffe averages their weight gradients. Each part is balanced by itself, as the passes of
- *   iter_size are: G GPUs train the weights that one GPU trains with iter_size G. With E_g, the
+ * - iter_size: each pass is balanced separately.
+ * - Several GPUs (`caffe train --gpu all`): each has its part of the batch and its own net;
+ *   Caffe averages their weight gradients. Each part is balanced separately, like the passes of
+ *   iter_size: G GPUs train the weights that one GPU trains with iter_size G. With E_g, the
  *   loss of part P_g, and the largest norm of the part alone,
  *   @f[
  *     \frac{\partial E}{\partial W}
@@ -51,16 +51,16 @@ class BangBackend;
  *           \frac{\partial E_{g,i}}{\partial W}, \qquad
  *     r_i^{(g)} = \frac{||\kappa_i||_2}{\max_{j \in P_g} ||\kappa_j||_2}
  *   @f]
- *   Where the parts have the same largest norm, that is the gradient of one net with the whole
- *   batch. Else @f$ 1 \le \eta_i^{(g)} \le \eta_i @f$: in a part without the largest gradients
+ *   If the parts have the same largest norm, that is the gradient of one net with the whole
+ *   batch. Otherwise @f$ 1 \le \eta_i^{(g)} \le \eta_i @f$: in a part without the largest gradients
  *   samples are raised less. The maximum over all parts would need a collective call for each
  *   layer, between its norms and its copy, and before each such call Caffe's threads wait for
- *   each other on the host. What is logged is the root's part.
+ *   each other on the host. The log has the root's part.
  * - BatchNorm with batch statistics mixes the samples: below it, @f$ \kappa_i @f$ is the derivative
- *   of the whole batch's loss by row i. That is what is balanced, and a warning says so.
+ *   of the whole batch's loss with respect to row i. This is balanced, and a warning says so.
  *
  * Source: A. Rozsa, M. Günther, T. E. Boult, "Towards Robust Deep Neural Networks with BANG",
- * WACV 2018, Section 3.2. Tests: tests/cpp/bang/test_balancer.cpp holds it against samples that run
+ * WACV 2018, Section 3.2. Tests: tests/cpp/bang/test_balancer.cpp compares it with samples that run
  * one by one, tests/cpp/bang/test_balancer_parts.cpp the parts of several GPUs against the whole
  * batch.
  */
@@ -68,10 +68,11 @@ template <typename Dtype>
 class BangBalancer {
  public:
   /// @param net the training net; from now on its Backward computes the gradients of BANG
-  /// @param debug_info asked in every pass: should the gradients of the weights be logged as Net
-  ///   does it under debug_info? Net itself no longer sees them.
-  /// @param begin_pass told the loss before the first layer of a pass runs: the sum over the blobs
-  ///   that have a loss weight. It may throw, to stop the pass there.
+  /// @param debug_info asked in every pass: whether to log the gradients of the weights as Net does
+  /// under
+  ///   debug_info. Net itself no longer sees them.
+  /// @param begin_pass called with the loss before the first layer of a pass runs: the sum over the
+  ///   blobs that have a loss weight. It may throw, to stop the pass there.
   /// @throws std::invalid_argument as FindBangLayers and Misclassification do; also if some
   ///   incorrect_ratio is not 1 and the net has no loss layer with a label for each sample.
   BangBalancer(caffe::shared_ptr<caffe::Net<Dtype>> net, const caffe::BangParameter& param,
@@ -111,7 +112,7 @@ class BangBalancer {
   std::unique_ptr<Hook> forward_, before_backward_, after_backward_;
 
   std::vector<std::unique_ptr<Balanced>> layers_;
-  // Scratch for all layers: copy j takes the place of the diff of top j while its layer runs.
+  // Scratch for all layers: copy j replaces the diff of top j while its layer runs.
   std::vector<std::unique_ptr<caffe::Blob<Dtype>>> scaled_, original_;
   std::unique_ptr<BangBackend<Dtype>> backend_;  // for mode_
   caffe::Caffe::Brew mode_ = caffe::Caffe::CPU;

@@ -6,10 +6,10 @@
 
 namespace caffe_ext {
 
-/// @brief A copy, in memory, of all that a solver's update changes.
+/// @brief A copy, in memory, of everything that a solver's update changes.
 ///
-/// Kept from time to time while training goes well; put back when it has broken down. In Caffe's
-/// GPU mode the copy is, and all of this happens, on the GPU.
+/// Kept from time to time while training goes well; restored when it has failed. In Caffe's GPU
+/// mode, the copy is on the GPU, and so is all of this work.
 template <typename Dtype>
 class GoodState {
  public:
@@ -23,8 +23,8 @@ class GoodState {
   int learning_rate_step() const { return learning_rate_step_; }
 
   /// @brief Copy the data of `blobs`, unless they hold a value that is not finite.
-  /// @param learning_rate_step Caffe's current_step, of the policies that go by steps
-  /// @return false, and the old copy stays, if some value is not finite
+  /// @param learning_rate_step Caffe's current_step, of policies with steps
+  /// @return false, and the old copy is kept, if some value is not finite
   bool Keep(const Blobs& blobs, int iteration, int learning_rate_step);
 
   /// Copy the kept data into `blobs`, the same blobs in the same order.

@@ -14,27 +14,27 @@ namespace caffe_ext {
 /**
  * @brief The solver type "BANG": Batch Adjusted Network Gradients on top of another solver.
  *
- * The gradients are those of BangBalancer, where the equations stand; `Base` turns them into
- * updates, with its momentum, decay and learning rate policy as ever. In a solver file:
+ * The gradients are those of BangBalancer, which has the equations; `Base` turns them into updates,
+ * with its usual momentum, decay and learning rate policy. In a solver file:
  * @code
  *   type: "BANG"
  *   bang_param {
  *     base_type: "SGD"                         # or Nesterov, AdaGrad, RMSProp, AdaDelta, Adam
  *     beta: 1.0  epsilon: 0.815  incorrect_ratio: 1.0
- *     layer { name: "ip2" epsilon: 0.5 }       # settings of its own
+ *     layer { name: "ip2" epsilon: 0.5 }       # its own settings
  *   }
  * @endcode
- * With beta 1 and epsilon 0 the weights are, bit for bit, those of `Base` alone.
+ * With beta 1 and epsilon 0, the weights are bit-identical to those of `Base` alone.
  *
- * At every `display` it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
- * writes it there; where that fails later, a warning says so, and training goes on. When a label is
- * of no class, it saves the weights as a snapshot if there is a snapshot_prefix, and throws
- * std::runtime_error that names loss layer, sample and label. When the loss, or a weight, is no
- * longer finite, it puts back the last good state (at most good_state_interval iterations old),
- * saves it as a snapshot if there is a snapshot_prefix, and throws std::runtime_error. Of the
- * solvers on several GPUs only the root one does that, since an exception in one of Caffe's other
- * threads would end the process. What breaks in another's part of the batch reaches the root's
- * weights with the next update.
+ * At every `display`, it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
+ * writes it there; if that fails later, it warns, and training continues. If a label is not a
+ * class, it saves the weights as a snapshot if there is a snapshot_prefix, and throws
+ * std::runtime_error that names loss layer, sample and label. If the loss, or a weight, is no
+ * longer finite, it restores the last good state (at most good_state_interval iterations old),
+ * saves it as a snapshot if there is a snapshot_prefix, and throws std::runtime_error. On
+ * several GPUs, only the root solver does that, since an exception in one of Caffe's other threads
+ * would end the process. A failure in another solver's part of the batch reaches the root's weights
+ * with the next update.
  */
 template <typename Dtype, template <typename> class Base>
 class BangSolver : public Base<Dtype> {
@@ -47,7 +47,7 @@ class BangSolver : public Base<Dtype> {
   // NOLINTNEXTLINE(google-default-arguments): the default is that of Caffe's Solver.
   void Solve(const char* resume_file = nullptr) override;
   void ApplyUpdate() override;
-  /// A solver upon this one has logged so many further outputs of this iteration.
+  /// A solver on top of this one has logged this many further outputs of this iteration.
   void CountOtherOutputs(int outputs) { other_outputs_ = outputs; }
 
  private:
@@ -67,7 +67,7 @@ class BangSolver : public Base<Dtype> {
   int other_outputs_ = 0;
 };
 
-/// @brief Check what can be checked of a solver file before any net is built.
+/// @brief Check a solver file as far as possible before any net is built.
 /// @throws std::invalid_argument for a base_type that is not one of Caffe's six solvers, for
 ///   diagnostics_csv without a display, and as CheckBangParameter does
 void CheckBangSolver(const caffe::SolverParameter& param);

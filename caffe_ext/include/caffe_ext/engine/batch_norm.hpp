@@ -7,7 +7,7 @@
 
 namespace caffe_ext {
 
-/// BatchNorm with the statistics of the training (use_global_stats, as in the phase TEST): one pass
+/// BatchNorm with the running averages (use_global_stats, as in the phase TEST): one pass
 /// over the batch, and no copies of it. With the batch's statistics, Caffe's own code runs.
 class EngineBatchNorm : public caffe::BatchNormLayer<float> {
  public:

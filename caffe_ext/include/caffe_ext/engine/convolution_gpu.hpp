@@ -7,11 +7,11 @@
 namespace caffe_ext {
 
 /// EngineConvolution on the CPU; on a GPU, computes all images of a batch together, where Caffe
-/// goes from image to image. Two spatial axes, no dilation; everything else is left to Caffe.
+/// computes one after the other. Two spatial axes, no dilation; everything else is left to Caffe.
 ///
-/// The workspace on the GPU, a quarter of a gigabyte at most unless a single image needs more, is
-/// shared by all layers of a thread, as they compute one after the other. It stays until the thread
-/// ends.
+/// The workspace on the GPU, at most a quarter of a gigabyte unless a single image needs more, is
+/// shared by all layers of a thread, since they run one after the other. It is kept until the
+/// thread ends.
 class GpuConvolution : public EngineConvolution {
  public:
   using EngineConvolution::EngineConvolution;

@@ -4,11 +4,11 @@
 /// sums have another order, and convolutions of 3 x 3 and 5 x 5 on the CPU have fewer products, at
 /// about five times the rounding error (kernels/convolution/winograd.hpp).
 ///
-/// On the CPU, Convolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with the statistics of the
-/// training, and Scale in float share the batch between threads. On a GPU, where a small net spends
-/// its time in launches and in waiting, Convolution in float needs two or three of them for a batch
-/// and not some for each image, SoftmaxWithLoss in float two and no wait, and the update of the
-/// solver type "SGD" one for all weights.
+/// On the CPU, Convolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with its running
+/// averages, and Scale in float distribute the batch over threads. On a GPU, where a small net
+/// spends its time on launches and on waiting, Convolution in float needs two or three launches per
+/// batch instead of several per image, SoftmaxWithLoss in float two without waiting, and the update
+/// of the solver type "SGD" one for all weights.
 ///
 /// The layers are subclasses of Caffe's, made by the same registry entries, so that no prototxt
 /// changes; where a layer's shape or mode is not supported (dilation, N-D, stochastic pooling, LRN
@@ -23,8 +23,7 @@ namespace caffe_ext {
 /// SetEngine(false) was called.
 bool EngineEnabled();
 
-/// Whether layers and solvers made from now on run on the engine; those that are there stay what
-/// they are.
+/// Whether layers and solvers made from now on run on the engine; existing ones do not change.
 void SetEngine(bool on);
 
 }  // namespace caffe_ext

@@ -4,8 +4,8 @@
 #include <caffe/blob.hpp>
 #include <vector>
 
-/// What the engine's layers share. Each is a subclass of Caffe's layer of that type, in which all
-/// is as in the base class but the arithmetic; see engine.hpp.
+/// The common part of the engine's layers. Each is a subclass of Caffe's layer of that type, which
+/// only replaces the arithmetic; see engine.hpp.
 namespace caffe_ext {
 
 using Blobs = std::vector<caffe::Blob<float>*>;

@@ -8,11 +8,11 @@
 
 namespace caffe_ext {
 
-/// Local response normalization, across channels and within them. Backward starts from the bottom
-/// alone, so that forward keeps nothing for it.
+/// Local response normalization, across channels and within them. Backward only needs the
+/// bottom, so that forward keeps nothing for it.
 ///
-/// In place, Caffe's own code runs: backward would need the bottom, which the top has taken the
-/// place of, and Caffe's is wrong there, too.
+/// In place, Caffe's own code runs: backward would need the bottom, which the top has
+/// overwritten; Caffe's result is wrong there, too.
 class EngineLrn : public caffe::LRNLayer<float> {
  public:
   using LRNLayer::LRNLayer;

@@ -8,8 +8,8 @@
 
 namespace caffe_ext {
 
-/// Max pooling without a mask as second top, and average pooling. In the phase TEST, where backward
-/// may never come, the mask is made when it comes, and be it on the GPU.
+/// Max pooling without a mask as second top, and average pooling. In the phase TEST, the mask is
+/// only computed when a backward pass needs it, possibly on the GPU.
 class EnginePooling : public caffe::PoolingLayer<float> {
  public:
   using PoolingLayer::PoolingLayer;

@@ -5,7 +5,7 @@
 
 namespace caffe_ext {
 
-/// A layer that can weigh its samples while it computes the gradients of its weights.
+/// A layer that can weight its samples when computing the gradients of its weights.
 template <typename Dtype>
 class SampleWeightedLayer {
  public:
@@ -14,9 +14,9 @@ class SampleWeightedLayer {
   /// Whether BackwardWeights works for the layer's shapes and mode; after LayerSetUp.
   virtual bool SupportsSampleWeights() = 0;
 
-  /// @brief As Backward with propagate_down all false, but sample i of the batch counts factors[i]
-  /// times.
-  /// @param factors one a sample, in the CPU's memory
+  /// @brief Like Backward with propagate_down all false, with sample i of the batch weighted by
+  /// factors[i].
+  /// @param factors one per sample, in the CPU's memory
   virtual void BackwardWeights(const std::vector<caffe::Blob<Dtype>*>& top, const Dtype* factors,
                                const std::vector<caffe::Blob<Dtype>*>& bottom) = 0;
 };

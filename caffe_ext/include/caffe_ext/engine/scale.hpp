@@ -6,8 +6,8 @@
 
 namespace caffe_ext {
 
-/// Scale by weights of its own: factor and bias in one pass. Caffe's own code goes back, and runs
-/// where a second bottom is the factor.
+/// Scale by weights of its own: factor and bias in one pass. Caffe's own code runs backward,
+/// and forward if a second bottom is the factor.
 class EngineScale : public caffe::ScaleLayer<float> {
  public:
   using ScaleLayer::ScaleLayer;

@@ -10,8 +10,8 @@ template <typename Dtype>
 using EngineSgdSolver = caffe::SGDSolver<Dtype>;
 #else
 
-/// Caffe's SGD, which the solver type "SGD" and BANG upon it run on: on a GPU, with the engine on,
-/// one launch updates all weights. What it reads, writes and logs is as in the base class.
+/// Caffe's SGD, on which the solver type "SGD" and BANG run: on a GPU, with the engine on,
+/// one launch updates all weights. It reads, writes and logs the same as the base class.
 template <typename Dtype>
 class EngineSgdSolver : public caffe::SGDSolver<Dtype> {
  public:

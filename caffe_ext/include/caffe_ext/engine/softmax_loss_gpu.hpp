@@ -8,7 +8,7 @@
 
 namespace caffe_ext {
 
-/// SoftmaxWithLoss on a GPU in two launches, where Caffe has a dozen and waits for the GPU three
+/// SoftmaxWithLoss on a GPU in two launches; Caffe needs a dozen, and waits for the GPU three
 /// times. One label for all classes of a sample, none that is ignored, and the loss alone as top;
 /// everything else is left to Caffe.
 class GpuSoftmaxLoss : public caffe::SoftmaxWithLossLayer<float> {

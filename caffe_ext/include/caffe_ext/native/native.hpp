@@ -4,8 +4,8 @@
 
 /// The arithmetic of attacks, certificates and PASS for Python's ctypes
 /// (caffe_ext/runtime/native.py), for many images in one call. The kernels' headers,
-/// perturbation/perturbation.hpp, noise/integer_noise.hpp, ecc/ecc.hpp and ssim/ssim.hpp, say what
-/// each does; `count` is of images, `values` of an image.
+/// perturbation/perturbation.hpp, noise/integer_noise.hpp, ecc/ecc.hpp and ssim/ssim.hpp, describe
+/// them; `count` is the number of images, `values` that of values per image.
 ///
 /// All return 0, or one of the codes below; then caffe_ext_last_error() says what was wrong.
 /// Nothing is computed where an argument is invalid: a negative size, sizes whose product is beyond
@@ -16,7 +16,7 @@ constexpr int kCaffeExtOutOfMemory = 1;
 constexpr int kCaffeExtInvalidArgument = 2;
 constexpr int kCaffeExtFailed = 3;
 
-/// What the calling thread's last call that did not return 0 complained about.
+/// The message of the calling thread's last call that did not return 0.
 const char* caffe_ext_last_error();
 
 /// NormalizeDirections()

@@ -71,7 +71,7 @@ def check_classes(loss: Loss, classes: int) -> None:
         what = {"dlr": "the DLR loss", "dlr-t": "the targeted DLR loss"}[loss]
         raise ValueError(
             f"{what} divides by a difference of logits and needs {least} classes or more; the "
-            f"network has {classes}: take the loss ce or margin"
+            f"network has {classes}: use the loss ce or margin"
         )
 
 

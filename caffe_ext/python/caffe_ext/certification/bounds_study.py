@@ -97,7 +97,9 @@ class BoundsStudy(Study):
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         batch = source.read(slice(0, len(source)))
         if batch.labels is None or not len(source):
-            raise ValueError("there must be images with labels, as only what is correct is bounded")
+            raise ValueError(
+                "images with labels are needed, since only correctly classified images are bounded"
+            )
         images, labels = batch.images, batch.labels
         digest = source.digest(reporter)
         settings, results = self.settings, []
@@ -212,5 +214,7 @@ def read_piece(path: Path, description: dict[str, Any], images: int, radii: int)
     lengths = {len(column) for column in columns}
     complete = all(len(row) == radii for row in piece.margins)
     if len(lengths) != 1 or max(lengths) > images or not complete:
-        raise RecordError(f"{path} is damaged: {_ADVICE} (it has not {radii} radii an image)")
+        raise RecordError(
+            f"{path} is damaged: {_ADVICE} (it does not have {radii} radii per image)"
+        )
     return piece

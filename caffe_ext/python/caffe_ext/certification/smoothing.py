@@ -67,7 +67,7 @@ class SmoothingSettings:
         """Check them."""
         check_alpha(self.alpha)
         if not self.sigmas or not self.samples:
-            raise ValueError("there must be a sigma and a number of samples")
+            raise ValueError("at least one sigma and one number of samples are needed")
         for sigma in self.sigmas:
             gaussian_table(sigma)
         for name, number in (("n0", self.n0), *(("n", number) for number in self.samples)):
@@ -199,7 +199,9 @@ def _labels(source: ImageSource) -> Ints:
     for start in range(0, len(source), 1000):
         labels = source.read(slice(start, min(start + 1000, len(source)))).labels
         if labels is None:
-            raise ValueError("the images have no labels, and only what is correct is certified")
+            raise ValueError(
+                "the images have no labels, which certificates need; give them with --labels"
+            )
         parts.append(labels)
     return np.concatenate(parts)
 

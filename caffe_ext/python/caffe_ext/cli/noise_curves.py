@@ -130,7 +130,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
         raise ValueError(f"{have} for {pluralize(len(trainings), 'training')}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ValueError(f"two trainings are called {twice[0]}; rename them with --names")
+        raise ValueError(f"two training runs are called {twice[0]}; rename them with --names")
     iterations = common_iterations(trainings, arguments.every)
     network = (as_list(arguments.model) or [LENET])[0]
     return {

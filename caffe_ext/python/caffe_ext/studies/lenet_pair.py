@@ -26,7 +26,7 @@ RECORD = "result.json"
 
 @dataclass(frozen=True)
 class TrainedLeNet:
-    """A training and its settings; beta and epsilon are BANG's, None in a plain training."""
+    """A training run and its settings; beta and epsilon are BANG's, None without BANG."""
 
     name: str
     solver: str
@@ -38,7 +38,7 @@ class TrainedLeNet:
 def train_pair(
     training: LeNetTraining, data: PreparedFolder, reporter: Reporter | None = None
 ) -> list[TrainedLeNet]:
-    """Train both models, or reuse what was trained before; raises as train() does."""
+    """Train both models, or reuse finished runs; raises as train() does."""
     models = []
     for name, solver in SOLVERS.items():
         request = training.request(data, solver)
@@ -59,7 +59,7 @@ def train_pair(
 def write_pair_record(
     training: LeNetTraining, data: PreparedFolder, models: list[TrainedLeNet]
 ) -> Path:
-    """Write result.json, which says what was trained, on what, and where; return its path."""
+    """Write result.json, which records what was trained, on what, and where; return its path."""
     record: dict[str, Any] = asdict(provenance(ROOT)) | {
         "seed": training.seed,
         "data": asdict(data.record) | {"content": data.record.content},
@@ -71,7 +71,7 @@ def write_pair_record(
 
 
 def _result(result: TrainingResult) -> dict[str, Any]:
-    """Return what the record says of a training, with paths from the checkout on."""
+    """Return the description of a training run for the record, with shortened paths."""
     values = {
         name: shorten_path(value) if isinstance(value, Path) else value
         for name, value in asdict(result).items()

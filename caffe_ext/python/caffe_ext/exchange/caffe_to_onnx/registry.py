@@ -37,7 +37,7 @@ def convert_layer(graph: Graph, layer: CaffeLayer, inputs: list[str]) -> list[st
         raise make_error(layer, "there is no conversion for layers of this type")
     for blob, shape in zip(layer.tops, layer.top_shapes, strict=True):
         if not shape or shape[0] != BATCH:
-            raise make_error(layer, f"its top '{blob}' is not one row an image")
+            raise make_error(layer, f"its top '{blob}' does not have one row per image")
     return convert(graph, layer, inputs)
 
 

@@ -143,14 +143,16 @@ def _fix_shape(path: Path, entry: Any, sides: Shape | None) -> bool:
         known[1:] = sides
     if 0 in known[1:]:
         raise ValueError(
-            f"{path}: the size of the images is open; --shape C,H,W gives it, such as 3,224,224"
+            f"{path}: the size of the images is variable; give it with --shape C,H,W, such as "
+            "3,224,224"
         )
     free = bool(known[0] == 0)
     for dim, side in zip(dims, [BATCH, *known[1:]], strict=True):
         dim.dim_value = side
     if known[0] > BATCH:
         raise ValueError(
-            f"{path} takes {known[0]} images at a time; export it with an open number, or with one"
+            f"{path} takes {known[0]} images at a time; export it with a variable batch size, "
+            "or with one"
         )
     return free
 

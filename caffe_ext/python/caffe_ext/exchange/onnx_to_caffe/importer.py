@@ -188,7 +188,7 @@ def _check(classifier: Classifier, blob: str, graph: OnnxGraph, images: NDArray[
     if len(expected) != len(images):
         raise ValueError(
             f"the output '{graph.output}' is {list(expected.shape)} for {len(images)} "
-            "images, and not one row an image"
+            "images, not one row per image"
         )
 
     def compute(rows: slice) -> Floats:

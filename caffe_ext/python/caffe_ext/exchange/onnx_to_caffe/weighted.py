@@ -58,7 +58,7 @@ def convolution(net: Net, node: Node) -> list[str]:
     """A convolution; where the padding is not the same on both sides, zeros widen the kernel."""
     weights = net.require_constant(node, 1)
     if weights.ndim != 2 + _SPATIAL:
-        raise node.make_error("only images with rows and columns are taken")
+        raise node.make_error("only images with rows and columns are supported")
     blob, axes = absorb_pads(net, node, window_axes(net, node, weights.shape[2:]))
     even = []
     for number, axis in enumerate(axes):
@@ -81,7 +81,7 @@ def deconvolution(net: Net, node: Node) -> list[str]:
     axes = window_axes(net, node, weights.shape[2:])
     uneven = any(axis.begin != axis.end for axis in axes)
     if len(axes) != _SPATIAL or uneven or any(node.attributes.get("output_padding", [])):
-        raise node.make_error("Caffe takes off the same number of values on both sides")
+        raise node.make_error("Caffe crops the same number of values on both sides")
     if "output_shape" in node.attributes:
         raise node.make_error("it has an output_shape")
     return [_add(net, node, net.blob(node, node.inputs[0]), weights, axes)]
@@ -106,7 +106,7 @@ def matmul(net: Net, node: Node) -> list[str]:
     """x W, along the last axis."""
     weights = net.require_constant(node, 1)
     if weights.ndim != 2:
-        raise node.make_error("its second input is no matrix")
+        raise node.make_error("its second input is not a matrix")
     return [_inner_product(net, node, weights.T, None)]
 
 

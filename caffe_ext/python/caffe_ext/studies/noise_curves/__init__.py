@@ -1,1 +1,1 @@
-"""Noise curves: how a network's stability under random noise develops along its training."""
+"""Noise curves: how a network's stability under random noise changes during training."""

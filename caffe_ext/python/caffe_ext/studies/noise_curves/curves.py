@@ -1,8 +1,8 @@
-"""NoiseCurves: how a network's stability under random noise develops along its training.
+"""NoiseCurves: how a network's stability under random noise changes during training.
 
 The figures 3 and 5 of Rozsa, Günther and Boult, 2018: images that all networks classify correctly
 at all iterations, copies of each with Gaussian noise (noise.py), and the rate of copies that are
-classified differently; for several trainings, and for the same images and noise in all.
+classified differently; for several training runs, with the same images and noise.
 """
 
 import csv
@@ -32,7 +32,7 @@ class NoiseProtocol(NoiseSettings):
     seed: int
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what makes no sense."""
+        """Raise ValueError for invalid settings."""
         super().__post_init__()
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(
@@ -43,7 +43,7 @@ class NoiseProtocol(NoiseSettings):
 
     @property
     def remark(self) -> str:
-        """Say how this differs from the paper's protocol; empty if it does not."""
+        """Describe the difference from the paper's protocol; "" if there is none."""
         mine, papers = (self.per_class, self.copies), (PAPER_PER_CLASS, PAPER_COPIES)
         if mine == papers:
             return ""
@@ -56,9 +56,9 @@ class NoiseProtocol(NoiseSettings):
 
 @dataclass(frozen=True, eq=False)
 class NoiseCurves:
-    """M trainings at T iterations: how often noise of L levels changes the class of N images.
+    """M training runs at T iterations: how often noise of L levels changes the class of N images.
 
-    names       of the trainings, M
+    names       of the training runs, M
     iterations  int64 (T,)
     levels      float64 (L,), standard deviations in grey levels
     changed     int64 (M, T, N, L), how many copies of each image are not classified as its label
@@ -86,15 +86,15 @@ class NoiseCurves:
     def errors(self) -> Rates:
         """Return the standard errors of the rates, float64 (M, T, L); NaN for one image.
 
-        s / sqrt(N), s: standard deviation of the images' own rates. It covers which images were
-        taken and which noise; copies of one image are not independent samples.
+        s / sqrt(N), s: standard deviation of the images' own rates. It covers the choice of images
+        and of noise; copies of one image are not independent samples.
         """
         return _standard_errors(self.changed / self.copies)
 
     def improvements(self, training: int) -> tuple[Rates, Rates]:
-        """Return the first training's rates minus another's, and the standard errors; (T, L) each.
+        """Return the first run's rates minus another's, and the standard errors; (T, L) each.
 
-        Above 0 the other one is the more stable. The errors are those of paired samples: images and
+        Above 0, the other run is more stable. The errors are those of paired samples: images and
         noise are the same.
         """
         apart = (self.changed[0] - self.changed[training]) / self.copies
@@ -119,7 +119,7 @@ class NoiseCurves:
         )
 
     def csv(self) -> str:
-        """Return a table with a line for each training, iteration and level."""
+        """Return a table with one row per training run, iteration and level."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(
@@ -152,7 +152,7 @@ def _standard_errors(values: Rates) -> Rates:
 
 
 def _to_lists(**arrays: NDArray[Any]) -> dict[str, Any]:
-    """Return arrays as lists, with None for what is not a number: JSON has no NaN."""
+    """Return arrays as lists, with None for NaN, which JSON does not have."""
     lists = {}
     for name, values in arrays.items():
         objects = values.astype(object)

@@ -1,4 +1,4 @@
-"""NoiseCurves as a picture: a map for each training, and one for each difference from the first."""
+"""NoiseCurves as a figure: a map for each training run, and for each difference from the first."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ _DIFFERENCE_LINES = (-40, -20, -10, -5, -1, 1, 5, 10, 20, 40)
 
 @dataclass(frozen=True)
 class _Paint:
-    """What colours values get, and which lines of equal values are drawn over them."""
+    """The colours of values, and the contour lines drawn over them."""
 
     scale: Normalize
     colours: str
@@ -34,15 +34,15 @@ class _Paint:
 
     @property
     def mappable(self) -> ScalarMappable:
-        """Return what colour bars are made of."""
+        """Return the mappable for colour bars."""
         return ScalarMappable(self.scale, self.colours)
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
-    """Draw rates over iteration and noise level, in one scale of colours for all trainings.
+    """Draw rates over iteration and noise level, with one colour scale for all training runs.
 
-    Nothing is interpolated but the lines of equal rates.
+    Only the contour lines are interpolated.
     """
     count = len(curves.names)
     rates = 100 * curves.rates
@@ -119,7 +119,7 @@ def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
 
 
 def _thin_out(axes: Axes) -> None:
-    """Take labels away that cover an earlier one, or reach beyond the map."""
+    """Remove labels that cover an earlier one or extend beyond the map."""
     kept: list[Bbox] = []
     for label in list(axes.texts):
         box = label.get_window_extent()
@@ -130,7 +130,7 @@ def _thin_out(axes: Axes) -> None:
 
 
 def _edges(centres: Rates) -> Rates:
-    """Return the borders of the fields around ascending values, one more than those."""
+    """Return the borders of the fields around ascending values, one more than there are values."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middles = (centres[1:] + centres[:-1]) / 2

@@ -78,7 +78,7 @@ def _check(run: NoiseCurvesRun, indices: list[int]) -> None:
 
 
 def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:
-    """Ask the networks about the first images of each class, of more where they do not suffice."""
+    """Classify the first images of each class with the networks, and more if necessary."""
     wanted = 2 * run.protocol.per_class
     while True:
         candidates = _choose_first(run.labels, wanted)
@@ -119,6 +119,6 @@ def _read_chosen(run: NoiseCurvesRun, indices: Ints) -> ChosenImages:
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    """Cut images into parts that fit into memory."""
+    """Split images into parts that fit into memory."""
     for start in range(0, count, _AT_A_TIME):
         yield slice(start, min(start + _AT_A_TIME, count))

@@ -1,4 +1,4 @@
-"""Measure NoiseCurves, network by network; say before how long that will take."""
+"""Measure NoiseCurves, network by network; estimate the time first."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -45,16 +45,16 @@ def count_finished(run: NoiseCurvesRun) -> int:
 
 
 def seconds_taken(run: NoiseCurvesRun) -> float:
-    """Return how long what is done has taken, all parts together."""
+    """Return how long the finished work has taken, all parts together."""
     return sum(_piece(run, path).seconds for path, _ in run.networks)
 
 
 def measure(
     run: NoiseCurvesRun, chosen: ChosenImages, reporter: Reporter | None = None
 ) -> NoiseCurves:
-    """Return the curves; what an interrupted run has finished is taken over.
+    """Return the curves; finished work of an interrupted run is reused.
 
-    Call it, as choose_images(), while the folder is claimed.
+    Call this, like choose_images(), while the folder is claimed.
     """
     protocol = run.protocol
     total = len(run.networks) * len(chosen.images) * protocol.forwards
@@ -72,7 +72,7 @@ def measure(
 
 
 class _ContinuedProgress(SilentReporter):
-    """A reporter whose progress goes on in a bar that is open already."""
+    """A reporter that continues an open progress bar."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
@@ -87,7 +87,7 @@ class _ContinuedProgress(SilentReporter):
 def _network(
     run: NoiseCurvesRun, chosen: ChosenImages, path: Path, model: ModelDescription, step: Step
 ) -> Ints:
-    """Return the counts of one network, int64 (N, L); keep them, some images at a time."""
+    """Return the counts of one network, int64 (N, L); saves them, some images at a time."""
     protocol = run.protocol
     piece = _piece(run, path)
     changed, seconds = piece.changed, piece.seconds
@@ -113,14 +113,14 @@ def _network(
 
 @dataclass(frozen=True)
 class _Piece:
-    """What is done of a network: the counts of its first images, and the time they took."""
+    """The finished part of a network: the counts of its first images, and the time they took."""
 
     changed: list[list[Count]]
     seconds: Annotated[float, Meta(ge=0)]
 
 
 def _piece(run: NoiseCurvesRun, path: Path) -> _Piece:
-    """Return what is done of a network; RecordError if its file is damaged."""
+    """Return the finished part of a network; RecordError if its file is damaged."""
     if not path.exists():
         return _Piece([], 0.0)
     protocol = run.protocol

@@ -1,8 +1,8 @@
-"""NoiseCurvesRun: what NoiseCurves are measured on, and the folder in which the pieces lie.
+"""NoiseCurvesRun: what NoiseCurves are measured on, and the folder of the pieces.
 
-In the folder lie description.json, with all that the results depend on, chosen.json, with the
-images that were chosen, and a file for each network that has been begun, so that an interrupted run
-goes on where it was. Those of another run, of other weights, say, are never overwritten.
+The folder has description.json, with everything that the results depend on, chosen.json, with the
+chosen images, and a file for each network that has been started, so that an interrupted run can
+resume. Pieces of another run, such as with other weights, are never overwritten.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +32,11 @@ DESCRIPTION, CHOSEN = "description.json", "chosen.json"
 class NoiseCurvesRun:
     """What is measured, on what, and where the pieces go.
 
-    models      the networks of each training by iteration; the same iterations in all, ascending
-    source      where the images are
-    labels      int64 (N,), of the source's first N images, those to choose from
-    images      what the results depend on in the source, for JSON: its digest
-    folder      where the pieces go; made if it is not there
-    batch_size  images in a network at a time
+    models      the networks of each training run by iteration; the same iterations in all,
+    ascending source      where the images are labels      int64 (N,), of the source's first N
+    images, those to choose from images      what the results depend on in the source, for JSON: its
+    digest folder      where the pieces go; created if necessary batch_size  images in a network at
+    a time
     """
 
     models: Mapping[str, Mapping[int, ModelDescription]]
@@ -69,7 +68,7 @@ class NoiseCurvesRun:
 
     @property
     def networks(self) -> list[tuple[Path, ModelDescription]]:
-        """Return each network with the file of its piece, training by training."""
+        """Return each network with the file of its piece, in the order of the training runs."""
         return [
             (self.folder / f"{number}_iter_{iteration}.json", model)
             for number, training in enumerate(self.models.values(), 1)
@@ -94,9 +93,9 @@ class NoiseCurvesRun:
 
 @contextmanager
 def claim_pieces(run: NoiseCurvesRun, *, again: bool = False) -> Iterator[None]:
-    """Make the folder, and be the only process that works in it; it must be this run's, or new.
+    """Create the folder, and be the only process that works in it; it must be this run's, or new.
 
-    again  remove first what other runs have left in it
+    again  first remove the files of other runs
 
     Raises RecordError if it holds another run's pieces or another process works in it, OSError if
     it cannot be written.
@@ -124,19 +123,19 @@ def read_piece(path: Path, kind: type[Kind], check: Callable[[Kind], object]) ->
 
 
 def write_piece(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of the folder, JSON, whole or not at all."""
+    """Write a JSON file of the folder, complete or not at all."""
     write_json(path, content, indent=None)
 
 
 def _discard(folder: Path) -> None:
-    """Remove all that runs have left in a folder; what it depended on goes last."""
+    """Remove all files of runs in a folder; the description is removed last."""
     for name in ("*_iter_*.json", CHOSEN, DESCRIPTION):
         for path in folder.glob(name):
             path.unlink()
 
 
 def _check(run: NoiseCurvesRun, note: Path) -> None:
-    """Write down what the run depends on, or see that this is what stands there."""
+    """Write the description of the run, or check that it is the same as the existing one."""
     mine = run.description()
     if not note.exists():
         write_piece(note, mine)

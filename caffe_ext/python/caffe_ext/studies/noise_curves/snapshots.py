@@ -1,4 +1,4 @@
-"""Snapshots: the weights of a network from all along its training, as Caffe leaves them."""
+"""Snapshots: the weights of a network throughout its training, as written by Caffe."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ _NAME = re.compile(r"(.+)_iter_(\d+)\.caffemodel(?:\.h5)?")
 
 @dataclass(frozen=True)
 class Snapshots:
-    """One training.
+    """The snapshots of a training run.
 
-    name     as tables and pictures call it
+    name     in tables and figures
     weights  files `*_iter_N.caffemodel[.h5]` by N, the iteration; ascending
     """
 
@@ -21,10 +21,10 @@ class Snapshots:
 
 
 def find_snapshots(paths: Sequence[Path]) -> Snapshots:
-    """Return the training in a folder, called after it, or in files, called after the first.
+    """Return the training run in a folder, named after it, or in files, named after the first.
 
-    Raises FileNotFoundError for what is not there; ValueError for a folder without snapshots, for
-    files with other names, and for two of one iteration.
+    Raises FileNotFoundError for missing files; ValueError for a folder without snapshots, for files
+    with other names, and for two of the same iteration.
     """
     for path in paths:
         if not path.exists():
@@ -52,7 +52,7 @@ def find_snapshots(paths: Sequence[Path]) -> Snapshots:
 
 
 def common_iterations(trainings: Sequence[Snapshots], every: int | None = None) -> list[int]:
-    """Return the iterations of which all trainings have snapshots, ascending.
+    """Return the iterations for which all training runs have snapshots, ascending.
 
     every  only its multiples, and the last iteration
 
@@ -63,5 +63,5 @@ def common_iterations(trainings: Sequence[Snapshots], every: int | None = None) 
         ranges = "; ".join(
             f"{training.name}: {', '.join(map(str, training.weights))}" for training in trainings
         )
-        raise ValueError(f"no iteration has snapshots of all trainings: {ranges}")
+        raise ValueError(f"no iteration has snapshots of all training runs: {ranges}")
     return [number for number in common if not every or not number % every or number == common[-1]]

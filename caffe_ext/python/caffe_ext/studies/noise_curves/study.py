@@ -4,7 +4,7 @@
     study.run().curves.rates
 
 noise_curves.json           rates, standard errors, and all that they depend on
-noise_curves.csv            a line for each training, iteration and level
+noise_curves.csv            one row per training run, iteration and level
 noise_curves.png, .svg      maps of the rates, and of their difference
 pieces/                     what an interrupted run resumes from (run.py)
 """
@@ -51,17 +51,14 @@ class NoiseCurvesResult:
 class NoiseCurvesStudy:
     """What is measured, on what, and where the results go.
 
-    trainings   the networks of each by iteration; the same iterations in all, ascending
-    source      the images, with labels
-    folder      for the results; made if it is not there
+    trainings   the networks of each training run by iteration; the same iterations in all,
+    ascending source      the images, with labels folder      for the results; created if necessary
     levels      standard deviations in grey levels, ascending; None: the paper's, for grey or colour
     per_class   images of each class; None: as many as in the paper, or half of the smallest class
-    copies      noisy copies of each image at each level
-    seed        of the noise
-    limit       only the first images; None: all
-    batch_size  images in a network at a time
-    again       discard what is in the folder, and measure again
-    sample_seed draws another sample of a folder or listing, where `limit` takes one
+    copies      noisy copies of each image at each level seed        of the noise limit       only
+    the first images; None: all batch_size  images in a network at a time again       discard what
+    is in the folder, and measure again sample_seed draws another sample of a folder or listing,
+    where `limit` takes one
     """
 
     trainings: Mapping[str, Mapping[int, ModelDescription]]
@@ -96,7 +93,7 @@ class NoiseCurvesStudy:
         return NoiseCurvesResult(curves, run.protocol)
 
     def _run(self, reporter: Reporter) -> NoiseCurvesRun:
-        """Return what is to be measured, with all that was left open."""
+        """Return what is to be measured, with defaults filled in."""
         source = self.source.sample(self.limit, self.sample_seed)
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         labels = read_labels(source)
@@ -118,7 +115,7 @@ class NoiseCurvesStudy:
 
 
 def check_results(folder: Path) -> None:
-    """Raise RecordError if results would be written over that this program cannot tell apart."""
+    """Raise RecordError if unidentified results would be overwritten."""
     if any(folder.glob(f"{RESULTS}.*")) and not (folder / PIECES).is_dir():
         raise RecordError(
             f"{shorten_path(folder)} holds results, but the folder {PIECES}, which describes them, "
@@ -127,7 +124,7 @@ def check_results(folder: Path) -> None:
 
 
 def estimate(run: NoiseCurvesRun, finished: int, seconds: float) -> str:
-    """Say how much is to be done and how long it will take.
+    """Describe how much is to be done and how long it will take.
 
     finished  how many of the chosen images are done, all networks together
     seconds   that an image takes in a network
@@ -145,7 +142,7 @@ def estimate(run: NoiseCurvesRun, finished: int, seconds: float) -> str:
 
 
 def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) -> dict[str, Any]:
-    """Return the results with all that they depend on, for JSON."""
+    """Return the results and everything that they depend on, for JSON."""
     trainings = [
         {
             "name": name,
@@ -173,7 +170,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
 
 
 def network_record(iteration: int, model: ModelDescription) -> dict[str, Any]:
-    """Return what the record says of a network."""
+    """Return the description of a network for the record."""
     return {"iteration": iteration} | model.shown_record()
 
 
@@ -186,7 +183,7 @@ def save_results(
         f"Gaussian noise on {pluralize(len(chosen.images), 'image')} that all classify correctly, "
         f"{pluralize(curves.copies, 'noisy copy', 'noisy copies')} of each at each level"
     )
-    # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
+    # The figures last: if something cannot be drawn, the results are on the disk by now.
     write_text(path.with_suffix(".csv"), curves.csv())
     write_json(path.with_suffix(".json"), as_record(run, chosen, curves))
     figure = noise_figure(curves, subtitle)

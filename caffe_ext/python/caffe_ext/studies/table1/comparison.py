@@ -1,4 +1,4 @@
-"""Table 1 of the BANG paper beside the same figures of models trained here."""
+"""Table 1 of the BANG paper beside the same figures for models trained here."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -59,10 +59,10 @@ FIGURE = "figure1.png"
 
 
 def describe_departure(iterations: int | None, validation: int, *, digits: bool) -> str:
-    """Say in what a training is not the paper's; "" if in nothing.
+    """Describe how a training run differs from the paper's; "" if it does not.
 
-    iterations  None: as many as in it
-    validation  how many images were kept apart; of the digits they need not be the paper's number
+    iterations  None: as many as in the paper
+    validation  how many images were held out; for the digits, this may differ from the paper
     """
     parts = ["on scikit-learn's digits"] if digits else []
     if not digits and validation != PAPER_VALIDATION:
@@ -83,9 +83,9 @@ class Table1Comparison:
     models      named as in the table
     opener      opens the images: picklable
     work        folder for records and adversarials of these models alone, from which an interrupted
-                run goes on
+                run resumes
     results     folder for the table, the report and Figure 1
-    departures  in what the trainings are not the paper's, as departure() says it; "": in nothing
+    departures  from the paper's training, as from describe_departure(); "": none
     again       discard earlier results in `work`
     """
 
@@ -116,7 +116,7 @@ class Table1Comparison:
         ).run(reporter)
 
     def write(self) -> Path:
-        """Write the table, of what evaluate() and attack() have left; return its path."""
+        """Write the table from the results of evaluate() and attack(); return its path."""
         self.results.mkdir(parents=True, exist_ok=True)
         for path in (self.work / "evaluation" / name for name in FILES):
             if path.exists():  # not all are written by every evaluation

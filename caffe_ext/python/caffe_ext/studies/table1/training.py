@@ -4,7 +4,7 @@
     data = study.prepare_data()
     trained = [study.train(data, MODELS[name]) for name in ("R0", "B1")]
 
-<output>/R0/R0_iter_500.caffemodel, ...   the weights, from all along each training
+<output>/R0/R0_iter_500.caffemodel, ...   the weights, throughout each training run
 <output>/data                             the databases
 <output>/R0.yaml, models.json             after each model: its description, and the list of all
 """
@@ -33,7 +33,7 @@ PAPER_VALIDATION, DIGITS_VALIDATION = 10_000, 250
 
 @dataclass(frozen=True)
 class Table1Model:
-    """A row of the paper's table; beta and epsilon are BANG's, None in a plain training."""
+    """A row of the paper's table; beta and epsilon are BANG's, None without BANG."""
 
     id: str
     beta: float | None = None
@@ -71,14 +71,14 @@ MODELS = {model.id: model for model in TABLE_1}
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model of the table, the seed that it was trained with, and its training."""
+    """A model of the table, its seed, and its training result."""
 
     model: Table1Model
     seed: int
     result: TrainingResult
 
     def entry(self) -> dict[str, Any]:
-        """Return what models.json says about it, but for what all models of a run share."""
+        """Return its entry for models.json, without what all models of a run share."""
         result = self.result
         return asdict(self.model) | {
             "seed": self.seed,
@@ -98,9 +98,9 @@ class TrainedModel:
 class Table1Training:
     """How the models are trained.
 
-    lenet       what all trainings have in common; its seed is that of the table's first model
-    validation  how many training images are kept apart; None: a sixth, as in the paper
-    snapshots   keep the weights every so many iterations; 0: only the last
+    lenet       the common settings; its seed is that of the table's first model
+    validation  how many training images are held out; None: a sixth, as in the paper
+    snapshots   save the weights every this many iterations; 0: only the last
     """
 
     lenet: LeNetTraining
@@ -109,20 +109,20 @@ class Table1Training:
 
     @property
     def validation_images(self) -> int:
-        """Return how many training images are kept apart."""
+        """Return how many training images are held out."""
         if self.validation is not None:
             return self.validation
         return DIGITS_VALIDATION if self.lenet.digits else PAPER_VALIDATION
 
     def prepare_data(self, reporter: Reporter | None = None) -> PreparedFolder:
-        """Make the databases, or find them; DataError if that cannot be done."""
+        """Write or find the databases; DataError if that is impossible."""
         folder = self.lenet.output / "data"
         return self.lenet.prepare_data(folder, reporter, validation=self.validation_images)
 
     def train(
         self, data: PreparedFolder, model: Table1Model, reporter: Reporter | None = None
     ) -> TrainedModel:
-        """Train a model, or reuse what was trained before; list and describe it in the folder.
+        """Train a model, or reuse a finished run; list and describe it in the folder.
 
         Raises DataError and TrainingError.
         """
@@ -142,7 +142,7 @@ class Table1Training:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What of an entry of models.json is read again."""
+    """The part of an entry of models.json that is read back."""
 
     id: str
     weights: str
@@ -150,12 +150,12 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _List:
-    """What models.json holds, each with all that stands there."""
+    """Content of models.json, with complete entries."""
 
     models: tuple[Object, ...]
 
     def __post_init__(self) -> None:
-        """Raise ValueError for entries that lack something."""
+        """Raise ValueError for incomplete entries."""
         for one in self.models:
             validate(one, _Entry)
 
@@ -173,9 +173,9 @@ def read_models(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def list_model(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
-    """Put an entry into models.json, in the order of the table.
+    """Add an entry to models.json, in the order of the table.
 
-    A model that was reused keeps its entry, which says what trained it.
+    A reused model keeps its entry, which records how it was trained.
     """
     path = output / LIST
     with lock_folder(output, None):  # another of these programs may be at work on other models

@@ -1,1 +1,1 @@
-"""Transfer of adversarials: what is found on each of some models, tried on all of them."""
+"""Transfer of adversarials: those of each model of a set, tried on all of the models."""

@@ -1,4 +1,4 @@
-"""TransferMatrices as a picture: a map for each attack, sources down, targets across."""
+"""TransferMatrices as a figure: a map for each attack, sources down, targets across."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _ROWS = {
 }
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def transfer_figure(matrices: Sequence[TransferMatrix]) -> Figure:
     """Draw the rates in %: a column of maps for each attack and variant, a row for each count."""
     names = matrices[0].names

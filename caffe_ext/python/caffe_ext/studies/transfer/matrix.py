@@ -3,12 +3,13 @@
 An adversarial of the model A, the source, is an image that A classifies correctly, changed by an
 attack on A so that A does not. On another model B, the target:
 
-all     adversarials that B misclassifies / all of them: so count Szegedy et al., 2014, "Intriguing
-        properties of neural networks", Table 4, with the images that B gets wrong as they are
+all     adversarials that B misclassifies / all of them: as in Szegedy et al., 2014, "Intriguing
+        properties of neural networks", Table 4, including images that B gets wrong anyway
 strict  the same of the adversarials whose originals B classifies correctly
 
-The adversarials of FGS are chosen in two ways as well, those of saturated softmax counted or not:
-runs/variants.py. On the source itself both rates are 1, as everything was verified there.
+The adversarials of FGS are also counted in two ways, with and without those of saturated softmax:
+runs/variants.py. On the source itself, both rates are 1, since all adversarials were verified
+there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,11 +34,11 @@ _NUMBERS = ("adversarials", "misclassified", "originals_correct", "transferred")
 
 @dataclass(frozen=True, eq=False)
 class TransferMatrix:
-    """One attack on S models, what it found tried on the same S models.
+    """One attack on S models, with its adversarials tried on the same S models.
 
-    attack             its text; variant: the name of the way in which its finds are counted
-    title              of both, for people
-    adversarials       int64 (S, S), source by target: that were tried; the same in each row
+    attack             its text; variant: the name of the variant of counting
+    title              of both, for display
+    adversarials       int64 (S, S), source by target: those tried; the same in each row
     misclassified      of these, by the target
     originals_correct  of these, with originals that the target classifies correctly
     transferred        of these, misclassified by the target
@@ -61,7 +62,7 @@ class TransferMatrix:
             return np.asarray(part / np.where(whole > 0, whole, np.nan))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield what is known of each source and target, flat."""
+        """Yield the figures for each source and target, as flat dictionaries."""
         rates = {count: self.rates(count) for count in COUNTS}
         for place in np.ndindex(*self.adversarials.shape):
             source, target = place
@@ -93,9 +94,9 @@ class TransferMatrix:
 
 @dataclass(frozen=True, eq=False)
 class CrossEvaluation:
-    """An attack on one model, and what all models make of its finds.
+    """An attack on one model, and all models' classes of its adversarials.
 
-    classes  int64 (M,) for each model: of the M adversarials that were found, in their order
+    classes  int64 (M,) for each model, of the M adversarials in order
     """
 
     records: AttackRecords

@@ -1,4 +1,4 @@
-"""TransferStudy: attack some models, try what is found on all of them, and write the matrices.
+"""TransferStudy: attack models, try the adversarials on all of them, and write the matrices.
 
     models = [read_model(Path("prototxt/lenet.yaml"), file) for file in (plain, bang)]
     attacks = [parse_attack("pgd=25")]
@@ -6,8 +6,8 @@
     study.run().matrices[0].rates("strict")
 
 transfer.json        the matrices, the protocol, and all that they depend on
-transfer.csv         a line for each attack, source and target
-transfer.png, .svg   the rates as a picture
+transfer.csv         one row per attack, source and target
+transfer.png, .svg   the rates as a figure
 attacks/             the attacks: an AttackCampaign (runs/campaign.py)
 crossed/             each model's classes of the others' adversarials; runs resume here
 """
@@ -53,7 +53,7 @@ PROTOCOL = {
 
 @dataclass(frozen=True)
 class TransferResult:
-    """The matrices, and what was attacked on which they rest."""
+    """The matrices, and the campaign behind them."""
 
     matrices: tuple[TransferMatrix, ...]
     campaign: CampaignResult
@@ -61,19 +61,19 @@ class TransferResult:
 
 @dataclass(frozen=True)
 class TransferStudy:
-    """An attack campaign whose adversarials all of its models are given.
+    """An attack campaign whose adversarials are tried on all of its models.
 
-    campaign  of two or more models with as many classes each, on images with labels; its folder is
-              that of the results
+    campaign  of two or more models with the same number of classes, on images with labels; its
+              folder is that of the results
     """
 
     campaign: AttackCampaign
 
     def run(self, reporter: Reporter | None = None) -> TransferResult:
-        """Do all that is not done yet, write the results, and return them.
+        """Do everything that is not done yet, write the results, and return them.
 
-        Raises ValueError for fewer than two models, other numbers of classes, another criterion, or
-        images without labels, and what AttackCampaign.run raises.
+        Raises ValueError for fewer than two models, different numbers of classes, another
+        criterion, or images without labels, and whatever AttackCampaign.run() raises.
         """
         reporter = reporter or SilentReporter()
         asked = self.campaign
@@ -92,7 +92,7 @@ class TransferStudy:
             campaign = replace(asked, folder=asked.folder / ATTACKS).run(reporter)
             finished = [[one.finished for one in model.attacks] for model in campaign.models]
             crossed = self._cross(finished, reporter)
-            # Every attack's records hold what its model makes of all images.
+            # Every attack's records have its model's predictions for all images.
             predicted = [attacks[0].records.predicted for attacks in finished]
             names = [model.name for model in asked.models]
             matrices = count_transfer(names, asked.attacks, crossed, predicted)
@@ -100,7 +100,7 @@ class TransferStudy:
         return TransferResult(tuple(matrices), campaign)
 
     def _check_classes(self) -> None:
-        """Raise ValueError unless all models tell as many classes apart."""
+        """Raise ValueError unless all models have the same number of classes."""
         first, *others = self.campaign.models
         classes = load_cached(first, self.campaign.batch_size).classes
         for other in others:
@@ -114,7 +114,7 @@ class TransferStudy:
     def _cross(
         self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
     ) -> list[list[CrossEvaluation]]:
-        """Return what all models make of what was found; the target's net is in memory alone."""
+        """Return all models' classes of the adversarials; only the target's net is in memory."""
         count, number_of_attacks = len(finished), len(self.campaign.attacks)
         digests = [[_digest(one) for one in attacks] for attacks in finished]
         classes: dict[tuple[int, int, int], Ints] = {}
@@ -137,9 +137,9 @@ class TransferStudy:
         ]
 
     def _classify(self, one: FinishedAttack, digest: str, target: LoadableModel) -> Ints:
-        """Return the target's classes of what was found, int64 (M,), as in the file if it is there.
+        """Return the target's classes of the adversarials, int64 (M,), from the file if it exists.
 
-        digest  of what was found
+        digest  of the adversarials
         """
         name = f"{plain_name(one.model.name)}~{one.run.file_stem}.json"
         path = self.campaign.folder / CROSSED / plain_name(target.name) / name
@@ -183,7 +183,7 @@ class TransferStudy:
 
 @dataclass(frozen=True)
 class _SavedRecord:
-    """What a file in crossed/ holds."""
+    """Content of a file in crossed/."""
 
     depends: Object
     classes: list[int]
@@ -193,7 +193,9 @@ def _read(path: Path, depends: dict[str, Any], count: int) -> Ints:
     """Return the classes in a file; RecordError if it is damaged or about something else."""
     advice = "discard the old results with --again"
     saved = read_json(path, _SavedRecord, advice)
-    check_same(depends, saved.depends, f"{shorten_path(path)} is of other adversarials", advice)
+    check_same(
+        depends, saved.depends, f"{shorten_path(path)} belongs to other adversarials", advice
+    )
     if len(saved.classes) != count:
         raise RecordError(
             f"{path} is damaged: it has {len(saved.classes)} classes for {count}; {advice}"
@@ -202,7 +204,7 @@ def _read(path: Path, depends: dict[str, Any], count: int) -> Ints:
 
 
 def _digest(one: FinishedAttack) -> str:
-    """Return what stands for the adversarials that were found."""
+    """Return a digest of the adversarials that were found."""
     digest = sha256()
     for _, images in adversarial_batches(one.run.path, 1000):
         digest.update(images.tobytes())
