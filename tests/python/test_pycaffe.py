@@ -1,5 +1,7 @@
 """pycaffe as changed by patches/: each change has an effect."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +213,15 @@ def test_draw_describes_the_net_without_graphviz(deploy: str, tmp_path: Path) ->
     text = (tmp_path / "net.raw").read_text(encoding="utf-8")
     assert text.startswith("digraph")
     assert "conv\\n(Convolution)\\nkernel size: 3" in text
+
+
+def test_importing_caffe_leaves_out_what_it_seldom_needs() -> None:
+    code = (
+        "import sys, caffe, caffe_ext.attacks\n"
+        "print([name for name in ('skimage', 'scipy', 'PIL') if name in sys.modules])\n"
+        "print(caffe.io.resize.__name__, caffe.io.zoom.__name__, caffe.io.skimage.io.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\nresize zoom skimage.io\n"
+    with pytest.raises(AttributeError, match="'caffe.io' has no attribute 'frobnicate'"):
+        _ = caffe.io.frobnicate

@@ -17,7 +17,6 @@ from dataclasses import dataclass, fields
 from math import cos, radians, sin
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.criteria import Criterion
@@ -97,6 +96,8 @@ class Deformation(Attack):
 
     def deform(self, image: Images, random: np.random.Generator) -> Images:
         """Return a deformation of an image uint8 (C, H, W), the same in all channels."""
+        from scipy import ndimage  # noqa: PLC0415  (slow to import)
+
         height, width = image.shape[1:]
         angle = radians(random.uniform(-self.degrees, self.degrees))
         turn = np.array([[cos(angle), -sin(angle)], [sin(angle), cos(angle)]])
@@ -107,11 +108,11 @@ class Deformation(Attack):
         read += random.uniform(-self.shift, self.shift, (2, 1))
         bends = random.uniform(-1, 1, (2, height, width))
         if self.sigma > 0:
-            bends = gaussian_filter(bends, (0, self.sigma, self.sigma))
+            bends = ndimage.gaussian_filter(bends, (0, self.sigma, self.sigma))
         bends *= self.bend / max(float(np.sqrt(np.mean(np.square(bends)))), 1e-12)
         read += bends.reshape(2, -1)
         channels = [
-            map_coordinates(channel.astype(np.float64), read, order=1, mode="grid-constant")
+            ndimage.map_coordinates(channel.astype(np.float64), read, order=1, mode="grid-constant")
             for channel in image
         ]
         values = np.rint(np.array(channels).reshape(image.shape))

@@ -13,7 +13,6 @@ of Rozsa, Rudd and Boult, 2016.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from caffe_ext.attacks.norms import sizes
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
@@ -76,6 +75,8 @@ class _TargetSearch:
 
     def _succeeds(self, c: float) -> bool:
         """Minimise, offer the minimum, and tell whether it is adversarial."""
+        from scipy.optimize import minimize  # noqa: PLC0415  (slow to import)
+
         start = self._image.ravel()
         found = minimize(
             self._objective,
