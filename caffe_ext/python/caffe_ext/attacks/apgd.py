@@ -59,7 +59,7 @@ class AutoProjectedGradient(BudgetAttack):
     targets: int = MOST_TARGETS
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         super().__post_init__()
         if self.loss not in LOSSES:
             raise ValueError(f"the loss must be one of {', '.join(LOSSES)}, not {self.loss!r}")

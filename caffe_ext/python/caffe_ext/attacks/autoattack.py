@@ -41,7 +41,7 @@ class AutoAttack(BudgetAttack):
     version: Version = "standard"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         super().__post_init__()
         if self.version not in get_args(Version):
             known = ", ".join(get_args(Version))

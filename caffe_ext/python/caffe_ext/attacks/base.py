@@ -63,7 +63,7 @@ class AttackResult:
     """What an attack found for N images.
 
     found         bool (N,)
-    adversarials  uint8 (N, C, H, W); the image as it was where nothing was found
+    adversarials  uint8 (N, C, H, W); the original image if nothing was found
     classes       int64 (N,), of the adversarials; NO_CLASS where nothing was found
     step_lengths  float64 (N,), how far the adversarial lies along the attack's direction, in grey
                   levels; the Linf distance for attacks without one; NaN where nothing was found
@@ -127,10 +127,10 @@ class Attack(ABC):
     @property
     @abstractmethod
     def threat_model(self) -> str:
-        """Say in words what the attacker knows and may do; what it wants, the criterion says."""
+        """Describe what the attacker knows and may do; the criterion describes its goal."""
 
     def describe_threat(self, criterion: CriterionKind) -> str:
-        """Say in words what the attacker knows, may do, and wants."""
+        """Describe what the attacker knows, may do, and wants."""
         return f"{self.threat_model}; {criterion.wording}"
 
     @property

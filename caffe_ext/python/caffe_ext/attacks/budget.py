@@ -64,7 +64,7 @@ class PerturbationBudget:
     epsilon: float
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         if self.norm not in get_args(Norm):
             raise ValueError(
                 f"the norm must be one of {', '.join(get_args(Norm))}, not {self.norm!r}"

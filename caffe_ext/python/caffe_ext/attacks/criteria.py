@@ -175,7 +175,7 @@ def closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
 
 @dataclass(frozen=True)
 class CriterionKind(ABC):
-    """A criterion without its images: what a run is asked for."""
+    """A criterion without its images, as a setting of a run."""
 
     @property
     @abstractmethod
@@ -185,7 +185,7 @@ class CriterionKind(ABC):
     @property
     @abstractmethod
     def wording(self) -> str:
-        """Say in words what the attacker wants."""
+        """Describe what the attacker wants."""
 
     @abstractmethod
     def __call__(self, labels: Ints) -> Criterion:
@@ -210,7 +210,7 @@ class MisclassificationKind(CriterionKind):
 
     @property
     def wording(self) -> str:
-        """Say what the attacker wants."""
+        """Describe what the attacker wants."""
         return "wants any other class"
 
     def __call__(self, labels: Ints) -> Misclassification:
@@ -231,7 +231,7 @@ class TargetedKind(CriterionKind):
 
     @property
     def wording(self) -> str:
-        """Say what the attacker wants."""
+        """Describe what the attacker wants."""
         return f"wants class {self.target}"
 
     def __call__(self, labels: Ints) -> TargetedMisclassification:
@@ -261,7 +261,7 @@ class TopKKind(CriterionKind):
 
     @property
     def wording(self) -> str:
-        """Say what the attacker wants."""
+        """Describe what the attacker wants."""
         return f"wants the label out of the {self.k} classes with the largest logits"
 
     def __call__(self, labels: Ints) -> TopKMisclassification:

@@ -52,7 +52,7 @@ class Deformation(Attack):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         check_whole("tries", self.tries, 1)
         check_whole("the seed", self.seed, 0)
         for field in fields(self)[1:-1]:

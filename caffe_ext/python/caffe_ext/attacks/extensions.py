@@ -1,7 +1,7 @@
 """Attacks from outside of this package: modules that register them are imported by name or file.
 
 A module registers its attacks when it is imported (registry.register_attack). Installed packages
-name such modules as entry points, and they are imported without being asked for:
+name such modules as entry points, and they are imported automatically:
 
     [project.entry-points."caffe_ext.attacks"]
     mine = "my_package.attacks"

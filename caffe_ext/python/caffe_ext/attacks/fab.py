@@ -50,7 +50,7 @@ class FastAdaptiveBoundary(BudgetAttack):
     targets: int = MOST_TARGETS
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         super().__post_init__()
         check_whole("targets", self.targets, 1)
 

@@ -1,6 +1,6 @@
 """HopSkipJump, in L2 and Linf: a decision-based attack, for models that give labels only.
 
-Of each image that is asked about it learns whether it is adversarial, and nothing else. From an
+A query only tells whether an image is adversarial. From an
 adversarial x_0, uniform noise drawn into the image as far as it takes:
 
     x_t    = the point of the line from x to x_t that is on the decision boundary, by bisection
@@ -57,7 +57,7 @@ class HopSkipJump(Attack):
     norm: ClassVar[Norm]
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         check_whole("budget", self.budget, _LEAST_BUDGET)
         check_whole("the seed", self.seed, 0)
 

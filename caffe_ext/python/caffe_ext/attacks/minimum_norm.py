@@ -64,7 +64,7 @@ class SingleStep(LineAttack):
     epsilon: float
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an epsilon that makes no sense."""
+        """Raise ValueError for an invalid epsilon."""
         check_distance("epsilon", self.epsilon)
 
     @property

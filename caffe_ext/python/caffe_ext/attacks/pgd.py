@@ -50,7 +50,7 @@ class ProjectedGradient(DirectionalAttack):
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         if not (np.isfinite(self.step) and self.step > 0):
             raise ValueError(f"the step must be above 0 grey levels, not {self.step}")
         check_whole("iterations", self.iterations, 1)

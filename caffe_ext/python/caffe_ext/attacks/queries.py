@@ -37,7 +37,7 @@ class Queries:
     def climb(
         self, points: Floats, ball: Ball, which: Ints, objective: Objective
     ) -> tuple[Floats, Values, Floats]:
-        """Return the logits, the objective's values and its gradient by the pixels, in one pass.
+        """Return the logits, the objective's values and its pixel gradient, in one pass.
 
         which  int64 (n,), the images that the points are of, for the objective
         """
@@ -57,7 +57,7 @@ class Queries:
 def pull_back(
     model: Model, points: Pixels, derivative: Callable[[Floats, slice], Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the logits of points and the gradients of an objective by the pixels, in one pass.
+    """Return the logits of points and the pixel gradients of an objective, in one pass.
 
     derivative  of the objective by the logits: (logits (n, K), rows of the points) -> (n, K)
 

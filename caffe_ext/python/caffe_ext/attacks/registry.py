@@ -32,7 +32,7 @@ An attack of one's own is a frozen dataclass that derives from Attack:
     @dataclass(frozen=True)
     class NoiseAttack(Attack): ...
 
-An attack is known by its exact class: the results of a subclass are never taken for those of the
+An attack is identified by its exact class: results of a subclass are never used as those of the
 class that it derives from.
 """
 
@@ -60,7 +60,7 @@ class AttackFamily:
 
     name   before the bracket
     cls    the class
-    parse  makes an attack of a short text and a seed; None where the text is none of its
+    parse  makes an attack of a short text and a seed; None if the text is not its own
     text   returns the text of an attack
     """
 
@@ -133,7 +133,7 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
     seed  of random choices, PGD's starts say
 
     BIM and PGD take 40 steps by default, each a sixteenth of the radius, at least 1 in Linf.
-    Raises ValueError with the known names, or for settings that make no sense.
+    Raises ValueError with the known names, or for invalid settings.
     """
     text = text.strip()
     try:

@@ -33,7 +33,7 @@ class BudgetResult:
 
     found        bool (N,)
     points       float32 (N, C, H, W), the adversarials; the image where none was found
-    diagnostics  of the first gradient of each image; None: there is none
+    diagnostics  of the first gradient of each image, or None
     """
 
     found: Bools
@@ -68,7 +68,7 @@ class BudgetAttack(Attack):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         _ = self.budget
         check_whole("iterations", self.iterations, 1)
         check_whole("restarts", self.restarts, 1)

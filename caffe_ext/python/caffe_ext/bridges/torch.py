@@ -23,7 +23,7 @@ def as_module(model: Model, value_range: tuple[float, float] = (0.0, 1.0)) -> "C
 
     value_range  the values of black and of white in the images; (0, 255) for grey levels
 
-    Raises ValueError for a range that is none.
+    Raises ValueError for an invalid range.
     """
     return CaffeModule(model, ValueRange(*value_range))
 

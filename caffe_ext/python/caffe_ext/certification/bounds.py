@@ -74,7 +74,7 @@ class Bounder:
     ) -> None:
         """Keep the settings."""
         if method not in METHODS:
-            raise ValueError(f"the method {method!r} is none of {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
         self.network, self.method = network, method
         self._values = memory // 8 // _COPIES
         self._at_a_time = min(self._values, _VALUES)

@@ -45,7 +45,7 @@ class BoundsSettings:
     attack   the text of an attack, in which E is the radius; "": none
     memory   bytes that bounds may take
 
-    Raises ValueError for settings that make no sense.
+    Raises ValueError for invalid settings.
     """
 
     radii: tuple[float, ...]
@@ -63,7 +63,7 @@ class BoundsSettings:
                 raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
         for method in self.methods:
             if method not in METHODS:
-                raise ValueError(f"the method {method!r} is none of {', '.join(METHODS)}")
+                raise ValueError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Sampler:
 
 @dataclass(eq=False)
 class ClassCounts:
-    """The counts of one model at one sigma, as they stand; see this module.
+    """The current counts of one model at one sigma; see this module.
 
     path         their file
     description  of all that they depend on, for JSON
@@ -111,7 +111,7 @@ class ClassCounts:
         self.counts = counts
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, complete or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with new_hdf5(self.path) as file:
             file.attrs["description"] = json.dumps(self.description)
@@ -165,7 +165,7 @@ def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
 def _resume_counts(
     counts: Mapping[tuple[str, int], Ints], kind: str, number: int, shape: tuple[int, int]
 ) -> Ints:
-    """Return the counts that `number` samples can go on from: each image's furthest."""
+    """Return the counts that `number` samples can be continued from: each image's furthest."""
     best = np.zeros(shape, np.int64)
     for (other, most), values in counts.items():
         if other == kind and most <= number:

@@ -40,7 +40,7 @@ class Node:
     """A blob's value: what its layer makes of earlier nodes; the input has none.
 
     layer         None: the input, or the sum of its bottoms
-    coefficients  of the sum, one a bottom
+    coefficients  of the sum, one per bottom
     """
 
     name: str

@@ -35,7 +35,7 @@ MOST_SAMPLES = 2**32
 
 @dataclass(frozen=True, eq=False)
 class NoiseTable:
-    """A distribution of k = -256..255 for Walker's alias method, as C++ has it.
+    """A distribution of k = -256..255 for Walker's alias method, as in C++.
 
     Column c has k = c - 256 with the probability thresholds[c] / 2^55, else aliases[c].
 

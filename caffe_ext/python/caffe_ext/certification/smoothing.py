@@ -54,7 +54,7 @@ class SmoothingSettings:
     alpha    probability that a certificate is wrong
     seed     of the noise
 
-    Raises ValueError for settings that make no sense.
+    Raises ValueError for invalid settings.
     """
 
     sigmas: tuple[float, ...]
@@ -149,7 +149,7 @@ class SmoothingStudy(Study):
         source: ImageSource,
         reporter: Reporter,
     ) -> None:
-        """Count all that is asked for."""
+        """Count everything that is requested."""
         settings = self.settings
         wanted = ((SELECTION, (settings.n0,)), (ESTIMATION, settings.samples))
         left = [sum(counts.count_missing(*what) for what in wanted) for _, _, counts in tasks]

@@ -90,7 +90,7 @@ class SlidingKernel:
     def gather(self, values: Doubles, fill: float) -> Doubles:
         """Return what each position sees, (n, C, places, h, w), of blobs (n, C, H, W).
 
-        fill  what stands beyond the edges
+        fill  the value beyond the edges
         """
         padded = self._pad(values, fill)
         return np.stack(

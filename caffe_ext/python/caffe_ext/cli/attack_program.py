@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def find_attacks(
     program: Program, arguments: argparse.Namespace, models: "Sequence[LoadableModel]"
 ) -> "list[Attack]":
-    """Return the attacks that the arguments mean, each once; ValueError if they make no sense."""
+    """Return the attacks that the arguments name, each once; ValueError if they are invalid."""
     from caffe_ext.attacks.registry import parse_attack
 
     names = arguments.attacks or _common_names(program, arguments, models)

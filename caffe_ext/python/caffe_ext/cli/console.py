@@ -28,7 +28,7 @@ class Console:
         print(escape_text(text), file=sys.stderr)
 
     def warn(self, text: str) -> None:
-        """Show a sentence that stands out."""
+        """Show a sentence prominently."""
         print(f"WARNING: {escape_text(text)}", file=sys.stderr)
 
     @contextmanager

@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="where mean, scale, crop and channel order go (default: %(default)s)",
     )
     add("--probabilities", action="store_true", help="a second output, the softmax of the logits")
-    add_again(parser, "replace files that are there already")
+    add_again(parser, "replace existing files")
     return parser
 
 

@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     scales.add_argument("--std", type=float, nargs="+", help="instead of the scale, 1 / scale")
     add("--mean", type=float, nargs="+", help="one, or one per channel, in the network's order")
     add("--channel-order", choices=("RGB", "BGR"), help="of the network (default: RGB)")
-    add_again(parser, "replace files that are there already")
+    add_again(parser, "replace existing files")
     return parser
 
 

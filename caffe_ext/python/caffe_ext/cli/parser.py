@@ -40,7 +40,7 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """Return a parser whose --help shows description and epilog as they are written.
 
-    usage  what stands behind the name of the program; None: all options
+    usage  what follows the name of the program; None: all options
     """
     name = program_name(subcommand)
     return SuggestingParser(

@@ -9,7 +9,7 @@ from caffe_ext.storage.atomic import replace_file
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, whole or not at all."""
+    """Write a figure in the format of the path's suffix, complete or not at all."""
     kind = path.suffix.removeprefix(".")
     metadata = {"Date": None} if kind == "svg" else {}
     # Without a date and random names, equal results give equal files.

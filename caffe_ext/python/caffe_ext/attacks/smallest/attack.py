@@ -60,7 +60,7 @@ class SmallestAttack(Attack):
     method: ClassVar[str]
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         check_whole("steps", self.steps, 1)
 
     @property
@@ -158,7 +158,7 @@ class BoxConstrainedLBFGS(SmallestAttack):
     method = "L-BFGS"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that make no sense."""
+        """Raise ValueError for invalid settings."""
         super().__post_init__()
         if self.target is not None and (type(self.target) is not int or self.target < 0):
             raise ValueError(f"target must be a class, 0 or more, not {self.target!r}")

@@ -29,7 +29,7 @@ def decoupled_direction_and_norm(
 ) -> NearestAdversarials:
     """Return the nearest adversarials that DDN finds.
 
-    images  uint8 (N, C, H, W), those of the criterion that is asked about
+    images  uint8 (N, C, H, W), those of the criterion
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))

@@ -29,7 +29,7 @@ CANDIDATES = 9
 def deepfool(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> NearestAdversarials:
     """Return the adversarials that DeepFool finds.
 
-    images  uint8 (N, C, H, W), those of the criterion that is asked about
+    images  uint8 (N, C, H, W), those of the criterion
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))

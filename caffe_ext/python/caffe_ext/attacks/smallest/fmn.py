@@ -46,7 +46,7 @@ def fast_minimum_norm(
 ) -> NearestAdversarials:
     """Return the nearest adversarials that FMN finds.
 
-    images  uint8 (N, C, H, W), those of the criterion that is asked about
+    images  uint8 (N, C, H, W), those of the criterion
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))

@@ -18,7 +18,7 @@ bisected.
    shortens |d|^2 by 2 |d_i| - 1. Pixels are undone in the order of their price, as many as the
    network bears, by bisection of their number; until none is left that it bears.
 
-What is found is what was asked about, so that it is adversarial in a file, too.
+Results are points that were classified, so that they are adversarial in a file, too.
 """
 
 from itertools import chain, count
@@ -43,7 +43,7 @@ def minimize_l2(
 ) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
-    start  the real-valued ones; where there is none, none is looked for
+    start  the real-valued ones; without one, none is searched for
     steps  turns of the ray, at most
     """
     best = NearestAdversarials.make_empty(images)
@@ -92,7 +92,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
         rows = rows[~good]
     rows = np.flatnonzero(~np.isnan(outside))
     inside[inside == 0] = 0.9
-    # The bracket's lower end is not asked about at first: it is only a guess.
+    # The bracket's lower end is not queried at first: it is only a guess.
     for _ in range(_HALVINGS if len(rows) else 0):
         middle = (inside[rows] + outside[rows]) / 2
         good = query(rows, middle)

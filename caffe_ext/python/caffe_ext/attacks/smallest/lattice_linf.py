@@ -13,7 +13,7 @@ nothing.
 
    As soon as one is adversarial its radius is the new r; an image whose steps all fail leaves.
 
-What is found is what was asked about, so that it is adversarial in a file, too.
+Results are points that were classified, so that they are adversarial in a file, too.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def minimize_linf(
 ) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
-    start  the real-valued ones; where there is none, none is looked for
+    start  the real-valued ones; without one, none is searched for
     steps  gradients at each radius before it is given up
     """
     origins = images.astype(np.float32)

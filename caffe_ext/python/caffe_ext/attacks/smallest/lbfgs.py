@@ -5,7 +5,7 @@
 by scipy's L-BFGS-B from r = 0, for the largest c whose minimum is adversarial: c is multiplied or
 divided by 10 until one is and the next is not, and then bisected five times (on the logarithm). The
 result is the nearest adversarial of all minima. The norm is squared, which the paper's is not: so
-it is smooth at 0, as L-BFGS wants it.
+it is smooth at 0, as L-BFGS requires.
 
 Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus, 2014 (Section 4.1); the baseline
 of Rozsa, Rudd and Boult, 2016.
@@ -96,7 +96,7 @@ class _TargetSearch:
     def _objective(
         self, values: NDArray[np.float64], c: float
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return the objective and its gradient by the pixels in 0..1."""
+        """Return the objective and its gradient with respect to the pixels in 0..1."""
         loss = 0.0
 
         def derivative(logits: Floats, *_: object) -> Floats:

@@ -1,4 +1,4 @@
-"""MarginQueries: a model asked about a criterion's margin, and counted."""
+"""MarginQueries: queries of a model for a criterion's margin, with their number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class MarginQueries:
         return self._answers(self.model.logits(points), which)
 
     def ascend(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
-        """Return the answers, and the gradients of the margin by the pixels, in one pass."""
+        """Return the answers, and the pixel gradients of the margin, in one pass."""
         return self.pull_back(points, which, self._margin_derivative)
 
     def ascend_loss(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
@@ -72,7 +72,7 @@ class MarginQueries:
     def ascend_difference(
         self, points: Pixels, which: Ints, above: Ints, below: Ints
     ) -> tuple[Answers, Points]:
-        """Return the answers, and the gradients of h_above - h_below by the pixels."""
+        """Return the answers, and the gradients of h_above - h_below with respect to the pixels."""
 
         def derivative(logits: Floats, _: Ints, rows: slice) -> Floats:
             return _logit_difference_derivative(logits, above[rows], below[rows])

@@ -37,7 +37,7 @@ class OnnxModel:
     network        the file's content
     preprocessing  that of the file beside it, which makes the input of pixels; None: it is inside
     nodes          how many the network has
-    difference     the largest difference of its logits from Caffe's, as largest_difference() has it
+    difference     the largest difference of its logits from Caffe's, see largest_difference()
     checked        how many images were compared
     """
 
@@ -50,7 +50,7 @@ class OnnxModel:
     def write(self, path: AnyPath) -> list[Path]:
         """Write the file, and NAME_preprocessing.onnx if there is one; return their paths.
 
-        Each is replaced as a whole or left as it was. Raises OSError.
+        Each is replaced completely or not at all. Raises OSError.
         """
         path = Path(path)
         files = [path]

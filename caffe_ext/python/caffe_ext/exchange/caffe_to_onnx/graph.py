@@ -80,7 +80,7 @@ class Graph:
         return len(self._nodes)
 
     def to_model(self, metadata: dict[str, str]) -> bytes:
-        """Return the model as ONNX files have it; ValueError if it is larger than these can be."""
+        """Return the ONNX model; ValueError if it is too large for an ONNX file."""
         graph = helper.make_graph(
             self._nodes, self._name, self._inputs, self._outputs, self._constants
         )

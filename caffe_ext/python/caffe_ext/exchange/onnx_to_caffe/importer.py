@@ -43,7 +43,7 @@ class CaffeModel:
     files       the contents of prototxt, weights and model file by their names, in the order in
                 which they are written: the model file names the others
     layers      how many the net has
-    difference  the largest difference from ONNX Runtime, as largest_difference() has it
+    difference  the largest difference from ONNX Runtime, see largest_difference()
     checked     how many images were compared
     settings    of the model file
     """
@@ -55,7 +55,7 @@ class CaffeModel:
     settings: Mapping[str, Any]
 
     def write(self, folder: AnyPath) -> list[Path]:
-        """Write the files, each as a whole or not at all; return their paths. Raises OSError."""
+        """Write the files, each as a complete or not at all; return their paths. Raises OSError."""
         folder = Path(folder)
         for name, content in self.files.items():
             write_bytes(folder / name, content)
