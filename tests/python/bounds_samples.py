@@ -10,7 +10,7 @@ from caffe_ext.models.pixels import PixelSpace
 
 INPUT = """
 layer { name: 'data' type: 'Input' top: 'data'
-  input_param { shape { dim: 1 dim: 1 dim: 7 dim: 6 } } }
+  input_param { shape { dim: 1 dim: %d dim: %d dim: %d } } }
 """
 LAST = """
 layer { name: 'last' type: 'InnerProduct' bottom: '%s' top: 'last'
@@ -27,11 +27,19 @@ def layer(name: str, kind: str, bottom: str, settings: str = "", top: str | None
     return f"layer {{ name: '{name}' type: '{kind}' {bottoms} top: '{top or name}' {settings} }}\n"
 
 
-def write_net(folder: Path, layers: str, bottom: str, seed: int = 0) -> ModelDescription:
+def write_net(
+    folder: Path,
+    layers: str,
+    bottom: str,
+    seed: int = 0,
+    *,
+    shape: tuple[int, int, int] = SHAPE,
+    space: PixelSpace = SPACE,
+) -> ModelDescription:
     """Write a net of these layers and a last one of 4 classes, with random parameters."""
     folder.mkdir(parents=True, exist_ok=True)
     deploy, weights = folder / "deploy.prototxt", folder / "w.caffemodel"
-    deploy.write_text(INPUT + layers + LAST % bottom)
+    deploy.write_text(INPUT % shape + layers + LAST % bottom)
     net = caffe.Net(str(deploy), caffe.TEST)
     random = np.random.default_rng(seed)
     kinds = dict(zip(map(str, net._layer_names), (one.type for one in net.layers), strict=True))
@@ -43,4 +51,4 @@ def write_net(folder: Path, layers: str, bottom: str, seed: int = 0) -> ModelDes
             fan_in = max(1, int(np.prod(blob.data.shape[1:])))
             blob.data[...] = values / np.sqrt(fan_in)
     net.save(str(weights))
-    return ModelDescription("net", deploy, weights, SPACE)
+    return ModelDescription("net", deploy, weights, space)

@@ -92,9 +92,37 @@ class Bounder:
             raise ValueError(f"radii must be 0 or more grey levels, not {np.min(radii)}")
         step = self._images_at_a_time()
         parts = [
-            self._bound(images[rows], labels[rows], radii[rows])
+            self._bound(
+                pixel_box(self.network.pixel_space, images[rows], radii[rows]), labels[rows]
+            )
             for rows in (slice(start, start + step) for start in range(0, len(images), step))
         ]
+        return self._concatenate(parts)
+
+    def bound_boxes(self, boxes: Interval, labels: Ints) -> LogitBounds:
+        """Return the bounds for all inputs of the net (N, C, h, w) in boxes, each with its label.
+
+        Raises ValueError for too little memory for a box.
+        """
+        step = self._images_at_a_time()
+        parts = [
+            self._bound(Interval(boxes.lower[rows], boxes.upper[rows]), labels[rows])
+            for rows in (slice(start, start + step) for start in range(0, len(labels), step))
+        ]
+        return self._concatenate(parts)
+
+    def bound_nodes(self, box: Interval) -> list[Interval]:
+        """Return the bounds of all nodes for all inputs in a box, (1, C, h, w).
+
+        Those below a ReLU or a maximum are by linear bounds for the methods crown and dual.
+        Raises ValueError for too little memory.
+        """
+        self._images_at_a_time()
+        if self.method in ("interval", "crown-ibp"):
+            return self._intervals(box)
+        return self._tighten(box, intersect=self.method == "crown")
+
+    def _concatenate(self, parts: list[LogitBounds]) -> LogitBounds:
         return LogitBounds(
             *(
                 np.concatenate([getattr(part, name) for part in parts])
@@ -115,9 +143,8 @@ class Bounder:
             raise ValueError(f"bounds of this net need at least {least:,} MiB of memory (--memory)")
         return max(1, self._at_a_time // max(intervals, row))
 
-    def _bound(self, images: Images, labels: Ints, radii: Doubles) -> LogitBounds:
-        """Return the bounds of some images."""
-        box = pixel_box(self.network.pixel_space, images, radii)
+    def _bound(self, box: Interval, labels: Ints) -> LogitBounds:
+        """Return the bounds of some boxes."""
         last = len(self.network.nodes) - 1
         rows = self._rows_of_logits(labels)
         if self.method == "dual":
@@ -282,14 +309,21 @@ def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
     the net gets, to the last bit.
     """
     far = radii[:, None, None, None]
+    return input_box(space, images - far, images + far)
+
+
+def input_box(space: PixelSpace, lower: Doubles, upper: Doubles) -> Interval:
+    """Return the network's inputs for all pixels in boxes (N, C, H, W) and 0..255.
+
+    A box of one image of whole grey levels gives its input exactly, others a little more.
+    """
+    exact = (lower == upper) & (lower == np.rint(lower))
     least, most = (
-        np.nextafter((images + sign * far).astype(np.float32), np.float32(sign * np.inf))
-        for sign in (-1, 1)
+        np.where(exact, it, np.nextafter(it.astype(np.float32), np.float32(towards)))
+        for it, towards in ((lower, -np.inf), (upper, np.inf))
     )
-    exact = far == 0
-    least, most = (np.where(exact, images, it).astype(np.float32) for it in (least, most))
-    lower = space.to_input(np.clip(least, 0, 255)).astype(np.float64)
-    return Interval(lower, space.to_input(np.clip(most, 0, 255)).astype(np.float64))
+    least, most = (np.clip(it, 0, 255).astype(np.float32) for it in (least, most))
+    return Interval(*(space.to_input(it).astype(np.float64) for it in (least, most)))
 
 
 def _concretize(rows: Rows, interval: Interval) -> tuple[Doubles, Doubles]:

@@ -153,6 +153,17 @@ class PixelSpace:
         np.multiply(gradient, scale, out=self._swap(window), casting="same_kind")
         return pixels
 
+    def take_visible(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels that the network sees, (N, C, h, w), in its channel order; a view."""
+        rows, columns = self.visible_window((images.shape[2], images.shape[3]))
+        return self._swap(images)[:, :, rows, columns]
+
+    def replace_visible(self, images: NDArray[Any], pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of images in which take_visible() finds these pixels, (N, C, h, w)."""
+        replaced = np.array(images, pixels.dtype)
+        self.take_visible(replaced)[...] = pixels
+        return replaced
+
     def _swap(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return a view with the channels in the network's order."""
         channels = images.shape[1]

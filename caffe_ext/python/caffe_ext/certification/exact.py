@@ -1,0 +1,262 @@
+"""Decide exactly whether a net can be misled within a distance: bounds, an attack, then a search.
+
+    decider = Decider(network, model, ExactMethod())
+    decider.decide(subject, radius, seconds)
+
+What the bounds certify is robust, and what the attack breaks is vulnerable. The rest is searched:
+
+milp    a mixed-integer linear program for each class that the bounds leave open
+branch  branch and bound over the pixels, for nets of few inputs
+
+An adversarial counts only if the Caffe net itself, in float32, misclassifies it, at pixels within
+the distance. An image is robust only if all margins z_label - z_t exceed a threshold, for the
+rounding of Caffe and the tolerances of the solver, M being the largest bound of a logit in
+magnitude and m the largest logit of the image itself:
+
+    threshold = 2 MARGIN max(1, M) + SOLVER_MARGIN max(1, m)
+
+Where the least margin lies between 0 and it, the image is undecided, whatever the time.
+"""
+
+from dataclasses import dataclass
+from math import floor, inf
+from time import monotonic
+from typing import Literal, get_args
+
+import numpy as np
+
+from caffe_ext.attacks.criteria import MISCLASSIFIED
+from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.certification.bounds import MARGIN, Bounder, LogitBounds
+from caffe_ext.certification.branching import check_inputs, search_boxes
+from caffe_ext.certification.largest_radius import TOLERANCE
+from caffe_ext.certification.mixed_integer import Limits, Program, encode_network
+from caffe_ext.certification.network import BoundableNetwork
+from caffe_ext.certification.perturbations import PixelBall
+from caffe_ext.certification.windows import Doubles
+from caffe_ext.models.base import Floats, Images, Model
+
+Search = Literal["milp", "branch"]
+SEARCHES: tuple[Search, ...] = get_args(Search)
+Pixels = Literal["real", "whole"]
+PIXELS: tuple[Pixels, ...] = get_args(Pixels)
+Verdict = Literal["robust", "vulnerable", "undecided"]
+DecidedBy = Literal["bounds", "attack", "milp", "branch"]
+
+SOLVER_MARGIN = 1e-4
+_FARTHEST = 255.0
+
+
+@dataclass(frozen=True)
+class ExactMethod:
+    """How it is decided.
+
+    search  of SEARCHES
+    pixels  of PIXELS: what the perturbed ones may be
+    attack  the text of an attack, in which E is the radius; "": none
+    memory  bytes that bounds may take
+
+    Raises ValueError for settings that make no sense.
+    """
+
+    search: Search = "milp"
+    pixels: Pixels = "real"
+    attack: str = "apgd=E+margin"
+    memory: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        for name, value, known in (
+            ("method", self.search, SEARCHES),
+            ("reading of pixels", self.pixels, PIXELS),
+        ):
+            if value not in known:
+                raise ValueError(f"the {name} {value!r} is none of {', '.join(known)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An image that the model classifies correctly.
+
+    image  uint8 (C, H, W)
+    label  its class
+    index  its number, on which the attack's random choices depend
+    """
+
+    image: Images
+    label: int
+    index: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What was decided of an image at a radius.
+
+    verdict      robust: no image within the radius gets another class
+    method       which decided it, or was at it when the time was over
+    margin       all margins z_label - z_t are at least that
+    attacked     whether the attack found an adversarial
+    adversarial  float32 (C, H, W), where it is vulnerable
+    """
+
+    verdict: Verdict
+    method: DecidedBy
+    margin: float
+    attacked: bool = False
+    adversarial: Floats | None = None
+
+
+class Decider:
+    """Decides images of a model, one at a time.
+
+    Raises ValueError for `branch` on a net with too many inputs.
+    """
+
+    def __init__(self, network: BoundableNetwork, model: Model, method: ExactMethod) -> None:
+        """Keep them."""
+        if method.search == "branch":
+            check_inputs(network)
+        self.network, self.model, self.method = network, model, method
+        self._bounder = Bounder(network, "crown", method.memory)
+
+    def decide(
+        self, subject: Subject, radius: float, seconds: float, known: Decision | None = None
+    ) -> Decision:
+        """Return the decision of an image.
+
+        radius   Linf, in grey levels, 0 or more
+        seconds  that the search may take
+        known    a decision at a smaller radius
+
+        Raises ValueError for a radius that is not 0 or more, and for too little memory.
+        """
+        image, label = subject.image, subject.label
+        ball = PixelBall(image, radius, self.method.pixels == "whole", self.network.pixel_space)
+        if not (np.isfinite(radius) and radius >= 0):
+            raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+        bounds = self._bounder.bound(image[None], np.array([label]), np.array([ball.reach]))
+        margin = float(bounds.margins.min())
+        if margin > 0:
+            return Decision("robust", "bounds", margin)
+        if ball.reach == 0:  # there is this image alone, which the model has classified
+            return Decision("robust", "bounds", 0.0)
+        broken = self._attack(ball, label, subject.index)
+        if broken is not None:
+            return Decision("vulnerable", "attack", margin, attacked=True, adversarial=broken)
+        if known is not None and known.verdict == "vulnerable":
+            return Decision("vulnerable", known.method, margin, adversarial=known.adversarial)
+        if self.method.search == "branch":
+            found = search_boxes(self._bounder, self.model, ball, label, seconds)
+            least = max(margin, found.bound)
+            return Decision(found.outcome, "branch", least, adversarial=found.adversarial)
+        return self._solve(ball, label, bounds, seconds)
+
+    def _attack(self, ball: PixelBall, label: int, index: int) -> Floats | None:
+        """Return what the attack finds in the ball."""
+        if not self.method.attack or ball.reach < 1:
+            return None
+        attack = parse_attack(attack_text(self.method.attack, ball.reach))
+        labels = np.array([label])
+        found = attack.run(self.model, ball.image[None], MISCLASSIFIED(labels), np.array([index]))
+        points = [found.adversarials[found.found].astype(np.float64)]
+        if found.real is not None:
+            points.append(found.real.adversarials[found.real.found].astype(np.float64))
+        candidates = np.concatenate(points)
+        return ball.find_adversarial(self.model, candidates, label) if len(candidates) else None
+
+    def _solve(self, ball: PixelBall, label: int, bounds: LogitBounds, seconds: float) -> Decision:
+        """Decide by mixed-integer programs, that of the class with the lowest bound first."""
+        deadline = monotonic() + seconds
+        box = ball.box()
+        program = encode_network(
+            self.network, ball.changes(), box, self._bounder.bound_nodes(box), whole=ball.whole
+        )
+        margins = bounds.margins[0]
+        threshold = self._threshold(ball.image, bounds)
+        targets = np.flatnonzero(margins <= 0)
+        targets = targets[np.argsort(margins[targets])]
+        least, verdict = float(margins[margins > 0].min(initial=inf)), "robust"
+        for place, target in enumerate(targets.tolist()):
+            share = (deadline - monotonic()) / (len(targets) - place)
+            above, bound, adversarial = self._minimize(
+                program, ball, (label, target), Limits(share, threshold)
+            )
+            if adversarial is not None:
+                lowest = float(margins.min())
+                return Decision("vulnerable", "milp", lowest, adversarial=adversarial)
+            if not above:
+                verdict = "undecided"
+            least = min(least, max(bound, float(margins[target])))
+        return Decision("robust" if verdict == "robust" else "undecided", "milp", least)
+
+    def _minimize(
+        self, program: Program, ball: PixelBall, classes: tuple[int, int], limits: Limits
+    ) -> tuple[bool, float, Floats | None]:
+        """Return whether all margins are above the threshold, a lower bound, and an adversarial."""
+        begin, bound = monotonic(), -inf
+        for fully in (False, True):
+            left = limits.seconds - (monotonic() - begin)
+            if fully and left <= 0:
+                break
+            found = program.minimize_margin(*classes, Limits(left, limits.threshold), fully=fully)
+            bound = max(bound, found.bound - limits.threshold)
+            if found.changes is None:
+                return found.outcome == "above", bound, None
+            adversarial = self._find_adversarial(ball, found.changes, classes[0])
+            if adversarial is not None:
+                return False, bound, adversarial
+        return False, bound, None
+
+    def _find_adversarial(self, ball: PixelBall, changes: Doubles, label: int) -> Floats | None:
+        """Return the adversarial to which changes of the pixels lead, if the model agrees."""
+        centre = ball.image[None].astype(np.float64)
+        seen = ball.space.take_visible(centre) + changes[None]
+        points = ball.space.replace_visible(centre, seen)
+        return ball.find_adversarial(self.model, points, label)
+
+    def _threshold(self, image: Images, bounds: LogitBounds) -> float:
+        """Return what a margin must exceed; see above."""
+        largest = max(1.0, float(np.abs([bounds.lower, bounds.upper]).max()))
+        own = max(1.0, float(np.abs(self.model.logits(image[None])).max()))
+        return 2 * MARGIN * largest + SOLVER_MARGIN * own
+
+
+def find_largest(
+    decider: Decider, subject: Subject, seconds: float, decisions: dict[float, Decision]
+) -> tuple[float, float]:
+    """Return the largest radius that is robust, and the smallest one that is not, by bisection.
+
+    seconds    for each decision
+    decisions  by radius, those that are known
+
+    They are at most TOLERANCE apart, or one grey level for whole ones, unless a radius between them
+    is undecided. 255 for both: nothing breaks the image; infinity: no radius is known to.
+    """
+    whole = decider.method.pixels == "whole"
+    robust, broken = 0.0, inf
+    for radius, decision in decisions.items():
+        if decision.verdict == "robust":
+            robust = max(robust, floor(radius) if whole else radius)
+        elif decision.adversarial is not None:
+            broken = min(broken, measure_distance(decision.adversarial, subject.image))
+    while robust < _FARTHEST and broken - robust > (1 if whole else TOLERANCE):
+        radius = (robust + broken) / 2 if np.isfinite(broken) else max(1.0, 2 * robust)
+        radius = min(float(floor(radius)) if whole else radius, _FARTHEST)
+        last = decider.decide(subject, radius, seconds)
+        if last.verdict == "robust":
+            robust = radius
+        elif last.adversarial is not None:
+            broken = min(radius, measure_distance(last.adversarial, subject.image))
+        else:
+            break
+    return robust, broken if robust < _FARTHEST else _FARTHEST
+
+
+def measure_distance(adversarial: Floats, image: Images) -> float:
+    """Return the Linf distance, in grey levels."""
+    return float(np.abs(adversarial.astype(np.float64) - image).max())
+
+
+def attack_text(text: str, radius: float) -> str:
+    """Return an attack's text for a radius, which E stands for."""
+    return text.replace("E", f"{radius:.12g}")
