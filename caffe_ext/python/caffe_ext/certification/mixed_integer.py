@@ -1,7 +1,7 @@
 """A bounded net as a mixed-integer linear program: the least margin over all images in a box.
 
-    program = encode_network(network, box, bounds, whole=False)
-    program.minimize_margin(label, target, limits)
+    program = encode_network(network, changes, box, bounds, whole=False)
+    program.minimize_margin(label, target, Limits(60, 1e-3))
 
 The variables are the changes of the pixels; the inputs z of each ReLU and maximum; the outputs y
 of those that are not linear in the box, and a binary a for each. With l <= z <= u:

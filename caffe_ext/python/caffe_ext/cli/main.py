@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "fastgradient": ("fastgradient", "find adversarials along the loss gradient: FGS and FGV"),
     "evaluate": ("evaluate", "report how robust models are: attacks, noise, masked gradients"),
     "transfer": ("transfer", "try the adversarials of each model on all others"),
-    "certify": ("certify", "prove how robust models are: randomized smoothing, bounds"),
+    "certify": ("certify", "prove how robust models are: randomized smoothing, bounds, exact"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
     "noise-curves": ("noise_curves", "measure stability to noise during training"),
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),

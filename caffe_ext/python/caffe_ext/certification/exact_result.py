@@ -1,0 +1,244 @@
+"""What was decided exactly of models, beside bounds and an attack: tables, CSV, JSON and a plot."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from caffe_ext.certification.exact import Decision, measure_distance
+from caffe_ext.certification.perturbations import is_whole
+from caffe_ext.certification.units import format_both_units
+from caffe_ext.certification.windows import Doubles
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.reporting import format_table, pluralize
+from caffe_ext.storage.atomic import replace_file, write_json, write_text
+from caffe_ext.storage.figure_file import save_figure
+
+STEM = "exact"
+
+
+@dataclass(frozen=True, eq=False)
+class DecidedModel:
+    """What was found of a model and N images at R radii.
+
+    decisions  of each image those at the R radii; none of an image that is misclassified as it is
+    largest    of each image the largest robust radius and the smallest known adversarial's, in grey
+               levels, (0, 0) for one that is misclassified; empty: they were not asked for
+    seconds    of each image, for all decisions
+    """
+
+    name: str
+    decisions: Sequence[Sequence[Decision]]
+    largest: Sequence[tuple[float, float]]
+    seconds: Sequence[float]
+
+    def count(self, column: int, verdict: str, method: str | None = None) -> int:
+        """Return how many images have a verdict at a radius, by any method or by this one."""
+        return sum(
+            row[column].verdict == verdict and method in (None, row[column].method)
+            for row in self.decisions
+            if row
+        )
+
+    def shares(self, radii: int) -> dict[str, Doubles]:
+        """Return shares of all images, each float64 (R,).
+
+        accuracy  what is classified correctly
+        bounds    what the bounds certify: at most...
+        least     what is proved to be robust: at most the truth
+        most      what is not proved to be vulnerable: at least the truth
+        attacked  what the attack leaves correct: at least `most`
+        """
+        correct = [row for row in self.decisions if row]
+        total = len(self.decisions)
+        columns = range(radii)
+        found = {
+            "accuracy": [len(correct) for _ in columns],
+            "bounds": [self.count(column, "robust", "bounds") for column in columns],
+            "least": [self.count(column, "robust") for column in columns],
+            "most": [len(correct) - self.count(column, "vulnerable") for column in columns],
+            "attacked": [sum(not row[column].attacked for row in correct) for column in columns],
+        }
+        return {name: np.array(counts) / total for name, counts in found.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class ExactResult:
+    """Models at the same radii.
+
+    radii   in grey levels
+    images  uint8 (N, C, H, W)
+    labels  int64 (N,)
+    attack  its text, in which E is the radius; "": there was none
+    search  the method that decides what bounds and the attack leave open
+    """
+
+    radii: tuple[float, ...]
+    images: Images
+    labels: Ints
+    attack: str
+    search: str
+    models: Sequence[DecidedModel]
+
+    def table(self) -> str:
+        """Return shares at all radii as a table."""
+        cells = [
+            [
+                *("model", "Linf", "accuracy", "bounds", "robust", "undecided", "vulnerable"),
+                "under attack",
+            ]
+        ]
+        for model in self.models:
+            shares = model.shares(len(self.radii))
+            for column, radius in enumerate(self.radii):
+                least, most = shares["least"][column], shares["most"][column]
+                accuracy = shares["accuracy"][column]
+                values = (accuracy, shares["bounds"][column], least, most - least, accuracy - most)
+                upper = f"{shares['attacked'][column]:.2%}" if self.attack else "–"
+                cells.append(
+                    [
+                        *(model.name, format_both_units(radius)),
+                        *(f"{value:.2%}" for value in values),
+                        upper,
+                    ]
+                )
+            if model.largest:
+                robust, broken = (float(np.mean(it)) for it in zip(*model.largest, strict=True))
+                text = f"{format_both_units(robust)}, broken from {format_both_units(broken)}"
+                cells.append([model.name, "mean largest", "", "", text, "", "", ""])
+        return format_table(cells)
+
+
+def to_csv(result: ExactResult) -> str:
+    """Return a line for each model, image and radius."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("model", "image", "label", "linf", "linf_unit", "verdict", "method"),
+            *("least_margin_at_least", "adversarial_linf", "adversarial_pixels", "attacked"),
+            *("largest_robust_linf", "smallest_adversarial_linf"),
+        ]
+    )
+    for model in result.models:
+        for image, label in enumerate(result.labels.tolist()):
+            decisions = model.decisions[image]
+            largest = [f"{it:g}" for it in model.largest[image]] if model.largest else ["", ""]
+            for column, radius in enumerate(result.radii):
+                start = [model.name, image, label, f"{radius:g}", f"{radius / 255:.8g}"]
+                if not decisions:
+                    writer.writerow([*start, "misclassified", "", "", "", "", "", *largest])
+                    continue
+                decision = decisions[column]
+                broken, pixels = "", ""
+                if decision.adversarial is not None:
+                    distance = measure_distance(decision.adversarial, result.images[image])
+                    broken = f"{distance:g}"
+                    pixels = "whole" if is_whole(decision.adversarial) else "real"
+                margin = f"{decision.margin:.6g}"
+                attacked = int(decision.attacked) if result.attack else ""
+                writer.writerow(
+                    [
+                        *(*start, decision.verdict, decision.method, margin),
+                        *(broken, pixels, attacked, *largest),
+                    ]
+                )
+    return text.getvalue()
+
+
+def _entries(result: ExactResult) -> Iterator[dict[str, Any]]:
+    for model in result.models:
+        shares = model.shares(len(result.radii))
+        yield {
+            "model": model.name,
+            "accuracy": float(shares["accuracy"][0]),
+            "certified_by_bounds": shares["bounds"].tolist(),
+            "robust_at_least": shares["least"].tolist(),
+            "robust_at_most": shares["most"].tolist(),
+            "accuracy_under_attack": shares["attacked"].tolist() if result.attack else None,
+            "decided_by": [
+                {
+                    f"{verdict}, {method}": count
+                    for verdict in ("robust", "vulnerable", "undecided")
+                    for method in ("bounds", "attack", result.search)
+                    if (count := model.count(column, verdict, method))
+                }
+                for column in range(len(result.radii))
+            ],
+            "seconds": list(model.seconds),
+        }
+
+
+@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+def exact_figure(result: ExactResult) -> Figure:
+    """Draw the shares over the radius, a panel for each model."""
+    count = len(result.models)
+    figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    for panel, model in zip(panels, result.models, strict=True):
+        shares = {name: 100 * it for name, it in model.shares(len(result.radii)).items()}
+        if result.attack:
+            panel.plot(result.radii, shares["attacked"], "o-", color="0.3", label="under attack")
+        panel.plot(result.radii, shares["bounds"], "^--", label="certified by bounds")
+        panel.plot(result.radii, shares["least"], "s-", label="robust")
+        panel.fill_between(
+            result.radii, shares["least"], shares["most"], color="0.9", label="undecided"
+        )
+        panel.axhline(shares["accuracy"][0], color="0.6", linewidth=0.8, label="accuracy")
+        panel.set_title(model.name, fontsize=10)
+        panel.set_xlabel("Linf radius (grey levels)")
+        panel.set_ylim(-2, 102)
+        panel.grid(alpha=0.3)
+    if result.attack:
+        figure.suptitle(f"attack: {result.attack}, E is the radius", fontsize="small", color="0.35")
+    panels[0].set_ylabel(f"share of {pluralize(len(result.labels), 'image')} (%)")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize="small",
+    )
+    return figure
+
+
+def save_results(folder: Path, result: ExactResult, record: Mapping[str, Any]) -> None:
+    """Write the files with the results; `record` says what they depend on."""
+    path = folder / STEM
+    write_text(path.with_suffix(".csv"), to_csv(result))
+    content = {"images_decided": len(result.labels), "results": list(_entries(result))}
+    write_json(path.with_suffix(".json"), dict(record) | content)
+    _save_adversarials(path.with_suffix(".npz"), result)
+    figure = exact_figure(result)
+    for suffix in (".svg", ".png"):
+        save_figure(figure, path.with_suffix(suffix))
+
+
+def _save_adversarials(path: Path, result: ExactResult) -> None:
+    """Write all adversarials: float32 images (M, C, H, W), and which they are of, (M,) each."""
+    found = [
+        (decision.adversarial, number, image, result.radii[column])
+        for number, model in enumerate(result.models)
+        for image, row in enumerate(model.decisions)
+        for column, decision in enumerate(row)
+        if decision.adversarial is not None
+    ]
+    originals = np.array([image for _, _, image, _ in found], np.int64)
+    with replace_file(path) as file:
+        np.savez_compressed(
+            file,
+            images=np.array([it for it, *_ in found], np.float32).reshape(
+                -1, *result.images.shape[1:]
+            ),
+            labels=result.labels[originals],
+            originals=originals,
+            models=np.array([number for _, number, _, _ in found], np.int64),
+            radii=np.array([radius for *_, radius in found], np.float64),
+        )

@@ -1,0 +1,275 @@
+"""ExactStudy: decide images exactly, as far as the time allows; tables, plots, records.
+
+exact.json             shares of the images, by verdict, and all that they depend on
+exact.csv              a line for each model, image and radius: the verdict, and how it was reached
+exact.npz              the adversarials, of which image, model and radius they are
+exact.png, .svg        what is robust over the radius, beside the bounds and the attack
+exact-*.json           the decisions, by model, which go on after an interruption; what the time did
+                       not suffice for is tried again with more of it
+"""
+
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+from caffe_ext.certification.bounds import MARGIN
+from caffe_ext.certification.exact import (
+    SOLVER_MARGIN,
+    DecidedBy,
+    Decider,
+    Decision,
+    ExactMethod,
+    Subject,
+    Verdict,
+    find_largest,
+)
+from caffe_ext.certification.exact_result import DecidedModel, ExactResult, save_results
+from caffe_ext.certification.largest_radius import TOLERANCE
+from caffe_ext.certification.network import read_network
+from caffe_ext.certification.study import Study
+from caffe_ext.errors import RecordError
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.reporting import Reporter, SilentReporter, Step
+from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.runtime.checkout import shorten_paths
+from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same, short_digest
+from caffe_ext.storage.json_file import Object, read_json
+
+_ADVICE = "remove it, or use --again"
+_NO_RADIUS = -1.0
+"""Stands for infinity, which JSON does not have."""
+
+GreyLevel = Annotated[float, Meta(ge=0, le=255)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class ExactSettings:
+    """What is decided.
+
+    radii       Linf, in grey levels, 0 or more
+    method      how
+    time_limit  seconds for the search of an image at a radius, above 0
+    largest     find the largest robust radius of each image as well, by bisection
+
+    Raises ValueError for settings that make no sense.
+    """
+
+    radii: tuple[float, ...]
+    method: ExactMethod = field(default_factory=ExactMethod)
+    time_limit: float = 60.0
+    largest: bool = False
+
+    def __post_init__(self) -> None:
+        """Check them."""
+        if not self.radii:
+            raise ValueError("there must be a radius")
+        for radius in self.radii:
+            if not (np.isfinite(radius) and radius >= 0):
+                raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+        if not (np.isfinite(self.time_limit) and self.time_limit > 0):
+            raise ValueError(f"the time limit must be above 0 seconds, not {self.time_limit}")
+
+
+@dataclass(frozen=True)
+class StoredDecision:
+    """A decision in a file; the fields are those of Decision, its image flat."""
+
+    verdict: Verdict
+    method: DecidedBy
+    margin: float
+    attacked: bool
+    adversarial: list[GreyLevel] | None
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What was found of an image.
+
+    decisions  at the radii in ascending order; none if it is misclassified as it is
+    largest    the largest robust radius and that of the nearest adversarial; None: not asked for
+    time_limit under which all this was
+    seconds    it took
+    """
+
+    decisions: list[StoredDecision]
+    largest: tuple[float, float] | None
+    time_limit: Seconds
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class ExactPiece:
+    """What exact-*.json holds: of the first images what was found."""
+
+    description: Object
+    images: list[StoredImage]
+
+
+@dataclass(frozen=True)
+class ExactStudy(Study):
+    """What is decided; the fields are those of Study."""
+
+    settings: ExactSettings
+
+    def run(self, reporter: Reporter | None = None) -> ExactResult:
+        """Decide what is not decided yet, write the results, and return them.
+
+        Raises ValueError for images and models that do not fit, UnboundableError, a ValueError,
+        naming a layer that has no bounds, RecordError if the folder holds damaged results or
+        another process works in it, DataError and OSError for files.
+        """
+        reporter = reporter or SilentReporter()
+        settings = self.settings
+        deciders = [
+            Decider(read_network(model), model.load(self.batch_size), settings.method)
+            for model in self.models
+        ]
+        source = self.source.sample(self.limit, self.sample_seed)
+        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
+        batch = source.read(slice(0, len(source)))
+        if batch.labels is None or not len(source):
+            raise ValueError("there must be images with labels, as only what is correct is decided")
+        images, labels = batch.images, batch.labels
+        digest = source.digest(reporter)
+        results, total = [], len(images) * len(self.models)
+        with claim_output(self.folder), reporter.progress("exact", total, "image") as step:
+            for description, decider in zip(self.models, deciders, strict=True):
+                labels = decider.model.check_labels(labels, len(images))
+                wanted = self._description(description, digest, len(images))
+                piece = self._decide_images(decider, wanted, images, labels, step)
+                results.append(self._to_model(description.name, piece, images))
+            result = ExactResult(
+                settings.radii,
+                images,
+                labels,
+                settings.method.attack,
+                settings.method.search,
+                results,
+            )
+            margins = {"margin": MARGIN, "solver_margin": SOLVER_MARGIN}
+            save_results(
+                self.folder, result, self.record(source, digest, {"norm": "Linf"} | margins)
+            )
+        return result
+
+    def _description(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:
+        """Return what the decisions depend on, for JSON."""
+        method = asdict(self.settings.method)
+        method.pop("memory")
+        return {
+            "model": model.identity(),
+            "images": {"digest": digest, "count": count},
+            "radii": list(self.settings.radii),
+            "margins": [MARGIN, SOLVER_MARGIN],
+            "largest": TOLERANCE if self.settings.largest else None,
+        } | method
+
+    def _decide_images(
+        self,
+        decider: Decider,
+        description: dict[str, Any],
+        images: Images,
+        labels: Ints,
+        step: Step,
+    ) -> ExactPiece:
+        """Return the decisions of all images."""
+        path = self.folder / f"exact-{short_digest(description)}.json"
+        piece = ExactPiece(description, [])
+        if path.exists() and not self.again:
+            piece = read_piece(path, description, images, len(self.settings.radii))
+        predicted = decider.model.predict(images)
+        for number, image in enumerate(images):
+            found = piece.images[number] if number < len(piece.images) else None
+            if found is None or self._may_be_decided(found):
+                label = int(labels[number])
+                right = predicted[number] == label
+                subject = Subject(image, label, number)
+                new = self._decide(decider, subject if right else None)
+                piece.images[number : number + 1] = [new]
+                write_json(path, asdict(piece), indent=None)
+            step(1)
+        return piece
+
+    def _may_be_decided(self, found: StoredImage) -> bool:
+        """Tell whether there is more time now for what was undecided."""
+        if found.time_limit >= self.settings.time_limit or not found.decisions:
+            return False
+        apart = 1 if self.settings.method.pixels == "whole" else TOLERANCE
+        robust, broken = found.largest or (0.0, 0.0)
+        open_ = broken == _NO_RADIUS or broken - robust > apart
+        return open_ or any(it.verdict == "undecided" for it in found.decisions)
+
+    def _decide(self, decider: Decider, subject: Subject | None) -> StoredImage:
+        """Return the decisions of an image; None: it is misclassified."""
+        settings, begin = self.settings, monotonic()
+        if subject is None:
+            return StoredImage([], (0.0, 0.0) if settings.largest else None, 0.0, 0.0)
+        decisions: dict[float, Decision] = {}
+        last = None
+        for radius in sorted(settings.radii):
+            last = decider.decide(subject, radius, settings.time_limit, last)
+            decisions[radius] = last
+        largest = None
+        if settings.largest:
+            robust, broken = find_largest(decider, subject, settings.time_limit, decisions)
+            largest = robust, broken if isfinite(broken) else _NO_RADIUS
+        stored = [_store(decisions[radius]) for radius in settings.radii]
+        return StoredImage(stored, largest, settings.time_limit, monotonic() - begin)
+
+    def _to_model(self, name: str, piece: ExactPiece, images: Images) -> DecidedModel:
+        """Return the decisions as they were when they were made."""
+        largest = [
+            (robust, np.inf if broken == _NO_RADIUS else broken)
+            for robust, broken in (it.largest for it in piece.images if it.largest is not None)
+        ]
+        shape = images.shape[1:]
+        decisions = [[_restore(one, shape) for one in it.decisions] for it in piece.images]
+        return DecidedModel(name, decisions, largest, [it.seconds for it in piece.images])
+
+
+def _store(decision: Decision) -> StoredDecision:
+    adversarial = decision.adversarial
+    return StoredDecision(
+        decision.verdict,
+        decision.method,
+        decision.margin,
+        decision.attacked,
+        None if adversarial is None else adversarial.ravel().tolist(),
+    )
+
+
+def _restore(stored: StoredDecision, shape: tuple[int, ...]) -> Decision:
+    adversarial = None
+    if stored.adversarial is not None:
+        adversarial = np.array(stored.adversarial, np.float32).reshape(shape)
+    return Decision(stored.verdict, stored.method, stored.margin, stored.attacked, adversarial)
+
+
+def read_piece(path: Path, description: dict[str, Any], images: Images, radii: int) -> ExactPiece:
+    """Return what is done; RecordError if the file is damaged or of something else."""
+    piece = read_json(path, ExactPiece, _ADVICE)
+    check_same(description, piece.description, f"{path} is of something else", _ADVICE)
+    size = int(np.prod(images.shape[1:]))
+    wrong = len(piece.images) > len(images) or any(
+        len(image.decisions) not in (0, radii)
+        or (image.largest is None) != (description.get("largest") is None)
+        for image in piece.images
+    )
+    wrong |= any(
+        (one.verdict == "vulnerable") != (one.adversarial is not None)
+        or len(one.adversarial or ()) not in (0, size)
+        or one.adversarial == []
+        for image in piece.images
+        for one in image.decisions
+    )
+    if wrong:
+        raise RecordError(f"{path} is damaged: {_ADVICE} (it does not fit {radii} radii an image)")
+    return piece

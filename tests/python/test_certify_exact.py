@@ -1,0 +1,166 @@
+"""certify exact: results that go on, more time for what was undecided, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bounds_samples import layer, write_net
+from caffe_ext.certification.exact import Decider, Decision, Subject
+from caffe_ext.certification.largest_radius import TOLERANCE
+from caffe_ext.cli.certify import main
+from caffe_ext.models.description import read_model
+from test_certify_bounds import IMAGES, arguments
+
+NET = layer("ip", "InnerProduct", "data", "inner_product_param { num_output: 8 }")
+NET += layer("relu", "ReLU", "ip", top="ip")
+
+
+def exact_line(folder: Path, *more: str) -> list[str]:
+    """Return a command line for a small net and six images, of which one has a wrong label."""
+    write_net(folder / "model", NET, "ip", 1)
+    model = folder / "model" / "net.yaml"
+    model.write_text("deploy: deploy.prototxt\nweights: w.caffemodel\nscale: 0.02\nmean: 130\n")
+    labels = read_model(model).load(6).predict(IMAGES)
+    labels[2] = (labels[2] + 1) % 4
+    np.save(folder / "images.npy", IMAGES)
+    np.save(folder / "labels.npy", labels)
+    return [
+        *("exact", "--model", f"{model}", "--output", f"{folder / 'out'}"),
+        *("--images", f"{folder / 'images.npy'}", "--labels", f"{folder / 'labels.npy'}", *more),
+    ]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "out" / "exact.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = exact_line(tmp_path, "--radii", "0", "0.5/255", "4", "40", "--largest")
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    rows = [row.split() for row in shown.splitlines() if row.startswith("w ")]
+    assert [row[1] for row in rows] == ["0", "0.5", "4", "40", "mean"]
+    assert rows[0][3:] == ["83.33%", "83.33%", "83.33%", "0.00%", "0.00%", "83.33%"]
+    for row in rows[:4]:
+        accuracy, bounds, robust, undecided, vulnerable, attacked = (
+            float(it.rstrip("%")) for it in row[3:]
+        )
+        assert bounds <= robust <= robust + undecided <= attacked + 0.01
+        assert robust + undecided + vulnerable == pytest.approx(accuracy, abs=0.02)
+    found = rows_of(tmp_path)
+    assert len(found) == 6 * 4
+    assert [row["verdict"] for row in found if row["image"] == "2"] == ["misclassified"] * 4
+    assert {"robust", "vulnerable"} <= {row["verdict"] for row in found}
+    for row in found:
+        robust, broken = float(row["largest_robust_linf"]), float(row["smallest_adversarial_linf"])
+        if row["verdict"] == "robust":
+            assert float(row["least_margin_at_least"]) >= 0
+            assert float(row["linf"]) <= robust
+        elif row["verdict"] == "vulnerable":
+            assert broken <= float(row["adversarial_linf"]) <= float(row["linf"])
+            assert broken - robust <= TOLERANCE
+    record = json.loads((tmp_path / "out" / "exact.json").read_text())
+    assert record["results"][0]["robust_at_least"][0] == pytest.approx(5 / 6)
+    with np.load(tmp_path / "out" / "exact.npz") as file:
+        assert len(file["images"]) == sum(row["verdict"] == "vulnerable" for row in found)
+        distances = np.abs(file["images"] - IMAGES[file["originals"]]).max(axis=(1, 2, 3))
+        assert (distances <= file["radii"]).all()
+    assert (tmp_path / "out" / "exact.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def count_decisions(monkeypatch: pytest.MonkeyPatch, stop: int = -1) -> list[float]:
+    """Return a list to which each decision adds its seconds; at one of them, press Ctrl-C once."""
+    asked: list[float] = []
+    decide = Decider.decide
+
+    def count(
+        self: Decider,
+        subject: Subject,
+        radius: float,
+        seconds: float,
+        known: Decision | None = None,
+    ) -> Decision:
+        if len(asked) == stop:
+            asked.append(0)
+            raise KeyboardInterrupt
+        asked.append(seconds)
+        found = decide(self, subject, radius, seconds, known)
+        if seconds == 1 and subject.index == 3:
+            return Decision("undecided", "milp", -1.0)
+        return found
+
+    monkeypatch.setattr(Decider, "decide", count)
+    return asked
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = exact_line(tmp_path, "--radii", "20", "--no-attack")
+    asked = count_decisions(monkeypatch, stop=3)
+    assert main(line) == 130
+    assert main(line) == 0
+    assert len(asked) == 5 + 1
+    whole = (tmp_path / "out" / "exact.csv").read_text()
+    assert main(line) == 0
+    assert len(asked) == 6
+    assert main([*line, "--again"]) == 0
+    assert len(asked) == 11
+    assert (tmp_path / "out" / "exact.csv").read_text() == whole
+    (piece,) = (tmp_path / "out").glob("exact-*.json")
+    piece.write_text(piece.read_text().replace('"decisions": [', '"decisions": [{},', 1))
+    with pytest.raises(SystemExit, match="damaged: remove it, or use --again"):
+        main(line)
+
+
+def test_more_time_is_for_what_was_undecided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = exact_line(tmp_path, "--radii", "2", "--no-attack", "--time-limit")
+    asked = count_decisions(monkeypatch)
+    assert main([*line, "1"]) == 0
+    assert asked == [1] * 5
+    assert [row["verdict"] for row in rows_of(tmp_path)].count("undecided") == 1
+    assert main([*line, "1"]) == 0
+    assert main([*line, "60"]) == 0
+    assert asked == [1] * 5 + [60]
+    assert "undecided" not in [row["verdict"] for row in rows_of(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--radii", "-1"], "--radii: a distance must be in grey levels (8) or in 0..1"),
+        (["--radii", "nan"], "--radii: a distance must be in grey levels (8) or in 0..1"),
+        (["--time-limit", "0"], "--time-limit must be above 0 seconds, not 0"),
+        (["--time-limit", "nan"], "--time-limit must be above 0 seconds, not nan"),
+        (["--method", "sat"], "invalid choice: 'sat'"),
+    ],
+)
+def test_refused(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(exact_line(tmp_path, *options))
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_layer_without_bounds_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    line = ["exact", *arguments(tmp_path, layer("odd", "TanH", "data"), "odd")[1:]]
+    with pytest.raises(
+        SystemExit, match=r"deploy.prototxt: layer 'odd' \(TanH\) cannot be bounded"
+    ):
+        main(line)
+    assert not (tmp_path / "out").exists()
+
+
+def test_branch_and_bound_refuses_a_net_of_many_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caffe_ext.certification.branching.MOST_INPUTS", 41)
+    with pytest.raises(SystemExit, match="at most 41 inputs, and this net has 42: use the method"):
+        main(exact_line(tmp_path, "--method", "branch"))
+    assert not (tmp_path / "out").exists()
