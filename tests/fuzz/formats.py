@@ -16,6 +16,7 @@ from caffe.proto import caffe_pb2
 
 from caffe_ext.certification.bounds_study import read_piece
 from caffe_ext.certification.class_counts import ClassCounts
+from caffe_ext.certification.exact_study import read_piece as read_decisions
 from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
@@ -262,6 +263,20 @@ BOUNDS = {
     **{"description": {"method": "crown"}, "margins": [[0.5, -1.0]], "largest": [1.25]},
     **{"lower": [[[-1.0, 0.5]] * 2], "upper": [[[1.0, 2.5]] * 2]},
 }
+BROKEN = {
+    **{"verdict": "vulnerable", "method": "milp", "margin": -1.5, "attacked": False},
+    "adversarial": [0.0, 1.5, 200.0, 255.0],
+}
+DECIDED = {"verdict": "robust", "method": "bounds", "margin": 0.5, "attacked": False}
+EXACT = {
+    "description": {"search": "milp", "largest": 0.05},
+    "images": [
+        {
+            "decisions": [DECIDED | {"adversarial": None}, BROKEN],
+            **{"largest": [1.25, 1.5], "time_limit": 60.0, "seconds": 0.25},
+        }
+    ],
+}
 FORMATS = {
     "yaml": Format("model.yaml", make_model, use_model("model.yaml")),
     "committee": Format("committee.yaml", make_model, use_model("committee.yaml")),
@@ -304,6 +319,16 @@ FORMATS = {
         "x.json",
         note(BOUNDS),
         lambda folder: read_piece(folder / "x.json", {"method": "crown"}, 5, 2),
+    ),
+    "exact.json": Format(
+        "x.json",
+        note(EXACT),
+        lambda folder: read_decisions(
+            folder / "x.json",
+            {"search": "milp", "largest": 0.05},
+            np.zeros((5, 1, 2, 2), np.uint8),
+            2,
+        ),
     ),
     "summary.json": Format(
         "x.json",

@@ -73,6 +73,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "bounds": certify.main,
     "certify": certify.main,
     "evaluate": evaluate.main,
+    "exact": certify.main,
     "fastgradient": fastgradient.main,
     "get_data": get_data.main,
     "hardpositives": hardpositives.main,

@@ -101,6 +101,10 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("bounds", "--model", f"{inputs / 'relu.yaml'}", *images, "--limit", "6"),
             *("--radii", "1", "4", "--methods", "interval", "crown", "--no-attack"),
         ],
+        "exact": [
+            *("exact", "--model", f"{inputs / 'relu.yaml'}", *images, "--limit", "6"),
+            *("--radii", "8", "--no-attack"),
+        ],
         "fastgradient": [*model, "--logits", "--limit", "12"],
         "table1": [
             *("--digits", "--models", "R0", "B1", "--iterations", "6", "--snapshots", "3"),

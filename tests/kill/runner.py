@@ -16,7 +16,8 @@ from programs import arguments, left
 KILLS = int(os.environ.get("CAFFE_EXT_KILLS", "1"))
 PROGRAMS = (
     *("hotcold", "evaluate", "noise_curves", "hardpositives", "get_data", "training"),
-    *("transfer", "certify", "bounds", "fastgradient", "table1", "bench_attacks"),
+    *("transfer", "certify", "bounds", "exact", "fastgradient", "table1"),
+    "bench_attacks",
 )
 
 

@@ -39,8 +39,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = exact_line(tmp_path, "--radii", "0", "0.5/255", "4", "40", "--largest")
-    assert main(line) == 0
+    assert main(exact_line(tmp_path, "--radii", "0", "0.5/255", "4", "40", "--largest")) == 0
     shown = capsys.readouterr().out
     rows = [row.split() for row in shown.splitlines() if row.startswith("w ")]
     assert [row[1] for row in rows] == ["0", "0.5", "4", "40", "mean"]
@@ -55,13 +54,16 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(found) == 6 * 4
     assert [row["verdict"] for row in found if row["image"] == "2"] == ["misclassified"] * 4
     assert {"robust", "vulnerable"} <= {row["verdict"] for row in found}
-    for row in found:
-        robust, broken = float(row["largest_robust_linf"]), float(row["smallest_adversarial_linf"])
-        if row["verdict"] == "robust":
-            assert float(row["least_margin_at_least"]) >= 0
-            assert float(row["linf"]) <= robust
-        elif row["verdict"] == "vulnerable":
-            assert broken <= float(row["adversarial_linf"]) <= float(row["linf"])
+    for line in found:
+        robust, broken = (
+            float(line["largest_robust_linf"]),
+            float(line["smallest_adversarial_linf"]),
+        )
+        if line["verdict"] == "robust":
+            assert float(line["least_margin_at_least"]) >= 0
+            assert float(line["linf"]) <= robust
+        elif line["verdict"] == "vulnerable":
+            assert broken <= float(line["adversarial_linf"]) <= float(line["linf"])
             assert broken - robust <= TOLERANCE
     record = json.loads((tmp_path / "out" / "exact.json").read_text())
     assert record["results"][0]["robust_at_least"][0] == pytest.approx(5 / 6)

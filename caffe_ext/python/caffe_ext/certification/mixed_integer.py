@@ -47,7 +47,7 @@ class Limits:
     """When a search ends.
 
     seconds    of the search
-    threshold  margins above it are of no interest
+    threshold  margins above it are of no interest; infinity: all are
     """
 
     seconds: float
@@ -60,7 +60,8 @@ class Minimum:
 
     outcome  "above": all margins are above the threshold; "below": there is a point at or below it;
              "unknown": the time was over
-    bound    no margin is less, but for the solver's tolerances; -infinity: not known
+    bound    no margin is less, but for the solver's tolerances; -infinity: not known, as where the
+             time was over before there was a point
     changes  float64 (C, h, w), of the pixels that the net sees; None without a point
     """
 
