@@ -74,7 +74,7 @@ def test_the_least_margin_is_that_of_the_enumeration(tmp_path: Path, radius: flo
     program = encode(network, IMAGE, radius, whole=False)
     for target in (1, 3):
         expected = least_margin(layers, box.lower.ravel(), box.upper.ravel(), 0, target)
-        minimum = program.minimize_margin(0, target, ANY, fully=True)
+        minimum = program.minimize_margin(0, target, ANY, "least")
         assert minimum.bound == pytest.approx(expected, abs=1e-4)
     assert program.binaries > 0 or radius < 30
 
@@ -83,11 +83,13 @@ def check_minimum(description: ModelDescription, radius: float, target: int) -> 
     """Check that the net has the margin at the point, and a lower one nowhere."""
     network, model = read_network(description), description.load(64)
     program = encode(network, IMAGE, radius, whole=False)
-    minimum = program.minimize_margin(0, target, ANY, fully=True)
+    relaxed = program.minimize_margin(0, target, ANY, "relaxation")
+    minimum = program.minimize_margin(0, target, ANY, "least")
     assert minimum.changes is not None
     point = np.clip(IMAGE + minimum.changes, 0, 255).astype(np.float32)
     logits = model.logits(np.concatenate([point[None], points_within(model, IMAGE, radius, 0)]))
     margins = logits[:, 0].astype(np.float64) - logits[:, target]
+    assert relaxed.bound <= minimum.bound + 1e-4
     slack = 1e-4 * max(1.0, float(np.abs(logits).max()))
     assert margins[0] == pytest.approx(minimum.bound, abs=slack)
     assert (margins >= minimum.bound - slack).all()

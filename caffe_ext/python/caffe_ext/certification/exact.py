@@ -26,11 +26,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from caffe_ext.attacks.criteria import MISCLASSIFIED
+from caffe_ext.attacks.losses import FEWEST_CLASSES
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.certification.bounds import MARGIN, Bounder, LogitBounds
 from caffe_ext.certification.branching import check_inputs, search_boxes
 from caffe_ext.certification.largest_radius import TOLERANCE
-from caffe_ext.certification.mixed_integer import Limits, encode_network
+from caffe_ext.certification.mixed_integer import Goal, Limits, encode_network
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
 from caffe_ext.certification.windows import Doubles
@@ -45,7 +46,7 @@ DecidedBy = Literal["bounds", "attack", "milp", "branch"]
 
 SOLVER_MARGIN = 1e-4
 _FARTHEST = 255.0
-_BOUND_SHARE = 0.1
+_BOUND_SHARE = 0.2
 """Of the time, for the lower bound of a margin that is undecided."""
 
 
@@ -55,7 +56,7 @@ class ExactMethod:
 
     search  of SEARCHES
     pixels  of PIXELS: what the perturbed ones may be
-    attack  the text of an attack, in which E is the radius; "": none
+    attack  the text of an attack, in which E is the radius; "": none; None: choose_attack()
     memory  bytes that bounds may take
 
     Raises ValueError for settings that make no sense.
@@ -63,7 +64,7 @@ class ExactMethod:
 
     search: Search = "milp"
     pixels: Pixels = "real"
-    attack: str = "apgd=E+margin"
+    attack: str | None = None
     memory: int = 1 << 30
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Decider:
         if method.search == "branch":
             check_inputs(network)
         self.network, self.model, self.method = network, model, method
+        self.attack = choose_attack(model.classes) if method.attack is None else method.attack
         self._bounder = Bounder(network, "crown", method.memory)
 
     def decide(
@@ -155,9 +157,9 @@ class Decider:
 
     def _attack(self, ball: PixelBall, label: int, index: int) -> Floats | None:
         """Return what the attack finds in the ball."""
-        if not self.method.attack or ball.reach < 1:
+        if not self.attack or ball.reach < 1:
             return None
-        attack = parse_attack(attack_text(self.method.attack, ball.reach))
+        attack = parse_attack(attack_text(self.attack, ball.reach))
         labels = np.array([label])
         found = attack.run(self.model, ball.image[None], MISCLASSIFIED(labels), np.array([index]))
         points = [found.adversarials[found.found].astype(np.float64)]
@@ -167,7 +169,7 @@ class Decider:
         return ball.find_adversarial(self.model, candidates, label) if len(candidates) else None
 
     def _solve(self, ball: PixelBall, label: int, bounds: LogitBounds, seconds: float) -> Decision:
-        """Decide by mixed-integer programs, the class with the highest bound first."""
+        """Decide by relaxations, then mixed-integer programs, the highest bound's class first."""
         begin = monotonic()
         box = ball.box()
         program = encode_network(
@@ -176,14 +178,18 @@ class Decider:
         margins = bounds.margins[0].copy()
         threshold = self._threshold(ball.image, bounds)
         open_ = [int(it) for it in np.argsort(-margins) if margins[it] <= 0]
-        # The first point at or below the threshold ends a search, and while there is none, HiGHS
-        # gives no lower bound. So the last part of the time is for all points, of any margin.
-        for end, fully in (((1 - _BOUND_SHARE) * seconds, False), (seconds, True)):
+        # While a search has no point at or below the threshold, HiGHS gives no lower bound. So the
+        # last part of the time is for all points, of any margin.
+        stages: tuple[tuple[Goal, float, float], ...] = (
+            ("relaxation", seconds, inf),
+            ("point", (1 - _BOUND_SHARE) * seconds, threshold),
+            ("least", seconds, inf),
+        )
+        for goal, end, most in stages:
             left, open_ = open_, []
             for place, target in enumerate(left):
                 share = (begin + end - monotonic()) / (len(left) - place)
-                limits = Limits(share, inf if fully else threshold)
-                found = program.minimize_margin(label, target, limits, fully=fully)
+                found = program.minimize_margin(label, target, Limits(share, most), goal)
                 if found.changes is not None:
                     adversarial = self._find_adversarial(ball, found.changes, label)
                     if adversarial is not None:
@@ -243,6 +249,14 @@ def find_largest(
 def measure_distance(adversarial: Floats, image: Images) -> float:
     """Return the Linf distance, in grey levels."""
     return float(np.abs(adversarial.astype(np.float64) - image).max())
+
+
+def choose_attack(classes: int) -> str:
+    """Return the text of an attack: APGD on the targeted DLR loss, with few classes on another.
+
+    On small nets, the targeted loss finds adversarials that the margin and cross-entropy miss.
+    """
+    return "apgd=E+dlr-t" if classes >= FEWEST_CLASSES["dlr-t"] else "apgd=E+ce"
 
 
 def attack_text(text: str, radius: float) -> str:

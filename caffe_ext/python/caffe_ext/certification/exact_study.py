@@ -143,34 +143,41 @@ class ExactStudy(Study):
         with claim_output(self.folder), reporter.progress("exact", total, "image") as step:
             for description, decider in zip(self.models, deciders, strict=True):
                 labels = decider.model.check_labels(labels, len(images))
-                wanted = self._description(description, digest, len(images))
+                wanted = self._description(description, decider.attack, digest, len(images))
                 piece = self._decide_images(decider, wanted, images, labels, step)
                 results.append(self._to_model(description.name, piece, images))
             result = ExactResult(
                 settings.radii,
                 images,
                 labels,
-                settings.method.attack,
+                deciders[0].attack,
                 settings.method.search,
                 results,
             )
             margins = {"margin": MARGIN, "solver_margin": SOLVER_MARGIN}
             save_results(
-                self.folder, result, self.record(source, digest, {"norm": "Linf"} | margins)
+                self.folder,
+                result,
+                self.record(source, digest, {"norm": "Linf", "attack": result.attack} | margins),
             )
         return result
 
-    def _description(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:
+    def _description(
+        self, model: LoadableModel, attack: str, digest: str, count: int
+    ) -> dict[str, Any]:
         """Return what the decisions depend on, for JSON."""
-        method = asdict(self.settings.method)
-        method.pop("memory")
-        return {
-            "model": model.identity(),
-            "images": {"digest": digest, "count": count},
-            "radii": list(self.settings.radii),
-            "margins": [MARGIN, SOLVER_MARGIN],
-            "largest": TOLERANCE if self.settings.largest else None,
-        } | method
+        method = {"search": self.settings.method.search, "pixels": self.settings.method.pixels}
+        return (
+            {
+                "model": model.identity(),
+                "images": {"digest": digest, "count": count},
+                "radii": list(self.settings.radii),
+                "margins": [MARGIN, SOLVER_MARGIN],
+                "largest": TOLERANCE if self.settings.largest else None,
+            }
+            | method
+            | {"attack": attack}
+        )
 
     def _decide_images(
         self,

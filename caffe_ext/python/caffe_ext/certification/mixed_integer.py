@@ -42,6 +42,12 @@ _PAUSE = 0.1
 """Seconds between two looks for Ctrl-C while HiGHS computes."""
 
 
+Goal = Literal["relaxation", "point", "least"]
+"""The least margin where binaries and whole grey levels may be any real numbers; any point at or
+below the threshold; the point with the least margin, to a relative gap of 1e-6.
+"""
+
+
 @dataclass(frozen=True)
 class Limits:
     """When a search ends.
@@ -121,13 +127,14 @@ class Program:
         self.rows.append((matrix, lower, upper))
 
     def minimize_margin(
-        self, label: int, target: int, limits: Limits, *, fully: bool = False
+        self, label: int, target: int, limits: Limits, goal: Goal = "point"
     ) -> Minimum:
         """Search for a point with z_label - z_target at or below the threshold.
 
-        The first point ends the search, or with `fully` the one with the least margin, to a
-        relative gap of 1e-6; so does the proof that there is none, or the time.
+        The search ends where the goal is reached, is proved to be out of reach, or the time is
+        over. The bound of a relaxation holds, but its point may be none of the net's.
         """
+        integral = np.array([*self.integral, False], np.int64) * (goal != "relaxation")
         difference = self.logits.matrix[[label]] - self.logits.matrix[[target]]
         offset = self.logits.offset[label] - self.logits.offset[target]
         count = len(self.lower) + 1
@@ -141,15 +148,15 @@ class Program:
         seconds = max(limits.seconds, 0.01)
         found = _solve(
             objective,
-            integrality=np.array([*self.integral, False], np.int64),
+            integrality=integral,
             bounds=Bounds([*self.lower, -inf], [*self.upper, limits.threshold]),
             constraints=LinearConstraint(
                 sparse.vstack(matrices, format="csc"), np.concatenate(lower), np.concatenate(upper)
             ),
-            options={"time_limit": seconds, "mip_rel_gap": 1e-6 if fully else _ANY_GAP},
+            options={"time_limit": seconds, "mip_rel_gap": _ANY_GAP if goal == "point" else 1e-6},
         )
         bound = -inf if found.mip_dual_bound is None else float(found.mip_dual_bound)
-        if found.status == _OPTIMAL and not any(self.integral):  # no such bound
+        if found.status == _OPTIMAL and not integral.any():  # no such bound
             bound = float(found.fun)
         if found.status == _INFEASIBLE:
             return Minimum("above", limits.threshold)

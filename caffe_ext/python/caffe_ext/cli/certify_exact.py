@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--no-attack",
         action="store_true",
-        help="omit the attack (default: APGD of 100 steps on the margin)",
+        help="omit the attack (default: APGD of 100 steps on the targeted DLR loss)",
     )
     add(
         "--memory",
@@ -125,7 +125,7 @@ def make_study(arguments: argparse.Namespace) -> "ExactStudy":
     method = ExactMethod(
         arguments.search,
         arguments.pixels,
-        attack="" if arguments.no_attack else ExactMethod.attack,
+        attack="" if arguments.no_attack else None,
         memory=arguments.memory << 20,
     )
     return ExactStudy(
