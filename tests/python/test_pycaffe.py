@@ -223,5 +223,5 @@ def test_importing_caffe_leaves_out_what_it_seldom_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\nresize zoom skimage.io\n"
-    with pytest.raises(AttributeError, match="'caffe.io' has no attribute 'frobnicate'"):
+    with pytest.raises(AttributeError, match=r"'caffe\.io' has no attribute 'frobnicate'"):
         _ = caffe.io.frobnicate
