@@ -203,6 +203,31 @@ def test_the_largest_radius(tmp_path: Path) -> None:
             assert decider.decide(subject, broken, 60).verdict == "vulnerable"
 
 
+@pytest.mark.parametrize("pixels", ["real", "whole"])
+@pytest.mark.parametrize("end", [21.0, 300.0])
+def test_the_largest_radius_beside_undecided_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: Pixels, end: float
+) -> None:
+    """Robust to 5.3, vulnerable from `end` on, and undecided in between."""
+    description = small_net(tmp_path, 3)
+    method = ExactMethod(pixels=pixels)
+    decider = Decider(read_network(description), description.load(1), method)
+    asked: list[float] = []
+
+    def pretend(subject: Subject, radius: float, seconds: float) -> Decision:
+        asked.append(radius)
+        if radius <= 5.3:
+            return Decision("robust", "milp", 0.1)
+        if radius < end:
+            return Decision("undecided", "milp", -1.0)
+        return Decision("vulnerable", "milp", -1.0, adversarial=subject.image + np.float32(radius))
+
+    monkeypatch.setattr(decider, "decide", pretend)
+    robust, broken = find_largest(decider, Subject(np.zeros(SMALL, np.uint8), 0), 1, {})
+    assert 4.3 <= robust <= 5.3 and len(asked) < 20
+    assert broken == float("inf") if end > 255 else end <= broken <= end + 1
+
+
 def test_an_image_is_undecided_when_the_time_is_over(tmp_path: Path) -> None:
     text, last = hidden(40, 40, 40)
     description = write_net(tmp_path, text, last, 1, space=PixelSpace(0.2, 120))

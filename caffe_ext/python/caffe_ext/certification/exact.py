@@ -223,27 +223,42 @@ def find_largest(
     seconds    for each decision
     decisions  by radius, those that are known
 
-    They are at most TOLERANCE apart, or one grey level for whole ones, unless a radius between them
-    is undecided. 255 for both: nothing breaks the image; infinity: no radius is known to.
+    They are at most TOLERANCE apart, or one grey level for whole ones. Where radii between them are
+    undecided, both are at most one grey level from such a radius. 255 for both: nothing breaks the
+    image; infinity: no radius is known to.
     """
     whole = decider.method.pixels == "whole"
     robust, broken = 0.0, inf
+    lowest, highest = inf, -inf  # of the undecided radii
     for radius, decision in decisions.items():
         if decision.verdict == "robust":
             robust = max(robust, floor(radius) if whole else radius)
         elif decision.adversarial is not None:
             broken = min(broken, measure_distance(decision.adversarial, subject.image))
-    while robust < _FARTHEST and broken - robust > (1 if whole else TOLERANCE):
-        radius = (robust + broken) / 2 if np.isfinite(broken) else max(1.0, 2 * robust)
-        radius = min(float(floor(radius)) if whole else radius, _FARTHEST)
+    while robust < _FARTHEST:
+        apart = 1.0 if whole or lowest < inf else TOLERANCE
+        if min(broken, lowest) - robust > apart:
+            radius = _between(robust, min(broken, lowest), whole=whole)
+        elif lowest < inf and highest < _FARTHEST and broken - highest > apart:
+            radius = _between(highest, broken, whole=whole)
+        else:
+            break
         last = decider.decide(subject, radius, seconds)
         if last.verdict == "robust":
             robust = radius
         elif last.adversarial is not None:
             broken = min(radius, measure_distance(last.adversarial, subject.image))
         else:
-            break
+            lowest, highest = min(lowest, radius), max(highest, radius)
+        if robust > highest or broken < lowest:  # what was undecided is decided by another radius
+            lowest, highest = inf, -inf
     return robust, broken if robust < _FARTHEST else _FARTHEST
+
+
+def _between(low: float, high: float, *, whole: bool) -> float:
+    """Return a radius between two, twice the lower one if the other is infinite."""
+    radius = (low + high) / 2 if np.isfinite(high) else max(1.0, 2 * low)
+    return min(float(floor(radius)) if whole else radius, _FARTHEST)
 
 
 def measure_distance(adversarial: Floats, image: Images) -> float:
