@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffe_ext._blas_kernels import find_core, read_first_processor
 from caffe_ext.runtime.blas import UNKNOWN, blas_function, describe_blas
 
 NET = """
@@ -48,6 +49,46 @@ def test_functions_are_those_of_caffe_s_own() -> None:
     assert np.array_equal(c, a @ b)
     with pytest.raises(LookupError, match="has no function cblas_frobnicate"):
         blas_function("cblas_frobnicate")
+
+
+ZEN_5 = {
+    "vendor_id": "AuthenticAMD",
+    "cpu family": "26",
+    "flags": "avx2 avx512f avx512bw avx512cd avx512dq avx512vl",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "core"),
+    [
+        ({}, "SkylakeX"),
+        ({"cpu family": "25"}, ""),
+        ({"vendor_id": "GenuineIntel"}, ""),
+        ({"flags": "avx2 avx512f"}, ""),
+        ({"cpu family": "unknown"}, ""),
+    ],
+)
+def test_the_core_of_a_processor(changed: dict[str, str], core: str) -> None:
+    assert find_core(ZEN_5 | changed) == core
+    assert find_core({}) == ""
+
+
+def test_the_processor_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nflags\t\t: fpu avx2\npower:\n\nprocessor\t: 1\n\n")
+    assert read_first_processor(path) == {"processor": "0", "flags": "fpu avx2", "power": ""}
+    assert read_first_processor(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("chosen", ["", "Haswell"])
+def test_kernels_are_chosen_before_caffe_is_loaded(chosen: str) -> None:
+    code = "import os, caffe_ext; print(os.environ.get('OPENBLAS_CORETYPE', ''))"
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+    environment |= {"OPENBLAS_CORETYPE": chosen} if chosen else {}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == (chosen or find_core(read_first_processor()))
 
 
 @pytest.mark.skipif(not AVX2, reason="a processor without AVX2")
