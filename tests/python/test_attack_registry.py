@@ -80,7 +80,7 @@ def test_a_float_that_equals_a_whole_number_is_another_setting() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("brighten(20)", "brighten has settings by name only, key=value; there are by, word, seed"),
+        ("brighten(20)", "brighten takes settings as key=value only; there are by, word, seed"),
         ("brighten(much=2)", "brighten has no setting 'much'; there are by, word, seed"),
         ("brighten(by=f())", "settings must be key=value, each once"),
         ("brighten(by=)", "settings must be key=value, each once"),
@@ -109,7 +109,7 @@ def test_names_that_are_taken_or_none() -> None:
 
     with pytest.raises(ValueError, match="name of another attack"):
         register_attack("brighten")(Other)
-    with pytest.raises(ValueError, match="this class is registered already"):
+    with pytest.raises(ValueError, match="this class is already registered"):
         register_attack("brighter")(Brighten)
     with pytest.raises(TypeError, match="must be a frozen dataclass"):
         register_attack("plain")(type("Plain", (Attack,), {}))

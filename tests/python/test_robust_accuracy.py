@@ -105,7 +105,7 @@ def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
     settings = Settings(seed=1, probe=0, own_suite=short)
     ready = evaluator(tmp_path, settings)
     assert ready.remarks == (
-        "Linf 5.4: image files hold whole grey levels, so that within this radius they differ by "
+        "Linf 5.4: image files hold whole grey levels, so within this radius they differ by "
         "5 at most; in real-valued pixels it is 5.4",
     )
     masked, _ = ready.evaluate(SilentReporter())

@@ -1,22 +1,22 @@
-"""APGD, the projected gradient ascent that chooses its steps itself.
+"""APGD, projected gradient ascent with automatic step sizes.
 
     z_k+1 = P( x_k + eta g(x_k) )
     x_k+1 = P( x_k + alpha (z_k+1 - x_k) + (1 - alpha) (x_k - x_k-1) )       alpha .75; at k = 0, 1
 
 P projects onto the ball and onto 0..255; g is the sign of the objective's gradient (Linf), or the
-gradient over its L2 norm (L2). eta is 2 epsilon at first. At the checkpoints w_j = ceil(p_j N),
-p_0 = 0, p_1 = .22, p_j+1 = p_j + max(p_j - p_j-1 - .03, .06), it is halved, and the ascent goes on
+gradient over its L2 norm (L2). eta starts at 2 epsilon. At the checkpoints w_j = ceil(p_j N),
+p_0 = 0, p_1 = .22, p_j+1 = p_j + max(p_j - p_j-1 - .03, .06), it is halved, and the ascent resumes
 from the best point so far, if
 
     the objective has risen in less than rho = .75 of the steps since the last checkpoint, or
     eta was not halved at the last checkpoint and the best value is still the same.
 
-x_0 is a random point of the ball's surface, within 0..255. Objectives: losses.py; with dlr-t the
-classes with the largest logits besides the label are targets one after the other, up to nine.
+x_0 is a random point on the ball's surface, within 0..255. Objectives: losses.py; dlr-t targets
+the classes with the largest logits besides the label one after another, up to nine.
 
 Croce and Hein, 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-parameter-free attacks", Algorithm 1. The second condition is that of the authors' program, where
-the paper compares the etas.
+parameter-free attacks", Algorithm 1. The second condition follows the authors' program; the paper
+compares the etas instead.
 """
 
 from collections.abc import Sequence
@@ -73,10 +73,10 @@ class AutoProjectedGradient(BudgetAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"knows the network and its weights; {self.budget.wording}, in {self.iterations} steps "
-            "whose length adapts itself (APGD)"
+            "of adaptive length (APGD)"
         )
 
     def search(
@@ -108,8 +108,8 @@ class AutoProjectedGradient(BudgetAttack):
 class Climb:
     """A climb from one start of each image.
 
-    result  where what is found is noted
-    noted   where what the first gradients are like is noted, or None
+    result  receives the adversarials found
+    noted   receives the diagnostics of the first gradients, or None
     """
 
     asked: Queries
@@ -121,7 +121,8 @@ class Climb:
     def run(self, rows: Ints, ball: Ball, seeds: list[list[int]], iterations: int) -> None:
         """Climb.
 
-        rows, seeds  of the images, int64 (n,), and what their starts depend on
+        rows   which images, int64 (n,)
+        seeds  of their starts
         """
         norm, epsilon = ball.budget.norm, np.float32(ball.budget.epsilon)
         starts = np.stack([random_unit(one, ball.images.shape[1:], norm) for one in seeds])
@@ -146,7 +147,7 @@ class Climb:
                 last = step + 1
 
     def _leave(self, climbers: "Climbers", logits: Floats) -> None:
-        """Note the points that are adversarial; their images leave."""
+        """Record the adversarial points and drop their images."""
         solved = self.criterion.is_satisfied(logits, climbers.rows)
         if solved.any():
             mine = climbers.ball.select(solved)
@@ -157,15 +158,15 @@ class Climb:
 
 @dataclass(eq=False)
 class Climbers:
-    """The points of n images on their way up; a row of each array an image.
+    """The current points of n images; each array has one row per image.
 
     rows            int64 (n,), which images
     points          x_k; previous: x_k-1, best: the one with the largest value so far; float32
-    gradients       at the points, and at the best
+    gradients       at the points, and at the best ones
     values          of the objective, float64 (n,)
     steps           eta, float32 (n,)
     rises           steps since the last checkpoint in which the objective has risen
-    halved, before  at the last checkpoint: eta was halved; the best value
+    halved, before  at the last checkpoint: whether eta was halved; the best value
     """
 
     rows: Ints
@@ -191,7 +192,7 @@ class Climbers:
         values: Values,
         gradients: Floats,
     ) -> "Climbers":
-        """Return them at their starts."""
+        """Return the climbers at their starting points."""
         count = len(rows)
         return cls(
             rows,
@@ -246,7 +247,7 @@ class Climbers:
         self.best_values[better] = values[better]
 
     def apply_checkpoint(self, steps: int) -> None:
-        """Halve eta where a checkpoint's conditions say so, and go back to the best point there.
+        """Halve eta where a checkpoint's conditions hold, and return to the best point there.
 
         steps  since the last checkpoint
         """
@@ -262,7 +263,7 @@ class Climbers:
 
 
 def checkpoints(iterations: int) -> frozenset[int]:
-    """Return w_1, w_2, ..., after how many of the steps eta may be halved."""
+    """Return w_1, w_2, ..., the numbers of steps after which eta may be halved."""
     before, now, found = 0.0, 0.22, []
     while now <= 1:
         found.append(ceil(round(now * iterations, 9)))
@@ -271,9 +272,9 @@ def checkpoints(iterations: int) -> frozenset[int]:
 
 
 def list_targets(asked: Queries, ball: Ball, criterion: Criterion, most: int) -> list[Ints]:
-    """Return the targets of all images, int64 (N,), one set after the other.
+    """Return the targets to try in turn, each int64 (N,) for all images.
 
-    The criterion's own, if it has some; else by the order of the images' logits, up to `most`.
+    The criterion's own, if it has any; else the classes by descending logits, up to `most`.
     """
     if criterion.targets is not None:
         return [criterion.targets]
@@ -283,7 +284,7 @@ def list_targets(asked: Queries, ball: Ball, criterion: Criterion, most: int) ->
 def note_gradients(
     noted: Diagnostics, rows: Ints, logits: Floats, gradients: Floats, criterion: Criterion
 ) -> None:
-    """Note what the first gradients of some images are like."""
+    """Record the diagnostics of some images' first gradients."""
     noted.zero_gradient[rows] = ~gradients.any(axis=(1, 2, 3))
     own = softmax(logits)[np.arange(len(rows)), criterion.labels[rows]]
     noted.saturated[rows] = own == 1

@@ -1,10 +1,10 @@
-"""AutoAttack: four attacks of different kinds, each on what the ones before have left.
+"""AutoAttack: four different attacks, each on the images that the previous ones left unsolved.
 
 standard   APGD-CE (100 steps), APGD-T (9 targets x 100), FAB-T (9 x 100), Square (5,000 queries)
 quick      APGD-CE (50), APGD-T (3 x 50)
 
 Networks with fewer classes have fewer targets. The targeted DLR loss needs 4 classes: with 3 the
-untargeted one takes its place, with 2 the margin of the logits.
+untargeted one replaces it, with 2 the margin of the logits.
 
 Croce and Hein, 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", Section 6.
@@ -33,7 +33,7 @@ _QUICK_STEPS, _QUICK_TARGETS = 50, 3
 @register_within("autoattack", {"quick": {"version": "quick"}})
 @dataclass(frozen=True)
 class AutoAttack(BudgetAttack):
-    """AutoAttack; `iterations` are those of APGD and FAB, and a fiftieth of Square's queries.
+    """AutoAttack; APGD and FAB take `iterations` steps, and Square 50 times as many queries.
 
     version  standard or quick
     """
@@ -55,14 +55,14 @@ class AutoAttack(BudgetAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
-            f"knows the network and its weights; {self.budget.wording}, by several attacks one "
-            "after the other (AutoAttack)"
+            f"knows the network and its weights; {self.budget.wording}, by several attacks in "
+            "turn (AutoAttack)"
         )
 
     def attacks(self, classes: int) -> tuple[BudgetAttack, ...]:
-        """Return the attacks for a network with so many classes, in their order."""
+        """Return the attacks for a network with this many classes, in order."""
         targets = MOST_TARGETS if self.version == "standard" else _QUICK_TARGETS
         targets = min(targets, classes - 1)
         iterations = self.iterations
@@ -90,7 +90,7 @@ class AutoAttack(BudgetAttack):
     def search(
         self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
     ) -> BudgetResult:
-        """Run the attacks' searches one after the other."""
+        """Run the attacks' searches in turn."""
         result = BudgetResult.make_empty(images)
         for attack in self.attacks(asked.model.classes):
             left = np.flatnonzero(~result.found)
@@ -102,7 +102,7 @@ class AutoAttack(BudgetAttack):
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints
     ) -> AttackResult:
-        """Run the attacks, each on what the ones before have left in whole grey levels."""
+        """Run the attacks, each on the images left unsolved in whole grey levels."""
         total = AttackResult.make_empty(images)
         real = RealReading(np.zeros(len(images), np.bool_), images.astype(np.float32))
         queries = gradients = 0

@@ -2,9 +2,9 @@
 
     B(x) = { x~ : ||x~ - x|| <= epsilon, 0 <= x~ <= 255 }
 
-What an image file holds are whole grey levels: in Linf the ball of radius 25.5 has as many of them
-as that of 25. In L2 rounding can leave the ball; then as many pixels as it takes are rounded
-towards the image.
+An image file holds whole grey levels: in Linf, the balls of radius 25.5 and 25 contain the same
+ones. In L2, rounding can leave the ball; then as many pixels as necessary are rounded towards the
+image instead.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Ball:
 
     @classmethod
     def from_images(cls, images: Images, budget: PerturbationBudget, *, whole: bool) -> "Ball":
-        """Return the balls around images; `whole`: as far as whole grey levels reach in Linf."""
+        """Return the balls around images; `whole`: with the Linf radius cut to a whole number."""
         if whole and budget.norm == "linf":
             budget = PerturbationBudget("linf", float(np.floor(budget.epsilon)))
         return cls(images.astype(np.float32), budget)
@@ -47,18 +47,18 @@ class Ball:
         return Ball(self.images[rows], self.budget)
 
     def project(self, points: Floats) -> Floats:
-        """Return the nearest points of the balls, in place; see project()."""
+        """Project points onto the balls, in place; see project()."""
         return project(points, self.images, self.budget)
 
     def round(self, points: Floats) -> Images:
-        """Return points of the balls as whole grey levels that lie in them, too; uint8."""
+        """Round points of the balls to whole grey levels that also lie in them; uint8."""
         return round_to_grey_levels(points, self.images, self.budget)
 
 
 def project(points: AnyReal, images: Real | Images, budget: PerturbationBudget) -> AnyReal:
-    """Return the nearest points within the budget and 0..255, in place; (N, C, H, W).
+    """Project points (N, C, H, W) onto the budget and 0..255, in place.
 
-    In L2 onto the sphere and then onto 0..255, which is inside, though not always the nearest.
+    In L2, first onto the ball, then onto 0..255: inside both, though not always the nearest point.
     """
     np.subtract(points, images, out=points)
     if budget.norm == "linf":
@@ -79,14 +79,14 @@ def steepest_step(values: Floats, norm: Norm) -> Floats:
     """Return the steepest unit step in the norm, float32; 0 where there is no direction."""
     if norm == "linf":
         return np.sign(values)
-    # First by the largest value, as squares of small float32 numbers vanish.
+    # Scaled by the largest value first, as squares of small float32 numbers underflow.
     largest = np.abs(values).max(axis=_AXES, keepdims=True)
     scaled = values / np.where(largest > 0, largest, 1)
     return np.asarray(scaled / np.maximum(lengths(scaled), 1))
 
 
 def round_to_grey_levels(points: Real, images: Real | Images, budget: PerturbationBudget) -> Images:
-    """Return points within the budget as whole grey levels that lie in it, too."""
+    """Round points within the budget to whole grey levels that also lie in it."""
     whole = np.rint(points).astype(np.float64) - images
     if budget.norm == "linf":
         limit = np.floor(budget.epsilon)
@@ -101,9 +101,9 @@ def round_to_grey_levels(points: Real, images: Real | Images, budget: Perturbati
 
 
 def _round_towards_zero(whole: Points, differences: Points, epsilon: float) -> Points:
-    """Round differences (N, C, H, W) towards 0 instead, the least clear ones first, until inside.
+    """Round differences (N, C, H, W) towards 0 instead, nearest to a half first, until inside.
 
-    All of them together are inside, as no |trunc(d)| is above |d|.
+    With all of them rounded so, they are inside, as |trunc(d)| <= |d|.
     """
     count = len(whole)
     towards, nearest = np.trunc(differences).reshape(count, -1), whole.reshape(count, -1)
@@ -125,7 +125,7 @@ def _round_towards_zero(whole: Points, differences: Points, epsilon: float) -> P
 def random_unit(seeds: list[int], shape: tuple[int, ...], norm: Norm) -> Floats:
     """Return a random point of the unit sphere of the norm, float32.
 
-    Linf: uniform in the cube, and then as far as its surface; L2: uniform on the sphere.
+    Linf: uniform in the cube, then scaled to its surface; L2: uniform on the sphere.
     """
     random = np.random.default_rng(seeds)
     if norm == "linf":

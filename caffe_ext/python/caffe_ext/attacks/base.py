@@ -1,6 +1,6 @@
-"""Attack: the contract of everything that makes adversarial images of a model's images.
+"""Attack: the interface of everything that makes adversarial images for a model.
 
-An attack is a frozen dataclass; all that its results depend on is in its fields. It needs no
+An attack is a frozen dataclass; its fields hold everything that its results depend on. It needs no
 gradient and no direction: what it knows of these it reports as Diagnostics.
 
     @register_attack("noise")                                           (registry.py)
@@ -9,7 +9,7 @@ gradient and no direction: what it knows of these it reports as Diagnostics.
         sigma: float = 16.0
         ...
 
-`parse_attack("noise(sigma=32)")` is that attack then, in Python and for all programs.
+`parse_attack("noise(sigma=32)")` then returns that attack, in Python and in all programs.
 """
 
 import re
@@ -27,9 +27,9 @@ _MID_GREY = 127
 
 @dataclass(frozen=True, eq=False)
 class Diagnostics:
-    """What an attack that follows a gradient saw of N images, at the first point it computed it.
+    """What a gradient attack observed of N images at the first point of each.
 
-    targets        int64 (N,), the class that the direction points to; NO_TARGET if to none
+    targets        int64 (N,), the class that the direction points to; NO_TARGET if none
     saturated      bool (N,): the float32 softmax of the label is exactly 1, so that the loss is
                    exactly 0 there, and so is its derivative with respect to the label's logit
     zero_gradient  bool (N,): the gradient with respect to the pixels is 0 in all of them
@@ -41,7 +41,7 @@ class Diagnostics:
 
     @classmethod
     def make_empty(cls, count: int) -> "Diagnostics":
-        """Return the diagnostics of images of which no gradient was computed."""
+        """Return the diagnostics of images for which no gradient was computed."""
         nothing = np.zeros(count, np.bool_)
         return cls(np.full(count, NO_TARGET, np.int64), nothing, nothing.copy())
 
@@ -67,10 +67,10 @@ class AttackResult:
     classes       int64 (N,), of the adversarials; NO_CLASS where nothing was found
     step_lengths  float64 (N,), how far the adversarial lies along the attack's direction, in grey
                   levels; the Linf distance for attacks without one; NaN where nothing was found
-    queries       images that went forward through the model
-    gradients     images that went backward
+    queries       images in forward passes of the model
+    gradients     images in backward passes
     diagnostics   None: the attack computes no gradient
-    real          None: the attack knows whole grey levels only
+    real          None: the attack works in whole grey levels only
     """
 
     found: Bools
@@ -105,7 +105,7 @@ class Attack(ABC):
 
     @property
     def text(self) -> str:
-        """Return what parse_attack makes this attack of; results are filed under it.
+        """Return the text that parse_attack turns into this attack; results are filed under it.
 
         Raises TypeError for an attack whose class, exactly, is not registered.
         """
@@ -115,7 +115,7 @@ class Attack(ABC):
 
     @property
     def file_name(self) -> str:
-        """Return the text without what file systems dislike; no two attacks have the same."""
+        """Return the text, unique to the attack, without characters that file systems reject."""
         name, bracket, settings = self.text.partition("(")
         if not bracket or "@" in name:  # the brackets are a blob's
             name = self.text
@@ -140,11 +140,11 @@ class Attack(ABC):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return sentences about its settings that whoever runs it should read."""
+        """Return sentences about its settings that the user should read."""
         return ()
 
     def find_applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels it can be tried on, bool (N,)."""
+        """Return which images with these labels it can be tried on, bool (N,)."""
         return np.ones(len(labels), np.bool_)
 
     def check(self, model: Model) -> None:
@@ -161,7 +161,7 @@ class Attack(ABC):
 
         images     uint8 (N, C, H, W), none of which satisfies the criterion; not changed
         criterion  of these N images
-        indices    int64 (N,), their numbers, on which random choices depend, and nothing else does
+        indices    int64 (N,), their numbers, on which only random choices depend
 
         Raises ValueError for images, labels and settings that do not fit the model.
         """

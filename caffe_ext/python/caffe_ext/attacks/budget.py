@@ -1,9 +1,9 @@
 """PerturbationBudget: how far an attack may change an image, and its units.
 
 Everything is computed in grey levels, 0..255. The literature mostly has pixels in 0..1: its 8/255
-are 8 grey levels, its Linf 0.3 on MNIST 76.5. parse_distance() reads both; what can only be meant
-in the other unit is refused, as an attack within 0.3 grey levels changes nothing and looks like
-robustness.
+are 8 grey levels, its Linf 0.3 on MNIST is 76.5. parse_distance() reads both; what can only be
+meant in the other unit is refused, as an attack within 0.3 grey levels changes nothing and looks
+like robustness.
 """
 
 import re
@@ -20,7 +20,7 @@ DISTANCE = rf"{NUMBER}(?:/255|of1)?"
 
 
 def parse_distance(text: str) -> float:
-    """Return the grey levels of "8", "8/255" or "0.03of1" (of pixels in 0..1); ValueError else."""
+    """Return the grey levels of "8", "8/255" or "0.03of1" (pixels in 0..1), or raise ValueError."""
     found = re.fullmatch(rf"({NUMBER})(/255|of1)?", text.strip(), re.IGNORECASE)
     if found is None:
         raise ValueError(
@@ -37,7 +37,7 @@ def show_distance(grey_levels: float) -> str:
 
 
 def check_distance(name: str, grey_levels: float) -> None:
-    """Raise ValueError for a distance that is no number above 0, or below one grey level.
+    """Raise ValueError for a distance that is not a number above 0, or below one grey level.
 
     name  of the setting
     """
@@ -77,17 +77,17 @@ class PerturbationBudget:
 
     @property
     def wording(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         measure = {"linf": "each pixel", "l2": "the whole image (L2)"}[self.norm]
         return f"changes {measure} by at most {show_distance(self.epsilon)} within 0..255"
 
 
 def whole_radius_remark(budget: PerturbationBudget) -> tuple[str, ...]:
-    """Return a sentence about a Linf radius that is no whole number; of a whole one, nothing."""
+    """Return a sentence about an Linf radius that is not a whole number; for others, nothing."""
     whole = int(budget.epsilon)
     if budget.norm != "linf" or budget.epsilon == whole:
         return ()
     return (
-        f"Linf {budget.epsilon:g}: image files hold whole grey levels, so that within this radius "
+        f"Linf {budget.epsilon:g}: image files hold whole grey levels, so within this radius "
         f"they differ by {whole} at most; in real-valued pixels it is {budget.epsilon:g}",
     )

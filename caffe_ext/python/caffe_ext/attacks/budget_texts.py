@@ -2,8 +2,8 @@
 
 NAME=EPSILON   NAME-l2=EPSILON      the radius, in the units of budget.py
 xN rR                               N iterations, R restarts
-+SETTING                            one more setting, the loss say
-NAME(KEY=VALUE, ...)                the same by the names of the fields
++SETTING                            one more setting, such as the loss
+NAME(KEY=VALUE, ...)                the same by field names
 """
 
 import re
@@ -22,9 +22,9 @@ Within = TypeVar("Within", bound=type[BudgetAttack])
 def register_within(
     name: str, endings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Callable[[Within], Within]:
-    """Return a class decorator by which attacks within a budget can be called by short texts.
+    """Return a class decorator that gives attacks within a budget their short texts.
 
-    endings  what "+" and each of these words behind the text sets
+    endings  the settings that "+" and each of these words at the end of the text stand for
     """
     words = dict(endings or {})
 

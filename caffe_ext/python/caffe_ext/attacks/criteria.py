@@ -1,11 +1,11 @@
 """Criteria: when is an image adversarial?
 
-Misclassification          it gets any class but its label
-TargetedMisclassification  it gets a given class, which is not its label
+Misclassification          it is given any class but its label
+TargetedMisclassification  it is given a certain class, which is not its label
 TopKMisclassification      its label is not among the k classes with the largest logits
 
-A criterion holds what it asks of N images; `which` numbers some of them, int64 (n,), and the logits
-are theirs, float32 (n, K). An image with a NaN among its logits satisfies no criterion.
+A criterion belongs to N images; `which`, int64 (n,), holds the numbers of some of them, and the
+logits are theirs, float32 (n, K). An image with a NaN among its logits satisfies no criterion.
 """
 
 import re
@@ -26,14 +26,14 @@ NO_TARGET = -1
 class Criterion(ABC):
     """What makes N images adversarial.
 
-    labels  int64 (N,), the classes that they should get
+    labels  int64 (N,), the correct classes
     """
 
     labels: Ints
 
     @property
     def targets(self) -> Ints | None:
-        """Return the classes that they have to get, int64 (N,); None: any of several will do."""
+        """Return the classes that they must be given, int64 (N,); None: any of several will do."""
         return None
 
     @abstractmethod
@@ -44,13 +44,13 @@ class Criterion(ABC):
     def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return classes a and b of each image, int64 (n,), between which the criterion decides.
 
-        The criterion is satisfied where h_a < h_b, and may be where they are equal.
+        The criterion is satisfied where h_a < h_b, and may be satisfied where they are equal.
         """
 
     def margins(self, logits: Floats, which: Ints) -> Margins:
         """Return by how much the logits h miss the criterion, h_a - h_b, float64 (n,).
 
-        Below 0 it is satisfied, at 0 it may be. NaN or infinite where a logit is.
+        Below 0 the criterion is satisfied, at 0 it may be. NaN or infinite where a logit is.
         """
         above, below = self.margin_classes(logits, which)
         rows, wide = np.arange(len(logits)), logits.astype(np.float64)
@@ -67,7 +67,7 @@ class Misclassification(Criterion):
     """Any class but the label; the margin is h_label - max_{j != label} h_j."""
 
     def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
-        """Return where the class is another one; NaN is no class."""
+        """Return where the class is not the label; images with a NaN have no class."""
         classes = top_class(logits)
         return np.asarray((classes != self.labels[which]) & (classes != NO_CLASS))
 
@@ -111,9 +111,9 @@ class TargetedMisclassification(Criterion):
 
 @dataclass(frozen=True, eq=False)
 class TopKMisclassification(Criterion):
-    """The label is not among the k classes with the largest logits; of equal ones the first counts.
+    """The label is not among the k classes with the largest logits; ties go to the lower class.
 
-    The margin is h_label less the k-th largest of the other logits. Satisfiable for 1 <= k < K.
+    The margin is h_label minus the k-th largest of the other logits. Satisfiable for 1 <= k < K.
     """
 
     k: int
@@ -142,7 +142,7 @@ class TopKMisclassification(Criterion):
 
 
 def largest_other_class(logits: Floats, classes: Ints) -> Ints:
-    """Return the class with the largest logit besides one, int64 (n,); of equal ones the first."""
+    """Return the class with the largest logit besides one, int64 (n,); ties go to the lower."""
     others = logits.astype(np.float64)
     others[np.arange(len(logits)), classes] = -np.inf
     return np.asarray(others.argmax(axis=1), np.int64)
@@ -167,7 +167,7 @@ def class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
 def closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
     """Return the classes with the largest logits besides the label, the largest first.
 
-    most  how many, if there are so many; each int64 (n,)
+    most  how many at most; each int64 (n,)
     """
     ranks = range(1, min(most, logits.shape[1] - 1) + 1)
     return [class_of_rank(logits, labels, rank) for rank in ranks]
@@ -180,7 +180,7 @@ class CriterionKind(ABC):
     @property
     @abstractmethod
     def text(self) -> str:
-        """Return what parse_criterion makes this of."""
+        """Return the text that parse_criterion turns into this."""
 
     @property
     @abstractmethod
@@ -196,7 +196,7 @@ class CriterionKind(ABC):
         return np.ones(len(labels), np.bool_)
 
     def check(self, classes: int) -> None:  # noqa: B027  any number of classes will do
-        """Raise ValueError for a criterion that no image of so many classes can satisfy."""
+        """Raise ValueError for a criterion that no image can satisfy with this many classes."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class TargetedKind(CriterionKind):
         return np.asarray(labels != self.target)
 
     def check(self, classes: int) -> None:
-        """Raise ValueError for a target that is no class."""
+        """Raise ValueError for a target that is not a class."""
         if self.target >= classes:
             raise ValueError(f"the target class must be one of 0..{classes - 1}, not {self.target}")
 
@@ -269,7 +269,7 @@ class TopKKind(CriterionKind):
         return TopKMisclassification(labels, self.k)
 
     def check(self, classes: int) -> None:
-        """Raise ValueError for a k that leaves no class."""
+        """Raise ValueError for a k that leaves no other class."""
         if self.k >= classes:
             raise ValueError(
                 f"the k of a top-k criterion can be at most {classes - 1}, not {self.k}: the "

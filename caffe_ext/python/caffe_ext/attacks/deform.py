@@ -1,14 +1,14 @@
-"""Deformations: what a slightly turned, moved, stretched or bent image is classified as.
+"""Deformations: slightly rotated, shifted, stretched or bent images, by guess and check.
 
-InfiMNIST's way to make more images, as an attack by guess and check: no gradient, no search for
-small changes in pixels. Of each image `tries` deformations are drawn,
+InfiMNIST's way of making more images, used as an attack: no gradient, no search for small changes
+in pixels. For each image, `tries` deformations are drawn,
 
     x~(p) = x(A (p - c) + c + s + u(p))        p: a pixel, c: the centre, bilinear, 0 outside
 
 A = rotation by up to `degrees`, times a scaling of each axis by up to `stretch`; s a shift of up to
 `shift` pixels; u an elastic displacement: noise, uniform in -1..1, smoothed by a Gaussian of
 `sigma` pixels and scaled so that its root mean square is `bend` pixels. All are drawn uniformly.
-The adversarial is the one nearest in L2 of those that satisfy the criterion.
+The adversarial is the nearest, in L2, of the deformed images that satisfy the criterion.
 
 Loosli, Canu and Bottou, 2007 (InfiMNIST); Simard, Steinkraus and Platt, 2003 (elastic).
 """
@@ -34,12 +34,12 @@ from caffe_ext.models.base import Images, Ints, Model
 class Deformation(Attack):
     """Elastic and affine deformations, guess and check.
 
-    tries    deformations of each image
+    tries    deformations per image
     degrees  the largest rotation
     stretch  the largest relative change of a side
     shift    the largest shift, in pixels
     bend     root mean square of the elastic displacement, in pixels
-    sigma    how smooth that is, in pixels
+    sigma    of the Gaussian that smooths it, in pixels
     seed     of the random choices; each depends on it and on the image's number only
     """
 
@@ -69,10 +69,10 @@ class Deformation(Attack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"knows nothing of the network and tries {self.tries} deformations of each image: "
-            f"turned by up to {self.degrees:g} degrees, moved by up to {self.shift:g} pixels, "
+            f"rotated by up to {self.degrees:g} degrees, shifted by up to {self.shift:g} pixels, "
             f"stretched by up to {self.stretch:.0%}, bent by {self.bend:g} pixels"
         )
 

@@ -1,14 +1,14 @@
-"""Directions by name: fgs, fgv, margin, margin-s, hc1, hc1-s, hot:7, each with @BLOB behind it."""
+"""Directions by name: fgs, fgv, margin, margin-s, hc1, hc1-s, hot:7, each also with @BLOB."""
 
 from caffe_ext.attacks.directions import Direction, FastGradient, HotCold, LogitMargin
 
 # Names of blobs can have slashes in them: inception_3a/output.
 DIRECTION = r"(?:fgs|fgv|margin(?:-s)?|hc\d+(?:-s)?|hot:\d+(?:-s)?)(?:@[^*=+]+)?"
-"""A regular expression of what parse_direction takes, without regard to case."""
+"""A regular expression for what parse_direction takes, ignoring case."""
 
 
 def parse_direction(text: str) -> Direction:
-    """Return the direction of a name that DIRECTION matches, `hc1-s@ip1` say."""
+    """Return the direction of a name that DIRECTION matches, such as `hc1-s@ip1`."""
     name, _, blob = text.partition("@")
     name, through = name.lower(), blob or None
     if name in ("fgs", "fgv"):
@@ -25,8 +25,8 @@ def parse_direction(text: str) -> Direction:
 def direction_text(direction: Direction) -> str:
     """Return the name that parse_direction takes.
 
-    Raises TypeError for a direction of another class, a subclass of these too: it may behave
-    otherwise, and results are filed under the name.
+    Raises TypeError for a direction of another class, even a subclass of these: it may behave
+    differently, and results are filed under the name.
     """
     through = f"@{direction.through}" if direction.through else ""
     if type(direction) is FastGradient:

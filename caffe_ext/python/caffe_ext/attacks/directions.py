@@ -1,21 +1,21 @@
-"""Directions: in which direction of the pixels does an image meet a decision boundary?
+"""Directions: in which direction in pixel space does an image meet a decision boundary?
 
 FastGradient   FGS and FGV     the loss's gradient, or its sign
 HotCold        HC-k            towards the k-th closest class, or a named one
-LogitMargin    margin          towards whatever class comes next; cannot saturate
+LogitMargin    margin          towards the closest class; cannot saturate
 
-A direction knows nothing of how far to go: that is line_search.py's business.
+A direction does not say how far to go: line_search.py finds that.
 
-The derivatives omega are taken at the logits h (K numbers an image, before the softmax) and go back
-from there, as gradients with respect to the pixels: eta = B(omega). Each direction can be taken
-through an inner blob, too: with f the features there and E the objective whose derivative with
-respect to h is omega,
+The derivatives omega are taken at the logits h (K numbers per image, before the softmax) and
+propagated back from there to gradients with respect to the pixels: eta = B(omega). Each direction
+can also be taken through an inner blob: with f the features there and E the objective whose
+derivative with respect to h is omega,
 
     eta = B_f( |f| dE/df )                                                          `through=`
 
-so that each feature asks for change in proportion to its own magnitude. That is Eq. 7 of the 2016
-paper carried to inner layers: at the logits, E = h_hot - h_label makes it the hot/cold vector (for
-h_label >= 0). `sign=True` takes the sign of eta in the end ("S" in the paper, else "D").
+so each feature is weighted by its own magnitude. This extends Eq. 7 of the 2016 paper to inner
+layers: at the logits, E = h_hot - h_label makes it the hot/cold vector (for h_label >= 0).
+`sign=True` finally takes the sign of eta ("S" in the paper, else "D").
 
 Rozsa, Rudd and Boult, 2016 (Sections 4.1 to 4.3); FGS: Goodfellow, Shlens and Szegedy, 2015.
 """
@@ -38,14 +38,14 @@ Slopes = NDArray[np.float64]
 class Directions:
     """The directions of N images.
 
-    values     float32 (N, C, H, W): by how much each pixel should change in relation to the others;
+    values     float32 (N, C, H, W): by how much each pixel should change relative to the others;
                only the direction counts
-    targets    int64 (N,), the class that a direction points to; NO_TARGET if to none
+    targets    int64 (N,), the class that a direction points to; NO_TARGET if none
     saturated  bool (N,): the float32 softmax probability of the label is exactly 1, so that the
                loss is exactly 0 there, and so is its derivative with respect to the label's logit
     logits     float32 (N, K), of the images
-    slopes     float64 (N,), an estimate: by how much the criterion's margin falls with the first
-               grey levels in the direction; NaN where there is none
+    slopes     float64 (N,), an estimate of how much the criterion's margin falls per grey level in
+               the direction, at the image; NaN where there is none
     """
 
     values: Floats
@@ -61,7 +61,7 @@ class Directions:
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """Return what an attack reports of them."""
+        """Return what an attack reports about them."""
         return Diagnostics(self.targets, self.saturated, self.zero_gradient)
 
 
@@ -83,19 +83,19 @@ class Direction(ABC):
 
     @abstractmethod
     def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
-        """Return what goes back from the logits, float32 (n, K), and the targets, int64 (n,).
+        """Return the derivative at the logits, float32 (n, K), and the targets, int64 (n,).
 
         criterion  of these n images
         """
 
     def find_applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels have such a direction, bool (N,)."""
+        """Return which images with these labels have such a direction, bool (N,)."""
         return np.ones(len(labels), np.bool_)
 
     def __call__(self, model: Model, images: Images, criterion: Criterion) -> Directions:
         """Return the directions of images uint8 (N, C, H, W) with their criterion.
 
-        Raises ValueError for other images, labels that are no classes, unknown blobs.
+        Raises ValueError for other images, labels that are not classes, unknown blobs.
         """
         labels = model.check_labels(criterion.labels, len(images))
         targets = np.full(len(images), NO_TARGET, np.int64)
@@ -122,18 +122,18 @@ class Direction(ABC):
         return Directions(values, targets, saturated, scores, slopes)
 
     def _append_blob(self, name: str) -> str:
-        """Return the name with the inner blob's, if there is one."""
+        """Return the name, with that of the inner blob if there is one."""
         return name if self.through is None else f"{name}@{self.through}"
 
 
 @dataclass(frozen=True)
 class DirectionalAttack(Attack):
-    """An attack that follows a direction; it is tried on images of the labels that have one."""
+    """An attack that follows a direction; it is tried on images whose labels have one."""
 
     direction: Direction
 
     def find_applicable(self, labels: Ints) -> Bools:
-        """Return which images of these labels have such a direction."""
+        """Return which images with these labels have such a direction."""
         return self.direction.find_applicable(labels)
 
 
@@ -167,9 +167,9 @@ class FastGradient(Direction):
 
         omega = p - onehot(label)                    p: softmax of the logits, in float32
 
-    upwards on the loss of the label, J = -ln p_label; where the criterion has a target, downwards
-    on the target's, omega = onehot(target) - p. Where p_label is exactly 1 in float32, what is left
-    are the other classes' p, down to 1e-45; where they vanish as well, the gradient is zero.
+    It ascends the loss of the label, J = -ln p_label; where the criterion has a target, it descends
+    the target's, omega = onehot(target) - p. Where p_label is exactly 1 in float32, only the other
+    classes' p remain, down to 1e-45; where they underflow as well, the gradient is zero.
     """
 
     @property
@@ -193,9 +193,9 @@ class HotCold(Direction):
 
         omega_hot = |h_hot|     omega_label = -h_label     0 elsewhere
 
-    rank    the hot class is the k-th closest scoring one besides the label: 1 .. K-1; where the
-            criterion has targets, these are hot and the rank does not count
-    target  the hot class, whatever its logit; then rank does not count. An image with this label
+    rank    the hot class has the k-th largest logit besides the label's, k = 1 .. K-1; where the
+            criterion has targets, these are hot and the rank is ignored
+    target  the hot class, whatever its logit; the rank is then ignored. An image with this label
             has no direction.
     """
 
@@ -216,7 +216,7 @@ class HotCold(Direction):
         return self._append_blob(f"HC{which}{'-S' if self.sign else ''}")
 
     def find_applicable(self, labels: Ints) -> Bools:
-        """Return which images have another label than the target."""
+        """Return which images have a label other than the target."""
         return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
 
     def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
@@ -239,7 +239,7 @@ class HotCold(Direction):
 
 @dataclass(frozen=True, kw_only=True)
 class LogitMargin(Direction):
-    """Downwards on the criterion's margin h_a - h_b: it has no softmax to saturate.
+    """Descent on the criterion's margin h_a - h_b, which has no softmax to saturate.
 
     omega_a = -1     omega_b = 1     0 elsewhere      untargeted: a the label, b the closest class
     """
@@ -264,7 +264,7 @@ def _fall_of_margin(logits: Floats, criterion: Criterion, omega: Floats) -> Slop
         (omega_b - omega_a) / |omega|^2
 
     if the logits move along omega: as good a guess as any before the model is queried. NaN where
-    omega says nothing of h_a.
+    omega says nothing about h_a.
     """
     rows = np.arange(len(logits))
     wide = omega.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Attacks from outside of this package: modules that register them are imported by name or file.
+"""Attacks from outside this package: modules that register them are imported by name or file.
 
 A module registers its attacks when it is imported (registry.register_attack). Installed packages
 name such modules as entry points, and they are imported automatically:
@@ -23,7 +23,7 @@ class ExtensionError(Exception):
 def load_extensions(names: Sequence[str] = ()) -> None:
     """Import the modules of all entry points, and these, each a module's name or a file.
 
-    A file's folder joins sys.path, so that worker processes import the module by its name, too.
+    A file's folder is added to sys.path, so that worker processes can import the module by name.
     Raises ExtensionError.
     """
     for point in entry_points(group=ENTRY_POINTS):

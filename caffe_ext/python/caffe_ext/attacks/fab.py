@@ -4,15 +4,15 @@ The boundary to the target t is linearised at the point x_k,
 
     f = z_t - z_y,    { v : f(x_k) + <grad f(x_k), v - x_k> = 0 },
 
-and the point and the image x are both projected onto it, within 0..255, the projections d_k of x_k
-and d of x being the shortest in the norm:
+and the point and the image x are both projected onto it, within 0..255, with the steps d_k from x_k
+and d from x that are the shortest in the norm:
 
     alpha = min( ||d_k|| / (||d_k|| + ||d||), .1 )
     x_k+1 = cut( (1 - alpha) (x_k + eta d_k) + alpha (x + eta d) ),   eta = 1.05, cut to 0..255
 
-Where x_k+1 is adversarial, it is kept if it is nearer than what there was, and x_k+1 is drawn
-towards the image: x + .9 (x_k+1 - x). An image leaves once its adversarial lies within the budget.
-The first start is the image, further ones are random points of half the budget's radius.
+Where x_k+1 is adversarial, it is kept if it is the nearest so far, and then x_k+1 is moved
+towards the image: x + .9 (x_k+1 - x). An image is dropped once its adversarial lies within the
+budget. The first start is the image, further ones are random points at half the budget's radius.
 
 Croce and Hein, 2020, "Minimally distorted adversarial examples with a fast adaptive boundary
 attack", Algorithms 1 and 2; targets as in their AutoAttack.
@@ -61,20 +61,20 @@ class FastAdaptiveBoundary(BudgetAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"knows the network and its weights; {self.budget.wording}, in {self.iterations} steps "
             "along linearised decision boundaries (FAB)"
         )
 
     def needs_grey_level_search(self) -> bool:
-        """Say no: its points lie on the boundary, where rounded ones are on either side."""
+        """Return False: its points lie on the boundary, where rounding may go to either side."""
         return False
 
     def search(
         self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
     ) -> BudgetResult:
-        """Go along the boundary to each target; see BudgetAttack."""
+        """Follow the boundary to each target; see BudgetAttack."""
         ball = Ball.from_images(images, self.budget, whole=asked.whole)
         result = BudgetResult.make_empty(images, Diagnostics.make_empty(len(images)))
         in_turn = list_targets(asked, ball, criterion, self.targets)
@@ -97,7 +97,7 @@ class FastAdaptiveBoundary(BudgetAttack):
 
 @dataclass(frozen=True, eq=False)
 class _Follower:
-    """Follows the boundaries to one target each.
+    """Follows each image's boundary to one target.
 
     targets  int64 (N,)
     """
@@ -155,26 +155,26 @@ def shortest_step(
     """Return the shortest d with <w, d> = rise and 0 <= points + d <= 255, float64 (n, m).
 
     Where there is none, as near to it as 0..255 allows. Each pixel moves in the direction that
-    helps: by the same length t in Linf, by t |w| in L2, at most as far as it can; t solves
+    helps, by t in Linf or t |w| in L2, and at most by the room it has; t solves
 
         sum over the pixels of |w| min(t, room)  = |rise|        (Linf; L2: |w| min(t |w|, room))
 
-    which rises in pieces with the number of pixels that are at their end.
+    whose left side is piecewise linear in t, with a break where a pixel has no room left.
     """
     direction = np.sign(w) * np.sign(rise)[:, None]
     weights, need = np.abs(w), np.abs(rise)
     room = np.where(direction > 0, 255 - points, np.where(direction < 0, points, 0))
     pace = np.where(direction != 0, 1.0 if norm == "linf" else weights, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ends = np.where(pace > 0, room / pace, 0)  # t at which a pixel is at its end
+        ends = np.where(pace > 0, room / pace, 0)  # t at which a pixel has no room left
     order = np.argsort(ends, axis=1)
     ends = np.take_along_axis(ends, order, 1)
     slopes = np.take_along_axis(weights * pace, order, 1)
     stopped = np.cumsum(np.take_along_axis(weights * room, order, 1), axis=1)
-    # Of the pixels behind each one in the order: how fast they still rise.
+    # The slope that the pixels after each one in the order still contribute.
     still = slopes.sum(axis=1, keepdims=True) - np.cumsum(slopes, axis=1)
     reached = stopped + ends * still
-    last = (reached < need[:, None]).sum(axis=1)  # so many are at their end
+    last = (reached < need[:, None]).sum(axis=1)  # pixels without room
     rows = np.arange(len(points))
     at_end = np.where(last > 0, stopped[rows, last - 1], 0)
     rate = np.where(last > 0, still[rows, last - 1], slopes.sum(axis=1))

@@ -1,18 +1,18 @@
 """HopSkipJump, in L2 and Linf: a decision-based attack, for models that give labels only.
 
-A query only tells whether an image is adversarial. From an
-adversarial x_0, uniform noise drawn into the image as far as it takes:
+A query only tells whether an image is adversarial. From an adversarial x_0, the image blended with
+as much uniform noise as it takes:
 
-    x_t    = the point of the line from x to x_t that is on the decision boundary, by bisection
+    x_t    = the point on the line from x to x_t that is on the decision boundary, by bisection
     delta  = sqrt(D) theta ||x_t - x||_2, or D theta ||x_t - x||_inf; a tenth of 255 at first
     g      = mean_b (phi_b - mean phi) u_b      u_b random, of unit length, phi_b = 1 where
                                                 x_t + delta u_b is adversarial and -1 where not
     x_t+1  = x_t + xi g / ||g||_2, or x_t + xi sign(g)      xi = ||x_t - x|| / sqrt(t), halved
                                                             until that is adversarial
 
-with sqrt(t) times 100 u_b, for D pixels, theta = D^-1.5 (L2) or D^-2 (Linf), until the queries are
-used up. The nearest adversarial is then made one of whole grey levels by rounding, as it is and on
-its ray (lattice_l2.py).
+with 100 sqrt(t) vectors u_b, D pixels, and theta = D^-1.5 (L2) or D^-2 (Linf), until the queries
+are used up. The nearest adversarial is then rounded to whole grey levels, as it is and along its
+ray (lattice_l2.py).
 
 Chen, Jordan and Wainwright, 2020 (Algorithm 2).
 """
@@ -48,7 +48,7 @@ _ROUNDING = 40
 class HopSkipJump(Attack):
     """HopSkipJump.
 
-    budget  queries for each image, 500 or more; the last are for rounding
+    budget  queries per image, 500 or more; the last ones are for rounding
     seed    of the random choices; each depends on it and on the image's number only
     """
 
@@ -68,9 +68,9 @@ class HopSkipJump(Attack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
-            f"sees the class of {self.budget} images for each and nothing else; changes pixels "
+            f"sees the classes of {self.budget} queries per image and nothing else; changes pixels "
             f"within 0..255 to make the change ({NORM_NAMES[self.norm]}) as small as it can"
         )
 
@@ -100,7 +100,7 @@ class HopSkipJump(Attack):
 class _ImageSearch:
     """The search for one image."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
+    def __init__(  # noqa: PLR0913, PLR0917  it needs all of them
         self,
         asked: MarginQueries,
         images: Images,
@@ -131,7 +131,7 @@ class _ImageSearch:
             point = self._jump(point, direction, far / sqrt(step))
 
     def _query_and_offer(self, points: Points) -> Bools:
-        """Ask about points; what is adversarial is offered."""
+        """Query points and offer the adversarial ones."""
         self._left -= len(points)
         rows = np.full(len(points), self._row)
         good = self._asked.ask(points, rows).adversarial
@@ -156,14 +156,14 @@ class _ImageSearch:
         return self._to_boundary(noise[good[0]][None])
 
     def _interpolate(self, point: Points, share: float) -> Points:
-        """Return what lies at a share of the way from the image to a point, 0..1."""
+        """Return the point at a share, 0..1, of the way from the image to a point."""
         if self._norm == "l2":
             return np.asarray(self._image + np.float32(share) * (point - self._image))
         limit = np.float32(share * self._distance(point))
         return np.asarray(self._image + np.clip(point - self._image, -limit, limit))
 
     def _to_boundary(self, point: Points) -> Points:
-        """Return the adversarial point next to the boundary on the way to an adversarial one."""
+        """Return the adversarial point next to the boundary on the line to an adversarial one."""
         inside, outside, best = 0.0, 1.0, point
         exact = max(self._theta, 1e-6)
         for _ in range(_HALVINGS):
@@ -196,7 +196,7 @@ class _ImageSearch:
         return np.asarray(found / max(float(np.sqrt(np.square(found).sum())), 1e-30), np.float32)
 
     def _jump(self, point: Points, direction: NDArray[np.float32], length: float) -> Points:
-        """Return the boundary's point after a step; the same point if no step is adversarial."""
+        """Return the boundary point after a step; the same point if no step is adversarial."""
         for _ in range(_HALVINGS):
             if self._left < 1:
                 return point

@@ -1,10 +1,10 @@
-"""x(t), the images that lie on the way of an image in a direction; uint8, all of them.
+"""x(t), the images, all uint8, along a direction from an image.
 
     x(t) = clip(round(x + t u), 0, 255)        u = direction / max |direction|,  t >= 0
 
 t, the step length, is in grey levels: the change of the pixel that changes most, so Linf unless
-that pixel is clipped. All x(t) are points of the integer lattice: nothing is adversarial there that
-would not be so after it was saved as an image.
+that pixel is clipped. All x(t) are points of the integer lattice: what is adversarial stays so when
+it is saved as an image.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ StepLengths = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Rays:
-    """Where N images go, and how far they can.
+    """In which directions N images go, and how far they can.
 
     units   float32 (N, C, H, W), u; 0 where there is no direction
-    limits  float64 (N,), whole numbers: the step_length from which on x(t) no longer changes,
-            max over the pixels with u != 0 of the way to 255 (u > 0) or to 0 (u < 0), over |u|
+    limits  float64 (N,), whole numbers: the step length from which x(t) no longer changes, max over
+            the pixels with u != 0 of the distance to 255 (u > 0) or to 0 (u < 0), over |u|
     """
 
     units: Floats
@@ -33,7 +33,7 @@ class Rays:
 
 
 def make_rays(images: Images, directions: Floats) -> Rays:
-    """Return the ways of images along directions of any length, both (N, C, H, W).
+    """Return the rays from images along directions of any length, both (N, C, H, W).
 
     Raises ValueError for arrays that do not fit, and for directions that are not finite.
     """
@@ -46,7 +46,7 @@ def make_rays(images: Images, directions: Floats) -> Rays:
 def directional_derivatives(
     images: Images, directions: Floats, gradients: Floats
 ) -> NDArray[np.float64]:
-    """Return how fast a function of the pixels rises at t = 0, a grey level, float64 (N,):
+    """Return how fast a function of the pixels rises at t = 0, per grey level, float64 (N,):
 
         sum g_i u_i over the pixels that can move: below 255 where u > 0, above 0 where u < 0
 
@@ -65,10 +65,10 @@ def step_along(
     step_lengths: NDArray[np.floating],
     which: NDArray[np.int64] | None = None,
 ) -> Images:
-    """Return x(t), uint8 (n, C, H, W), for an step_length t >= 0 an image (n,).
+    """Return x(t), uint8 (n, C, H, W), for one step length t >= 0 per image, (n,).
 
     images, units  (N, C, H, W)
-    which          int64 (n,), the images that these step_lengths are of; None: of all, n = N
+    which          int64 (n,), the images that the step lengths belong to; None: all, n = N
 
     round() is to the nearest whole number, halves to the even one. Raises ValueError for arrays
     that do not fit.
@@ -86,14 +86,14 @@ def step_along(
 
 
 def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) -> StepLengths:
-    """Return the next whole step_lengths, float64 (N,), from which on x(t) is another image:
+    """Return the next whole step lengths, float64 (N,), at which x(t) is another image:
 
-        min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can move on
+        min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can still move
 
     NaN where no pixel can. It may be one too small, where a half is rounded down.
 
     images, units  (N, C, H, W)
-    step_lengths     t, float64 (N,)
+    step_lengths   t, float64 (N,)
     """
     points = step_along(images, units, step_lengths)
     moved = np.abs(points.astype(np.float64) - images)

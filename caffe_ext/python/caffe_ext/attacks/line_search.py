@@ -1,25 +1,25 @@
 """How far must an image go in a direction until it is adversarial?
 
-It goes along x(t), t = 0, 1, 2, ... (lattice.py), in three phases:
+The search goes along x(t), t = 0, 1, 2, ... (lattice.py), in three phases:
 
-further   on until x(t) satisfies the criterion, or until it no longer changes, since every pixel
-          that moves has arrived at 0 or 255. The first t is a little beyond where the margin's
-          slope takes it to 0 (Newton's step), else 8; the next ones, where a straight line through
-          the last two margins comes to 0, from 1.5 to 4 times the last one.
+further   until x(t) satisfies the criterion, or no longer changes because every pixel that moves
+          has reached 0 or 255. The first t is a little beyond where the margin's slope takes it to
+          0 (Newton's step), else 8; each next one is where a straight line through the last two
+          margins reaches 0, kept within 1.5 to 4 times the last t.
 again     where nothing was found, at t = 1, 2, 4, ... 128, too.
-between   the last section is cut where a straight line through the margins at its ends comes to 0
-          (false position), in every other cut from the fourth on at its middle (bisection), until
-          x(t) satisfies the criterion and x(t - 1) does not.
+between   the last section is cut where a straight line through the margins at its ends reaches 0
+          (false position), but in every other cut from the fourth on at its middle (bisection),
+          until x(t) satisfies the criterion and x(t - 1) does not.
 
 The margin is by how much the logits miss the criterion (criteria.py). It only says where to look:
-what is reported, the criterion decides. Where that changes once on the way, it is the smallest t of
-all, the same as by t = 1, 2, 4, ... and bisection (benchmarks/search_reference.py), after a third
-of the queries. Where it changes more than once, a smaller t can exist. Sums in a net differ from
-batch to batch in their last bits: what is found within such a margin is queried again.
+the criterion decides what is reported. Where its answer changes once along x(t), that is the
+smallest t of all, as doubling t and bisection would find (benchmarks/search_reference.py), with a
+third of the queries. Where it changes more than once, a smaller t can exist. Sums in a net differ
+from batch to batch in their last bits: what is found within such a margin is queried again.
 
                                                         Rozsa, Rudd and Boult, 2016, Section 4.3
 
-All images search together: what is solved leaves the batch, so the model always runs full batches.
+All images are searched together: solved ones leave the batch, so the model always runs full ones.
 """
 
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_cla
 
 _FIRST, _WHOLE_RANGE = 8.0, 255.0
 _LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
-_BEYOND = 0.2  # of the way that is left; most margins fall more slowly in the end
-_ASIDE = 0.05  # towards the farther end of a section, so that the cut takes that away
+_BEYOND = 0.2  # of the remaining distance; most margins fall more slowly towards the end
+_ASIDE = 0.05  # towards the farther end of a section, so that the cut removes that end
 _STRAIGHT_CUTS = 3
-_LARGEST_SCALE = 1_000_000  # far beyond 255, and far from what float64 cannot hold
+_LARGEST_SCALE = 1_000_000  # far beyond 255, and far below what float64 cannot hold
 # Sums in a net differ from batch to batch by some 1e-6 of the scores.
 _DOUBTFUL = 1e-4
 
@@ -51,7 +51,7 @@ class _Candidates:
         self, model: Model, images: Images, directions: Floats, criterion: Criterion
     ) -> None:
         """Scale the directions."""
-        # In one piece, or each query would copy all of them for the kernel.
+        # Contiguous, or each query would copy all of them for the kernel.
         self.images = np.ascontiguousarray(images)
         way = make_rays(self.images, directions)
         self.units, self.limits = way.units, way.limits
@@ -65,11 +65,11 @@ class _Candidates:
         return step_along(self.images, self.units, step_lengths, which)
 
     def next_step_lengths(self, which: Ints, step_lengths: StepLengths) -> StepLengths:
-        """Return from where on x(t) of some images is another image; NaN if it stays the same."""
+        """Return the t at which x(t) of some images next changes; NaN if it never does."""
         return next_step_lengths(self.images[which], self.units[which], step_lengths)
 
     def query(self, which: Ints, step_lengths: StepLengths) -> tuple[Bools, Margins]:
-        """Return which of these x(t) are adversarial, and margins; keep the classes of those."""
+        """Return which of these x(t) are adversarial, and the margins; store their classes."""
         solved, margins = np.zeros(len(which), np.bool_), np.zeros(len(which))
         for part in self._batches(len(which)):
             mine = which[part]
@@ -83,11 +83,11 @@ class _Candidates:
         return solved, margins
 
     def find_solved(self, which: Ints, step_lengths: StepLengths) -> Bools:
-        """Return which of these x(t) satisfy the criterion; keep the classes of those that do."""
+        """Return which of these x(t) satisfy the criterion; store the classes of those that do."""
         return self.query(which, step_lengths)[0]
 
     def _batches(self, images: int) -> Iterator[slice]:
-        """Cut so many images into the net's batches."""
+        """Split this many images into the net's batches."""
         step = self._model.batch_size
         return (slice(start, start + step) for start in range(0, images, step))
 
@@ -113,13 +113,13 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     """Find the smallest adversarial of each image in its direction; see above.
 
     images      uint8 (N, C, H, W), not changed
-    directions  float32 (N, C, H, W), of any length; where all is 0, nothing is found
+    directions  float32 (N, C, H, W), of any length; where all are 0, nothing is found
     criterion   of these images
-    scale       above 1: hard positives, that many times as far as the smallest adversarial, found
-                where that still satisfies the criterion; their step lengths need not be whole
+    scale       above 1: hard positives, this many times as far as the smallest adversarial, found
+                where they still satisfy the criterion; their step lengths need not be whole
                 numbers
-    logits      float32 (N, K), the images' own, where they are known: that saves some queries
-    slopes      float64 (N,), by how much the margin falls with the first grey levels, NaN where
+    logits      float32 (N, K), the images' own, if known: that saves some queries
+    slopes      float64 (N,), by how much the margin falls per grey level at the image, NaN where
                 that is not known; with logits, saves some more
 
     Raises ValueError for a scale that check_scale refuses, and for directions that are not finite.
@@ -143,9 +143,9 @@ def line_search(  # noqa: PLR0913  they are independent of each other
 
 @dataclass(frozen=True, eq=False)
 class _Sections:
-    """Of each image, the last step_length that misses it, and the first that reaches it.
+    """For each image, the largest t known to miss the criterion, and the smallest to satisfy it.
 
-    float64 (N,) all, with the margins there; NaN: not known.
+    All float64 (N,), with the margins there; NaN: not known.
     """
 
     low: StepLengths
@@ -154,7 +154,7 @@ class _Sections:
     margin_high: Margins
 
     def query(self, candidates: _Candidates, which: Ints, step_lengths: StepLengths) -> Bools:
-        """Return which x(t) of these images, each inside its section, satisfy the criterion."""
+        """Return which x(t), each inside its image's section, satisfy the criterion."""
         solved, margins = candidates.query(which, step_lengths)
         ends = (self.low, self.margin_low, ~solved), (self.high, self.margin_high, solved)
         for end, margin, mine in ends:
@@ -165,7 +165,7 @@ class _Sections:
 def _find_narrowest_sections(
     candidates: _Candidates, margins: Margins, slopes: Slopes
 ) -> _Sections:
-    """Return sections between whole numbers that follow each other; high is NaN without any.
+    """Return sections between consecutive whole numbers; high is NaN where nothing is found.
 
     margins, slopes  at t = 0
     """
@@ -178,7 +178,7 @@ def _find_narrowest_sections(
 
 
 def _first_steps(margins: Margins, slopes: Slopes) -> StepLengths:
-    """Return the step_lengths to begin with, whole numbers; _FIRST where nothing is known."""
+    """Return the step lengths to begin with, whole numbers; _FIRST where nothing is known."""
     with np.errstate(all="ignore"):
         steps = np.ceil((1 + _BEYOND) * margins / slopes)
     known = (margins > 0) & (slopes > 0)
@@ -186,7 +186,7 @@ def _first_steps(margins: Margins, slopes: Slopes) -> StepLengths:
 
 
 def _go_further(candidates: _Candidates, sections: _Sections, first: StepLengths) -> None:
-    """Find an step_length that satisfies the criterion for each image, and the last one before."""
+    """Find a step length that satisfies the criterion for each image, and the last one before."""
     active = np.flatnonzero(candidates.limits > 0)
     step_lengths = np.minimum(first[active], candidates.limits[active])
     while len(active):
@@ -203,7 +203,7 @@ def _go_further(candidates: _Candidates, sections: _Sections, first: StepLengths
 
 
 def _look_again(candidates: _Candidates, sections: _Sections) -> None:
-    """Query t = 1, 2, 4, ... where nothing was found: the steps can have gone beyond it."""
+    """Query t = 1, 2, 4, ... where nothing was found: the steps may have skipped it."""
     active = np.flatnonzero(np.isnan(sections.high) & (candidates.limits > 0))
     sections.low[active], sections.margin_low[active] = 0, np.nan
     step_length = 1.0
@@ -217,7 +217,7 @@ def _cut(candidates: _Candidates, sections: _Sections) -> None:
     for cuts in count():
         low, high = sections.low, sections.high
         middle = np.floor((low + high) / 2)
-        # Beyond 2^53, where float64 does not have all whole numbers, the middle can be an end.
+        # Beyond 2^53, where float64 lacks some whole numbers, the middle can be an end.
         active = np.flatnonzero((low < middle) & (middle < high))
         if not len(active):
             return
@@ -229,9 +229,9 @@ def _cut(candidates: _Candidates, sections: _Sections) -> None:
 
 
 def _false_position(sections: _Sections) -> StepLengths:
-    """Return where straight lines through the margins come to 0, whole numbers.
+    """Return where straight lines through the margins reach 0, in whole numbers.
 
-    Rounded towards the farther end and a little more. NaN where a margin is not a number.
+    Moved a little towards the farther end and rounded to it. NaN where a margin is not a number.
     """
     low, high = sections.low, sections.high
     with np.errstate(all="ignore"):
@@ -249,9 +249,9 @@ def take_step(
     epsilon: float,
     criterion: Criterion,
 ) -> AttackResult:
-    """Go `epsilon` grey levels in each direction, and no further: found where that is enough.
+    """Go exactly `epsilon` grey levels in each direction: found where that is adversarial.
 
-    This is no search: where less would have been enough it still goes all the way.
+    There is no search: the step is the same where a shorter one would do.
     Raises ValueError for an epsilon that is not above 0, and for directions that are not finite.
     """
     if not (np.isfinite(epsilon) and epsilon > 0):
@@ -265,10 +265,11 @@ def take_step(
 
 
 def _confirm(candidates: _Candidates, sections: _Sections) -> StepLengths:
-    """Return the upper ends; those as near as rounding are queried once more, and moved on.
+    """Return the upper ends; those within rounding of the boundary are queried again and, if lost,
+    moved on.
 
     The sums in a net can differ in their last bits from batch to batch, and a smallest adversarial
-    lies beside the boundary: what is reported must not depend on that.
+    lies next to the boundary: what is reported must not depend on that.
     """
     step_lengths = sections.high.copy()
     clear = sections.margin_high < -_DOUBTFUL * candidates.largest_scores
@@ -281,7 +282,7 @@ def _confirm(candidates: _Candidates, sections: _Sections) -> StepLengths:
 
 
 def _result(candidates: _Candidates, step_lengths: StepLengths) -> AttackResult:
-    """Return the adversarials at these step_lengths; NaN: nothing was found."""
+    """Return the adversarials at these step lengths; NaN: nothing was found."""
     found = ~np.isnan(step_lengths)
     which = np.flatnonzero(found)
     adversarials = candidates.images.copy()

@@ -1,17 +1,17 @@
-"""What attacks within a budget maximise, by the logits: cross-entropy, DLR, and the margin.
+"""What attacks within a budget maximise, in the logits: cross-entropy, DLR, and the margin.
 
-An objective gives for n images its values, float64 (n,), and its derivative by the logits, float32
-(n, K), whose largest value is 1 in each row: only its direction counts, and so nothing vanishes on
-its way back through the network in float32.
+For n images, an objective gives its values, float64 (n,), and its derivative with respect to the
+logits, float32 (n, K), scaled to a largest magnitude of 1 in each row: only its direction counts,
+and so nothing underflows in the backward pass in float32.
 
-With z the logits, z_(1) >= z_(2) >= ... the same in order, a and b the classes between which the
-criterion decides (untargeted: a the label, b the largest besides it):
+With z the logits, z_(1) >= z_(2) >= ... sorted, a and b the classes between which the criterion
+decides (untargeted: a the label, b the largest besides it):
 
 ce       ln sum_{j != y} exp z_j - z_y                                        (untargeted)
          z_t - ln sum_{j != t} exp z_j                                        (with a target t)
-         The cross-entropy J is a rising function of it, J = ln(1 + exp f), so that it rises where J
-         does, and in the same direction. Where the softmax is exactly 1, J is 0 and has no
-         gradient; this has one.
+         The cross-entropy J = ln(1 + exp ce) increases with it, so the two have the same
+         direction of ascent. Where the softmax is exactly 1, J is 0 and its gradient vanishes;
+         that of ce does not.
 margin   -(z_a - z_b)
 dlr      -(z_a - z_b) / (z_(1) - z_(3))                                       K >= 3
 dlr-t    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)      for a target t     K >= 4
@@ -36,7 +36,7 @@ Objective = Callable[[Floats, Ints], tuple[Values, Floats]]
 """(logits (n, K), which of the N images they are of (n,)) -> values (n,), derivatives (n, K)"""
 
 _NO_LESS = 1e-12
-"""Of a denominator: logits that are all equal have none."""
+"""Added to a denominator, which is 0 where all logits are equal."""
 _ROUNDING = 1e-9
 
 
@@ -78,7 +78,7 @@ def check_classes(loss: Loss, classes: int) -> None:
 def cross_entropy(logits: Floats, criterion: Criterion, which: Ints) -> tuple[Values, Floats]:
     """Return ce and its derivative: the softmax of the other classes, and -1 for the label.
 
-    With a target it is the target's, and the signs are the other way round.
+    With a target, it is the target's, with the signs reversed.
     """
     targets = criterion.targets
     own = criterion.labels[which] if targets is None else targets[which]
@@ -116,10 +116,10 @@ def logits_ratio(
         denominator = _NO_LESS + np.sum(parts, axis=0)
         for rank, weight in weights.items():
             derivative[rows, ranks[rank]] += weight * apart / denominator
-    # All of it times the denominator, which is above 0: the direction is the same.
+    # All multiplied by the denominator, which is positive: the direction is the same.
     derivative[rows, above] -= 1
     derivative[rows, below] += 1
     largest = np.abs(derivative).max(axis=1, keepdims=True)
-    # What is left of a derivative of 0 is rounding.
+    # Where the derivative is 0, only rounding errors are left.
     derivative /= np.where(largest > _ROUNDING, largest, np.inf)
     return -apart / denominator, derivative.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Attacks along one direction: the smallest adversarial there, and one step of a given length."""
+"""Attacks along one direction: the smallest adversarial on it, and one step of a given length."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class MinimumNormAttack(LineAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         further = f", {self.scale:g} times as far" if self.scale > 1 else ""
         return (
             f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, as little as makes "
@@ -56,7 +56,7 @@ class MinimumNormAttack(LineAttack):
 
 @dataclass(frozen=True)
 class SingleStep(LineAttack):
-    """One step of a given length in a direction, and no search.
+    """One step of a given length in a direction, without a search.
 
     epsilon  the largest change of a pixel, in grey levels, 1 or more
     """
@@ -74,7 +74,7 @@ class SingleStep(LineAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, the largest change "
             f"being {show_distance(self.epsilon)}"

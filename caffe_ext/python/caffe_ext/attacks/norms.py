@@ -1,9 +1,10 @@
-"""The two norms of perturbations: L2 and Linf, of N perturbations at a time, in grey levels.
+"""The L2 and Linf norms of N perturbations at a time, in grey levels.
 
     linf   max |d_i|             dual  sum |g_i|
     l2     sqrt(sum d_i^2)       dual  sqrt(sum g_i^2)
 
-A function with the gradient g falls by at most ||g||_dual for each grey level of the norm.
+A function with the gradient g falls by at most ||g||_dual per grey level of the norm, to first
+order.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ Lengths = NDArray[np.float64]
 
 
 def as_rows(values: Real) -> Real:
-    """Return values (N, ...) as (N, values), for N = 0, too."""
+    """Return values (N, ...) as (N, values), also for N = 0."""
     return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
@@ -37,7 +38,7 @@ def dual_sizes(gradients: Real, norm: Norm) -> Lengths:
 
 
 def shorten(differences: Real, radii: Lengths, norm: Norm) -> None:
-    """Bring perturbations (N, ...) into balls with the radii, float64 (N,), in place."""
+    """Project perturbations (N, ...) onto balls with the radii, float64 (N,), in place."""
     shape = (-1,) + (1,) * (differences.ndim - 1)
     if norm == "linf":
         limits = radii.astype(differences.dtype).reshape(shape)
@@ -48,9 +49,9 @@ def shorten(differences: Real, radii: Lengths, norm: Norm) -> None:
 
 
 def unit_l2(gradients: Real) -> Real:
-    """Return gradients (N, ...) with the L2 norm 1; 0 where they are 0."""
+    """Return gradients (N, ...) scaled to L2 norm 1; 0 where they are 0."""
     shape = (-1,) + (1,) * (gradients.ndim - 1)
-    # First by the largest value, as squares of small float32 numbers vanish.
+    # Scaled by the largest value first, as squares of small float32 numbers underflow.
     largest = sizes(gradients, "linf")
     scaled = gradients / np.where(largest > 0, largest, 1).astype(gradients.dtype).reshape(shape)
     lengths = np.maximum(sizes(scaled, "l2"), 1)
@@ -59,5 +60,5 @@ def unit_l2(gradients: Real) -> Real:
 
 
 def hold_at_bounds(gradients: Real, points: Real) -> None:
-    """Set gradients to 0, in place, in pixels that downhill would leave 0..255."""
+    """Set gradients to 0, in place, in pixels that a descent step would take out of 0..255."""
     gradients[((points <= 0) & (gradients > 0)) | ((points >= 255) & (gradients < 0))] = 0

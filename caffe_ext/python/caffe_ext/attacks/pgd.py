@@ -4,12 +4,12 @@
 
 P projects onto the perturbation budget ||x~ - x|| <= epsilon and onto 0..255. In Linf g is the sign
 of the direction at x_k, in L2 the direction over its L2 norm. r is 0 (BIM), or random within the
-budget (PGD): uniform in each pixel in Linf; in L2 uniform over the ball. epsilon and step are in
-grey levels, 0..255: of one pixel in Linf; in L2 of the whole image, sqrt(sum d^2).
+budget (PGD): in Linf uniform in each pixel; in L2 uniform over the ball. epsilon and step are in
+grey levels, 0..255: in Linf of one pixel; in L2 of the whole image, sqrt(sum d^2).
 
 The network sees whole grey levels: x_k is rounded before each query, and the adversarial is what
-was queried. Where rounding would leave the budget, as many pixels as it takes are rounded towards
-the image. An image that is solved leaves the batch.
+was queried. Where rounding would leave the budget, as many pixels as necessary are rounded towards
+the image. Solved images leave the batch.
 
 Kurakin, Goodfellow and Bengio, 2017 (BIM); Madry et al., 2018 (PGD).
 """
@@ -32,14 +32,14 @@ from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
 
 @dataclass(frozen=True)
 class ProjectedGradient(DirectionalAttack):
-    """BIM or PGD along a direction, taken anew at each point; whether by sign the norm decides.
+    """BIM or PGD along a direction, recomputed at each point; the norm decides whether by sign.
 
     budget        how far it may go
     step          length of a step, in grey levels, above 0
-    iterations    steps
+    iterations    number of steps
     random_start  begin at a random point within the budget (PGD), not at the image (BIM)
-    start_seed    of the random points; each depends on it and on the image's number only
-    restarts      as many starts, each for the images that the ones before have left
+    start_seed    of the random points; each depends only on it and on the image's number
+    restarts      number of starts, each for the images that the previous ones left unsolved
     """
 
     budget: PerturbationBudget
@@ -61,7 +61,7 @@ class ProjectedGradient(DirectionalAttack):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Say that a radius between whole grey levels is cut."""
+        """Say that a radius between whole grey levels is rounded down."""
         return whole_radius_remark(self.budget)
 
     @property
@@ -75,7 +75,7 @@ class ProjectedGradient(DirectionalAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"knows the network and its weights; {self.budget.wording}, in {self.iterations} steps "
             f"of {self.step:g}{self._again}"
@@ -96,9 +96,9 @@ class ProjectedGradient(DirectionalAttack):
     ) -> AttackResult:
         """Iterate from each start; the step lengths of the result are Linf distances. See Attack.
 
-        What is found is drawn towards the image as long as it remains adversarial, so that its
-        distance says how much was needed, and not the radius. The diagnostics are of the first
-        gradient of each image.
+        Each adversarial is moved towards the image as far as it remains one, so that its distance
+        tells how much was needed, not the radius. The diagnostics are of the first gradient of each
+        image.
         """
         asked = Queries(model, whole=True)
         diagnostics = Diagnostics.make_empty(len(images))
@@ -140,7 +140,7 @@ class ProjectedGradient(DirectionalAttack):
         """Return which images are solved from one start, and the adversarials.
 
         points_of    the images and their starts; all arrays are of these images
-        diagnostics  where those of the first gradients are noted, or None
+        diagnostics  receives those of the first gradients, or None
         """
         images, points = points_of
         adversarials, found = images.copy(), np.zeros(len(images), np.bool_)
@@ -148,7 +148,7 @@ class ProjectedGradient(DirectionalAttack):
         for iteration in range(self.iterations + 1):
             seen = round_to_grey_levels(points[active], images[active], self.budget)
             last = iteration == self.iterations
-            # One pass judges the points and tells where to go from those that are not adversarial.
+            # One pass judges the points and gives the directions from those not yet adversarial.
             if last:
                 logits = asked.model.logits(seen)
             else:
@@ -169,7 +169,7 @@ class ProjectedGradient(DirectionalAttack):
         return found, adversarials
 
     def _start(self, images: Images, indices: Ints, restart: int = 0) -> Points:
-        """Return the first points."""
+        """Return the starting points."""
         points = images.astype(np.float64)
         if self.random_start:
             for row, number in enumerate(indices):

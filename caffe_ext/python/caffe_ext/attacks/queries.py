@@ -1,4 +1,4 @@
-"""Queries: a model that counts what it is asked, real-valued or in whole grey levels."""
+"""Queries: a model whose queries are counted, real-valued or in whole grey levels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from caffe_ext.models.base import Floats, Ints, Model, Pixels
 
 @dataclass
 class Queries:
-    """Asks a model about points of balls, and counts.
+    """Queries a model at points of balls, and counts.
 
     whole      each point is rounded to whole grey levels of its ball before the model sees it, and
-               the gradient there is taken for that at the point
-    queries    images that went forward
-    gradients  images that went backward
+               the gradient there is used as that at the point
+    queries    images in forward passes
+    gradients  images in backward passes
     """
 
     model: Model
@@ -26,7 +26,7 @@ class Queries:
     gradients: int = 0
 
     def to_pixels(self, points: Floats, ball: Ball) -> Pixels:
-        """Return what the model sees of points, (n, C, H, W)."""
+        """Return the points as the model sees them, (n, C, H, W)."""
         return ball.round(points) if self.whole else points
 
     def logits(self, points: Floats, ball: Ball) -> Floats:
@@ -39,7 +39,7 @@ class Queries:
     ) -> tuple[Floats, Values, Floats]:
         """Return the logits, the objective's values and its pixel gradient, in one pass.
 
-        which  int64 (n,), the images that the points are of, for the objective
+        which  int64 (n,), the images that the points belong to, for the objective
         """
         count = len(points)
         self.queries, self.gradients = self.queries + count, self.gradients + count
@@ -59,9 +59,9 @@ def pull_back(
 ) -> tuple[Floats, Floats]:
     """Return the logits of points and the pixel gradients of an objective, in one pass.
 
-    derivative  of the objective by the logits: (logits (n, K), rows of the points) -> (n, K)
+    derivative  with respect to the logits: (logits (n, K), rows of the points) -> (n, K)
 
-    A gradient that is not a number points nowhere: it is 0.
+    A gradient that is not a number has no direction: it is set to 0.
     """
     scores = np.zeros((len(points), model.classes), np.float32)
 

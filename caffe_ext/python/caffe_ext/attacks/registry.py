@@ -3,37 +3,37 @@
 fgs  fgv  margin  margin-s              the smallest adversarial in a direction (directions.py):
 hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s make class 7 hot
 @BLOB                                   through an inner blob: hc1@ip1
-*FACTOR                                 a hard positive, that many times as far: hc1*1.05
-=EPSILON                                exactly that far, no search: fgs=8 (grey levels)
+*FACTOR                                 a hard positive, this many times as far: hc1*1.05
+=EPSILON                                exactly this far, no search: fgs=8 (grey levels)
 bim=8  pgd=8                            iterated, Linf, within 8 grey levels, along the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
 /STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
 rR                                      and R random starts: pgd=8/2x40r5
-+DIRECTION                              as the last part of the name: along that direction and
-                                        not the loss: pgd=8/2x40+margin
++DIRECTION                              as the last part of the name: along this direction instead
+                                        of the loss: pgd=8/2x40+margin
 apgd=8xNrR+LOSS                         APGD, N steps (100), R starts (1); apgd-l2=400 in L2; LOSS
                                         is ce, margin, dlr, or dlr-t: targeted, nine targets
 fab=8xNrR  square=8xNrR                 FAB-T, N steps (100); Square, N queries (5000); -l2 as well
-autoattack=8  autoattack-l2=400         APGD-CE, APGD-T, FAB-T, Square, each on what the ones before
-                                        left; +quick: APGD-CE and APGD-T with fewer steps
+autoattack=8  autoattack-l2=400         APGD-CE, APGD-T, FAB-T, Square, each on what is still
+                                        unsolved; +quick: APGD-CE and APGD-T with fewer steps
 fmn-linf  fmn-l2  ddn                   the smallest adversarial by iteration, in whole grey
 deepfool-linf  deepfool-l2              levels: fmn-l2(steps=200)
 minimal-linf  minimal-l2                the best of these, image by image
-lbfgs                                   L-BFGS of Szegedy towards all classes: lbfgs(target=3)
+lbfgs                                   Szegedy's L-BFGS towards all classes: lbfgs(target=3)
 hopskipjump-linf  hopskipjump-l2        by labels alone: hopskipjump-l2(budget=5000)
-deform                                  turned, moved, stretched and bent: deform(tries=20)
+deform                                  rotated, shifted, stretched and bent: deform(tries=20)
 NAME(KEY=VALUE, ...)                    any registered attack with its settings
 
 Distances are in grey levels, 0..255; 8/255 and 0.03of1 are those of pixels in 0..1.
 
-An attack of one's own is a frozen dataclass that derives from Attack:
+A user-defined attack is a frozen dataclass that derives from Attack:
 
     @register_attack("noise")
     @dataclass(frozen=True)
     class NoiseAttack(Attack): ...
 
-An attack is identified by its exact class: results of a subclass are never used as those of the
-class that it derives from.
+An attack is identified by its exact class: results of a subclass are never used as those of its
+base class.
 """
 
 import ast
@@ -60,7 +60,7 @@ class AttackFamily:
 
     name   before the bracket
     cls    the class
-    parse  makes an attack of a short text and a seed; None if the text is not its own
+    parse  makes an attack from a short text and a seed; None if the text is another family's
     text   returns the text of an attack
     """
 
@@ -74,22 +74,22 @@ _families: dict[str, AttackFamily] = {}
 
 
 def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
-    """Return a class decorator by which attacks of a class can be called by name.
+    """Return a class decorator that gives the attacks of a class a name.
 
-    name  lower-case letters, digits and single hyphens; none that is taken
+    name  lower-case letters, digits and single hyphens, not yet taken
 
     The text of an attack is `name`, or `name(key=value, ...)` with the fields of the dataclass that
-    differ from their defaults; their values are numbers, texts, True, False or None. A field named
-    `seed` that a text does not set gets the seed that parse_attack is called with.
+    differ from their defaults; their values are numbers, strings, True, False or None. A field
+    named `seed` that a text does not set gets the seed that parse_attack is called with.
 
-    Raises ValueError for a name or a class that is registered already, or no such name; TypeError
-    for a class that is no frozen dataclass.
+    Raises ValueError for an invalid name, and for a name or a class that is already registered;
+    TypeError for a class that is not a frozen dataclass.
     """
 
     def register(cls: AttackClass) -> AttackClass:
         if not re.fullmatch(_NAME, name):
             raise ValueError(
-                "an attack's name may only have lower-case letters, digits and hyphens, not "
+                "an attack's name may contain only lower-case letters, digits and hyphens, not "
                 f"{name!r}"
             )
         if _parse_short(name, 0) is not None:
@@ -108,32 +108,32 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
 
 
 def add_family(family: AttackFamily) -> None:
-    """Register a family; its class may be registered anew by the module that has defined it."""
+    """Register a family; its class may be registered again by the module that defined it."""
     for other in _families.values():
         same = _identity(other.cls) == _identity(family.cls)
         if (other.name == family.name) != same:
             taken = f"the name {family.name!r}" if other.name == family.name else "this class"
-            raise ValueError(f"{taken} is registered already: {other.name} is {other.cls.__name__}")
+            raise ValueError(f"{taken} is already registered: {other.name} is {other.cls.__name__}")
     _families[family.name] = family
 
 
 def _identity(cls: type) -> tuple[str, str]:
-    """Return what names a class: a module that is loaded again defines the same one."""
+    """Return what identifies a class: a module that is reloaded defines the same one."""
     return cls.__module__, cls.__qualname__
 
 
 def list_attacks() -> tuple[AttackFamily, ...]:
-    """Return all families, in the order of their registration."""
+    """Return all families, in order of registration."""
     return tuple(_families.values())
 
 
 def parse_attack(text: str, *, seed: int = 0) -> Attack:
-    """Return the attack of a text, as the head of this file explains them.
+    """Return the attack that a text describes, as explained at the head of this file.
 
-    seed  of random choices, PGD's starts say
+    seed  of random choices, such as PGD's starts
 
     BIM and PGD take 40 steps by default, each a sixteenth of the radius, at least 1 in Linf.
-    Raises ValueError with the known names, or for invalid settings.
+    Raises ValueError, listing the known names, for an unknown one, and for invalid settings.
     """
     text = text.strip()
     try:
@@ -148,7 +148,7 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
 
 
 def _parse_short(text: str, seed: int) -> Attack | None:
-    """Return what the first family makes of a text that takes it."""
+    """Return the attack from the first family that accepts a text; None if none does."""
     found = (family.parse(text, seed) for family in _families.values())
     return next((attack for attack in found if attack is not None), None)
 
@@ -186,7 +186,7 @@ def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | N
 
 
 def _keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str, Any]:
-    """Return the settings between the brackets; ValueError for others than key=value."""
+    """Return the settings between the brackets; ValueError unless they are key=value."""
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
         assert isinstance(call, ast.Call)
@@ -201,8 +201,8 @@ def _keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str,
         ) from error
     unknown = [key for key, _ in given if key not in known]
     if positional or unknown:
-        what = f"no setting {unknown[0]!r}" if unknown else "settings by name only, key=value"
-        raise ValueError(f"{name}({inside}): {name} has {what}; there are {', '.join(known)}")
+        what = f"has no setting {unknown[0]!r}" if unknown else "takes settings as key=value only"
+        raise ValueError(f"{name}({inside}): {name} {what}; there are {', '.join(known)}")
     return values
 
 
@@ -211,7 +211,7 @@ def _has_default(field: "Field[Any]") -> bool:
 
 
 def call_text(name: str) -> Callable[[Attack], str]:
-    """Return what returns the texts of a family's attacks."""
+    """Return a function that returns the texts of a family's attacks."""
 
     def text(attack: Attack) -> str:
         settings = [
@@ -225,7 +225,7 @@ def call_text(name: str) -> Callable[[Attack], str]:
 
 
 def _settings(attack: Attack) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, value and default of each field; seeds are no part of a text."""
+    """Yield name, value and default of each field; seeds are not part of a text."""
     for field in fields(attack):  # type: ignore[arg-type]
         if field.init and field.name != "seed":
             usual = field.default

@@ -1,9 +1,9 @@
-"""How much of an adversarial's perturbation is needed: bisection on the way back to the image.
+"""How much of an adversarial's perturbation is needed: bisection on the line to the image.
 
     x(t) = x + t (x~ - x),   0 < t <= 1
 
-x~ is adversarial. The bisection keeps the nearest point that the network was seen to misclassify;
-it is the nearest on the way if that crosses the decision boundary once.
+x~ is adversarial. The bisection keeps the nearest point that was seen to be adversarial; it is the
+nearest on the line if that crosses the decision boundary once.
 """
 
 import numpy as np
@@ -22,9 +22,9 @@ _ANYWHERE = PerturbationBudget("linf", 255.0)
 def shrink(
     asked: Queries, images: Images, adversarials: Floats, found: Bools, criterion: Criterion
 ) -> Floats:
-    """Return nearer adversarials, float32 (N, C, H, W), where there are some.
+    """Return nearer adversarials, float32 (N, C, H, W), where there are any.
 
-    asked         if it rounds, what is returned is whole grey levels
+    asked         if it rounds, the results are whole grey levels
     adversarials  float32 (N, C, H, W), whole grey levels if `asked` rounds
     found         bool (N,), which of them are adversarial; the others are returned as they are
     """

@@ -1,19 +1,19 @@
-"""Square attack: random search by squares, which asks for scores and never for a gradient.
+"""Square attack: random search by squares, which queries scores and never a gradient.
 
-    x^ = the best point so far; each query changes a square of side s in it, and the change stays
+    x^ = the best point so far; each query changes a square of side s in it, and the change is kept
     if the margin z_a - z_b (losses.py) has fallen.
 
-Linf  The first point is x with vertical stripes of +-epsilon, of a pixel's width, in each channel.
-      A change sets the square in each channel to x + epsilon or x - epsilon, a sign for each
-      channel at random, and cuts at 0 and 255.
-L2    The first point is a grid of 5 x 5 tiles, eta with a random sign in each channel, as far as
-      the sphere. A change takes the budget of a window W2 away and gives it, with what is unused,
-      to another, W1, in the form of eta; then the point is brought to the sphere again. eta of a
-      side s: two halves of opposite signs, each falling off from its middle in concentric
-      rectangles,  sum over k from m to M of 1 / (k + 1)^2  at the distance m from the middle.
+Linf  The first point is x with vertical stripes of +-epsilon, one pixel wide, in each channel.
+      A change sets the square in each channel to x + epsilon or x - epsilon, with a random sign
+      per channel, clipped to 0..255.
+L2    The first point is x plus a grid of 5 x 5 tiles, each eta with a random sign per channel,
+      scaled to the sphere. A change moves the budget of a window W2, and any unused budget, to
+      another, W1, in the form of eta; then the point is scaled to the sphere again. eta of side s
+      has two halves of opposite signs, each falling off from its middle in concentric rectangles,
+      sum over k from m to M of 1 / (k + 1)^2  at the distance m from the middle.
 
 s^2 is the share p of the image's pixels: p = .8 at first, halved after 10, 50, 200, 500, 1000,
-2000, 4000, 6000 and 8000 of 10,000 queries, in proportion if there are fewer or more.
+2000, 4000, 6000 and 8000 of 10,000 queries, scaled to the number of queries.
 
 Andriushchenko, Croce, Flammarion and Hein, 2020, Algorithms 1 to 3, with AutoAttack's p.
 """
@@ -42,7 +42,7 @@ _DRAWN_AT_A_TIME = 128
 @register_within("square")
 @dataclass(frozen=True)
 class SquareAttack(BudgetAttack):
-    """Square; `iterations` are the queries of each image."""
+    """Square; `iterations` is the number of queries per image."""
 
     iterations: int = 5000
 
@@ -53,7 +53,7 @@ class SquareAttack(BudgetAttack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         return (
             f"sees the network's scores and nothing else; {self.budget.wording}, with "
             f"{self.iterations} queries"
@@ -75,9 +75,9 @@ class SquareAttack(BudgetAttack):
 
 
 class _Search:
-    """A search from one start of each of n images; those that are done leave."""
+    """A search from one start for each of n images; solved ones are dropped."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  it is all that there is
+    def __init__(  # noqa: PLR0913, PLR0917  it needs all of them
         self,
         asked: Queries,
         criterion: Criterion,
@@ -88,8 +88,8 @@ class _Search:
     ) -> None:
         """Take the images.
 
-        rows   of the images in all, int64 (n,)
-        draws  where the random choices of each come from
+        rows   of these images among all, int64 (n,)
+        draws  the random generator of each
         """
         self.asked, self.criterion, self.result = asked, criterion, result
         self.rows, self.ball, self.draws = rows, ball, draws
@@ -114,7 +114,7 @@ class _Search:
             self._try(change(side, self.numbers[:, turn]))
 
     def _try(self, points: Floats) -> None:
-        """Ask about points; keep those that are better, and let images leave that are done."""
+        """Query points; keep those that are better, and drop the images that are solved."""
         logits = self.asked.logits(points, self.ball)
         margins = self.criterion.margins(logits, self.rows)
         better = np.flatnonzero(margins < self.margins)
@@ -140,7 +140,7 @@ class _Search:
         return self.ball.images + stripes
 
     def _linf_change(self, side: int, numbers: Floats) -> Floats:
-        """Return the points with another square each."""
+        """Return the points, each with one square changed."""
         places = _window(numbers[:, :2], side, self.ball.images.shape)
         signs = np.where(numbers[:, 5:] < 0.5, -1, 1).astype(np.float32)
         change = signs[:, :, None, None] * np.float32(self.ball.budget.epsilon)
@@ -178,7 +178,7 @@ class _Search:
         own = apart[first]
         cleared = apart.copy()
         cleared[first] = 0
-        # ||W1 and W2||^2, a channel
+        # ||W1 and W2||^2, per channel
         both = np.square(own).sum(axis=(2, 3), keepdims=True)
         both = both + np.square(cleared[second]).sum(axis=(2, 3), keepdims=True)
         available = np.sqrt(both + unused / channels)
@@ -191,15 +191,15 @@ class _Search:
         return self._project_to_sphere(apart)
 
     def _project_to_sphere(self, apart: Floats) -> Floats:
-        """Return the points in these directions from the images, as far as the sphere."""
+        """Return the points on the sphere in these directions from the images."""
         scale = self.ball.budget.epsilon / np.maximum(lengths(apart), 1e-12)
         return self.ball.project(np.asarray(self.ball.images + apart * scale, np.float32))
 
 
 def side_of_square(query: int, queries: int, size: tuple[int, ...]) -> int:
-    """Return the side of the square of a query, 1 .. the image's shorter side.
+    """Return the side of a query's square, from 1 to the image's shorter side.
 
-    query, queries  its number, and how many there are
+    query, queries  its number, and the number of queries
     size            (H, W)
     """
     scaled = int(query / queries * _OF_QUERIES)
@@ -209,14 +209,14 @@ def side_of_square(query: int, queries: int, size: tuple[int, ...]) -> int:
 
 
 def bump(side: int) -> NDArray[np.float64]:
-    """Return eta of the length 1, (side, side), its halves one above the other."""
+    """Return eta with L2 norm 1, (side, side), one half above the other."""
     upper = side // 2
     eta = np.concatenate([_half_bump(upper, side), -_half_bump(side - upper, side)])
     return np.asarray(eta / np.sqrt(np.square(eta).sum()))
 
 
 def _half_bump(height: int, width: int) -> NDArray[np.float64]:
-    """Return half of eta, of the length 1."""
+    """Return half of eta, with L2 norm 1."""
     if not height:
         return np.empty((0, width))
     rows, columns = np.abs(np.arange(height) - height // 2), np.abs(np.arange(width) - width // 2)
@@ -228,15 +228,15 @@ def _half_bump(height: int, width: int) -> NDArray[np.float64]:
 
 
 def _normalize(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return windows (n, C, s, s) over their L2 norms, a channel; 0 where there is nothing."""
+    """Return windows (n, C, s, s) over their L2 norms per channel; 0 where those are 0."""
     norms = np.sqrt(np.square(values).sum(axis=(2, 3), keepdims=True))
     return np.asarray(values / np.where(norms > 0, norms, 1))
 
 
 def _window(numbers: Floats, side: int, shape: tuple[int, ...]) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return the index of a square in each image (n, C, H, W) at a random place.
+    """Return the index of a square at a random position in each image (n, C, H, W).
 
-    numbers  float32 (n, 2), 0 .. 1: where
+    numbers  float32 (n, 2) in 0..1, the relative positions
     """
     room = np.array(shape[2:]) - side + 1
     corners = np.minimum((numbers * room).astype(np.int64), room - 1)

@@ -1,4 +1,4 @@
-"""What is said of a text that names no attack: what it lacks, or what was probably meant."""
+"""Messages about a text that names no attack: what it lacks, or what was probably meant."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def describe_missing_radius(name: str) -> str:
 
 
 def describe_unknown_attack(text: str, registered: Sequence[str]) -> str:
-    """Return what is wrong with a text that no family takes, and which attacks there are.
+    """Return what is wrong with a text that no family accepts, and which attacks there are.
 
     registered  the names that NAME(KEY=VALUE, ...) takes
     """

@@ -1,14 +1,14 @@
-"""BudgetAttack: what attacks within a perturbation budget share, and their two readings.
+"""BudgetAttack: what attacks within a perturbation budget have in common, and their two readings.
 
 real-valued          pixels are any numbers from 0 to 255: what the literature reports
 whole grey levels    what an image file holds
 
-An adversarial that was found real-valued is rounded, to the nearest whole grey levels within the
-ball and, in Linf, away from the image, and counts in the second reading if it is still adversarial.
-Where it is not, the attack is run once more on that image with each point rounded before the
-network sees it. What no real-valued point breaks no whole one does: whole grey levels lie in the
-ball, too. In both readings the adversarial is then drawn towards the image as long as it remains
-one (nearest_on_the_way), so that its distance says how much was needed, and not the radius.
+A real-valued adversarial is rounded, to the nearest whole grey levels within the ball and, in Linf,
+also away from the image, and counts in the second reading if it is still adversarial. Where it is
+not, the attack is run again on that image with each point rounded before the network sees it. An
+image without real-valued adversarials has no whole ones: whole grey levels lie in the ball, too. In
+both readings the adversarial is then moved towards the image as far as it remains one (shrink), so
+that its distance tells how much was needed, not the radius.
 """
 
 from abc import abstractmethod
@@ -42,11 +42,11 @@ class BudgetResult:
 
     @classmethod
     def make_empty(cls, images: Images, diagnostics: Diagnostics | None = None) -> "BudgetResult":
-        """Return that nothing is found yet."""
+        """Return a result in which nothing is found yet."""
         return cls(np.zeros(len(images), np.bool_), images.astype(np.float32), diagnostics)
 
     def add(self, rows: Ints, points: Floats) -> None:
-        """Note adversarials of some images."""
+        """Record adversarials of some images."""
         self.found[rows], self.points[rows] = True, points
 
 
@@ -57,8 +57,8 @@ class BudgetAttack(Attack):
     epsilon     the radius, in grey levels
     norm        linf or l2
     iterations  steps, or queries of attacks without gradients
-    restarts    searches with other random choices, each on what the ones before have left
-    seed        of the random choices; each depends on it and on the image's number only
+    restarts    searches with different random choices, each on what is still unsolved
+    seed        of the random choices; each depends only on it and on the image's number
     """
 
     epsilon: float
@@ -81,7 +81,7 @@ class BudgetAttack(Attack):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Say that a radius between whole grey levels is cut in one of the readings."""
+        """Say that a radius between whole grey levels is rounded down in one of the readings."""
         return whole_radius_remark(self.budget)
 
     @property
@@ -96,8 +96,8 @@ class BudgetAttack(Attack):
     ) -> BudgetResult:
         """Search for adversarials within the budget; see Attack.run.
 
-        asked  the model; if it rounds, all points that it is asked about and all that are found are
-               whole grey levels
+        asked  the model; if it rounds, all points queried and all points found are whole grey
+               levels
         """
 
     def needs_grey_level_search(self) -> bool:
@@ -152,7 +152,7 @@ class BudgetAttack(Attack):
         )
 
     def _roundings(self, points: Floats, ball: Ball) -> list[Images]:
-        """Return points as whole grey levels: the nearest, in Linf also those further away."""
+        """Return points as whole grey levels: the nearest; in Linf also rounded outwards."""
         nearest = ball.round(points)
         if self.norm == "l2":
             return [nearest]
