@@ -9,7 +9,7 @@ import caffe_ext
 PACKAGE = Path(caffe_ext.__file__).parent
 # From the ground up. Modules of one floor may import one another.
 FLOORS = (
-    {"errors", "reporting", "_blas_kernels", "_plugin", "_programs"},
+    {"errors", "reporting", "_plugin", "_programs"},
     {"runtime"},
     {"storage"},
     {"data"},

@@ -47,40 +47,28 @@ std::string BlasCore() {
   return core == nullptr ? "" : core();
 }
 
-std::string FindBetterBlasCore(const std::string& core, bool has_avx2, bool has_avx512) {
+bool BlasIsFarBelow(const std::string& core, bool has_avx2) {
   // OpenBLAS's names of x86-64 processors before Haswell and Zen.
-  static const std::set<std::string> kWithoutAvx2 = {
+  static const std::set<std::string> kOld = {
       "Prescott", "Katmai",       "Coppermine", "Northwood", "Banias",      "Core2",
       "Penryn",   "Dunnington",   "Nehalem",    "Atom",      "Sandybridge", "Athlon",
       "Opteron",  "Opteron_SSE3", "Barcelona",  "Bobcat",    "Bulldozer",   "Piledriver"};
-  static const std::set<std::string> kWithoutAvx512 = {"Haswell", "Zen", "Steamroller",
-                                                       "Excavator"};
-  const bool lacks_avx2 = kWithoutAvx2.count(core) != 0;
-  if (has_avx512 && (lacks_avx2 || kWithoutAvx512.count(core) != 0)) {
-    return "SkylakeX";
-  }
-  return has_avx2 && lacks_avx2 ? "Haswell" : "";
+  return has_avx2 && kOld.count(core) != 0;
 }
 
 std::string WarnOfSlowBlas() {
 #ifdef __x86_64__
   const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
-  const bool has_avx512 =
-      has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-      __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512cd") != 0 &&
-      __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
 #else
   const bool has_avx2 = false;
-  const bool has_avx512 = false;
 #endif
   const std::string core = BlasCore();
-  const std::string better = FindBetterBlasCore(core, has_avx2, has_avx512);
-  if (better.empty()) {
+  if (!BlasIsFarBelow(core, has_avx2)) {
     return "";
   }
   return "the BLAS uses its kernels for " + core +
-         ", which are slower than this processor permits: set OPENBLAS_CORETYPE=" + better +
-         " in the environment";
+         ", which are several times slower than this processor permits: set "
+         "OPENBLAS_CORETYPE=Haswell in the environment, or build with -DBLAS=wheel";
 }
 
 }  // namespace caffe_ext

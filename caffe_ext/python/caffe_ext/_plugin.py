@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from caffe_ext._blas_kernels import choose_kernels
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,15 +63,10 @@ def describe_hiding_module(hiding: Path) -> tuple[str, str]:
 
 
 def load_with_caffe() -> None:
-    """Load the plug-in now if pycaffe is imported already, else right after it is imported.
-
-    In the latter case its BLAS is not loaded yet, and can be told which kernels to run.
-    """
+    """Load the plug-in now if pycaffe is imported already, else right after it is imported."""
     if "caffe" in sys.modules:
         load_plugin()
-        return
-    choose_kernels()
-    if not any(isinstance(finder, _CaffeFinder) for finder in sys.meta_path):
+    elif not any(isinstance(finder, _CaffeFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _CaffeFinder())
 
 

@@ -14,12 +14,9 @@ int SetBlasThreads(int threads);
 /// BLAS is another one.
 std::string BlasCore();
 
-/// @brief The core whose kernels OpenBLAS should run instead of `core`'s; empty: they serve well.
-///
-/// Kernels without AVX2 and FMA, on a processor that has both, compute an eighth to a quarter of
-/// what it could; those without AVX-512 about half, where its vectors are computed at once (AMD's
-/// Zen 5, which OpenBLAS 0.3.34 takes for Haswell).
-std::string FindBetterBlasCore(const std::string& core, bool has_avx2, bool has_avx512);
+/// @brief Tells whether kernels for `core` leave most of a processor idle: those without AVX2 and
+/// FMA, on one that has both, compute an eighth to a quarter of what it could.
+bool BlasIsFarBelow(const std::string& core, bool has_avx2);
 
 /// @brief A warning with the way out if the BLAS chose kernels far below this processor, else
 /// empty.
