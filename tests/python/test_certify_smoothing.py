@@ -117,7 +117,7 @@ def test_samples_without_a_class_are_counted(tmp_path: Path) -> None:
 def test_a_damaged_file_and_one_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "counts.h5"
     count(fresh(path), ESTIMATION, 10)
-    with pytest.raises(RecordError, match="is of something else"):
+    with pytest.raises(RecordError, match="holds results of another run"):
         fresh(path, "y")
     with h5py.File(path, "r+") as file:
         file["estimation/10"][2, 0] = 11

@@ -255,9 +255,9 @@ def test_a_crop_keeps_what_it_cuts_off_and_colours_keep_their_place(tmp_path: Pa
 def test_what_makes_no_decision(tmp_path: Path) -> None:
     description = write_net(tmp_path, *net_of(["conv", "relu"]))
     network, model = read_network(description), description.load(1)
-    with pytest.raises(ValueError, match="'sat' is none of milp, branch"):
+    with pytest.raises(ValueError, match="must be one of milp, branch, not 'sat'"):
         ExactMethod("sat")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'half' is none of real, whole"):
+    with pytest.raises(ValueError, match="must be one of real, whole, not 'half'"):
         ExactMethod(pixels="half")  # type: ignore[arg-type]
     for radius in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="a radius must be 0 or more"):

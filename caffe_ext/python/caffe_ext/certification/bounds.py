@@ -1,20 +1,21 @@
-"""Bounds of a net's logits for all images within an Linf distance: four methods, slices of memory.
+"""Bounds on a net's logits for all images within an Linf distance: four methods, bounded memory.
 
     bounder = Bounder(read_network(description), "crown")
     bounder.bound(images, labels, radii).certified
 
-interval   interval arithmetic, layer by layer; the last linear layers at once
-crown-ibp  intervals inside, and from the logits linear bounds back to the image
-crown      linear bounds back to the image for each unit inside as well; each bound is the better
-           one of these, of crown-ibp's and of the interval's
+interval   interval arithmetic, layer by layer; the last linear layers together
+crown-ibp  intervals inside, and linear bounds from the logits back to the image
+crown      linear bounds back to the image for inner units as well; each bound is the tightest of
+           these, crown-ibp's and the interval's
 dual       as crown, without the other two: Wong and Kolter's dual bound (2018, Algorithm 1)
 
-The two linear bounds of a ReLU have the same slope u / (u - l): with it CROWN's bound is the dual
-one. The pixels stay within 0..255 as well. Bounds hold for real-valued pixels, so for whole grey
-levels, too.
+The two linear bounds of a ReLU have the same slope u / (u - l), with which CROWN's bound equals the
+dual one. The pixels also stay within 0..255. Bounds hold for real-valued pixels, and so for whole
+grey levels, too.
 
-All is computed in float64, and bounds are widened: inside by 1e-9, of the logits by MARGIN, of
-their magnitude. The latter is for Caffe's forward pass, whose float32 scores are not exact.
+Everything is computed in float64, and bounds are widened, relative to their magnitude: by 1e-9
+inside the net, and by MARGIN at the logits, as the float32 scores of Caffe's forward pass are not
+exact.
 
 Zhang et al., 2018 (CROWN), and 2020 (CROWN-IBP); Wong and Kolter, 2018; Gowal et al., 2018.
 """
@@ -36,10 +37,10 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 MARGIN = 1e-5
 _INNER_MARGIN = 1e-9
-# Arrays of a layer's size that are in memory at a time, beside those that the layer counts.
+# Arrays of a layer's size in memory at a time, besides those that the layer counts.
 _COPIES = 4
-# Values of an array, more of which are slower: they leave the caches, and the system takes back
-# their memory and clears it each time.
+# Values in an array; larger ones are slower: they exceed the caches, and the system reclaims and
+# clears their memory each time.
 _VALUES = 1 << 19
 
 
@@ -48,7 +49,8 @@ class LogitBounds:
     """Bounds for N images.
 
     lower, upper  float64 (N, K), of the logits
-    margins       float64 (N, K), at most z_label - z_t of each class t; infinity at the label
+    margins       float64 (N, K), lower bounds of z_label - z_t for each class t; infinity at the
+                  label
     """
 
     lower: Doubles
@@ -64,7 +66,7 @@ class LogitBounds:
 class Bounder:
     """Bounds the logits of a net by one method.
 
-    memory  bytes that its arrays may take
+    memory  bytes that its arrays may occupy
 
     Raises ValueError for an unknown method.
     """
@@ -114,7 +116,7 @@ class Bounder:
     def bound_nodes(self, box: Interval) -> list[Interval]:
         """Return the bounds of all nodes for all inputs in a box, (1, C, h, w).
 
-        Those below a ReLU or a maximum are by linear bounds for the methods crown and dual.
+        With the methods crown and dual, those below a ReLU or a maximum come from linear bounds.
         Raises ValueError for too little memory.
         """
         self._images_at_a_time()
@@ -194,7 +196,7 @@ class Bounder:
         )
 
     def _tighten(self, box: Interval, *, intersect: bool = True) -> list[Interval]:
-        """Return the bounds of all nodes; those below a ReLU or a maximum by linear bounds."""
+        """Return the bounds of all nodes, linear ones for those below a ReLU or a maximum."""
         nodes, found = self.network.nodes, [box]
         open_below = {
             bottom: node.layer
@@ -219,9 +221,9 @@ class Bounder:
         *,
         only_open: bool,
     ) -> Interval:
-        """Return the bounds of a node's units by linear bounds, a part of them at a time.
+        """Return linear bounds of a node's units, some of them at a time.
 
-        only_open  leave those as they are that are above 0 or below in all images
+        only_open  skip those that are above 0 in all images, or below 0 in all
         """
         shape = self.network.nodes[number].shape
         lower, upper = interval.lower.copy(), interval.upper.copy()
@@ -257,7 +259,7 @@ class Bounder:
         """Return bounds (n, m) of m rows of a node.
 
         coefficients  (n or 1, m, C, h, w), in a window of the node; None: all of it
-        only_linear   go back through linear layers only, and take the intervals there
+        only_linear   go back through linear layers only, and use the intervals there
         """
         nodes, count = self.network.nodes, len(intervals[0].lower)
         lower = upper = np.zeros((count, coefficients.shape[1]))
@@ -287,7 +289,7 @@ class Bounder:
         return Interval(lower, upper)
 
     def _values_of_a_row(self, number: int, window: Window | None = None) -> int:
-        """Return the most values that a row of a node takes on its way back."""
+        """Return the most values that a row of a node needs on its way back."""
         nodes, most = self.network.nodes, 0
         windows = {number: window or Window.of_blob(nodes[number].shape)}
         while windows:
@@ -303,19 +305,19 @@ class Bounder:
 
 
 def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
-    """Return the network's inputs for all pixels within a radius of an image's and 0..255.
+    """Return bounds on the network's inputs for all pixels within a radius and within 0..255.
 
-    The input is a monotonous function of a pixel in float32 as well, so these are bounds of what
-    the net gets, to the last bit.
+    In float32, too, the input is a monotonic function of a pixel, so these bound what the net
+    gets, to the last bit.
     """
     far = radii[:, None, None, None]
     return input_box(space, images - far, images + far)
 
 
 def input_box(space: PixelSpace, lower: Doubles, upper: Doubles) -> Interval:
-    """Return the network's inputs for all pixels in boxes (N, C, H, W) and 0..255.
+    """Return bounds on the network's inputs for all pixels in boxes (N, C, H, W) and in 0..255.
 
-    A box of one image of whole grey levels gives its input exactly, others a little more.
+    For a box of a single image of whole grey levels they are exact, for others slightly wider.
     """
     exact = (lower == upper) & (lower == np.rint(lower))
     least, most = (
@@ -342,7 +344,7 @@ def _concretize(rows: Rows, interval: Interval) -> tuple[Doubles, Doubles]:
 
 
 def _merge(pending: dict[int, Rows], number: int, rows: Rows) -> None:
-    """Add rows to those of a node that wait."""
+    """Add rows to those pending at a node."""
     other = pending.get(number)
     if other is None:
         pending[number] = rows
@@ -363,7 +365,7 @@ def _intersect(one: Interval, other: Interval) -> Interval:
 
 
 def _widen(given: Interval) -> Interval:
-    """Return bounds further apart, by far more than float64 has rounded."""
+    """Return bounds widened by far more than float64's rounding errors."""
     lower, upper = given.lower, given.upper
     slack = _INNER_MARGIN * np.maximum(np.abs(lower), np.abs(upper))
     return Interval(lower - slack, upper + slack)

@@ -1,4 +1,4 @@
-"""What bounds certify of models, beside an attack: tables, CSV, JSON and a plot."""
+"""What bounds certify about models, next to an attack: tables, CSV, JSON and a plot."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class BoundedModel:
-    """What was found of a model and N images at R radii.
+    """The results for a model and N images at R radii.
 
     correct   bool (N,)
-    margins   float64 (N, R) by method, the least of z_label - z_t; certified where above 0
+    margins   float64 (N, R) by method, bounds on the least z_label - z_t; certified where above 0
     largest   float64 (N,) by method, the largest certified radius, in grey levels
-    attacked  bool (N, R), which images the attack leaves correct; None: there was none
+    attacked  bool (N, R), which images the attack leaves correct; None: no attack
     """
 
     name: str
@@ -64,7 +64,7 @@ class BoundsResult:
     models: Sequence[BoundedModel]
 
     def table(self, *, largest: bool) -> str:
-        """Return accuracies at all radii, and the gaps that neither closes, as a table."""
+        """Return accuracies at all radii, and the gaps between bounds and attack, as a table."""
         methods = list(self.models[0].margins)
         head = ["model", "Linf", "accuracy", *methods, "under attack", "gap"]
         cells = [head]
@@ -129,9 +129,9 @@ def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
         }
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def bounds_figure(result: BoundsResult) -> Figure:
-    """Draw certified accuracy and that under attack over the radius, a panel for each model."""
+    """Plot certified accuracy and accuracy under attack against the radius, a panel per model."""
     count = len(result.models)
     figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,9 +1,9 @@
-"""BoundsStudy: bound models' logits, beside an attack at the same radii; tables, plots, records.
+"""BoundsStudy: bound models' logits, next to an attack at the same radii; tables, plots, records.
 
 bounds.json             accuracies, certified and under attack, and all that they depend on
 bounds.csv              a line for each model, method, image and radius: the least margin
-bounds.png, .svg        both accuracies over the radius: the truth lies between them
-bounds-*.json           the bounds of all logits, by model and method, which go on after an
+bounds.png, .svg        both accuracies against the radius: the truth lies between them
+bounds-*.json           the bounds of all logits, by model and method, which are resumed after an
                         interruption
 """
 
@@ -43,7 +43,7 @@ class BoundsSettings:
     methods  of bounds.METHODS
     largest  find the largest certified radius of each image as well, by bisection
     attack   the text of an attack, in which E is the radius; "": none
-    memory   bytes that bounds may take
+    memory   bytes that bounds may use
 
     Raises ValueError for invalid settings.
     """
@@ -68,7 +68,7 @@ class BoundsSettings:
 
 @dataclass(frozen=True)
 class BoundsPiece:
-    """What bounds-*.json holds: of the first images what was found."""
+    """What bounds-*.json holds: the results for the first images."""
 
     description: Object
     lower: list[list[list[float]]]
@@ -88,7 +88,7 @@ class BoundsStudy(Study):
 
         Raises ValueError for images and models that do not fit, UnboundableError, a ValueError,
         naming a layer that has no bounds, RecordError if the folder holds damaged results or
-        another process works in it, DataError and OSError for files.
+        another process is using it, DataError and OSError for files.
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
@@ -153,7 +153,7 @@ class BoundsStudy(Study):
         batch: tuple[Images, Ints, Ints],
         step: Step,
     ) -> BoundsPiece:
-        """Return the bounds of all images, some at a time."""
+        """Compute the bounds of all images, some at a time."""
         path = self.folder / f"bounds-{short_digest(description)}.json"
         images, labels, predicted = batch
         piece = BoundsPiece(description, [], [], [], [])
@@ -188,7 +188,7 @@ class BoundsStudy(Study):
         for column, radius in enumerate(self.settings.radii):
             tried = np.flatnonzero(predicted == labels)
             if radius < 1 or not len(tried):
-                continue  # no whole grey level lies within
+                continue  # no other whole grey level lies within
             attack = parse_attack(attack_text(self.settings.attack, radius))
             found = attack.run(model, images[tried], MISCLASSIFIED(labels[tried]), tried).found
             robust[tried, column] = ~found
@@ -196,7 +196,7 @@ class BoundsStudy(Study):
 
 
 def attack_text(text: str, radius: float) -> str:
-    """Return an attack's text for a radius: E is the radius, 0.25E a quarter of it."""
+    """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
     return text.replace("0.25E", f"{radius / 4:g}").replace("E", f"{radius:g}")
 
 
@@ -207,9 +207,9 @@ def _columns(of_radii: list[NDArray[np.float64]]) -> list[Any]:
 
 
 def read_piece(path: Path, description: dict[str, Any], images: int, radii: int) -> BoundsPiece:
-    """Return what is done; RecordError if the file is damaged or of something else."""
+    """Return what is done; RecordError if the file is damaged or of another run."""
     piece = read_json(path, BoundsPiece, _ADVICE)
-    check_same(description, piece.description, f"{path} is of something else", _ADVICE)
+    check_same(description, piece.description, f"{path} holds results of another run", _ADVICE)
     columns = (piece.margins, piece.lower, piece.upper, piece.largest)
     lengths = {len(column) for column in columns}
     complete = all(len(row) == radii for row in piece.margins)

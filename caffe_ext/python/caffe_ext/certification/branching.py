@@ -1,11 +1,11 @@
-"""Branch and bound over the pixels: boxes are halved until each is certified or has an adversarial.
+"""Branch and bound over the pixels: boxes are halved until certified or an adversarial is found.
 
     search_boxes(bounder, model, ball, label, seconds)
 
-Of the open boxes those with the lowest bounds are halved first, along the pixel whose width times
-its part of the gradient is the largest. In each the model is asked about the centre, and about the
-corner to which the gradient points. A box of one image of whole grey levels is decided by the
-model. For nets of few inputs only: each halving is of one of them.
+The open boxes with the lowest bounds are halved first, along the pixel with the largest product of
+width and gradient. In each box the model is queried at the centre and at the corner to which the
+gradient points. A box of a single image of whole grey levels is decided by the model. For nets with
+few inputs only, as each halving splits one of them.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ from caffe_ext.models.base import Floats, Model
 MOST_INPUTS = 64
 _AT_A_TIME = 32
 _MOST_OPEN = 1 << 16
-"""Boxes in memory."""
+"""The most boxes in memory."""
 _LEAST_SHARE = 1e-3
-"""Of the largest gradient: what a pixel counts for at least, so that each is halved some time."""
+"""The least weight of a pixel, relative to the largest gradient, so that each is halved in time."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxSearch:
     """What a search has found.
 
-    outcome      "robust", "vulnerable", or "undecided": the time or the memory was over
-    bound        all margins are at least that, up to rounding
+    outcome      "robust", "vulnerable", or "undecided": time or memory ran out
+    bound        all margins are at least this, up to rounding
     adversarial  float32 (C, H, W), which the model misclassifies
     """
 
@@ -58,7 +58,7 @@ def check_inputs(network: BoundableNetwork) -> None:
 def search_boxes(
     bounder: Bounder, model: Model, ball: PixelBall, label: int, seconds: float
 ) -> BoxSearch:
-    """Decide whether a ball holds an image that is misclassified."""
+    """Decide whether a ball contains a misclassified image."""
     deadline = monotonic() + seconds
     tie, least, closed = count(), inf, True
     lower, upper = ball.limits()
@@ -82,7 +82,7 @@ def search_boxes(
             bound = min(least, float(bounds.min()), *(box[0] for box in waiting), inf)
             return BoxSearch("vulnerable", bound, adversarial)
         wide = (uppers > lowers).any(axis=(1, 2, 3))
-        if not (wide.all() or ball.whole):  # a single point, which the bounds leave open
+        if not (wide.all() or ball.whole):  # a single point that the bounds leave open
             closed, least = False, min(least, float(bounds[~wide].min()))
         for number in np.flatnonzero(wide):
             box = lowers[number], uppers[number]
@@ -94,7 +94,7 @@ def search_boxes(
 
 
 def _margin_gradients(model: Model, points: Doubles, label: int, targets: Doubles) -> Doubles:
-    """Return the gradients of z_label - z_target by the pixels."""
+    """Return the gradients of z_label - z_target with respect to the pixels."""
     diff = np.zeros((len(points), model.classes), np.float32)
     diff[:, label] = 1
     diff[np.arange(len(points)), targets] -= 1
@@ -104,7 +104,7 @@ def _margin_gradients(model: Model, points: Doubles, label: int, targets: Double
 def _halve(
     lower: Doubles, upper: Doubles, direction: Doubles, *, whole: bool
 ) -> tuple[tuple[Doubles, Doubles], tuple[Doubles, Doubles]]:
-    """Return the halves of a box; in whole grey levels they have none in common."""
+    """Return the halves of a box; in whole grey levels they are disjoint."""
     size = np.abs(direction)
     weight = np.maximum(size, max(_LEAST_SHARE * size.max(), 1e-30)) * (upper - lower)
     pixel = np.unravel_index(weight.argmax(), weight.shape)

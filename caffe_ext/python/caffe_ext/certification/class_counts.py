@@ -1,15 +1,15 @@
-"""How often noisy samples of images get each class: counted, kept in a file, and counted on.
+"""How often noisy samples of images get each class: counts that are stored and resumed.
 
-The noise of a sample depends on its number only, so that the counts of the first n samples are the
-same whether they are counted at once, after interruptions, or on from those of fewer samples.
+The noise of a sample depends only on its number, so the counts of the first n samples are the same
+whether they are taken at once, after interruptions, or continued from fewer samples.
 
 A file of counts holds, for a model, images, a sigma and a seed,
 
     selection/N0    int64 (images, K + 1), the samples by which CERTIFY selects a class
     estimation/N    int64 (images, K + 1), the first N of all others
 
-of each image how many of its samples had each class; the last column: none, as a logit was NaN. The
-sum of a row is how many have been counted so far, in the order of their numbers.
+for each image the number of its samples with each class, and in the last column with none, as a
+logit was NaN. The sum of a row is the number of samples counted so far, in order.
 """
 
 import json
@@ -31,12 +31,12 @@ from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
 
 SELECTION, ESTIMATION = "selection", "estimation"
-# The numbers of the selection's samples begin here: they are others than the estimation's.
+# The numbers of the selection's samples start here, to differ from the estimation's.
 _FIRST = {ESTIMATION: 0, SELECTION: MOST_SAMPLES // 2}
 MOST_COUNTED = MOST_SAMPLES // 2
-"""Samples of an image that can be counted."""
+"""The most samples of an image that can be counted."""
 
-# The values of noisy images that are in memory at a time, besides a batch.
+# Values of noisy images in memory at a time, besides a batch.
 _VALUES = 1 << 22
 _SECONDS_BETWEEN_WRITES = 10.0
 _ADVICE = "remove it, or use --again"
@@ -44,7 +44,7 @@ _ADVICE = "remove it, or use --again"
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """A model, images uint8 and the noise on them; what noisy samples are classified as."""
+    """A model, uint8 images and the noise on them; classifies noisy samples."""
 
     model: Model
     source: Source
@@ -53,12 +53,12 @@ class Sampler:
 
     @property
     def at_a_time(self) -> int:
-        """Return how many samples are made at a time: some batches."""
+        """Return how many samples are made at a time: a few batches."""
         batches = _VALUES // int(np.prod(self.model.image_shape)) // self.model.batch_size
         return max(1, batches) * self.model.batch_size
 
     def classify(self, rows: Ints, samples: Ints) -> Ints:
-        """Return the classes of samples of images, int64 (n,); the images' numbers ascend."""
+        """Return the classes of samples of images, int64 (n,); the image numbers are ascending."""
         first = int(rows[0])
         images = self.source.read(slice(first, int(rows[-1]) + 1)).images
         copies = NoisyCopies(rows - first, rows, samples)
@@ -69,7 +69,7 @@ class Sampler:
 class ClassCounts:
     """The current counts of one model at one sigma; see this module.
 
-    path         their file
+    path         of their file
     description  of all that they depend on, for JSON
     images       how many images there are
     columns      K + 1
@@ -83,9 +83,9 @@ class ClassCounts:
     counts: dict[tuple[str, int], Ints] = field(default_factory=dict)
 
     def load(self) -> None:
-        """Take over what the file holds, if it is there.
+        """Load the counts from the file, if it exists.
 
-        Raises RecordError if it is damaged or of something else.
+        Raises RecordError if it is damaged or of another run.
         """
         if not self.path.exists():
             return
@@ -96,7 +96,7 @@ class ClassCounts:
                 for kind in (SELECTION, ESTIMATION)
                 for name in file[kind]
             }
-        check_same(self.description, found, f"{self.path} is of something else", _ADVICE)
+        check_same(self.description, found, f"{self.path} holds results of another run", _ADVICE)
         for (kind, number), values in counts.items():
             if (
                 values.dtype != np.int64
@@ -111,7 +111,7 @@ class ClassCounts:
         self.counts = counts
 
     def save(self) -> None:
-        """Write the file, complete or not at all."""
+        """Write the file, completely or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with new_hdf5(self.path) as file:
             file.attrs["description"] = json.dumps(self.description)
@@ -121,7 +121,7 @@ class ClassCounts:
                 file[kind].create_dataset(str(number), data=values, compression="gzip")
 
     def count_missing(self, kind: str, numbers: tuple[int, ...]) -> int:
-        """Return how many samples must be counted for these numbers of samples of each image."""
+        """Return how many samples remain to be counted for these numbers of samples per image."""
         total, below = 0, {key: values for key, values in self.counts.items() if key[0] == kind}
         for number in sorted(numbers):
             begun = _resume_counts(below, kind, number, (self.images, self.columns))
@@ -165,7 +165,7 @@ def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
 def _resume_counts(
     counts: Mapping[tuple[str, int], Ints], kind: str, number: int, shape: tuple[int, int]
 ) -> Ints:
-    """Return the counts that `number` samples can be continued from: each image's furthest."""
+    """Return the counts from which to continue to `number` samples, the most advanced per image."""
     best = np.zeros(shape, np.int64)
     for (other, most), values in counts.items():
         if other == kind and most <= number:
@@ -175,9 +175,9 @@ def _resume_counts(
 
 
 def _samples(missing: Ints, number: int, size: int) -> Iterator[tuple[Ints, Ints]]:
-    """Yield the samples that are missing, `size` at a time: the images, ascending, and numbers.
+    """Yield the missing samples, `size` at a time: their images, ascending, and numbers.
 
-    missing  int64 (images,), how many of each image's samples, the last ones, are missing
+    missing  int64 (images,), how many of each image's last samples are missing
     """
     ends = np.cumsum(missing)
     total = int(ends[-1]) if len(ends) else 0

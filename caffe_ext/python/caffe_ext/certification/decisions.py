@@ -1,14 +1,14 @@
 """What the counts of noisy samples prove: PREDICT and CERTIFY of randomized smoothing.
 
-The smoothed classifier is g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c). With probability 1 - alpha
-at least, each statement by itself:
+The smoothed classifier is g(x) = argmax_c P(f(x + N(0, sigma^2 I)) = c). Each statement by itself
+holds with probability at least 1 - alpha:
 
 PREDICT   its class is g(x), or it abstains:  binomtest(n_A, n_A + n_B, 1/2) > alpha
 CERTIFY   g is its class in the whole L2 ball of its radius around x, or it abstains:
 
-    radius = sigma Phi^-1(p_A),  p_A the lower Clopper-Pearson bound of P(f = A), where p_A > 1/2
+    radius = sigma Phi^-1(p_A),  p_A the lower Clopper-Pearson bound on P(f = A), where p_A > 1/2
 
-A is the most frequent class of other samples. With n samples the radius is at most
+CERTIFY's A is the most frequent class of separate samples. With n samples the radius is at most
 sigma Phi^-1(alpha^(1/n)): 3.20 sigma for n = 10,000 and alpha = 0.001.
 
 Cohen, Rosenfeld and Kolter, 2019, "Certified adversarial robustness via randomized smoothing".
@@ -31,12 +31,12 @@ ABSTAIN = -1
 
 @dataclass(frozen=True, eq=False)
 class Certificates:
-    """What CERTIFY says of N images.
+    """CERTIFY's results for N images.
 
     classes        int64 (N,), ABSTAIN where it abstains
     selected       int64 (N,), the most frequent class of the selection; ABSTAIN: it was none
-    successes      int64 (N,), how many of the samples had it
-    probabilities  float64 (N,), the lower bounds of its probability
+    successes      int64 (N,), how many of the samples had that class
+    probabilities  float64 (N,), lower bounds on its probability
     radii          float64 (N,), L2, in the units of sigma; 0 where it abstains
     """
 
@@ -47,7 +47,7 @@ class Certificates:
     radii: Floats64
 
     def find_certified(self, labels: Ints, radius: float) -> NDArray[np.bool_]:
-        """Return which images have their label in the whole ball of a radius, bool (N,)."""
+        """Return which images keep their label in the whole ball of a radius, bool (N,)."""
         certain = (self.classes != ABSTAIN) & (self.radii >= radius)
         return np.asarray(certain & (self.classes == labels), np.bool_)
 
@@ -59,9 +59,9 @@ def check_alpha(alpha: float) -> None:
 
 
 def lower_bounds(successes: Ints, trials: int, alpha: float) -> Floats64:
-    """Return the lower Clopper-Pearson bounds of a probability, one-sided, float64 (N,).
+    """Return one-sided lower Clopper-Pearson bounds on a probability, float64 (N,).
 
-    They are above the probability in at most the share alpha of all experiments.
+    They exceed the probability in at most a share alpha of all experiments.
     """
     check_alpha(alpha)
     found = np.asarray(successes)
@@ -73,8 +73,8 @@ def certify(selection: Ints, counts: Ints, alpha: float, sigma: float) -> Certif
     """Return the certificates of N images.
 
     selection  int64 (N, K + 1), how many samples had each class; the last column: none
-    counts     int64 (N, K + 1), the same of n other samples, the same n for all images
-    sigma      of the noise, in whatever units
+    counts     int64 (N, K + 1), the same for n other samples, the same n for all images
+    sigma      of the noise, in any unit
     """
     none = counts.shape[1] - 1
     selected = selection.argmax(axis=1)
@@ -95,7 +95,7 @@ def certify(selection: Ints, counts: Ints, alpha: float, sigma: float) -> Certif
 def predict(counts: Ints, alpha: float) -> Ints:
     """Return the classes that PREDICT gives, int64 (N,); ABSTAIN where it abstains.
 
-    counts  int64 (N, K + 1), as certify() has them
+    counts  int64 (N, K + 1), as in certify()
     """
     check_alpha(alpha)
     none = counts.shape[1] - 1

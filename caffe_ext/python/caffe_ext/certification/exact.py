@@ -1,4 +1,4 @@
-"""Decide exactly whether a net can be misled within a distance: bounds, an attack, then a search.
+"""Decide exactly whether a net can be fooled within a distance: bounds, an attack, then a search.
 
     decider = Decider(network, model, ExactMethod())
     decider.decide(subject, radius, seconds)
@@ -6,16 +6,16 @@
 What the bounds certify is robust, and what the attack breaks is vulnerable. The rest is searched:
 
 milp    a mixed-integer linear program for each class that the bounds leave open
-branch  branch and bound over the pixels, for nets of few inputs
+branch  branch and bound over the pixels, for nets with few inputs
 
 An adversarial counts only if the Caffe net itself, in float32, misclassifies it, at pixels within
-the distance. An image is robust only if all margins z_label - z_t exceed a threshold, for the
-rounding of Caffe and the tolerances of the solver, M being the largest bound of a logit in
-magnitude and m the largest logit of the image itself:
+the distance. An image is robust only if all margins z_label - z_t exceed a threshold that allows
+for Caffe's rounding and the solver's tolerances, with M the largest magnitude of the bounds on the
+logits, and m that of the image's own logits:
 
     threshold = 2 MARGIN max(1, M) + SOLVER_MARGIN max(1, m)
 
-Where the least margin lies between 0 and it, the image is undecided, whatever the time.
+Where the least margin lies between 0 and the threshold, no amount of time decides the image.
 """
 
 from dataclasses import dataclass
@@ -47,19 +47,19 @@ DecidedBy = Literal["bounds", "attack", "milp", "branch"]
 SOLVER_MARGIN = 1e-4
 _FARTHEST = 255.0
 _BOUND_SHARE = 0.2
-"""Of the time, for the lower bound of a margin that is undecided."""
+"""The share of the time spent on the lower bound of an undecided margin."""
 
 
 @dataclass(frozen=True)
 class ExactMethod:
-    """How it is decided.
+    """How images are decided.
 
     search  of SEARCHES
-    pixels  of PIXELS: what the perturbed ones may be
+    pixels  of PIXELS: which values perturbed ones may have
     attack  the text of an attack, in which E is the radius; "": none; None: choose_attack()
-    memory  bytes that bounds may take
+    memory  bytes that bounds may use
 
-    Raises ValueError for settings that make no sense.
+    Raises ValueError for invalid settings.
     """
 
     search: Search = "milp"
@@ -74,7 +74,7 @@ class ExactMethod:
             ("reading of pixels", self.pixels, PIXELS),
         ):
             if value not in known:
-                raise ValueError(f"the {name} {value!r} is none of {', '.join(known)}")
+                raise ValueError(f"the {name} must be one of {', '.join(known)}, not {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +93,11 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What was decided of an image at a radius.
+    """The decision on an image at a radius.
 
     verdict      robust: no image within the radius gets another class
-    method       which decided it, or was at it when the time was over
-    margin       all margins z_label - z_t are at least that
+    method       which decided it, or was running when the time ran out
+    margin       all margins z_label - z_t are at least this
     attacked     whether the attack found an adversarial
     adversarial  float32 (C, H, W), where it is vulnerable
     """
@@ -126,7 +126,7 @@ class Decider:
     def decide(
         self, subject: Subject, radius: float, seconds: float, known: Decision | None = None
     ) -> Decision:
-        """Return the decision of an image.
+        """Return the decision on an image.
 
         radius   Linf, in grey levels, 0 or more
         seconds  that the search may take
@@ -142,7 +142,7 @@ class Decider:
         margin = float(bounds.margins.min())
         if margin > 0:
             return Decision("robust", "bounds", margin)
-        if ball.reach == 0:  # there is this image alone, which the model has classified
+        if ball.reach == 0:  # only the image itself, which the model classifies correctly
             return Decision("robust", "bounds", 0.0)
         broken = self._attack(ball, label, subject.index)
         if broken is not None:
@@ -179,7 +179,7 @@ class Decider:
         threshold = self._threshold(ball.image, bounds)
         open_ = [int(it) for it in np.argsort(-margins) if margins[it] <= 0]
         # While a search has no point at or below the threshold, HiGHS gives no lower bound. So the
-        # last part of the time is for all points, of any margin.
+        # last part of the time goes to a search over points of any margin.
         stages: tuple[tuple[Goal, float, float], ...] = (
             ("relaxation", seconds, inf),
             ("point", (1 - _BOUND_SHARE) * seconds, threshold),
@@ -202,7 +202,7 @@ class Decider:
         return Decision("undecided" if open_ else "robust", "milp", lowest)
 
     def _find_adversarial(self, ball: PixelBall, changes: Doubles, label: int) -> Floats | None:
-        """Return the adversarial to which changes of the pixels lead, if the model agrees."""
+        """Return the adversarial at these changes of the pixels, if the model misclassifies it."""
         centre = ball.image[None].astype(np.float64)
         seen = ball.space.take_visible(centre) + changes[None]
         points = ball.space.replace_visible(centre, seen)
@@ -221,11 +221,11 @@ def find_largest(
     """Return the largest radius that is robust, and the smallest one that is not, by bisection.
 
     seconds    for each decision
-    decisions  by radius, those that are known
+    decisions  by radius, those already known
 
-    They are at most TOLERANCE apart, or one grey level for whole ones. Where radii between them are
-    undecided, both are at most one grey level from such a radius. 255 for both: nothing breaks the
-    image; infinity: no radius is known to.
+    They are at most TOLERANCE apart, or one grey level for whole ones. If radii between them are
+    undecided, both are at most one grey level from such a radius. 255 for both: no perturbation
+    breaks the image; infinity: no radius is known to.
     """
     whole = decider.method.pixels == "whole"
     robust, broken = 0.0, inf
@@ -250,7 +250,7 @@ def find_largest(
             broken = min(radius, measure_distance(last.adversarial, subject.image))
         else:
             lowest, highest = min(lowest, radius), max(highest, radius)
-        if robust > highest or broken < lowest:  # what was undecided is decided by another radius
+        if robust > highest or broken < lowest:  # undecided before, now decided by another radius
             lowest, highest = inf, -inf
     return robust, broken if robust < _FARTHEST else _FARTHEST
 
@@ -267,7 +267,7 @@ def measure_distance(adversarial: Floats, image: Images) -> float:
 
 
 def choose_attack(classes: int) -> str:
-    """Return the text of an attack: APGD on the targeted DLR loss, with few classes on another.
+    """Return the text of an attack: APGD on the targeted DLR loss, or on another for few classes.
 
     On small nets, the targeted loss finds adversarials that the margin and cross-entropy miss.
     """
@@ -275,5 +275,5 @@ def choose_attack(classes: int) -> str:
 
 
 def attack_text(text: str, radius: float) -> str:
-    """Return an attack's text for a radius, which E stands for."""
+    """Return an attack's text at a radius, for which E stands."""
     return text.replace("E", f"{radius:.12g}")

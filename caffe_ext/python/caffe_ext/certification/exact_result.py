@@ -1,4 +1,4 @@
-"""What was decided exactly of models, beside bounds and an attack: tables, CSV, JSON and a plot."""
+"""Exact decisions about models, next to bounds and an attack: tables, CSV, JSON and a plot."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ STEM = "exact"
 
 @dataclass(frozen=True, eq=False)
 class DecidedModel:
-    """What was found of a model and N images at R radii.
+    """The results for a model and N images at R radii.
 
-    decisions  of each image those at the R radii; none of an image that is misclassified as it is
-    largest    of each image the largest robust radius and the smallest known adversarial's, in grey
-               levels, (0, 0) for one that is misclassified; empty: they were not asked for
-    seconds    of each image, for all decisions
+    decisions  for each image those at the R radii; none if the image itself is misclassified
+    largest    for each image the largest robust radius and that of the smallest known adversarial,
+               in grey levels, (0, 0) if it is misclassified; empty: not requested
+    seconds    for each image, for all decisions
     """
 
     name: str
@@ -40,7 +40,7 @@ class DecidedModel:
     seconds: Sequence[float]
 
     def count(self, column: int, verdict: str, method: str | None = None) -> int:
-        """Return how many images have a verdict at a radius, by any method or by this one."""
+        """Return how many images have a verdict at a radius, by any method or by a given one."""
         return sum(
             row[column].verdict == verdict and method in (None, row[column].method)
             for row in self.decisions
@@ -50,11 +50,11 @@ class DecidedModel:
     def shares(self, radii: int) -> dict[str, Doubles]:
         """Return shares of all images, each float64 (R,).
 
-        accuracy  what is classified correctly
-        bounds    what the bounds certify: at most...
-        least     what is proved to be robust: at most the truth
-        most      what is not proved to be vulnerable: at least the truth
-        attacked  what the attack leaves correct: at least `most`
+        accuracy  classified correctly
+        bounds    certified by the bounds: at most `least`
+        least     proved robust: at most the truth
+        most      not proved vulnerable: at least the truth
+        attacked  left correct by the attack: at least `most`
         """
         correct = [row for row in self.decisions if row]
         total = len(self.decisions)
@@ -76,7 +76,7 @@ class ExactResult:
     radii   in grey levels
     images  uint8 (N, C, H, W)
     labels  int64 (N,)
-    attack  its text, in which E is the radius; "": there was none
+    attack  its text, in which E is the radius; "": none
     search  the method that decides what bounds and the attack leave open
     """
 
@@ -111,7 +111,7 @@ class ExactResult:
                 )
             if model.largest:
                 robust, broken = (float(np.mean(it)) for it in zip(*model.largest, strict=True))
-                text = f"{format_both_units(robust)}, broken from {format_both_units(broken)}"
+                text = f"{format_both_units(robust)}, broken at {format_both_units(broken)}"
                 cells.append([model.name, "mean largest", "", "", text, "", "", ""])
         return format_table(cells)
 
@@ -176,9 +176,9 @@ def _entries(result: ExactResult) -> Iterator[dict[str, Any]]:
         }
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def exact_figure(result: ExactResult) -> Figure:
-    """Draw the shares over the radius, a panel for each model."""
+    """Plot the shares against the radius, a panel for each model."""
     count = len(result.models)
     figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -222,7 +222,7 @@ def save_results(folder: Path, result: ExactResult, record: Mapping[str, Any]) -
 
 
 def _save_adversarials(path: Path, result: ExactResult) -> None:
-    """Write all adversarials: float32 images (M, C, H, W), and which they are of, (M,) each."""
+    """Write all adversarials: float32 images (M, C, H, W), and their origins, (M,) each."""
     found = [
         (decision.adversarial, number, image, result.radii[column])
         for number, model in enumerate(result.models)

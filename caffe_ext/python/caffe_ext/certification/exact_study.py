@@ -2,10 +2,10 @@
 
 exact.json             shares of the images, by verdict, and all that they depend on
 exact.csv              a line for each model, image and radius: the verdict, and how it was reached
-exact.npz              the adversarials, of which image, model and radius they are
-exact.png, .svg        what is robust over the radius, beside the bounds and the attack
-exact-*.json           the decisions, by model, which go on after an interruption; what the time did
-                       not suffice for is tried again with more of it
+exact.npz              the adversarials, with their images, models and radii
+exact.png, .svg        what is robust against the radius, next to the bounds and the attack
+exact-*.json           the decisions, by model, which are resumed after an interruption; undecided
+                       images are tried again under a longer time limit
 """
 
 from dataclasses import asdict, dataclass, field
@@ -44,7 +44,7 @@ from caffe_ext.storage.json_file import Object, read_json
 
 _ADVICE = "remove it, or use --again"
 _NO_RADIUS = -1.0
-"""Stands for infinity, which JSON does not have."""
+"""Stands for infinity, which JSON lacks."""
 
 GreyLevel = Annotated[float, Meta(ge=0, le=255)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -59,7 +59,7 @@ class ExactSettings:
     time_limit  seconds for the search of an image at a radius, above 0
     largest     find the largest robust radius of each image as well, by bisection
 
-    Raises ValueError for settings that make no sense.
+    Raises ValueError for invalid settings.
     """
 
     radii: tuple[float, ...]
@@ -80,7 +80,7 @@ class ExactSettings:
 
 @dataclass(frozen=True)
 class StoredDecision:
-    """A decision in a file; the fields are those of Decision, its image flat."""
+    """A decision in a file; the fields are those of Decision, with a flattened image."""
 
     verdict: Verdict
     method: DecidedBy
@@ -91,12 +91,12 @@ class StoredDecision:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """What was found of an image.
+    """The results for an image.
 
-    decisions  at the radii in ascending order; none if it is misclassified as it is
-    largest    the largest robust radius and that of the nearest adversarial; None: not asked for
-    time_limit under which all this was
-    seconds    it took
+    decisions   at the radii in ascending order; none if it is itself misclassified
+    largest     the largest robust radius and that of the nearest adversarial; None: not requested
+    time_limit  under which they were found
+    seconds     that they took
     """
 
     decisions: list[StoredDecision]
@@ -107,7 +107,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class ExactPiece:
-    """What exact-*.json holds: of the first images what was found."""
+    """What exact-*.json holds: the results for the first images."""
 
     description: Object
     images: list[StoredImage]
@@ -124,7 +124,7 @@ class ExactStudy(Study):
 
         Raises ValueError for images and models that do not fit, UnboundableError, a ValueError,
         naming a layer that has no bounds, RecordError if the folder holds damaged results or
-        another process works in it, DataError and OSError for files.
+        another process is using it, DataError and OSError for files.
         """
         reporter = reporter or SilentReporter()
         settings = self.settings
@@ -136,7 +136,9 @@ class ExactStudy(Study):
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         batch = source.read(slice(0, len(source)))
         if batch.labels is None or not len(source):
-            raise ValueError("there must be images with labels, as only what is correct is decided")
+            raise ValueError(
+                "images with labels are needed, since only correctly classified images are decided"
+            )
         images, labels = batch.images, batch.labels
         digest = source.digest(reporter)
         results, total = [], len(images) * len(self.models)
@@ -187,7 +189,7 @@ class ExactStudy(Study):
         labels: Ints,
         step: Step,
     ) -> ExactPiece:
-        """Return the decisions of all images."""
+        """Return the decisions on all images."""
         path = self.folder / f"exact-{short_digest(description)}.json"
         piece = ExactPiece(description, [])
         if path.exists() and not self.again:
@@ -206,7 +208,7 @@ class ExactStudy(Study):
         return piece
 
     def _may_be_decided(self, found: StoredImage) -> bool:
-        """Tell whether there is more time now for what was undecided."""
+        """Tell whether there is now more time for what was undecided."""
         if found.time_limit >= self.settings.time_limit or not found.decisions:
             return False
         apart = 1 if self.settings.method.pixels == "whole" else TOLERANCE
@@ -215,7 +217,7 @@ class ExactStudy(Study):
         return open_ or any(it.verdict == "undecided" for it in found.decisions)
 
     def _decide(self, decider: Decider, subject: Subject | None) -> StoredImage:
-        """Return the decisions of an image; None: it is misclassified."""
+        """Return the decisions on an image; None: it is misclassified."""
         settings, begin = self.settings, monotonic()
         if subject is None:
             return StoredImage([], (0.0, 0.0) if settings.largest else None, 0.0, 0.0)
@@ -232,7 +234,7 @@ class ExactStudy(Study):
         return StoredImage(stored, largest, settings.time_limit, monotonic() - begin)
 
     def _to_model(self, name: str, piece: ExactPiece, images: Images) -> DecidedModel:
-        """Return the decisions as they were when they were made."""
+        """Return the stored decisions as a DecidedModel."""
         largest = [
             (robust, np.inf if broken == _NO_RADIUS else broken)
             for robust, broken in (it.largest for it in piece.images if it.largest is not None)
@@ -261,9 +263,9 @@ def _restore(stored: StoredDecision, shape: tuple[int, ...]) -> Decision:
 
 
 def read_piece(path: Path, description: dict[str, Any], images: Images, radii: int) -> ExactPiece:
-    """Return what is done; RecordError if the file is damaged or of something else."""
+    """Return what is done; RecordError if the file is damaged or of another run."""
     piece = read_json(path, ExactPiece, _ADVICE)
-    check_same(description, piece.description, f"{path} is of something else", _ADVICE)
+    check_same(description, piece.description, f"{path} holds results of another run", _ADVICE)
     size = int(np.prod(images.shape[1:]))
     wrong = len(piece.images) > len(images) or any(
         len(image.decisions) not in (0, radii)
@@ -278,5 +280,5 @@ def read_piece(path: Path, description: dict[str, Any], images: Images, radii: i
         for one in image.decisions
     )
     if wrong:
-        raise RecordError(f"{path} is damaged: {_ADVICE} (it does not fit {radii} radii an image)")
+        raise RecordError(f"{path} is damaged: {_ADVICE} (it lacks {radii} radii per image)")
     return piece

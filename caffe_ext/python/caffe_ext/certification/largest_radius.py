@@ -7,16 +7,16 @@ from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Images, Ints
 
 TOLERANCE = 0.05
-"""Grey levels between the radius that is returned and one that was not certified."""
+"""Grey levels between the returned radius and one that was not certified."""
 _FARTHEST = 255.0
 
 
 def largest_radii(bounder: Bounder, images: Images, labels: Ints) -> Doubles:
     """Return certified radii, float64 (N,), in grey levels; 0 where there is none.
 
-    First 1, 2, 4, ... are tried, then the middle between the last one that was certified and the
-    first that was not, until these are TOLERANCE apart. What is returned was certified itself;
-    radii in between that were not tried may be certified or not.
+    First 1, 2, 4, ... are tried, then the middle between the last certified radius and the first
+    one that was not, until these are TOLERANCE apart. The returned radius was itself certified;
+    untried radii below it need not be.
     """
     certified = np.zeros(len(images))
     failed = np.full(len(images), np.inf)

@@ -1,7 +1,7 @@
 """The layers that can be bounded: intervals forwards, coefficients of linear bounds backwards.
 
-Of each image, blobs are (C, H, W), flat ones (N, 1, 1). Coefficients A (n, m, C, h, w) are those of
-m rows, in a window; n is 1 where they are the same for all images. All in float64.
+Blobs are (C, H, W) per image, flat ones (N, 1, 1). Coefficients A (n, m, C, h, w) are those of m
+rows, in a window; n is 1 where they are the same for all images. Everything is in float64.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ class Rows:
 
     lower, upper            A (n, m, C, h, w); one array where both are the same
     lower_rest, upper_rest  c (n, m)
-    window                  where in the blob z
+    window                  the part of the blob z that A covers
     """
 
     lower: Doubles
@@ -43,7 +43,7 @@ class Layer(ABC):
     """A layer with one bottom, or several, and one top."""
 
     shape: Shape
-    """Of the bottom."""
+    """The bottom's."""
 
     @abstractmethod
     def interval(self, given: Interval) -> Interval:
@@ -58,7 +58,7 @@ class Layer(ABC):
         return window
 
     def working_values(self, window: Window) -> int:
-        """Return how many values a row takes here for a window of the top, temporary ones too."""
+        """Return how many values a row needs here for a window of the top, with temporary ones."""
         return 2 * self.shape[0] * self.input_window(window).positions
 
 
@@ -67,14 +67,14 @@ class SlidingLayer(Layer):
 
     sliding: SlidingKernel
     parts = 1
-    """How many arrays a row needs of what its positions add to what they see."""
+    """Arrays that a row needs of the positions' contributions to the values that they see."""
 
     def input_window(self, window: Window) -> Window:
         """Return what the kernels see."""
         return self.sliding.input_window(window)
 
     def working_values(self, window: Window) -> int:
-        """Return the values of a row, and of what its positions add to what they see."""
+        """Return the values of a row, and of its positions' contributions to what they see."""
         added = self.shape[0] * window.positions * prod(self.sliding.kernel)
         return super().working_values(window) + self.parts * added
 
@@ -84,18 +84,18 @@ class LinearLayer(Layer):
 
     @abstractmethod
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
-        """Return W x + b of (n, C, H, W); with `magnitude` |W| x."""
+        """Return W x + b for x (n, C, H, W); with `magnitude`, |W| x."""
 
     @abstractmethod
     def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
-        """Return A W of (k, C, h, w)."""
+        """Return A W for A (k, C, h, w)."""
 
     @abstractmethod
     def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
-        """Return A b of (n, m, C, h, w), as (n, m)."""
+        """Return A b for A (n, m, C, h, w), as (n, m)."""
 
     def interval(self, given: Interval) -> Interval:
-        """Return W c + b -+ |W| r of centre and radius."""
+        """Return W c + b -+ |W| r for the centre c and the radius r."""
         centre = self.forward((given.upper + given.lower) / 2)
         radius = self.forward((given.upper - given.lower) / 2, magnitude=True)
         return Interval(centre - radius, centre + radius)
@@ -186,7 +186,7 @@ class InnerProduct(LinearLayer):
 
 @dataclass(eq=False)
 class ChannelScale(LinearLayer):
-    """y = scale x + shift, one of each a channel (C,): BatchNorm in use, Scale, Bias."""
+    """y = scale x + shift, one of each per channel (C,): BatchNorm in inference, Scale, Bias."""
 
     shape: Shape
     scale: Doubles
@@ -232,7 +232,7 @@ class Flatten(LinearLayer):
 
 @dataclass(eq=False)
 class AveragePooling(SlidingLayer, LinearLayer):
-    """Caffe's average pooling: a sum over the window, over `divisors` (h, w)."""
+    """Caffe's average pooling: the sum over each window, divided by `divisors` (h, w)."""
 
     shape: Shape
     sliding: SlidingKernel
@@ -243,7 +243,7 @@ class AveragePooling(SlidingLayer, LinearLayer):
         return np.asarray(self.sliding.gather(values, 0.0).sum(axis=2) / self.divisors)
 
     def apply_transposed(self, coefficients: Doubles, window: Window) -> Doubles:
-        """Return to each value its share."""
+        """Return each value's share."""
         shares = (coefficients / self.divisors[window.slices])[:, :, None]
         places = prod(self.sliding.kernel)
         return self.sliding.scatter(np.repeat(shares, places, axis=2), window)
@@ -264,7 +264,7 @@ class Relu(Layer):
         return Interval(np.maximum(given.lower, 0), np.maximum(given.upper, 0))
 
     def backward(self, rows: Rows, below: Interval) -> Rows:
-        """Return the rows by the slopes d, the same for both lines (Wong and Kolter, 2018)."""
+        """Return the rows with the slopes d, the same for both lines (Wong and Kolter, 2018)."""
         lower, upper = (bound[:, :, *rows.window.slices] for bound in (below.lower, below.upper))
         open_ = (lower < 0) & (upper > 0)
         slopes = np.where(open_, upper / np.where(open_, upper - lower, 1), lower >= 0)
@@ -289,7 +289,7 @@ class MaxPooling(SlidingLayer):
 
     shape: Shape
     sliding: SlidingKernel
-    parts = 2  # those from below and from above differ
+    parts = 2  # lower and upper rows differ
 
     def interval(self, given: Interval) -> Interval:
         """Return the maxima of the bounds."""
@@ -299,7 +299,7 @@ class MaxPooling(SlidingLayer):
         )
 
     def backward(self, rows: Rows, below: Interval) -> Rows:
-        """Return the rows by the relaxation; those from below and above differ from here on."""
+        """Return the rows through the relaxation; lower and upper ones differ from here on."""
         region = (slice(None), slice(None), slice(None), *rows.window.slices)
         lower = self.sliding.gather(below.lower, -np.inf)[region]
         upper = self.sliding.gather(below.upper, -np.inf)[region]

@@ -4,13 +4,13 @@
     program.minimize_margin(label, target, Limits(60, 1e-3))
 
 The variables are the changes of the pixels; the inputs z of each ReLU and maximum; the outputs y
-of those that are not linear in the box, and a binary a for each. With l <= z <= u:
+of those that are not linear in the box, and their binaries a. With l <= z <= u:
 
 ReLU     y >= 0,    y >= z,    y <= u a,    y <= z - l (1 - a)
 maximum  y >= z_i,  y <= z_i + (U - l_i)(1 - a_i),  sum a_i = 1,  U = max u, over all u_i > max l
 
-A ReLU that is always on or always off in the box is linear and needs no binary; so is a maximum of
-which one z is always the largest. Linear layers become the coefficients of the rows.
+A ReLU that is always on or always off in the box is linear and needs no binary, and so is a maximum
+in which one z is always the largest. Linear layers become the coefficients of the rows.
 
 The solver is HiGHS (scipy.optimize.milp). It computes in float64 with tolerances of about 1e-6, so
 a margin counts as positive only above a threshold that the caller gives.
@@ -35,15 +35,15 @@ from caffe_ext.certification.windows import Doubles, Window
 from caffe_ext.models.base import Ints
 
 _VALUES = 1 << 22
-"""Values of a layer's matrix that are dense at a time."""
+"""Values of a layer's matrix that are held dense at a time."""
 _ANY_GAP = 1e12
 """The relative gap at which HiGHS stops at its first solution."""
 _PAUSE = 0.1
-"""Seconds between two looks for Ctrl-C while HiGHS computes."""
+"""Seconds between two checks for Ctrl-C while HiGHS runs."""
 
 
 Goal = Literal["relaxation", "point", "least"]
-"""The least margin where binaries and whole grey levels may be any real numbers; any point at or
+"""The least margin with binaries and whole grey levels relaxed to real numbers; any point at or
 below the threshold; the point with the least margin, to a relative gap of 1e-6.
 """
 
@@ -53,7 +53,7 @@ class Limits:
     """When a search ends.
 
     seconds    of the search
-    threshold  margins above it are of no interest; infinity: all are
+    threshold  margins above it are of no interest; infinity: all are of interest
     """
 
     seconds: float
@@ -62,12 +62,12 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """What a search for the least margin of a class has found.
+    """The result of a search for the least margin of a class.
 
     outcome  "above": all margins are above the threshold; "below": there is a point at or below it;
-             "unknown": the time was over
-    bound    no margin is less, but for the solver's tolerances; -infinity: not known, as where the
-             time was over before there was a point
+             "unknown": the time ran out
+    bound    a lower bound on all margins, up to the solver's tolerances; -infinity: not known, for
+             example as the time ran out before a point was found
     changes  float64 (C, h, w), of the pixels that the net sees; None without a point
     """
 
@@ -84,7 +84,7 @@ class Affine:
     offset: Doubles
 
     def select(self, units: Any) -> "Affine":
-        """Return some of them."""
+        """Return some of the values."""
         return Affine(self.matrix[units], self.offset[units])
 
 
@@ -113,7 +113,7 @@ class Program:
     ) -> None:
         """Append rows lower <= sum_k factor_k v[number_k] + rest v <= upper.
 
-        terms  factors, a number or (n,), and the variables (n,) that they are of
+        terms  factors, a number or (n,), each with its variables (n,)
         rest   a sparse matrix (n, any number of the first variables)
         """
         count = len(lower)
@@ -131,8 +131,8 @@ class Program:
     ) -> Minimum:
         """Search for a point with z_label - z_target at or below the threshold.
 
-        The search ends where the goal is reached, is proved to be out of reach, or the time is
-        over. The bound of a relaxation holds, but its point may be none of the net's.
+        The search ends when the goal is reached, is proved unreachable, or the time runs out.
+        The bound of a relaxation is valid, but its point need not be one of the net's.
         """
         integral = np.array([*self.integral, False], np.int64) * (goal != "relaxation")
         difference = self.logits.matrix[[label]] - self.logits.matrix[[target]]
@@ -178,12 +178,12 @@ def encode_network(
     *,
     whole: bool,
 ) -> Program:
-    """Return the program of all images in a box.
+    """Return the program for all images in a box.
 
-    changes  of the pixels that the net sees, (1, C, h, w), in grey levels
-    box      the net's inputs for them
-    bounds   of all nodes, in the box
-    whole    the changes are whole grey levels
+    changes  bounds on those of the pixels that the net sees, (1, C, h, w), in grey levels
+    box      bounds on the net's inputs for them
+    bounds   on all nodes, in the box
+    whole    whether the changes are whole grey levels
     """
     shape = network.nodes[0].shape
     program = Program(shape)
@@ -228,7 +228,7 @@ def layer_matrix(layer: LinearLayer, shape: tuple[int, int, int]) -> Affine:
 def _encode_node(
     program: Program, node: Node, values: list[Affine], bounds: Sequence[Interval]
 ) -> Affine:
-    """Return a node's values, after the variables and the rows that it takes."""
+    """Return a node's values, after adding the variables and the rows that it needs."""
     if node.layer is None:
         pairs = list(zip(node.coefficients, (values[it] for it in node.bottoms), strict=True))
         width = max(value.matrix.shape[1] for _, value in pairs)
@@ -250,7 +250,7 @@ def _encode_node(
 
 
 def _encode_relu(program: Program, bottom: Affine, given: Interval) -> Affine:
-    """Return the ReLU of values: 0, the values themselves, or variables of their own."""
+    """Return the ReLU of values: 0, the values themselves, or new variables."""
     lower, upper = given.lower.ravel(), given.upper.ravel()
     on = np.flatnonzero(lower >= 0)
     open_ = np.flatnonzero((lower < 0) & (upper > 0))
@@ -273,7 +273,7 @@ def _encode_relu(program: Program, bottom: Affine, given: Interval) -> Affine:
 
 
 def _encode_maximum(program: Program, layer: MaxPooling, bottom: Affine, given: Interval) -> Affine:
-    """Return the maxima: of each window the value that is always the largest, or a variable."""
+    """Return the maxima: for each window the value that is always the largest, or a variable."""
     places = np.arange(given.lower[0].size, dtype=np.float64).reshape(given.lower.shape)
     units = layer.sliding.gather(places, -1.0)[0].astype(np.int64)  # (C, places, h, w)
     units = units.transpose(0, 2, 3, 1).reshape(-1, units.shape[1])
@@ -310,7 +310,7 @@ def _encode_maximum(program: Program, layer: MaxPooling, bottom: Affine, given: 
 
 
 def _make_variables(program: Program, values: Affine, lower: Doubles, upper: Doubles) -> Ints:
-    """Return variables that are equal to values; where one is a variable already, that one."""
+    """Return variables equal to the values; values that are already variables are reused."""
     matrix = sparse.csr_array(values.matrix)
     matrix.eliminate_zeros()
     found = np.full(len(lower), -1)
@@ -331,7 +331,7 @@ def _stretch(matrix: Any, width: int) -> Any:
 
 
 def _solve(objective: Doubles, **settings: Any) -> Any:
-    """Return what milp() finds; Ctrl-C does not wait for its end, as it runs in another thread."""
+    """Return milp()'s result; it runs in another thread, so that Ctrl-C need not wait for it."""
     found: list[Any] = []
 
     def work() -> None:

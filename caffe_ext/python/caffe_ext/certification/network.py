@@ -3,8 +3,8 @@
     network = read_network(description)
 
 Convolution (group, stride, pad, dilation), InnerProduct, ReLU, Pooling (maximum, average),
-BatchNorm with its statistics, Scale, Bias, Flatten, Eltwise SUM. Dropout, which does nothing in
-use, and what lies behind the logits are left out. Anything else is refused by name.
+BatchNorm with stored statistics, Scale, Bias, Flatten, Eltwise SUM. Dropout, which does nothing in
+inference, and what follows the logits are left out. Anything else is refused by name.
 """
 
 from collections.abc import Callable
@@ -37,9 +37,9 @@ _NOTHING = ("Dropout", "Split")
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A blob's value: what its layer makes of earlier nodes; the input has none.
+    """A blob's value, computed by its layer from earlier nodes; the input has none.
 
-    layer         None: the input, or the sum of its bottoms
+    layer         None: the input, or the sum of the bottoms
     coefficients  of the sum, one per bottom
     """
 
@@ -64,7 +64,7 @@ class BoundableNetwork:
 
 
 class UnboundableError(ValueError):
-    """A net with a layer of which no bounds are known here."""
+    """A net with a layer that cannot be bounded."""
 
 
 def read_network(description: LoadableModel) -> BoundableNetwork:
@@ -98,9 +98,9 @@ def read_network(description: LoadableModel) -> BoundableNetwork:
 
 
 class _Reader:
-    """Makes nodes of layers, one after the other.
+    """Turns layers into nodes, one after another.
 
-    current  by the name of a blob the node that it has now, or why it cannot be bounded
+    current  by blob name, its current node, or why it cannot be bounded
     """
 
     def __init__(self, net: Any, input_shape: Shape, where: str) -> None:
@@ -109,7 +109,7 @@ class _Reader:
         self.current: dict[str, int | UnboundableError] = {}
 
     def add(self, layer: Any) -> None:
-        """Append what a layer makes; what depends on a layer without bounds has none either."""
+        """Append a layer's node; what depends on a layer without bounds has none either."""
         found: int | UnboundableError
         try:
             found = self._node(layer)
@@ -131,7 +131,7 @@ class _Reader:
         return [np.array(blob.data, np.float64) for blob in self.net.params[layer.name]]
 
     def shape(self, layer: Any) -> Shape:
-        """Return the shape of a layer's top, of an image."""
+        """Return the shape of a layer's top, for one image."""
         dims = tuple(self.net.blobs[layer.top[0]].shape)[1:]
         if not 1 <= len(dims) <= 3:
             self.refuse(layer, f"its top has {len(dims) + 1} axes")
@@ -169,7 +169,7 @@ class _Reader:
 
 
 def _pair(param: Any, name: str, default: int) -> tuple[int, int]:
-    """Return a convolution's setting of height and width."""
+    """Return a convolution's setting for height and width."""
     height, width = convolution_sides(param, name, 2, default)
     return height, width
 

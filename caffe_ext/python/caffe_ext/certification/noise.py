@@ -1,14 +1,14 @@
 """Gaussian noise in whole grey levels: exact, seeded, and the same on all machines.
 
-A noisy image is x~ = clip(round(x + sigma z), 0, 255), z ~ N(0, 1) for each value by itself. As x
-is a whole number, that is clip(x + k, 0, 255) with a whole number k of the distribution
+A noisy image is x~ = clip(round(x + sigma z), 0, 255), z ~ N(0, 1) independently for each value. As
+x is a whole number, that is clip(x + k, 0, 255) with a whole number k of the distribution
 
     P(k) = Phi((k + 1/2) / sigma) - Phi((k - 1/2) / sigma)
 
-and what lies beyond -255 or 255 is clipped whatever its size. So k is drawn from a table of 511
-probabilities, in units of 2^-64, which decimal arithmetic of 60 digits makes: no machine's exp() or
-log() plays a part. AddIntegerNoise() (C++) draws: from Philox4x32-10, keyed by the seed and counted
-by the number of the image and of the sample.
+and anything beyond -255 or 255 is clipped whatever its size. So k is drawn from a table of 511
+probabilities, in units of 2^-64, computed in decimal arithmetic of 60 digits: no machine's exp() or
+log() plays a part. AddIntegerNoise() (C++) draws it from Philox4x32-10, with the seed as the key
+and the numbers of image and sample in the counter.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _UNITS = 2**64
 _CAPACITY = _UNITS // _COLUMNS
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
-# Phi is 0 or 1 there, in units of 2^-64 by far.
+# Beyond it, Phi is 0 or 1 to within far less than 2^-64.
 _FAR = 14
 MOST_SAMPLES = 2**32
 """Numbers of samples are below this."""
@@ -37,7 +37,7 @@ MOST_SAMPLES = 2**32
 class NoiseTable:
     """A distribution of k = -256..255 for Walker's alias method, as in C++.
 
-    Column c has k = c - 256 with the probability thresholds[c] / 2^55, else aliases[c].
+    Column c gives k = c - 256 with the probability thresholds[c] / 2^55, else aliases[c].
 
     thresholds  uint64 (512,)
     aliases     int16 (512,)
@@ -62,14 +62,14 @@ def gaussian_weights(sigma: float) -> list[int]:
         raise ValueError(f"sigma must be a number above 0, not {sigma}")
     with localcontext(_CONTEXT):
         exact = Decimal(float(sigma))
-        # P(k or less), but of k = 255, which stands for all above as well.
+        # P(k or less), except for k = 255, which also stands for all above.
         inner = [_phi((k + Decimal("0.5")) / exact) for k in range(-255, 255)]
         cumulative = [0, 0, *(int((_UNITS * p).to_integral_value()) for p in inner), _UNITS]
     return [after - before for before, after in pairwise(cumulative)]
 
 
 def alias_table(weights: list[int]) -> NoiseTable:
-    """Return the table for 512 weights, whole numbers with the sum 2^64 (Vose, 1991): exactly."""
+    """Return the exact table for 512 weights, whole numbers with the sum 2^64 (Vose, 1991)."""
     left = list(weights)
     aliases = list(range(_COLUMNS))
     small = [c for c in range(_COLUMNS) if left[c] < _CAPACITY]
@@ -89,7 +89,7 @@ def alias_table(weights: list[int]) -> NoiseTable:
 class NoisyCopies:
     """Which noisy copies of images are made.
 
-    which    int64 (n,), the image that each is made of
+    which    int64 (n,), the image that each is made from
     numbers  int64 (n,), the images' numbers in their source, 0 or more
     samples  int64 (n,), the numbers of the copies, below MOST_SAMPLES
     """
@@ -104,7 +104,8 @@ def add_noise(images: Images, table: NoiseTable, seed: int, copies: NoisyCopies)
 
     seed  0 or more, below 2^64
 
-    Noise depends on seed, number, sample and the value's place. Raises ValueError for other values.
+    Noise depends on seed, number, sample and the value's position. Raises ValueError for values out
+    of range.
     """
     if not 0 <= seed < _UNITS:
         raise ValueError(f"the seed must be from 0 to 2^64 - 1, not {seed}")
@@ -117,7 +118,7 @@ def add_noise(images: Images, table: NoiseTable, seed: int, copies: NoisyCopies)
 
 
 def _phi(x: Decimal) -> Decimal:
-    """Return the standard normal distribution function, to about 50 digits after the point.
+    """Return the standard normal distribution function, to about 50 decimal places.
 
     Phi(x) = 1/2 + exp(-x^2 / 2) / sqrt(2 pi) (x + x^3 / 3 + x^5 / (3 5) + ...), Marsaglia, 2004.
     """

@@ -17,7 +17,7 @@ class PixelBall:
     """All images within a distance; what a crop cuts off stays as it is.
 
     image   uint8 (C, H, W)
-    radius  Linf, in grey levels; of whole ones the whole part counts
+    radius  Linf, in grey levels; rounded down if `whole`
     whole   pixels are whole grey levels; otherwise any real numbers
     space   of the network
     """
@@ -54,8 +54,8 @@ class PixelBall:
     def find_adversarial(self, model: Model, points: Doubles, label: int) -> Floats | None:
         """Return an image in the ball that the model itself misclassifies, float32 (C, H, W).
 
-        points  (n, C, H, W), at which it is looked for: rounded to whole grey levels first, and
-                then, unless `whole`, as they are in float32
+        points  (n, C, H, W), the candidates: first rounded to whole grey levels, and then, unless
+                `whole`, as they are in float32
         """
         lower, upper = self.limits()
         centre = self.image[None].astype(np.float64)

@@ -5,9 +5,9 @@
 
 smoothing.json          certified accuracies, and all that they depend on
 smoothing.csv           a line for each model, sigma, number of samples and image
-smoothing.png, .svg     certified accuracy over the radius
-counts-*.h5             the counts of each model at each sigma (class_counts.py), which go on after
-                        an interruption, and for more samples
+smoothing.png, .svg     certified accuracy against the radius
+counts-*.h5             the counts of each model at each sigma (class_counts.py), which are resumed
+                        after an interruption, and for more samples
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.runtime.processor_time import Stopwatch
 
-# Of the noise: other bits from the same numbers would be another format.
+# Identifies the noise; if the same numbers gave other bits, this would change.
 _NOISE = "Philox4x32-10, alias table of 2^-64, 1"
 _MEANING = {
     "noise": "clip(round(x + sigma z), 0, 255), z standard normal, sigma in grey levels",
@@ -49,7 +49,7 @@ class SmoothingSettings:
     """How models are smoothed and certified.
 
     sigmas   standard deviations of the noise, in grey levels
-    samples  numbers n of samples by which images are certified, each by itself
+    samples  numbers n of samples from which images are certified, independently of each other
     n0       samples by which the class is selected
     alpha    probability that a certificate is wrong
     seed     of the noise
@@ -87,7 +87,7 @@ class SmoothingStudy(Study):
         """Count what is not counted yet, write the results, and return them.
 
         Raises ValueError for images and models that do not fit, RecordError if the folder holds
-        damaged counts or another process works in it, DataError for images that cannot be read,
+        damaged counts or another process is using it, DataError for images that cannot be read,
         OSError for files that cannot be read or written.
         """
         reporter = reporter or SilentReporter()
@@ -129,7 +129,7 @@ class SmoothingStudy(Study):
         count: int,
         columns: int,
     ) -> ClassCounts:
-        """Return what has been counted of a model at a sigma."""
+        """Return the counts of a model at a sigma."""
         description = {
             "noise": _NOISE,
             "seed": self.settings.seed,
@@ -177,7 +177,7 @@ class SmoothingStudy(Study):
 
 
 def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float:
-    """Time noisy batches of the first image, the best of three."""
+    """Return the time per sample in noisy batches of the first image, the best of three."""
     image, table = source.read(slice(0, 1)).images, gaussian_table(sigma)
     count = model.batch_size
     zeros = np.zeros(count, np.int64)
@@ -187,7 +187,7 @@ def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float
         model.predict(add_noise(image, table, 0, NoisyCopies(zeros, zeros, np.arange(count))))
         return watch.seconds
 
-    seconds()  # Caffe makes room for the batch in its first pass.
+    seconds()  # Caffe allocates the batch in its first pass.
     return min(seconds() for _ in range(3)) / count
 
 

@@ -1,4 +1,4 @@
-"""Certified accuracy over the radius, as curves: by sigma, and by the number of samples.
+"""Certified accuracy against the radius, as curves: by sigma, and by the number of samples.
 
 Cohen, Rosenfeld and Kolter, 2019, Figures 6 to 8; mallamgarba's report, Figures 1a and 1b.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 def draw_curves(result: "SmoothingResult", path: Path) -> None:
     """Write path.svg and path.png: a row of panels for each model.
 
-    On the left a curve for each sigma, with the most samples; where there are several numbers of
-    samples, on the right a curve for each of them, at the sigma in the middle.
+    The left panel has a curve for each sigma, with the most samples; if there are several numbers
+    of samples, the right one has a curve for each of them, at the middle sigma.
     """
     figure = smoothing_figure(result)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is no formula
+@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def smoothing_figure(result: "SmoothingResult") -> Figure:
     """Draw the curves."""
     rows = result.rows
@@ -76,7 +76,7 @@ def _panel(
         correct = row.certificates.find_certified(result.labels, 0)
         radii = np.sort(row.certificates.radii[correct]) / 255
         shares = 100 * np.arange(len(radii), -1, -1) / len(result.labels)
-        # A step at each radius, and down to 0 behind the last.
+        # A step at each radius, down to 0 after the last.
         axes.step(
             np.concatenate([[0], radii, radii[-1:]]),
             np.concatenate([shares[:1], shares[:-1], [0]]) if len(radii) else shares[:1],

@@ -1,4 +1,4 @@
-"""What smoothing certifies of models: tables, CSV, JSON, and the curves of certified accuracy."""
+"""What smoothing certifies about models: tables, CSV, JSON, and curves of certified accuracy."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ class SmoothedModel:
     """The counts of a model at one sigma.
 
     sigma      in grey levels
-    selection  int64 (N, K + 1), of the samples that select a class
+    selection  int64 (N, K + 1), for the samples that select a class
     counts     int64 (N, K + 1) by the number n of other samples, ascending
     """
 
@@ -77,7 +77,7 @@ class SmoothingResult:
         return float(row.certificates.find_certified(self.labels, radius).mean())
 
     def mean_radius(self, row: SmoothingRow) -> float:
-        """Return the mean of the certified radii in grey levels, 0 for what is not correct."""
+        """Return the mean certified radius in grey levels, counting incorrect images as 0."""
         correct = row.certificates.find_certified(self.labels, 0)
         return float(np.where(correct, row.certificates.radii, 0).mean())
 
@@ -158,7 +158,7 @@ def _entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
 def save_results(folder: Path, result: SmoothingResult, record: Mapping[str, Any]) -> None:
     """Write the files with the results; `record` says what they depend on."""
     path = folder / STEM
-    # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
+    # The figures last: if drawing fails, the results are already on disk.
     write_text(path.with_suffix(".csv"), to_csv(result))
     write_json(path.with_suffix(".json"), dict(record) | to_dict(result))
     draw_curves(result, path)

@@ -1,4 +1,4 @@
-"""Study: what every method of certification is given, and what its record says."""
+"""Study: what every certification method is given, and what its record says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +15,11 @@ from caffe_ext.storage.provenance import provenance
 class Study:
     """What is certified, how, and where the results go.
 
-    models       with names that differ
+    models       with distinct names
     source       the images, with labels
-    folder       for the results; made if it is not there
+    folder       for the results; created if it does not exist
     settings     of the method
-    limit        only the first images, of a folder a sample; None: all
+    limit        only the first images, or a sample of a folder's; None: all
     sample_seed  chooses another sample
     batch_size   images in a network at a time
     again        discard what is in the folder
@@ -35,7 +35,7 @@ class Study:
     again: bool = False
 
     def __post_init__(self) -> None:
-        """Take a folder that is given as a text, too."""
+        """Accept a folder given as a string, too."""
         object.__setattr__(self, "folder", Path(self.folder))
 
     def record(
@@ -43,9 +43,9 @@ class Study:
     ) -> dict[str, Any]:
         """Return what the results depend on, for JSON.
 
-        source    the images that were taken
-        digest    theirs
-        settings  what the method says besides its own settings
+        source    the images that were used
+        digest    of these images
+        settings  what the method records besides its own settings
         """
         return asdict(provenance(ROOT)) | {
             "settings": asdict(self.settings) | dict(settings),

@@ -1,4 +1,4 @@
-"""Distances in words: in grey levels, as here, and of pixels in 0..1, as in the literature."""
+"""Distances as text: in grey levels, as here, and for pixels in 0..1, as in the literature."""
 
 
 def format_both_units(grey_levels: float) -> str:

@@ -1,7 +1,7 @@
-"""Windows of blobs (C, H, W): the rows of bounds depend on part of each inner blob only.
+"""Windows of blobs (C, H, W): the rows of bounds depend on only part of each inner blob.
 
-A unit of a convolution sees a small part of the image, so the coefficients of its bounds are 0 but
-in a window, and only that is computed.
+A unit of a convolution sees a small part of the image, so the coefficients of its bounds are 0
+except in a window, and only that is computed.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Window:
-    """Rows top..bottom-1 and columns left..right-1 of a blob; of a flat one all, as (N, 1, 1)."""
+    """Rows top..bottom-1 and columns left..right-1 of a blob; all of a flat one, as (N, 1, 1)."""
 
     top: int
     bottom: int
@@ -25,21 +25,21 @@ class Window:
 
     @classmethod
     def of_blob(cls, shape: tuple[int, int, int]) -> "Window":
-        """Return all of a blob (C, H, W)."""
+        """Return the window of a whole blob (C, H, W)."""
         return cls(0, shape[1], 0, shape[2])
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Return it as an index of the last two axes."""
+        """Return the window as an index of the last two axes."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def positions(self) -> int:
-        """Return how many there are."""
+        """Return the number of positions in the window."""
         return (self.bottom - self.top) * (self.right - self.left)
 
     def union(self, other: "Window") -> "Window":
-        """Return the smallest window around both."""
+        """Return the smallest window that contains both."""
         return Window(
             min(self.top, other.top),
             max(self.bottom, other.bottom),
@@ -48,7 +48,7 @@ class Window:
         )
 
     def embed(self, values: Doubles, around: "Window") -> Doubles:
-        """Return values (..., h, w) of this window as those of one around it, 0 elsewhere."""
+        """Return values (..., h, w) of this window in a larger one around it, 0 elsewhere."""
         if self == around:
             return values
         edges = [(0, 0)] * (values.ndim - 2)
@@ -59,10 +59,10 @@ class Window:
 
 @dataclass(frozen=True)
 class SlidingKernel:
-    """How a kernel slides over a blob: of convolution and pooling.
+    """How a kernel slides over a blob, in convolution and pooling.
 
     shape     (C, H, W) of the blob below
-    kernel, stride, pad, dilation  of height and width
+    kernel, stride, pad, dilation  for height and width
     outputs   (h, w), the kernel's positions
     """
 
@@ -99,7 +99,7 @@ class SlidingKernel:
         )
 
     def scatter(self, parts: Doubles, window: Window) -> Doubles:
-        """Return the sum (n, C, h, w), in below(window), of what positions add to what they see.
+        """Return the sum (n, C, h, w), in input_window(window), of what positions contribute.
 
         parts  (n, C, places, h, w) of the positions in the window
         """
@@ -108,7 +108,7 @@ class SlidingKernel:
             np.ascontiguousarray(parts).reshape(shape), self.stride, self.dilation
         )
         total = found.reshape(*parts.shape[:2], *found.shape[1:])
-        # Its corner in the blob below; what lies beyond the edges is dropped.
+        # The window's corner in the blob below; what lies beyond the edges is dropped.
         below = self.input_window(window)
         top = window.top * self.stride[0] - self.pad[0]
         left = window.left * self.stride[1] - self.pad[1]
@@ -131,7 +131,7 @@ class SlidingKernel:
         return np.pad(values, edges, constant_values=fill)
 
     def _kernel_slices(self, place: tuple[int, int], count: tuple[int, int]) -> tuple[slice, slice]:
-        """Return where a place of the kernel is, for all positions, as a strided slice."""
+        """Return the locations of a place of the kernel, for all positions, as a strided slice."""
         first, second = (
             slice(at * dilation, at * dilation + (number - 1) * stride + 1, stride)
             for at, dilation, number, stride in zip(
