@@ -1,12 +1,12 @@
-"""Attacks that look for the smallest adversarial of whole grey levels, in L2 or Linf.
+"""Attacks that search for the smallest adversarial of whole grey levels, in L2 or Linf.
 
     fmn-linf  fmn-l2  ddn  deepfool-linf  deepfool-l2  lbfgs
-                                  a search, and its finds on the lattice
+                                  a search, and its results on the lattice
     minimal-linf  minimal-l2      the best of all of these but L-BFGS, image by image
 
-Each search is in real numbers (fmn.py, ddn.py, deepfool.py, lbfgs.py); what it finds is then made
-an adversarial of whole grey levels, and that as small as possible (lattice_linf.py, lattice_l2.py).
-Every adversarial was classified as it is, so that it is one in a file, too.
+Each search is in real numbers (fmn.py, ddn.py, deepfool.py, lbfgs.py); what it finds is then turned
+into an adversarial of whole grey levels, as small as possible (lattice_linf.py, lattice_l2.py).
+Every adversarial was classified as it is, so it is also adversarial when read from a file.
 """
 
 from abc import abstractmethod
@@ -43,7 +43,7 @@ from caffe_ext.models.base import Images, Ints, Model
 
 _LATTICE_STEPS = 30
 _CLEARANCE = 2e-6
-# Each found something smaller for some images of the LeNets; the closest class is DeepFool's own.
+# Each found smaller ones for some images of the LeNets; the closest class is DeepFool's own.
 _FURTHER_CLASSES = (2, 3, 4)
 _MINIMIZE = {"linf": minimize_linf, "l2": minimize_l2}
 
@@ -52,7 +52,7 @@ _MINIMIZE = {"linf": minimize_linf, "l2": minimize_l2}
 class SmallestAttack(Attack):
     """A search for the smallest adversarial.
 
-    steps  of the search, 1 or more; the lattice takes up to 30 of its own for each radius or turn
+    steps  of the search, 1 or more; the lattice takes up to 30 more for each radius or turn
     """
 
     steps: int = 100
@@ -70,7 +70,7 @@ class SmallestAttack(Attack):
 
     @property
     def threat_model(self) -> str:
-        """Say in words what the attacker may do."""
+        """Describe what the attacker may do."""
         what = {"linf": "the largest change of a pixel (Linf)", "l2": "the whole change (L2)"}
         return (
             "knows the network and its weights; changes pixels within 0..255 and iterates to make "
@@ -90,7 +90,7 @@ class SmallestAttack(Attack):
     ) -> AttackResult:
         """Search, and minimise on the lattice; the step lengths are Linf distances. See Attack.
 
-        The diagnostics are of the margin's gradient at the image.
+        The diagnostics describe the margin's gradient at the image.
         """
         diagnostics = LogitMargin()(model, images, criterion).diagnostics
         asked = MarginQueries(model, criterion, queries=len(images), gradients=len(images))
@@ -110,7 +110,7 @@ class _FastMinimumNorm(SmallestAttack):
     method = "FMN"
 
     def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
-        """Yield FMN's find."""
+        """Yield FMN's result."""
         yield fast_minimum_norm(asked, images, self.norm, self.steps)
 
 
@@ -139,7 +139,7 @@ class DecoupledDirectionAndNorm(SmallestAttack):
     method = "DDN"
 
     def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
-        """Yield DDN's find."""
+        """Yield DDN's result."""
         yield decoupled_direction_and_norm(asked, images, self.steps)
 
 
@@ -149,7 +149,7 @@ class BoxConstrainedLBFGS(SmallestAttack):
     """L-BFGS in L2, towards each class or one.
 
     steps   iterations of each minimisation
-    target  the class; None: all, and the nearest of what is found
+    target  the class; None: all, keeping the nearest adversarial
     """
 
     steps: int = 50
@@ -170,11 +170,11 @@ class BoxConstrainedLBFGS(SmallestAttack):
         return f"{super().name}{towards}"
 
     def find_applicable(self, labels: Ints) -> Bools:
-        """Return which images have another label than the target."""
+        """Return which images have a label other than the target."""
         return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
 
     def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
-        """Yield L-BFGS's find."""
+        """Yield L-BFGS's result."""
         classes = asked.model.classes
         if self.target is not None:
             TargetedKind(self.target).check(classes)
@@ -193,7 +193,7 @@ class _DeepFool(SmallestAttack):
     method = "DeepFool"
 
     def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
-        """Yield DeepFool's find."""
+        """Yield DeepFool's result."""
         yield deepfool(asked, images, self.norm, self.steps)
 
 
@@ -217,7 +217,7 @@ class _SmallestOfAttacks(SmallestAttack):
     method = "Smallest of all,"
 
     def search(self, asked: MarginQueries, images: Images) -> Iterator[NearestAdversarials]:
-        """Yield the finds of all searches, and DeepFool's towards further classes."""
+        """Yield the results of all searches, and DeepFool's towards further classes."""
         yield deepfool(asked, images, self.norm, self.steps)
         yield fast_minimum_norm(asked, images, self.norm, self.steps)
         if self.norm == "l2":

@@ -1,4 +1,4 @@
-"""confirm: the result of an attack, from adversarials that are classified once more as they are."""
+"""confirm: the result of an attack, from adversarials that are classified again as they are."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def confirm(
     best  adversarials of whole grey levels
     real  real-valued ones
 
-    What does not satisfy the criterion as uint8 is not found.
+    What does not satisfy the criterion as uint8 counts as not found.
     """
     adversarials = images.copy()
     found = np.zeros(len(images), np.bool_)

@@ -5,7 +5,7 @@
     d      = clip(eps d / ||d||_2)                  clip: x + d within 0..255
 
 k = 0 .. steps - 1. eps starts at 255 grey levels (L2), alpha_k falls along half a cosine from 255
-to a hundredth. The result is the nearest adversarial that was seen. g is 0 in pixels that are at 0
+to a hundredth of that. The result is the nearest adversarial seen. g is 0 in pixels that are at 0
 or 255 and would leave 0..255 (fmn.py says why), and does not vanish where the loss does
 (MarginQueries.ascend_loss).
 
@@ -29,7 +29,7 @@ def decoupled_direction_and_norm(
 ) -> NearestAdversarials:
     """Return the nearest adversarials that DDN finds.
 
-    images  uint8 (N, C, H, W), those of the criterion
+    images  uint8 (N, C, H, W), the criterion's
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))

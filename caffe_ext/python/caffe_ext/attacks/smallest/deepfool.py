@@ -5,10 +5,10 @@
     d    = d - |f_j| / ||w_j||_2^2 w_j                (L2)
            d - |f_j| / ||w_j||_1 sign(w_j)            (Linf)
 
-until the point, clipped to 0..255, is adversarial, or for so many steps. The classes are the nine
-with the largest logits besides the label; of a criterion with a target, or top-k, f is its margin
-alone. w is 0 in pixels that are at 0 or 255 and would leave 0..255: their share of the step would
-be lost.
+until the point, clipped to 0..255, is adversarial, or the steps are used up. The classes are the
+nine with the largest logits besides the label; for a criterion with a target, or top-k, f is only
+its margin. w is 0 in pixels that are at 0 or 255 and would leave 0..255: their share of the step
+would be lost.
 
 Moosavi-Dezfooli, Fawzi and Frossard, 2016 (Algorithm 2).
 """
@@ -29,7 +29,7 @@ CANDIDATES = 9
 def deepfool(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> NearestAdversarials:
     """Return the adversarials that DeepFool finds.
 
-    images  uint8 (N, C, H, W), those of the criterion
+    images  uint8 (N, C, H, W), the criterion's
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))
@@ -68,14 +68,14 @@ def _closest_plane(
         units = np.sign(gradients[nearer])
         if norm == "l2":
             units = gradients[nearer] / slopes[nearer].astype(np.float32)[:, None, None, None]
-        # A little more than nothing, for a point on the boundary itself.
+        # Slightly above 0, for a point on the boundary itself.
         far = np.maximum(lengths[nearer], 1e-3).astype(np.float32)
         moves[nearer] = -far[:, None, None, None] * units
     return moves
 
 
 def _pairs(asked: MarginQueries, which: Ints, logits: Floats) -> list[tuple[Ints, Ints]]:
-    """Return the classes between which each plane lies: what falls, and what rises."""
+    """Return the classes between which each plane lies: the falling and the rising one."""
     criterion = asked.criterion
     if not isinstance(criterion, Misclassification):
         return [criterion.margin_classes(logits, which)]

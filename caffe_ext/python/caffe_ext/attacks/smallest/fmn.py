@@ -2,20 +2,20 @@
 
     g      = the gradient of the margin m at x + d
     eps    = min(eps (1 - gamma_k), ||best d||)           where x + d is adversarial
-             eps (1 + gamma_k)                            where some d before was
+             eps (1 + gamma_k)                            where an earlier d was
              ||d|| + (1 + gamma_k) |m| / ||g||_dual       else: just beyond a linear boundary
     d      = clip(P_eps(d - alpha_k g / ||g||_2))         clip: x + d within 0..255
 
 k = 0 .. steps - 1. alpha_k and gamma_k fall along half a cosine, from alpha_0 = 255 grey levels
-(L2 norm of the step) to a hundredth, from gamma_0 = .05 to .001. P_eps brings into the ball with
-the radius eps. The result is the nearest adversarial that was seen.
+(L2 norm of the step) to a hundredth of that, and from gamma_0 = .05 to .001. P_eps projects onto
+the ball with the radius eps. The result is the nearest adversarial seen.
 
-g is 0 here in pixels that are at 0 or 255 and would leave 0..255: those of the paper's g count in
-the estimate and in the step's length though they do nothing, and on MNIST, where most pixels are 0,
-many images never reach the boundary in L2 then. And the first radii are a little larger than the
-paper's, which end on the boundary of a linear model, adversarial or not as the last bits decide.
+Here g is 0 in pixels that are at 0 or 255 and would leave 0..255. In the paper, they count in the
+estimate and in the step's length though they do nothing, and on MNIST, where most pixels are 0,
+many images then never reach the boundary in L2. And the first radii are slightly larger than the
+paper's, which end on the boundary of a linear model, where the last bits decide.
 
-An image leaves when its distance has fallen by less than a thousandth in the last third of all
+An image is dropped when its distance has fallen by less than a thousandth in the last third of all
 steps, or when its gradient is 0.
 
 Pintor, Roli, Brendel and Biggio, 2021 (Algorithm 1).
@@ -37,7 +37,7 @@ _STALLED = 1e-3
 
 
 def anneal(ends: tuple[float, float], step: int, steps: int) -> float:
-    """Return what lies on half a cosine between two ends, at a step of 0 .. steps - 1."""
+    """Return the value on half a cosine between two ends, at a step of 0 .. steps - 1."""
     return ends[1] + (ends[0] - ends[1]) * (1 + cos(pi * step / steps)) / 2
 
 
@@ -46,7 +46,7 @@ def fast_minimum_norm(
 ) -> NearestAdversarials:
     """Return the nearest adversarials that FMN finds.
 
-    images  uint8 (N, C, H, W), those of the criterion
+    images  uint8 (N, C, H, W), the criterion's
     """
     nearest = NearestAdversarials.make_empty(images)
     which = np.arange(len(images))

@@ -1,10 +1,10 @@
 """Small adversarials of whole grey levels in L2, from real-valued ones.
 
 Rays. The whole perturbation d(s) = clip(round(s v)) of a ray v is the smallest for a linear margin
-m = m0 + <g, d> if v = -g: adding one to |d_i| lengthens |d|^2 by 2 |d_i| + 1 and lowers the margin
-by |g_i|, so that the best |d_i| are those with |g_i| / (2 |d_i| + 1) above a threshold, which is
-rounding s |g_i| to the nearest. On each ray the smallest adversarial d(s) is bracketed, then
-bisected.
+m = m0 + <g, d> if v = -g: adding one to |d_i| increases |d|^2 by 2 |d_i| + 1 and lowers the margin
+by |g_i|, so the best increments are those with |g_i| / (2 |d_i| + 1) above a threshold, which
+amounts to rounding s |g_i| to the nearest. On each ray the smallest adversarial d(s) is bracketed,
+then bisected.
 
 1. The first ray is the real-valued adversarial's perturbation.
 2. At the smallest adversarial so far, with the margin m and its gradient g, the ray turns towards
@@ -13,12 +13,12 @@ bisected.
        v = (1 - a) v + a w       w = clip(-t g), with the t for which m + <g, w - d> = 0
 
    a starts at 1/2, is multiplied by 1.5 where d became shorter, and halved where it did not; below
-   1/50 an image leaves.
-3. Undo. Each d_i != 0 that is brought one nearer to 0 raises the margin by about sign(d_i) g_i and
-   shortens |d|^2 by 2 |d_i| - 1. Pixels are undone in the order of their price, as many as the
-   network bears, by bisection of their number; until none is left that it bears.
+   1/50 an image is dropped.
+3. Undo. Moving a d_i != 0 by one towards 0 raises the margin by about -sign(d_i) g_i and reduces
+   |d|^2 by 2 |d_i| - 1. Pixels are undone in order of their cost, as many as leave the image
+   adversarial, found by bisection; this is repeated until none can be undone.
 
-Results are points that were classified, so that they are adversarial in a file, too.
+Results are points that were classified, so they are also adversarial when read from a file.
 """
 
 from itertools import chain, count
@@ -43,7 +43,7 @@ def minimize_l2(
 ) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
-    start  the real-valued ones; without one, none is searched for
+    start  the real-valued ones; images without one are skipped
     steps  turns of the ray, at most
     """
     best = NearestAdversarials.make_empty(images)
@@ -55,7 +55,7 @@ def minimize_l2(
     return best
 
 
-def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
+def search_rays(  # noqa: PLR0913, PLR0917  they are independent of each other
     asked: MarginQueries,
     images: Images,
     rays: Points,
@@ -83,7 +83,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
 
     rows, farthest = np.arange(len(which)), 256 / np.maximum(sizes(rays, "linf"), 1e-6)
     for scale in chain(_SCALES, (_SCALES[-1] * 2.0**k for k in count(1))):
-        # A change of all pixels that is less than half a grey level has a long way to go.
+        # A change of all pixels by less than half a grey level is far from any rounding.
         rows = rows[scale <= np.maximum(farthest[rows], _SCALES[-1])]
         if not len(rows):
             break
@@ -92,7 +92,7 @@ def search_rays(  # noqa: PLR0913, PLR0917  independent of each other
         rows = rows[~good]
     rows = np.flatnonzero(~np.isnan(outside))
     inside[inside == 0] = 0.9
-    # The bracket's lower end is not queried at first: it is only a guess.
+    # The bracket's lower end is at first not queried: it is only a guess.
     for _ in range(_HALVINGS if len(rows) else 0):
         middle = (inside[rows] + outside[rows]) / 2
         good = query(rows, middle)
@@ -123,7 +123,7 @@ def _turn_rays(
 
 
 def _linear_minima(apart: Points, gradients: Points, margins: Lengths, origins: Points) -> Points:
-    """Return the shortest w = clip(-t g) with m + <g, w - d> = 0; the longest where there is none.
+    """Return the shortest w = clip(-t g) with m + <g, w - d> = 0; the longest w if there is none.
 
     apart  d, with the margin m and its gradient g there
     """
@@ -145,7 +145,7 @@ def _linear_minima(apart: Points, gradients: Points, margins: Lengths, origins: 
 
 
 def _undo(asked: MarginQueries, images: Images, best: NearestAdversarials) -> None:
-    """Undo the changes that are not needed."""
+    """Undo unneeded changes."""
     which = np.flatnonzero(best.found)
     for _ in range(_UNDO_ROUNDS):
         if not len(which):
@@ -159,7 +159,7 @@ def _undo(asked: MarginQueries, images: Images, best: NearestAdversarials) -> No
 def _undo_once(
     asked: MarginQueries, best: NearestAdversarials, which: Ints, apart: Points, gradients: Points
 ) -> Bools:
-    """Bring the cheapest pixels one nearer to the image, as many as may be; return where any."""
+    """Move as many of the cheapest pixels as possible by one towards the image; say where any."""
     signs = np.sign(apart)
     prices = np.where(signs != 0, signs * gradients / np.maximum(2 * np.abs(apart) - 1, 1), np.inf)
     order = np.argsort(prices, axis=1, kind="stable")
@@ -170,7 +170,7 @@ def _undo_once(
     shape = best.points.shape[1:]
     origins = as_rows(best.points[which]) - apart
     rows = np.arange(len(which))
-    # Bisection, by powers of two from below first, as few pixels can mostly be undone.
+    # Bisection, starting with powers of two from below, as mostly few pixels can be undone.
     tried = np.minimum(1, most)
     while len(rows := rows[refused[rows] - undone[rows] > 1]):
         counts = tried[rows]

@@ -1,19 +1,18 @@
 """Small adversarials of whole grey levels in Linf, from real-valued ones.
 
-At a whole radius r the images that an image file holds are all whole numbers within r, and the
-smallest adversarials mostly have all pixels at +-r or at 0 or 255, where whole numbers lose
-nothing.
+The smallest adversarials mostly have all pixels at +-r or at 0 or 255, so at a whole radius r
+nothing is lost by the restriction to whole grey levels.
 
 1. A real-valued adversarial at the distance e is rounded to the nearest within floor(e), within
    ceil(e), and away from the image; whatever is adversarial then has a whole radius r.
-2. In the radius r - 1, from the best so far brought into it, steps by the sign of the margin's
-   gradient are taken, each rounded before the network sees it:
+2. Within the radius r - 1, from the best so far projected onto it, steps by the sign of the
+   margin's gradient are taken, each rounded before the network sees it:
 
        d = clip_r-1(d - alpha_k sign(g(x + round(d))))      alpha_k from r - 1 down to 1/2
 
-   As soon as one is adversarial its radius is the new r; an image whose steps all fail leaves.
+   As soon as one is adversarial, its radius is the new r; an image whose steps all fail is dropped.
 
-Results are points that were classified, so that they are adversarial in a file, too.
+Results are points that were classified, so they are also adversarial when read from a file.
 """
 
 import numpy as np
@@ -30,12 +29,12 @@ def minimize_linf(
 ) -> NearestAdversarials:
     """Return adversarials of whole grey levels, from real-valued ones.
 
-    start  the real-valued ones; without one, none is searched for
-    steps  gradients at each radius before it is given up
+    start  the real-valued ones; images without one are skipped
+    steps  gradients at each radius before giving up
     """
     origins = images.astype(np.float32)
     best = round_linf(asked, images, start)
-    # An image whose roundings all fail is looked for beyond them, up to twice as far.
+    # If all roundings of an image fail, the search goes beyond them, up to twice as far.
     which = np.flatnonzero(start.found)
     limits = np.where(best.found[which], best.distances[which] - 1, np.ceil(start.distances[which]))
     most = 2 * np.ceil(start.distances[which]) + 2
@@ -88,7 +87,7 @@ def round_linf(
 
 
 def _round_within(apart: Points, radii: Lengths) -> Points:
-    """Return perturbations rounded, and brought into whole radii."""
+    """Return perturbations rounded and cut to whole radii."""
     whole = np.rint(apart)
     shorten(whole, radii, "linf")
     return whole

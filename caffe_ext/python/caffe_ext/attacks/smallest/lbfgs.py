@@ -1,11 +1,11 @@
-"""L-BFGS, the attack of Szegedy and others: box-constrained, towards a class, in L2.
+"""L-BFGS, the attack of Szegedy et al.: box-constrained, towards a class, in L2.
 
     minimise  c ||r||_2^2 - ln p_target(x + r)       x + r within 0..255, r in units of 255
 
 by scipy's L-BFGS-B from r = 0, for the largest c whose minimum is adversarial: c is multiplied or
 divided by 10 until one is and the next is not, and then bisected five times (on the logarithm). The
-result is the nearest adversarial of all minima. The norm is squared, which the paper's is not: so
-it is smooth at 0, as L-BFGS requires.
+result is the nearest adversarial among all minima. Unlike the paper's, the norm is squared, which
+makes it smooth at 0, as L-BFGS requires.
 
 Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus, 2014 (Section 4.1); the baseline
 of Rozsa, Rudd and Boult, 2016.
@@ -42,7 +42,7 @@ def lbfgs(
 class _TargetSearch:
     """The search for one image and one class."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  they are all it works on
+    def __init__(  # noqa: PLR0913, PLR0917  it needs all of them
         self,
         asked: MarginQueries,
         images: Images,
@@ -56,7 +56,7 @@ class _TargetSearch:
         self._iterations, self._nearest = iterations, nearest
 
     def search(self) -> None:
-        """Look for the largest c whose minimum is adversarial, and offer what is found."""
+        """Search for the largest c whose minimum is adversarial, and offer what is found."""
         c, first = _FIRST_C, self._succeeds(_FIRST_C)
         for _ in range(_DECADES):
             further = c * 10 if first else c / 10

@@ -1,4 +1,4 @@
-"""NearestAdversarials: the nearest adversarials that a search has seen of N images."""
+"""NearestAdversarials: the nearest adversarials of N images that a search has seen."""
 
 from dataclasses import dataclass
 
@@ -23,18 +23,18 @@ class NearestAdversarials:
 
     @classmethod
     def make_empty(cls, images: Images) -> "NearestAdversarials":
-        """Return that nothing is found yet."""
+        """Return a state in which nothing is found yet."""
         return cls(images.astype(np.float32), np.full(len(images), np.inf))
 
     @property
     def found(self) -> Bools:
-        """Return where there is one, bool (N,)."""
+        """Return which images have one, bool (N,)."""
         return np.isfinite(self.distances)
 
     def offer(self, which: Ints, points: Points, distances: Lengths, adversarial: Bools) -> Bools:
         """Keep those of n points that are adversarial and nearer; return which, bool (n,).
 
-        which  int64 (n,), the images that they are near, each once
+        which  int64 (n,), the images that the points belong to, each at most once
         """
         nearer = np.asarray(adversarial & (distances < self.distances[which]))
         self.points[which[nearer]] = points[nearer]

@@ -1,4 +1,4 @@
-"""MarginQueries: queries of a model for a criterion's margin, with their number."""
+"""MarginQueries: counted queries of a model for a criterion's margin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from caffe_ext.models.base import Floats, Ints, Model, Pixels
 Points = NDArray[np.float32]
 """Real-valued images, float32 (n, C, H, W), in grey levels."""
 Derivative = Callable[[Floats, Ints, slice], Floats]
-"""(logits (n, K), the images that they are of, rows of the points) -> dE/dlogits (n, K)"""
+"""(logits (n, K), the images that they belong to, rows of the points) -> dE/dlogits (n, K)"""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a model says of n points.
+    """A model's answers for n points.
 
     margins      float64 (n,), by how much the logits miss the criterion; infinite for NaN
     adversarial  bool (n,)
@@ -33,14 +33,14 @@ class Answers:
 
 @dataclass(eq=False)
 class MarginQueries:
-    """Asks a model about points near N images, and counts.
+    """Queries a model at points near N images, and counts.
 
     criterion  of the N images
-    queries    images that went forward
-    gradients  images that went backward
-    clearance  what the margin of an adversarial must be below -clearance times the largest |logit|;
-               the last bits of logits depend on the images of a call, and an adversarial that
-               hangs on them might be none when it is loaded again
+    queries    images in forward passes
+    gradients  images in backward passes
+    clearance  the margin of an adversarial must be below -clearance times the largest |logit|: the
+               last bits of logits depend on the other images of a call, and an adversarial that
+               depends on them might not be one when it is loaded again
     """
 
     model: Model
@@ -59,13 +59,13 @@ class MarginQueries:
         return self.pull_back(points, which, self._margin_derivative)
 
     def ascend_loss(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
-        """Return the answers, and gradients along the softmax loss, of any length, downwards.
+        """Return the answers, and gradients along the softmax loss, of any length, to descend.
 
-        Upwards they lead towards the label, or away from the target. They are those of
-        -J = ln p_label (untargeted) and J = -ln p_target, times a positive number an image, by
-        which they vanish only where the gradients of all logits do: in float32 the loss of an
-        image that is classified with certainty has the gradient 0. Top-k has no loss; there it is
-        the margin's gradient.
+        They point towards the label, or away from the target. They are the gradients of
+        -J = ln p_label (untargeted) or J = -ln p_target, times a positive number per image, such
+        that they vanish only where the gradients of all logits do: in float32 the loss of an image
+        that is classified with certainty has the gradient 0. Top-k has no loss and uses the
+        margin's gradient.
         """
         return self.pull_back(points, which, self._loss_derivative)
 
@@ -102,7 +102,7 @@ class MarginQueries:
         return _logit_difference_derivative(logits, *self.criterion.margin_classes(logits, which))
 
     def _loss_derivative(self, logits: Floats, which: Ints, rows: slice) -> Floats:
-        """Return the derivative by the logits, over the sum of the probabilities besides one."""
+        """Return the derivative at the logits, over the sum of all probabilities but one."""
         if self.criterion.targets is None and not isinstance(self.criterion, Misclassification):
             return self._margin_derivative(logits, which, rows)
         return -cross_entropy(logits, self.criterion, which)[1]
