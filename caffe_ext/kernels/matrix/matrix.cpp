@@ -53,9 +53,13 @@ void ForValues(std::ptrdiff_t count, const Work& work) {
 
 void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float* a,
               const float* b, float beta, float* c) {
+  // sgemm copies B first, which takes twice as long as a product with one row. Small matrices are
+  // left to it: it is fast there, and rounds like products with several rows.
+  constexpr std::int64_t kLarge = 1 << 17;
+  const bool is_row = m == 1 && std::int64_t{n} * k >= kLarge;
   const auto multiply = [&](int row, int rows, int column, int columns) {
     float* part = c + std::ptrdiff_t{row} * n + column;
-    if (m == 1) {  // sgemm copies B first, and takes three times as long
+    if (is_row) {
       if (beta == 0) {
         std::fill(part, part + columns, 0.0F);  // whatever it was: 0 times NaN is NaN
       }
@@ -64,7 +68,7 @@ void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const flo
                   transpose_b ? k : n, a, 1, beta == 0 ? 1 : beta, part, 1);
       return;
     }
-    if (k == 1 && beta == 1) {
+    if (k == 1 && beta == 1 && std::int64_t{m} * n >= kLarge) {
       cblas_sger(CblasRowMajor, rows, columns, 1, a + row, 1, b + column, 1, part, n);
       return;
     }

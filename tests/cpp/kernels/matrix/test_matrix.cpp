@@ -16,7 +16,7 @@ TEST_F(EngineKernels, ProductsOfAllShapes) {
     for (const auto& [m, n, k] : std::vector<std::array<int, 3>>{{1, 1, 1},
                                                                  {1, 500, 300},
                                                                  {300, 1, 500},
-                                                                 {200, 130, 1},
+                                                                 {700, 300, 1},
                                                                  {64, 50, 80},
                                                                  {7, 130, 200},
                                                                  {90, 3, 900}}) {
