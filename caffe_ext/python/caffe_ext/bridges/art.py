@@ -22,9 +22,9 @@ from caffe_ext.models.classifier import Classifier
 
 
 class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may be missing
-    """ART's estimator of a Model: predictions are logits, the loss is the cross entropy.
+    """ART's estimator for a Model: predictions are logits, the loss is the cross-entropy.
 
-        loss(x, y) = -sum_k y_k log softmax(logits(x))_k        of each image by itself
+        loss(x, y) = -sum_k y_k log softmax(logits(x))_k        for each image by itself
 
     Images are (N, C, H, W), C = 1 (grey) or 3 (RGB), from clip_values' black to its white. Labels
     are classes (N,) or rows that sum to one (N, K). The model is trained already: fit() is refused.
@@ -44,10 +44,10 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         """Take a model.
 
         clip_values    the values of black and of white, two numbers
-        preprocessing  and the defences: as ART has them, in front of the model and behind it; what
-                       is in front must leave the values within clip_values
+        preprocessing  and the defences: as in ART, before and after the model; those before it must
+                       leave the values within clip_values
 
-        Raises ValueError for clip_values that are no range.
+        Raises ValueError for clip_values that are not a range.
         """
         super().__init__(
             model=model,
@@ -107,7 +107,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
     def compute_loss(
         self, x: NDArray[Any], y: NDArray[Any], reduction: str = "none", **_: Any
     ) -> NDArray[Any]:
-        """Return the loss: of each image (N,) for "none", else its "mean" or "sum"."""
+        """Return the loss: per image, (N,), for "none", else its "mean" or "sum"."""
         if reduction not in ("none", "mean", "sum"):
             raise ValueError(f"reduction must be none, mean or sum, not {reduction!r}")
         prepared, labels = self._apply_preprocessing(x, y, fit=False)
@@ -133,17 +133,17 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         return self._classifier().features(self._pixels(prepared), name)
 
     def fit(self, x: NDArray[Any], y: NDArray[Any], **_: Any) -> None:
-        """Refuse it: Caffe's solvers train."""
-        raise NotImplementedError("a Caffe model is trained by Caffe: `caffe train`, not by fit()")
+        """Refuse: training is left to Caffe's solvers."""
+        raise NotImplementedError("a Caffe model is trained by Caffe (`caffe train`), not by fit()")
 
     def save(self, filename: str, path: str | None = None) -> None:
-        """Refuse it: the model was loaded from its files."""
+        """Refuse: the model was loaded from its files."""
         raise NotImplementedError("a Caffe model is in the files that it was loaded from")
 
     def _classifier(self) -> Classifier:
         if not isinstance(self.model, Classifier):
             raise NotImplementedError(
-                f"a {type(self.model).__name__} has no layers; a Classifier, the model of one "
+                f"a {type(self.model).__name__} has no layers; only a Classifier, the model of one "
                 "Caffe net, has"
             )
         return self.model
@@ -166,7 +166,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         return gradient
 
     def _weights(self, labels: NDArray[Any], count: int) -> Floats:
-        """Return each class's weight in the loss, (N, K), of classes or of rows that sum to one."""
+        """Return each class's weight in the loss, (N, K), from classes or rows that sum to one."""
         labels = np.asarray(labels)
         if labels.shape == (count, self.nb_classes):
             return np.asarray(labels, np.float32)

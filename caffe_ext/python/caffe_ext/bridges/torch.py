@@ -1,4 +1,4 @@
-"""A Model as a torch.nn.Module, for the attacks that are written for PyTorch.
+"""A Model as a torch.nn.Module, for attacks that are written for PyTorch.
 
 from caffe_ext.bridges.torch import as_module
 
@@ -19,7 +19,7 @@ from caffe_ext.models.base import Floats, Model
 
 
 def as_module(model: Model, value_range: tuple[float, float] = (0.0, 1.0)) -> "CaffeModule":
-    """Return a model as a module of PyTorch.
+    """Return a model as a PyTorch module.
 
     value_range  the values of black and of white in the images; (0, 255) for grey levels
 
@@ -31,17 +31,17 @@ def as_module(model: Model, value_range: tuple[float, float] = (0.0, 1.0)) -> "C
 class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missing when this is checked
     """A classifier whose forward pass is a Model's logits and whose backward pass its gradient.
 
-    Images   (N, C, H, W), any N, C = 1 (grey) or 3 (RGB, whatever the order of the Caffe network
-             is), on the CPU, of any floating-point type, from value_range's black to its white;
-             mean, scale and crop are the model's own business
+    Images   (N, C, H, W), any N, C = 1 (grey) or 3 (RGB, whatever the Caffe network's channel
+             order), on the CPU, of any floating-point type, from value_range's black to its white;
+             mean, scale and crop are handled by the model
     Returns  the logits, (N, K), in the type of the images; no softmax
 
     The net computes in float32, on the model's own device. It has one mode: train() and eval() set
-    `training` and change nothing, Dropout and BatchNorm are those of a deploy net. The weights are
-    no parameters: there is nothing to train. What is differentiated is the images, once; a second
-    derivative raises RuntimeError. Each backward pass runs the forward pass again, so that calls of
-    the same model may be mixed at will, from several threads, too, as far as the model permits it:
-    a Classifier lets them wait for one another.
+    `training` and change nothing; Dropout and BatchNorm behave as in a deploy net. The weights are
+    not parameters: there is nothing to train. Only the images can be differentiated by, and only
+    once: a second derivative raises RuntimeError. Each backward pass runs the forward pass again,
+    so calls of the same model may be freely mixed, even from several threads if the model permits
+    it: a Classifier lets them wait for one another.
     """
 
     def __init__(self, model: Model, value_range: ValueRange) -> None:
@@ -49,7 +49,7 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         super().__init__()
         self.model = model
         self.value_range = value_range
-        # Empty; other libraries ask the first parameter where the model computes.
+        # Empty; other libraries look up the device of the first parameter.
         self.nothing_to_train = torch.nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -64,7 +64,7 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         return _Logits.apply(images, self)
 
     def extra_repr(self) -> str:
-        """Return what the module's text says of the model."""
+        """Return the model's part of the module's repr."""
         sides = ", ".join(map(str, self.model.image_shape))
         black, white = self.value_range.low, self.value_range.high
         return f"images=(N, {sides}) in [{black:g}, {white:g}], classes={self.model.classes}"
@@ -79,7 +79,7 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         return _tensor(self.value_range.gradient_by_values(by_pixels), images)
 
     def _pixels(self, images: torch.Tensor) -> Floats:
-        # Of bfloat16 NumPy knows nothing; double holds every type's values.
+        # NumPy lacks bfloat16; double holds every type's values.
         values = images.detach().double().numpy()
         return self.value_range.to_pixels(values, self.model.image_shape)
 
@@ -100,10 +100,10 @@ class _Logits(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _Gradient(torch.autograd.Function):  # type: ignore[misc]
-    """gradient = dE/dimages for dE/dlogits; a function of its own, to say what it lacks.
+    """gradient = dE/dimages for dE/dlogits; a separate function, to say what it lacks.
 
-    It is linear in dE/dlogits, whose derivative is a product with the Jacobian that Caffe does not
-    compute either.
+    It is linear in dE/dlogits, but the derivative by that is a product with the Jacobian, which
+    Caffe does not compute either.
     """
 
     @staticmethod

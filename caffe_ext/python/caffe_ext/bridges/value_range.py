@@ -13,7 +13,7 @@ _WHITE = 255.0
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The range of another framework's images.
+    """The value range of another framework's images.
 
         pixel = (value - low) / (high - low) * 255
 
@@ -27,7 +27,7 @@ class ValueRange:
         """Raise ValueError unless low < high, both finite."""
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
             raise ValueError(
-                f"the range of the values is (black, white), such as (0, 1) or (0, 255), and not "
+                f"the range of the values is (black, white), such as (0, 1) or (0, 255), not "
                 f"({self.low}, {self.high})"
             )
 
@@ -40,12 +40,12 @@ class ValueRange:
         """Return images (N, C, H, W) of values as real-valued pixels, float32.
 
         Computed in double precision, in which k / 255 of PyTorch's uint8 images is grey level k.
-        Raises ValueError for another shape of an image than `shape`, for values outside of the
-        range, and for NaN.
+        Raises ValueError if the images' shape is not `shape`, for values outside the range, and for
+        NaN.
         """
         if values.ndim != 4 or values.shape[1:] != shape:
             sides = ", ".join(map(str, shape))
-            raise ValueError(f"the model takes images (N, {sides}), and not {values.shape}")
+            raise ValueError(f"the model takes images (N, {sides}), not {values.shape}")
         # A comparison with NaN is false.
         if not ((values >= self.low) & (values <= self.high)).all():
             raise ValueError(

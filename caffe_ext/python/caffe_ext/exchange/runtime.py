@@ -1,4 +1,4 @@
-"""ONNX Runtime, and how far its values may lie from Caffe's."""
+"""ONNX Runtime, and how far its values may differ from Caffe's."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,29 +8,29 @@ import onnxruntime
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-4
-"""The largest difference; of values that are larger than 1, as a share of the largest of them."""
+"""The largest allowed difference; if values exceed 1, relative to the largest of them."""
 
 
 def run_onnx(model: bytes, inputs: Mapping[str, NDArray[Any]], output: str) -> NDArray[Any]:
     """Return an output of an ONNX model on the CPU.
 
-    Raises ValueError for a model that ONNX Runtime does not take, or that fails for these inputs.
+    Raises ValueError for a model that ONNX Runtime rejects, or that fails for these inputs.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors raise, and warnings are about this library's business
+    options.log_severity_level = 4  # errors raise, and warnings only concern this library
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         values: NDArray[Any] = session.run([output], dict(inputs))[0]
     except Exception as error:  # its classes derive from nothing else
         reason = " ".join(f"{error}".split())
-        raise ValueError(f"ONNX Runtime does not run this model: {reason}") from error
+        raise ValueError(f"ONNX Runtime cannot run this model: {reason}") from error
     return values
 
 
 def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Return max |found - expected| / max(1, max |expected|); infinity where one has a NaN.
 
-    Raises ValueError for other shapes.
+    Raises ValueError if the shapes differ.
     """
     if found.shape != expected.shape:
         raise ValueError(f"the shapes differ: {found.shape}, and {expected.shape} of the original")
@@ -47,9 +47,9 @@ def check_difference(
     """Return the largest difference, of all images at once and of one by itself.
 
     compute   returns the values of some of the images
-    expected  the values of all of them
+    expected  the values of all images
 
-    Raises ValueError, whose sentence begins with `what`, if it is larger than TOLERANCE.
+    Raises ValueError, with a message beginning with `what`, if it is larger than TOLERANCE.
     """
     worst = max(
         largest_difference(compute(rows), expected[rows]) for rows in (slice(None), slice(0, 1))

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def check_images(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return noise of two contrasts, black, white and a ramp, (5, C, H, W)."""
+    """Return noise at two contrasts, black, white and a ramp, (5, C, H, W)."""
     random = np.random.default_rng(0)
     noise = [random.integers(low, high, shape, np.uint8) for low, high in ((0, 256), (96, 160))]
     ramp = np.broadcast_to(np.linspace(0, 255, shape[2]).astype(np.uint8), shape)

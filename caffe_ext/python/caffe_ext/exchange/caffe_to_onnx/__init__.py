@@ -1,8 +1,8 @@
-"""A model of Caffe as an ONNX file.
+"""A Caffe model as an ONNX file.
 
-network         the layers that Caffe has built
-graph           the ONNX graph while it is written
-registry        which function converts which type of layer; below it, one file a kind of layers:
+network         the layers as built by Caffe
+graph           the ONNX graph under construction
+registry        which function converts which layer type; the conversions, by kind of layer:
                 elementwise, arithmetic, weighted, pooling, shape
 preprocessing   how pixels become the network's input, as nodes
 export          the whole: convert, check, write

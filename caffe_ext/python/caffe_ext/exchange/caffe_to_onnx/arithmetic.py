@@ -1,4 +1,4 @@
-"""Layers that combine several blobs, or a blob and numbers of its channels."""
+"""Layers that combine several blobs, or a blob with per-channel numbers."""
 
 from functools import reduce
 
@@ -32,10 +32,10 @@ def eltwise(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 
 @converts("BatchNorm")
 def batch_norm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """(x - mean) / sqrt(variance + eps), both divided by what the third parameter counts."""
+    """(x - mean) / sqrt(variance + eps), both statistics divided by the third parameter."""
     given = read_single(layer.parameter.batch_norm_param, layer)
     if given.HasField("use_global_stats") and not given.use_global_stats:
-        raise make_error(layer, "`use_global_stats: false` takes the mean of the images of a batch")
+        raise make_error(layer, "`use_global_stats: false` uses the statistics of each batch")
     mean, variance, (count,) = layer.weights
     factor = 0 if count == 0 else 1 / np.float32(count)
     ones = np.ones(len(mean), np.float32)
@@ -88,7 +88,7 @@ def _count_trailing_axes(layer: CaffeLayer, axis: int, axes: int) -> int:
 
 def _weights(graph: Graph, layer: CaffeLayer, numbers: Floats, axis: int, name: str) -> str:
     if numbers.ndim and layer.axis(axis) == 0:
-        raise make_error(layer, "its weights are along the axis of the images")
+        raise make_error(layer, "its weights lie along the batch axis")
     behind = _count_trailing_axes(layer, axis, numbers.ndim)
     return graph.add_constant(
         f"{layer.name}.{name}", numbers.reshape(*numbers.shape, *[1] * behind)
@@ -96,11 +96,11 @@ def _weights(graph: Graph, layer: CaffeLayer, numbers: Floats, axis: int, name: 
 
 
 def _second_bottom(graph: Graph, layer: CaffeLayer, value: str, axis: int) -> str:
-    """Return the second bottom with the axes that let it be broadcast."""
+    """Return the second bottom with the axes needed to broadcast it."""
     axes = len(layer.bottom_shapes[1])
     behind = _count_trailing_axes(layer, axis, axes)
     if axes == 0 or layer.axis(axis) != 0:
-        raise make_error(layer, "its second bottom does not begin with the axis of the images")
+        raise make_error(layer, "its second bottom does not begin with the batch axis")
     if behind == 0:
         return value
     new = graph.integers(f"{layer.name}.axes", range(axes, axes + behind))

@@ -11,7 +11,7 @@ from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read
 
 Values = list[str]
 _NATURAL = -1
-"""The base of Exp and Log that stands for e."""
+"""The value of Exp's and Log's base that stands for e."""
 
 
 @converts("Split")
@@ -46,7 +46,7 @@ def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 
 @converts("PReLU")
 def prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """max(x, 0) + slope * min(x, 0), a slope for each channel, or one for all."""
+    """max(x, 0) + slope * min(x, 0), with one slope per channel, or one for all."""
     read_single(None, layer)
     behind = len(layer.bottom_shapes[0]) - 2
     slopes = layer.weights[0].reshape(-1, *[1] * behind)
@@ -127,13 +127,13 @@ def softmax(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """exp(x) / sum exp(x) along the axis."""
     axis = layer.axis(read_single(layer.parameter.softmax_param, layer).axis)
     if axis == 0:
-        raise make_error(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is the batch axis")
     return [graph.add("Softmax", inputs, layer.tops[0], axis=axis)]
 
 
 @converts("MVN")
 def normalize(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """(x - mean) / (deviation + eps) of each image's channels, or of the image."""
+    """(x - mean) / (deviation + eps) over each channel of an image, or over the image."""
     given = read_single(layer.parameter.mvn_param, layer)
     first = 1 if given.across_channels else 2
     axes = list(range(first, len(layer.bottom_shapes[0])))

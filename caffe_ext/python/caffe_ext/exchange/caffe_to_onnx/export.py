@@ -1,4 +1,4 @@
-"""Export of a model: its layers are converted, ONNX Runtime runs them, and then it is written."""
+"""Export of a model: its layers are converted, checked with ONNX Runtime, and then written."""
 
 import json
 from dataclasses import dataclass
@@ -25,20 +25,20 @@ from caffe_ext.storage.atomic import write_bytes
 from caffe_ext.storage.regular_file import AnyPath
 
 PIXELS, NETWORK_INPUT = "images", "input"
-"""The names of the inputs: RGB or grey levels 0..255, or what preprocessing has made of them."""
+"""The names of the inputs: RGB or grey levels 0..255, or the preprocessed pixels."""
 LOGITS, PROBABILITIES = "logits", "probabilities"
 METADATA_INPUT = "caffe_ext.input"
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A model of ONNX, checked.
+    """A checked ONNX model.
 
     network        the file's content
-    preprocessing  that of the file beside it, which makes the input of pixels; None: it is inside
-    nodes          how many the network has
+    preprocessing  that of a separate file, which turns pixels into the input; None: it is inside
+    nodes          the network's number of nodes
     difference     the largest difference of its logits from Caffe's, see largest_difference()
-    checked        how many images were compared
+    checked        the number of images compared
     """
 
     network: bytes
@@ -50,7 +50,7 @@ class OnnxModel:
     def write(self, path: AnyPath) -> list[Path]:
         """Write the file, and NAME_preprocessing.onnx if there is one; return their paths.
 
-        Each is replaced completely or not at all. Raises OSError.
+        Each file is replaced completely or not at all. Raises OSError.
         """
         path = Path(path)
         files = [path]
@@ -62,7 +62,7 @@ class OnnxModel:
 
 
 def preprocessing_path(path: Path) -> Path:
-    """Return the file for the preprocessing beside that of a network."""
+    """Return the path of the preprocessing file that belongs to a network's file."""
     return path.with_name(f"{path.stem}_preprocessing{path.suffix}")
 
 
@@ -71,7 +71,7 @@ def export_model(
 ) -> OnnxModel:
     """Convert a model to ONNX, and compare the two.
 
-    beside         put the preprocessing into a model of its own; the network's input is then the
+    beside         put the preprocessing into a separate model; the network's input is then the
                    Caffe net's. By default it is inside, and the input is (N, C, H, W), 0..255
     probabilities  add the softmax of the logits as a second output
 

@@ -1,4 +1,4 @@
-"""Graph: the ONNX graph while it is written."""
+"""Graph: an ONNX graph under construction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ BATCH_NAME = "N"
 
 
 class Graph:
-    """Nodes and constants; each value has a name of its own, after the layer that makes it."""
+    """Nodes and constants; each value has a unique name, after the layer that computes it."""
 
     def __init__(self, name: str) -> None:
         """Begin a graph."""
@@ -33,7 +33,7 @@ class Graph:
         return value
 
     def add_output(self, name: str, value: str, sides: Sequence[int]) -> None:
-        """Let a value (N, ...) be an output of this name."""
+        """Make a value (N, ...) an output with this name."""
         output = self.add("Identity", [value], name)
         shape = [BATCH_NAME, *sides]
         self._outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
@@ -46,7 +46,7 @@ class Graph:
         return value
 
     def integers(self, name: str, numbers: Sequence[int]) -> str:
-        """Add a list of whole numbers, which shapes and axes are; return it."""
+        """Add a list of integers, such as a shape or axes; return it."""
         return self.add_constant(name, list(numbers), np.int64)
 
     def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
@@ -63,13 +63,13 @@ class Graph:
         return outputs
 
     def scale(self, value: str, factor: float, name: str) -> str:
-        """Multiply a value by a number; by 1, it stays as it is."""
+        """Multiply a value by a number; for 1, return it as it is."""
         if factor == 1:
             return value
         return self.add("Mul", [value, self.add_constant(f"{name}.factor", factor)], name)
 
     def shift(self, value: str, number: float, name: str) -> str:
-        """Add a number to a value; of 0, it stays as it is."""
+        """Add a number to a value; for 0, return it as it is."""
         if number == 0:
             return value
         return self.add("Add", [value, self.add_constant(f"{name}.number", number)], name)

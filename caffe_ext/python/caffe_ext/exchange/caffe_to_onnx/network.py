@@ -1,4 +1,4 @@
-"""The layers of a net as Caffe has built them, from a prototxt of whatever age."""
+"""The layers of a net as built by Caffe, from a prototxt of any version."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from caffe_ext.models.files import load_net
 Shape = tuple[int, ...]
 
 BATCH = 3
-"""The number of images that shapes are of: an axis of another size is not that of the images."""
+"""The number of images that shapes are for: an axis of another size is not the batch axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaffeLayer:
-    """One layer: its LayerParameter, its weights, and the shapes of what goes in and comes out."""
+    """One layer: its LayerParameter, its weights, and the shapes of its inputs and outputs."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ def read_layers(description: ModelDescription, blob: str) -> list[CaffeLayer]:
     entry.reshape(BATCH, *entry.shape[1:])
     net.reshape()
     with TemporaryDirectory() as folder:
-        # What Caffe writes has the layers in today's form, with the Splits that it puts in.
+        # Caffe writes the layers in their current form, with the Splits that it inserts.
         path = Path(folder) / "net.caffemodel"
         net.save(str(path))
         saved = caffe_pb2.NetParameter.FromString(path.read_bytes())

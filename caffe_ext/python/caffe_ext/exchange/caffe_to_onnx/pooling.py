@@ -1,8 +1,8 @@
-"""Pooling, with Caffe's windows, and LRN, which is made of it.
+"""Pooling, with Caffe's windows, and LRN, which is built from it.
 
-ONNX has a ceil_mode of its own, which runtimes read in several ways. With the padding at the end
-that Caffe's windows need, rounding down gives exactly these; what the means are divided by is put
-right by a factor for each window.
+ONNX has its own ceil_mode, which runtimes interpret differently. With the end padding that Caffe's
+windows need, rounding down gives exactly these windows; a factor per window corrects the divisors
+of the means.
 """
 
 import numpy as np

@@ -13,7 +13,7 @@ CONVERTERS: dict[str, Convert] = {}
 
 
 def converts(*types: str) -> Callable[[Convert], Convert]:
-    """Register a function for types of layers."""
+    """Register a function for layer types."""
 
     def register(convert: Convert) -> Convert:
         CONVERTERS.update(dict.fromkeys(types, convert))
@@ -30,7 +30,7 @@ def make_error(layer: CaffeLayer, why: str) -> ValueError:
 def convert_layer(graph: Graph, layer: CaffeLayer, inputs: list[str]) -> list[str]:
     """Write the nodes of a layer; return the values of its tops.
 
-    Raises ValueError that names the layer and its type, if these have no equal in ONNX.
+    Raises ValueError, naming the layer and its type, if it has no equivalent in ONNX.
     """
     convert = CONVERTERS.get(layer.type)
     if convert is None:

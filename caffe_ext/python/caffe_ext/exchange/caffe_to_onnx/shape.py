@@ -11,7 +11,7 @@ Values = list[str]
 
 @converts("Concat")
 def concat(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """The bottoms, one behind the other."""
+    """The bottoms, concatenated."""
     given = layer.parameter.concat_param
     axis = given.concat_dim if given.HasField("concat_dim") else layer.axis(given.axis)
     _refuse_image_axis(layer, axis)
@@ -45,7 +45,7 @@ def crop(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 
 @converts("Flatten", "Reshape")
 def reshape(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """The same values in another shape; the axis of the images stays."""
+    """The same values in another shape; the batch axis stays."""
     read_single(None, layer)
     shape = graph.integers(f"{layer.name}.shape", [0, *layer.top_shapes[0][1:]])
     return [graph.add("Reshape", [inputs[0], shape], layer.tops[0])]
@@ -53,7 +53,7 @@ def reshape(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 
 @converts("Tile")
 def tile(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
-    """The bottom several times, one behind the other."""
+    """The bottom, repeated along an axis."""
     given = read_single(layer.parameter.tile_param, layer)
     axis = layer.axis(given.axis)
     _refuse_image_axis(layer, axis)
@@ -91,4 +91,4 @@ def reduction(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
 
 def _refuse_image_axis(layer: CaffeLayer, axis: int) -> None:
     if axis == 0:
-        raise make_error(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is the batch axis")

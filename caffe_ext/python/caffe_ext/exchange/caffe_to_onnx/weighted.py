@@ -15,7 +15,7 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """A convolution, or its transpose, of each bottom, with the same weights."""
     given = layer.parameter.convolution_param
     if layer.axis(given.axis) != 1:
-        raise make_error(layer, "its `axis:` is not 1, that of the channels")
+        raise make_error(layer, "its `axis:` is not 1, the channel axis")
     kernel = layer.weights[0].shape[2:]
     spatial = len(kernel)
     pads = convolution_sides(given, "pad", spatial, 0)
@@ -43,7 +43,7 @@ def inner_product(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     given = read_single(layer.parameter.inner_product_param, layer)
     axis, shape = layer.axis(given.axis), layer.bottom_shapes[0]
     if axis == 0:
-        raise make_error(layer, "its axis is that of the images")
+        raise make_error(layer, "its axis is the batch axis")
     matrix = layer.weights[0] if given.transpose else layer.weights[0].T
     weights = graph.add_constant(f"{layer.name}.weights", matrix)
     value = inputs[0]

@@ -36,11 +36,11 @@ def binary(net: Net, node: Node) -> list[str]:
 
 @converts("Max", "Sum")
 def convert_variadic(net: Net, node: Node) -> list[str]:
-    """The maximum and the sum of values of one shape."""
+    """The maximum or the sum of values of the same shape."""
     shapes = {net.shape(node, value) for value in node.inputs}
     blobs = [net.blob(node, value) for value in node.inputs]
     if len(shapes) > 1:
-        raise node.make_error("its inputs have several shapes")
+        raise node.make_error("its inputs have different shapes")
     if len(blobs) == 1:
         return blobs
     layer = net.add("Eltwise", blobs, node.outputs[0])
@@ -53,7 +53,7 @@ def batch_normalization(net: Net, node: Node) -> list[str]:
     """scale (x - mean) / sqrt(variance + epsilon) + shift: Caffe's BatchNorm and Scale."""
     scale, shift, mean, variance = (net.require_constant(node, number) for number in range(1, 5))
     if node.attributes.get("training_mode", 0):
-        raise node.make_error("it works on the images of a batch; export the model in eval() mode")
+        raise node.make_error("it uses batch statistics; export the model in eval() mode")
     blob = net.blob(node, node.inputs[0])
     normalized = net.add(
         "BatchNorm", [blob], f"{node.outputs[0]}_normalized", [mean, variance, np.ones(1)]
@@ -74,7 +74,7 @@ def _add_constant(net: Net, node: Node, blob: str, numbers: NDArray[Any]) -> str
     shape, additive = net.shape(node, value), _is_sum(node)
     result = net.shape(node, node.outputs[0])
     if result != shape:
-        raise node.make_error(f"its constant makes {list(result)} of {list(shape)}")
+        raise node.make_error(f"its constant turns {list(shape)} into {list(result)}")
     name = node.outputs[0]
     if numbers.size == 1:
         layer = net.add("Power", [blob], name)
@@ -92,7 +92,7 @@ def _add_constant(net: Net, node: Node, blob: str, numbers: NDArray[Any]) -> str
 
 
 def _add_binary(net: Net, node: Node, one: str, other: str) -> str:
-    """Add a layer of two blobs; one of them may have fewer values, the same for whole channels."""
+    """Add a layer for two blobs; one may have fewer values, shared by whole channels."""
     additive = _is_sum(node)
     shapes = [net.shape(node, value) for value in node.inputs]
     if shapes[0] == shapes[1]:
@@ -104,7 +104,7 @@ def _add_binary(net: Net, node: Node, one: str, other: str) -> str:
     large, small = shapes
     kept = max((axis + 1 for axis, side in enumerate(small) if side > 1), default=1)
     if len(small) != len(large) or small[:kept] != large[:kept]:
-        raise node.make_error(f"Caffe has no layer for {list(large)} and {list(small)}")
+        raise node.make_error(f"Caffe has no layer for inputs of {list(large)} and {list(small)}")
     reshaped = net.add("Reshape", [other], f"{node.outputs[0]}_reshaped")
     reshaped.reshape_param.shape.dim.extend([0] * kept)
     reshaped.reshape_param.num_axes = -1

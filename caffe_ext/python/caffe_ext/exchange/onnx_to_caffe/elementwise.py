@@ -10,23 +10,23 @@ from caffe_ext.exchange.onnx_to_caffe.registry import converts
 
 _LARGEST = float(np.finfo(np.float32).max)
 _SEVERAL_AXES = 13
-"""Before this opset, Softmax worked on all axes from `axis` on."""
+"""Before this opset, Softmax ran over all axes from `axis` on."""
 
 
 @converts("Identity", "Dropout", "Cast")
 def pass_on(net: Net, node: Node) -> list[str]:
-    """y = x: nothing is dropped, and Caffe knows one type."""
+    """y = x: nothing is dropped, and Caffe has only one type."""
     return [net.blob(node, node.inputs[0])]
 
 
 def neuron(net: Net, node: Node, kind: str, bottom: str | None = None) -> Any:
-    """Add a layer of one bottom and one top; return it."""
+    """Add a layer with one bottom and one top; return it."""
     return net.add(kind, [bottom or net.blob(node, node.inputs[0])], node.outputs[0])
 
 
 @converts("Relu", "Sigmoid", "Tanh", "Abs", "Exp", "Log", "Softplus")
 def function(net: Net, node: Node) -> list[str]:
-    """The functions that both have."""
+    """The functions that ONNX and Caffe share."""
     kinds = {"Relu": "ReLU", "Tanh": "TanH", "Abs": "AbsVal", "Softplus": "BNLL"}
     return list(neuron(net, node, kinds.get(node.operator, node.operator)).top)
 
@@ -50,7 +50,7 @@ def prelu(net: Net, node: Node) -> list[str]:
     elif slopes.size == shape[1] and slopes.shape[slopes.ndim - len(shape) + 1 :][0] == shape[1]:
         layer = net.add("PReLU", [blob], node.outputs[0], [slopes.reshape(-1)])
     else:
-        raise node.make_error("Caffe's slopes are one for each channel, or one for all")
+        raise node.make_error("Caffe has one slope per channel, or one for all")
     return list(layer.top)
 
 
@@ -75,7 +75,7 @@ def convert_power(net: Net, node: Node) -> list[str]:
 
 @converts("Pow")
 def power(net: Net, node: Node) -> list[str]:
-    """x^p of a number p."""
+    """x^p for a number p."""
     exponent = net.require_constant(node, 1)
     if exponent.size != 1:
         raise node.make_error("Caffe has one exponent for all values")
@@ -96,7 +96,7 @@ def clip(net: Net, node: Node) -> list[str]:
 
 
 def add_clip(net: Net, node: Node, bottom: str, low: float, high: float) -> str:
-    """Add a Clip layer, or the ReLU that it is; return its top."""
+    """Add a Clip layer, or a ReLU if that is equivalent; return its top."""
     if low == 0 and high >= _LARGEST:
         return str(neuron(net, node, "ReLU", bottom).top[0])
     layer = neuron(net, node, "Clip", bottom)
@@ -127,7 +127,7 @@ def softmax(net: Net, node: Node) -> list[str]:
     old = net.graph.opset < _SEVERAL_AXES
     axis = node.attributes.get("axis", 1 if old else -1) % rank
     if axis == 0 or (old and axis != rank - 1):
-        raise node.make_error("Caffe's softmax is along one axis, and not along that of the images")
+        raise node.make_error("Caffe's softmax is along one axis, other than the batch axis")
     layer = neuron(net, node, "Softmax")
     layer.softmax_param.axis = axis
     if node.operator == "LogSoftmax":

@@ -8,7 +8,7 @@ from caffe_ext.exchange.onnx_to_caffe.net import Net
 
 @dataclass(frozen=True)
 class WindowAxis:
-    """One axis of an image: begin and end are the zeros on its sides."""
+    """One axis of an image: begin and end are the numbers of zeros on its sides."""
 
     size: int
     kernel: int

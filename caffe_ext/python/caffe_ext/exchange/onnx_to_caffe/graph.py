@@ -1,4 +1,4 @@
-"""An ONNX graph with known shapes: what depends on no input is computed, the rest are nodes."""
+"""An ONNX graph with known shapes: what depends on no input is computed, the rest become nodes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from caffe_ext.storage.regular_file import require_regular_file
 Shape = tuple[int, ...]
 
 BATCH = 1
-"""The number of images that shapes are of."""
+"""The number of images that shapes are for."""
 _STANDARD = ("", "ai.onnx")
 
 
@@ -32,7 +32,7 @@ class Node:
     attributes: dict[str, Any]
 
     def make_error(self, why: str) -> ValueError:
-        """Return the error about a node that Caffe has no layers for."""
+        """Return the error about a node for which Caffe has no layers."""
         return ValueError(f"node '{self.name}' ({self.operator}) cannot be imported: {why}")
 
 
@@ -40,7 +40,7 @@ class Node:
 class OnnxGraph:
     """The part of a graph that one output depends on.
 
-    nodes      in their order, without those that depend on no input
+    nodes      in order, without those that depend on no input
     constants  the values that depend on no input
     shapes     of all other values, for one image
     entry      the input
@@ -48,7 +48,7 @@ class OnnxGraph:
     opset      the version of the operators
     content    the whole file, as ONNX Runtime takes it
     free_batch whether it takes any number of images
-    metadata   the file's own
+    metadata   of the file
     """
 
     nodes: list[Node]
@@ -66,14 +66,14 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
     """Read an ONNX file.
 
     output  name of the output with the scores; by default the only one
-    sides   (C, H, W) of the images, where the file leaves it open
+    sides   (C, H, W) of the images, if the file leaves it open
 
-    Raises OSError, and ValueError that says what cannot be used: a file that is no ONNX model, more
-    than one input, open shapes, operators of other domains.
+    Raises OSError, and ValueError saying what cannot be used: a file that is not an ONNX model,
+    more than one input, open shapes, operators of other domains.
     """
     require_regular_file(path)
     try:
-        model = onnx.load(str(path))  # with the weights in files beside it, if it has these
+        model = onnx.load(str(path))  # with weights in separate files, if there are any
         onnx.checker.check_model(model)
         content = model.SerializeToString()
     except (DecodeError, EncodeError, onnx.checker.ValidationError, ValueError) as error:
@@ -96,7 +96,7 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
         reason = " ".join(f"{error}".split())
-        raise ValueError(f"{path}: its shapes do not fit: {reason}") from error
+        raise ValueError(f"{path}: its shapes do not match: {reason}") from error
     constants = {one.name: _weights(path, one) for one in model.graph.initializer}
     shapes = {
         one.name: tuple(side.dim_value for side in one.type.tensor_type.shape.dim)
@@ -139,7 +139,7 @@ def _fix_shape(path: Path, entry: Any, sides: Shape | None) -> bool:
     known = [dim.dim_value for dim in dims]
     if sides is not None:
         if any(side not in (0, given) for side, given in zip(known[1:], sides, strict=True)):
-            raise ValueError(f"{path}: the images are {known[1:]}, and not {list(sides)}")
+            raise ValueError(f"{path}: the images are {known[1:]}, not {list(sides)}")
         known[1:] = sides
     if 0 in known[1:]:
         raise ValueError(
@@ -164,7 +164,7 @@ def _fold(
     shapes: dict[str, Shape],
     opset: int,
 ) -> list[Node]:
-    """Compute what depends on no input, the shapes of values too; return the other nodes."""
+    """Compute what depends on no input, including shapes of values; return the other nodes."""
     nodes = []
     for number, one in enumerate(model.graph.node):
         node = Node(
@@ -182,7 +182,7 @@ def _fold(
         elif _is_constant(one, constants):
             try:
                 values = _evaluate(one, constants, opset)
-            except Exception as error:  # of whatever kind the operator's reference raises
+            except Exception as error:  # of any kind that the operator's reference raises
                 why = " ".join(f"it cannot be computed: {error}".split())
                 raise ValueError(f"{path}: {node.make_error(why)}") from error
             constants.update(zip(node.outputs, values, strict=False))
@@ -192,7 +192,7 @@ def _fold(
 
 
 def _is_constant(node: Any, constants: dict[str, NDArray[Any]]) -> bool:
-    """Tell whether a node depends on constants only; graphs inside of it may use any value."""
+    """Tell whether a node depends on constants only; graphs inside it may use any value."""
     graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     return all(name in constants or not name for name in node.input) and not any(
         given.type in graphs for given in node.attribute

@@ -32,19 +32,19 @@ from caffe_ext.storage.json_file import parse_json
 from caffe_ext.storage.regular_file import AnyPath
 
 PER_UNIT = 1 / 255
-"""The scale where nothing else is said: most frameworks take pixels from 0 to 1."""
+"""The default scale: most frameworks take pixels from 0 to 1."""
 _PROBABILITIES = ("Softmax", "LogSoftmax")
 
 
 @dataclass(frozen=True)
 class CaffeModel:
-    """A model of Caffe, checked.
+    """A checked Caffe model.
 
-    files       the contents of prototxt, weights and model file by their names, in the order in
-                which they are written: the model file names the others
-    layers      how many the net has
+    files       the contents of prototxt, weights and model file by file name, in the order in
+                which they are written: the model file refers to the others
+    layers      the net's number of layers
     difference  the largest difference from ONNX Runtime, see largest_difference()
-    checked     how many images were compared
+    checked     the number of images compared
     settings    of the model file
     """
 
@@ -55,7 +55,7 @@ class CaffeModel:
     settings: Mapping[str, Any]
 
     def write(self, folder: AnyPath) -> list[Path]:
-        """Write the files, each as a complete or not at all; return their paths. Raises OSError."""
+        """Write the files, each completely or not at all; return their paths. Raises OSError."""
         folder = Path(folder)
         for name, content in self.files.items():
             write_bytes(folder / name, content)
@@ -81,11 +81,11 @@ def import_model(
     settings  of the model file: scale or std, mean, channel_order, crop; by default pixels / 255,
               or as they are for a file of export_model() with the preprocessing inside
     output    name of the output with the scores; by default the only one, or `logits`
-    sides     (C, H, W) of the input, where the file leaves it open
+    sides     (C, H, W) of the input, if the file leaves it open
 
-    Raises FileNotFoundError and ValueError as read_graph does; ValueError that names the node and
-    its operator for one that Caffe has no layers for, for a net that Caffe cannot build, and where
-    the outputs differ by more than TOLERANCE.
+    Raises FileNotFoundError and ValueError as read_graph does; ValueError, naming node and
+    operator, if Caffe has no layers for a node, if Caffe cannot build the net, and if the outputs
+    differ by more than TOLERANCE.
     """
     path = Path(path)
     if not is_showable(name):  # nor may it end the comment that names it in the prototxt
@@ -95,7 +95,7 @@ def import_model(
         try:
             return _import_graph(graph, name, dict(settings or {}), Path(temporary), path.name)
         except ValueError as error:
-            # What is written there on the way has the user's file for its origin.
+            # Errors about the files written there on the way are about the user's file.
             raise ValueError(f"{path}: {error}".replace(f"{temporary}/", "")) from error
 
 
@@ -128,11 +128,11 @@ def _convert(graph: OnnxGraph, name: str) -> Net:
 
 
 def _add_softmax(net: Net) -> None:
-    """Put a Softmax behind the scores, by which a Classifier knows them, unless there is one."""
+    """Append a Softmax to the scores, by which a Classifier finds them, unless there is one."""
     graph = net.graph
     shape, last = graph.shapes[graph.output], graph.nodes[-1].operator
     if len(shape) < 2 or any(side != 1 for side in shape[2:]):
-        raise ValueError(f"the output '{graph.output}' is {list(shape)}, and not (N, K)")
+        raise ValueError(f"the output '{graph.output}' is {list(shape)}, not (N, K)")
     if last not in _PROBABILITIES and not (last == "Sigmoid" and shape[1] == 1):
         net.add("Softmax", [net.blobs[graph.output]], "prob")
 
@@ -151,7 +151,7 @@ def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, A
 
 
 def _read_classes(text: str) -> list[str]:
-    """Return the names of classes in the metadata; never the name of a file that has them."""
+    """Return the class names in the metadata; never the name of a file with them."""
     try:
         return parse_json(text, list[str])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Net: the Caffe net while it is written, and where the values of the ONNX graph are in it."""
+"""Net: a Caffe net under construction, and where the values of the ONNX graph are in it."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from caffe_ext.models.base import Floats
 
 @dataclass(frozen=True)
 class Padding:
-    """Zeros around a value, which the next layer has to bring: Caffe has no layer for them."""
+    """Zeros around a value, which the next layer must add: Caffe has no layer for padding."""
 
     value: str
     begins: tuple[int, ...]
@@ -23,11 +23,11 @@ class Padding:
 
 @dataclass(eq=False)
 class Net:
-    """A net of Caffe: its layers in order, and their weights by the layers' names.
+    """A Caffe net: its layers in order, and their weights by layer name.
 
-    graph     what it is made of
+    graph     the ONNX graph that it is made from
     blobs     the blob of each value of the graph
-    paddings  values that are another one with zeros around it, and no blob yet
+    paddings  values that are others with zeros around them, and have no blob yet
     """
 
     graph: OnnxGraph
@@ -54,10 +54,10 @@ class Net:
         weights: list[NDArray[Any]] | None = None,
         tops: int = 1,
     ) -> Any:
-        """Add a layer with tops of its own name; return its LayerParameter, to be filled in.
+        """Add a layer with tops named after it; return its LayerParameter, to be filled in.
 
         bottoms  blobs
-        weights  of the shapes that Caffe has
+        weights  in Caffe's shapes
         """
         unique = self._make_unique(name)
         names = [unique] if tops == 1 else [f"{unique}_{number}" for number in range(tops)]
@@ -71,7 +71,7 @@ class Net:
         return self.graph.constants.get(name)
 
     def require_constant(self, node: Node, number: int, default: Any = None) -> Any:
-        """Return an input of a node that must be a constant; `default` where it is left out."""
+        """Return an input of a node that must be a constant; `default` if it is left out."""
         if number >= len(node.inputs) or not node.inputs[number]:
             return default
         found = self.find_constant(node.inputs[number])
@@ -92,13 +92,13 @@ class Net:
     def blob(self, node: Node, value: str) -> str:
         """Return the blob of a value that depends on the images."""
         if value in self.paddings:
-            raise node.make_error("its input has zeros around it, which Caffe has no layer for")
+            raise node.make_error("its input is padded with zeros, for which Caffe has no layer")
         if value not in self.blobs:
             raise node.make_error(f"its input '{value}' does not depend on the images")
         return self.blobs[value]
 
     def _make_unique(self, name: str) -> str:
-        """Return a name in letters that every format takes, and that no layer has yet."""
+        """Return a name in characters that every format accepts, and that no layer has yet."""
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or "layer"
         number, unique = 1, plain
         while unique in self._names:

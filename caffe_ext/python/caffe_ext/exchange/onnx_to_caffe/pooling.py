@@ -19,13 +19,13 @@ _Parameter = caffe_pb2.PoolingParameter
 def pooling(net: Net, node: Node) -> list[str]:
     """The maximum or the mean of windows.
 
-    Both begin at i * stride - begin. What Caffe divides a mean by, which counts the padding, is put
-    right by a factor for each window where the node divides by another number.
+    Both begin at i * stride - begin. Caffe's divisor of a mean counts the padding; where the node
+    divides by another number, a factor per window corrects that.
     """
     mean = node.operator == "AveragePool"
     padded = node.inputs[0] in net.paddings
     if len(node.outputs) > 1 and node.outputs[1]:
-        raise node.make_error("Caffe gives no indices")
+        raise node.make_error("Caffe returns no indices")
     axes = window_axes(net, node, tuple(node.attributes["kernel_shape"]))
     if len(axes) != 2 or any(axis.dilation != 1 for axis in axes):
         raise node.make_error("Caffe pools rows and columns, without dilation")
@@ -45,7 +45,7 @@ def pooling(net: Net, node: Node) -> list[str]:
             break
     else:
         raise node.make_error(
-            f"Caffe's windows are not the node's, {sizes[0]} x {sizes[1]}, rounded up or down"
+            f"Caffe's windows, rounded up or down, are not the node's {sizes[0]} x {sizes[1]}"
         )
     if any(axis.pad >= axis.kernel for axis in caffe):
         raise node.make_error("Caffe's padding is smaller than the kernel")
@@ -71,7 +71,7 @@ def pooling(net: Net, node: Node) -> list[str]:
 
 
 def _divisors(window: WindowAxis, axis: PoolingAxis, counts_padding: bool) -> list[int]:
-    """Return by how much the node divides along one axis."""
+    """Return the node's divisors along one axis."""
     low, high = (-window.begin, window.size + window.end) if counts_padding else (0, window.size)
     starts = [number * window.stride - window.begin for number in range(axis.windows)]
     return [min(start + window.kernel, high) - max(start, low) for start in starts]

@@ -19,7 +19,7 @@ _OPERATIONS = {
 
 @converts("ReduceMax", *_OPERATIONS)
 def reduction(net: Net, node: Node) -> list[str]:
-    """Over rows and columns, the Pooling of whole channels; over all last axes, a Reduction."""
+    """Over rows and columns, Pooling of whole channels; over all trailing axes, a Reduction."""
     rank = len(net.shape(node, node.inputs[0]))
     given = net.require_constant(node, 1, node.attributes.get("axes", range(rank)))
     axes = sorted(int(axis) % rank for axis in given)
@@ -31,5 +31,5 @@ def reduction(net: Net, node: Node) -> list[str]:
         layer.reduction_param.axis = axes[0]
         layer.reduction_param.operation = _OPERATIONS[node.operator]
     else:
-        raise node.make_error(f"Caffe does not reduce the axes {axes} of {rank}")
+        raise node.make_error(f"Caffe cannot reduce the axes {axes} of {rank}")
     return [reshape_to(net, node, layer.top[0])]

@@ -22,7 +22,7 @@ def converts(*operators: str) -> Callable[[Convert], Convert]:
 
 
 def convert_node(net: Net, node: Node) -> None:
-    """Add the layers of a node; ValueError that names it and its operator if Caffe has none."""
+    """Add the layers of a node; ValueError, naming it and its operator, if Caffe has none."""
     convert = CONVERTERS.get(node.operator)
     if convert is None:
         raise node.make_error("Caffe has no layer for this operator")
@@ -32,7 +32,7 @@ def convert_node(net: Net, node: Node) -> None:
         if f"node '{node.name}'" in f"{error}":
             raise
         # Attributes and constants of an unexpected size, kind or number.
-        why = " ".join(f"its settings or constants do not fit: {error}".split())
+        why = " ".join(f"its settings or constants are not supported: {error}".split())
         raise node.make_error(why) from error
-    # Further outputs, such as the mask of a Dropout, are there in training only.
+    # Further outputs, such as the mask of a Dropout, exist in training only.
     net.blobs.update(zip(node.outputs, blobs, strict=False))

@@ -19,7 +19,7 @@ def reshape(net: Net, node: Node) -> list[str]:
 
 @converts("Transpose")
 def transpose(net: Net, node: Node) -> list[str]:
-    """Other axes in front: only where no value changes its place."""
+    """A permutation of the axes, only if no value changes its place in memory."""
     shape = net.shape(node, node.inputs[0])
     order = node.attributes.get("perm", range(len(shape))[::-1])
     moved = [axis for axis in order if shape[axis] != 1]
@@ -34,8 +34,8 @@ def reshape_to(net: Net, node: Node, blob: str) -> str:
     if shape == net.shape(node, node.inputs[0]):
         return blob
     if not shape or shape[0] != BATCH:
-        raise node.make_error(f"{list(shape)} does not begin with the axis of the images")
-    # Never a Flatten: behind a Reshape, Caffe's takes the gradient away from it.
+        raise node.make_error(f"{list(shape)} does not begin with the batch axis")
+    # Never a Flatten: after a Reshape, Caffe's loses the gradient.
     layer = net.add("Reshape", [blob], node.outputs[0])
     layer.reshape_param.shape.dim.extend([0, *shape[1:]])
     return str(layer.top[0])
@@ -43,7 +43,7 @@ def reshape_to(net: Net, node: Node, blob: str) -> str:
 
 @converts("Concat")
 def concat(net: Net, node: Node) -> list[str]:
-    """The inputs, one behind the other."""
+    """The inputs, concatenated."""
     rank = len(net.shape(node, node.outputs[0]))
     blobs = [net.blob(node, value) for value in node.inputs]
     layer = net.add("Concat", blobs, node.outputs[0])
@@ -53,7 +53,7 @@ def concat(net: Net, node: Node) -> list[str]:
 
 @converts("Tile")
 def tile(net: Net, node: Node) -> list[str]:
-    """The input several times, one behind the other."""
+    """The input, repeated along axes."""
     times = [int(number) for number in net.require_constant(node, 1)]
     blob = net.blob(node, node.inputs[0])
     for axis, tiles in enumerate(times):
@@ -76,7 +76,7 @@ def split(net: Net, node: Node) -> list[str]:
 
 @converts("Slice")
 def cut(net: Net, node: Node) -> list[str]:
-    """Whole rows, columns or channels, one behind the other."""
+    """A run of whole rows, columns or channels."""
     shape = net.shape(node, node.inputs[0])
     starts = net.require_constant(node, 1, node.attributes.get("starts"))
     ends = net.require_constant(node, 2, node.attributes.get("ends"))
@@ -85,7 +85,7 @@ def cut(net: Net, node: Node) -> list[str]:
     blob = net.blob(node, node.inputs[0])
     for start, end, one, step in zip(starts, ends, axes, steps, strict=True):
         if step != 1:
-            raise node.make_error("Caffe cuts in steps of one")
+            raise node.make_error("Caffe slices in steps of one only")
         axis = int(one) % len(shape)
         first, last, _ = slice(int(start), min(int(end), _WHOLE)).indices(shape[axis])
         if (first, last) != (0, shape[axis]):
@@ -105,7 +105,7 @@ def gather(net: Net, node: Node) -> list[str]:
         sizes = [int(indices[0]), 1, shape[axis] - int(indices[0]) - 1]
         return [reshape_to(net, node, _part(net, node, blob, axis, sizes))]
     if order.ndim != 1 or sorted(indices) != list(range(shape[axis])):
-        raise node.make_error("Caffe takes one, or all of them in another order")
+        raise node.make_error("Caffe can take only one, or all of them in another order")
     parts = _cut(net, blob, f"{node.outputs[0]}_part", axis, [1] * shape[axis])
     layer = net.add("Concat", [parts[index] for index in indices], node.outputs[0])
     layer.concat_param.axis = axis
@@ -113,9 +113,9 @@ def gather(net: Net, node: Node) -> list[str]:
 
 
 def _axis(node: Node, axis: Any, rank: int) -> int:
-    """Return an axis counted from the front; ValueError for that of the images."""
+    """Return an axis counted from the front; ValueError for the batch axis."""
     if int(axis) % rank == 0:
-        raise node.make_error("it works along the axis of the images")
+        raise node.make_error("it works along the batch axis")
     return int(axis) % rank
 
 
@@ -130,7 +130,7 @@ def _cut(net: Net, blob: str, name: str, axis: int, sizes: list[int]) -> list[st
 
 
 def _part(net: Net, node: Node, blob: str, axis: int, sizes: list[int]) -> str:
-    """Return the part in the middle of three, the others of which may be empty."""
+    """Return the middle one of three parts; the others may be empty."""
     if sizes[1] <= 0:
         raise node.make_error("nothing is left")
     wanted = int(sizes[0] > 0)

@@ -1,4 +1,4 @@
-"""Operators with weights: convolutions and products with matrices; and the padding before them."""
+"""Operators with weights, convolutions and matrix products, and the padding before them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ _SPATIAL = 2
 
 @converts("Pad")
 def pad(net: Net, node: Node) -> list[str]:
-    """Zeros around an image: kept in mind, as the next convolution or pooling brings them."""
+    """Zeros around an image: recorded for the next convolution or pooling to add."""
     mode = bytes(node.attributes.get("mode", b"constant")).decode()
     given = net.require_constant(node, 1, node.attributes.get("pads"))
     value = np.reshape(net.require_constant(node, 2, node.attributes.get("value", 0.0)), ())
@@ -35,7 +35,7 @@ def pad(net: Net, node: Node) -> list[str]:
 
 
 def absorb_pads(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str, list[WindowAxis]]:
-    """Return the blob of a node's input, without the zeros of a Pad, and the axes with these."""
+    """Return the blob of a node's input, without the zeros of a Pad, and the axes with them."""
     padding = net.paddings.get(node.inputs[0])
     if padding is None:
         return net.blob(node, node.inputs[0]), list(axes)
@@ -55,7 +55,7 @@ def absorb_pads(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str
 
 @converts("Conv")
 def convolution(net: Net, node: Node) -> list[str]:
-    """A convolution; where the padding is not the same on both sides, zeros widen the kernel."""
+    """A convolution; if the padding differs between the sides, zeros widen the kernel."""
     weights = net.require_constant(node, 1)
     if weights.ndim != 2 + _SPATIAL:
         raise node.make_error("only images with rows and columns are supported")
@@ -65,7 +65,7 @@ def convolution(net: Net, node: Node) -> list[str]:
         more, left = divmod(abs(axis.begin - axis.end), axis.dilation)
         if left:
             raise node.make_error(
-                "its padding differs between the sides, by no multiple of dilation"
+                "its padding differs between the sides, but not by a multiple of the dilation"
             )
         widths = [(0, 0)] * weights.ndim
         widths[2 + number] = (more, 0) if axis.end > axis.begin else (0, more)
@@ -92,7 +92,7 @@ def gemm(net: Net, node: Node) -> list[str]:
     """alpha x W + beta b."""
     weights, bias = net.require_constant(node, 1), net.require_constant(node, 2)
     if node.attributes.get("transA", 0):
-        raise node.make_error("it transposes the images' axis")
+        raise node.make_error("it transposes the batch axis")
     if not node.attributes.get("transB", 0):
         weights = weights.T
     weights = weights * node.attributes.get("alpha", 1.0)
@@ -113,7 +113,7 @@ def matmul(net: Net, node: Node) -> list[str]:
 def _inner_product(net: Net, node: Node, weights: NDArray[Any], bias: NDArray[Any] | None) -> str:
     shape = net.shape(node, node.inputs[0])
     if len(shape) < 2:
-        raise node.make_error("its input has no axis of images")
+        raise node.make_error("its input has no batch axis")
     parts = [weights] if bias is None else [weights, bias]
     layer = net.add("InnerProduct", [net.blob(node, node.inputs[0])], node.outputs[0], parts)
     given = layer.inner_product_param
