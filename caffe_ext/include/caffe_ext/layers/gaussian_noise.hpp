@@ -6,10 +6,10 @@
 namespace caffe_ext {
 
 /**
- * @brief The layer type "GaussianNoise": noise of its own on each value, in each pass.
+ * @brief The layer type "GaussianNoise": independent noise on each value, in each pass.
  * @f[ y = x + s \, \sigma \, z, \qquad z \sim N(0, 1), \qquad dE/dx = dE/dy @f]
  *
- * For training and testing under noise on the input, or between layers. In a prototxt:
+ * For training and testing with noise on the input, or between layers. In a prototxt:
  * @code
  *   layer {
  *     name: "noise" type: "GaussianNoise" bottom: "data" top: "noisy"
@@ -20,23 +20,23 @@ namespace caffe_ext {
  * transform_param { scale: 0.00390625 } has brought to [0, 1). `phases` says in which phases there
  * is noise: TRAIN (as with Dropout), TEST or ALL; in the other one, y = x. Results are not clipped.
  *
- * Bottom and top have one shape, which may be any, and may be the same blob. The numbers are those
- * of Caffe's generator of the device: random_seed in a solver file, or caffe.set_random_seed, makes
- * them the same in each run.
+ * Bottom and top have the same shape, which may be any, and may be the same blob. The numbers come
+ * from Caffe's generator for the device: random_seed in a solver file, or caffe.set_random_seed,
+ * makes them the same in each run.
  *
  * A pattern for further layers of the plug-in. Each has
  * - its parameters: a message, and a field of CaffeExtParameter, in
  *   caffe_ext/proto/caffe/proto/caffe_ext.proto; caffe.proto stays as it is, and Python's caffe_pb2
  *   knows them;
  * - a header in caffe_ext/include/caffe_ext/layers/ with the equation, units and errors, and a
- *   source in caffe_ext/src/layers/, which CMakeLists.txt lists. Arithmetic that Caffe does not
- * have lies in kernels/, where it is tested alone;
- * - LayerSetUp, which refuses bad parameters by std::invalid_argument that names the layer, before
- *   any work (a CHECK would end the user's Python);
- * - RegisterLayer in its source, by which the type becomes known when the plug-in is loaded;
+ *   source in caffe_ext/src/layers/, listed in CMakeLists.txt. Arithmetic that Caffe lacks is in
+ *   kernels/, where it is tested on its own;
+ * - LayerSetUp, which rejects bad parameters with a std::invalid_argument that names the layer,
+ *   before any work (a CHECK would end the user's Python);
+ * - RegisterLayer in its source, which makes the type known when the plug-in is loaded;
  * - a test in tests/cpp/layers/, with finite differences (Caffe's GradientChecker), which ctest
- * runs on the emulated GPU, too. BANG balances only layers whose weight gradients it knows
- * (bang/settings.hpp).
+ *   also runs on the emulated GPU. BANG balances only layers whose weight gradients it knows
+ *   (bang/settings.hpp).
  */
 template <typename Dtype>
 class GaussianNoiseLayer : public caffe::NeuronLayer<Dtype> {
@@ -64,7 +64,7 @@ class GaussianNoiseLayer : public caffe::NeuronLayer<Dtype> {
   bool IsActive() const;
 
   Dtype deviation_ = 0;       // scale * sigma
-  caffe::Blob<Dtype> noise_;  // of an even number of values, as cuRAND wants it
+  caffe::Blob<Dtype> noise_;  // with an even number of values, as cuRAND requires
 };
 
 }  // namespace caffe_ext

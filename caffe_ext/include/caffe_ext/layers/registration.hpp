@@ -4,15 +4,14 @@
 
 namespace caffe_ext {
 
-/// @brief Makes a type of layer known to Caffe, in float and in double.
+/// @brief Registers a layer type with Caffe, in float and in double.
 ///
 /// To be called when the plug-in is loaded:
 /// @code
 ///   const bool registered = RegisterLayer<GaussianNoiseLayer>("GaussianNoise");
 /// @endcode
-/// Caffe's own REGISTER_LAYER_CLASS would end the process where two copies of the plug-in meet in
-/// one.
-/// @param type what prototxts call it
+/// Caffe's own REGISTER_LAYER_CLASS would end a process that loads two copies of the plug-in.
+/// @param type its name in prototxts
 template <template <typename> class LayerType>
 bool RegisterLayer(const char* type) {
   caffe::LayerRegistry<float>::Registry()[type] = [](const caffe::LayerParameter& param) {

@@ -2,14 +2,14 @@
 
 /// The arithmetic of projected gradient descent on plain arrays, in the units of the net's input.
 ///
-/// Images are rows of `values` numbers. `lower` and `upper`, of one image, are the smallest and the
-/// largest number that each pixel can have; null: there are no such bounds.
+/// Images are rows of `values` numbers. `lower` and `upper` hold the smallest and the largest value
+/// of each pixel of an image; null: no bounds.
 ///
 /// Source: A. Madry, A. Makelov, L. Schmidt, D. Tsipras, A. Vladu, "Towards Deep Learning Models
 /// Resistant to Adversarial Attacks", ICLR 2018.
 namespace caffe_ext {
 
-/// What a step keeps to.
+/// The limits of a step.
 template <typename Dtype>
 struct StepLimits {
   Dtype epsilon;       ///< Radius of the ball around the center, at least 0.
@@ -26,11 +26,11 @@ template <typename Dtype>
 void StepLinf(const Dtype* center, const Dtype* gradient, int samples, int values,
               const StepLimits<Dtype>& limits, Dtype* images);
 
-/// @brief A step in the Euclidean norm, for each image by itself:
+/// @brief A step in the Euclidean norm, for each image separately:
 ///   @f[ x \leftarrow \mathrm{clip}(\Pi_{||x - c||_2 \le \epsilon}(x + s \, g / ||g||_2)) @f]
 ///
 /// Norms are sums in double. An image whose gradient is 0, or has a value that is not finite, takes
-/// no step. Centers lie within the bounds, so that clipping leaves no ball.
+/// no step. Centers lie within the bounds, so clipping never leaves the ball.
 template <typename Dtype>
 void StepL2(const Dtype* center, const Dtype* gradient, int samples, int values,
             const StepLimits<Dtype>& limits, Dtype* images);

@@ -6,17 +6,17 @@
 
 namespace caffe_ext {
 
-/// @brief StepLinf on the GPU, in one launch; the host waits for nothing.
+/// @brief StepLinf on the GPU, in one launch; the host does not wait.
 ///
-/// All pointers, those of `limits` too, are to device memory; the results are those of StepLinf.
+/// All pointers, including those in `limits`, are to device memory; the results equal StepLinf's.
 /// @throws std::runtime_error if CUDA reports an error
 template <typename Dtype>
 void StepLinfGpu(const Dtype* center, const Dtype* gradient, int samples, int values,
                  const StepLimits<Dtype>& limits, Dtype* images, cudaStream_t stream);
 
-/// @brief StepL2 on the GPU, in one launch, a block an image; the host waits for nothing.
+/// @brief StepL2 on the GPU, in one launch, one block per image; the host does not wait.
 ///
-/// As StepLinfGpu; norms are sums in another order than those of StepL2.
+/// As StepLinfGpu, but norms are summed in a different order than in StepL2.
 template <typename Dtype>
 void StepL2Gpu(const Dtype* center, const Dtype* gradient, int samples, int values,
                const StepLimits<Dtype>& limits, Dtype* images, cudaStream_t stream);

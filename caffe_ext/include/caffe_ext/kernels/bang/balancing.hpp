@@ -2,7 +2,7 @@
 
 #include <vector>
 
-/// The arithmetic of BANG on plain arrays. Nothing here knows Caffe, so that it is tested alone.
+/// The arithmetic of BANG on plain arrays, independent of Caffe and tested on its own.
 ///
 /// Source: A. Rozsa, M. Günther, T. E. Boult, "Towards Robust Deep Neural Networks with BANG",
 /// WACV 2018, Section 3.2.
@@ -20,10 +20,10 @@ struct BangSettings {
 
 /// @brief Euclidean norms of the rows of a matrix: @f$ n_i = ||x_i||_2 @f$.
 ///
-/// Sums in double precision and rescales where squares would vanish or overflow, so that rows as
+/// Sums in double precision and rescales where squares would underflow or overflow, so that rows as
 /// small as 1e-45 (float) or 1e-320 (double) keep their norm.
 ///
-/// @param x `samples` x `size` values, one sample a row
+/// @param x `samples` x `size` values, one sample per row
 /// @param norms `samples` values; infinity or NaN where the row holds such a value, and infinity
 ///   where the norm itself is beyond double
 template <typename Dtype>
@@ -36,8 +36,8 @@ void ComputeSampleNorms(const Dtype* x, int samples, int size, double* norms);
 /// sample. Every factor is finite and at least 1. Norms that are not finite are not balanced: then
 /// all factors are 1.
 ///
-/// @param norms one norm a sample
-/// @param misclassified one flag a sample, or null: none is
+/// @param norms one norm per sample
+/// @param misclassified one flag per sample, or null: none is
 std::vector<double> ComputeBangFactors(const std::vector<double>& norms,
                                        const BangSettings& settings, const char* misclassified);
 

@@ -8,9 +8,9 @@
 #include "caffe_ext/kernels/common/device_memory.hpp"
 #include "caffe_ext/kernels/common/host_device.hpp"
 
-/// The arithmetic of BANG on a GPU. Equations, and what holds for values that are tiny, huge or
+/// The arithmetic of BANG on a GPU. Equations, and the treatment of values that are tiny, huge or
 /// not finite: balancing.hpp. All pointers to values are to device memory. Nothing here waits
-/// for the device, except for the memory that a larger batch than ever before needs.
+/// for the device, except to allocate memory for a batch larger than any before.
 namespace caffe_ext {
 
 constexpr int kMaxBangTops = 32;
@@ -23,7 +23,7 @@ struct BangTop {
   int size;
 };
 
-/// What a layer's factors add up to over several batches; in device memory.
+/// The sums of a layer's factors over several batches; in device memory.
 struct BangSums {
   double log10_eta_sum;
   double log10_eta_max;
@@ -36,8 +36,8 @@ struct BangSums {
   }
 };
 
-/// @brief What BalanceSamples needs beside its arguments, on the device that was current when it
-///   was made. Calls on one stream may share it.
+/// @brief What BalanceSamples needs besides its arguments, on the device that was current when it
+///   was created. Calls on one stream may share it.
 template <typename Dtype>
 struct BangWorkspace {
   /// @param max_blocks of a launch; 0: as many as the device runs at once
@@ -45,11 +45,11 @@ struct BangWorkspace {
 
   const int max_blocks;
   DeviceMemory counters;  ///< All 0 between two launches.
-  DeviceMemory values;    ///< First the norms of the last batch, then as many factors eta_i.
+  DeviceMemory values;    ///< The norms of the last batch, followed by as many factors eta_i.
 };
 
-/// @brief Norms, factors and scaled copy of a batch, in one launch: with @f$ x_i @f$ the rows
-///   number i of all tops together,
+/// @brief Norms, factors and scaled copy of a batch, in one launch: with @f$ x_i @f$ the i-th rows
+///   of all tops together,
 ///   @f[ n_i = ||x_i||_2, \qquad y_i = \beta \, \eta_i \, x_i @f]
 ///   where @f$ \eta_i @f$ are the ComputeBangFactors of @f$ n_i @f$, and @f$ \beta \, \eta_i @f$ is
 ///   bounded as in ScaleSamples.
@@ -57,10 +57,10 @@ struct BangWorkspace {
 /// The same values give the same bits, for any number of blocks.
 ///
 /// @param tops at most kMaxBangTops
-/// @param misclassified one flag a sample, or null: none is
-/// @param sums gets the sums over this batch
-/// @param add they are added to what `sums` holds; else they replace it
-/// @throws std::invalid_argument for more tops
+/// @param misclassified one flag per sample, or null: none is
+/// @param sums receives the sums over this batch
+/// @param add whether they are added to `sums`; else they replace it
+/// @throws std::invalid_argument for too many tops
 /// @throws std::runtime_error if CUDA reports an error
 template <typename Dtype>
 void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,

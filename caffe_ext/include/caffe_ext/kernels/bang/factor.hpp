@@ -6,7 +6,7 @@
 #include "caffe_ext/kernels/bang/balancing.hpp"
 #include "caffe_ext/kernels/common/host_device.hpp"
 
-// One sample's factor, for the CPU and for the GPU. The equations stand in balancing.hpp.
+// One sample's factor, for the CPU and for the GPU. The equations are in balancing.hpp.
 namespace caffe_ext {
 
 /// A constant that device code may use, unlike std::numeric_limits.

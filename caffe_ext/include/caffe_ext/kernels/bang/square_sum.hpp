@@ -6,12 +6,12 @@
 
 namespace caffe_ext {
 
-/// @brief A sum of squares that neither vanishes nor overflows, in one pass over the values.
+/// @brief A sum of squares that neither underflows nor overflows, in one pass over the values.
 ///
-/// Squares of floats fit into a double. Those of doubles do not: the tiny and the huge ones are
-/// scaled by a power of two each, and have sums of their own.
+/// Squares of floats fit into a double. Those of doubles do not: tiny and huge values are each
+/// scaled by a power of two and summed separately.
 ///
-/// Trivial, so that it may be in shared memory: begin with `SquareSum<Dtype> sum = {}`.
+/// Trivial, so that it may be in shared memory: start with `SquareSum<Dtype> sum = {}`.
 ///
 /// Source: J. L. Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", ACM
 /// TOMS 4 (1978); the bounds are those of LAPACK's dnrm2.
@@ -72,7 +72,7 @@ struct SquareSum<double> {
     if (sums[1] == 0 || sums[0] == 0) {
       return sums[1] == 0 ? medium : tiny;
     }
-    // Every medium value is larger than every tiny one, but there may be many of these.
+    // Every medium value is larger than every tiny one, but there may be many tiny ones.
     const double larger = tiny > medium ? tiny : medium;
     const double ratio = (tiny > medium ? medium : tiny) / larger;
     return larger * sqrt(1 + ratio * ratio);

@@ -1,8 +1,8 @@
 #pragma once
 
 /// One pass over a batch whose channels are shifted and scaled; in float on the CPU, the channels
-/// of all images shared between threads. Arrays are images x channels x positions. The bits are
-/// those of the same operations one after another, on any processor.
+/// of all images shared between threads. Arrays are images x channels x positions. Results are
+/// bit-identical to the same operations one after another, on any processor.
 namespace caffe_ext {
 
 /// The sizes of a batch.
@@ -11,12 +11,12 @@ struct ChannelShape {
 };
 
 /// @brief @f$ y = (x - m_c) / d_c @f$; y may be x
-/// @param means one a channel, or null: 0
+/// @param means one per channel, or null: 0
 void NormalizeChannels(const ChannelShape& shape, const float* x, const float* means,
                        const float* deviations, float* y);
 
 /// @brief @f$ y = f_c\,x + b_c @f$; y may be x
-/// @param shifts one a channel, or null: 0
+/// @param shifts one per channel, or null: 0
 void ScaleChannels(const ChannelShape& shape, const float* x, const float* factors,
                    const float* shifts, float* y);
 

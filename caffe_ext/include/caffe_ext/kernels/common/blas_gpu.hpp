@@ -7,10 +7,10 @@
 #include <string>
 #include <utility>
 
-/// Products of many matrices on a GPU, by cuBLAS.
+/// Products of many matrices on a GPU, with cuBLAS.
 namespace caffe_ext {
 
-/// @throws std::runtime_error that says what was tried, if a call of cuBLAS failed.
+/// @throws std::runtime_error that says what was tried, if a call to cuBLAS failed.
 inline void CheckBlas(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS) {
     throw std::runtime_error(std::string("cuBLAS: ") + what + ": status " +
@@ -18,13 +18,13 @@ inline void CheckBlas(cublasStatus_t status, const char* what) {
   }
 }
 
-/// Matrices by rows: number (i, j) of them begins at data + i * outer + j * inner.
+/// Row-major matrices: number (i, j) begins at data + i * outer + j * inner.
 template <typename Value>
 struct Matrices {
   Value* data;
-  int leading;  ///< From a row to the next, in values.
+  int leading;  ///< From one row to the next, in values.
   std::ptrdiff_t outer, inner;
-  bool transposed = false;  ///< What is meant is the transposed matrix.
+  bool transposed = false;  ///< Use the transposed matrices.
 
   cublasOperation_t Operation() const { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; }
   Matrices Swapped() const { return {data, leading, inner, outer, transposed}; }
@@ -35,7 +35,7 @@ constexpr auto GemmStridedBatched(double) { return cublasDgemmStridedBatched; }
 
 /// @brief @f$ C_{ij} = A_{ij} B_{ij} + \beta \, C_{ij}, \quad i < outer, \; j < inner @f$
 ///
-/// One call of cuBLAS for each i, or for each j if these are fewer.
+/// One call to cuBLAS for each i, or for each j if there are fewer of those.
 ///
 /// @param m,n rows and columns of the matrices C, which are not transposed
 /// @param k columns of A, rows of B
@@ -49,7 +49,7 @@ void MultiplyAll(cublasHandle_t blas, int outer, int inner, int m, int n, int k,
   }
   const Dtype one = 1;
   for (int i = 0; i < outer; ++i) {
-    // cuBLAS has matrices by columns: what it sees are the transposed ones, and C' = B' A'.
+    // cuBLAS is column-major: it sees the transposed matrices, and C' = B' A'.
     CheckBlas(GemmStridedBatched(Dtype())(blas, b.Operation(), a.Operation(), n, m, k, &one,
                                           b.data + i * b.outer, b.leading, b.inner,
                                           a.data + i * a.outer, a.leading, a.inner, &beta,

@@ -2,10 +2,10 @@
 
 #include <cuda_runtime.h>
 
-// What threads and blocks do together. For .cu files.
+// Cooperation of threads and blocks. For .cu files.
 namespace caffe_ext {
 
-/// Reads what another block has written: not from this processor's own cache.
+/// Reads what another block has written, bypassing this multiprocessor's own cache.
 template <typename Value>
 __device__ Value Read(const Value* value) {
   return *static_cast<const volatile Value*>(value);
@@ -13,9 +13,9 @@ __device__ Value Read(const Value* value) {
 
 /// @brief Adds up values of a group of threads, by their Add, in a fixed order.
 ///
-/// Every thread of the block must call it, and all must meet before `shared` is used again.
+/// Every thread of the block must call it, and all must synchronize before `shared` is reused.
 ///
-/// @param group threads of a group, a power of two; the block has a multiple of it
+/// @param group threads of a group, a power of two that divides the block's size
 /// @param shared as many values in shared memory as the block has threads
 /// @return the sum, for the group's first thread
 template <typename Value>
@@ -31,11 +31,11 @@ __device__ Value AddUp(const Value& value, int group, Value* shared) {
   return shared[threadIdx.x];
 }
 
-/// @brief Waits until all blocks are here; what they wrote before can then be read, by Read.
+/// @brief Waits until all blocks have arrived; what they wrote before can then be read with Read.
 ///
-/// More than one block needs a cooperative launch: else some might never begin.
+/// With more than one block, the launch must be cooperative: else some might never start.
 ///
-/// @param arrived 0 at first; its highest bit turns over each time, the others are 0 again
+/// @param arrived initially 0; its highest bit flips each time, the others return to 0
 __device__ inline void WaitForAllBlocks(unsigned* arrived) {
   __syncthreads();
   if (gridDim.x > 1 && threadIdx.x == 0) {
@@ -50,8 +50,8 @@ __device__ inline void WaitForAllBlocks(unsigned* arrived) {
   __syncthreads();
 }
 
-/// @brief Is this the block that is done last? It can Read what the others wrote.
-/// @param finished 0 at first, and again after the last block's call
+/// @brief Whether this is the last block to finish, which can Read what the others wrote.
+/// @param finished initially 0, and again after the last block's call
 __device__ inline bool IsLastBlock(unsigned* finished) {
   __shared__ bool is_last;
   __syncthreads();

@@ -8,14 +8,14 @@
 
 namespace caffe_ext {
 
-/// @throws std::runtime_error that says what was tried, if a call of CUDA failed.
+/// @throws std::runtime_error that says what was tried, if a call to CUDA failed.
 inline void CheckCuda(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
     throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
   }
 }
 
-/// Memory of the device that was current when it was made.
+/// Memory of the device that was current when it was allocated.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
@@ -23,8 +23,8 @@ class DeviceMemory {
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  /// @brief Memory of at least so many bytes. Zeros when it is new; what was in a smaller one is
-  ///   lost. Only then is there any work, and the host waits for the device.
+  /// @brief Makes sure that there are at least this many bytes. New memory is zero, and what was in
+  ///   a smaller block is lost; only then does the host wait for the device.
   void Reserve(std::size_t bytes) {
     if (bytes <= bytes_) {
       return;
@@ -35,7 +35,7 @@ class DeviceMemory {
     CheckCuda(cudaMalloc(&data_, bytes), "cudaMalloc");
     bytes_ = bytes;
     CheckCuda(cudaMemset(data_, 0, bytes), "cudaMemset");
-    // Of device memory, cudaMemset itself does not wait; streams need not wait for it either.
+    // On device memory, cudaMemset itself does not wait, and streams need not wait for it either.
     CheckCuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
 

@@ -4,9 +4,9 @@
 
 namespace caffe_ext {
 
-/// @brief Looks for values that are infinite or NaN. One launch; the host waits for nothing.
+/// @brief Looks for values that are infinite or NaN. One launch; the host does not wait.
 /// @param x `size` values in device memory
-/// @param found in device memory: becomes 1 if there are any, and stays as it is if there are none
+/// @param found in device memory: set to 1 if there are any, else unchanged
 /// @throws std::runtime_error if CUDA reports an error
 template <typename Dtype>
 void FindNonFinite(const Dtype* x, int size, int* found, cudaStream_t stream);

@@ -5,8 +5,8 @@
 
 namespace caffe_ext {
 
-/// @brief How many values kernels with code for several widths of vectors compute side by side: as
-/// many as the processor can, or fewer, for tests.
+/// @brief How many values kernels with code for several vector widths compute at once: as many as
+/// the processor can, or fewer, for tests.
 class LanesInUse {
  public:
   /// @param most of this processor

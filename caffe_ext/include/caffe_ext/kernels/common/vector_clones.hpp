@@ -1,7 +1,7 @@
 #pragma once
 
-/// CAFFE_EXT_CLONES before a function: on x86, glibc picks at load time the best of several
-/// compilations of it. The sanitizers do not work that early.
+/// CAFFE_EXT_CLONES before a function: on x86, glibc picks the best of several compilations of it
+/// at load time, at which the sanitizers do not work yet.
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define CAFFE_EXT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -9,5 +9,5 @@
 #define CAFFE_EXT_CLONES
 #endif
 
-/// For what such a function calls: it is compiled as part of each of them.
+/// For functions that such a function calls: they are compiled as part of each clone.
 #define CAFFE_EXT_INLINE inline __attribute__((always_inline))

@@ -3,12 +3,12 @@
 #include <cstddef>
 
 /// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
-/// by depthwise.hpp where each channel has a kernel of its own, by winograd.hpp where that pays;
-/// elsewhere, each image is one product of matrices (im2col, then BLAS on one thread).
+/// by depthwise.hpp if each channel has its own kernel, by winograd.hpp where that pays; else, each
+/// image is one matrix product (im2col, then BLAS on one thread).
 ///
 /// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
 /// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
-/// OutHeight() x OutWidth(). Nothing here knows Caffe, so that it is tested alone.
+/// OutHeight() x OutWidth(). The code is independent of Caffe and tested on its own.
 namespace caffe_ext {
 
 /// The sizes of a convolution. Channels and outputs are multiples of groups; all are at least 1,
@@ -26,12 +26,12 @@ struct ConvolutionShape {
   /// Values under the kernel in one group's channels.
   int KernelSize() const { return channels / groups * kernel_height * kernel_width; }
   bool IsPadded() const { return pad_height > 0 || pad_width > 0; }
-  /// Whether a kernel covers one value at each place: the image, as it is, is its own columns.
+  /// Whether the kernel covers a single value: the image itself is then the matrix of columns.
   bool IsPointwise() const {
     return kernel_height == 1 && kernel_width == 1 && stride_height == 1 && stride_width == 1 &&
            !IsPadded();
   }
-  /// Whether each channel has a kernel of its own.
+  /// Whether each channel has its own kernel.
   bool IsDepthwise() const { return groups > 1 && groups == channels && groups == outputs; }
   /// The convolution of one group alone.
   ConvolutionShape OneGroup() const {
@@ -57,7 +57,7 @@ void ConvolutionForward(const ConvolutionShape& shape, const float* bottom, cons
 /// @brief @f$ dW \mathrel{+}= \sum_i f_i\,dE_i/dW, \quad db \mathrel{+}= \sum_i f_i\,dE_i/db @f$
 ///
 /// The sums are the same in every run with the same number of threads.
-/// @param factors one an image, or null: all are 1
+/// @param factors one per image, or null: all are 1
 /// @param weight_diff,bias_diff added to; null: left out
 void ConvolutionBackwardWeights(const ConvolutionShape& shape, const float* bottom,
                                 const float* top_diff, const float* factors, float* weight_diff,

@@ -2,12 +2,12 @@
 
 #include "caffe_ext/kernels/convolution/convolution.hpp"
 
-/// Depthwise convolution: each channel by a kernel of its own (groups = channels = outputs), as in
-/// MobileNet; Howard and others, 2017. A product of matrices would have one row there, so that each
-/// channel is computed directly, row by row. Images and channels are shared between threads.
+/// Depthwise convolution: each channel has its own kernel (groups = channels = outputs), as in
+/// MobileNet; Howard et al., 2017. A matrix product would have only one row, so each channel is
+/// computed directly, row by row. Images and channels are shared between threads.
 ///
-/// Arrays and meanings are those of convolution.hpp; ConvolutionForward() and the others call these
-/// where IsDepthwise().
+/// Arrays and parameters are those of convolution.hpp; ConvolutionForward() and the others call
+/// these if IsDepthwise().
 namespace caffe_ext {
 
 /// @brief @f$ y_c = W_c * x_c + b_c @f$

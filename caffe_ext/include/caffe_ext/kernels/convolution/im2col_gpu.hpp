@@ -4,13 +4,13 @@
 
 #include "caffe_ext/kernels/convolution/convolution.hpp"
 
-/// What turns the convolution of a batch on a GPU into products of matrices (im2col, and its
+/// The conversion of the convolution of a batch on a GPU into matrix products (im2col, and its
 /// reverse): each of these functions is one launch for all images. All pointers are to device
 /// memory; sums have a fixed order.
 ///
 /// "col" is the row-major matrix of im2col: a column for each position of the kernel in each image,
 /// a row for each value under the kernel. Position p of image i is column i * Positions() + p. The
-/// rows of a group are one after the other; a row more may follow them.
+/// rows of a group are consecutive; one more row may follow them.
 namespace caffe_ext {
 
 /// The sizes of a matrix of im2col.
@@ -20,17 +20,17 @@ struct ColShape {
 };
 
 /// @brief Before the product: im2col of all images; sets the top to its bias.
-/// @param col with KernelSize() rows a group and no column left over; null: only the bias
-/// @param bias one an output; null: the top is left as it is
+/// @param col with KernelSize() rows per group and no surplus columns; null: only the bias
+/// @param bias one per output; null: the top is left as it is
 template <typename Dtype>
 void Im2colForward(const ConvolutionShape& shape, const Dtype* bottom, const Dtype* bias,
                    Dtype* col, Dtype* top, cudaStream_t stream);
 
-/// @brief Before the product that makes weight gradients: im2col of all images; brings the top
-///   diff into outputs x columns, image i of it times f_i. Columns left over are 0.
+/// @brief Before the product for weight gradients: im2col of all images; arranges the top diff as
+///   outputs x columns, image i times f_i. Surplus columns are 0.
 /// @param bottom null: no rows of it
-/// @param factors one an image; null: all are 1
-/// @param with_ones each group has a row of ones, as its last: the biases' values under the kernel
+/// @param factors one per image; null: all are 1
+/// @param with_ones each group ends with a row of ones: the values under the kernel for the bias
 template <typename Dtype>
 void Im2colForWeights(const ConvolutionShape& shape, const ColShape& col_shape, const Dtype* bottom,
                       const Dtype* top_diff, const Dtype* factors, bool with_ones, Dtype* col,
@@ -43,9 +43,9 @@ template <typename Dtype>
 void AddWeightParts(const ConvolutionShape& shape, const Dtype* parts, int count, int group_rows,
                     Dtype* weight_diff, Dtype* bias_diff, cudaStream_t stream);
 
-/// @brief The transpose of im2col: each value of the bottom becomes the sum of the places of `col`
-///   that im2col would have copied it to.
-/// @param col with KernelSize() rows a group and no column left over
+/// @brief The transpose of im2col: each value of the bottom becomes the sum of the entries of `col`
+///   to which im2col would have copied it.
+/// @param col with KernelSize() rows per group and no surplus columns
 template <typename Dtype>
 void Col2im(const ConvolutionShape& shape, const Dtype* col, Dtype* bottom_diff,
             cudaStream_t stream);

@@ -2,8 +2,8 @@
 
 #include "caffe_ext/kernels/convolution/convolution.hpp"
 
-/// Convolution with 3 x 3 and 5 x 5 kernels by Winograd's minimal filtering: several times fewer
-/// multiplications than the definition has, so that it is faster than any product of matrices.
+/// Convolution with 3 x 3 and 5 x 5 kernels by Winograd's minimal filtering: it takes several times
+/// fewer multiplications than the definition, and so is faster than any matrix product.
 ///
 /// The plane is cut into tiles of 8 x 8 values, each of which yields m x m outputs of a kernel of
 /// r x r, m = 9 - r. With the 8 points 0, 1, -1, 2, -2, 1/2, -1/2 and infinity,
@@ -11,26 +11,26 @@
 ///     \frac{dE}{dw_c} = G^T \Big[ \sum_{tiles} (A\,\frac{dE}{dY}\,A^T) \odot (B^T x_c\,B) \Big] G,
 /// @f]
 /// where @f$ \odot @f$ is taken point by point: 64 multiplications where the definition has
-/// @f$ r^2 m^2 @f$ (5 x 5: 400; 3 x 3: 324). A sum over channels or tiles is then a product of
-/// matrices for each of the 64 points. The gradient of the bottom is either a convolution with the
-/// kernels turned by 180 degrees or the transpose of the above, in which tiles overlap,
+/// @f$ r^2 m^2 @f$ (5 x 5: 400; 3 x 3: 324). A sum over channels or tiles is then a matrix product
+/// for each of the 64 points. The gradient of the bottom is either a convolution with the
+/// kernels rotated by 180 degrees or the transpose of the above, in which tiles overlap,
 /// @f[ \frac{dE}{dx_c} = \sum_{tiles} B \Big[ \sum (G\,w_c\,G^T) \odot (A\,\frac{dE}{dY}\,A^T)
 /// \Big] B^T,
 /// @f]
 /// whichever has fewer tiles: without pads there are fewer outputs than values.
 ///
 /// The error is about five times that of the plain sum in float: 2.5e-6 of the outputs' standard
-/// deviation (5 x 5, 32 channels). What an image gets does not depend on the rest of its batch.
+/// deviation (5 x 5, 32 channels). An image's results do not depend on the rest of its batch.
 ///
 /// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 namespace caffe_ext {
 
-/// @brief True if WinogradForward and WinogradBackwardWeights take such a convolution: kernels of
+/// @brief True if WinogradForward and WinogradBackwardWeights support a convolution: kernels of
 /// 3 x 3 or 5 x 5 without stride, padded by less than the kernel, on a processor with
 /// AVX2 or AVX-512.
 bool WinogradFits(const ConvolutionShape& shape);
 
-/// @brief True if it fits and WinogradForward is expected to be faster than a product of matrices.
+/// @brief True if it fits and WinogradForward is expected to be faster than a matrix product.
 ///
 /// With few channels or outputs, transforming the tiles costs more than it saves. Depends on
 /// neither the number of images nor the processor's vectors.
@@ -41,10 +41,10 @@ bool WinogradPays(const ConvolutionShape& shape);
 /// With few tiles in the batch, transforming the kernels costs more than it saves.
 bool WinogradPaysBackwardWeights(const ConvolutionShape& shape);
 
-/// The same for WinogradBackwardData, of any number of images.
+/// The same for WinogradBackwardData, for any number of images.
 bool WinogradPaysBackwardData(const ConvolutionShape& shape);
 
-/// Floats that this processor computes side by side: 16 (AVX-512), 8 (AVX2) or 0 (neither).
+/// Floats that this processor computes at once: 16 (AVX-512), 8 (AVX2) or 0 (neither).
 int WinogradLanes();
 
 /// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.

@@ -5,11 +5,11 @@
 #include "caffe_ext/kernels/common/device_memory.hpp"
 
 /// The softmax of a batch's scores and its loss, on a GPU: one launch forward and one backward,
-/// after which nobody waits. All pointers are to device memory; scores are rows x classes, labels
-/// are whole numbers.
+/// without waiting. All pointers are to device memory; scores are rows x classes, labels are whole
+/// numbers.
 namespace caffe_ext {
 
-/// What SoftmaxLossForward needs beside its arguments. Calls on one stream may share it.
+/// What SoftmaxLossForward needs besides its arguments. Calls on one stream may share it.
 struct SoftmaxLossWorkspace {
   DeviceMemory finished;  ///< A counter, 0 between two launches.
   DeviceMemory losses;    ///< Of the rows.
@@ -18,12 +18,12 @@ struct SoftmaxLossWorkspace {
 /// @brief @f$ p_{ij} = e^{x_{ij}} / \sum_k e^{x_{ik}}, \qquad
 ///   L = -\frac{1}{n} \sum_i \log \max(p_{i l_i}, m) @f$
 ///
-/// m is the smallest normal float, in double as well, as in Caffe. What is not a number stays none;
-/// and so is the loss if a label is of no class.
+/// m is the smallest normal float, in double as well, as in Caffe. NaN stays NaN, and the loss is
+/// NaN if a label is not a class.
 ///
 /// @param normalizer n
 /// @param loss one value
-/// @throws std::runtime_error if CUDA reports an error; so does the other
+/// @throws std::runtime_error if CUDA reports an error; so does SoftmaxLossBackward
 template <typename Dtype>
 void SoftmaxLossForward(const Dtype* scores, const Dtype* labels, int rows, int classes,
                         Dtype normalizer, Dtype* probabilities, Dtype* loss,

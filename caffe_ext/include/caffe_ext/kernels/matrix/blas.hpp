@@ -2,8 +2,7 @@
 
 #include <string>
 
-/// The BLAS that Caffe and the plug-in call, which another one of the process (NumPy's, SciPy's) is
-/// not.
+/// The BLAS that Caffe and the plug-in call, not any other in the process (NumPy's, SciPy's).
 namespace caffe_ext {
 
 /// @brief Tells OpenBLAS to use this number of threads; returns what it used before, or 0 if the
@@ -18,8 +17,7 @@ std::string BlasCore();
 /// FMA, on one that has both, compute an eighth to a quarter of what it could.
 bool BlasIsFarBelow(const std::string& core, bool has_avx2);
 
-/// @brief A warning with the way out if the BLAS chose kernels far below this processor, else
-/// empty.
+/// @brief A warning with a remedy if the BLAS chose kernels far below this processor, else empty.
 std::string WarnOfSlowBlas();
 
 }  // namespace caffe_ext

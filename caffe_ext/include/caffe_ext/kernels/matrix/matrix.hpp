@@ -2,12 +2,12 @@
 
 #include <cstddef>
 
-/// Products of matrices shared between threads, each part by BLAS on one thread, and elementwise
+/// Matrix products shared between threads, each part by BLAS on one thread, and elementwise
 /// functions; in float on the CPU.
 namespace caffe_ext {
 
-/// @brief @f$ C = op(A)\,op(B) + \beta C @f$, row-major; the rows or the columns of C, of which
-/// there are more, are shared between threads.
+/// @brief @f$ C = op(A)\,op(B) + \beta C @f$, row-major; the rows or the columns of C, whichever
+/// are more, are shared between threads.
 /// @param transpose_a,transpose_b whether A is stored as k x m and B as n x k
 void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const float* a,
               const float* b, float beta, float* c);

@@ -5,10 +5,10 @@
 
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 
-/// Philox4x32-10, a random generator without a state: what it gives depends on a counter only.
+/// Philox4x32-10, a stateless random generator: its output depends only on a key and a counter.
 namespace caffe_ext {
 
-/// @brief Replaces counters by the random numbers that belong to them, `kBlocks` blocks at a time.
+/// @brief Replaces counters with their random numbers, `kBlocks` blocks at a time.
 ///
 /// A block is a counter of 128 bits, (x[0][b], ..., x[3][b]), and becomes 4 numbers of 32 bits.
 /// Integer arithmetic only: the same bits on all processors. Salmon, Moraes, Dror and Shaw, 2011,

@@ -9,8 +9,8 @@
 #include "caffe_ext/kernels/pooling/vectors.hpp"
 #include "caffe_ext/kernels/pooling/windows.hpp"
 
-/// How pooling.cpp gives the pixels of a plane their shares of the gradients of means: a
-/// pixel's sum is in the order of its windows, row by row.
+/// How pooling.cpp distributes the gradients of means to the pixels of a plane: a pixel's sum is
+/// in the order of its windows, row by row.
 namespace caffe_ext {
 
 /// Adds a window's share to its pixels.
@@ -41,8 +41,8 @@ inline void SpreadMeans(const PoolingShape& s, const float* top_diff, float* pla
   }
 }
 
-/// The shares of a plane's windows without pads, in rows between zeros: a pixel gets its sum from
-/// windows that are there, and from others that add nothing.
+/// The shares of a plane's windows without pads, in rows between zeros: a pixel's sum is over
+/// existing windows and others that add nothing.
 template <typename C>
 class Shares {
  public:

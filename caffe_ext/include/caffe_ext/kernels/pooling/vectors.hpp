@@ -4,11 +4,11 @@
 
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 
-/// The vectors of the pooling kernels: the compiler's, of one register each, or of several on
+/// The vectors of the pooling kernels: the compiler's, in one register each, or in several on
 /// smaller processors.
 namespace caffe_ext {
 
-// Functions take and give them by reference: without AVX, none can return one of 8 values.
+// Functions take and return them by reference: without AVX, none can return one of 8 values.
 
 template <int kLanes>
 struct Vectors;
@@ -35,7 +35,7 @@ CAFFE_EXT_INLINE void Load(const float* from, Vector* vector) {
   std::memcpy(vector, from, sizeof(Vector));
 }
 
-/// Writes a vector, or the first of its values where only `left` are left of the plane. What it
+/// Writes a vector, or only its first values where `left` values of the plane are left. What it
 /// writes beyond a row's end is overwritten by the next row.
 template <typename Vector, typename Value>
 CAFFE_EXT_INLINE void Store(const Vector& vector, int left, Value* to) {
@@ -52,7 +52,7 @@ CAFFE_EXT_INLINE void Store(const Vector& vector, int left, Value* to) {
 }
 
 /// Every second of two vectors' values, from the first (0) or the second (1) on. The order is the
-/// one that takes a single instruction; InOrder() puts right what is made of them.
+/// one that takes a single instruction; InOrder() restores the natural one in the results.
 template <int kFirst, typename Vector>
 CAFFE_EXT_INLINE void EverySecond(const Vector& a, const Vector& b, Vector* values) {
   constexpr int k = kFirst;

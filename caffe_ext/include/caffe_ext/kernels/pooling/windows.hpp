@@ -9,7 +9,7 @@
 #include "caffe_ext/kernels/pooling/pooling.hpp"
 #include "caffe_ext/kernels/pooling/vectors.hpp"
 
-/// How pooling.cpp gets the values of neighbouring windows into vectors.
+/// How pooling.cpp loads the values of neighbouring windows into vectors.
 namespace caffe_ext {
 
 /// Where a window lies along one axis; `size` counts pads as well, `begin` and `end` do not.
@@ -65,10 +65,9 @@ CAFFE_EXT_INLINE void WithConstants(const PoolingShape& s, int width, const Visi
 
 // --- Planes, rows and columns --------------------------------------------------------------------
 
-/// Planes such that vectors of windows may read all that they want to: within the rows, pads and
-/// what is beyond the last column have a value of their own. A plane that needs none of it is taken
-/// as it is, others are copied; as a whole, since row by row the vectors would wait for what was
-/// just written at other places.
+/// Planes laid out such that vectors of windows may read freely: pads and columns beyond the last
+/// hold a given value. A plane that needs neither is used as it is, others are copied; as a whole,
+/// since row by row the vectors would wait for what was just written at other places.
 template <typename C>
 class Frame {
  public:
@@ -84,12 +83,12 @@ class Frame {
     std::fill(outside_, outside_ + size, outside);
   }
 
-  /// A row of what is outside.
+  /// A row of outside values.
   const float* Outside() const { return outside_; }
-  /// From row to row.
+  /// Values from one row to the next.
   int Step() const { return copies_ ? step_ : s_.width; }
 
-  /// @returns the plane's first row, from the pad on the left on; valid up to the next call
+  /// @returns the plane's first row, starting at the left pad; valid until the next call
   CAFFE_EXT_INLINE const float* Plane(const float* plane) const {
     if (!copies_) {
       return plane;
@@ -102,7 +101,7 @@ class Frame {
   }
 
  private:
-  /// For rows this short, a call of memcpy takes as long as its work.
+  /// For rows this short, a call to memcpy takes as long as its work.
   CAFFE_EXT_INLINE void CopyRow(const float* from, float* to) const {
     if (s_.width < C::kLanes) {
       for (int i = 0; i < s_.width; ++i) {
@@ -123,7 +122,7 @@ class Frame {
   float* copy_;
 };
 
-/// The rows of a plane that a row of windows covers, as they are in a Frame.
+/// The rows of a plane that a row of windows covers, as laid out in a Frame.
 template <typename C>
 class Rows {
  public:
@@ -136,7 +135,7 @@ class Rows {
     }
   }
 
-  /// Where windows are of a known size, all have as many rows.
+  /// If the windows' size is known, all have the same number of rows.
   int Count() const { return C::kKernel > 0 ? C::kKernel : count_; }
   const float* operator[](int h) const { return C::kKernel > 0 ? rows_[h] : first_ + h * step_; }
 
@@ -149,7 +148,7 @@ class Rows {
 
 /// Calls `take(values, w)` for the values that neighbouring windows have in their columns w = 0, 1
 /// ... With a stride of 2, they are not InOrder() yet.
-/// @param read read(i, &values) gets those from the first window's column i on
+/// @param read read(i, &values) loads values starting at the first window's column i
 template <typename C, typename Read, typename Take>
 CAFFE_EXT_INLINE void ForColumns(const PoolingShape& s, const Read& read, const Take& take) {
   typename C::Floats a = {};
@@ -171,7 +170,7 @@ CAFFE_EXT_INLINE void ForColumns(const PoolingShape& s, const Read& read, const 
       EverySecond<1>(a, b, &values);
       take(values, w + 1);
     }
-    if (w < columns) {  // from one column before, so that nothing beyond the windows is read
+    if (w < columns) {  // starts a column earlier, so that nothing beyond the windows is read
       read(w - 1, &a);
       read(w - 1 + C::kLanes, &b);
       EverySecond<1>(a, b, &values);
