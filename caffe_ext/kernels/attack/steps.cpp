@@ -10,7 +10,7 @@
 namespace caffe_ext {
 namespace {
 
-/// Calls `work(c, g, x)` with each center, gradient and image, these shared between threads.
+/// Calls `work(c, g, x)` for each center, gradient and image, shared between threads.
 template <typename Dtype, typename Work>
 void ForImages(const Dtype* center, const Dtype* gradient, int samples, int values, Dtype* images,
                const Work& work) {

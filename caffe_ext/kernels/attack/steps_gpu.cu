@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
         x[k] += static_cast<Dtype>(factor * static_cast<double>(g[k]));
       }
     }
-    // Each thread reads what it has written itself.
+    // Each thread reads only what it has written itself.
     const double distance = BlockNorm(x, c, values, shared);
     const bool outside = distance > limits.epsilon;
     const Dtype factor = outside ? static_cast<Dtype>(limits.epsilon / distance) : Dtype(1);

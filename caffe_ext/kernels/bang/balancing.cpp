@@ -14,8 +14,8 @@ namespace caffe_ext {
 namespace {
 
 // Sum of (scale * x)^2 in 32 partial sums, which fit vector registers of any width. The result has
-// the same bits on all processors: the order of the sum is written here, and this file is compiled
-// without fused multiplications and additions.
+// the same bits on all processors: the order of the sum is fixed here, and this file is compiled
+// without fused multiply-adds.
 template <typename Dtype>
 CAFFE_EXT_INLINE double PartialSums(const Dtype* x, int size, double scale) {
   constexpr int kLanes = 32;
@@ -41,8 +41,8 @@ CAFFE_EXT_CLONES double SumOfSquares(const double* x, int size) {
 
 template <typename Dtype>
 double Norm(const Dtype* x, int size) {
-  // Between these bounds neither a square that vanished nor one that overflowed can matter. The
-  // squares of float values always are, unless all of them are zero.
+  // Between these bounds, squares that underflowed do not matter, and none overflowed. The sums of
+  // float values always lie there, unless all of them are zero.
   constexpr double kSmallest = 1e-280;
   constexpr double kLargest = 1e300;
   const double sum = SumOfSquares(x, size);

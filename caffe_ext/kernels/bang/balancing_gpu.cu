@@ -9,22 +9,22 @@
 #include "caffe_ext/kernels/bang/square_sum.hpp"
 #include "caffe_ext/kernels/common/blocks_gpu.hpp"
 
-// Why one launch, and with a barrier across the grid: a row's factor needs the largest norm of the
-// batch, so nothing can be copied before all has been read. A launch of its own for the copy would
-// add its latency to every layer, and most are small: those of LeNet have 640 to 740,000 values. A
-// cooperative launch guarantees that all blocks run at once, so that they can wait for each other;
-// then each group of threads scales the values that it has just read, which the caches may still
-// hold. A layer that one block can do gets one, and no barrier.
+// Why one launch with a barrier across the grid: a row's factor needs the largest norm of the
+// batch, so nothing can be copied before everything has been read. A separate launch for the copy
+// would add its latency to every layer, and most are small: those of LeNet have 640 to 740,000
+// values. A cooperative launch guarantees that all blocks run at once, so that they can wait for
+// each other; then each group of threads scales the values that it has just read, which the caches
+// may still hold. A layer that one block can handle gets one, and no barrier.
 namespace caffe_ext {
 namespace {
 
 constexpr int kThreads = 256;
-// A group of threads adds up a piece of a row: few values a thread where rows are short, so that
-// more of them are in flight; at most kMostPieces pieces, which one thread adds up in the end.
+// A group of threads adds up a piece of a row: few values per thread if rows are short, so that
+// more loads are in flight; at most kMostPieces pieces, which one thread finally adds up.
 constexpr int kValuesAThread = 4;
 constexpr int kSmallestPiece = 2048;
 constexpr int kMostPieces = 256;
-// So few values are sooner done by one block than several blocks have waited for each other.
+// For so few values, one block is faster than several that wait for each other.
 constexpr int kValuesOfOneBlock = 4096;
 
 template <typename Dtype>
@@ -40,10 +40,10 @@ struct Piece {
   int row, top, begin, end;
 };
 
-// Where the blocks meet. All of it is 0 between two launches.
+// The blocks' synchronization. All of it is 0 between two launches.
 struct Meeting {
   unsigned long long largest;  // norm of the batch, as bits
-  unsigned arrived;            // at the barrier; its highest bit turns over each time
+  unsigned arrived;            // at the barrier; its highest bit flips each time
   unsigned finished;           // blocks
 };
 
@@ -77,8 +77,8 @@ __device__ Piece FindPiece(const Batch<Dtype>& batch, std::ptrdiff_t item) {
   }
 }
 
-// Norms are not negative: as bits they are in the order of their values, with infinity and then
-// NaN above all others. So this is the largest, or not finite if one of them is not.
+// Norms are not negative: their bits are in the order of their values, with infinity and then NaN
+// above all others. So this is the largest norm, and is not finite if one of them is not.
 struct Largest {
   unsigned long long bits;
 
@@ -88,8 +88,8 @@ struct Largest {
   }
 };
 
-// The norm of the row, for the thread that has brought in its last piece; 0 for the others. The
-// pieces are added in their order, whoever is the last.
+// The norm of the row, for the thread that delivers its last piece; 0 for the others. The pieces
+// are always added in the same order.
 template <typename Dtype>
 __device__ double FinishPiece(const Batch<Dtype>& batch, const Scratch<Dtype>& scratch,
                               std::ptrdiff_t item, const SquareSum<Dtype>& sum) {
@@ -195,7 +195,7 @@ __device__ void ScaleRows(const Batch<Dtype>& batch, const BangSettings& setting
   }
 }
 
-// The block that is done last adds up the factors of all, and leaves the meeting as it was.
+// The last block to finish adds up all factors, and resets the synchronization.
 template <typename Dtype>
 __device__ void FinishBatch(int samples, const Scratch<Dtype>& scratch, BangSums* sums, bool add) {
   __shared__ BangSums shared[kThreads];
@@ -283,7 +283,7 @@ unsigned BlocksFor(const Batch<Dtype>& batch, std::size_t tops, int max_blocks) 
   return static_cast<unsigned>(std::min((items - 1) / groups + 1, std::ptrdiff_t{max_blocks}));
 }
 
-// So many blocks of a launch run at the same time, and may wait for each other.
+// The number of blocks of a launch that run at the same time, and so may wait for each other.
 template <typename Dtype>
 int BlocksAtOnce() {
   int device = 0;
@@ -324,8 +324,8 @@ void BalanceSamples(const std::vector<BangTop<Dtype>>& tops, int samples,
     launch.stream = stream;
     launch.attrs = &together;
     launch.numAttrs = 1;
-    // Tools that put code of their own into kernels leave room for fewer blocks than CUDA has said;
-    // any number gives the same bits.
+    // Tools that instrument kernels leave room for fewer blocks than CUDA has reported; any number
+    // gives the same bits.
     for (bool launched = false; !launched; blocks /= 2) {
       launch.gridDim = dim3(blocks);
       const cudaError_t status = cudaLaunchKernelEx(&launch, Balance<Dtype>, batch, settings,

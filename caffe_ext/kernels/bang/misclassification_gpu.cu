@@ -24,8 +24,8 @@ struct Best {
   }
 };
 
-// The class that a score stands for in the comparison; a NaN in the first place beats all, others
-// none.
+// The class that a score represents in the comparison; a NaN at the first position beats all
+// others, further ones none.
 template <typename Dtype>
 __device__ Best<Dtype> Candidate(Dtype score, int index) {
   if (score == score) {

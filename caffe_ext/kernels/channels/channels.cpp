@@ -29,7 +29,7 @@ CAFFE_EXT_CLONES void ScaleAndShift(const float* x, int count, float factor, flo
   }
 }
 
-/// Calls `visit(channel, first)` for each channel of each image, `first` where its values begin.
+/// Calls `visit(channel, first)` for each channel of each image, whose values begin at `first`.
 template <typename Visit>
 void ForChannels(const ChannelShape& s, const Visit& visit) {
   const int count = s.images * s.channels;

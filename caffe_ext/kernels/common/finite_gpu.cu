@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads)
     not_finite = not_finite || !(x[i] - x[i] == 0);
   }
   if (not_finite) {
-    *found = 1;  // whoever writes it, writes the same
+    *found = 1;  // all threads write the same value
   }
 }
 

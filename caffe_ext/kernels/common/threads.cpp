@@ -20,15 +20,15 @@ namespace {
 
 /// @brief Work in parts, and the first exception that one of them has thrown.
 ///
-/// Lives in the frame of the thread that waits for it. Every `stride`-th part belongs to one
+/// Lives in the stack frame of the thread that waits for it. Every `stride`-th part belongs to one
 /// thread.
 class Job {
  public:
   Job(int parts, int stride, void (*call)(const void* work, int part), const void* work)
       : parts_(parts), stride_(stride), call_(call), work_(work) {}
 
-  /// Runs part `first` and every `stride`-th after it; what is left once a part of any thread has
-  /// thrown is skipped.
+  /// Runs part `first` and every `stride`-th after it; once a part in any thread has thrown, the
+  /// rest are skipped.
   void RunFrom(int first) noexcept {
     for (int part = first; part < parts_ && !failed_.load(std::memory_order_relaxed);
          part += stride_) {
@@ -42,7 +42,7 @@ class Job {
     }
   }
 
-  /// After all threads have come back.
+  /// To be called after all threads have finished.
   void RethrowError() const {
     if (error_) {
       std::rethrow_exception(error_);
@@ -59,8 +59,8 @@ class Job {
 
 /// Moves the calling thread to another core than this one, if it may use another.
 ///
-/// A thread that is woken can find itself on the core of the one that woke it, though another is
-/// idle, and Linux takes up to 50 ms to part them.
+/// A woken thread may start on the core of the one that woke it, though another is idle, and Linux
+/// takes up to 50 ms to separate them.
 void LeaveCore(int core) {
   cpu_set_t all;
   if (sched_getaffinity(0, sizeof(all), &all) != 0) {
@@ -73,8 +73,8 @@ void LeaveCore(int core) {
   }
 }
 
-/// A flag that threads wait for: a few microseconds awake, as the next layer mostly comes at once,
-/// then asleep, so that a busy machine is left to others.
+/// A flag that threads wait for: a few microseconds spinning, as the next layer mostly follows at
+/// once, then asleep, to leave a busy machine to others.
 class Flag {
  public:
   void Set(bool value) {
@@ -105,10 +105,10 @@ class Flag {
   std::condition_variable changed_;
 };
 
-/// A thread that works on one job after the other, and lives as long as the process.
+/// A thread that works on one job after another, and lives as long as the process.
 class Worker {
  public:
-  /// @throws std::system_error where the system gives no thread
+  /// @throws std::system_error if the system provides no thread
   Worker() {
     std::thread([this] {
       for (;;) {
@@ -122,7 +122,7 @@ class Worker {
     }).detach();
   }
 
-  /// @param core_of_caller negative if nobody knows
+  /// @param core_of_caller negative if unknown
   void Start(Job* job, int first_part, int core_of_caller) {
     job_ = job;
     first_part_ = first_part;
@@ -154,7 +154,7 @@ class Pool {
     }
     const int threads = Grow(parts - 1) + 1;
     Job job(parts, threads, call, work);
-    // Nothing here throws before all workers have come back: they use this frame.
+    // Nothing here throws before all workers have finished: they use this stack frame.
     for (int i = 1; i < threads; ++i) {
       workers_[i - 1]->Start(&job, i, sched_getcpu());
     }
@@ -168,12 +168,12 @@ class Pool {
   }
 
  private:
-  /// @return how many workers there are for a job that could use `wanted`: fewer where the system
-  ///   gives no more threads (limits of a container or of a user)
+  /// @return how many workers there are for a job that could use `wanted`: fewer if the system
+  ///   provides no more threads (limits of a container or of a user)
   int Grow(int wanted) noexcept {
     const auto size = [this] { return static_cast<int>(workers_.size()); };
     try {
-      workers_.reserve(wanted);  // or a thread would run in a worker that found no place
+      workers_.reserve(wanted);  // or a thread would run in a worker without a slot
       while (size() < wanted) {
         workers_.push_back(std::make_unique<Worker>());
       }

@@ -30,8 +30,8 @@ CAFFE_EXT_INLINE std::ptrdiff_t PaddedRowAt(const ConvolutionShape& s, int chann
   return (std::ptrdiff_t{channel} * s.PaddedHeight() + y) * s.PaddedWidth();
 }
 
-/// Calls `visit` with the width of the output as a constant, so that the compiler turns rows into a
-/// few vector moves, for some frequent widths; with 0 for others, and where positions have gaps.
+/// Calls `visit` with the width of the output as a constant for some frequent widths, so that the
+/// compiler turns rows into a few vector moves; with 0 for others, and if positions have gaps.
 template <typename Visit>
 CAFFE_EXT_INLINE void WithWidth(const ConvolutionShape& s, const Visit& visit) {
   switch (s.stride_width == 1 ? s.OutWidth() : 0) {
@@ -48,8 +48,8 @@ CAFFE_EXT_INLINE void WithWidth(const ConvolutionShape& s, const Visit& visit) {
   }
 }
 
-/// Calls `visit(i, j)` for the values at a kernel's place for all its positions: i counts them, j
-/// is where they are in a padded channel.
+/// Calls `visit(i, j)` for the values at one place of the kernel in all its positions: i counts
+/// them, j is their index in a padded channel.
 template <int kWidth, typename Visit>
 CAFFE_EXT_INLINE void ForPositions(const ConvolutionShape& s, const Visit& visit) {
   const int width = kWidth > 0 ? kWidth : s.OutWidth();
@@ -63,7 +63,7 @@ CAFFE_EXT_INLINE void ForPositions(const ConvolutionShape& s, const Visit& visit
   }
 }
 
-/// Copies the values at a kernel's place, `from`, for all its positions.
+/// Copies the values at one place of the kernel, `from`, for all its positions.
 CAFFE_EXT_INLINE void Gather(const ConvolutionShape& s, const float* __restrict from,
                              float* __restrict to) {
   WithWidth(
@@ -73,7 +73,7 @@ CAFFE_EXT_INLINE void Gather(const ConvolutionShape& s, const float* __restrict 
       });
 }
 
-/// The reverse: adds them up at the places that they came from.
+/// The reverse: adds them up at their origins.
 CAFFE_EXT_INLINE void Scatter(const ConvolutionShape& s, const float* __restrict from,
                               float* __restrict to) {
   WithWidth(
@@ -113,7 +113,7 @@ std::ptrdiff_t ColumnsSize(const ConvolutionShape& s) {
   return std::ptrdiff_t{s.groups} * s.KernelSize() * s.Positions();
 }
 
-/// An image's columns, in this thread's buffer or, where they are the same, in the image.
+/// An image's columns, in this thread's buffer, or the image itself if it equals them.
 const float* Columns(const ConvolutionShape& s, const float* image) {
   if (s.IsPointwise()) {
     return image;
@@ -160,7 +160,7 @@ CAFFE_EXT_CLONES const float* Scaled(const float* values, float factor, std::ptr
   return scaled;
 }
 
-/// The gradients of some images, added to weight_sums and bias_sums; null: left out.
+/// Adds the gradients of some images to weight_sums and bias_sums; null: left out.
 void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bottom,
                   const float* top_diff, const float* factors, float* weight_sums,
                   float* bias_sums) {
@@ -234,7 +234,7 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     AddGradients(s, 0, s.images, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
-  // Each part sums on its own; then the sums are added up in the order of the parts.
+  // Each part has its own sums, which are then added up in the order of the parts.
   const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
   const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
   float* sums = GetThreadBuffer(kSums, parts * size);

@@ -6,9 +6,9 @@
 #include "caffe_ext/kernels/convolution/im2col_gpu.hpp"
 
 // The columns of all images lie side by side in one matrix (im2col_gpu.hpp), which serves all three
-// products. Forward and for the bottom, there is one product an image: they write straight into
-// Caffe's layout, and cuBLAS runs all in one launch. For the weights there is one product for all
-// images: its inner size is the number of all positions.
+// products. In the forward pass and for the bottom's gradient, there is one product per image: they
+// write straight into Caffe's layout, and cuBLAS runs them all in one launch. For the weights there
+// is one product for all images: its inner size is the number of all positions.
 namespace caffe_ext {
 namespace {
 
@@ -41,7 +41,7 @@ cudaStream_t Stream(const ConvolutionWorkspace& workspace) {
   return stream;
 }
 
-// The matrices of im2col of a part's images, or the images where they are those matrices already.
+// The im2col matrices of a part's images, or the images themselves if they equal those matrices.
 template <typename Value>
 Matrices<Value> ColMatrices(const ConvolutionShape& part, Value* col) {
   const int positions = part.Positions();
@@ -49,7 +49,7 @@ Matrices<Value> ColMatrices(const ConvolutionShape& part, Value* col) {
   return {col, columns, std::ptrdiff_t{part.KernelSize()} * columns, positions};
 }
 
-// By group and image, as Caffe has them: `rows` channels or outputs of a group's.
+// By group and image, as in Caffe: `rows` channels or outputs per group.
 template <typename Value>
 Matrices<Value> Images(const ConvolutionShape& shape, Value* images, int rows) {
   const int positions = shape.Positions();
@@ -67,8 +67,8 @@ std::size_t ColSize(const ConvolutionShape& shape) {
 }
 
 // How the product for the weights is cut along its inner size. That is often a hundred times the
-// others, and only pieces of it give all of a GPU something to do. They depend on nothing but the
-// shape, so that sums are the same everywhere.
+// others, and only cutting it keeps a whole GPU busy. The pieces depend on nothing but the shape,
+// so that sums are the same everywhere.
 struct Pieces {
   Pieces(const ConvolutionShape& part, int rows) {
     constexpr int kTile = 64;            // rows and columns that a block computes, about

@@ -61,7 +61,7 @@ CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* pa
       });
 }
 
-/// The reverse: adds what each output's gradient gives to the values under the kernel.
+/// The reverse: adds each output's gradient to those of the values under the kernel.
 CAFFE_EXT_CLONES void SpreadChannel(const ConvolutionShape& s, const float* top_diff,
                                     const float* weights, float* padded_diff) {
   std::fill(padded_diff, padded_diff + s.PaddedSize(), 0.0F);

@@ -5,15 +5,15 @@
 
 #include "caffe_ext/kernels/common/device_memory.hpp"
 
-// In all kernels, a thread has one position of one image, or one place of one plane: it divides for
-// that once, and neighbours write and mostly read neighbouring values. The blocks' second index
-// goes through the channels and outputs.
+// In all kernels, a thread has one position of one image, or one pixel of one plane: it divides
+// only once to find it, and neighbours write and mostly read neighbouring values. The blocks'
+// second index runs over the channels and outputs.
 namespace caffe_ext {
 namespace {
 
 constexpr int kThreads = 256;
 
-// A ConvolutionShape, and what of it is computed once.
+// A ConvolutionShape, and values computed from it once.
 struct Sizes {
   explicit Sizes(const ConvolutionShape& s)
       : shape(s),
@@ -43,7 +43,7 @@ __device__ Position FindPosition(const Sizes& sizes, int column) {
   return position;
 }
 
-// The place of a position's value in the top.
+// The index of a position's value in the top.
 __device__ std::ptrdiff_t TopIndex(const Sizes& sizes, const Position& position, int output) {
   return (std::ptrdiff_t{position.image} * sizes.shape.outputs + output) * sizes.positions +
          position.number;
@@ -155,9 +155,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The kernel's rows and columns that can lie on a place are those a stride apart; the position
-// moves by one from each to the next. So there is no division inside, and neighbours read
-// neighbouring columns.
+// The kernel's rows and columns that can cover a pixel are a stride apart; from each to the next,
+// the position moves by one. So the loop needs no division, and neighbours read neighbouring
+// columns.
 template <typename Dtype>
 __global__ void __launch_bounds__(kThreads)
     Col2imKernel(Sizes sizes, int places, const Dtype* __restrict__ col,

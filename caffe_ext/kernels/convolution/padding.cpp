@@ -10,7 +10,7 @@ namespace caffe_ext {
 
 namespace {
 
-/// Calls `visit(image, padded)` with where each row begins in the image, and in the padded one.
+/// Calls `visit(image, padded)` with the beginning of each row in the image and in the padded one.
 template <typename Visit>
 void ForRows(const ConvolutionShape& s, const Visit& visit) {
   for (int c = 0; c < s.channels; ++c) {

@@ -110,7 +110,7 @@ std::int64_t CountOperations(const ConvolutionShape& s) {
   return CountKernels(s) * s.kernel_height * s.kernel_width * s.Positions();
 }
 
-/// Of a tile of `channels` planes transformed into `outputs`. What its transforms cost was
+/// For a tile of `channels` planes transformed into `outputs`. The costs of the transforms were
 /// measured.
 std::int64_t CountTileOperations(int channels, int outputs) {
   constexpr int kInput = 450;
@@ -142,7 +142,7 @@ bool WinogradPaysBackwardWeights(const ConvolutionShape& shape) {
   constexpr std::int64_t kMostKernels = 1 << 18;  // transformed: 64 MiB for each thread
   const ConvolutionShape s = shape.OneGroup();
   const std::int64_t kernels = CountKernels(s);
-  // Measured, as the above: back from the points, once for the batch, through cache or memory.
+  // Measured, as above: the transform back, once for the batch, through cache or memory.
   const std::int64_t transform = kernels * (kernels <= kMostKernelsInCache ? 150 : 1000);
   return WinogradFits(s) && kernels <= kMostKernels &&
          s.images * TilesOfTop(s) * CountTileOperations(s.channels, s.outputs) + transform <

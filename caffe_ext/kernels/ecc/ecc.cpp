@@ -19,7 +19,7 @@
 #include <immintrin.h>
 #endif
 
-// Vectors are passed between functions of one file only.
+// Vectors are only passed between functions of one file.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace caffe_ext {

@@ -20,7 +20,7 @@ struct Sum {
   __device__ void Add(const Sum& other) { value += other.value; }
 };
 
-// The class of a row; -1 if its label is none: out of range, no whole number, or NaN.
+// The class of a row; -1 if its label is not one: out of range, not a whole number, or NaN.
 template <typename Dtype>
 __device__ int ClassOf(Dtype label, int classes) {
   if (!(label >= 0 && label < classes)) {
@@ -30,9 +30,9 @@ __device__ int ClassOf(Dtype label, int classes) {
   return static_cast<Dtype>(number) == label ? number : -1;
 }
 
-// Each row has a warp. The sum goes from class to class, as in Caffe's kernel: so probabilities
-// have the same bits. In another order they would have others; and where one is almost 1, what it
-// lacks, which is the gradient, would be quite another.
+// Each row has a warp. The sum goes from class to class, as in Caffe's kernel, so probabilities
+// have the same bits. In another order they would differ; and where one is almost 1, its difference
+// from 1, which is the gradient, would differ greatly.
 template <typename Dtype>
 __device__ Dtype RowLoss(const Dtype* __restrict__ scores, int label, int classes,
                          Dtype* __restrict__ probabilities) {
@@ -65,7 +65,7 @@ __device__ Dtype RowLoss(const Dtype* __restrict__ scores, int label, int classe
   return -log(probability < Dtype(FLT_MIN) ? Dtype(FLT_MIN) : probability);
 }
 
-// The block that is done last adds up the losses of all rows, in a fixed order.
+// The last block to finish adds up the losses of all rows, in a fixed order.
 template <typename Dtype>
 __global__ void __launch_bounds__(kThreads)
     ForwardKernel(const Dtype* scores, const Dtype* labels, int rows, int classes, Dtype normalizer,

@@ -15,16 +15,17 @@ namespace {
 
 constexpr int kLanes = 8;
 
-/// What is computed at once, by one thread: rows of which each sees its neighbours. Across
-/// channels, a row is a channel, and the columns are some places of it; within them, it is a row.
+/// What one thread computes at a time: rows, each of which depends on its neighbours. Across
+/// channels, a row is a channel and the columns are some of its places; within channels, it is an
+/// image row.
 struct Block {
   int rows, columns;
   std::ptrdiff_t stride;  ///< From row to row in the arrays of the images.
-  int radius;             ///< How many rows, before and behind, a window has.
-  int side;               ///< How many columns, to the left and to the right.
+  int radius;             ///< How many rows a window has before and after its centre.
+  int side;               ///< How many columns to the left and to the right.
 
   int Values() const { return rows * columns; }
-  /// The buffer `padded` has so many zeros, `side`, before each row and after the last.
+  /// The buffer `padded` has `side` zeros before each row and after the last.
   std::ptrdiff_t PaddedRow() const { return std::ptrdiff_t{columns} + side; }
 };
 
@@ -32,7 +33,7 @@ struct Constants {
   float k, a, beta;
 };
 
-/// Memory for a block. All but `padded` have the block's rows without a gap.
+/// Memory for a block. All but `padded` hold the block's rows without gaps.
 struct Buffers {
   explicit Buffers(const Block& b)
       : values(GetThreadBuffer(0, b.Values() + kLanes)),
@@ -48,8 +49,8 @@ struct Buffers {
   float* padded;  ///< Of the windows' columns; not for windows of one column.
 };
 
-/// Calls `work(first, begin, count)` for values that lie side by side: `first` of the images,
-/// `begin` of a buffer.
+/// Calls `work(first, begin, count)` for contiguous values: `first` in the images, `begin` in a
+/// buffer.
 template <typename Work>
 CAFFE_EXT_INLINE void ForRuns(const Block& b, const Work& work) {
   if (b.stride == b.columns) {
@@ -63,8 +64,8 @@ CAFFE_EXT_INLINE void ForRuns(const Block& b, const Work& work) {
 
 // --- Sums over windows ---------------------------------------------------------------------------
 
-/// to_i = the sum of `count` values from i on, `step` apart, for each column i. Reads and writes
-/// up to kLanes - 1 values beyond.
+/// to_i = the sum of `count` values, `step` apart, starting at i, for each column i. Reads and
+/// writes up to kLanes - 1 values beyond.
 CAFFE_EXT_INLINE void AddUp(const float* from, std::ptrdiff_t step, int count, int columns,
                             float* to) {
   using Floats = float __attribute__((vector_size(kLanes * sizeof(float))));
@@ -79,7 +80,7 @@ CAFFE_EXT_INLINE void AddUp(const float* from, std::ptrdiff_t step, int count, i
   }
 }
 
-/// Of each row and those around it. Row after row: what is written beyond one is overwritten.
+/// For each row and those around it, in order: what is written beyond a row is overwritten.
 CAFFE_EXT_INLINE void AddRows(const Block& b, const float* values, std::ptrdiff_t sums_stride,
                               float* sums) {
   for (int row = 0; row < b.rows; ++row) {
@@ -118,7 +119,7 @@ CAFFE_EXT_INLINE void AddSquares(const Block& b, const float* x, const Buffers& 
 
 // --- The power -----------------------------------------------------------------------------------
 
-/// s^-0.75, that of nearly all networks.
+/// s^-0.75, as in nearly all networks.
 struct ThreeQuarters {
   CAFFE_EXT_INLINE float operator()(float s) const {
     const float root = std::sqrt(s);
@@ -229,7 +230,7 @@ void ForBlocks(const Lrn& lrn, int count, const BlockOf& block_of, const Work& w
   });
 }
 
-/// Blocks of some places of an image, all its channels; which places depends on nothing but the
+/// Blocks of some places of an image in all channels; the division depends on nothing but the
 /// image's size.
 template <typename Work>
 void ForPlaces(const Lrn& lrn, const Work& work) {

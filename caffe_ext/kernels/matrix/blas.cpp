@@ -10,8 +10,8 @@ namespace caffe_ext {
 
 namespace {
 
-/// A function of OpenBLAS's own, nullptr if the BLAS is another one. It is looked up in the library
-/// that serves our calls, by name: Debian lets users put another BLAS into its place.
+/// A function specific to OpenBLAS, nullptr if the BLAS is another one. It is looked up by name in
+/// the library that serves our calls: Debian lets users substitute another BLAS.
 template <typename Function>
 Function Find(const std::string& name) {
   Dl_info blas{};

@@ -38,7 +38,7 @@ CAFFE_EXT_CLONES void ReluDiff(const float* x, const float* dy, int count, float
   }
 }
 
-/// Shares values 0..count-1 between threads, in blocks that BLAS and the caches like.
+/// Shares values 0..count-1 between threads, in blocks that suit BLAS and the caches.
 template <typename Work>
 void ForValues(std::ptrdiff_t count, const Work& work) {
   constexpr std::ptrdiff_t kBlock = 1 << 12;
@@ -61,7 +61,7 @@ void Multiply(bool transpose_a, bool transpose_b, int m, int n, int k, const flo
     float* part = c + std::ptrdiff_t{row} * n + column;
     if (is_row) {
       if (beta == 0) {
-        std::fill(part, part + columns, 0.0F);  // whatever it was: 0 times NaN is NaN
+        std::fill(part, part + columns, 0.0F);  // whatever it holds: 0 times NaN is NaN
       }
       cblas_sgemv(CblasRowMajor, transpose_b ? CblasNoTrans : CblasTrans, transpose_b ? columns : k,
                   transpose_b ? k : columns, 1, b + std::ptrdiff_t{column} * (transpose_b ? k : 1),

@@ -18,13 +18,13 @@ constexpr int kColumnBits = 9, kRestBits = 32 - kColumnBits;
 constexpr std::uint32_t kRest = (std::uint32_t{1} << kRestBits) - 1;
 constexpr std::uint32_t kFurther = std::uint32_t{1} << 31;
 
-/// Where random bits come from: a copy of an image.
+/// The source of random bits for a copy of an image.
 struct Stream {
   std::array<std::uint32_t, 2> key;
   std::array<std::uint32_t, 3> counter;  // sample, number, number >> 32
 };
 
-/// The table as the loop reads it: a threshold's 23 highest bits, and how far the alias is away.
+/// The table as the loop reads it: a threshold's 23 highest bits, and the distance to the alias.
 struct Columns {
   std::int32_t tops[NoiseTable::kColumns];
   std::int32_t aliases[NoiseTable::kColumns];
@@ -52,7 +52,7 @@ CAFFE_EXT_INLINE void DrawGroup(const Stream& stream, std::uint32_t group, std::
   std::memcpy(words, block, sizeof block);
 }
 
-/// Whether the 32 further bits of a value, whose first ones leave it open, keep it in its column.
+/// Whether the 32 further bits keep a value, left open by the first ones, in its column.
 bool StaysInColumn(const NoiseTable& table, const Stream& stream, std::uint32_t value,
                    std::uint32_t column) {
   std::uint32_t word[4][1] = {
@@ -61,7 +61,7 @@ bool StaysInColumn(const NoiseTable& table, const Stream& stream, std::uint32_t 
   return word[0][0] < static_cast<std::uint32_t>(table.thresholds[column]);
 }
 
-/// The noise of a group; tells whether some value's bits do not decide it.
+/// The noise of a group; returns whether any value's bits leave it open.
 CAFFE_EXT_INLINE bool LookUp(const Columns& columns, const std::uint32_t* words,
                              std::int32_t* noise) {
   std::int32_t open = 0;
@@ -70,7 +70,7 @@ CAFFE_EXT_INLINE bool LookUp(const Columns& columns, const std::uint32_t* words,
     const auto rest = static_cast<std::int32_t>(words[i] & kRest);
     const std::int32_t top = columns.tops[column];
     const std::int32_t alias = columns.aliases[column];
-    // Without a branch, of which half would be mispredicted.
+    // Without a branch, as half of them would be mispredicted.
     const std::int32_t stays = -static_cast<std::int32_t>(rest < top);
     noise[i] = alias + ((column + NoiseTable::kLowest - alias) & stays);
     open |= static_cast<std::int32_t>(rest == top);

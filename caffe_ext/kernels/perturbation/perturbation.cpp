@@ -10,8 +10,8 @@ namespace caffe_ext {
 
 namespace {
 
-/// As many values are dealt with at a time, each with a maximum or a sum of its own, which vector
-/// instructions keep, in the same order on all processors.
+/// The number of values processed at a time, each with its own maximum or sum in a vector register,
+/// in the same order on all processors.
 constexpr int kLanes = 16;
 
 /// Calls work(i, lane) for all values.
@@ -37,7 +37,7 @@ CAFFE_EXT_INLINE double LargestOf(const float* direction, std::ptrdiff_t values)
   return *std::max_element(largest, largest + kLanes);
 }
 
-/// How far a grey level can go.
+/// How far a grey level can move.
 CAFFE_EXT_INLINE int Way(std::uint8_t grey, float direction) {
   return direction > 0 ? 255 - grey : grey;
 }
@@ -45,7 +45,7 @@ CAFFE_EXT_INLINE int Way(std::uint8_t grey, float direction) {
 CAFFE_EXT_CLONES double WayOfImage(const std::uint8_t* image, const float* direction,
                                    std::ptrdiff_t values, float* unit) {
   const double largest = LargestOf(direction, values);
-  // Not times the reciprocal: that of what float can hold overflows float.
+  // Not times the reciprocal: that of a small float overflows float.
   const double scale = largest > 0 ? largest : 1;
   double farthest[kLanes] = {};
   ForLanes(

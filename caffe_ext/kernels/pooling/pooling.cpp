@@ -15,8 +15,8 @@ namespace caffe_ext {
 
 namespace {
 
-// --- What is made of the values of neighbouring windows, side by side ----------------------------
-// Take() gets them from window row to window row; `value` begins as what is outside of planes.
+// --- Reductions of the values of neighbouring windows, side by side ------------------------------
+// Take() receives them from window row to window row; `value` starts as the value outside planes.
 
 template <typename C>
 struct Largest {
@@ -61,8 +61,8 @@ CAFFE_EXT_INLINE void TakeRows(const PoolingShape& s, const Rows<C>& rows, std::
   }
 }
 
-/// The windows have their rows in common. If only the largest values are asked for, those of the
-/// columns come first, and there is less to sort.
+/// The windows share their rows. If only the largest values are wanted, those of the columns are
+/// computed first, which leaves less to shuffle.
 template <typename C>
 CAFFE_EXT_INLINE void TakeRows(const PoolingShape& s, const Rows<C>& rows, std::ptrdiff_t first,
                                Largest<C>* pooled) {
@@ -101,7 +101,7 @@ CAFFE_EXT_INLINE float PoolPlanes(const PoolingShape& s, const float* bottom, in
   const std::ptrdiff_t size = std::ptrdiff_t{s.height} * s.width;
   const int count = s.pooled_height * s.pooled_width;
   Pooled none = {};
-  Load(frame.Outside(), &none.value);  // as a constant, GCC makes no maximum of it
+  Load(frame.Outside(), &none.value);  // from a constant, GCC makes no maximum instruction
   typename C::Floats least = typename C::Floats{} + FLT_MAX;
   for (int plane = begin; plane < end; ++plane) {
     const float* from = frame.Plane(bottom + plane * size);
@@ -128,7 +128,7 @@ CAFFE_EXT_INLINE float PoolPlanes(const PoolingShape& s, const float* bottom, in
   return lowest;
 }
 
-/// @returns false where a window may have nothing larger than -FLT_MAX
+/// @returns false if a window may have nothing larger than -FLT_MAX
 CAFFE_EXT_CLONES bool MaxOfPlanes(PoolingShape s, const float* bottom, int begin, int end,
                                   float* top) {
   float least = 0;
@@ -186,7 +186,7 @@ CAFFE_EXT_CLONES void MeanOfPlanes(PoolingShape s, const float* bottom, int begi
       });
 }
 
-/// Where nothing is larger than -FLT_MAX, the first value counts.
+/// If nothing is larger than -FLT_MAX, the first value counts.
 void TakeFirstValues(const PoolingShape& s, const float* bottom, int begin, int end, float* top,
                      int* mask) {
   const std::ptrdiff_t size = std::ptrdiff_t{s.height} * s.width;
@@ -208,7 +208,7 @@ void TakeFirstValues(const PoolingShape& s, const float* bottom, int begin, int 
 
 // --- Backward ------------------------------------------------------------------------------------
 
-/// @returns false if it is not made for such windows
+/// @returns false if it does not support such windows
 CAFFE_EXT_CLONES bool SpreadMeansOfPlanes(PoolingShape s, const float* top_diff, int begin, int end,
                                           float* bottom_diff) {
   bool done = false;

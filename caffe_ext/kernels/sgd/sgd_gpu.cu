@@ -19,7 +19,7 @@ struct Update {
   Regularization regularization;
 };
 
-// Stock Caffe goes through all weights four times for this, with a launch for each blob each time.
+// Stock Caffe passes over all weights four times for this, with a launch for each blob each time.
 template <typename Dtype>
 __global__ void __launch_bounds__(kThreads) UpdateKernel(Update<Dtype> update) {
   int number = 0;

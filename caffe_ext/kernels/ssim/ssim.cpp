@@ -19,7 +19,7 @@ constexpr int kSize = SsimWindow::kSize;
 /// What is averaged under the window. The variances appear as a sum only.
 constexpr int kPlanes = 4;  // x, y, x y, x^2 + y^2
 
-/// A pair of planes with the pixels that their windows reach.
+/// A pair of planes, with all pixels that their windows reach.
 class SsimPair {
  public:
   SsimPair(int height, int width, bool all_pixels)
