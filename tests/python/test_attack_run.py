@@ -16,6 +16,7 @@ from attack_run_samples import (
 )
 from attack_samples import ArraySource, Batch, linear
 from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.data import ImageBatch, open_images
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
 from caffe_ext.models.classifier import Classifier
@@ -50,6 +51,19 @@ def test_a_run_is_attack_images_piece_by_piece(
     equal(load_records(run.path), found)
     assert np.array_equal(found.verified, found.found)
     assert [file.name for file in run.folder.iterdir()] == [run.path.name]
+
+
+def test_names_of_attacks_and_arrays_are_refused(classifier: Classifier) -> None:
+    attack: Any = parse_attack("hc1")
+    found, _ = attack_images(classifier, attack, ImageBatch(IMAGES))
+    assert found.attempted.any()
+    arrays: Any = IMAGES
+    with pytest.raises(TypeError, match=r"pass parse_attack\('hc1'\)"):
+        attack_images(classifier, "hc1", ImageBatch(IMAGES))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"pass ImageBatch\(images, labels\)"):
+        attack_images(classifier, attack, arrays)
+    with pytest.raises(TypeError, match=r"not ndarray; .* ImageBatch\(images, labels\)"):
+        open_images(arrays)
 
 
 def test_what_the_columns_say(classifier: Classifier, source: ArraySource) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -380,6 +381,10 @@ class TestLoadImages:
         ):
             with pytest.raises(DataError, match=message):
                 load_images(*arguments, homes=(tmp_path,))
+        with pytest.raises(
+            DataError, match=f"searched: {re.escape(str(tmp_path))}; in Python homes="
+        ):
+            load_images("mnist", homes=(tmp_path,))
 
     def test_digits(self) -> None:
         assert load_images("digits").images.shape == (300, 1, 28, 28)

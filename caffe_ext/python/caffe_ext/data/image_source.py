@@ -9,6 +9,7 @@ for start in range(0, len(source), 100):
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from os import PathLike
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from caffe_ext.data.load import load_images
 from caffe_ext.data.sample import sample_rows
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.runtime.checkout import DATA
 from caffe_ext.storage.regular_file import AnyPath
 
 _BYTES_AT_A_TIME = 8 << 20
@@ -39,8 +41,8 @@ class ImageBatch:
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    names: tuple[str, ...]
+    labels: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     channel_order: ChannelOrder = "RGB",
     classes: ClassNumbers | None = None,
     data_dir: AnyPath | None = None,
-    homes: Sequence[AnyPath] = (),
+    homes: Sequence[AnyPath] = (DATA,),
 ) -> ImageSource:
     """Return the images of a data set, a folder or a file, recognised by its content.
 
@@ -245,8 +247,14 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     data_dir, homes  where data sets are searched for, as in load_images()
 
     Raises DataError naming the file if it is not, or has no, images, is damaged, or does not fit
-    the arguments; ValueError for an invalid resize or channel_order.
+    the arguments; ValueError for an invalid resize or channel_order, TypeError for images in memory
+    (see ImageBatch).
     """
+    if not isinstance(spec, (str, PathLike)):
+        raise TypeError(
+            f"open_images() takes the name of a data set or a path, not {type(spec).__name__}; "
+            "images in memory are attacked as ImageBatch(images, labels)"
+        )
     form = Form(resize, grey)
     if channel_order not in ("RGB", "BGR"):
         raise ValueError(f"channel_order must be RGB or BGR, not {channel_order!r}")

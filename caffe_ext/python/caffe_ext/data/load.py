@@ -9,7 +9,8 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.preparation import COLLECTIONS, read_intact_record
 from caffe_ext.data.sources import local_source
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import SilentReporter
+from caffe_ext.reporting import SilentReporter, list_names
+from caffe_ext.runtime.checkout import DATA, shorten_path
 from caffe_ext.storage.regular_file import AnyPath
 
 
@@ -18,7 +19,7 @@ def load_images(
     split: str = "test",
     *,
     data_dir: AnyPath | None = None,
-    homes: Sequence[AnyPath] = (),
+    homes: Sequence[AnyPath] = (DATA,),
     validation: int = 0,
 ) -> ImageSet:
     """Return the images of a data set: uint8 (N, C, H, W), labels int64 (N,).
@@ -27,7 +28,8 @@ def load_images(
     split       train, val or test
     data_dir    the folder with the raw files; default: CAFFE_EXT_DATA, then `homes`; see sources.py
     homes       folders with raw files, or with databases of `caffe-ext get-data`, which are read if
-                the raw files are the same (faster) or gone; nothing is downloaded
+                the raw files are the same (faster) or gone; nothing is downloaded. Default: the
+                folder that `caffe-ext get-data` writes to
     validation  how many of the last training images are "val" instead of "train"
 
     Raises DataError if the images are not on this machine, are damaged, or for an unknown name.
@@ -55,8 +57,10 @@ def load_images(
             images = read_database(home / name / f"{split}_lmdb")
             return ImageSet(images.images, images.labels, f"{record.content}, {images.origin}")
     if source is None:
+        places = list_names(shorten_path(home) for home in folders)
+        searched = f" (searched: {places}; in Python homes= names other folders)" if places else ""
         raise DataError(
             f"{COLLECTIONS[name].title} is not on this machine; run `caffe-ext get-data {name}` "
-            "first"
+            f"first{searched}"
         )
     return source.load(SilentReporter()).keep_apart(validation)[split]

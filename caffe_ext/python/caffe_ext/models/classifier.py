@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.models.base import Diff, Floats, Model, Pixels, softmax
 from caffe_ext.models.files import load_net
-from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.models.pixels import PixelSpace, check_pixels
 from caffe_ext.runtime.device import Device, current_device
 from caffe_ext.runtime.exclusive import ExclusiveLock
 
@@ -225,6 +225,7 @@ class Classifier(Model):
 
     def _forward(self, images: Pixels) -> Iterator[slice]:
         """Run the images batch by batch; yield the slice of those that the net holds."""
+        check_pixels(images)
         shape = self.pixel_space.to_input(images[:0]).shape[1:]
         if shape != self.input_shape:
             raise ValueError(

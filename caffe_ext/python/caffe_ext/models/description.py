@@ -172,7 +172,10 @@ def describe_model(
         raise ValueError(f"{where}`deploy:`, the prototxt of the network, is missing")
     file = Path(weights) if weights else folder / text["weights"] if text["weights"] else None
     if file is None:
-        raise ValueError(f"{where}`weights:` is missing; name a file there or with --weights")
+        raise ValueError(
+            f"{where}`weights:` is missing; name a file there or with --weights "
+            "(in Python weights=)"
+        )
     description = ModelDescription(
         name=_replace_undecodable(text["name"] if text["name"] and not weights else _stem(file)),
         # Without the ".." that a path beside the file begins with; records show these paths.

@@ -87,11 +87,7 @@ class PixelSpace:
                 above 1, as black images or images in 0..1 are
         out     where to write it, such as the net's own blob; by default a new array
         """
-        if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
-            raise ValueError(
-                "images must be uint8 or, with real-valued pixels, float32 (N, C, H, W), not "
-                f"{images.dtype} {images.shape}"
-            )
+        check_pixels(images)
         if images.dtype == np.float32 and images.size:
             _check_real_values(float(images.min()), float(images.max()))
         channels, height, width = images.shape[1:]
@@ -220,6 +216,15 @@ class PixelSpace:
             )
         whole = mean if mean.ndim == 3 else mean.reshape(-1, 1, 1)
         return np.broadcast_to(whole, (channels, *size))
+
+
+def check_pixels(images: NDArray[Any]) -> None:
+    """Raise ValueError for an array that is not uint8 or float32 (N, C, H, W)."""
+    if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
+        raise ValueError(
+            "images must be uint8 or, with real-valued pixels, float32 (N, C, H, W), not "
+            f"{images.dtype} {images.shape}"
+        )
 
 
 def _check_real_values(low: float, high: float) -> None:

@@ -75,6 +75,14 @@ def count_images(source: Source, limit: int | None) -> int:
     return len(source) if limit is None else min(limit, len(source))
 
 
+def _check_kinds(attack: object, batch: object) -> None:
+    """Raise TypeError, saying what to pass, for the name of an attack and for an array."""
+    if isinstance(attack, str):
+        raise TypeError(f"attack must be an Attack, not its name; pass parse_attack({attack!r})")
+    if isinstance(batch, np.ndarray):
+        raise TypeError("batch must be a batch, not an array; pass ImageBatch(images, labels)")
+
+
 def attack_images(  # noqa: PLR0913  the settings are independent of each other
     model: Model,
     attack: Attack,
@@ -96,8 +104,10 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     predicted    int64 (N,), the model's predictions, if known
     only         bool (N,), which of them may be attacked; None: all
 
-    Raises ValueError for images and labels that do not fit the model.
+    Raises ValueError for images and labels that do not fit the model, TypeError for an attack's
+    name and for an array in place of a batch.
     """
+    _check_kinds(attack, batch)
     images, labels = batch.images, batch.labels
     if images.dtype != np.uint8:
         raise ValueError(
