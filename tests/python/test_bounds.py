@@ -1,6 +1,7 @@
 """Bounds of logits: against the slow reference, and whether anything ever leaves them."""
 
 import os
+import re
 from itertools import count
 from pathlib import Path
 
@@ -238,6 +239,36 @@ def test_layers_without_bounds_are_named(tmp_path: Path, text: str, message: str
 def test_what_lies_beside_the_logits_is_left_out(tmp_path: Path) -> None:
     text = layer("beside", "Sigmoid", "data") + layer("relu", "ReLU", "data")
     assert len(read_network(write_net(tmp_path, text, "relu")).nodes) == 3
+
+
+def test_the_mask_of_a_maximum_is_not_its_value(tmp_path: Path) -> None:
+    pool = "layer { name: 'pool' type: 'Pooling' bottom: 'data' top: 'pool' top: 'mask'\n"
+    pool += "pooling_param { pool: MAX kernel_size: 2 stride: 2 } }\n"
+    with pytest.raises(UnboundableError, match=r"layer 'pool' \(Pooling\).* it has 2 tops"):
+        read_network(write_net(tmp_path, pool, "mask"))
+
+
+def test_layers_are_those_of_the_built_net(tmp_path: Path) -> None:
+    phases = layer("same", "ReLU", "data", "include { phase: TRAIN }")
+    phases += layer("same", "Dropout", "data", "include { phase: TEST }")
+    nodes = read_network(write_net(tmp_path / "phases", phases, "same")).nodes
+    assert [type(node.layer).__name__ for node in nodes] == ["NoneType", "InnerProduct"]
+
+
+def test_a_prototxt_of_an_old_version_is_bounded_alike(tmp_path: Path) -> None:
+    description = write_net(tmp_path, layer("relu", "ReLU", "data"), "relu")
+    expected = bounded(description, "crown", 2.0)
+    text = description.deploy.read_text()
+    start, rest = text.split("layer { name: 'relu'", 1)
+    dims = re.findall(r"dim: (\d+)", start)
+    old = "input: 'data'\n" + "".join(f"input_dim: {dim}\n" for dim in dims)
+    old += ("layer { name: 'relu'" + rest).replace("layer {", "layers {")
+    kinds = {"ReLU": "RELU", "InnerProduct": "INNER_PRODUCT", "Softmax": "SOFTMAX"}
+    for kind, number in kinds.items():
+        old = old.replace(f"type: '{kind}'", f"type: {number}")
+    description.deploy.write_text(old)
+    actual = bounded(description, "crown", 2.0)
+    assert np.array_equal(actual.margins, expected.margins)
 
 
 def test_what_makes_no_bounds(tmp_path: Path) -> None:

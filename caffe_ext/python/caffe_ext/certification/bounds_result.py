@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from caffe_ext.certification.steps import LOWER, UPPER, make_band
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
@@ -136,17 +137,21 @@ def bounds_figure(result: BoundsResult) -> Figure:
     figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    order = np.argsort(result.radii)
+    radii = np.array(result.radii)[order]
     for panel, model in zip(panels, result.models, strict=True):
         robust = model.robust_accuracy()
         if robust is not None:
-            panel.plot(result.radii, 100 * robust, "o-", color="0.3", label="under attack")
+            shares = 100 * robust[order]
+            panel.plot(radii, shares, "o-", drawstyle=UPPER, color="0.3", label="under attack")
         for number, method in enumerate(model.margins):
-            shares = 100 * model.certified_accuracy(method)
+            shares = 100 * model.certified_accuracy(method)[order]
             marker = ("s", "^", "v", "D")[number % 4]
-            panel.plot(result.radii, shares, f"{marker}--", label=f"certified, {method}")
+            panel.plot(radii, shares, f"{marker}--", drawstyle=LOWER, label=f"certified, {method}")
         if robust is not None:
-            best = 100 * np.max([model.certified_accuracy(m) for m in model.margins], axis=0)
-            panel.fill_between(result.radii, best, 100 * robust, color="0.9", label="unknown")
+            best = np.max([model.certified_accuracy(m) for m in model.margins], axis=0)[order]
+            band = make_band(radii, 100 * best, 100 * robust[order])
+            panel.fill_between(*band, color="0.9", label="unknown")
         panel.axhline(100 * model.correct.mean(), color="0.6", linewidth=0.8, label="accuracy")
         panel.set_title(model.name, fontsize=10)
         panel.set_xlabel("Linf radius (grey levels)")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from caffe_ext.certification.exact import Decision, measure_distance
 from caffe_ext.certification.perturbations import is_whole
+from caffe_ext.certification.steps import LOWER, UPPER, make_band
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Images, Ints
@@ -183,15 +184,19 @@ def exact_figure(result: ExactResult) -> Figure:
     figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    order = np.argsort(result.radii)
+    radii = np.array(result.radii)[order]
     for panel, model in zip(panels, result.models, strict=True):
-        shares = {name: 100 * it for name, it in model.shares(len(result.radii)).items()}
+        all_shares = model.shares(len(result.radii))
+        shares = {name: 100 * np.asarray(it)[order] for name, it in all_shares.items()}
         if result.attack:
-            panel.plot(result.radii, shares["attacked"], "o-", color="0.3", label="under attack")
-        panel.plot(result.radii, shares["bounds"], "^--", label="certified by bounds")
-        panel.plot(result.radii, shares["least"], "s-", label="robust")
-        panel.fill_between(
-            result.radii, shares["least"], shares["most"], color="0.9", label="undecided"
-        )
+            panel.plot(
+                radii, shares["attacked"], "o-", drawstyle=UPPER, color="0.3", label="under attack"
+            )
+        panel.plot(radii, shares["bounds"], "^--", drawstyle=LOWER, label="certified by bounds")
+        panel.plot(radii, shares["least"], "s-", drawstyle=LOWER, label="robust")
+        band = make_band(radii, shares["least"], shares["most"])
+        panel.fill_between(*band, color="0.9", label="undecided")
         panel.axhline(shares["accuracy"][0], color="0.6", linewidth=0.8, label="accuracy")
         panel.set_title(model.name, fontsize=10)
         panel.set_xlabel("Linf radius (grey levels)")

@@ -27,7 +27,7 @@ from caffe_ext.certification.layers import (
 )
 from caffe_ext.certification.windows import Doubles, SlidingKernel
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.models.files import load_net, read_prototxt
+from caffe_ext.models.files import load_net, read_built_layers
 from caffe_ext.models.layer_windows import convolution_sides, pooling_axes
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
@@ -81,10 +81,8 @@ def read_network(description: LoadableModel) -> BoundableNetwork:
     model = description.load(1)
     net = load_net(description.deploy, description.weights)
     reader = _Reader(net, model.input_shape, f"{description.deploy}")
-    wanted = set(map(str, net._layer_names))
-    for layer in read_prototxt(description.deploy).layer:
-        if layer.name in wanted:
-            reader.add(layer)
+    for layer, built in read_built_layers(net):
+        reader.add(layer, built)
     logits = reader.current[model.logits_blob]
     if isinstance(logits, UnboundableError):
         raise logits
@@ -108,9 +106,13 @@ class _Reader:
         self.nodes = [Node("input", input_shape)]
         self.current: dict[str, int | UnboundableError] = {}
 
-    def add(self, layer: Any) -> None:
-        """Append a layer's node; what depends on a layer without bounds has none either."""
+    def add(self, layer: Any, built: Any) -> None:
+        """Append a layer's node; what depends on a layer without bounds has none either.
+
+        built  the caffe.Layer
+        """
         found: int | UnboundableError
+        self._blobs = built.blobs
         try:
             found = self._node(layer)
         except UnboundableError as error:
@@ -128,7 +130,7 @@ class _Reader:
 
     def blobs(self, layer: Any) -> list[Doubles]:
         """Return a layer's parameters."""
-        return [np.array(blob.data, np.float64) for blob in self.net.params[layer.name]]
+        return [np.array(blob.data, np.float64) for blob in self._blobs]
 
     def shape(self, layer: Any) -> Shape:
         """Return the shape of a layer's top, for one image."""
@@ -150,6 +152,8 @@ class _Reader:
             bottoms.append(number)
         if layer.type in _NOTHING:
             return bottoms[0]
+        if len(layer.top) != 1:
+            self.refuse(layer, f"it has {len(layer.top)} tops")
         if layer.type == "Eltwise":
             node = self._sum(layer, tuple(bottoms))
         elif layer.type in _MAKERS:

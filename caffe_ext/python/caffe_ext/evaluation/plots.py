@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
+from caffe_ext.certification.steps import LOWER, UPPER, make_band
 from caffe_ext.evaluation.certificates import Certificate
 from caffe_ext.evaluation.plot_style import BAND, INK, Key, Panel, Plot, keys, new_figure, style
 from caffe_ext.evaluation.result import ModelEvaluation
@@ -69,13 +70,16 @@ def certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
         for key in keys(list(certificates)):
             certificate = certificates[key.name]
             figure, axes = new_figure(*_CURVES)
-            radii = [0.0, *(one.budget.epsilon for one in certificate.within)]
-            lower = [certificate.accuracy, *(one.lower for one in certificate.within)]
-            upper = [certificate.accuracy, *(one.upper for one in certificate.within)]
+            within = sorted(certificate.within, key=lambda one: one.budget.epsilon)
+            radii = [0.0, *(one.budget.epsilon for one in within)]
+            lower = [certificate.accuracy, *(one.lower for one in within)]
+            upper = [certificate.accuracy, *(one.upper for one in within)]
             low, high = (100 * np.array(shares) for shares in (lower, upper))
-            axes.fill_between(radii, low, high, color=key.colour, alpha=0.2, linewidth=0)
-            axes.plot(radii, high, "o-", color=key.colour, markersize=4)
-            axes.plot(radii, low, "s--", color=key.colour, markersize=4)
+            axes.fill_between(
+                *make_band(radii, low, high), color=key.colour, alpha=0.2, linewidth=0
+            )
+            axes.plot(radii, high, "o-", drawstyle=UPPER, color=key.colour, markersize=4)
+            axes.plot(radii, low, "s--", drawstyle=LOWER, color=key.colour, markersize=4)
             axes.set(xlim=(0, max(radii)), ylim=(0, 102), ylabel="correct, %")
             axes.set_xlabel("Linf, grey levels of 255")
             panels.append(Panel(key.name, figure))

@@ -146,6 +146,19 @@ def _input_as_layer(parameter: Any) -> None:
     parameter.layer.extend(layers)
 
 
+def read_built_layers(net: Any) -> list[tuple[Any, Any]]:
+    """Return a net's layers in the order in which Caffe runs them: LayerParameter and caffe.Layer.
+
+    They are those of the phase that the net was built for, in the current form of the format, with
+    the Splits that Caffe inserts.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.caffemodel"
+        net.save(str(path))
+        saved = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    return list(zip(saved.layer, net.layers, strict=True))
+
+
 def build_net(text: str) -> Any:
     """Return the net of a prototxt's text (TEST phase).
 

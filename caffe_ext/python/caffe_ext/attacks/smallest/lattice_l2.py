@@ -161,7 +161,7 @@ def _undo_once(
 ) -> Bools:
     """Move as many of the cheapest pixels as possible by one towards the image; say where any."""
     signs = np.sign(apart)
-    prices = np.where(signs != 0, signs * gradients / np.maximum(2 * np.abs(apart) - 1, 1), np.inf)
+    prices = np.where(signs != 0, -signs * gradients / np.maximum(2 * np.abs(apart) - 1, 1), np.inf)
     order = np.argsort(prices, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(order.shape[1])[None, :], axis=1)

@@ -1,16 +1,13 @@
 """The layers of a net as built by Caffe, from a prototxt of any version."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from caffe.proto import caffe_pb2
 
 from caffe_ext.models.base import Floats
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.models.files import load_net
+from caffe_ext.models.files import load_net, read_built_layers
 
 Shape = tuple[int, ...]
 
@@ -45,13 +42,8 @@ def read_layers(description: ModelDescription, blob: str) -> list[CaffeLayer]:
     entry = net.blobs[net.inputs[0]]
     entry.reshape(BATCH, *entry.shape[1:])
     net.reshape()
-    with TemporaryDirectory() as folder:
-        # Caffe writes the layers in their current form, with the Splits that it inserts.
-        path = Path(folder) / "net.caffemodel"
-        net.save(str(path))
-        saved = caffe_pb2.NetParameter.FromString(path.read_bytes())
     wanted, layers = {blob}, []
-    for layer, built in zip(reversed(saved.layer), reversed(list(net.layers)), strict=True):
+    for layer, built in reversed(read_built_layers(net)):
         if wanted.isdisjoint(layer.top):
             continue
         wanted.update(layer.bottom)
