@@ -31,7 +31,7 @@ DIRECTIONS: st.SearchStrategy[Direction] = st.one_of(
     st.builds(HotCold, target=st.integers(0, 999), **COMMON),
     st.builds(LogitMargin, **COMMON),
 )
-GREY_LEVELS = st.floats(1, 1e9) | st.integers(1, 255)
+GREY_LEVELS = st.floats(1, 255) | st.integers(1, 255)
 BUDGETS = st.builds(PerturbationBudget, st.sampled_from(["linf", "l2"]), GREY_LEVELS)
 ATTACKS: st.SearchStrategy[Attack] = st.one_of(
     st.builds(MinimumNormAttack, DIRECTIONS, st.floats(1, 1e3) | st.integers(1, 9)),
@@ -177,6 +177,10 @@ def test_a_radius_is_missing(name: str) -> None:
         ("bim=0", "epsilon must be above 0 grey levels, not 0"),
         ("pgd=0.3", r"did you mean 76\.5 \(0\.3 of 1\)\?.* 76\.5, 76\.5/255 or 0\.3of1"),
         ("fgs=0.1", r"did you mean 25\.5 \(0\.1 of 1\)\?"),
+        ("pgd=0.5/255", r"^0\.5/255 is less than one grey level: no image file can hold such a"),
+        ("apgd=0.001of1", "^0.001of1 is less than one grey level"),
+        ("pgd=300", "no pixel changes by more than 255 grey levels, and 300 are asked for"),
+        ("fgs=300", "no pixel changes by more than 255"),
         ("bim=8/0x40", "step must be above 0 grey levels, not 0"),
         ("bim=8/1x0", "iterations must be a whole number, 1 or more, not 0"),
     ],

@@ -180,7 +180,10 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--sigma", "0"], "--sigma must be above 0 grey levels, not 0.0"),
         (["--sigma", "nan"], "--sigma: a distance must be in grey levels (8) or in 0..1"),
-        (["--sigma", "0.25"], "or 0.25of1"),
+        (
+            ["--sigma", "0.25"],
+            "0.25 of one changes few pixels of an image file: did you mean 63.75",
+        ),
         (["--radii", "-1"], "--radii: a distance must be in grey levels (8) or in 0..1"),
         (["--alpha", "1"], "--alpha must lie between 0 and 1, not 1"),
         (["--alpha", "0"], "--alpha must lie between 0 and 1, not 0"),

@@ -118,7 +118,7 @@ IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(1), st.just(1), s
 @given(
     IMAGES,
     st.sampled_from(["linf", "l2"]),
-    st.floats(1, 300),
+    st.floats(1, 255),
     st.floats(0.05, 100),
     st.booleans(),
     st.integers(0, 5),
@@ -231,7 +231,7 @@ PIXELS = arrays(np.uint8, (3, 1, 2, 3))
 
 
 @QUICK
-@given(POINTS, PIXELS, st.sampled_from(["linf", "l2"]), st.floats(1, 400))
+@given(POINTS, PIXELS, st.sampled_from(["linf", "l2"]), st.floats(1, 255))
 def test_projecting(
     points: NDArray[np.float64], images: NDArray[np.uint8], norm: Any, epsilon: float
 ) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from caffe_ext.attacks.registry import parse_attack
+from caffe_ext.cli.evaluate import read_radii
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
 from caffe_ext.evaluation.robustness import robust_curve, smallest_sizes
 from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
@@ -151,5 +152,14 @@ def test_suites_that_make_no_sense() -> None:
     for text in ("", "l1=3", "0.5", "l2"):
         with pytest.raises(ValueError, match=r"a radius must be|a distance must be|did you mean"):
             parse_radius(text)
+    assert parse_radius("l2=300").epsilon == 300
+    for text, says in (
+        ("0.5/255", r"--within: 0\.5/255 is less than one grey level: no image file"),
+        ("l2=0.001of1", r"--within: 0\.001of1 is less than one grey level"),
+        ("0.5", r"--within: a radius is in grey levels, .* did you mean 127\.5"),
+        ("300", "--within: no pixel changes by more than 255 grey levels"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            read_radii([text])
     texts = [attack.text for attack in default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
     assert texts == ["fgs", "margin-s", "fgv", "hc1", "hc2", "fgs=8.0"]

@@ -36,19 +36,48 @@ def show_distance(grey_levels: float) -> str:
     return f"{grey_levels:g} grey levels ({grey_levels / _FULL_SCALE:.3g} of 1)"
 
 
-def check_distance(name: str, grey_levels: float) -> None:
+def parse_change(text: str) -> float:
+    """Return parse_distance() of how far an attack may go; ValueError below one grey level, too.
+
+    Only of a text with a unit: without one, check_distance() says what was probably meant.
+    """
+    distance = parse_distance(text)
+    if 0 < distance < 1 and names_unit(text):
+        raise ValueError(
+            f"{text} is less than one grey level: no image file can hold such a change"
+        )
+    return distance
+
+
+def names_unit(text: str) -> bool:
+    """Tell whether a text of parse_distance() says that its pixels are in 0..1."""
+    return "/" in text or "of" in text.lower()
+
+
+def check_distance(
+    name: str, grey_levels: float, effect: str = "changes no pixel of an image file"
+) -> None:
     """Raise ValueError for a distance that is not a number above 0, or below one grey level.
 
-    name  of the setting
+    name    of the setting
+    effect  what a distance below one grey level does
     """
     if not (np.isfinite(grey_levels) and grey_levels > 0):
         raise ValueError(f"{name} must be above 0 grey levels, not {grey_levels}")
     if grey_levels < 1:
         of_one = grey_levels * _FULL_SCALE
         raise ValueError(
-            f"{name} is in grey levels, 0..255, and {grey_levels:g} of one changes no pixel of an "
-            f"image file: did you mean {of_one:g} ({grey_levels:g} of 1)? Write {of_one:g}, "
+            f"{name} is in grey levels, 0..255, and {grey_levels:g} of one {effect}: "
+            f"did you mean {of_one:g} ({grey_levels:g} of 1)? Write {of_one:g}, "
             f"{of_one:g}/255 or {grey_levels:g}of1"
+        )
+
+
+def check_largest_change(grey_levels: float) -> None:
+    """Raise ValueError for a change of a pixel by more than 255."""
+    if grey_levels > _FULL_SCALE:
+        raise ValueError(
+            f"no pixel changes by more than 255 grey levels, and {grey_levels:g} are asked for"
         )
 
 
@@ -57,7 +86,7 @@ class PerturbationBudget:
     """All images within a distance of the original, and within 0..255.
 
     norm     linf: of each pixel; l2: of the whole image, sqrt(sum d^2)
-    epsilon  the distance, in grey levels, 1 or more
+    epsilon  the distance, in grey levels, 1 or more; Linf: at most 255
     """
 
     norm: Norm
@@ -70,6 +99,8 @@ class PerturbationBudget:
                 f"the norm must be one of {', '.join(get_args(Norm))}, not {self.norm!r}"
             )
         check_distance("epsilon", self.epsilon)
+        if self.norm == "linf":
+            check_largest_change(self.epsilon)
 
     def __str__(self) -> str:
         """Return "Linf 8"."""

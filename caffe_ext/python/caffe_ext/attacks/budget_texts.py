@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.budget import DISTANCE, parse_distance
+from caffe_ext.attacks.budget import DISTANCE, parse_change
 from caffe_ext.attacks.registry import AttackFamily, add_family, call_text, parse_call
 from caffe_ext.attacks.unknown_attack import describe_missing_radius
 from caffe_ext.attacks.within import BudgetAttack
@@ -45,7 +45,7 @@ def register_within(
                 return parse_call(name, cls, text, seed)
             numbers = {key: int(found[key] or value) for key, value in usual.items()}
             return cls(
-                parse_distance(found["epsilon"]),
+                parse_change(found["epsilon"]),
                 "l2" if found["l2"] else "linf",
                 seed=seed,
                 **numbers,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from caffe_ext.attacks.base import AttackResult
-from caffe_ext.attacks.budget import check_distance, show_distance
+from caffe_ext.attacks.budget import check_distance, check_largest_change, show_distance
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.directions import Directions, LineAttack
 from caffe_ext.attacks.line_search import check_scale, line_search, take_step
@@ -58,7 +58,7 @@ class MinimumNormAttack(LineAttack):
 class SingleStep(LineAttack):
     """One step of a given length in a direction, without a search.
 
-    epsilon  the largest change of a pixel, in grey levels, 1 or more
+    epsilon  the largest change of a pixel, in grey levels, 1 to 255
     """
 
     epsilon: float
@@ -66,6 +66,7 @@ class SingleStep(LineAttack):
     def __post_init__(self) -> None:
         """Raise ValueError for an invalid epsilon."""
         check_distance("epsilon", self.epsilon)
+        check_largest_change(self.epsilon)
 
     @property
     def name(self) -> str:

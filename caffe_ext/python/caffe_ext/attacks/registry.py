@@ -43,7 +43,13 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.budget import DISTANCE, NUMBER, PerturbationBudget, parse_distance
+from caffe_ext.attacks.budget import (
+    DISTANCE,
+    NUMBER,
+    PerturbationBudget,
+    parse_change,
+    parse_distance,
+)
 from caffe_ext.attacks.direction_names import DIRECTION, direction_text, parse_direction
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
@@ -249,7 +255,7 @@ def _minimum_norm_text(attack: MinimumNormAttack) -> str:
 
 def _parse_single_step(text: str, _: int) -> Attack | None:
     found = re.fullmatch(rf"({DIRECTION})=({DISTANCE})", text, re.IGNORECASE)
-    return found and SingleStep(parse_direction(found[1]), parse_distance(found[2]))
+    return found and SingleStep(parse_direction(found[1]), parse_change(found[2]))
 
 
 def _single_step_text(attack: SingleStep) -> str:
@@ -266,7 +272,7 @@ def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
     )
     if found is None:
         return None
-    epsilon = parse_distance(found["epsilon"])
+    epsilon = parse_change(found["epsilon"])
     least = 0.0 if found["l2"] else 1.0
     return ProjectedGradient(
         parse_direction(found["along"] or "fgv"),

@@ -217,7 +217,10 @@ def read_radii(
         return None
     if list(texts) == ["none"]:
         return ()
-    read = [parse_radius(text, norm) for norm in norms or ("linf",) for text in texts]
+    try:
+        read = [parse_radius(text, norm) for norm in norms or ("linf",) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"--within: {error}") from error
     return tuple(dict.fromkeys(read))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from caffe_ext.attacks.autoattack import AutoAttack
 from caffe_ext.attacks.base import Attack
-from caffe_ext.attacks.budget import Norm, PerturbationBudget, parse_distance
+from caffe_ext.attacks.budget import Norm, PerturbationBudget, check_distance, parse_change
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.runs.variants import ALL, FGS, FGS_VARIANTS, LOGIT_FGS, PLAIN, Variant
 
@@ -145,7 +145,8 @@ def parse_radius(text: str, norm: Norm = "linf") -> PerturbationBudget:
     name = own.lower() if equals else norm
     if name not in ("linf", "l2"):
         raise ValueError(f"a radius must be written as 8, 8/255, linf=8 or l2=0.5of1, not {text!r}")
-    return PerturbationBudget(name, parse_distance(distance))  # type: ignore[arg-type]
+    check_distance("a radius", parse_change(distance))
+    return PerturbationBudget(name, parse_change(distance))  # type: ignore[arg-type]
 
 
 def default_radii(channels: int) -> tuple[PerturbationBudget, ...]:
