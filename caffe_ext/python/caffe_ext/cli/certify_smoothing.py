@@ -99,8 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments are wrong."""
     check_at_least(parser, arguments, 1, "n0", "batch_size")
-    few = "changes few pixels of an image file"
-    arguments.sigma = read_distances(parser, "sigma", arguments.sigma, small=True, effect=few)
+    arguments.sigma = read_distances(parser, "sigma", arguments.sigma, small=True)
     arguments.radii = read_distances(parser, "radii", arguments.radii, zero=True, small=True)
     if min(arguments.n) < 1:
         parser.error(f"--n must be at least 1, not {min(arguments.n)}")

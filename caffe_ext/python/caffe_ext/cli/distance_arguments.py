@@ -14,26 +14,25 @@ def read_distances(
     *,
     zero: bool = False,
     small: bool = False,
-    effect: str = "changes no pixel of an image file",
 ) -> list[float]:
     """Return the distances of an option in grey levels, each once, in their order.
 
-    zero    0 is one, too
-    small   so are those below one grey level, where their unit is named: 0.5/255 or 0.002of1
-    effect  what a distance below one grey level does
+    zero   0 is one, too
+    small  so are those below one grey level, where their unit is named: 0.5/255 or 0.002of1
 
     Ends the program with a sentence for what is no distance, and for other ones below one grey
     level, which mostly are meant of pixels in 0..1.
     """
     from caffe_ext.attacks.budget import check_distance, names_unit, parse_distance
 
+    effect = ("changes few pixels of an image file",) if option == "sigma" else ()
     distances = []
     for text in texts:
         try:
             distance = parse_distance(text)
             named = small and distance and names_unit(text)
             if not named and (distance or not zero):
-                check_distance(f"--{option}", distance, effect)
+                check_distance(f"--{option}", distance, *effect)
         except ValueError as error:
             sentence = f"{error}"
             parser.error(sentence if f"--{option}" in sentence else f"--{option}: {sentence}")
