@@ -151,7 +151,10 @@ class Attack(ABC):
         """Raise ValueError if it cannot attack this model; tries it on one grey image."""
         image = np.full((1, *model.image_shape), _MID_GREY, np.uint8)
         label = np.maximum(model.predict(image), 0)
-        self.run(model, image, MISCLASSIFIED(label), np.zeros(1, np.int64))
+        from caffe_ext.attacks.own import run_checked  # noqa: PLC0415  (it knows this class)
+
+        first = np.zeros(1, np.int64)
+        run_checked(self, model, image, kind=MISCLASSIFIED, labels=label, indices=first)
 
     @abstractmethod
     def run(

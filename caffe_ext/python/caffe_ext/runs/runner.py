@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
 from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
+from caffe_ext.attacks.own import run_checked
 from caffe_ext.metrics.distances import distances
 from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
@@ -104,7 +105,8 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     predicted    int64 (N,), the model's predictions, if known
     only         bool (N,), which of them may be attacked; None: all
 
-    Raises ValueError for images and labels that do not fit the model, TypeError for an attack's
+    Raises ValueError for images and labels that do not fit the model, for attacks from outside
+    the package that fail or return something wrong (attacks/own.py); TypeError for an attack's
     name and for an array in place of a batch.
     """
     _check_kinds(attack, batch)
@@ -130,7 +132,9 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     columns["attempted"] = (predicted == labels) & (predicted != NO_CLASS) & possible
     tried = np.flatnonzero(columns["attempted"])
     indices = columns["indices"][tried]
-    result = attack.run(model, images[tried], criterion(labels[tried]), indices)
+    result = run_checked(
+        attack, model, images[tried], kind=criterion, labels=labels[tried], indices=indices
+    )
     diagnostics = result.diagnostics or Diagnostics.make_empty(len(tried))
     for name, values in (
         ("found", result.found),
