@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from caffe_ext.data import load_images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.runtime import engine
+from caffe_ext.runtime.blas import blas_function
 from caffe_ext.storage.provenance import machine
 from data_samples import CHECKOUT
 
@@ -125,6 +127,8 @@ def train(on: bool, folder: Path, iterations: int) -> list[float]:
     """Return the losses of LeNet while it learns digits."""
     engine.enable(on)
     engine.set_threads(2)
+    with suppress(LookupError):  # its threads wait actively, for long on a busy machine
+        blas_function("openblas_set_num_threads")(1)
     net = (PROTOTXT / "lenet_train_test.prototxt").read_text()
     param = caffe_pb2.NetParameter()
     text_format.Parse(net, param)
