@@ -38,21 +38,33 @@ def unscaled(tmp_path: Path) -> ModelDescription:
     return replace(read_model(write_yaml(tmp_path / "model")), pixel_space=PixelSpace())
 
 
-def records_of(
-    labels: NDArray[np.int64], predicted: NDArray[np.int64], saturated: float = 0.0
-) -> AttackRecords:
+def records_of(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> AttackRecords:
     columns = make_empty_columns(len(labels))
     columns["labels"][:], columns["predicted"][:] = labels, predicted
-    columns["attempted"][:] = right = labels == predicted
-    columns["saturated"][np.flatnonzero(right)[: round(saturated * right.sum())]] = True
+    columns["attempted"][:] = labels == predicted
     return AttackRecords(**columns)
 
 
 def warnings_of(
-    model: ModelDescription, *records: AttackRecords, labelled: bool = True
+    model: ModelDescription, records: AttackRecords, *, labelled: bool = True, saturated: float = 0
 ) -> list[str]:
+    """Return the warnings for images of which a share saturates the softmax; the others are
+    black.
+    """
+    count = len(records)
+    pixels = np.zeros((max(count, 1), 1, 12, 12), np.uint8)
+    bright = round(saturated * count)
+    if bright:
+        bare = replace(model, pixel_space=PixelSpace())
+        tried = np.random.default_rng(1).integers(90, 160, (30, 1, 12, 12), np.uint8)
+        pixels[:bright] = tried[bare.load().probabilities(tried).max(axis=1) == 1][0]
+    path = model.weights.parent / "images.npz"
+    if labelled:
+        np.savez(path, images=pixels, labels=np.zeros(len(pixels), int))
+    else:
+        np.savez(path, images=pixels)
     warned = Warned()
-    warn_of_missing_scale(model, records, warned, labelled=labelled)
+    warn_of_missing_scale(model, records, open_images(path), warned)
     return warned.warnings
 
 
@@ -72,18 +84,27 @@ def test_accuracy_at_chance(unscaled: ModelDescription) -> None:
 
 
 def test_saturated_softmax(unscaled: ModelDescription) -> None:
-    plain, saturated = (records_of(BALANCED, BALANCED, share) for share in (0.0, 0.6))
-    (sentence,) = warnings_of(unscaled, plain, saturated, labelled=False)
+    right = records_of(BALANCED[:100], BALANCED[:100])
+    (sentence,) = warnings_of(unscaled, right, labelled=False, saturated=0.6)
     assert "saturated for 60% of the images" in sentence
-    assert not warnings_of(unscaled, plain)
-    assert not warnings_of(unscaled, records_of(BALANCED[:19], BALANCED[:19], 1.0))
+    assert not warnings_of(unscaled, right, saturated=0.4)
+    few = records_of(BALANCED[:19], BALANCED[:19])
+    assert not warnings_of(unscaled, few, saturated=1)
+
+
+def test_saturation_of_images_that_are_misclassified(unscaled: ModelDescription) -> None:
+    wrong = (BALANCED[:100] + 1) % 10
+    mostly_wrong = records_of(BALANCED[:100], np.where(np.arange(100) < 15, BALANCED[:100], wrong))
+    assert not warnings_of(unscaled, mostly_wrong, labelled=False)
+    (sentence,) = warnings_of(unscaled, mostly_wrong, labelled=False, saturated=1)
+    assert "saturated for 100% of the images" in sentence
 
 
 @pytest.mark.parametrize("space", [PixelSpace(1 / 256), PixelSpace(mean=[100]), PixelSpace((1, 2))])
 def test_models_with_scale_or_mean(unscaled: ModelDescription, space: PixelSpace) -> None:
-    saturated = records_of(BALANCED, BALANCED, 1.0)
-    assert warnings_of(unscaled, saturated)
-    assert not warnings_of(replace(unscaled, pixel_space=space), saturated)
+    right = records_of(BALANCED, BALANCED)
+    assert warnings_of(unscaled, right, saturated=1)
+    assert not warnings_of(replace(unscaled, pixel_space=space), right, saturated=1)
 
 
 def test_campaigns_and_evaluations_warn(unscaled: ModelDescription, tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ class Assessment:
             )
             write_report(self.folder, report)
         for model, one in zip(self.models, evaluations, strict=True):
-            records = list(one.records.values())
-            warn_of_missing_scale(model, records, reporter, labelled=source.labelled)
+            records = next(iter(one.records.values()))
+            warn_of_missing_scale(model, records, source, reporter)
         return report
 
     def _certify(

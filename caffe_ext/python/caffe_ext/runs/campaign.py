@@ -145,8 +145,7 @@ class AttackCampaign:
             write_summary(self.folder, settings, outcomes)
             pictures = write_pictures(self.folder, source, outcomes)
         for model, outcome in zip(self.models, outcomes, strict=True):
-            records = [one.records for one in outcome.attacks]
-            warn_of_missing_scale(model, records, reporter, labelled=source.labelled)
+            warn_of_missing_scale(model, outcome.attacks[0].records, source, reporter)
         return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
 
     def _folders(self) -> list[Path]:

@@ -15,7 +15,7 @@ from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runtime.checkout import shorten_paths
 
 _CHANNELS = {1: "grey", 3: "colour"}
-_MANY_SATURATED, _NEVER_CHANCE, _FEWEST = 0.5, 0.5, 20
+_MANY_SATURATED, _NEVER_CHANCE, _FEWEST, _TRIED = 0.5, 0.5, 20, 100
 
 
 def check_model(
@@ -74,24 +74,24 @@ def report_images(source: ImageSource, reporter: Reporter) -> None:
 
 
 def warn_of_missing_scale(
-    model: LoadableModel, records: Sequence[AttackRecords], reporter: Reporter, *, labelled: bool
+    model: LoadableModel, records: AttackRecords, source: ImageSource, reporter: Reporter
 ) -> None:
     """Warn if a model without `scale:` and `mean:` looks as if it needed them.
 
     A network that was trained on scaled inputs and gets grey levels 0..255 is often no better than
     chance, or its softmax saturates.
 
-    records   of attacks on the same images, one or more
-    labelled  whether these have labels
+    records  of an attack on the images of the source
+
+    A softmax is saturated if a probability is exactly 1 in float32. The first 100 images count,
+    whether they are classified correctly or not.
     """
     space = model.pixel_space
     if space.mean is not None or np.any(np.asarray(space.scale) != 1):
         return
-    tried = [one.saturated[one.attempted] for one in records if one.attempted.sum() >= _FEWEST]
-    saturated = max((float(one.mean()) for one in tried), default=0.0)
-    if labelled and _is_at_chance(records[0]):
-        seen = f"it is no better than chance on these images ({_accuracy(records[0]):.1%} correct)"
-    elif saturated >= _MANY_SATURATED:
+    if source.labelled and _is_at_chance(records):
+        seen = f"it is no better than chance on these images ({_accuracy(records):.1%} correct)"
+    elif (saturated := _saturated_share(model, source)) >= _MANY_SATURATED:
         seen = f"its softmax is saturated for {saturated:.0%} of the images"
     else:
         return
@@ -116,6 +116,15 @@ def _is_at_chance(records: AttackRecords) -> bool:
         for label in np.unique(records.labels)
     )
     return bool(accuracy <= expected + 2 * np.sqrt(expected * (1 - expected) / count))
+
+
+def _saturated_share(model: LoadableModel, source: ImageSource) -> float:
+    """Return the share of images whose softmax is exactly 1 for a class; 0 for too few images."""
+    if len(source) < _FEWEST:
+        return 0.0
+    images = source.read(slice(_TRIED)).images
+    probabilities = model.load(len(images)).probabilities(images)
+    return float(np.mean(probabilities.max(axis=1) == 1))
 
 
 def _accuracy(records: AttackRecords) -> float:
