@@ -56,6 +56,16 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+def test_a_whole_number_is_an_int() -> None:
+    """In a cascade, E stands for a radius, which is a float."""
+    attack = parse_attack("brighten(by=8.0)")
+    assert attack == Brighten(8)
+    assert attack.text == "brighten(by=8)"
+    for text in ("brighten(by=8.5)", "brighten(by=1e999)"):
+        with pytest.raises(ValueError, match="by must be a whole number, not"):
+            parse_attack(text)
+
+
 def test_texts_of_an_own_attack_and_back() -> None:
     for text, attack in (
         ("brighten", Brighten(seed=5)),

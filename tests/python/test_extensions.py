@@ -72,6 +72,43 @@ def test_worker_processes_know_it_too(tmp_path: Path, own: Path) -> None:
     assert "invert" in {one["attack"] for one in record["models"][0]["attacks"]}
 
 
+FACTORY = """
+
+def make(name):
+    cls = type(name, (Invert,), {})
+    return register_attack(name)(dataclass(frozen=True)(cls))
+
+
+make("made")
+"""
+
+
+def test_worker_processes_need_a_class_that_they_can_import(tmp_path: Path, own: Path) -> None:
+    own.write_text(OWN + FACTORY)
+    setting = make_setting(tmp_path)
+    common = [*setting.arguments, "--import", own, "--attacks", "made", "--hot", 1, "--probe", 0]
+    ran = program("evaluate", *common, "--noise-images", 0, "--jobs", 2)
+    assert ran.returncode == 1
+    says = "attack 'made' cannot be passed to a worker process: define its class made"
+    assert says in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
+    ran = program("evaluate", *common, "--noise-images", 0, "--jobs", 1)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_an_integer_setting_takes_the_radius_of_a_cascade(tmp_path: Path, own: Path) -> None:
+    own.write_text(OWN.replace("    name =", "    most: int = 1\n    name ="))
+    setting = make_setting(tmp_path)
+    common = [*setting.arguments, "--import", own, "--cascade", "invert(most=E)", "--hot", 1]
+    common += ["--noise-images", 0, "--probe", 0, "--jobs", 1]
+    ran = program("evaluate", *common, "--within", 8)
+    assert ran.returncode == 0, ran.stderr
+    assert (setting.output / "tiny" / "within-linf-8" / "invert~most=8.h5").exists()
+    ran = program("evaluate", *common, "--within", "0.1of1")
+    assert ran.returncode == 1
+    assert "most must be a whole number, not 25.5" in ran.stderr.splitlines()[-1]
+
+
 def test_help_lists_it(own: Path) -> None:
     ran = program("fastgradient", "--import", own, "--help-attacks")
     assert ran.stdout.splitlines()[-1] == f"  {'invert':<20}The negative of an image."

@@ -7,6 +7,7 @@ right shapes and types, and what it calls adversarial is classified again: what 
 it is little, as float32 may round otherwise in another batch, and is an error otherwise.
 """
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,19 @@ _TERMINATED = 143
 def is_own(attack: Attack) -> bool:
     """Tell whether an attack is from outside this package."""
     return type(attack).__module__.partition(".")[0] != "caffe_ext"
+
+
+def check_picklable(attack: Attack) -> None:
+    """Raise ValueError for an attack that cannot be passed to a worker process."""
+    try:
+        pickle.dumps(attack)
+    except Exception as error:
+        cls = type(attack)
+        raise ValueError(
+            f"attack {_name(attack)!r} cannot be passed to a worker process: define its class "
+            f"{cls.__qualname__} by a class statement at the top level of {cls.__module__}, or use "
+            "--jobs 1"
+        ) from error
 
 
 def run_checked(  # noqa: PLR0913  what Attack.run() takes, with the criterion in two parts

@@ -85,8 +85,9 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
     name  lower-case letters, digits and single hyphens, not yet taken
 
     The text of an attack is `name`, or `name(key=value, ...)` with the fields of the dataclass that
-    differ from their defaults; their values are numbers, strings, True, False or None. A field
-    named `seed` that a text does not set gets the seed that parse_attack is called with.
+    differ from their defaults; their values are numbers, strings, True, False or None. For a field
+    that is an int, 8.0 is read as 8. A field named `seed` that a text does not set gets the seed
+    that parse_attack is called with.
 
     Raises ValueError for an invalid name, and for a name or a class that is already registered;
     TypeError for a class that is not a frozen dataclass.
@@ -185,6 +186,12 @@ def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | N
     missing = [key for key, one in known.items() if key not in settings and not _has_default(one)]
     if missing:
         raise ValueError(f"{text}: {name} needs {missing[0]}=..., which has no default")
+    for key, value in settings.items():
+        if type(value) is float and known[key].type in (int, "int"):
+            if value.is_integer():
+                settings[key] = int(value)  # as a radius that stands for E
+            elif cls.__module__.partition(".")[0] != "caffe_ext":  # which check their settings
+                raise ValueError(f"{text}: {key} must be a whole number, not {value!r}")
     try:
         return cls(**settings)
     except (TypeError, ValueError) as error:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.own import check_picklable
 from caffe_ext.evaluation.attackability import AttackabilityTask
 from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan, PlannedCascade
 from caffe_ext.evaluation.result import ModelEvaluation, put_together
@@ -137,6 +138,8 @@ class Evaluator(EvaluationWork):
                 raise ValueError(f"{description.name}: {error}") from error
             for attack in suite.every_attack:
                 try:
+                    if self.resources.processes > 1:
+                        check_picklable(attack)
                     attack.check(model)
                 except ValueError as error:
                     raise ValueError(f"{description.name}, {attack.text}: {error}") from error
