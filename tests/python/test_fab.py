@@ -1,5 +1,6 @@
 """attacks/fab.py: projections against bisection, and the iteration against single images."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,5 +107,6 @@ def test_texts_and_names() -> None:
     assert attack == FastAdaptiveBoundary(8.0, "linf", 20)
     assert attack.text == "fab=8.0x20"
     assert attack.name == "FAB-T, 9 targets Linf 8, 20"
+    assert replace(attack, targets=1).name == "FAB-T, 1 target Linf 8, 20"
     with pytest.raises(ValueError, match="targets must be a whole number, 1 or more, not 0"):
         parse_attack("fab(epsilon=8, targets=0)")

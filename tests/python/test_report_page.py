@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.number_text import format_percent
 from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.plot_style import GRID, INK
@@ -16,7 +17,7 @@ from caffe_ext.evaluation.report import (
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.strip import Strip, StripEntry
-from caffe_ext.evaluation.verdict import form_verdict
+from caffe_ext.evaluation.verdict import choose_telling_budget, form_verdict
 from caffe_ext.reporting import pluralize
 from parsed_page import Page
 from report_samples import row_of
@@ -168,7 +169,8 @@ def unbroken(model: ModelEvaluation) -> ModelEvaluation:
 
 
 def test_the_verdict(report: Report) -> None:
-    masked, plain = (form_verdict(model) for model in report.models)
+    budget = choose_telling_budget(report.models)
+    masked, plain = (form_verdict(model, budget) for model in report.models)
     assert masked[0] == "<masked> & co classifies 80.00% of 5 images correctly."
     assert masked[1].startswith(
         "Where each pixel may change by 8 grey levels (0.0314 of 1), at most 40.00% stay correct"
@@ -185,7 +187,27 @@ def test_the_verdict(report: Report) -> None:
             "80.00% stay correct: the attacks here break none of them, but stronger ones may.",
         ),
     ):
-        assert form_verdict(replace(report.models[0], robust=(robust,)))[1].endswith(said)
+        assert form_verdict(replace(report.models[0], robust=(robust,)), budget)[1].endswith(said)
     bare = replace(report.models[0], robust=(), correct=None)
-    assert form_verdict(bare)[0].endswith("without labels: its accuracy is unknown.")
-    assert form_verdict(bare)[1] == "Attacks without a bound break 100.00% of these."
+    assert form_verdict(bare, None)[0].endswith("without labels: its accuracy is unknown.")
+    assert form_verdict(bare, None)[1] == "Attacks without a bound break 100.00% of these."
+
+
+def test_one_budget_for_all_models(report: Report) -> None:
+    """Alone, one model would be told about at 1 grey level, the other at 8."""
+    near, far = PerturbationBudget("linf", 1), PerturbationBudget("linf", 8)
+
+    def with_shares(number: int, shares: dict[PerturbationBudget, int]) -> ModelEvaluation:
+        first = report.models[number].robust[0]
+        robust = (
+            replace(first, budget=budget, robust=np.arange(5) < left, correct=5)
+            for budget, left in shares.items()
+        )
+        return replace(report.models[number], robust=tuple(robust))
+
+    models = (with_shares(0, {near: 3, far: 0}), with_shares(1, {near: 4, far: 3}))
+    assert [choose_telling_budget([model]) for model in models] == [near, far]
+    assert choose_telling_budget(models) == near
+    assert all("by 1 grey level (0.00392 of 1)" in form_verdict(one, near)[1] for one in models)
+    assert choose_telling_budget([replace(models[0], robust=()), models[1]]) == far
+    assert choose_telling_budget([]) is None

@@ -33,7 +33,8 @@ def parse_distance(text: str) -> float:
 
 def show_distance(grey_levels: float) -> str:
     """Return a distance in both units: "8 grey levels (0.0314 of 1)"."""
-    return f"{grey_levels:g} grey levels ({grey_levels / _FULL_SCALE:.3g} of 1)"
+    unit = "grey level" if grey_levels == 1 else "grey levels"
+    return f"{grey_levels:g} {unit} ({grey_levels / _FULL_SCALE:.3g} of 1)"
 
 
 def parse_change(text: str) -> float:

@@ -35,6 +35,7 @@ from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.within import BudgetAttack, BudgetResult
 from caffe_ext.models.base import Floats, Images, Ints
+from caffe_ext.reporting import pluralize
 
 ETA, MOST_ALPHA, BACKWARD = 1.05, 0.1, 0.9
 
@@ -57,7 +58,7 @@ class FastAdaptiveBoundary(BudgetAttack):
     @property
     def name(self) -> str:
         """Return FAB-T with the budget."""
-        return f"FAB-T, {self.targets} targets {self._budget_text}"
+        return f"FAB-T, {pluralize(self.targets, 'target')} {self._budget_text}"
 
     @property
     def threat_model(self) -> str:

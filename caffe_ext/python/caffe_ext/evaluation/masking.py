@@ -133,7 +133,7 @@ def _check_protocol_gap(evidence: Evidence) -> Iterator[MaskingWarning]:
             f"FGS breaks {format_share(paper)} of the images in the paper's protocol, but "
             f"{format_share(strict)} where every adversarial counts, and {format_share(logit)} "
             "along the margin of the logits.",
-            "The low rate is an artefact of the saturated softmax: the loss is exactly 0 "
+            "The difference is an artefact of the saturated softmax: the loss is exactly 0 "
             "although adversarials exist.",
             "Do not read it as robustness: report the three rates together, and compare models "
             "by attacks on the logits and by HC1.",

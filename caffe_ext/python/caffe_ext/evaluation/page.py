@@ -1,6 +1,7 @@
 """The page of a report: the template report.html.j2 with tables, plots and pictures."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import get_args
 
@@ -12,7 +13,7 @@ from caffe_ext.evaluation.number_text import NONE, format_both_units, format_of_
 from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, draw_for_page, keys
 from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii, variants
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.verdict import form_verdict
+from caffe_ext.evaluation.verdict import choose_telling_budget, form_verdict
 from caffe_ext.reporting import pluralize
 
 COLUMNS_A_TABLE = 4
@@ -49,7 +50,7 @@ def as_page(report: Report) -> str:
         variants=variants(report.models).values(),
         broken_by=_list_breaking_attacks,
         cascade=list(dict.fromkeys(text for one in report.models for text in one.suite.cascade)),
-        verdict=form_verdict,
+        verdict=partial(form_verdict, budget=choose_telling_budget(report.models)),
         threats=_threats(report.models, titles),
         plots=_plots(report),
         certified=list(report.certificates.items()),

@@ -2,15 +2,32 @@
 
 from collections.abc import Sequence
 
-from caffe_ext.attacks.budget import show_distance
+from caffe_ext.attacks.budget import PerturbationBudget, show_distance
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.robustness import RobustAccuracy
 from caffe_ext.reporting import pluralize
 
 
-def form_verdict(model: ModelEvaluation) -> tuple[str, str, str]:
-    """Return how accurate a model is, how robust at most, and how far to trust that."""
-    return _accuracy(model), _robustness(model), _assess_trust(model)
+def form_verdict(model: ModelEvaluation, budget: PerturbationBudget | None) -> tuple[str, str, str]:
+    """Return how accurate a model is, how robust at most, and how far to trust that.
+
+    budget  the one to show, of choose_telling_budget()
+    """
+    return _accuracy(model), _robustness(model, budget), _assess_trust(model)
+
+
+def choose_telling_budget(models: Sequence[ModelEvaluation]) -> PerturbationBudget | None:
+    """Return the most informative budget of a report, for all of its models: of those that most of
+    them have, the one that leaves closest to half of their correct images; None if there is none.
+    """
+    shares: dict[PerturbationBudget, list[float]] = {}
+    for model in models:
+        for one in model.robust:
+            if one.accuracy is not None:
+                left = int(one.robust.sum()) / max(one.correct, 1)
+                shares.setdefault(one.budget, []).append(abs(left - 0.5))
+    most = max(map(len, shares.values()), default=0)
+    common = {budget: sum(far) for budget, far in shares.items() if len(far) == most}
+    return min(common, key=lambda budget: common[budget]) if common else None
 
 
 def _accuracy(model: ModelEvaluation) -> str:
@@ -20,8 +37,8 @@ def _accuracy(model: ModelEvaluation) -> str:
     return f"{model.name} classifies {model.accuracy:.2%} of {images} correctly."
 
 
-def _robustness(model: ModelEvaluation) -> str:
-    shown = _choose_telling_budget(model.robust)
+def _robustness(model: ModelEvaluation, budget: PerturbationBudget | None) -> str:
+    shown = next((one for one in model.robust if one.budget == budget), None)
     if shown is None or shown.accuracy is None:
         broken = "–" if model.broken is None else f"{model.broken:.2%}"
         return f"Attacks without a bound break {broken} of these."
@@ -37,16 +54,6 @@ def _robustness(model: ModelEvaluation) -> str:
         f"Where {what} may change by {show_distance(shown.budget.epsilon)}, at most "
         f"{shown.accuracy:.2%} stay correct: {broken}."
     )
-
-
-def _choose_telling_budget(robust: Sequence[RobustAccuracy]) -> RobustAccuracy | None:
-    """Return the most informative budget: the one that leaves closest to half of the correct
-    images.
-    """
-    known = [one for one in robust if one.accuracy is not None]
-    if not known:
-        return None
-    return min(known, key=lambda one: abs(int(one.robust.sum()) - one.correct / 2))
 
 
 def _assess_trust(model: ModelEvaluation) -> str:
