@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from caffe_ext.certification.steps import LOWER, UPPER, make_band
+from caffe_ext.certification.radius_figure import RadiusPanel, plot_over_radius
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
-from caffe_ext.reporting import format_table, pluralize
+from caffe_ext.reporting import format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 
@@ -130,43 +128,23 @@ def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
         }
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def bounds_figure(result: BoundsResult) -> Figure:
     """Plot certified accuracy and accuracy under attack against the radius, a panel per model."""
-    count = len(result.models)
-    figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
-    order = np.argsort(result.radii)
-    radii = np.array(result.radii)[order]
-    for panel, model in zip(panels, result.models, strict=True):
+    panels = []
+    for model in result.models:
         robust = model.robust_accuracy()
-        if robust is not None:
-            shares = 100 * robust[order]
-            panel.plot(radii, shares, "o-", drawstyle=UPPER, color="0.3", label="under attack")
-        for number, method in enumerate(model.margins):
-            shares = 100 * model.certified_accuracy(method)[order]
-            marker = ("s", "^", "v", "D")[number % 4]
-            panel.plot(radii, shares, f"{marker}--", drawstyle=LOWER, label=f"certified, {method}")
-        if robust is not None:
-            best = np.max([model.certified_accuracy(m) for m in model.margins], axis=0)[order]
-            band = make_band(radii, 100 * best, 100 * robust[order])
-            panel.fill_between(*band, color="0.9", label="unknown")
-        panel.axhline(100 * model.correct.mean(), color="0.6", linewidth=0.8, label="accuracy")
-        panel.set_title(model.name, fontsize=10)
-        panel.set_xlabel("Linf radius (grey levels)")
-        panel.set_ylim(-2, 102)
-        panel.grid(alpha=0.3)
-    if result.attack:
-        figure.suptitle(f"attack: {result.attack}, E is the radius", fontsize="small", color="0.35")
-    panels[0].set_ylabel(f"share of {pluralize(len(result.labels), 'image')} (%)")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize="small",
-    )
-    return figure
+        certified = {method: model.certified_accuracy(method) for method in model.margins}
+        best = np.asarray(np.max(list(certified.values()), axis=0))
+        panels.append(
+            RadiusPanel(
+                model.name,
+                float(model.correct.mean()),
+                {f"certified, {method}": shares for method, shares in certified.items()},
+                robust,
+                None if robust is None else ("unknown", best, robust),
+            )
+        )
+    return plot_over_radius(panels, result.radii, len(result.labels), result.attack)
 
 
 def save_results(folder: Path, result: BoundsResult, record: Mapping[str, Any]) -> None:

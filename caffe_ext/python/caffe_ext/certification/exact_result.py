@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.certification.exact import Decision, measure_distance
 from caffe_ext.certification.perturbations import is_whole
-from caffe_ext.certification.steps import LOWER, UPPER, make_band
+from caffe_ext.certification.radius_figure import RadiusPanel, plot_over_radius
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Images, Ints
-from caffe_ext.reporting import format_table, pluralize
+from caffe_ext.reporting import format_table
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 
@@ -177,41 +175,21 @@ def _entries(result: ExactResult) -> Iterator[dict[str, Any]]:
         }
 
 
-@rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
 def exact_figure(result: ExactResult) -> Figure:
     """Plot the shares against the radius, a panel for each model."""
-    count = len(result.models)
-    figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
-    order = np.argsort(result.radii)
-    radii = np.array(result.radii)[order]
-    for panel, model in zip(panels, result.models, strict=True):
-        all_shares = model.shares(len(result.radii))
-        shares = {name: 100 * np.asarray(it)[order] for name, it in all_shares.items()}
-        if result.attack:
-            panel.plot(
-                radii, shares["attacked"], "o-", drawstyle=UPPER, color="0.3", label="under attack"
+    panels = []
+    for model in result.models:
+        shares = model.shares(len(result.radii))
+        panels.append(
+            RadiusPanel(
+                model.name,
+                float(shares["accuracy"][0]),
+                {"certified by bounds": shares["bounds"], "robust": shares["least"]},
+                shares["attacked"] if result.attack else None,
+                ("undecided", shares["least"], shares["most"]),
             )
-        panel.plot(radii, shares["bounds"], "^--", drawstyle=LOWER, label="certified by bounds")
-        panel.plot(radii, shares["least"], "s-", drawstyle=LOWER, label="robust")
-        band = make_band(radii, shares["least"], shares["most"])
-        panel.fill_between(*band, color="0.9", label="undecided")
-        panel.axhline(shares["accuracy"][0], color="0.6", linewidth=0.8, label="accuracy")
-        panel.set_title(model.name, fontsize=10)
-        panel.set_xlabel("Linf radius (grey levels)")
-        panel.set_ylim(-2, 102)
-        panel.grid(alpha=0.3)
-    if result.attack:
-        figure.suptitle(f"attack: {result.attack}, E is the radius", fontsize="small", color="0.35")
-    panels[0].set_ylabel(f"share of {pluralize(len(result.labels), 'image')} (%)")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize="small",
-    )
-    return figure
+        )
+    return plot_over_radius(panels, result.radii, len(result.labels), result.attack)
 
 
 def save_results(folder: Path, result: ExactResult, record: Mapping[str, Any]) -> None:
