@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +117,76 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     piece.write_text(piece.read_text().replace('"decisions": [', '"decisions": [{},', 1))
     with pytest.raises(SystemExit, match="damaged: remove it, or use --again"):
         main(line)
+
+
+CONTRADICTED = ("--radii", "1", "20", "40", "--largest")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished run, which is read again."""
+    folder = tmp_path_factory.mktemp("finished")
+    line = exact_line(folder, *CONTRADICTED)
+    assert main(line) == 0
+    assert main(line) == 0
+    return folder
+
+
+def break_piece(piece: dict[str, Any], kind: str) -> None:
+    """Make a file's decisions, at the radii 1, 20 and 40, contradict themselves."""
+    decided = [it for it in piece["images"] if it["decisions"]]
+    one = next(it for it in decided if it["decisions"][2]["verdict"] == "vulnerable")
+    small, far = one["decisions"][0], one["decisions"][2]
+    if kind == "far":
+        far["adversarial"] = [255 - it for it in far["adversarial"]]
+    elif kind == "right":
+        pixels = IMAGES[piece["images"].index(one)].astype(float).ravel().tolist()
+        pixels[0] += 20 if pixels[0] < 128 else -20
+        for vulnerable in one["decisions"][1:]:
+            vulnerable["adversarial"] = pixels
+    elif kind == "margin":
+        far["margin"] = 3.0
+    elif kind == "robust":
+        small["margin"] = -1.0
+    elif kind == "nearer":
+        one["decisions"][2] = small
+    elif kind == "by":
+        far["method"] = "bounds"
+    elif kind == "none":
+        one["decisions"], one["largest"] = [], [0.0, 0.0]
+    elif kind == "largest":
+        one["largest"] = [0.0, 0.0]
+    else:
+        one["largest"] = [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("far", "its adversarial at radius 40 is"),
+        ("right", "the model classifies an adversarial correctly"),
+        ("margin", "it is vulnerable at radius 40 with a margin of at least 3"),
+        ("robust", "it is robust at radius 1 with a margin of at least -1"),
+        ("nearer", "it is robust at radius 40, with an adversarial"),
+        ("by", "it is vulnerable at radius 40 by"),
+        ("none", "is classified correctly"),
+        ("largest", "it is robust at radius 1, but only up to 0"),
+        ("unbroken", "its nearest adversarial is"),
+    ],
+)
+def test_decisions_that_contradict_themselves_are_refused(
+    tmp_path: Path, finished: Path, kind: str, says: str
+) -> None:
+    line = exact_line(tmp_path, *CONTRADICTED)
+    shutil.copytree(finished / "out", tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("exact-*.json")
+    piece = json.loads(path.read_text())
+    break_piece(piece, kind)
+    path.write_text(json.dumps(piece))
+    with pytest.raises(SystemExit) as end:
+        main(line)
+    assert f"{path.name} is damaged: remove it, or use --again (image " in str(end.value.code)
+    assert says in str(end.value.code)
 
 
 def test_more_time_is_for_what_was_undecided(

@@ -12,23 +12,27 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from msgspec import Meta
 
 from caffe_ext.certification.bounds import MARGIN
 from caffe_ext.certification.exact import (
     SOLVER_MARGIN,
-    DecidedBy,
     Decider,
     Decision,
     ExactMethod,
     Subject,
-    Verdict,
     find_largest,
 )
 from caffe_ext.certification.exact_result import DecidedModel, ExactResult, save_results
+from caffe_ext.certification.exact_stored import (
+    NO_RADIUS,
+    ExactPiece,
+    StoredDecision,
+    StoredImage,
+    find_contradiction,
+)
 from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.certification.network import read_network
 from caffe_ext.certification.study import Study
@@ -40,14 +44,9 @@ from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
-from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.json_file import read_json
 
 _ADVICE = "remove it, or use --again"
-_NO_RADIUS = -1.0
-"""Stands for infinity, which JSON lacks."""
-
-GreyLevel = Annotated[float, Meta(ge=0, le=255)]
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -76,41 +75,6 @@ class ExactSettings:
                 raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
         if not (np.isfinite(self.time_limit) and self.time_limit > 0):
             raise ValueError(f"the time limit must be above 0 seconds, not {self.time_limit}")
-
-
-@dataclass(frozen=True)
-class StoredDecision:
-    """A decision in a file; the fields are those of Decision, with a flattened image."""
-
-    verdict: Verdict
-    method: DecidedBy
-    margin: float
-    attacked: bool
-    adversarial: list[GreyLevel] | None
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """The results for an image.
-
-    decisions   at the radii in ascending order; none if it is itself misclassified
-    largest     the largest robust radius and that of the nearest adversarial; None: not requested
-    time_limit  under which they were found
-    seconds     that they took
-    """
-
-    decisions: list[StoredDecision]
-    largest: tuple[float, float] | None
-    time_limit: Seconds
-    seconds: Seconds
-
-
-@dataclass(frozen=True)
-class ExactPiece:
-    """What exact-*.json holds: the results for the first images."""
-
-    description: Object
-    images: list[StoredImage]
 
 
 @dataclass(frozen=True)
@@ -193,7 +157,11 @@ class ExactStudy(Study):
         path = self.folder / f"exact-{short_digest(description)}.json"
         piece = ExactPiece(description, [])
         if path.exists() and not self.again:
-            piece = read_piece(path, description, images, len(self.settings.radii))
+            radii = self.settings.radii
+            piece = read_piece(path, description, images, len(radii))
+            wrong = find_contradiction(piece, decider.model, images, labels, radii)
+            if wrong:
+                raise RecordError(f"{path} is damaged: {_ADVICE} ({wrong})")
         predicted = decider.model.predict(images)
         for number, image in enumerate(images):
             found = piece.images[number] if number < len(piece.images) else None
@@ -213,7 +181,7 @@ class ExactStudy(Study):
             return False
         apart = 1 if self.settings.method.pixels == "whole" else TOLERANCE
         robust, broken = found.largest or (0.0, 0.0)
-        open_ = broken == _NO_RADIUS or broken - robust > apart
+        open_ = broken == NO_RADIUS or broken - robust > apart
         return open_ or any(it.verdict == "undecided" for it in found.decisions)
 
     def _decide(self, decider: Decider, subject: Subject | None) -> StoredImage:
@@ -229,37 +197,19 @@ class ExactStudy(Study):
         largest = None
         if settings.largest:
             robust, broken = find_largest(decider, subject, settings.time_limit, decisions)
-            largest = robust, broken if isfinite(broken) else _NO_RADIUS
-        stored = [_store(decisions[radius]) for radius in settings.radii]
+            largest = robust, broken if isfinite(broken) else NO_RADIUS
+        stored = [StoredDecision.of(decisions[radius]) for radius in settings.radii]
         return StoredImage(stored, largest, settings.time_limit, monotonic() - begin)
 
     def _to_model(self, name: str, piece: ExactPiece, images: Images) -> DecidedModel:
         """Return the stored decisions as a DecidedModel."""
         largest = [
-            (robust, np.inf if broken == _NO_RADIUS else broken)
+            (robust, np.inf if broken == NO_RADIUS else broken)
             for robust, broken in (it.largest for it in piece.images if it.largest is not None)
         ]
         shape = images.shape[1:]
-        decisions = [[_restore(one, shape) for one in it.decisions] for it in piece.images]
+        decisions = [[one.restore(shape) for one in it.decisions] for it in piece.images]
         return DecidedModel(name, decisions, largest, [it.seconds for it in piece.images])
-
-
-def _store(decision: Decision) -> StoredDecision:
-    adversarial = decision.adversarial
-    return StoredDecision(
-        decision.verdict,
-        decision.method,
-        decision.margin,
-        decision.attacked,
-        None if adversarial is None else adversarial.ravel().tolist(),
-    )
-
-
-def _restore(stored: StoredDecision, shape: tuple[int, ...]) -> Decision:
-    adversarial = None
-    if stored.adversarial is not None:
-        adversarial = np.array(stored.adversarial, np.float32).reshape(shape)
-    return Decision(stored.verdict, stored.method, stored.margin, stored.attacked, adversarial)
 
 
 def read_piece(path: Path, description: dict[str, Any], images: Images, radii: int) -> ExactPiece:
