@@ -157,6 +157,24 @@ def test_what_was_probably_meant(text: str, meant: str) -> None:
         parse_attack(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "begins", "rest"),
+    [
+        ("apgd=8+dlrt", "apgd=8", "+dlrt"),
+        ("pgd=-3", "pgd", "=-3"),
+        ("fgs=8/3", "fgs=8", "/3"),
+        ("pgd=8/2x40+margn", "pgd=8/2x40", "+margn"),
+    ],
+)
+def test_the_part_that_is_unknown_is_named(text: str, begins: str, rest: str) -> None:
+    with pytest.raises(ValueError, match=r"^unknown attack") as refused:
+        parse_attack(text)
+    first = str(refused.value).splitlines()[0]
+    assert first == (
+        f"unknown attack {text!r} ({begins} is known, {rest!r} is not); known attacks:"
+    )
+
+
 @pytest.mark.parametrize("name", ["bim", "pgd", "apgd", "fab", "square", "autoattack"])
 def test_a_radius_is_missing(name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} needs a radius, e.g. {name}=8 or {name}=8/255$"):

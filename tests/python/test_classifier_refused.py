@@ -50,6 +50,9 @@ def test_labels_that_are_refused(linear: Classifier) -> None:
     ]:
         with pytest.raises(ValueError, match=text):
             linear.accuracy(IMAGES, np.array(labels))
+    for name, shown in (("1", "image 1 does not"), ("a.png", r"image 1 \(a\.png\) does not")):
+        with pytest.raises(ValueError, match=shown):
+            linear.check_labels(np.array([0, 3]), 2, named=lambda _, name=name: name)  # type: ignore[misc]
 
 
 def test_files_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

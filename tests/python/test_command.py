@@ -92,6 +92,46 @@ def test_a_mistyped_subcommand(typed: str, answer: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["certify", "bound"], "; did you mean bounds?"),
+        (["certify", "bounds", "--methods", "crwn"], "; did you mean crown?"),
+        (["certify", "bounds", "--methods", "zzz"], ")"),
+    ],
+)
+def test_a_mistyped_choice(typed: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(typed)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "invalid choice" in said
+    assert said.endswith(says)
+
+
+def test_help_as_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["help"]) == 0
+    assert capsys.readouterr().out == f"{command.usage()}\n"
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["help", "pass"])
+    assert stopped.value.code == 0
+    assert f"usage: {program_name('pass')}" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_gone() -> None:
+    """`caffe-ext doctor | head -1`: no sentence, and the shell's exit status of SIGPIPE."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "caffe_ext.cli", "doctor", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert started.stdout is not None
+    started.stdout.close()
+    assert started.wait() == 141
+    assert started.stderr is not None
+    assert b"roken pipe" not in started.stderr.read()
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [("--limti", "--limit"), ("--ouptut=x", "--output"), ("--zzz", ""), ("extra", "")],
 )

@@ -376,8 +376,9 @@ class TestLoadImages:
         for arguments, message in (
             (("mnist",), "MNIST is not on this machine"),
             (("imagenet",), "unknown data set 'imagenet'"),
-            (("digits", "dev"), "unknown split 'dev'"),
-            (("digits", "val"), "unknown split 'val'"),
+            (("digits", "dev"), "unknown split 'dev': train or test$"),
+            (("digits", "tset"), r"unknown split 'tset': train or test; did you mean test\?$"),
+            (("digits", "val"), "unknown split 'val': train or test; val needs validation above 0"),
         ):
             with pytest.raises(DataError, match=message):
                 load_images(*arguments, homes=(tmp_path,))

@@ -105,6 +105,10 @@ def test_wrong_models(setting: Setting, tmp_path: Path) -> None:
     ("line", "sentence"),
     [
         ("crop: 10", "tiny: `crop: 10` in its YAML file differs from the network's input, 12 x"),
+        (
+            "mean: [1, 2]",
+            "tiny: the images are grey (channels: 1) and the mean (2,) has 2 channels: `mean:` in ",
+        ),
         ("mean: [1, 2, 3]", "tiny: the images are grey (channels: 1) and the mean (3,) has 3 chan"),
         (
             "mean: m.npy",

@@ -150,8 +150,15 @@ def parse_attack(text: str, *, seed: int = 0) -> Attack:
         raise ValueError(said if said.startswith(text) else f"{text}: {said}") from error
     if attack is None:
         own = [name for name in _families if name not in _BUILT_IN]
-        raise ValueError(describe_unknown_attack(text, own))
+        raise ValueError(describe_unknown_attack(text, own, _is_attack))
     return attack
+
+
+def _is_attack(text: str) -> bool:
+    try:
+        return _parse_short(text, 0) is not None
+    except ValueError:
+        return False
 
 
 def _parse_short(text: str, seed: int) -> Attack | None:

@@ -1,7 +1,7 @@
 """Messages about a text that names no attack: what it lacks, or what was probably meant."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 
 from caffe_ext.reporting import suggest
@@ -21,17 +21,29 @@ def describe_missing_radius(name: str) -> str:
     return f"{name} needs a radius, e.g. {name}={example} or {name}={example}/255"
 
 
-def describe_unknown_attack(text: str, registered: Sequence[str]) -> str:
+def _find_attack(text: str, is_attack: Callable[[str], bool]) -> str:
+    """Return the longest beginning of a text that is an attack, up to a sign; "" if none is."""
+    ends = [found.start() for found in re.finditer(r"[=(/@*+]", text)]
+    return next((text[:end] for end in reversed(ends) if is_attack(text[:end])), "")
+
+
+def describe_unknown_attack(
+    text: str, registered: Sequence[str], is_attack: Callable[[str], bool]
+) -> str:
     """Return what is wrong with a text that no family accepts, and which attacks there are.
 
     registered  the names that NAME(KEY=VALUE, ...) takes
+    is_attack   tells whether a text is one
     """
     name = text.lower()
     if name in _NEED_RADIUS:
         return describe_missing_radius(name)
     given = re.split(r"[=(/@*+]", name)[0]
     names = (*_NAMES, *_NEED_RADIUS, *registered)
-    meant = "" if given in names else suggest(given, names)
+    begins = _find_attack(text, is_attack) or (given if given in names else "")
+    meant = suggest(given, names)
+    if begins:
+        meant = f"{begins} is known, {text[len(begins) :]!r} is not"
     known = ", ".join((*_NAMES, *(f"{one}(...)" for one in registered)))
     listed = fill(
         f"{known}; also {_FORMS}",

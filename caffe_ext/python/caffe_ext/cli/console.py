@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import os
+import select
 import signal
 import sys
 from argparse import Namespace
@@ -52,7 +53,8 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     """Run a program on the device that the arguments name, if they do; return its exit status.
 
     An interruption ends it with a sentence and 130. So does, with 1, a package that is not there, a
-    GPU that cannot be used, and a file that cannot be read or written. Errors of the package are
+    GPU that cannot be used, and a file that cannot be read or written. A reader of the output that
+    has gone, as `head` does, ends it with 141 and no sentence. Errors of the package are
     the program's own business. Sentences that a program ends with have no control characters,
     whatever names they quote.
     """
@@ -61,6 +63,11 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
         use_device(arguments)
         _load_extensions(arguments)
         run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not _is_stdout_gone():
+            sys.exit(f"{error}")
+        return 141
     except KeyboardInterrupt as interrupt:
         sentence = f"{interrupt}" or "interrupted; run the same command again to resume"
         print(sentence, file=sys.stderr)
@@ -75,6 +82,16 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
             end.code = escape_text(end.code, keep="\n")
         raise
     return 0
+
+
+def _is_stdout_gone() -> bool:
+    """Tell whether whoever read the output has gone, as `head` does; what is left is dropped."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    gone = bool(poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def _prepare_streams() -> None:

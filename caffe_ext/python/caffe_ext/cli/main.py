@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage(), file=None if arguments else sys.stderr)
         return 0 if arguments else 2
     name, *options = arguments
+    if name == "help":
+        return main([*options[:1], "--help"])
     if name == "--version":
         print(f"caffe-ext {__version__}")
         return 0

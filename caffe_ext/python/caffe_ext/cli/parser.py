@@ -34,6 +34,16 @@ class SuggestingParser(argparse.ArgumentParser):
             )
         return parsed
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise ArgumentError for a value that is none of the choices, with what was meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            meant = suggest(f"{value}", map(str, action.choices or ()))
+            raise argparse.ArgumentError(
+                action, "; ".join(filter(None, (error.message, meant)))
+            ) from None
+
 
 def new_parser(
     subcommand: str, description: str | None, epilog: str, usage: str | None = None

@@ -166,7 +166,7 @@ def _check_images(where: str, images: Any) -> None:
     if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape:
         raise DataError(
             f"{where} holds {images.dtype} {images.shape}; images are uint8 (N, C, H, W)"
-            f"{_suggest_conversion(images, shape)}"
+            f"{_suggest_conversion(images, shape) or _suggest_axis(shape)}"
         )
 
 
@@ -183,6 +183,11 @@ def _suggest_conversion(images: Any, shape: Sequence[int]) -> str:
         )
     range_, factor = ("1", "255 * ") if high <= 1 else ("255", "")
     return f". If these are 0..{range_}, save np.rint({factor}images).astype(np.uint8)"
+
+
+def _suggest_axis(shape: Sequence[int]) -> str:
+    """Return how to save grey images (N, H, W); "" for other shapes."""
+    return ". If these are grey images (N, H, W), save images[:, None]" if len(shape) == 3 else ""
 
 
 def _convert_to_rgb(

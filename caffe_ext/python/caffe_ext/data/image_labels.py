@@ -56,9 +56,11 @@ def folder_labels(
     labelled = max(numbers, *known, key=sum)
     if any(labelled):
         good, bad = paths[labelled.index(True)], paths[labelled.index(False)]
+        named = classes and bad.parent.name and not any(part in classes for part in bad.parts)
+        why = f": '{bad.parent}' is not among the model's classes" if named else ""
         raise DataError(
-            f"{folder}: {good} has a label (its folder's name) but {bad} has none; give the labels "
-            "in a file (--labels; in Python labels=)"
+            f"{folder}: {good} has a label (its folder's name) but {bad} has none{why}; give the "
+            "labels in a file (--labels; in Python labels=)"
         )
     return None
 

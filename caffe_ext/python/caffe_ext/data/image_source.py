@@ -196,9 +196,10 @@ class ImageSource:
     def _transform(self, name: str, image: Image) -> Image:
         """Return an image in the source's form; DataError unless it fits the first one."""
         if len(image) not in (1, 3):
+            last = ". If these are (H, W, C), save images.transpose(0, 3, 1, 2)"
             raise DataError(
                 f"{self.origin}: {name} is {image.shape}; images are (C, H, W) with C 1 (grey) or "
-                "3 (RGB)"
+                f"3 (RGB){last if image.shape[-1] in (1, 3) else ''}"
             )
         self._first = self._first or (name, image.shape)
         first, shape = self._first

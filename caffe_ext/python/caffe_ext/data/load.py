@@ -9,7 +9,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.preparation import COLLECTIONS, read_intact_record
 from caffe_ext.data.sources import local_source
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import SilentReporter, list_names
+from caffe_ext.reporting import SilentReporter, list_names, suggest
 from caffe_ext.runtime.checkout import DATA, shorten_path
 from caffe_ext.storage.regular_file import AnyPath
 
@@ -35,8 +35,11 @@ def load_images(
     Raises DataError if the images are not on this machine, are damaged, or for an unknown name.
     """
     if split not in ("train", "val", "test") or (split == "val" and not validation):
+        splits = ("train", "val", "test") if validation else ("train", "test")
+        meant = suggest(split, splits)
         raise DataError(
-            f"unknown split {split!r}; the splits are train, test and, with validation > 0, val"
+            f"unknown split {split!r}: {' or '.join(splits)}{f'; {meant}' if meant else ''}"
+            f"{'; val needs validation above 0' if split == 'val' else ''}"
         )
     if name == "digits":
         return make_digits().keep_apart(validation)[split]

@@ -107,7 +107,8 @@ class Model(Protocol):
         wrong = np.flatnonzero((labels < 0) | (labels >= self.classes))
         if len(wrong):
             number = first + int(wrong[0])
-            name = f" ({named(number)})" if named else ""
+            own = named(number) if named else ""
+            name = f" ({own})" if own not in ("", f"{number}") else ""
             why = " (a logit of this image is NaN)" if labels[wrong[0]] == NO_CLASS else ""
             raise ValueError(
                 f"label {labels[wrong[0]]} of image {number}{name} does not exist: the network "

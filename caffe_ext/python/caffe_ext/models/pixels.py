@@ -204,10 +204,11 @@ class PixelSpace:
         """Return the mean for images of this size as (C, H, W), as a view."""
         mean: Float32s = np.zeros((), np.float32) if self.mean is None else self.mean
         if mean.ndim and mean.shape[0] != channels:
-            kind = {1: "grey", 3: "in colour"}[channels]
+            kind = {1: "grey ", 3: "in colour "}.get(channels, "")
+            other = "--grey or --colour makes the images of the other kind, "
             raise ValueError(
-                f"the images are {kind} (channels: {channels}) and the mean {mean.shape} has "
-                f"{mean.shape[0]} channels: --grey or --colour makes the images of the other kind, "
+                f"the images are {kind}(channels: {channels}) and the mean {mean.shape} has "
+                f"{mean.shape[0]} channels: {other if mean.shape[0] in (1, 3) else ''}"
                 "`mean:` in the model's YAML file gives another mean"
             )
         if self.mean_size not in (None, size):
