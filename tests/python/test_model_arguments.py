@@ -8,6 +8,7 @@ import pytest
 from attack_samples import linear
 from caffe_ext.cli import model_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments, find_models, newest_weights
+from caffe_ext.models.settings import KEYS
 
 
 @pytest.fixture
@@ -85,4 +86,8 @@ def test_help_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parsed("--help-model")
     assert ended.value.code == 0
-    assert "deploy: lenet_deploy.prototxt" in capsys.readouterr().out
+    model, committee = capsys.readouterr().out.split("A committee is ")
+    assert model.startswith("The YAML file of a model says how to use a Caffe network")
+    for key in KEYS:
+        assert f"\n{key}: " in model
+    assert "\nmembers: " in committee

@@ -193,7 +193,7 @@ def test_the_program(
     with pytest.raises(SystemExit, match=r"a\.onnx exists; --again replaces it"):
         main(["net.yaml", "--output", "a.onnx"])
     assert Path("a.onnx").read_bytes() == before
-    assert main(["net.yaml", "--output", "a.onnx", "--again"]) == 0
+    assert main(["--model", "net.yaml", "--output", "a.onnx", "--again"]) == 0
     assert Path("a.onnx").read_bytes() != before
     Path("b_preprocessing.onnx").mkdir()
     for output, says in {
@@ -207,3 +207,9 @@ def test_the_program(
         main(["net.yaml", "--output", "missing/a.onnx"])
     with pytest.raises(SystemExit, match=r"net\.prototxt: --model takes a YAML file"):
         main(["net.prototxt"])
+    capsys.readouterr()
+    for arguments in ([], ["net.yaml", "--model", "net.yaml"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        assert "name one model file, as MODEL.yaml or with --model" in capsys.readouterr().err

@@ -37,11 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("export-onnx", __doc__, EPILOG)
     add = parser.add_argument
     add(
-        "model",
+        "positional",
+        nargs="?",
         type=parse_path,
         metavar="MODEL.yaml",
         help="the model file (see docs/model-files.md)",
     )
+    add("--model", type=parse_path, metavar="YAML", help="the same, as other programs take it")
     add(
         "--weights",
         type=parse_path,
@@ -104,4 +106,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return run_program(run, make_parser().parse_args(argv))
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if (arguments.positional is None) == (arguments.model is None):
+        parser.error("name one model file, as MODEL.yaml or with --model")
+    arguments.model = arguments.model or arguments.positional
+    return run_program(run, arguments)

@@ -34,6 +34,37 @@ models
 """
 
 
+MODEL_FILE = """\
+The YAML file of a model says how to use a Caffe network: its prototxt, its weights, and how pixels
+become its input. Only `deploy` is required, and `weights` unless --weights names them. Paths are
+relative to the file.
+
+name: LeNet                       # in tables and figures; default: the name of the weights' file
+deploy: lenet_deploy.prototxt     # deploy prototxt with one input
+weights: lenet.caffemodel.h5      # .caffemodel or .caffemodel.h5; or use --weights
+scale: 0.00390625                 # input = (pixels - mean) * scale; default 1; a number, or one
+                                  # per channel in the network's order
+std: [58.4, 57.1, 57.4]           # instead of scale: 1 / scale, a number or one per channel
+mean: [104, 117, 123]             # a number, one per channel in the network's order, or a mean file
+channel_order: BGR                # or RGB, the default
+crop: 227                         # side of the central square; default: the whole image
+logits: ip2                       # blob with the scores; default: the input of the softmax, or of a
+                                  # sigmoid with one output, which makes two classes
+classes: synset_words.txt         # names of the classes, one per line, or a list; folders and
+                                  # listings of images may use them, or the WordNet ids before them,
+                                  # as labels
+
+A committee is a file with these two keys; the programs treat it as one model.
+
+name: committee             # in tables and figures; default: the name of the file
+members:                    # two or more; their predictions (softmax) are averaged
+  - first.yaml              # the YAML file of a model, with its weights
+  - deploy: lenet_deploy.prototxt          # or the keys of such a file themselves
+    weights: second.caffemodel
+    scale: 0.00390625
+"""
+
+
 def add_model_arguments(
     parser: argparse.ArgumentParser, *, several: bool, weights: bool = True
 ) -> None:
@@ -66,14 +97,11 @@ def add_model_arguments(
 
 
 class _HelpModel(argparse.Action):
-    """Print the documentation of the YAML file."""
+    """Describe the YAML file."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print and end."""
-        from caffe_ext.models import committee_description, settings
-
-        for module in (settings, committee_description):
-            print((module.__doc__ or "").strip(), end="\n\n")
+        print(MODEL_FILE, end="")
         parser.exit()
 
 

@@ -1,12 +1,7 @@
 """CommitteeDescription: a committee of Caffe models, as described by its YAML file.
 
-# committee.yaml: paths are relative to this file
-name: committee             # in tables and figures; default: the name of the file
-members:                    # two or more; their predictions (softmax) are averaged
-  - first.yaml              # the YAML file of a model, with its weights
-  - deploy: lenet_deploy.prototxt          # or the keys of such a file themselves
-    weights: second.caffemodel
-    scale: 0.00390625
+name     in tables and figures; default: the name of the file
+members  two or more: the names of YAML files of models, or the keys of such a file themselves
 """
 
 from collections.abc import Hashable, Mapping, Sequence

@@ -1,21 +1,4 @@
-"""The YAML file of a model: everything needed to use it. Reads it and checks each key.
-
-# lenet.yaml: paths are relative to this file
-name: LeNet                       # in tables and figures; default: the name of the weights' file
-deploy: lenet_deploy.prototxt
-weights: lenet.caffemodel.h5      # may be left out here and named on the command line
-scale: 0.00390625                 # input = (pixels - mean) * scale; default 1; a number, or one
-                                  # per channel in the network's order
-std: [58.4, 57.1, 57.4]           # instead of scale: 1 / scale, a number or one per channel
-mean: [104, 117, 123]             # a number, one per channel in the network's order, or a mean file
-channel_order: BGR                # or RGB, the default
-crop: 227                         # side of the central square; default: the whole image
-logits: ip2                       # blob of scores; default: the input of the softmax, or of a
-                                  # sigmoid with one output (two classes)
-classes: synset_words.txt         # names of the classes, one per line, or a list; folders and
-                                  # listings of images may use them, or the WordNet ids
-                                  # before them, as labels
-"""
+"""The YAML file of a model: reads it and checks each key; docs/model-files.md explains them."""
 
 import os
 import re
