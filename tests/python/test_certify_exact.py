@@ -3,9 +3,11 @@
 import csv
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
+import caffe
 import numpy as np
 import pytest
 
@@ -238,3 +240,34 @@ def test_branch_and_bound_refuses_a_net_of_many_inputs(
     with pytest.raises(SystemExit, match="at most 41 inputs, and this net has 42: use the method"):
         main(exact_line(tmp_path, "--method", "branch"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["exact", "bounds"])
+def test_bounds_beyond_float64_are_refused_by_name(tmp_path: Path, method: str) -> None:
+    """The ReLU is off in the images, so that they are classified, but not all around them."""
+    names = [f"ip{number}" for number in range(12)]
+    below = ["data", "relu", *names[1:]]
+    inner = "inner_product_param { num_output: 3 }"
+    layers = [
+        layer(name, "InnerProduct", bottom, inner)
+        for name, bottom in zip(names, below, strict=False)
+    ]
+    layers.insert(1, layer("relu", "ReLU", "ip0"))
+    line = exact_line(tmp_path, "--radii", "255")
+    folder = tmp_path / "model"
+    write_net(folder, "".join(layers), names[-1], 1)
+    weights = str(folder / "w.caffemodel")
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST, weights=weights)
+    for name in names:
+        net.params[name][0].data[...] = 1 if name == "ip0" else 1e37
+        net.params[name][1].data[...] = -95 if name == "ip0" else 0
+    net.save(weights)
+    model = read_model(folder / "net.yaml").load(6)
+    assert np.isfinite(model.logits(IMAGES)).all()
+    np.save(tmp_path / "labels.npy", model.predict(IMAGES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SystemExit) as end:
+            main([method, *line[1:]])
+    assert str(end.value.code).startswith("w: the bounds of layer 'ip")
+    assert "exceed the range of float64" in str(end.value.code)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounds_samples import SHAPE, layer, write_net
-from caffe_ext.certification.bounds import Bounder, pixel_box
+from caffe_ext.certification.bounds import Bounder, LogitBounds, pixel_box
 from caffe_ext.certification.exact import (
     SEARCHES,
     Decider,
@@ -262,3 +262,18 @@ def test_what_makes_no_decision(tmp_path: Path) -> None:
     for radius in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="a radius must be 0 or more"):
             Decider(network, model, ExactMethod()).decide(Subject(IMAGE, 0), radius, 1)
+
+
+def test_margins_that_are_not_known_are_not_positive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounds of NaN decide nothing, and neither does a solver without a threshold."""
+    description = write_net(tmp_path, *net_of(["conv", "relu"]))
+    decider = Decider(read_network(description), description.load(1), ExactMethod(attack=""))
+    label = int(decider.model.predict(IMAGE[None])[0])
+    nothing = np.full((1, 4), np.nan)
+    monkeypatch.setattr(
+        type(decider._bounder), "bound", lambda *_: LogitBounds(nothing, nothing, nothing)
+    )
+    decision = decider.decide(Subject(IMAGE, label), 5.0, 10)
+    assert decision.verdict == "undecided"

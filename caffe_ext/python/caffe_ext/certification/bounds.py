@@ -37,6 +37,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 MARGIN = 1e-5
 _INNER_MARGIN = 1e-9
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Arrays of a layer's size in memory at a time, besides those that the layer counts.
 _COPIES = 4
 # Values in an array; larger ones are slower: they exceed the caches, and the system reclaims and
@@ -68,7 +69,7 @@ class Bounder:
 
     memory  bytes that its arrays may occupy
 
-    Raises ValueError for an unknown method.
+    Raises ValueError for an unknown method; its methods also do for bounds that are not finite.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Bounder:
         ]
         return self._concatenate(parts)
 
+    @np.errstate(over="ignore", invalid="ignore")  # checked by _check_finite()
     def bound_nodes(self, box: Interval) -> list[Interval]:
         """Return the bounds of all nodes for all inputs in a box, (1, C, h, w).
 
@@ -145,6 +147,7 @@ class Bounder:
             raise ValueError(f"bounds of this net need at least {least:,} MiB of memory (--memory)")
         return max(1, self._at_a_time // max(intervals, row))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _bound(self, box: Interval, labels: Ints) -> LogitBounds:
         """Return the bounds of some boxes."""
         last = len(self.network.nodes) - 1
@@ -158,10 +161,14 @@ class Bounder:
                 found = _intersect(found, self._backward(last, rows, intervals))
             if self.method == "crown":
                 found = _intersect(found, self._backward(last, rows, self._tighten(box)))
+        self._check_finite(last, found)
         classes = self.network.classes
         magnitude = np.maximum(np.abs(found.lower[:, :classes]), np.abs(found.upper[:, :classes]))
         margin = MARGIN * np.maximum(1, magnitude.max(axis=1, keepdims=True))
         margins = found.lower[:, classes:] - 2 * margin
+        # Beyond float32 Caffe's scores are infinite, and so may be equal.
+        huge = (magnitude > _FLOAT32_MAX).any(axis=1)
+        margins[huge] = np.minimum(margins[huge], 0)
         margins[np.arange(len(labels)), labels] = np.inf
         return LogitBounds(
             found.lower[:, :classes] - margin, found.upper[:, :classes] + margin, margins
@@ -186,14 +193,24 @@ class Bounder:
         node = self.network.nodes[number]
         bottoms = [found[bottom] for bottom in node.bottoms]
         if node.layer is not None:
-            return _widen(node.layer.interval(bottoms[0]))
-        pairs = list(zip(node.coefficients, bottoms, strict=True))
-        return _widen(
-            Interval(
+            made = node.layer.interval(bottoms[0])
+        else:
+            pairs = list(zip(node.coefficients, bottoms, strict=True))
+            made = Interval(
                 np.sum([c * (b.lower if c >= 0 else b.upper) for c, b in pairs], axis=0),
                 np.sum([c * (b.upper if c >= 0 else b.lower) for c, b in pairs], axis=0),
             )
-        )
+        return self._check_finite(number, _widen(made))
+
+    def _check_finite(self, number: int, found: Interval) -> Interval:
+        """Return the bounds of a node; ValueError naming its layer if they are not finite."""
+        if not (np.isfinite(found.lower).all() and np.isfinite(found.upper).all()):
+            name = f"{self.network.name}: " if self.network.name else ""
+            raise ValueError(
+                f"{name}the bounds of layer '{self.network.nodes[number].name}' exceed the range "
+                "of float64: its weights, or those of layers before it, are too large"
+            )
+        return found
 
     def _tighten(self, box: Interval, *, intersect: bool = True) -> list[Interval]:
         """Return the bounds of all nodes, linear ones for those below a ReLU or a maximum."""
@@ -243,6 +260,7 @@ class Bounder:
                     if intersect:
                         known = Interval(lower[:, some, top, left], upper[:, some, top, left])
                         bound = _intersect(bound, known)
+                    self._check_finite(number, bound)
                     lower[:, some, top, left] = bound.lower
                     upper[:, some, top, left] = bound.upper
         return Interval(lower, upper)

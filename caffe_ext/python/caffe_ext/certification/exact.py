@@ -177,7 +177,7 @@ class Decider:
         )
         margins = bounds.margins[0].copy()
         threshold = self._threshold(ball.image, bounds)
-        open_ = [int(it) for it in np.argsort(-margins) if margins[it] <= 0]
+        open_ = [int(it) for it in np.argsort(-margins) if not margins[it] > 0]
         # While a search has no point at or below the threshold, HiGHS gives no lower bound. So the
         # last part of the time goes to a search over points of any margin.
         stages: tuple[tuple[Goal, float, float], ...] = (
@@ -195,8 +195,9 @@ class Decider:
                     if adversarial is not None:
                         lowest = float(bounds.margins.min())
                         return Decision("vulnerable", "milp", lowest, adversarial=adversarial)
-                margins[target] = max(margins[target], found.bound - threshold)
-                if found.outcome != "above" and found.bound <= threshold:
+                least = found.bound - threshold
+                margins[target] = np.fmax(margins[target], least)
+                if not (found.outcome == "above" or least > 0):
                     open_.append(target)
         lowest = float(margins.min())
         return Decision("undecided" if open_ else "robust", "milp", lowest)

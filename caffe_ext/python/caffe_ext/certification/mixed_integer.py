@@ -38,6 +38,8 @@ _VALUES = 1 << 22
 """Values of a layer's matrix that are held dense at a time."""
 _ANY_GAP = 1e12
 """The relative gap at which HiGHS stops at its first solution."""
+_TOO_LARGE = 1e12
+"""Numbers that float64 resolves no better than the solver's margin: nothing is decided by them."""
 _PAUSE = 0.1
 """Seconds between two checks for Ctrl-C while HiGHS runs."""
 
@@ -145,13 +147,17 @@ class Program:
         upper = [row for _, _, row in self.rows] + [np.array([-offset])]
         objective = np.zeros(count)
         objective[-1] = 1.0
+        coefficients = sparse.vstack(matrices, format="csc")
+        sides = np.concatenate([*lower, *upper, self.lower, self.upper])
+        if not max(_most(coefficients.data), _most(sides[np.isfinite(sides)])) < _TOO_LARGE:
+            return Minimum("unknown", -inf)
         seconds = max(limits.seconds, 0.01)
         found = _solve(
             objective,
             integrality=integral,
             bounds=Bounds([*self.lower, -inf], [*self.upper, limits.threshold]),
             constraints=LinearConstraint(
-                sparse.vstack(matrices, format="csc"), np.concatenate(lower), np.concatenate(upper)
+                coefficients, np.concatenate(lower), np.concatenate(upper)
             ),
             options={"time_limit": seconds, "mip_rel_gap": _ANY_GAP if goal == "point" else 1e-6},
         )
@@ -159,6 +165,8 @@ class Program:
         if found.status == _OPTIMAL and not integral.any():  # no such bound
             bound = float(found.fun)
         if found.status == _INFEASIBLE:
+            if not np.isfinite(limits.threshold):  # there are points, so the solver is wrong
+                return Minimum("unknown", -inf)
             return Minimum("above", limits.threshold)
         if found.x is None:
             return Minimum("unknown", min(bound, limits.threshold))
@@ -168,6 +176,11 @@ class Program:
 
 _OPTIMAL, _INFEASIBLE = 0, 2
 """The status of scipy.optimize.milp."""
+
+
+def _most(values: Doubles) -> float:
+    """Return the largest magnitude; NaN if there is one."""
+    return float(np.abs(values).max(initial=0))
 
 
 def encode_network(

@@ -52,10 +52,14 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class BoundableNetwork:
-    """Nodes in the order in which they are computed, the input first and the logits last."""
+    """Nodes in the order in which they are computed, the input first and the logits last.
+
+    name  the model's, for messages
+    """
 
     nodes: tuple[Node, ...]
     pixel_space: PixelSpace
+    name: str = ""
 
     @property
     def classes(self) -> int:
@@ -92,7 +96,7 @@ def read_network(description: LoadableModel) -> BoundableNetwork:
             f"{description.deploy}: the logits '{model.logits_blob}' are {nodes[-1].shape}; bounds "
             "need a score for each of two or more classes"
         )
-    return BoundableNetwork(nodes, description.pixel_space)
+    return BoundableNetwork(nodes, description.pixel_space, description.name)
 
 
 class _Reader:
