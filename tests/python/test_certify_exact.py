@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from bounds_samples import layer, write_net
+from caffe_ext.certification.bounds_study import BoundsSettings
 from caffe_ext.certification.exact import Decider, Decision, Subject
+from caffe_ext.certification.exact_study import ExactSettings
 from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.cli.certify import main
 from caffe_ext.models.description import read_model
@@ -210,6 +212,10 @@ def test_more_time_is_for_what_was_undecided(
     [
         (["--radii", "-1"], "--radii: a distance must be in grey levels (8) or in 0..1"),
         (["--radii", "nan"], "--radii: a distance must be in grey levels (8) or in 0..1"),
+        (
+            ["--radii", "8", "300"],
+            "--radii: no pixel changes by more than 255 grey levels, and 300",
+        ),
         (["--time-limit", "0"], "--time-limit must be above 0 seconds, not 0"),
         (["--time-limit", "nan"], "--time-limit must be above 0 seconds, not nan"),
         (["--method", "sat"], "invalid choice: 'sat'"),
@@ -271,3 +277,27 @@ def test_bounds_beyond_float64_are_refused_by_name(tmp_path: Path, method: str) 
             main([method, *line[1:]])
     assert str(end.value.code).startswith("w: the bounds of layer 'ip")
     assert "exceed the range of float64" in str(end.value.code)
+
+
+def test_a_radius_counts_once(tmp_path: Path) -> None:
+    assert main(exact_line(tmp_path, "--radii", "1", "1.0", "1/255", "--no-attack")) == 0
+    assert len(rows_of(tmp_path)) == 6
+    assert ExactSettings((8.0, 4.0, 8.0)).radii == (8.0, 4.0)
+    assert BoundsSettings((8.0, 4.0, 8.0)).radii == (8.0, 4.0)
+    for settings in (ExactSettings, BoundsSettings):
+        with pytest.raises(ValueError, match="more than 255 grey levels"):
+            settings((256.0,))
+
+
+@pytest.mark.parametrize("method", ["exact", "bounds"])
+def test_almost_black_images_give_no_warning(tmp_path: Path, method: str) -> None:
+    """Real-valued points near them are the program's own."""
+    line = exact_line(tmp_path, "--radii", "0.4/255")
+    dark = np.zeros_like(IMAGES)
+    dark[:, :, 0, 0] = 1
+    np.save(tmp_path / "images.npy", dark)
+    model = read_model(tmp_path / "model" / "net.yaml").load(6)
+    np.save(tmp_path / "labels.npy", model.predict(dark))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([method, *line[1:]]) == 0

@@ -30,7 +30,7 @@ from caffe_ext.certification.layers import Interval, LinearLayer, Relu, Rows
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.windows import Doubles, Window
 from caffe_ext.models.base import Images, Ints
-from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.models.pixels import PixelSpace, allow_dark_pixels
 
 Method = Literal["interval", "crown-ibp", "crown", "dual"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -332,6 +332,7 @@ def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
     return input_box(space, images - far, images + far)
 
 
+@allow_dark_pixels()
 def input_box(space: PixelSpace, lower: Doubles, upper: Doubles) -> Interval:
     """Return bounds on the network's inputs for all pixels in boxes (N, C, H, W) and in 0..255.
 

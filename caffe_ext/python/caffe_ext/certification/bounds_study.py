@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
@@ -24,6 +25,7 @@ from caffe_ext.certification.study import Study
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
@@ -39,7 +41,7 @@ _ADVICE = "remove it, or use --again"
 class BoundsSettings:
     """What is bounded.
 
-    radii    Linf, in grey levels, 0 or more
+    radii    Linf, in grey levels, 0 to 255; each is used once
     methods  of bounds.METHODS
     largest  find the largest certified radius of each image as well, by bisection
     attack   the text of an attack, in which E is the radius; "": none
@@ -61,6 +63,8 @@ class BoundsSettings:
         for radius in self.radii:
             if not (np.isfinite(radius) and radius >= 0):
                 raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+            check_largest_change(radius)
+        object.__setattr__(self, "radii", tuple(dict.fromkeys(self.radii)))
         for method in self.methods:
             if method not in METHODS:
                 raise ValueError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
@@ -83,6 +87,7 @@ class BoundsStudy(Study):
 
     settings: BoundsSettings
 
+    @allow_dark_pixels()
     def run(self, reporter: Reporter | None = None) -> BoundsResult:
         """Bound what is not bounded yet, write the results, and return them.
 

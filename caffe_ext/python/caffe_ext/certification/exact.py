@@ -36,6 +36,7 @@ from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Floats, Images, Model
+from caffe_ext.models.pixels import allow_dark_pixels
 
 Search = Literal["milp", "branch"]
 SEARCHES: tuple[Search, ...] = get_args(Search)
@@ -123,6 +124,7 @@ class Decider:
         self.attack = choose_attack(model.classes) if method.attack is None else method.attack
         self._bounder = Bounder(network, "crown", method.memory)
 
+    @allow_dark_pixels()
     def decide(
         self, subject: Subject, radius: float, seconds: float, known: Decision | None = None
     ) -> Decision:

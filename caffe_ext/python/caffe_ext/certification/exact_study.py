@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.certification.bounds import MARGIN
 from caffe_ext.certification.exact import (
     SOLVER_MARGIN,
@@ -39,6 +40,7 @@ from caffe_ext.certification.study import Study
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.checkout import shorten_paths
@@ -53,7 +55,7 @@ _ADVICE = "remove it, or use --again"
 class ExactSettings:
     """What is decided.
 
-    radii       Linf, in grey levels, 0 or more
+    radii       Linf, in grey levels, 0 to 255; each is used once
     method      how
     time_limit  seconds for the search of an image at a radius, above 0
     largest     find the largest robust radius of each image as well, by bisection
@@ -73,6 +75,8 @@ class ExactSettings:
         for radius in self.radii:
             if not (np.isfinite(radius) and radius >= 0):
                 raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+            check_largest_change(radius)
+        object.__setattr__(self, "radii", tuple(dict.fromkeys(self.radii)))
         if not (np.isfinite(self.time_limit) and self.time_limit > 0):
             raise ValueError(f"the time limit must be above 0 seconds, not {self.time_limit}")
 
@@ -83,6 +87,7 @@ class ExactStudy(Study):
 
     settings: ExactSettings
 
+    @allow_dark_pixels()
     def run(self, reporter: Reporter | None = None) -> ExactResult:
         """Decide what is not decided yet, write the results, and return them.
 

@@ -92,7 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments are wrong."""
     check_at_least(parser, arguments, 1, "batch_size", "memory")
-    arguments.radii = read_distances(parser, "radii", arguments.radii, zero=True, small=True)
+    arguments.radii = read_distances(
+        parser, "radii", arguments.radii, zero=True, small=True, linf=True
+    )
 
 
 def make_study(arguments: argparse.Namespace) -> "BoundsStudy":

@@ -109,7 +109,9 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     check_at_least(parser, arguments, 1, "batch_size", "memory")
     if not (isfinite(arguments.time_limit) and arguments.time_limit > 0):
         parser.error(f"--time-limit must be above 0 seconds, not {arguments.time_limit:g}")
-    arguments.radii = read_distances(parser, "radii", arguments.radii, zero=True, small=True)
+    arguments.radii = read_distances(
+        parser, "radii", arguments.radii, zero=True, small=True, linf=True
+    )
 
 
 def make_study(arguments: argparse.Namespace) -> "ExactStudy":

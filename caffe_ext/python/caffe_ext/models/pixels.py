@@ -1,6 +1,8 @@
 """PixelSpace: scale, mean, channel order, cropping, rounding and clipping, all in one place."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -226,6 +228,14 @@ def check_pixels(images: NDArray[Any]) -> None:
             "images must be uint8 or, with real-valued pixels, float32 (N, C, H, W), not "
             f"{images.dtype} {images.shape}"
         )
+
+
+@contextmanager
+def allow_dark_pixels() -> Iterator[None]:
+    """Take real-valued pixels for what they are: no warning where none is above 1."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "real-valued pixels are grey levels", UserWarning)
+        yield
 
 
 def _check_real_values(low: float, high: float) -> None:
