@@ -214,7 +214,7 @@ def test_a_ball_in_l2_is_kept_by_the_projection() -> None:
         ("apgd(epsilon=8, norm='l1')", "the norm must be one of linf, l2, not 'l1'"),
         ("apgd(epsilon=8, targets=0)", "targets must be a whole number, 1 or more, not 0"),
         ("apgd(loss='dlr')", r"apgd needs epsilon=\.\.\., which has no default"),
-        ("apgd=8+hinge", r"unknown attack 'apgd=8\+hinge'; known attacks:\n  fgs"),
+        ("apgd=8+hinge", r"unknown attack 'apgd=8\+hinge' \(apgd=8 is known, '\+hinge' is not\)"),
     ],
 )
 def test_settings_that_make_no_sense(text: str, says: str) -> None:

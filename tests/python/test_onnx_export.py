@@ -106,7 +106,7 @@ def test_preprocessing(beside: bool, tmp_path: Path) -> None:
         inputs = {"input": run_onnx(model.preprocessing, {"images": pixels}, "input")}
         np.testing.assert_array_equal(inputs["input"], net.pixel_space.to_input(images))
     found, shares = (run_onnx(model.network, inputs, name) for name in ("logits", "probabilities"))
-    np.testing.assert_allclose(found, net.logits(images), atol=1e-5)
+    np.testing.assert_allclose(found, net.logits(images), atol=1e-4)  # of 77 at most
     np.testing.assert_allclose(shares, net.probabilities(images), atol=1e-6)
     assert (model.preprocessing is not None) == beside
 
