@@ -95,6 +95,11 @@ class AttackResult:
         )
 
 
+def is_own(cls: type) -> bool:
+    """Tell whether a class of attacks is a user's own: from outside this package."""
+    return cls.__module__.partition(".")[0] != "caffe_ext"
+
+
 class Attack(ABC):
     """Images and a criterion in, adversarial images out."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
+from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading, is_own
 from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, CriterionKind
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, Pixels, top_class
 
@@ -22,11 +22,6 @@ _MOST_FALSE = 0.01
 _ROUNDING = 1e-4
 """A margin that is as small as this, relative to the largest logit, may be one of rounding."""
 _TERMINATED = 143
-
-
-def is_own(attack: Attack) -> bool:
-    """Tell whether an attack is from outside this package."""
-    return type(attack).__module__.partition(".")[0] != "caffe_ext"
 
 
 def check_picklable(attack: Attack) -> None:
@@ -57,7 +52,7 @@ def run_checked(  # noqa: PLR0913  what Attack.run() takes, with the criterion i
     something else than an AttackResult for these images, changes them, or returns images as
     adversarial that are not.
     """
-    if not is_own(attack):
+    if not is_own(type(attack)):
         return attack.run(model, images, kind(labels), indices)
     name, given = _name(attack), images.copy()
     try:

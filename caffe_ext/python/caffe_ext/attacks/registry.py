@@ -42,7 +42,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
-from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.base import Attack, is_own
 from caffe_ext.attacks.budget import (
     DISTANCE,
     NUMBER,
@@ -197,7 +197,7 @@ def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | N
         if type(value) is float and known[key].type in (int, "int"):
             if value.is_integer():
                 settings[key] = int(value)  # as a radius that stands for E
-            elif cls.__module__.partition(".")[0] != "caffe_ext":  # which check their settings
+            elif is_own(cls):  # the package's check their settings
                 raise ValueError(f"{text}: {key} must be a whole number, not {value!r}")
     try:
         return cls(**settings)

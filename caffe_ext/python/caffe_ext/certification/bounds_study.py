@@ -14,21 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
 from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import Study
+from caffe_ext.certification.study import Study, check_radii, read_labelled
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
-from caffe_ext.runs.output_folder import check_writable, claim_output
-from caffe_ext.runtime.checkout import shorten_paths
+from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import Object, read_json
@@ -60,11 +58,7 @@ class BoundsSettings:
         """Check them."""
         if not self.radii or not self.methods:
             raise ValueError("there must be a radius and a method")
-        for radius in self.radii:
-            if not (np.isfinite(radius) and radius >= 0):
-                raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
-            check_largest_change(radius)
-        object.__setattr__(self, "radii", tuple(dict.fromkeys(self.radii)))
+        object.__setattr__(self, "radii", check_radii(self.radii))
         for method in self.methods:
             if method not in METHODS:
                 raise ValueError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
@@ -96,16 +90,9 @@ class BoundsStudy(Study):
         another process is using it, DataError and OSError for files.
         """
         reporter = reporter or SilentReporter()
-        check_writable(self.folder)
+        source = self.open_images(reporter)
         networks = [read_network(model) for model in self.models]
-        source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
-        batch = source.read(slice(0, len(source)))
-        if batch.labels is None or not len(source):
-            raise ValueError(
-                "images with labels are needed, since only correctly classified images are bounded"
-            )
-        images, labels = batch.images, batch.labels
+        images, labels = read_labelled(source, "bounded")
         digest = source.digest(reporter)
         settings, results = self.settings, []
         total = len(images) * len(self.models) * len(settings.methods)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.certification.bounds import MARGIN
 from caffe_ext.certification.exact import (
     SOLVER_MARGIN,
@@ -36,14 +35,13 @@ from caffe_ext.certification.exact_stored import (
 )
 from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import Study
+from caffe_ext.certification.study import Study, check_radii, read_labelled
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, short_digest
 from caffe_ext.storage.json_file import read_json
@@ -70,13 +68,7 @@ class ExactSettings:
 
     def __post_init__(self) -> None:
         """Check them."""
-        if not self.radii:
-            raise ValueError("there must be a radius")
-        for radius in self.radii:
-            if not (np.isfinite(radius) and radius >= 0):
-                raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
-            check_largest_change(radius)
-        object.__setattr__(self, "radii", tuple(dict.fromkeys(self.radii)))
+        object.__setattr__(self, "radii", check_radii(self.radii))
         if not (np.isfinite(self.time_limit) and self.time_limit > 0):
             raise ValueError(f"the time limit must be above 0 seconds, not {self.time_limit}")
 
@@ -97,18 +89,12 @@ class ExactStudy(Study):
         """
         reporter = reporter or SilentReporter()
         settings = self.settings
+        source = self.open_images(reporter)
         deciders = [
             Decider(read_network(model), model.load(self.batch_size), settings.method)
             for model in self.models
         ]
-        source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
-        batch = source.read(slice(0, len(source)))
-        if batch.labels is None or not len(source):
-            raise ValueError(
-                "images with labels are needed, since only correctly classified images are decided"
-            )
-        images, labels = batch.images, batch.labels
+        images, labels = read_labelled(source, "decided")
         digest = source.digest(reporter)
         results, total = [], len(images) * len(self.models)
         with claim_output(self.folder), reporter.progress("exact", total, "image") as step:

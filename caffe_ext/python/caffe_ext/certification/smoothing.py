@@ -32,8 +32,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
-from caffe_ext.runs.output_folder import check_writable, claim_output
-from caffe_ext.runtime.checkout import shorten_paths
+from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.processor_time import Stopwatch
 
 # Identifies the noise; if the same numbers gave other bits, this would change.
@@ -91,9 +90,7 @@ class SmoothingStudy(Study):
         OSError for files that cannot be read or written.
         """
         reporter = reporter or SilentReporter()
-        check_writable(self.folder)
-        source = self.source.sample(self.limit, self.sample_seed)
-        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
+        source = self.open_images(reporter)
         labels = _labels(source)
         shapes = [_columns(model.load(self.batch_size), source, labels) for model in self.models]
         images = {"digest": source.digest(reporter)}

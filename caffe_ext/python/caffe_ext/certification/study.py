@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.data import ImageSource
+from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.reporting import Reporter
+from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import ROOT, shorten_paths
 from caffe_ext.storage.provenance import provenance
 
@@ -38,6 +43,16 @@ class Study:
         """Accept a folder given as a string, too."""
         object.__setattr__(self, "folder", Path(self.folder))
 
+    def open_images(self, reporter: Reporter) -> ImageSource:
+        """Return the images that are certified, and say which they are.
+
+        Before any work, OSError for a folder that cannot be written.
+        """
+        check_writable(self.folder)
+        source = self.source.sample(self.limit, self.sample_seed)
+        reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
+        return source
+
     def record(
         self, source: ImageSource, digest: str, settings: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -52,3 +67,27 @@ class Study:
             "images": {"digest": digest, "origin": shorten_paths(source.origin)},
             "models": [model.shown_record() for model in self.models],
         }
+
+
+def read_labelled(source: ImageSource, verb: str) -> tuple[Images, Ints]:
+    """Return all images of a source and their labels; ValueError if there are none.
+
+    verb  what is done with those that are correctly classified
+    """
+    batch = source.read(slice(0, len(source)))
+    if batch.labels is None or not len(source):
+        raise ValueError(
+            f"images with labels are needed, since only correctly classified images are {verb}"
+        )
+    return batch.images, batch.labels
+
+
+def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
+    """Return Linf radii, each once; ValueError for none and for those that are not 0..255."""
+    if not radii:
+        raise ValueError("there must be a radius")
+    for radius in radii:
+        if not (isfinite(radius) and radius >= 0):
+            raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
+        check_largest_change(radius)
+    return tuple(dict.fromkeys(radii))

@@ -10,7 +10,13 @@ An attack at the same distance is run beside it: the true robust accuracy lies b
 import argparse
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.distance_arguments import read_distances
+from caffe_ext.cli.certify_arguments import (
+    METHODS,
+    add_memory,
+    add_radii,
+    read_radii,
+    study_options,
+)
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
@@ -22,8 +28,6 @@ if TYPE_CHECKING:
     from caffe_ext.certification.bounds_result import BoundsResult
     from caffe_ext.certification.bounds_study import BoundsStudy
 
-RADII = ("1", "2", "4", "8")
-METHODS = ("interval", "crown-ibp", "crown", "dual")
 
 EPILOG = f"""\
 {MODELS_HELP}
@@ -54,13 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=100)
     add = parser.add_argument_group("bounds").add_argument
-    add(
-        "--radii",
-        nargs="+",
-        default=RADII,
-        metavar="RADIUS",
-        help=f"Linf, in grey levels, or 0.5/255, 0.03of1 (default: {' '.join(RADII)})",
-    )
+    add_radii(add)
     add(
         "--methods",
         nargs="+",
@@ -78,13 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="omit the attack (default: PGD of 40 steps on the margin, from a random start)",
     )
-    add(
-        "--memory",
-        type=int,
-        default=1024,
-        metavar="MIB",
-        help="memory limit of the bounds, in MiB (default: %(default)s)",
-    )
+    add_memory(add)
     add_output(parser.add_argument_group("output"), ROOT / "build" / "certify_bounds")
     add_again(parser, "discard earlier bounds in --output")
 
@@ -92,9 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments are wrong."""
     check_at_least(parser, arguments, 1, "batch_size", "memory")
-    arguments.radii = read_distances(
-        parser, "radii", arguments.radii, zero=True, small=True, linf=True
-    )
+    read_radii(parser, arguments)
 
 
 def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
@@ -118,10 +108,7 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
         open_source(arguments, class_numbers(models)),
         arguments.output,
         settings,
-        limit=arguments.limit,
-        sample_seed=arguments.sample_seed,
-        batch_size=arguments.batch_size,
-        again=arguments.again,
+        **study_options(arguments),
     )
 
 

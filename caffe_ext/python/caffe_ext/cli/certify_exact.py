@@ -11,7 +11,12 @@ import argparse
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.distance_arguments import read_distances
+from caffe_ext.cli.certify_arguments import (
+    add_memory,
+    add_radii,
+    read_radii,
+    study_options,
+)
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
     from caffe_ext.certification.exact_result import ExactResult
     from caffe_ext.certification.exact_study import ExactStudy
 
-RADII = ("1", "2", "4", "8")
 
 EPILOG = f"""\
 {MODELS_HELP}
@@ -55,13 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=20)
     add = parser.add_argument_group("exact").add_argument
-    add(
-        "--radii",
-        nargs="+",
-        default=RADII,
-        metavar="RADIUS",
-        help=f"Linf, in grey levels, or 0.5/255, 0.03of1 (default: {' '.join(RADII)})",
-    )
+    add_radii(add)
     add(
         "--method",
         dest="search",
@@ -93,13 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="omit the attack (default: APGD of 100 steps on the targeted DLR loss)",
     )
-    add(
-        "--memory",
-        type=int,
-        default=1024,
-        metavar="MIB",
-        help="memory limit of the bounds, in MiB (default: %(default)s)",
-    )
+    add_memory(add)
     add_output(parser.add_argument_group("output"), ROOT / "build" / "certify_exact")
     add_again(parser, "discard earlier decisions in --output")
 
@@ -109,9 +101,7 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     check_at_least(parser, arguments, 1, "batch_size", "memory")
     if not (isfinite(arguments.time_limit) and arguments.time_limit > 0):
         parser.error(f"--time-limit must be above 0 seconds, not {arguments.time_limit:g}")
-    arguments.radii = read_distances(
-        parser, "radii", arguments.radii, zero=True, small=True, linf=True
-    )
+    read_radii(parser, arguments)
 
 
 def make_study(arguments: argparse.Namespace) -> "ExactStudy":
@@ -137,10 +127,7 @@ def make_study(arguments: argparse.Namespace) -> "ExactStudy":
         ExactSettings(
             tuple(arguments.radii), method, arguments.time_limit, largest=arguments.largest
         ),
-        limit=arguments.limit,
-        sample_seed=arguments.sample_seed,
-        batch_size=arguments.batch_size,
-        again=arguments.again,
+        **study_options(arguments),
     )
 
 

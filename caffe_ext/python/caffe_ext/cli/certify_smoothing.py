@@ -11,6 +11,7 @@ gives only the class. If there are too few samples to decide, they abstain.
 import argparse
 from typing import TYPE_CHECKING
 
+from caffe_ext.cli.certify_arguments import study_options
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.distance_arguments import read_distances
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
@@ -129,10 +130,7 @@ def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
             alpha=arguments.alpha,
             seed=arguments.seed,
         ),
-        limit=arguments.limit,
-        sample_seed=arguments.sample_seed,
-        batch_size=arguments.batch_size,
-        again=arguments.again,
+        **study_options(arguments),
     )
 
 

@@ -16,6 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_names import add_attack_help, parse_ranks
+from caffe_ext.cli.certify_arguments import METHODS
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.evaluation_report import print_assessment
@@ -125,7 +126,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     add(
         "--certify",
         nargs="+",
-        choices=("interval", "crown-ibp", "crown", "dual"),
+        choices=METHODS,
         metavar="METHOD",
         help="also give a lower bound of the accuracy within each Linf radius, by these methods: "
         "interval, crown-ibp, crown, dual (see `caffe-ext certify bounds --help`)",
