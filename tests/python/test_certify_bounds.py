@@ -120,7 +120,7 @@ def test_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", ["bounds", "smoothing"])
+@pytest.mark.parametrize("method", ["bounds", "exact", "smoothing"])
 def test_a_folder_that_cannot_be_written_is_named_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from caffe_ext import __version__
 from caffe_ext.cli import table1
+from caffe_ext.data import open_images
 from caffe_ext.storage.provenance import sha256
 from caffe_ext.studies.table1 import comparison
 from caffe_ext.studies.table1.comparison import (
@@ -179,6 +181,22 @@ def test_wrong_arguments() -> None:
         ran = run(*arguments)
         assert (ran.returncode, ran.stdout) == (2, "")
         assert reason in ran.stderr
+
+
+def test_what_broke_each_image_stays_out_of_the_results(tmp_path: Path) -> None:
+    report = json.loads((CHECKOUT / "results" / "table1" / "evaluation.json").read_text())
+    (tmp_path / "work" / "evaluation").mkdir(parents=True)
+    for model in report["models"]:
+        model["robust_accuracy"][0]["broken_in"] = [0, -1]
+    (tmp_path / "work" / "evaluation" / "evaluation.json").write_text(json.dumps(report))
+    written = Table1Comparison(
+        [], partial(open_images, "mnist"), tmp_path / "work", tmp_path
+    ).write()
+    assert written.read_text().startswith("# Table 1 of the BANG paper")
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    for model in report["models"]:
+        del model["robust_accuracy"][0]["broken_in"]
+    assert found == report
 
 
 def test_the_table_says_how_the_training_departs_from_the_papers() -> None:

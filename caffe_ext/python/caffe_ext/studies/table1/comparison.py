@@ -10,12 +10,12 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.assessment import Assessment
 from caffe_ext.evaluation.presets import USUAL
-from caffe_ext.evaluation.report import FILES
+from caffe_ext.evaluation.report import FILES, RECORD
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
-from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.studies.table1.training import PAPER_VALIDATION
 
@@ -116,18 +116,37 @@ class Table1Comparison:
         ).run(reporter)
 
     def write(self) -> Path:
-        """Write the table from the results of evaluate() and attack(); return its path."""
+        """Write the table from the results of evaluate() and attack(); return its path.
+
+        The results have the figures of all models; what broke each image stays in `work`.
+        """
         self.results.mkdir(parents=True, exist_ok=True)
-        for path in (self.work / "evaluation" / name for name in FILES):
+        for path in (self.work / "evaluation" / name for name in FILES if name != RECORD):
             if path.exists():  # not all are written by every evaluation
                 shutil.copyfile(path, self.results / path.name)
+        report = read_json(self.work / "evaluation" / RECORD, Object, "evaluate again")
+        write_json(self.results / RECORD, _drop_images(report))
         figure = self.work / "hotcold" / FIGURE
         if figure.exists():  # of several models only, and where they get an image right
             shutil.copyfile(figure, self.results / FIGURE)
-        report = read_json(self.work / "evaluation" / "evaluation.json", Object, "evaluate again")
         path = self.results / "table1.md"
         write_text(path, markdown(report, self.departures, picture=figure.exists()))
         return path
+
+
+def _drop_images(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report without the lists that have an entry for each image."""
+    models = [
+        model
+        | {
+            "robust_accuracy": [
+                {name: value for name, value in one.items() if name != "broken_in"}
+                for one in model["robust_accuracy"]
+            ]
+        }
+        for model in report["models"]
+    ]
+    return {**report, "models": models}
 
 
 def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = True) -> str:
