@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from caffe_ext.data import (
     write_database,
     write_png,
 )
-from caffe_ext.data.image_labels import as_labels
+from caffe_ext.data.image_labels import as_labels, read_labels
 from caffe_ext.data.mnist import NAMES
+from caffe_ext.models.pixels import read_mean
 from data_samples import cifar_batches, mnist_arrays, write_mnist
 from image_samples import COLOUR, GREY, Array, check, put, refused, write_hdf5, write_images
 
@@ -261,6 +263,27 @@ def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
     for name in ("x.npy", "x.npz", "x.h5"):
         (tmp_path / name).write_bytes(b"\x93NUMPY damaged")
         refused(f"{name} (cannot be read|is damaged)", tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_a_member_of_an_npz_that_is_not_an_array(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.npz"
+    arrays: dict[str, Any] = {"images": GREY.images, "labels": GREY.labels}
+    del arrays[name]
+    np.savez(path, **arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{name}.npy", b"")
+    refused(f"x.npz cannot be read: '{name}' is not an array", path)
+
+
+def test_an_archive_with_the_name_of_an_array(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.npy"
+    with labels.open("wb") as file:
+        np.savez(file, labels=np.zeros(2))
+    with pytest.raises(DataError, match=r"labels.npy cannot be read: it is an archive of arrays"):
+        read_labels(labels, 2)
+    with pytest.raises(ValueError, match=r"labels.npy cannot be read: it is an archive of arrays"):
+        read_mean(labels)
 
 
 def test_labels_are_whole_numbers_of_int64() -> None:

@@ -231,6 +231,22 @@ def test_mean_files(tmp_path: Path) -> None:
         read_mean(tmp_path / "none.npy")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04junk",
+        b"\x93NUMPY\x01\x00\x10\x00{'a': (((((((((((",
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999,), }".ljust(117)
+        + b"\n",
+    ],
+)
+def test_a_damaged_mean_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mean.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"mean\.npy cannot be read: "):
+        read_mean(tmp_path / "mean.npy")
+
+
 def test_real_values_from_0_to_1_are_pointed_out() -> None:
     digit = np.zeros((2, 1, 4, 4), np.float32)
     for black in (digit, digit[:0]):

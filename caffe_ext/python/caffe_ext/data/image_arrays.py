@@ -23,6 +23,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import list_names
 from caffe_ext.storage.hdf5_file import open_hdf5
+from caffe_ext.storage.numpy_file import read_member
 
 ChannelOrder = Literal["RGB", "BGR"]
 _IMAGES = ("images", "data")
@@ -133,8 +134,8 @@ def open_numpy_images(path: Path, reading: Reading) -> StoredImages:
         if not isinstance(images, np.ndarray):
             with images as content:
                 name, labels_name = _choose_names(path, content)
-                where, images = f"{path}: '{name}'", content[name]
-                own = content[labels_name] if labels_name else None
+                where, images = f"{path}: '{name}'", read_member(content, name)
+                own = read_member(content, labels_name) if labels_name else None
     _check_images(where, images)
     part = _convert_to_rgb(lambda start, stop: images[start:stop], reading.channel_order)
     found = _labels(path, own, reading.labels, len(images))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import idx
 from caffe_ext.errors import DataError
+from caffe_ext.storage.numpy_file import load_array
 from caffe_ext.storage.regular_file import require_regular_file
 
 Labels = NDArray[np.int64]
@@ -130,7 +131,7 @@ def read_labels(path: Path, count: int) -> Labels:
     require_regular_file(path)
     if path.suffix == ".npy":
         with convert_read_errors(path):
-            return as_labels(np.load(path, allow_pickle=False), count, path)
+            return as_labels(load_array(path), count, path)
     return as_labels(idx.read_labels(path, classes=256).values, count, path)
 
 

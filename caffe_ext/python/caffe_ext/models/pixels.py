@@ -12,6 +12,9 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from caffe_ext.data.image_labels import convert_read_errors
+from caffe_ext.errors import DataError
+from caffe_ext.storage.numpy_file import load_array
 from caffe_ext.storage.regular_file import AnyPath, require_regular_file
 
 Float32s = NDArray[np.float32]
@@ -260,7 +263,12 @@ def read_mean(path: AnyPath) -> Float32s:
     path = Path(path)
     require_regular_file(path)
     if path.suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # OSError: as for other kinds
+            try:
+                with convert_read_errors(path):
+                    array = load_array(file)
+            except DataError as error:
+                raise ValueError(f"{error}") from error
     else:
         blob = caffe_pb2.BlobProto()
         try:
