@@ -127,6 +127,13 @@ def make_mean(folder: Path) -> None:
     (folder / "mean.binaryproto").write_bytes(blob.SerializeToString())
 
 
+def make_numpy_mean(folder: Path) -> None:
+    """Write a model with a mean image in a .npy file."""
+    make_model(folder)
+    (folder / "model.yaml").write_text(YAML.replace("[100]", "mean.npy"))
+    np.save(folder / "mean.npy", np.full((1, 4, 4), 7, np.float32))
+
+
 def make_solver(folder: Path) -> None:
     """Write a solver file and its net."""
     (folder / "train.prototxt").write_text(DATA + NET.partition("} } }")[2])
@@ -284,6 +291,7 @@ FORMATS = {
     "caffemodel": Format("w.caffemodel", make_model, use_model("model.yaml")),
     "hdf5-weights": Format("w.h5", make_model, use_model("hdf5.yaml")),
     "mean": Format("mean.binaryproto", make_mean, use_model("model.yaml")),
+    "mean-npy": Format("mean.npy", make_numpy_mean, use_model("model.yaml")),
     "solver": Format("solver.prototxt", make_solver, use_solver),
     "train-net": Format("train.prototxt", make_solver, use_solver),
     "idx": Format("t10k-images-idx3-ubyte", make_idx, use_images("t10k-images-idx3-ubyte")),
