@@ -9,9 +9,9 @@ import pytest
 
 from bounds_samples import layer, write_net
 from caffe_ext.certification.bounds import Bounder, LogitBounds
-from caffe_ext.certification.bounds_study import attack_text
 from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
 from caffe_ext.certification.network import read_network
+from caffe_ext.certification.study import attack_text
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.cli.certify import main
 from caffe_ext.data import ImageSource

@@ -20,7 +20,7 @@ from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
 from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import Study, check_radii, read_labelled
+from caffe_ext.certification.study import Study, attack_text, check_radii, read_labelled
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
@@ -185,11 +185,6 @@ class BoundsStudy(Study):
             found = attack.run(model, images[tried], MISCLASSIFIED(labels[tried]), tried).found
             robust[tried, column] = ~found
         return robust
-
-
-def attack_text(text: str, radius: float) -> str:
-    """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
-    return text.replace("0.25E", f"{radius / 4:g}").replace("E", f"{radius:g}")
 
 
 def _columns(of_radii: list[NDArray[np.float64]]) -> list[Any]:

@@ -34,6 +34,7 @@ from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.certification.mixed_integer import Goal, Limits, encode_network
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
+from caffe_ext.certification.study import attack_text
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Floats, Images, Model
 from caffe_ext.models.pixels import allow_dark_pixels
@@ -275,8 +276,3 @@ def choose_attack(classes: int) -> str:
     On small nets, the targeted loss finds adversarials that the margin and cross-entropy miss.
     """
     return "apgd=E+dlr-t" if classes >= FEWEST_CLASSES["dlr-t"] else "apgd=E+ce"
-
-
-def attack_text(text: str, radius: float) -> str:
-    """Return an attack's text at a radius, for which E stands."""
-    return text.replace("E", f"{radius:.12g}")

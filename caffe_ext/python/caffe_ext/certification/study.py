@@ -91,3 +91,8 @@ def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
             raise ValueError(f"a radius must be 0 or more grey levels, not {radius}")
         check_largest_change(radius)
     return tuple(dict.fromkeys(radii))
+
+
+def attack_text(text: str, radius: float) -> str:
+    """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
+    return text.replace("0.25E", f"{radius / 4:.12g}").replace("E", f"{radius:.12g}")
