@@ -15,7 +15,6 @@ from caffe_ext.data.image_labels import (
     ClassNumbers,
     Labels,
     as_labels,
-    convert_read_errors,
     labels_beside,
     read_labels,
 )
@@ -24,6 +23,7 @@ from caffe_ext.errors import DataError
 from caffe_ext.reporting import list_names
 from caffe_ext.storage.hdf5_file import open_hdf5
 from caffe_ext.storage.numpy_file import read_member
+from caffe_ext.storage.read_errors import convert_read_errors
 
 ChannelOrder = Literal["RGB", "BGR"]
 _IMAGES = ("images", "data")

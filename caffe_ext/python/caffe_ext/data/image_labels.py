@@ -4,13 +4,8 @@ In folders' names and in listings, a label is a number or the name of a class. T
 the number of each name (ClassNumbers): it cannot be known from the names alone.
 """
 
-import lzma
 import re
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ from numpy.typing import NDArray
 from caffe_ext.data import idx
 from caffe_ext.errors import DataError
 from caffe_ext.storage.numpy_file import load_array
+from caffe_ext.storage.read_errors import convert_read_errors
 from caffe_ext.storage.regular_file import require_regular_file
 
 Labels = NDArray[np.int64]
@@ -155,29 +151,6 @@ def as_labels(values: NDArray[Any], count: int, where: object) -> Labels:
             f"{where}: label number {first:,} is {values[first]}; labels are integers, 0 to 2^63-1"
         )
     return values.astype(np.int64)
-
-
-@contextmanager
-def convert_read_errors(path: Path) -> Iterator[None]:
-    """Convert what h5py and NumPy raise for a damaged file to DataError."""
-    try:
-        yield
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,  # RecursionError, and NotImplementedError of zipfile
-        OverflowError,
-        MemoryError,
-        SyntaxError,  # of NumPy's headers, which are Python
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
-        raise DataError(f"{path} cannot be read: {' '.join(f'{error}'.split())}") from error
 
 
 def _is_number(text: str) -> bool:

@@ -12,9 +12,9 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from caffe_ext.data.image_labels import convert_read_errors
 from caffe_ext.errors import DataError
 from caffe_ext.storage.numpy_file import load_array
+from caffe_ext.storage.read_errors import convert_read_errors
 from caffe_ext.storage.regular_file import AnyPath, require_regular_file
 
 Float32s = NDArray[np.float32]
