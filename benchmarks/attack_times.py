@@ -89,7 +89,7 @@ def _pair_fmn(question: Question) -> Pair:
     import foolbox
 
     from caffe_ext.attacks.criteria import Misclassification
-    from caffe_ext.attacks.norms import sizes
+    from caffe_ext.attacks.norms import compute_norms
     from caffe_ext.attacks.smallest.fmn import fast_minimum_norm
     from caffe_ext.attacks.smallest.queries import MarginQueries
 
@@ -106,7 +106,7 @@ def _pair_fmn(question: Question) -> Pair:
     def other() -> Distances:
         found = attack(model, *question.to_tensors(), epsilons=None)[0]
         apart = found.numpy() * WHITE - images
-        return np.where(question.find_misclassified(found), sizes(apart, norm), np.inf)
+        return np.where(question.find_misclassified(found), compute_norms(apart, norm), np.inf)
 
     return Pair("FMN", f"fmn-{norm}, its search in real numbers", ours, other)
 

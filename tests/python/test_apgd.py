@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 import attack_references as reference
 from attack_samples import bent_net, labels, linear, random_rows, rows, two_layers
 from caffe_ext.attacks import parse_attack
-from caffe_ext.attacks.apgd import AutoProjectedGradient, checkpoints
-from caffe_ext.attacks.ball import Ball, random_unit
+from caffe_ext.attacks.apgd import AutoProjectedGradient, compute_checkpoints
+from caffe_ext.attacks.ball import Ball, draw_unit_vector
 from caffe_ext.attacks.criteria import Misclassification, TargetedMisclassification
 from caffe_ext.attacks.losses import make_objective
 from caffe_ext.attacks.queries import Queries
@@ -35,8 +35,8 @@ def size(differences: Any, norm: str) -> NDArray[np.float64]:
 
 
 def test_checkpoints_are_the_paper_s() -> None:
-    assert sorted(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert sorted(checkpoints(10)) == [3, 5, 6, 7, 8, 9, 10]
+    assert sorted(compute_checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert sorted(compute_checkpoints(10)) == [3, 5, 6, 7, 8, 9, 10]
 
 
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr", "dlr-t"])
@@ -99,7 +99,7 @@ def test_batched_climbs_are_those_of_single_images(bent: Classifier, norm: Any, 
             return bool(bent.predict(point[None].astype(np.float32))[0] != label)
 
         middle = image.astype(np.float64)
-        start = middle + epsilon * random_unit([4, 7 + row, 0, 0], image.shape, norm)
+        start = middle + epsilon * draw_unit_vector([4, 7 + row, 0, 0], image.shape, norm)
         start = reference.project(start, middle, epsilon, norm)
         expected, _ = reference.apgd(
             value, gradient, wrong, middle, start, epsilon, norm, iterations
@@ -142,7 +142,7 @@ def test_an_image_s_result_does_not_depend_on_the_others(bent: Classifier) -> No
     assert np.array_equal(alone.found, whole.found[part])
     assert np.array_equal(alone.adversarials, whole.adversarials[part])
     assert whole.found.any()
-    one, other = (random_unit([3, index, 0, 0], (1, 1, 6), "linf") for index in (0, 1))
+    one, other = (draw_unit_vector([3, index, 0, 0], (1, 1, 6), "linf") for index in (0, 1))
     assert not np.array_equal(one, other)
 
 

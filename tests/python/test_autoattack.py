@@ -22,7 +22,7 @@ def test_the_standard_ensemble() -> None:
     def texts(text: str, classes: int) -> list[str]:
         attack = parse_attack(text)
         assert isinstance(attack, AutoAttack)
-        return [one.text for one in attack.attacks(classes)]
+        return [one.text for one in attack.choose_attacks(classes)]
 
     assert texts("autoattack=8", 10) == [
         "apgd=8.0x100",
@@ -50,7 +50,7 @@ def test_each_attack_works_on_what_the_ones_before_left(bent: Classifier) -> Non
     assert result.real is not None
     left, real = np.arange(60), np.zeros(60, np.bool_)
     queries = 0
-    for one in attack.attacks(5):
+    for one in attack.choose_attacks(5):
         mine = one.run(bent, images[left], Misclassification(which[left]), left)
         assert mine.real is not None
         real[left] |= mine.real.found

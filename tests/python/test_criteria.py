@@ -18,7 +18,7 @@ from caffe_ext.attacks.criteria import (
     TargetedMisclassification,
     TopKKind,
     TopKMisclassification,
-    class_of_rank,
+    find_class_of_rank,
     parse_criterion,
 )
 from caffe_ext.models.base import NO_CLASS, top_class
@@ -35,10 +35,10 @@ def targeted(targets: NDArray[np.int64]) -> TargetedMisclassification:
 def test_margins_by_hand() -> None:
     scores = np.array([[1, 5, 3], [4, 4, 0], [0, 1, -2], [0, 0, 9]], np.float32)
     # Of the labels 1, 0, 2, 2.
-    assert Misclassification(LABELS).margins(scores, WHICH).tolist() == [2, 0, -3, 9]
-    assert targeted(LABELS).margins(scores, WHICH).tolist() == [-2, 0, 3, -9]
-    assert TopKMisclassification(LABELS, 1).margins(scores, WHICH).tolist() == [2, 0, -3, 9]
-    assert TopKMisclassification(LABELS, 2).margins(scores, WHICH).tolist() == [4, 4, -2, 9]
+    assert Misclassification(LABELS).compute_margins(scores, WHICH).tolist() == [2, 0, -3, 9]
+    assert targeted(LABELS).compute_margins(scores, WHICH).tolist() == [-2, 0, 3, -9]
+    assert TopKMisclassification(LABELS, 1).compute_margins(scores, WHICH).tolist() == [2, 0, -3, 9]
+    assert TopKMisclassification(LABELS, 2).compute_margins(scores, WHICH).tolist() == [4, 4, -2, 9]
 
 
 @given(SCORES)
@@ -47,13 +47,13 @@ def test_the_sign_of_a_margin_says_what_the_criterion_says(scores: NDArray[np.fl
     criteria += [TopKMisclassification(LABELS, k) for k in (1, 2)]
     for criterion in criteria:
         satisfied = criterion.is_satisfied(scores, WHICH)
-        margins = criterion.margins(scores, WHICH)
+        margins = criterion.compute_margins(scores, WHICH)
         assert margins.dtype == np.float64
         assert satisfied[margins < 0].all()
         assert not satisfied[margins > 0].any()
         part = criterion.select(WHICH)
         np.testing.assert_array_equal(part.is_satisfied(scores, np.arange(4)), satisfied)
-        np.testing.assert_array_equal(part.margins(scores, np.arange(4)), margins)
+        np.testing.assert_array_equal(part.compute_margins(scores, np.arange(4)), margins)
     other = Misclassification(LABELS).is_satisfied(scores, WHICH)
     np.testing.assert_array_equal(other, ~targeted(LABELS).is_satisfied(scores, WHICH))
     np.testing.assert_array_equal(other, scores.argmax(axis=1) != LABELS[WHICH])
@@ -84,7 +84,7 @@ def test_nan_satisfies_nothing() -> None:
 
 def test_infinite_logits_warn_nobody() -> None:
     scores = np.array([[np.nan, 1, 0], [np.inf, np.inf, 0]], np.float32)
-    assert np.isnan(Misclassification(labels(1, 0)).margins(scores, np.arange(2))).all()
+    assert np.isnan(Misclassification(labels(1, 0)).compute_margins(scores, np.arange(2))).all()
 
 
 def test_kinds_and_their_texts() -> None:
@@ -119,6 +119,6 @@ def test_criteria_that_a_network_cannot_satisfy() -> None:
     with pytest.raises(ValueError, match="can be at most 9, not 10: the network has 10 classes"):
         TopKKind(10).check(10)
     with pytest.raises(ValueError, match="at most 2"):
-        class_of_rank(np.zeros((1, 3), np.float32), labels(0), 3)
+        find_class_of_rank(np.zeros((1, 3), np.float32), labels(0), 3)
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
         TopKMisclassification(LABELS, 0)

@@ -14,7 +14,7 @@ from caffe_ext.attacks.criteria import (
     Misclassification,
     TargetedMisclassification,
     TopKMisclassification,
-    class_of_rank,
+    find_class_of_rank,
 )
 from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
 from caffe_ext.models.base import softmax
@@ -83,32 +83,32 @@ def test_fgv_is_the_gradient_of_caffe_s_own_loss(three: Classifier, tmp_path: Pa
 
 def test_hot_and_cold_are_equation_7() -> None:
     logits = np.array([[5, 3, -2, 4], [-1, -7, -3, -2], [0, 0, 0, 0]], np.float32)
-    omega, hot = HotCold().omega(logits, Misclassification(labels(0, 0, 1)))
+    omega, hot = HotCold().compute_omega(logits, Misclassification(labels(0, 0, 1)))
     assert hot.tolist() == [3, 3, 0]
     # |h_hot| where it is hot, -h_label where it is cold, also if that is above 0
     assert omega.tolist() == [[-5, 0, 0, 4], [1, 0, 0, 2], [0, 0, 0, 0]]
     assert omega.dtype == np.float32
-    second, hot = HotCold(rank=2).omega(logits, Misclassification(labels(0, 0, 1)))
+    second, hot = HotCold(rank=2).compute_omega(logits, Misclassification(labels(0, 0, 1)))
     assert hot.tolist() == [1, 2, 2]
     assert second[:2].tolist() == [[-5, 3, 0, 0], [1, 0, 3, 0]]
 
 
 def test_the_label_s_own_score_does_not_count_among_the_ranks() -> None:
     logits = np.array([[1, 9, 5, 3]], np.float32)
-    assert [class_of_rank(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
-    assert [class_of_rank(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
+    assert [find_class_of_rank(logits, labels(3), rank)[0] for rank in (1, 2, 3)] == [1, 2, 0]
+    assert [find_class_of_rank(logits, labels(1), rank)[0] for rank in (1, 2, 3)] == [2, 3, 0]
 
 
 def test_of_equal_scores_the_lower_class_comes_first() -> None:
     logits = np.array([[2, 7, 7, 2, 7]], np.float32)
-    assert [class_of_rank(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
+    assert [find_class_of_rank(logits, labels(2), rank)[0] for rank in (1, 2, 3, 4)] == [1, 4, 0, 3]
 
 
 def test_hot_cold_goes_back_to_the_pixels(three: Classifier) -> None:
     logits = three.logits(IMAGES)
     which = three.predict(IMAGES)
     found = HotCold()(three, IMAGES, Misclassification(which))
-    expected = HotCold().omega(logits, Misclassification(which))[0] @ WEIGHTS
+    expected = HotCold().compute_omega(logits, Misclassification(which))[0] @ WEIGHTS
     np.testing.assert_allclose(found.values.reshape(3, 4), expected, rtol=1e-5)
     assert np.array_equal(found.targets, np.argsort(-logits, axis=1)[:, 1])
     signs = HotCold(sign=True)(three, IMAGES, Misclassification(which)).values
@@ -264,7 +264,7 @@ def test_targeted_directions_point_to_the_target(three: Classifier) -> None:
 
 def test_the_margin_of_a_top_k_criterion(three: Classifier) -> None:
     found = LogitMargin()(three, IMAGES, TopKMisclassification(labels(0, 1, 2), 2))
-    second = class_of_rank(three.logits(IMAGES), labels(0, 1, 2), 2)
+    second = find_class_of_rank(three.logits(IMAGES), labels(0, 1, 2), 2)
     assert np.array_equal(found.targets, second)
     for row, label in enumerate((0, 1, 2)):
         np.testing.assert_array_equal(

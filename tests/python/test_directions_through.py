@@ -29,7 +29,7 @@ def test_through_an_inner_blob_that_a_relu_changes_in_place(
 ) -> None:
     classifier = two_layers(tmp_path, FIRST / 16, SECOND / 16, batch_size=2)
     images, which = rows([10, 20, 30], [200, 5, 90], [3, 90, 90]), labels(0, 0, 1)
-    omega = direction().omega(classifier.logits(images), Misclassification(which))[0]
+    omega = direction().compute_omega(classifier.logits(images), Misclassification(which))[0]
     found = direction(through="ip1")(classifier, images, Misclassification(which))
     expected = hand(images, omega) / 16**3
     np.testing.assert_allclose(found.values.reshape(3, 3), expected, rtol=1e-5, atol=1e-9)
@@ -50,7 +50,7 @@ def test_through_a_blob_against_a_net_that_ends_there(tmp_path: Path) -> None:
     ends = net(tmp_path / "ends", text, [first / 50, 0], logits="ip1")
     # At f, E = h_hot - h_label has the derivative W2_hot - W2_label: linear above f.
     margins = (
-        second[LogitMargin().omega(whole.logits(images), Misclassification(which))[1]]
+        second[LogitMargin().compute_omega(whole.logits(images), Misclassification(which))[1]]
         - second[which]
     )
     expected = ends.gradient(images, np.abs(ends.logits(images)) * margins)

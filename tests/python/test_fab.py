@@ -12,7 +12,7 @@ import attack_references as reference
 from attack_samples import bent_net, random_rows
 from caffe_ext.attacks import parse_attack
 from caffe_ext.attacks.criteria import Misclassification, TargetedMisclassification
-from caffe_ext.attacks.fab import FastAdaptiveBoundary, shortest_step
+from caffe_ext.attacks.fab import FastAdaptiveBoundary, find_shortest_step
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.models.classifier import Classifier
 
@@ -31,7 +31,7 @@ def test_the_shortest_step_onto_a_hyperplane(seed: int, norm: Any, rise: float) 
     random = np.random.default_rng(seed)
     points = random.choice([0, 3, 100, 250.5, 255], (4, 7)) + 0.0
     w = random.choice([0, -2, 1, 0.5, -0.1], (4, 7)) + 0.0
-    found = shortest_step(points, w, np.full(4, rise), norm)
+    found = find_shortest_step(points, w, np.full(4, rise), norm)
     assert ((points + found >= 0) & (points + found <= 255)).all()
     for row in range(4):
         expected = reference.shortest_step(points[row], w[row], rise, norm)

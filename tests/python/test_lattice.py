@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.lattice import (
-    directional_derivatives,
+    compute_directional_derivatives,
+    find_next_step_lengths,
     make_rays,
-    next_step_lengths,
     step_along,
 )
 from search_samples import QUICK, Images, searches
@@ -65,7 +65,7 @@ def test_the_next_amplitude_is_the_next_other_image(
     images, directions = search
     units = make_rays(images, directions).units
     amplitudes = np.full(len(images), float(amplitude))
-    others = next_step_lengths(images, units, amplitudes)
+    others = find_next_step_lengths(images, units, amplitudes)
     same = step_along(images, units, amplitudes)
     for row, other in enumerate(others):
         one, unit = images[row : row + 1], units[row : row + 1]
@@ -86,9 +86,9 @@ def test_the_next_amplitude_is_the_next_other_image(
 def test_next_step_lengths_by_hand() -> None:
     images = np.array([[100, 254, 0], [100, 254, 0], [255, 255, 0]], np.uint8).reshape(3, 1, 1, 3)
     units = np.array([[1, 1, -1], [1 / 1024, 1e-6, 0], [1, 1, -1]], np.float32).reshape(3, 1, 1, 3)
-    assert next_step_lengths(images, units, np.zeros(3))[:2].tolist() == [1, 512]
-    assert next_step_lengths(images, units, np.array([3.0, 513, 0]))[:2].tolist() == [4, 1536]
-    ends = next_step_lengths(images, units, np.array([155.0, 2.0**60, 0]))
+    assert find_next_step_lengths(images, units, np.zeros(3))[:2].tolist() == [1, 512]
+    assert find_next_step_lengths(images, units, np.array([3.0, 513, 0]))[:2].tolist() == [4, 1536]
+    ends = find_next_step_lengths(images, units, np.array([155.0, 2.0**60, 0]))
     assert np.isnan(ends).all()
 
 
@@ -181,11 +181,11 @@ def test_a_rise_is_the_derivative_along_the_way() -> None:
     directions = np.array([2, 1, -4, -1, 1, 0], np.float32).reshape(1, 1, 1, 6)
     gradients = np.array([3, 5, 7, 1000, 1000, 1000], np.float32).reshape(1, 1, 1, 6)
     # The fourth and the fifth pixel are at the end that they go to; the last one does not move.
-    assert directional_derivatives(images, directions, gradients).tolist() == [
+    assert compute_directional_derivatives(images, directions, gradients).tolist() == [
         (2 * 3 + 1 * 5 - 4 * 7) / 4
     ]
-    assert directional_derivatives(images, 0 * directions, gradients).tolist() == [0]
-    assert directional_derivatives(images[:0], directions[:0], gradients[:0]).shape == (0,)
+    assert compute_directional_derivatives(images, 0 * directions, gradients).tolist() == [0]
+    assert compute_directional_derivatives(images[:0], directions[:0], gradients[:0]).shape == (0,)
 
 
 @QUICK
@@ -200,7 +200,7 @@ def test_rises_are_those_of_the_formula(
     terms = np.where(moving, directions.astype(np.float64) * gradients, 0)
     sums, sizes = terms.sum(axis=(1, 2, 3)), np.abs(terms).sum(axis=(1, 2, 3))
     scale = np.where(largest > 0, largest, 1)
-    found = directional_derivatives(images, directions, gradients)
+    found = compute_directional_derivatives(images, directions, gradients)
     assert (np.abs(found - sums / scale) <= 1e-14 * sizes / scale).all()
 
 
@@ -209,4 +209,4 @@ def test_what_does_not_fit_has_no_way() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         make_rays(images, directions[:1])
     with pytest.raises(ValueError, match="do not fit"):
-        directional_derivatives(images, directions, directions[:, :, :, :2])
+        compute_directional_derivatives(images, directions, directions[:, :, :, :2])

@@ -175,7 +175,7 @@ def test_every_image_s_random_start_is_its_own(bent: Classifier) -> None:
         assert not np.array_equal(other.adversarials, whole.adversarials)
         # The same image twice: two starts.
         twice = np.repeat(images[:1], 2, axis=0)
-        points = along(**settings_)._start(twice, np.array([0, 1]))
+        points = along(**settings_)._make_start(twice, np.array([0, 1]))
         assert not np.array_equal(points[0], points[1])
 
 
@@ -183,7 +183,7 @@ def test_random_starts_fill_the_ball() -> None:
     images = np.full((4000, 1, 1, 3), 128, np.uint8)
     for norm, share in (("linf", 1 / 8), ("l2", 1 / 8)):
         started = along(norm=norm, epsilon=80, random_start=True)
-        points = started._start(images, np.arange(4000)) - 128
+        points = started._make_start(images, np.arange(4000)) - 128
         flat = points.reshape(-1, 3)
         size = np.abs(flat).max(axis=1) if norm == "linf" else np.sqrt((flat**2).sum(axis=1))
         assert size.max() <= 80

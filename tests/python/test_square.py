@@ -12,7 +12,7 @@ from attack_samples import labels, linear
 from caffe_ext.attacks import parse_attack, square
 from caffe_ext.attacks.criteria import Misclassification
 from caffe_ext.attacks.queries import Queries
-from caffe_ext.attacks.square import SquareAttack, bump, side_of_square
+from caffe_ext.attacks.square import SquareAttack, compute_side, make_bump
 from caffe_ext.models.base import Floats, Pixels
 from caffe_ext.models.classifier import Classifier
 
@@ -61,7 +61,7 @@ def test_it_is_the_paper_s_on_single_images(
         def margin(point: Any, row: int = row, points: list[Any] = points) -> float:
             points.append(point)
             logits = model.logits(point[None].astype(np.float32))
-            return float(criterion.margins(logits, labels(row))[0])
+            return float(criterion.compute_margins(logits, labels(row))[0])
 
         random = np.random.default_rng([6, 5 + row, 0])
         pixels, drawn = image.astype(np.float64), square._DRAWN_AT_A_TIME
@@ -73,16 +73,16 @@ def test_it_is_the_paper_s_on_single_images(
 
 
 def test_sides_shrink_as_the_queries_go() -> None:
-    assert side_of_square(1, 5000, (28, 28)) == 25  # sqrt(.8) 28
-    assert side_of_square(1, 5000, (5, 28)) == 5
-    sides = [side_of_square(query, 5000, (28, 28)) for query in range(1, 5000)]
+    assert compute_side(1, 5000, (28, 28)) == 25  # sqrt(.8) 28
+    assert compute_side(1, 5000, (5, 28)) == 5
+    sides = [compute_side(query, 5000, (28, 28)) for query in range(1, 5000)]
     assert sides == sorted(sides, reverse=True)
     assert sides[-1] == 1  # sqrt(.8 / 512) 28 = 1.1
 
 
 @pytest.mark.parametrize("side", [1, 3, 5, 8])
 def test_the_bump_of_l2_has_two_halves_of_opposite_signs(side: int) -> None:
-    eta = bump(side)
+    eta = make_bump(side)
     assert eta.shape == (side, side)
     assert (eta[: side // 2] > 0).all()
     assert (eta[side // 2 :] < 0).all()

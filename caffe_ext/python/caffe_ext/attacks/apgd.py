@@ -25,10 +25,10 @@ from math import ceil
 
 import numpy as np
 
-from caffe_ext.attacks.ball import Ball, random_unit, steepest_step
+from caffe_ext.attacks.ball import Ball, draw_unit_vector, find_steepest_step
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget_texts import register_within
-from caffe_ext.attacks.criteria import Bools, Criterion, closest_classes
+from caffe_ext.attacks.criteria import Bools, Criterion, find_closest_classes
 from caffe_ext.attacks.losses import (
     LOSSES,
     Loss,
@@ -125,14 +125,14 @@ class Climb:
         seeds  of their starts
         """
         norm, epsilon = ball.budget.norm, np.float32(ball.budget.epsilon)
-        starts = np.stack([random_unit(one, ball.images.shape[1:], norm) for one in seeds])
+        starts = np.stack([draw_unit_vector(one, ball.images.shape[1:], norm) for one in seeds])
         points = ball.project(ball.images + epsilon * starts)
         logits, values, gradients = self.asked.climb(points, ball, rows, self.objective)
         if self.noted is not None:
             note_gradients(self.noted, rows, logits, gradients, self.criterion)
         climbers = Climbers.start(rows, ball, points, values, gradients)
         self._leave(climbers, logits)
-        turns, last = checkpoints(iterations), 0
+        turns, last = compute_checkpoints(iterations), 0
         for step in range(iterations):
             if not len(climbers.rows):
                 return
@@ -220,7 +220,7 @@ class Climbers:
 
     def propose(self, *, first: bool) -> Floats:
         """Return x_k+1."""
-        moved = steepest_step(self.gradients, self.ball.budget.norm)
+        moved = find_steepest_step(self.gradients, self.ball.budget.norm)
         moved *= self.steps[:, None, None, None]
         moved += self.points
         moved = self.ball.project(moved)
@@ -262,7 +262,7 @@ class Climbers:
         self.values[rows] = self.best_values[rows]
 
 
-def checkpoints(iterations: int) -> frozenset[int]:
+def compute_checkpoints(iterations: int) -> frozenset[int]:
     """Return w_1, w_2, ..., the numbers of steps after which eta may be halved."""
     before, now, found = 0.0, 0.22, []
     while now <= 1:
@@ -278,7 +278,7 @@ def list_targets(asked: Queries, ball: Ball, criterion: Criterion, most: int) ->
     """
     if criterion.targets is not None:
         return [criterion.targets]
-    return closest_classes(asked.logits(ball.images, ball), criterion.labels, most)
+    return find_closest_classes(asked.logits(ball.images, ball), criterion.labels, most)
 
 
 def note_gradients(

@@ -61,7 +61,7 @@ class AutoAttack(BudgetAttack):
             "turn (AutoAttack)"
         )
 
-    def attacks(self, classes: int) -> tuple[BudgetAttack, ...]:
+    def choose_attacks(self, classes: int) -> tuple[BudgetAttack, ...]:
         """Return the attacks for a network with this many classes, in order."""
         targets = MOST_TARGETS if self.version == "standard" else _QUICK_TARGETS
         targets = min(targets, classes - 1)
@@ -84,7 +84,7 @@ class AutoAttack(BudgetAttack):
 
     def check(self, model: Model) -> None:
         """Raise ValueError if one of the attacks cannot attack this model."""
-        for attack in self.attacks(model.classes):
+        for attack in self.choose_attacks(model.classes):
             attack.check(model)
 
     def search(
@@ -92,7 +92,7 @@ class AutoAttack(BudgetAttack):
     ) -> BudgetResult:
         """Run the attacks' searches in turn."""
         result = BudgetResult.make_empty(images)
-        for attack in self.attacks(asked.model.classes):
+        for attack in self.choose_attacks(asked.model.classes):
             left = np.flatnonzero(~result.found)
             if len(left):
                 mine = attack.search(asked, images[left], criterion.select(left), indices[left])
@@ -107,7 +107,7 @@ class AutoAttack(BudgetAttack):
         real = RealReading(np.zeros(len(images), np.bool_), images.astype(np.float32))
         queries = gradients = 0
         diagnostics = None
-        for attack in self.attacks(model.classes):
+        for attack in self.choose_attacks(model.classes):
             left = np.flatnonzero(~total.found)
             if not len(left):
                 break

@@ -64,25 +64,25 @@ def project(points: AnyReal, images: Real | Images, budget: PerturbationBudget) 
     if budget.norm == "linf":
         np.clip(points, -budget.epsilon, budget.epsilon, out=points)
     else:
-        points *= budget.epsilon / np.maximum(lengths(points), budget.epsilon)
+        points *= budget.epsilon / np.maximum(compute_l2_norms(points), budget.epsilon)
     np.add(points, images, out=points)
     return np.clip(points, 0, 255, out=points)
 
 
-def lengths(differences: NDArray[np.floating]) -> Real:
+def compute_l2_norms(differences: NDArray[np.floating]) -> Real:
     """Return the L2 norms of differences (N, C, H, W), (N, 1, 1, 1), in their own precision."""
     squares = np.einsum("nchw,nchw->n", differences, differences)
     return np.asarray(np.sqrt(squares)[:, None, None, None])
 
 
-def steepest_step(values: Floats, norm: Norm) -> Floats:
+def find_steepest_step(values: Floats, norm: Norm) -> Floats:
     """Return the steepest unit step in the norm, float32; 0 where there is no direction."""
     if norm == "linf":
         return np.sign(values)
     # Scaled by the largest value first, as squares of small float32 numbers underflow.
     largest = np.abs(values).max(axis=_AXES, keepdims=True)
     scaled = values / np.where(largest > 0, largest, 1)
-    return np.asarray(scaled / np.maximum(lengths(scaled), 1))
+    return np.asarray(scaled / np.maximum(compute_l2_norms(scaled), 1))
 
 
 def round_to_grey_levels(points: Real, images: Real | Images, budget: PerturbationBudget) -> Images:
@@ -92,7 +92,7 @@ def round_to_grey_levels(points: Real, images: Real | Images, budget: Perturbati
         limit = np.floor(budget.epsilon)
         whole = np.clip(whole, -limit, limit)
     else:
-        outside = np.flatnonzero(lengths(whole)[:, 0, 0, 0] > budget.epsilon)
+        outside = np.flatnonzero(compute_l2_norms(whole)[:, 0, 0, 0] > budget.epsilon)
         for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
             rows = outside[part]
             apart = points[rows].astype(np.float64) - images[rows]
@@ -122,7 +122,7 @@ def _round_towards_zero(whole: Points, differences: Points, epsilon: float) -> P
     return np.asarray(shorter.reshape(whole.shape))
 
 
-def random_unit(seeds: list[int], shape: tuple[int, ...], norm: Norm) -> Floats:
+def draw_unit_vector(seeds: list[int], shape: tuple[int, ...], norm: Norm) -> Floats:
     """Return a random point of the unit sphere of the norm, float32.
 
     Linf: uniform in the cube, then scaled to its surface; L2: uniform on the sphere.

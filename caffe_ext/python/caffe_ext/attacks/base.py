@@ -114,9 +114,9 @@ class Attack(ABC):
 
         Raises TypeError for an attack whose class, exactly, is not registered.
         """
-        from caffe_ext.attacks.registry import attack_text  # noqa: PLC0415  (it knows all attacks)
+        from caffe_ext.attacks.registry import format_attack  # noqa: PLC0415  (it knows all attacks)
 
-        return attack_text(self)
+        return format_attack(self)
 
     @property
     def file_name(self) -> str:

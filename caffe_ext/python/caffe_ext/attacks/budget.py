@@ -43,14 +43,14 @@ def parse_change(text: str) -> float:
     Only of a text with a unit: without one, check_distance() says what was probably meant.
     """
     distance = parse_distance(text)
-    if 0 < distance < 1 and names_unit(text):
+    if 0 < distance < 1 and has_unit(text):
         raise ValueError(
             f"{text} is less than one grey level: no image file can hold such a change"
         )
     return distance
 
 
-def names_unit(text: str) -> bool:
+def has_unit(text: str) -> bool:
     """Tell whether a text of parse_distance() says that its pixels are in 0..1."""
     return "/" in text or "of" in text.lower()
 
@@ -114,7 +114,7 @@ class PerturbationBudget:
         return f"changes {measure} by at most {show_distance(self.epsilon)} within 0..255"
 
 
-def whole_radius_remark(budget: PerturbationBudget) -> tuple[str, ...]:
+def explain_fractional_radius(budget: PerturbationBudget) -> tuple[str, ...]:
     """Return a sentence about an Linf radius that is not a whole number; for others, nothing."""
     whole = int(budget.epsilon)
     if budget.norm != "linf" or budget.epsilon == whole:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import DISTANCE, parse_change
-from caffe_ext.attacks.registry import AttackFamily, add_family, call_text, parse_call
+from caffe_ext.attacks.registry import AttackFamily, add_family, make_call_formatter, parse_call
 from caffe_ext.attacks.unknown_attack import describe_missing_radius
 from caffe_ext.attacks.within import BudgetAttack
 
@@ -52,16 +52,16 @@ def register_within(
                 **words.get((found["ending"] or "").lower(), {}),
             )
 
-        def text(attack: BudgetAttack) -> str:
+        def format_text(attack: BudgetAttack) -> str:
             short = f"{name}{'-l2' if attack.norm == 'l2' else ''}={float(attack.epsilon)!r}"
             short += f"x{attack.iterations}"
             short += f"r{attack.restarts}" if attack.restarts > 1 else ""
             for candidate in (short, *(f"{short}+{word}" for word in words)):
                 if parse(candidate, attack.seed) == attack:
                     return candidate
-            return call_text(name)(attack)
+            return make_call_formatter(name)(attack)
 
-        add_family(AttackFamily(name, cls, parse, text))
+        add_family(AttackFamily(name, cls, parse, format_text))
         return cls
 
     return register

@@ -41,18 +41,18 @@ class Criterion(ABC):
         """Return which of these images are adversarial, bool (n,)."""
 
     @abstractmethod
-    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+    def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return classes a and b of each image, int64 (n,), between which the criterion decides.
 
         The criterion is satisfied where h_a < h_b, and may be satisfied where they are equal.
         """
 
-    def margins(self, logits: Floats, which: Ints) -> Margins:
+    def compute_margins(self, logits: Floats, which: Ints) -> Margins:
         """Return by how much the logits h miss the criterion, h_a - h_b, float64 (n,).
 
         Below 0 the criterion is satisfied, at 0 it may be. NaN or infinite where a logit is.
         """
-        above, below = self.margin_classes(logits, which)
+        above, below = self.find_margin_classes(logits, which)
         rows, wide = np.arange(len(logits)), logits.astype(np.float64)
         with np.errstate(invalid="ignore"):
             return np.asarray(wide[rows, above] - wide[rows, below])
@@ -71,10 +71,10 @@ class Misclassification(Criterion):
         classes = top_class(logits)
         return np.asarray((classes != self.labels[which]) & (classes != NO_CLASS))
 
-    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+    def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the label and the class with the largest logit besides it."""
         labels = self.labels[which]
-        return labels, largest_other_class(logits, labels)
+        return labels, find_largest_other_class(logits, labels)
 
     def select(self, which: Ints) -> "Misclassification":
         """Return the criterion of these images alone."""
@@ -99,10 +99,10 @@ class TargetedMisclassification(Criterion):
         """Return where the class is the target."""
         return np.asarray(top_class(logits) == self.target_classes[which])
 
-    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+    def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the class with the largest logit besides the target, and the target."""
         targets = self.target_classes[which]
-        return largest_other_class(logits, targets), targets
+        return find_largest_other_class(logits, targets), targets
 
     def select(self, which: Ints) -> "TargetedMisclassification":
         """Return the criterion of these images alone."""
@@ -131,24 +131,24 @@ class TopKMisclassification(Criterion):
         before = (logits > own) | ((logits == own) & first)
         return np.asarray((before.sum(axis=1) >= self.k) & ~np.isnan(logits).any(axis=1))
 
-    def margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
+    def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the label and the class with the k-th largest logit besides it."""
         labels = self.labels[which]
-        return labels, class_of_rank(logits, labels, self.k)
+        return labels, find_class_of_rank(logits, labels, self.k)
 
     def select(self, which: Ints) -> "TopKMisclassification":
         """Return the criterion of these images alone."""
         return TopKMisclassification(self.labels[which], self.k)
 
 
-def largest_other_class(logits: Floats, classes: Ints) -> Ints:
+def find_largest_other_class(logits: Floats, classes: Ints) -> Ints:
     """Return the class with the largest logit besides one, int64 (n,); ties go to the lower."""
     others = logits.astype(np.float64)
     others[np.arange(len(logits)), classes] = -np.inf
     return np.asarray(others.argmax(axis=1), np.int64)
 
 
-def class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
+def find_class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
     """Return the class with the rank-th largest logit besides the label, int64 (n,).
 
     Of equal logits the lower class comes first. Raises ValueError for a rank above K-1.
@@ -164,13 +164,13 @@ def class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
     return np.asarray(np.argsort(-scores, axis=1, kind="stable")[:, rank], np.int64)
 
 
-def closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
+def find_closest_classes(logits: Floats, labels: Ints, most: int) -> list[Ints]:
     """Return the classes with the largest logits besides the label, the largest first.
 
     most  how many at most; each int64 (n,)
     """
     ranks = range(1, min(most, logits.shape[1] - 1) + 1)
-    return [class_of_rank(logits, labels, rank) for rank in ranks]
+    return [find_class_of_rank(logits, labels, rank) for rank in ranks]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.criteria import Criterion
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.registry import register_attack
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
@@ -91,7 +91,7 @@ class Deformation(Attack):
             tried = np.array(drawn, np.uint8).reshape(images.shape)
             answers = asked.ask(tried, everyone)
             points = tried.astype(np.float32)
-            best.offer(everyone, points, sizes(points - images, "l2"), answers.adversarial)
+            best.offer(everyone, points, compute_norms(points - images, "l2"), answers.adversarial)
         return confirm(asked, images, best, best)
 
     def deform(self, image: Images, random: np.random.Generator) -> Images:

@@ -22,7 +22,7 @@ def parse_direction(text: str) -> Direction:
     return HotCold(rank=int(name.removeprefix("hc")), sign=sign, through=through)
 
 
-def direction_text(direction: Direction) -> str:
+def format_direction(direction: Direction) -> str:
     """Return the name that parse_direction takes.
 
     Raises TypeError for a direction of another class, even a subclass of these: it may behave

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
-from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, class_of_rank
-from caffe_ext.attacks.lattice import directional_derivatives
+from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, find_class_of_rank
+from caffe_ext.attacks.lattice import compute_directional_derivatives
 from caffe_ext.models.base import Floats, Images, Ints, Model, softmax
 
 Slopes = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Direction(ABC):
         """Return the name in tables: FGS, FGV, HC1, ..."""
 
     @abstractmethod
-    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+    def compute_omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the derivative at the logits, float32 (n, K), and the targets, int64 (n,).
 
         criterion  of these n images
@@ -103,20 +103,20 @@ class Direction(ABC):
         scores = np.zeros((len(images), model.classes), np.float32)
         slopes = np.full(len(images), np.nan)
 
-        def diff(logits: Floats, rows: slice) -> Floats:
+        def compute_diff(logits: Floats, rows: slice) -> Floats:
             which = np.arange(rows.start, rows.stop)
             mine, scores[rows] = criterion.select(which), logits
             saturated[rows] = softmax(logits)[np.arange(len(which)), labels[rows]] == 1
-            derivative, targets[rows] = self.omega(logits, mine)
-            slopes[rows] = _fall_of_margin(logits, mine, derivative)
+            derivative, targets[rows] = self.compute_omega(logits, mine)
+            slopes[rows] = _compute_fall_of_margin(logits, mine, derivative)
             return derivative
 
-        gradients = model.gradient(images, diff, through=self.through)
+        gradients = model.gradient(images, compute_diff, through=self.through)
         # What is not a number points nowhere.
         np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         values = np.sign(gradients) if self.sign else gradients
         if self.through is None:
-            slopes *= directional_derivatives(images, values, gradients)
+            slopes *= compute_directional_derivatives(images, values, gradients)
         else:
             slopes[:] = np.nan  # These are not the derivatives of <omega, h>.
         return Directions(values, targets, saturated, scores, slopes)
@@ -177,7 +177,7 @@ class FastGradient(Direction):
         """Return FGS or FGV."""
         return self._append_blob("FGS" if self.sign else "FGV")
 
-    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+    def compute_omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the derivative of the loss with respect to the logits."""
         derivative, rows = softmax(logits), np.arange(len(logits))
         if criterion.targets is None:
@@ -219,7 +219,7 @@ class HotCold(Direction):
         """Return which images have a label other than the target."""
         return np.asarray(labels != (NO_TARGET if self.target is None else self.target))
 
-    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+    def compute_omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the hot/cold vectors and the hot classes."""
         labels, rows, classes = criterion.labels, np.arange(len(logits)), logits.shape[1]
         if self.target is not None and self.target >= classes:
@@ -229,7 +229,7 @@ class HotCold(Direction):
         elif criterion.targets is not None:
             hot = criterion.targets
         else:
-            hot = class_of_rank(logits, labels, self.rank)
+            hot = find_class_of_rank(logits, labels, self.rank)
         vectors = np.zeros_like(logits)
         vectors[rows, labels] = -logits[rows, labels]
         vectors[rows, hot] = np.abs(logits[rows, hot])
@@ -249,16 +249,16 @@ class LogitMargin(Direction):
         """Return "margin", with "-S" if by sign."""
         return self._append_blob(f"margin{'-S' if self.sign else ''}")
 
-    def omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
+    def compute_omega(self, logits: Floats, criterion: Criterion) -> tuple[Floats, Ints]:
         """Return the derivative of the margin, and the class that it points to."""
         rows = np.arange(len(logits))
-        above, below = criterion.margin_classes(logits, rows)
+        above, below = criterion.find_margin_classes(logits, rows)
         vectors = np.zeros_like(logits)
         vectors[rows, above], vectors[rows, below] = -1, 1
         return vectors, below
 
 
-def _fall_of_margin(logits: Floats, criterion: Criterion, omega: Floats) -> Slopes:
+def _compute_fall_of_margin(logits: Floats, criterion: Criterion, omega: Floats) -> Slopes:
     """Return by how much the margin h_a - h_b falls where <omega, h> rises by 1, float64 (n,).
 
         (omega_b - omega_a) / |omega|^2
@@ -268,7 +268,7 @@ def _fall_of_margin(logits: Floats, criterion: Criterion, omega: Floats) -> Slop
     """
     rows = np.arange(len(logits))
     wide = omega.astype(np.float64)
-    above, below = criterion.margin_classes(logits, rows)
+    above, below = criterion.find_margin_classes(logits, rows)
     own, next_best = wide[rows, above], wide[rows, below]
     fall = np.full(len(rows), np.nan)
     with np.errstate(all="ignore"):

@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.apgd import MOST_TARGETS, list_targets, note_gradients
-from caffe_ext.attacks.ball import Ball, random_unit
+from caffe_ext.attacks.ball import Ball, draw_unit_vector
 from caffe_ext.attacks.base import Diagnostics
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
-from caffe_ext.attacks.losses import Values, logits_ratio
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.losses import Values, compute_logits_ratio
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.within import BudgetAttack, BudgetResult
@@ -87,7 +87,7 @@ class FastAdaptiveBoundary(BudgetAttack):
                 starts = ball.images[left]
                 if restart:
                     keys = [[self.seed, int(one), number, restart] for one in indices[left]]
-                    noise = [random_unit(key, images.shape[1:], self.norm) for key in keys]
+                    noise = [draw_unit_vector(key, images.shape[1:], self.norm) for key in keys]
                     starts = starts + np.float32(self.epsilon / 2) * np.stack(noise)
                     starts = np.clip(starts, 0, 255)
                 noted = result.diagnostics if number == restart == 0 else None
@@ -115,12 +115,14 @@ class _Follower:
         for iteration in range(iterations):
             if not len(rows):
                 return
-            logits, values, gradients = self.asked.climb(points, ball, rows, self._difference)
+            logits, values, gradients = self.asked.climb(
+                points, ball, rows, self._compute_difference
+            )
             if iteration == 0 and self.noted is not None:
                 note_gradients(self.noted, rows, logits, gradients, self.criterion)
             moved = step(points, ball.images, values, gradients, norm)
             good = self.criterion.is_satisfied(self.asked.logits(moved, ball), rows)
-            apart = sizes(moved - ball.images, norm)
+            apart = compute_norms(moved - ball.images, norm)
             solved = good & (apart <= epsilon)
             self.result.add(rows[solved], moved[solved])
             drawn = ball.images + np.float32(BACKWARD) * (moved - ball.images)
@@ -128,9 +130,9 @@ class _Follower:
             stay = np.flatnonzero(~solved)
             rows, ball, points = rows[stay], ball.select(stay), points[stay]
 
-    def _difference(self, logits: Floats, which: Ints) -> tuple[Values, Floats]:
+    def _compute_difference(self, logits: Floats, which: Ints) -> tuple[Values, Floats]:
         """Return z_t - z_y and its derivative."""
-        return logits_ratio(logits, (self.criterion.labels[which], self.targets[which]), {})
+        return compute_logits_ratio(logits, (self.criterion.labels[which], self.targets[which]), {})
 
 
 def step(points: Floats, images: Floats, values: Values, gradients: Floats, norm: Norm) -> Floats:
@@ -141,16 +143,16 @@ def step(points: Floats, images: Floats, values: Values, gradients: Floats, norm
     count = len(points)
     x, origin = (one.reshape(count, -1).astype(np.float64) for one in (points, images))
     w = gradients.reshape(count, -1).astype(np.float64)
-    towards = shortest_step(x, w, -values, norm)
+    towards = find_shortest_step(x, w, -values, norm)
     # <w, v - origin> = <w, x - origin> - f
-    of_image = shortest_step(origin, w, np.einsum("ni,ni->n", w, x - origin) - values, norm)
-    first, second = (sizes(one, norm) for one in (towards, of_image))
+    of_image = find_shortest_step(origin, w, np.einsum("ni,ni->n", w, x - origin) - values, norm)
+    first, second = (compute_norms(one, norm) for one in (towards, of_image))
     alpha = np.minimum(first / np.maximum(first + second, 1e-12), MOST_ALPHA)[:, None]
     moved = (1 - alpha) * (x + ETA * towards) + alpha * (origin + ETA * of_image)
     return np.clip(moved, 0, 255).astype(np.float32).reshape(points.shape)
 
 
-def shortest_step(
+def find_shortest_step(
     points: NDArray[np.float64], w: NDArray[np.float64], rise: Values, norm: Norm
 ) -> NDArray[np.float64]:
     """Return the shortest d with <w, d> = rise and 0 <= points + d <= 255, float64 (n, m).

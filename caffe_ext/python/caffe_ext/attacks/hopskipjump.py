@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.base import Attack, AttackResult
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.attacks.criteria import Bools, Criterion
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.registry import register_attack
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.smallest.confirm import confirm
@@ -118,16 +118,16 @@ class _ImageSearch:
     def search(self, budget: int) -> None:
         """Hop, skip and jump until the queries are used up."""
         self._left = budget
-        point = self._start()
+        point = self._find_start()
         for step in range(1, budget):
             if point is None or self._left < _FIRST_PROBES:
                 return
-            far = self._distance(point)
+            far = self._measure_distance(point)
             if far == 0:
                 return
             share = sqrt(self._pixels) if self._norm == "l2" else self._pixels
             reach = 25.5 if step == 1 else share * self._theta * far
-            direction = self._direction(point, reach, int(_FIRST_PROBES * sqrt(step)))
+            direction = self._estimate_direction(point, reach, int(_FIRST_PROBES * sqrt(step)))
             point = self._jump(point, direction, far / sqrt(step))
 
     def _query_and_offer(self, points: Points) -> Bools:
@@ -136,17 +136,17 @@ class _ImageSearch:
         rows = np.full(len(points), self._row)
         good = self._asked.ask(points, rows).adversarial
         if good.any():
-            far = np.where(good, sizes(points - self._image, self._norm), np.inf)
+            far = np.where(good, compute_norms(points - self._image, self._norm), np.inf)
             one = int(far.argmin())
             self._real.offer(
                 rows[:1], points[one : one + 1], far[one : one + 1], good[one : one + 1]
             )
         return good
 
-    def _distance(self, point: Points) -> float:
-        return float(sizes(point - self._image, self._norm)[0])
+    def _measure_distance(self, point: Points) -> float:
+        return float(compute_norms(point - self._image, self._norm)[0])
 
-    def _start(self) -> Points | None:
+    def _find_start(self) -> Points | None:
         """Return a point on the boundary towards random noise; None: no noise is adversarial."""
         shape = (_STARTS, *self._image.shape[1:])
         noise = self._random.uniform(0, 255, shape).astype(np.float32)
@@ -159,7 +159,7 @@ class _ImageSearch:
         """Return the point at a share, 0..1, of the way from the image to a point."""
         if self._norm == "l2":
             return np.asarray(self._image + np.float32(share) * (point - self._image))
-        limit = np.float32(share * self._distance(point))
+        limit = np.float32(share * self._measure_distance(point))
         return np.asarray(self._image + np.clip(point - self._image, -limit, limit))
 
     def _to_boundary(self, point: Points) -> Points:
@@ -177,7 +177,7 @@ class _ImageSearch:
                 inside = middle
         return best
 
-    def _direction(self, point: Points, reach: float, probes: int) -> NDArray[np.float32]:
+    def _estimate_direction(self, point: Points, reach: float, probes: int) -> NDArray[np.float32]:
         """Return the estimated direction into the adversarial side, of unit length or by sign."""
         count = min(probes, self._left)
         shape = (count, *self._image.shape[1:])

@@ -43,7 +43,7 @@ def make_rays(images: Images, directions: Floats) -> Rays:
     return Rays(*native.normalize_directions(images, directions))
 
 
-def directional_derivatives(
+def compute_directional_derivatives(
     images: Images, directions: Floats, gradients: Floats
 ) -> NDArray[np.float64]:
     """Return how fast a function of the pixels rises at t = 0, per grey level, float64 (N,):
@@ -85,7 +85,7 @@ def step_along(
     return native.perturb(images, units, which, lengths)
 
 
-def next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) -> StepLengths:
+def find_next_step_lengths(images: Images, units: Floats, step_lengths: StepLengths) -> StepLengths:
     """Return the next whole step lengths, float64 (N,), at which x(t) is another image:
 
         min ceil((|x_i(t) - x_i| + 1/2) / |u_i|) over the pixels that can still move

@@ -31,7 +31,7 @@ import numpy as np
 from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.criteria import Bools, Criterion, Margins
 from caffe_ext.attacks.directions import Slopes
-from caffe_ext.attacks.lattice import StepLengths, make_rays, next_step_lengths, step_along
+from caffe_ext.attacks.lattice import StepLengths, find_next_step_lengths, make_rays, step_along
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
 
 _FIRST, _WHOLE_RANGE = 8.0, 255.0
@@ -60,23 +60,23 @@ class _Candidates:
         self.queries = 0
         self._model, self._criterion = model, criterion
 
-    def images_at(self, which: Ints, step_lengths: StepLengths) -> Images:
+    def make_images(self, which: Ints, step_lengths: StepLengths) -> Images:
         """Return x(t) of some images."""
         return step_along(self.images, self.units, step_lengths, which)
 
-    def next_step_lengths(self, which: Ints, step_lengths: StepLengths) -> StepLengths:
+    def find_next_step_lengths(self, which: Ints, step_lengths: StepLengths) -> StepLengths:
         """Return the t at which x(t) of some images next changes; NaN if it never does."""
-        return next_step_lengths(self.images[which], self.units[which], step_lengths)
+        return find_next_step_lengths(self.images[which], self.units[which], step_lengths)
 
     def query(self, which: Ints, step_lengths: StepLengths) -> tuple[Bools, Margins]:
         """Return which of these x(t) are adversarial, and the margins; store their classes."""
         solved, margins = np.zeros(len(which), np.bool_), np.zeros(len(which))
-        for part in self._batches(len(which)):
+        for part in self._split_into_batches(len(which)):
             mine = which[part]
-            logits = self._model.logits(self.images_at(mine, step_lengths[part]))
+            logits = self._model.logits(self.make_images(mine, step_lengths[part]))
             classes = top_class(logits)
             solved[part] = self._criterion.is_satisfied(logits, mine)
-            margins[part] = self._criterion.margins(logits, mine)
+            margins[part] = self._criterion.compute_margins(logits, mine)
             self.classes[mine[solved[part]]] = classes[solved[part]]
             self.largest_scores[mine] = np.abs(logits).max(axis=1)
         self.queries += len(which)
@@ -86,7 +86,7 @@ class _Candidates:
         """Return which of these x(t) satisfy the criterion; store the classes of those that do."""
         return self.query(which, step_lengths)[0]
 
-    def _batches(self, images: int) -> Iterator[slice]:
+    def _split_into_batches(self, images: int) -> Iterator[slice]:
         """Split this many images into the net's batches."""
         step = self._model.batch_size
         return (slice(start, start + step) for start in range(0, images, step))
@@ -128,7 +128,7 @@ def line_search(  # noqa: PLR0913  they are independent of each other
     candidates = _Candidates(model, images, directions, criterion)
     margins = np.full(len(images), np.nan)
     if logits is not None:
-        margins = criterion.margins(logits, np.arange(len(images)))
+        margins = criterion.compute_margins(logits, np.arange(len(images)))
     if slopes is None:
         slopes = np.full(len(images), np.nan)
     sections = _find_narrowest_sections(candidates, margins, slopes)
@@ -138,7 +138,7 @@ def line_search(  # noqa: PLR0913  they are independent of each other
         step_lengths *= scale
         solved = candidates.find_solved(which, step_lengths[which])
         step_lengths[which[~solved]] = np.nan
-    return _result(candidates, step_lengths)
+    return _make_result(candidates, step_lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +171,13 @@ def _find_narrowest_sections(
     """
     unknown = np.full(len(margins), np.nan)
     sections = _Sections(np.zeros(len(margins)), unknown.copy(), margins, unknown)
-    _go_further(candidates, sections, _first_steps(margins, slopes))
+    _go_further(candidates, sections, _choose_first_steps(margins, slopes))
     _look_again(candidates, sections)
     _cut(candidates, sections)
     return sections
 
 
-def _first_steps(margins: Margins, slopes: Slopes) -> StepLengths:
+def _choose_first_steps(margins: Margins, slopes: Slopes) -> StepLengths:
     """Return the step lengths to begin with, whole numbers; _FIRST where nothing is known."""
     with np.errstate(all="ignore"):
         steps = np.ceil((1 + _BEYOND) * margins / slopes)
@@ -223,12 +223,12 @@ def _cut(candidates: _Candidates, sections: _Sections) -> None:
             return
         step_lengths = middle
         if cuts < _STRAIGHT_CUTS or cuts % 2:
-            straight = _false_position(sections)
+            straight = _interpolate_linearly(sections)
             step_lengths = np.where((low < straight) & (straight < high), straight, middle)
         sections.query(candidates, active, step_lengths[active])
 
 
-def _false_position(sections: _Sections) -> StepLengths:
+def _interpolate_linearly(sections: _Sections) -> StepLengths:
     """Return where straight lines through the margins reach 0, in whole numbers.
 
     Moved a little towards the farther end and rounded to it. NaN where a margin is not a number.
@@ -261,7 +261,7 @@ def take_step(
     step_lengths = np.full(len(images), np.nan)
     solved = candidates.find_solved(which, np.full(len(which), float(epsilon)))
     step_lengths[which[solved]] = epsilon
-    return _result(candidates, step_lengths)
+    return _make_result(candidates, step_lengths)
 
 
 def _confirm(candidates: _Candidates, sections: _Sections) -> StepLengths:
@@ -276,17 +276,17 @@ def _confirm(candidates: _Candidates, sections: _Sections) -> StepLengths:
     doubtful = np.flatnonzero(~np.isnan(step_lengths) & ~clear)
     while len(doubtful):
         lost = doubtful[~candidates.find_solved(doubtful, step_lengths[doubtful])]
-        step_lengths[lost] = candidates.next_step_lengths(lost, step_lengths[lost])
+        step_lengths[lost] = candidates.find_next_step_lengths(lost, step_lengths[lost])
         doubtful = lost[~np.isnan(step_lengths[lost])]
     return step_lengths
 
 
-def _result(candidates: _Candidates, step_lengths: StepLengths) -> AttackResult:
+def _make_result(candidates: _Candidates, step_lengths: StepLengths) -> AttackResult:
     """Return the adversarials at these step lengths; NaN: nothing was found."""
     found = ~np.isnan(step_lengths)
     which = np.flatnonzero(found)
     adversarials = candidates.images.copy()
-    adversarials[which] = candidates.images_at(which, step_lengths[which])
+    adversarials[which] = candidates.make_images(which, step_lengths[which])
     return AttackResult(
         found,
         adversarials,

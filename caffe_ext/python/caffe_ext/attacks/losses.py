@@ -53,15 +53,15 @@ def make_objective(loss: Loss, criterion: Criterion, targets: Ints | None = None
 
         def differentiate_margin(logits: Floats, which: Ints) -> tuple[Values, Floats]:
             pair = criterion.labels[which], chosen[which]
-            return logits_ratio(logits, pair, {0: 1.0, 2: -0.5, 3: -0.5})
+            return compute_logits_ratio(logits, pair, {0: 1.0, 2: -0.5, 3: -0.5})
 
         return differentiate_margin
     weights = {0: 1.0, 2: -1.0} if loss == "dlr" else {}
 
-    def ratio(logits: Floats, which: Ints) -> tuple[Values, Floats]:
-        return logits_ratio(logits, criterion.margin_classes(logits, which), weights)
+    def compute_ratio(logits: Floats, which: Ints) -> tuple[Values, Floats]:
+        return compute_logits_ratio(logits, criterion.find_margin_classes(logits, which), weights)
 
-    return ratio
+    return compute_ratio
 
 
 def check_classes(loss: Loss, classes: int) -> None:
@@ -97,7 +97,7 @@ def cross_entropy(logits: Floats, criterion: Criterion, which: Ints) -> tuple[Va
     return values, derivative.astype(np.float32)
 
 
-def logits_ratio(
+def compute_logits_ratio(
     logits: Floats, pair: tuple[Ints, Ints], weights: dict[int, float]
 ) -> tuple[Values, Floats]:
     """Return -(z_a - z_b) / D and its derivative, for classes a and b, int64 (n,) each.

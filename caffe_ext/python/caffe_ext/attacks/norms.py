@@ -21,7 +21,7 @@ def as_rows(values: Real) -> Real:
     return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
-def sizes(differences: Real, norm: Norm) -> Lengths:
+def compute_norms(differences: Real, norm: Norm) -> Lengths:
     """Return the norms of perturbations (N, ...), float64 (N,)."""
     flat = as_rows(differences)
     if norm == "linf":
@@ -29,10 +29,10 @@ def sizes(differences: Real, norm: Norm) -> Lengths:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", flat, flat, dtype=np.float64)))
 
 
-def dual_sizes(gradients: Real, norm: Norm) -> Lengths:
+def compute_dual_norms(gradients: Real, norm: Norm) -> Lengths:
     """Return the dual norms of gradients (N, ...), float64 (N,)."""
     if norm == "l2":
-        return sizes(gradients, "l2")
+        return compute_norms(gradients, "l2")
     flat = as_rows(gradients)
     return np.asarray(np.abs(flat).sum(axis=1, dtype=np.float64))
 
@@ -44,17 +44,17 @@ def shorten(differences: Real, radii: Lengths, norm: Norm) -> None:
         limits = radii.astype(differences.dtype).reshape(shape)
         np.clip(differences, -limits, limits, out=differences)
     else:
-        scales = radii / np.maximum(np.maximum(sizes(differences, "l2"), radii), 1e-30)
+        scales = radii / np.maximum(np.maximum(compute_norms(differences, "l2"), radii), 1e-30)
         differences *= scales.astype(differences.dtype).reshape(shape)
 
 
-def unit_l2(gradients: Real) -> Real:
+def normalize_l2(gradients: Real) -> Real:
     """Return gradients (N, ...) scaled to L2 norm 1; 0 where they are 0."""
     shape = (-1,) + (1,) * (gradients.ndim - 1)
     # Scaled by the largest value first, as squares of small float32 numbers underflow.
-    largest = sizes(gradients, "linf")
+    largest = compute_norms(gradients, "linf")
     scaled = gradients / np.where(largest > 0, largest, 1).astype(gradients.dtype).reshape(shape)
-    lengths = np.maximum(sizes(scaled, "l2"), 1)
+    lengths = np.maximum(compute_norms(scaled, "l2"), 1)
     scaled /= lengths.astype(gradients.dtype).reshape(shape)
     return scaled
 

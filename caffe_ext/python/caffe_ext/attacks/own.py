@@ -31,9 +31,9 @@ def check_picklable(attack: Attack) -> None:
     except Exception as error:
         cls = type(attack)
         raise ValueError(
-            f"attack {_name(attack)!r} cannot be passed to a worker process: define its class "
-            f"{cls.__qualname__} by a class statement at the top level of {cls.__module__}, or use "
-            "--jobs 1"
+            f"attack {_name_attack(attack)!r} cannot be passed to a worker process: define its "
+            f"class {cls.__qualname__} by a class statement at the top level of "
+            f"{cls.__module__}, or use --jobs 1"
         ) from error
 
 
@@ -54,7 +54,7 @@ def run_checked(  # noqa: PLR0913  what Attack.run() takes, with the criterion i
     """
     if not is_own(type(attack)):
         return attack.run(model, images, kind(labels), indices)
-    name, given = _name(attack), images.copy()
+    name, given = _name_attack(attack), images.copy()
     try:
         result = attack.run(model, given, kind(labels.copy()), indices.copy())
     except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def run_checked(  # noqa: PLR0913  what Attack.run() takes, with the criterion i
         raise ValueError(f"attack {name!r}: {error}") from error
 
 
-def _name(attack: Attack) -> str:
+def _name_attack(attack: Attack) -> str:
     """Return the attack's text, or its class if that is not registered."""
     try:
         return attack.text
@@ -172,7 +172,7 @@ def _confirm(
         return found, classes
     logits = model.logits(adversarials[rows])
     true = criterion.is_satisfied(logits, rows)
-    near = criterion.margins(logits, rows) <= _ROUNDING * np.abs(logits).max(axis=1)
+    near = criterion.compute_margins(logits, rows) <= _ROUNDING * np.abs(logits).max(axis=1)
     if (~(true | near)).sum() > _MOST_FALSE * len(rows):
         raise ValueError(
             f"{(~true).sum():,} of {len(rows):,} images that it returns as adversarial are not"

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_ext.attacks.ball import Points, project, round_to_grey_levels, steepest_step
+from caffe_ext.attacks.ball import Points, find_steepest_step, project, round_to_grey_levels
 from caffe_ext.attacks.base import AttackResult, Diagnostics
-from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.budget import PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.directions import DirectionalAttack
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import shrink
@@ -62,7 +62,7 @@ class ProjectedGradient(DirectionalAttack):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Say that a radius between whole grey levels is rounded down."""
-        return whole_radius_remark(self.budget)
+        return explain_fractional_radius(self.budget)
 
     @property
     def name(self) -> str:
@@ -109,7 +109,7 @@ class ProjectedGradient(DirectionalAttack):
                 break
             solved, points = self._climb(
                 asked,
-                (images[left], self._start(images[left], indices[left], restart)),
+                (images[left], self._make_start(images[left], indices[left], restart)),
                 criterion.select(left),
                 diagnostics if restart == 0 else None,
             )
@@ -119,7 +119,7 @@ class ProjectedGradient(DirectionalAttack):
         adversarials[rows] = nearest[rows].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
         classes[rows] = top_class(model.logits(adversarials[rows]))
-        lengths = sizes(adversarials.astype(np.float32) - images, "linf")
+        lengths = compute_norms(adversarials.astype(np.float32) - images, "linf")
         return AttackResult(
             found,
             adversarials,
@@ -164,22 +164,22 @@ class ProjectedGradient(DirectionalAttack):
             active = active[~solved]
             if not len(active) or last:
                 break
-            way = steepest_step(directions.values[~solved], self.budget.norm)
+            way = find_steepest_step(directions.values[~solved], self.budget.norm)
             points[active] = project(points[active] + self.step * way, images[active], self.budget)
         return found, adversarials
 
-    def _start(self, images: Images, indices: Ints, restart: int = 0) -> Points:
+    def _make_start(self, images: Images, indices: Ints, restart: int = 0) -> Points:
         """Return the starting points."""
         points = images.astype(np.float64)
         if self.random_start:
             for row, number in enumerate(indices):
                 seeds = [self.start_seed, int(number), *([restart] if restart else [])]
                 random = np.random.default_rng(seeds)
-                points[row] += _random_start(random, images.shape[1:], self.budget)
+                points[row] += _draw_start(random, images.shape[1:], self.budget)
         return project(points, images, self.budget)
 
 
-def _random_start(
+def _draw_start(
     random: np.random.Generator, shape: tuple[int, ...], budget: PerturbationBudget
 ) -> Points:
     """Return a random point within the budget around 0."""

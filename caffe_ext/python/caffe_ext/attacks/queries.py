@@ -45,11 +45,11 @@ class Queries:
         self.queries, self.gradients = self.queries + count, self.gradients + count
         values = np.zeros(count)
 
-        def derivative(logits: Floats, rows: slice) -> Floats:
+        def differentiate(logits: Floats, rows: slice) -> Floats:
             values[rows], slopes = objective(logits, which[rows])
             return np.nan_to_num(slopes, posinf=0.0, neginf=0.0)
 
-        logits, gradients = pull_back(self.model, self.to_pixels(points, ball), derivative)
+        logits, gradients = pull_back(self.model, self.to_pixels(points, ball), differentiate)
         np.nan_to_num(values, copy=False, nan=-np.inf)
         return logits, values, gradients
 
@@ -65,11 +65,11 @@ def pull_back(
     """
     scores = np.zeros((len(points), model.classes), np.float32)
 
-    def diff(logits: Floats, rows: slice) -> Floats:
+    def compute_diff(logits: Floats, rows: slice) -> Floats:
         scores[rows] = logits
         return derivative(logits, rows)
 
-    gradients = model.gradient(points, diff)
+    gradients = model.gradient(points, compute_diff)
     if not np.isfinite(gradients.sum(dtype=np.float64)):
         np.nan_to_num(gradients, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return scores, gradients

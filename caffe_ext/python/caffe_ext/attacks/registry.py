@@ -50,7 +50,7 @@ from caffe_ext.attacks.budget import (
     parse_change,
     parse_distance,
 )
-from caffe_ext.attacks.direction_names import DIRECTION, direction_text, parse_direction
+from caffe_ext.attacks.direction_names import DIRECTION, format_direction, parse_direction
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack, SingleStep
 from caffe_ext.attacks.pgd import ProjectedGradient
 from caffe_ext.attacks.unknown_attack import describe_unknown_attack
@@ -106,7 +106,10 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
             raise TypeError(f"{cls.__name__} must be a frozen dataclass to be registered")
         add_family(
             AttackFamily(
-                name, cls, lambda text, seed: parse_call(name, cls, text, seed), call_text(name)
+                name,
+                cls,
+                lambda text, seed: parse_call(name, cls, text, seed),
+                make_call_formatter(name),
             )
         )
         return cls
@@ -117,14 +120,14 @@ def register_attack(name: str) -> Callable[[AttackClass], AttackClass]:
 def add_family(family: AttackFamily) -> None:
     """Register a family; its class may be registered again by the module that defined it."""
     for other in _families.values():
-        same = _identity(other.cls) == _identity(family.cls)
+        same = _identify(other.cls) == _identify(family.cls)
         if (other.name == family.name) != same:
             taken = f"the name {family.name!r}" if other.name == family.name else "this class"
             raise ValueError(f"{taken} is already registered: {other.name} is {other.cls.__name__}")
     _families[family.name] = family
 
 
-def _identity(cls: type) -> tuple[str, str]:
+def _identify(cls: type) -> tuple[str, str]:
     """Return what identifies a class: a module that is reloaded defines the same one."""
     return cls.__module__, cls.__qualname__
 
@@ -167,7 +170,7 @@ def _parse_short(text: str, seed: int) -> Attack | None:
     return next((attack for attack in found if attack is not None), None)
 
 
-def attack_text(attack: Attack) -> str:
+def format_attack(attack: Attack) -> str:
     """Return the text of an attack, by its exact class; TypeError if that is not registered."""
     for family in _families.values():
         if type(attack) is family.cls:
@@ -187,7 +190,7 @@ def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | N
     if found is None:
         return None
     known = {field.name: field for field in fields(cls) if field.init}  # type: ignore[arg-type]
-    settings = _keywords(name, found[1] or "", known)
+    settings = _parse_keywords(name, found[1] or "", known)
     if "seed" in known and "seed" not in settings:
         settings["seed"] = seed
     missing = [key for key, one in known.items() if key not in settings and not _has_default(one)]
@@ -205,7 +208,7 @@ def parse_call(name: str, cls: type[Attack], text: str, seed: int) -> Attack | N
         raise ValueError(f"{text}: {error}") from error
 
 
-def _keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str, Any]:
+def _parse_keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dict[str, Any]:
     """Return the settings between the brackets; ValueError unless they are key=value."""
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
@@ -230,21 +233,21 @@ def _has_default(field: "Field[Any]") -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
-def call_text(name: str) -> Callable[[Attack], str]:
+def make_call_formatter(name: str) -> Callable[[Attack], str]:
     """Return a function that returns the texts of a family's attacks."""
 
-    def text(attack: Attack) -> str:
+    def format_call(attack: Attack) -> str:
         settings = [
             f"{key}={value!r}"
-            for key, value, usual in _settings(attack)
+            for key, value, usual in _list_settings(attack)
             if value != usual or type(value) is not type(usual)
         ]
         return f"{name}({', '.join(settings)})" if settings else name
 
-    return text
+    return format_call
 
 
-def _settings(attack: Attack) -> Iterator[tuple[str, Any, Any]]:
+def _list_settings(attack: Attack) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, value and default of each field; seeds are not part of a text."""
     for field in fields(attack):  # type: ignore[arg-type]
         if field.init and field.name != "seed":
@@ -262,9 +265,9 @@ def _parse_minimum_norm(text: str, _: int) -> Attack | None:
     return found and MinimumNormAttack(parse_direction(found[1]), float(found[2] or 1))
 
 
-def _minimum_norm_text(attack: MinimumNormAttack) -> str:
+def _format_minimum_norm(attack: MinimumNormAttack) -> str:
     scale = f"*{float(attack.scale)!r}" if attack.scale > 1 else ""
-    return direction_text(attack.direction) + scale
+    return format_direction(attack.direction) + scale
 
 
 def _parse_single_step(text: str, _: int) -> Attack | None:
@@ -272,8 +275,8 @@ def _parse_single_step(text: str, _: int) -> Attack | None:
     return found and SingleStep(parse_direction(found[1]), parse_change(found[2]))
 
 
-def _single_step_text(attack: SingleStep) -> str:
-    return f"{direction_text(attack.direction)}={float(attack.epsilon)!r}"
+def _format_single_step(attack: SingleStep) -> str:
+    return f"{format_direction(attack.direction)}={float(attack.epsilon)!r}"
 
 
 def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
@@ -299,24 +302,26 @@ def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
     )
 
 
-def _projected_gradient_text(attack: ProjectedGradient) -> str:
+def _format_projected_gradient(attack: ProjectedGradient) -> str:
     method = "pgd" if attack.random_start else "bim"
     norm = "-l2" if attack.budget.norm == "l2" else ""
     restarts = f"r{attack.restarts}" if attack.restarts > 1 else ""
     return (
         f"{method}{norm}={float(attack.budget.epsilon)!r}/{float(attack.step)!r}"
-        f"x{attack.iterations}{restarts}+{direction_text(attack.direction)}"
+        f"x{attack.iterations}{restarts}+{format_direction(attack.direction)}"
     )
 
 
-add_family(AttackFamily("minimum-norm", MinimumNormAttack, _parse_minimum_norm, _minimum_norm_text))
-add_family(AttackFamily("single-step", SingleStep, _parse_single_step, _single_step_text))
+add_family(
+    AttackFamily("minimum-norm", MinimumNormAttack, _parse_minimum_norm, _format_minimum_norm)
+)
+add_family(AttackFamily("single-step", SingleStep, _parse_single_step, _format_single_step))
 add_family(
     AttackFamily(
         "projected-gradient",
         ProjectedGradient,
         _parse_projected_gradient,
-        _projected_gradient_text,
+        _format_projected_gradient,
     )
 )
 _BUILT_IN = frozenset(_families)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.ball import Ball, lengths
+from caffe_ext.attacks.ball import Ball, compute_l2_norms
 from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.losses import Values
@@ -99,8 +99,8 @@ class _Search:
 
     def run(self, queries: int) -> None:
         """Search."""
-        change = self._linf_change if self.ball.budget.norm == "linf" else self._l2_change
-        start = self._stripes() if self.ball.budget.norm == "linf" else self._tiles()
+        change = self._change_linf if self.ball.budget.norm == "linf" else self._change_l2
+        start = self._make_stripes() if self.ball.budget.norm == "linf" else self._make_tiles()
         self._try(self.ball.project(start))
         channels = self.ball.images.shape[1]
         for query in range(1, queries):
@@ -110,13 +110,13 @@ class _Search:
             if turn == 0:
                 shape = (_DRAWN_AT_A_TIME, 5 + channels)
                 self.numbers = np.stack([one.random(shape, np.float32) for one in self.draws])
-            side = side_of_square(query, queries, self.ball.images.shape[2:])
+            side = compute_side(query, queries, self.ball.images.shape[2:])
             self._try(change(side, self.numbers[:, turn]))
 
     def _try(self, points: Floats) -> None:
         """Query points; keep those that are better, and drop the images that are solved."""
         logits = self.asked.logits(points, self.ball)
-        margins = self.criterion.margins(logits, self.rows)
+        margins = self.criterion.compute_margins(logits, self.rows)
         better = np.flatnonzero(margins < self.margins)
         if self.best is self.ball.images:
             self.best = points
@@ -132,23 +132,23 @@ class _Search:
             self.best, self.margins = self.best[stay], self.margins[stay]
             self.draws, self.numbers = [self.draws[one] for one in stay], self.numbers[stay]
 
-    def _stripes(self) -> Floats:
+    def _make_stripes(self) -> Floats:
         """Return the first points in Linf."""
         _, channels, _, width = self.ball.images.shape
         signs = np.stack([one.integers(0, 2, (channels, 1, width)) for one in self.draws])
         stripes = (2 * signs - 1).astype(np.float32) * np.float32(self.ball.budget.epsilon)
         return self.ball.images + stripes
 
-    def _linf_change(self, side: int, numbers: Floats) -> Floats:
+    def _change_linf(self, side: int, numbers: Floats) -> Floats:
         """Return the points, each with one square changed."""
-        places = _window(numbers[:, :2], side, self.ball.images.shape)
+        places = _draw_window(numbers[:, :2], side, self.ball.images.shape)
         signs = np.where(numbers[:, 5:] < 0.5, -1, 1).astype(np.float32)
         change = signs[:, :, None, None] * np.float32(self.ball.budget.epsilon)
         points = self.best.copy()
         points[places] = np.clip(self.ball.images[places] + change, 0, 255)
         return points
 
-    def _tiles(self) -> Floats:
+    def _make_tiles(self) -> Floats:
         """Return the first points in L2."""
         count, channels, height, width = self.ball.images.shape
         side = max(1, min(height, width) // _TILES)
@@ -156,7 +156,7 @@ class _Search:
         rows, columns = height // side, width // side
         signs = np.stack([one.integers(0, 2, (channels, rows, columns)) for one in self.draws])
         turned = np.stack([one.integers(0, 2, (rows, columns)) for one in self.draws])
-        eta = bump(side)
+        eta = make_bump(side)
         for row in range(rows):
             for column in range(columns):
                 tile = np.where(turned[:, row, column, None, None], eta.T, eta)
@@ -166,15 +166,15 @@ class _Search:
                 start[window] = (2 * signs[:, :, row, column, None, None] - 1) * tile[:, None]
         return self._project_to_sphere(start)
 
-    def _l2_change(self, side: int, numbers: Floats) -> Floats:
+    def _change_l2(self, side: int, numbers: Floats) -> Floats:
         """Return the points with the budget of one window moved to another."""
         images, epsilon = self.ball.images, self.ball.budget.epsilon
         _, channels, height, width = images.shape
         side = min(max(_SMALLEST_L2, side + 1 - side % 2), height, width)
-        first = _window(numbers[:, :2], side, images.shape)
-        second = _window(numbers[:, 2:4], side, images.shape)
+        first = _draw_window(numbers[:, :2], side, images.shape)
+        second = _draw_window(numbers[:, 2:4], side, images.shape)
         apart = self.best - images
-        unused = np.maximum(0, epsilon**2 - lengths(apart) ** 2)
+        unused = np.maximum(0, epsilon**2 - compute_l2_norms(apart) ** 2)
         own = apart[first]
         cleared = apart.copy()
         cleared[first] = 0
@@ -182,7 +182,7 @@ class _Search:
         both = np.square(own).sum(axis=(2, 3), keepdims=True)
         both = both + np.square(cleared[second]).sum(axis=(2, 3), keepdims=True)
         available = np.sqrt(both + unused / channels)
-        eta = bump(side)
+        eta = make_bump(side)
         turned = np.where(numbers[:, 4, None, None] < 0.5, eta, eta.T)
         signs = np.where(numbers[:, 5:] < 0.5, -1, 1)
         form = signs[:, :, None, None] * turned[:, None] + _normalize(own)
@@ -192,11 +192,11 @@ class _Search:
 
     def _project_to_sphere(self, apart: Floats) -> Floats:
         """Return the points on the sphere in these directions from the images."""
-        scale = self.ball.budget.epsilon / np.maximum(lengths(apart), 1e-12)
+        scale = self.ball.budget.epsilon / np.maximum(compute_l2_norms(apart), 1e-12)
         return self.ball.project(np.asarray(self.ball.images + apart * scale, np.float32))
 
 
-def side_of_square(query: int, queries: int, size: tuple[int, ...]) -> int:
+def compute_side(query: int, queries: int, size: tuple[int, ...]) -> int:
     """Return the side of a query's square, from 1 to the image's shorter side.
 
     query, queries  its number, and the number of queries
@@ -208,14 +208,14 @@ def side_of_square(query: int, queries: int, size: tuple[int, ...]) -> int:
     return min(max(1, round(float(np.sqrt(share * height * width)))), height, width)
 
 
-def bump(side: int) -> NDArray[np.float64]:
+def make_bump(side: int) -> NDArray[np.float64]:
     """Return eta with L2 norm 1, (side, side), one half above the other."""
     upper = side // 2
-    eta = np.concatenate([_half_bump(upper, side), -_half_bump(side - upper, side)])
+    eta = np.concatenate([_make_half_bump(upper, side), -_make_half_bump(side - upper, side)])
     return np.asarray(eta / np.sqrt(np.square(eta).sum()))
 
 
-def _half_bump(height: int, width: int) -> NDArray[np.float64]:
+def _make_half_bump(height: int, width: int) -> NDArray[np.float64]:
     """Return half of eta, with L2 norm 1."""
     if not height:
         return np.empty((0, width))
@@ -233,7 +233,9 @@ def _normalize(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(values / np.where(norms > 0, norms, 1))
 
 
-def _window(numbers: Floats, side: int, shape: tuple[int, ...]) -> tuple[Ints, Ints, Ints, Ints]:
+def _draw_window(
+    numbers: Floats, side: int, shape: tuple[int, ...]
+) -> tuple[Ints, Ints, Ints, Ints]:
     """Return the index of a square at a random position in each image (n, C, H, W).
 
     numbers  float32 (n, 2) in 0..1, the relative positions

@@ -18,9 +18,9 @@ import numpy as np
 
 from caffe_ext.attacks.ball import Ball
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading
-from caffe_ext.attacks.budget import NORM_NAMES, Norm, PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.budget import NORM_NAMES, Norm, PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.criteria import Bools, Criterion
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import shrink
@@ -82,7 +82,7 @@ class BudgetAttack(Attack):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Say that a radius between whole grey levels is rounded down in one of the readings."""
-        return whole_radius_remark(self.budget)
+        return explain_fractional_radius(self.budget)
 
     @property
     def _budget_text(self) -> str:
@@ -121,7 +121,7 @@ class BudgetAttack(Attack):
         adversarials = images.copy()
         found = np.zeros(len(images), np.bool_)
         ball = Ball.from_images(images, self.budget, whole=True)
-        for candidates in self._roundings(first.points[rows], ball.select(rows)):
+        for candidates in self._round_points(first.points[rows], ball.select(rows)):
             left = ~found[rows]
             mine = rows[left]
             if len(mine):
@@ -144,14 +144,16 @@ class BudgetAttack(Attack):
             found,
             adversarials,
             classes,
-            np.where(found, sizes(adversarials.astype(np.float32) - images, "linf"), np.nan),
+            np.where(
+                found, compute_norms(adversarials.astype(np.float32) - images, "linf"), np.nan
+            ),
             real.queries + whole.queries,
             real.gradients + whole.gradients,
             first.diagnostics,
             RealReading(first.found, nearest),
         )
 
-    def _roundings(self, points: Floats, ball: Ball) -> list[Images]:
+    def _round_points(self, points: Floats, ball: Ball) -> list[Images]:
         """Return points as whole grey levels: the nearest; in Linf also rounded outwards."""
         nearest = ball.round(points)
         if self.norm == "l2":

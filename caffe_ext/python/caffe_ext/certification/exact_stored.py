@@ -114,7 +114,7 @@ def _margins(model: Model, images: Pixels, labels: Ints) -> Floats:
     if not len(images):
         return np.zeros(0, np.float32)
     logits = model.logits(images)
-    margins = MISCLASSIFIED(labels).margins(logits, np.arange(len(labels)))
+    margins = MISCLASSIFIED(labels).compute_margins(logits, np.arange(len(labels)))
     with np.errstate(invalid="ignore"):
         near = ~(np.abs(margins) > _ROUNDING * np.abs(logits).max(axis=1))
     return np.where(near, 0, np.sign(margins)).astype(np.float32)

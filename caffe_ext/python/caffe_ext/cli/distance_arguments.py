@@ -28,7 +28,7 @@ def read_distances(  # noqa: PLR0913  the settings are independent of each other
     from caffe_ext.attacks.budget import (
         check_distance,
         check_largest_change,
-        names_unit,
+        has_unit,
         parse_distance,
     )
 
@@ -37,7 +37,7 @@ def read_distances(  # noqa: PLR0913  the settings are independent of each other
     for text in texts:
         try:
             distance = parse_distance(text)
-            named = small and distance and names_unit(text)
+            named = small and distance and has_unit(text)
             if not named and (distance or not zero):
                 check_distance(f"--{option}", distance, *effect)
             if linf:

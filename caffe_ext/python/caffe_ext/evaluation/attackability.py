@@ -91,7 +91,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     sloped = np.flatnonzero(~zero)[:GRADIENTS]
     wrong = np.zeros(0, np.bool_)
     if len(sloped) and not randomised:
-        classes = criterion.select(sloped).margin_classes(
+        classes = criterion.select(sloped).find_margin_classes(
             directions.logits[sloped], np.arange(len(sloped))
         )
         wrong = _find_wrong_gradients(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from caffe_ext.attacks.budget import PerturbationBudget, whole_radius_remark
+from caffe_ext.attacks.budget import PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.own import check_picklable
 from caffe_ext.evaluation.attackability import AttackabilityTask
 from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan, PlannedCascade
@@ -92,13 +92,15 @@ class Evaluator(EvaluationWork):
 
         Those on the default radii, which no user chose, are left out; see default_note.
         """
-        defaults = {remark for one in self._default_radii for remark in whole_radius_remark(one)}
+        defaults = {
+            remark for one in self._default_radii for remark in explain_fractional_radius(one)
+        }
         found: dict[str, None] = {}
         for suite in self.suites.values():
             for attack in suite.attacks:
                 found |= dict.fromkeys(attack.remarks)
             for budget in suite.radii:
-                remarks = list(whole_radius_remark(budget))
+                remarks = list(explain_fractional_radius(budget))
                 remarks += [one for each in suite.cascade_within(budget) for one in each.remarks]
                 found |= dict.fromkeys(one for one in remarks if one not in defaults)
         return tuple(found)
@@ -106,7 +108,7 @@ class Evaluator(EvaluationWork):
     @property
     def default_note(self) -> str:
         """Return a sentence about default Linf radii that are not whole numbers; "" without any."""
-        radii = [one.epsilon for one in self._default_radii if whole_radius_remark(one)]
+        radii = [one.epsilon for one in self._default_radii if explain_fractional_radius(one)]
         if not radii:
             return ""
         texts = " and ".join(f"{radius:g} ({radius / 255:g} of 1)" for radius in radii)

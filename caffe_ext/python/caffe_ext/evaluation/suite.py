@@ -83,7 +83,9 @@ class Suite:
         found: list[Attack] = []
         for text in self.cascade:
             attack = parse_attack(_add_budget(text, budget), seed=seed)
-            found += attack.attacks(self.classes) if isinstance(attack, AutoAttack) else [attack]
+            found += (
+                attack.choose_attacks(self.classes) if isinstance(attack, AutoAttack) else [attack]
+            )
         return tuple({one.text: one for one in found}.values())
 
 

@@ -25,7 +25,7 @@ from caffe_ext.attacks.criteria import (
     Misclassification,
     TargetedKind,
     TargetedMisclassification,
-    class_of_rank,
+    find_class_of_rank,
 )
 from caffe_ext.attacks.directions import LogitMargin
 from caffe_ext.attacks.registry import register_attack
@@ -229,7 +229,7 @@ class _SmallestOfAttacks(SmallestAttack):
         for rank in _FURTHER_CLASSES:
             if rank < asked.model.classes:
                 asked.criterion = TargetedMisclassification(
-                    labels, class_of_rank(logits, labels, rank)
+                    labels, find_class_of_rank(logits, labels, rank)
                 )
                 found = deepfool(asked, images, self.norm, self.steps)
                 asked.criterion = Misclassification(labels)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from caffe_ext.attacks.base import AttackResult, RealReading
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import NO_CLASS, Images, top_class
@@ -28,7 +28,7 @@ def confirm(
     rows, points = rows[answers.adversarial], points[answers.adversarial]
     adversarials[rows], found[rows] = points, True
     classes[rows] = top_class(answers.logits[answers.adversarial])
-    lengths = sizes(adversarials.astype(np.float32) - images, "linf")
+    lengths = compute_norms(adversarials.astype(np.float32) - images, "linf")
     return AttackResult(
         found,
         adversarials,

@@ -14,7 +14,7 @@ Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, 2019 (Algorithm 1).
 
 import numpy as np
 
-from caffe_ext.attacks.norms import hold_at_bounds, sizes, unit_l2
+from caffe_ext.attacks.norms import compute_norms, hold_at_bounds, normalize_l2
 from caffe_ext.attacks.smallest.fmn import ALPHA, anneal
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
@@ -35,17 +35,17 @@ def decoupled_direction_and_norm(
     which = np.arange(len(images))
     origins = images.astype(np.float32)
     apart = np.zeros_like(origins)
-    farthest = sizes(np.maximum(origins, 255 - origins), "l2")
+    farthest = compute_norms(np.maximum(origins, 255 - origins), "l2")
     radii = np.full(len(images), FIRST_RADIUS)
     for step in range(steps):
         points = origins + apart
         answers, gradients = asked.ascend_loss(points, which)
         hold_at_bounds(gradients, points)
-        nearest.offer(which, points, sizes(apart, "l2"), answers.adversarial)
-        apart -= np.float32(anneal(ALPHA, step, steps)) * unit_l2(gradients)
+        nearest.offer(which, points, compute_norms(apart, "l2"), answers.adversarial)
+        apart -= np.float32(anneal(ALPHA, step, steps)) * normalize_l2(gradients)
         radii = radii * np.where(answers.adversarial, 1 - GAMMA, 1 + GAMMA)
         radii = np.minimum(radii, farthest)
-        apart = radii.astype(np.float32)[:, None, None, None] * unit_l2(apart)
+        apart = radii.astype(np.float32)[:, None, None, None] * normalize_l2(apart)
         np.clip(apart, -origins, 255 - origins, out=apart)
         stay = gradients.any(axis=(1, 2, 3)) | apart.any(axis=(1, 2, 3))
         if not stay.all():

@@ -16,8 +16,8 @@ Moosavi-Dezfooli, Fawzi and Frossard, 2016 (Algorithm 2).
 import numpy as np
 
 from caffe_ext.attacks.budget import Norm
-from caffe_ext.attacks.criteria import Bools, Misclassification, closest_classes
-from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, sizes
+from caffe_ext.attacks.criteria import Bools, Misclassification, find_closest_classes
+from caffe_ext.attacks.norms import compute_dual_norms, compute_norms, hold_at_bounds
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Floats, Images, Ints
@@ -38,29 +38,29 @@ def deepfool(asked: MarginQueries, images: Images, norm: Norm, steps: int) -> Ne
     for step in range(steps + 1):
         points = np.clip(origins + np.float32(1 + OVERSHOOT) * apart, 0, 255)
         answers = asked.ask(points, which)
-        nearest.offer(which, points, sizes(points - origins, norm), answers.adversarial)
+        nearest.offer(which, points, compute_norms(points - origins, norm), answers.adversarial)
         stay: Bools = np.asarray(~answers.adversarial)
         which, origins, apart, points = which[stay], origins[stay], apart[stay], points[stay]
         if step == steps or not len(which):
             break
-        moved = _closest_plane(asked, points, which, norm, answers.logits[stay])
+        moved = _step_to_closest_plane(asked, points, which, norm, answers.logits[stay])
         stay = np.asarray(moved.any(axis=(1, 2, 3)))
         which, origins, apart = which[stay], origins[stay], apart[stay] + moved[stay]
     return nearest
 
 
-def _closest_plane(
+def _step_to_closest_plane(
     asked: MarginQueries, points: Points, which: Ints, norm: Norm, logits: Floats
 ) -> Points:
     """Return the steps to the closest of the linear decision boundaries; 0 where there is none."""
     closest = np.full(len(points), np.inf)
     moves = np.zeros_like(points)
-    for above, below in _pairs(asked, which, logits):
+    for above, below in _list_pairs(asked, which, logits):
         _, gradients = asked.ascend_difference(points, which, above, below)
         hold_at_bounds(gradients, points)
         rows = np.arange(len(points))
         gaps = np.abs(logits[rows, above].astype(np.float64) - logits[rows, below])
-        slopes = dual_sizes(gradients, norm)
+        slopes = compute_dual_norms(gradients, norm)
         with np.errstate(divide="ignore", invalid="ignore"):
             lengths = np.where(slopes > 0, gaps / slopes, np.inf)
         nearer = lengths < closest
@@ -74,10 +74,10 @@ def _closest_plane(
     return moves
 
 
-def _pairs(asked: MarginQueries, which: Ints, logits: Floats) -> list[tuple[Ints, Ints]]:
+def _list_pairs(asked: MarginQueries, which: Ints, logits: Floats) -> list[tuple[Ints, Ints]]:
     """Return the classes between which each plane lies: the falling and the rising one."""
     criterion = asked.criterion
     if not isinstance(criterion, Misclassification):
-        return [criterion.margin_classes(logits, which)]
+        return [criterion.find_margin_classes(logits, which)]
     labels = criterion.labels[which]
-    return [(labels, others) for others in closest_classes(logits, labels, CANDIDATES)]
+    return [(labels, others) for others in find_closest_classes(logits, labels, CANDIDATES)]

@@ -26,7 +26,13 @@ from math import cos, pi
 import numpy as np
 
 from caffe_ext.attacks.budget import Norm
-from caffe_ext.attacks.norms import dual_sizes, hold_at_bounds, shorten, sizes, unit_l2
+from caffe_ext.attacks.norms import (
+    compute_dual_norms,
+    compute_norms,
+    hold_at_bounds,
+    normalize_l2,
+    shorten,
+)
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Images
@@ -52,7 +58,7 @@ def fast_minimum_norm(
     which = np.arange(len(images))
     origins = images.astype(np.float32)
     apart = np.zeros_like(origins)
-    farthest = sizes(np.maximum(origins, 255 - origins), norm)
+    farthest = compute_norms(np.maximum(origins, 255 - origins), norm)
     radii = np.full(len(images), np.inf)
     seen = np.zeros(len(images), np.bool_)
     patience = max(1, steps // 3)
@@ -62,16 +68,16 @@ def fast_minimum_norm(
         points = origins + apart
         answers, gradients = asked.ascend(points, which)
         hold_at_bounds(gradients, points)
-        lengths = sizes(apart, norm)
+        lengths = compute_norms(apart, norm)
         nearest.offer(which, points, lengths, answers.adversarial)
         seen |= answers.adversarial
-        slopes = dual_sizes(gradients, norm)
+        slopes = compute_dual_norms(gradients, norm)
         with np.errstate(divide="ignore", invalid="ignore"):
             guessed = lengths + (1 + gamma) * np.abs(answers.margins) / slopes
         shrunk = np.minimum(radii * (1 - gamma), nearest.distances[which])
         radii = np.where(seen, radii * (1 + gamma), guessed)
         radii = np.minimum(np.where(answers.adversarial, shrunk, radii), farthest)
-        apart -= np.float32(alpha) * unit_l2(gradients)
+        apart -= np.float32(alpha) * normalize_l2(gradients)
         shorten(apart, radii, norm)
         np.clip(apart, -origins, 255 - origins, out=apart)
         before.append(nearest.distances.copy())

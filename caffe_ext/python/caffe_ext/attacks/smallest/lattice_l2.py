@@ -27,7 +27,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.attacks.criteria import Bools
-from caffe_ext.attacks.norms import Lengths, as_rows, sizes
+from caffe_ext.attacks.norms import Lengths, as_rows, compute_norms
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
 from caffe_ext.models.base import Images, Ints
@@ -77,11 +77,11 @@ def search_rays(  # noqa: PLR0913, PLR0917  they are independent of each other
         apart = np.rint(scales.astype(np.float32).reshape(shape) * rays[rows])
         points = np.clip(origins[rows] + apart, 0, 255)
         answers = asked.ask(points, which[rows])
-        lengths = sizes(points - origins[rows], norm)
+        lengths = compute_norms(points - origins[rows], norm)
         nearer[rows] |= best.offer(which[rows], points, lengths, answers.adversarial)
         return answers.adversarial
 
-    rows, farthest = np.arange(len(which)), 256 / np.maximum(sizes(rays, "linf"), 1e-6)
+    rows, farthest = np.arange(len(which)), 256 / np.maximum(compute_norms(rays, "linf"), 1e-6)
     for scale in chain(_SCALES, (_SCALES[-1] * 2.0**k for k in count(1))):
         # A change of all pixels by less than half a grey level is far from any rounding.
         rows = rows[scale <= np.maximum(farthest[rows], _SCALES[-1])]
@@ -112,7 +112,7 @@ def _turn_rays(
         origins = images[which].astype(np.float32)
         answers, gradients = asked.ascend(best.points[which], which)
         apart = best.points[which] - origins
-        minima = _linear_minima(apart, gradients, answers.margins, origins)
+        minima = _find_linear_minima(apart, gradients, answers.margins, origins)
         part = turns[which].astype(np.float32).reshape(-1, 1, 1, 1)
         turned = (1 - part) * rays[which] + part * minima
         nearer, scales = search_rays(asked, images, turned, which, best)
@@ -122,7 +122,9 @@ def _turn_rays(
         which = which[turns[which] >= _LEAST_TURN]
 
 
-def _linear_minima(apart: Points, gradients: Points, margins: Lengths, origins: Points) -> Points:
+def _find_linear_minima(
+    apart: Points, gradients: Points, margins: Lengths, origins: Points
+) -> Points:
     """Return the shortest w = clip(-t g) with m + <g, w - d> = 0; the longest w if there is none.
 
     apart  d, with the margin m and its gradient g there
@@ -178,7 +180,7 @@ def _undo_once(
         points = (origins[rows] + shorter).reshape(-1, *shape)
         answers = asked.ask(points, which[rows])
         good = answers.adversarial
-        best.offer(which[rows], points, sizes(shorter, "l2"), good)
+        best.offer(which[rows], points, compute_norms(shorter, "l2"), good)
         undone[rows[good]], refused[rows[~good]] = counts[good], counts[~good]
         doubled = np.minimum(2 * undone[rows], most[rows])
         middle = (undone[rows] + refused[rows]) // 2

@@ -17,7 +17,7 @@ Results are points that were classified, so they are also adversarial when read 
 
 import numpy as np
 
-from caffe_ext.attacks.norms import Lengths, shorten, sizes
+from caffe_ext.attacks.norms import Lengths, compute_norms, shorten
 from caffe_ext.attacks.smallest.fmn import anneal
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries, Points
@@ -51,7 +51,7 @@ def minimize_linf(
         np.clip(apart, -centres, 255 - centres, out=apart)
         whole = np.rint(apart)
         answers, gradients = asked.ascend(centres + whole, which)
-        best.offer(which, centres + whole, sizes(whole, "linf"), answers.adversarial)
+        best.offer(which, centres + whole, compute_norms(whole, "linf"), answers.adversarial)
         solved = answers.adversarial
         limits[solved] = best.distances[which[solved]] - 1
         taken = np.where(solved, 0, taken + 1)
@@ -82,7 +82,7 @@ def round_linf(
     ):
         points = origins + np.clip(candidates, -origins, 255 - origins)
         answers = asked.ask(points, which)
-        best.offer(which, points, sizes(points - origins, "linf"), answers.adversarial)
+        best.offer(which, points, compute_norms(points - origins, "linf"), answers.adversarial)
     return best
 
 

@@ -14,7 +14,7 @@ of Rozsa, Rudd and Boult, 2016.
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.attacks.norms import sizes
+from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
 from caffe_ext.models.base import Floats, Images, Ints
@@ -57,10 +57,10 @@ class _TargetSearch:
 
     def search(self) -> None:
         """Search for the largest c whose minimum is adversarial, and offer what is found."""
-        c, first = _FIRST_C, self._succeeds(_FIRST_C)
+        c, first = _FIRST_C, self._try(_FIRST_C)
         for _ in range(_DECADES):
             further = c * 10 if first else c / 10
-            if self._succeeds(further) != first:
+            if self._try(further) != first:
                 break
             c = further
         else:
@@ -68,18 +68,18 @@ class _TargetSearch:
         low, high = sorted((c, further))
         for _ in range(_BISECTIONS):
             middle = float(np.sqrt(low * high))
-            if self._succeeds(middle):
+            if self._try(middle):
                 low = middle
             else:
                 high = middle
 
-    def _succeeds(self, c: float) -> bool:
+    def _try(self, c: float) -> bool:
         """Minimise, offer the minimum, and tell whether it is adversarial."""
         from scipy.optimize import minimize  # noqa: PLC0415  (slow to import)
 
         start = self._image.ravel()
         found = minimize(
-            self._objective,
+            self._compute_objective,
             start,
             args=(c,),
             jac=True,
@@ -90,16 +90,16 @@ class _TargetSearch:
         point = np.asarray(255 * found.x.reshape(1, *self._image.shape), np.float32)
         answers = self._asked.ask(point, self._which)
         apart = point - np.asarray(255 * self._image, np.float32)
-        self._nearest.offer(self._which, point, sizes(apart, "l2"), answers.adversarial)
+        self._nearest.offer(self._which, point, compute_norms(apart, "l2"), answers.adversarial)
         return bool(answers.adversarial[0])
 
-    def _objective(
+    def _compute_objective(
         self, values: NDArray[np.float64], c: float
     ) -> tuple[float, NDArray[np.float64]]:
         """Return the objective and its gradient with respect to the pixels in 0..1."""
         loss = 0.0
 
-        def derivative(logits: Floats, *_: object) -> Floats:
+        def differentiate(logits: Floats, *_: object) -> Floats:
             nonlocal loss
             scores = logits.astype(np.float64) - logits.max()
             total = np.exp(scores).sum()
@@ -109,7 +109,7 @@ class _TargetSearch:
             return np.asarray(by_logits, np.float32)
 
         point = np.asarray(255 * values.reshape(1, *self._image.shape), np.float32)
-        _, gradients = self._asked.pull_back(point, self._which, derivative)
+        _, gradients = self._asked.pull_back(point, self._which, differentiate)
         apart = values - self._image.ravel()
         slope = 255.0 * gradients.astype(np.float64).ravel() + 2 * c * apart
         return loss + c * float(np.square(apart).sum()), slope

@@ -52,11 +52,11 @@ class MarginQueries:
     def ask(self, points: Pixels, which: Ints) -> Answers:
         """Return the answers for points (n, C, H, W) near the images `which`, int64 (n,)."""
         self.queries += len(points)
-        return self._answers(self.model.logits(points), which)
+        return self._make_answers(self.model.logits(points), which)
 
     def ascend(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
         """Return the answers, and the pixel gradients of the margin, in one pass."""
-        return self.pull_back(points, which, self._margin_derivative)
+        return self.pull_back(points, which, self._differentiate_margin)
 
     def ascend_loss(self, points: Pixels, which: Ints) -> tuple[Answers, Points]:
         """Return the answers, and gradients along the softmax loss, of any length, to descend.
@@ -67,17 +67,17 @@ class MarginQueries:
         that is classified with certainty has the gradient 0. Top-k has no loss and uses the
         margin's gradient.
         """
-        return self.pull_back(points, which, self._loss_derivative)
+        return self.pull_back(points, which, self._differentiate_loss)
 
     def ascend_difference(
         self, points: Pixels, which: Ints, above: Ints, below: Ints
     ) -> tuple[Answers, Points]:
         """Return the answers, and the gradients of h_above - h_below with respect to the pixels."""
 
-        def derivative(logits: Floats, _: Ints, rows: slice) -> Floats:
-            return _logit_difference_derivative(logits, above[rows], below[rows])
+        def differentiate(logits: Floats, _: Ints, rows: slice) -> Floats:
+            return _differentiate_logit_difference(logits, above[rows], below[rows])
 
-        return self.pull_back(points, which, derivative)
+        return self.pull_back(points, which, differentiate)
 
     def pull_back(
         self, points: Pixels, which: Ints, derivative: Derivative
@@ -88,27 +88,29 @@ class MarginQueries:
         logits, gradients = pull_back(
             self.model, points, lambda logits, rows: derivative(logits, which[rows], rows)
         )
-        return self._answers(logits, which), gradients
+        return self._make_answers(logits, which), gradients
 
-    def _answers(self, logits: Floats, which: Ints) -> Answers:
-        margins = self.criterion.margins(logits, which)
+    def _make_answers(self, logits: Floats, which: Ints) -> Answers:
+        margins = self.criterion.compute_margins(logits, which)
         margins[np.isnan(margins)] = np.inf
         adversarial = self.criterion.is_satisfied(logits, which)
         if self.clearance:
             adversarial &= margins < -self.clearance * np.abs(logits).max(axis=1)
         return Answers(margins, adversarial, logits)
 
-    def _margin_derivative(self, logits: Floats, which: Ints, _: slice) -> Floats:
-        return _logit_difference_derivative(logits, *self.criterion.margin_classes(logits, which))
+    def _differentiate_margin(self, logits: Floats, which: Ints, _: slice) -> Floats:
+        return _differentiate_logit_difference(
+            logits, *self.criterion.find_margin_classes(logits, which)
+        )
 
-    def _loss_derivative(self, logits: Floats, which: Ints, rows: slice) -> Floats:
+    def _differentiate_loss(self, logits: Floats, which: Ints, rows: slice) -> Floats:
         """Return the derivative at the logits, over the sum of all probabilities but one."""
         if self.criterion.targets is None and not isinstance(self.criterion, Misclassification):
-            return self._margin_derivative(logits, which, rows)
+            return self._differentiate_margin(logits, which, rows)
         return -cross_entropy(logits, self.criterion, which)[1]
 
 
-def _logit_difference_derivative(logits: Floats, above: Ints, below: Ints) -> Floats:
+def _differentiate_logit_difference(logits: Floats, above: Ints, below: Ints) -> Floats:
     """Return the derivative of h_above - h_below."""
     derivative, rows = np.zeros_like(logits), np.arange(len(logits))
     derivative[rows, above] += 1
