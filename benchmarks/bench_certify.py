@@ -59,7 +59,7 @@ def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     import caffe
     import numpy as np
 
-    from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
+    from caffe_ext.certification.noise import NoisyCopies, add_noise, make_gaussian_table
     from caffe_ext.models.classifier import Classifier
     from caffe_ext.models.pixels import PixelSpace
     from caffe_ext.runtime import engine
@@ -78,7 +78,7 @@ def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
 
     def run() -> Any:
         noisy = add_noise(
-            image, gaussian_table(SIGMA), 1, NoisyCopies(zeros, zeros, np.arange(SAMPLES))
+            image, make_gaussian_table(SIGMA), 1, NoisyCopies(zeros, zeros, np.arange(SAMPLES))
         )
         return np.bincount(model.predict(noisy), minlength=10)
 

@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.device_argument import gpu_number
+from caffe_ext.cli.device_argument import parse_gpu_number
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import add_model_arguments
 from caffe_ext.cli.parser import add_output, check_at_least
@@ -47,7 +47,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     # Not `gpu`, which programs must have: this one may do without.
-    add("--gpu", dest="number", type=gpu_number, default=0, metavar="N", help="which (default: 0)")
+    add(
+        "--gpu",
+        dest="number",
+        type=parse_gpu_number,
+        default=0,
+        metavar="N",
+        help="which (default: 0)",
+    )
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what to train")
     add("--rounds", type=int, default=5, metavar="N", help="in each process (default: 5)")
     add("--processes", type=int, default=3, metavar="N", help="of each framework (default: 3)")

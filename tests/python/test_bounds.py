@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bounds_reference import convolution_matrix, dual_bounds
 from bounds_samples import SHAPE, layer, write_net
-from caffe_ext.certification.bounds import METHODS, Bounder, LogitBounds, pixel_box
+from caffe_ext.certification.bounds import METHODS, Bounder, LogitBounds, make_pixel_box
 from caffe_ext.certification.layers import Convolution, InnerProduct
 from caffe_ext.certification.network import UnboundableError, read_network
 from caffe_ext.data import load_images
@@ -171,7 +171,7 @@ def test_the_dual_bound_is_the_reference(tmp_path: Path, radius: float) -> None:
     network = read_network(description)
     radii = np.full(len(IMAGES), radius)
     found = Bounder(network, "dual").bound(IMAGES, LABELS, radii)
-    box = pixel_box(network.pixel_space, IMAGES, radii)
+    box = make_pixel_box(network.pixel_space, IMAGES, radii)
     for number in range(len(IMAGES)):
         lower, upper = box.lower[number].ravel(), box.upper[number].ravel()
         expected = dual_bounds(matrices(description), (lower + upper) / 2, (upper - lower) / 2)[-1]

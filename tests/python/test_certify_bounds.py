@@ -9,9 +9,9 @@ import pytest
 
 from bounds_samples import layer, write_net
 from caffe_ext.certification.bounds import Bounder, LogitBounds
-from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
+from caffe_ext.certification.largest_radius import TOLERANCE, find_largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import attack_text
+from caffe_ext.certification.study import insert_radius
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.cli.certify import main
 from caffe_ext.data import ImageSource
@@ -95,11 +95,11 @@ def test_the_largest_radius_is_certified_and_a_little_more_is_not(tmp_path: Path
     bounder = Bounder(network, "interval")
     exact = bounder.bound(IMAGES, np.zeros(6, np.int64), np.zeros(6))
     labels = exact.lower.argmax(axis=1)
-    radii = largest_radii(bounder, IMAGES, labels)
+    radii = find_largest_radii(bounder, IMAGES, labels)
     assert (radii > 0).all() and (radii < 255).all()
     assert bounder.bound(IMAGES, labels, radii).certified.all()
     assert not bounder.bound(IMAGES, labels, radii + TOLERANCE).certified.any()
-    assert (largest_radii(bounder, IMAGES, (labels + 1) % 4) == 0).all()
+    assert (find_largest_radii(bounder, IMAGES, (labels + 1) % 4) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_a_layer_without_bounds_is_named_before_anything_is_written(tmp_path: Pa
 
 
 def test_the_attack_goes_as_far_as_the_bounds() -> None:
-    assert attack_text("pgd=E/0.25Ex40+margin", 8) == "pgd=8/2x40+margin"
-    assert attack_text("fgs=E", 2.5) == "fgs=2.5"
+    assert insert_radius("pgd=E/0.25Ex40+margin", 8) == "pgd=8/2x40+margin"
+    assert insert_radius("fgs=E", 2.5) == "fgs=2.5"

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from caffe_ext.certification.class_counts import ESTIMATION, SELECTION, ClassCounts, Sampler
-from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
+from caffe_ext.certification.noise import NoisyCopies, add_noise, make_gaussian_table
 from caffe_ext.cli.certify import main
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import RecordError
@@ -20,7 +20,7 @@ from smoothing_samples import LinearModel
 
 MODEL = LinearModel(np.array([[3, -1], [2, 1]]), threshold=560)
 IMAGES = np.random.default_rng(2).integers(60, 200, (5, 1, 2, 2), dtype=np.uint8)
-NOISE = gaussian_table(30.0), 4
+NOISE = make_gaussian_table(30.0), 4
 
 
 class Images5:

@@ -12,7 +12,7 @@ import pytest
 from caffe_ext import __version__
 from caffe_ext.cli import main as command
 from caffe_ext.cli.init import copy_networks
-from caffe_ext.cli.parser import program_name
+from caffe_ext.cli.parser import name_program
 from data_samples import CHECKOUT
 
 # What `make` has installed beside Python: the editable install's entry point.
@@ -110,11 +110,11 @@ def test_a_mistyped_choice(typed: list[str], says: str, capsys: pytest.CaptureFi
 
 def test_help_as_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["help"]) == 0
-    assert capsys.readouterr().out == f"{command.usage()}\n"
+    assert capsys.readouterr().out == f"{command.format_usage()}\n"
     with pytest.raises(SystemExit) as stopped:
         command.main(["help", "pass"])
     assert stopped.value.code == 0
-    assert f"usage: {program_name('pass')}" in capsys.readouterr().out
+    assert f"usage: {name_program('pass')}" in capsys.readouterr().out
 
 
 def test_a_reader_that_has_gone() -> None:
@@ -140,7 +140,7 @@ def test_a_mistyped_option(typed: str, meant: str, capsys: pytest.CaptureFixture
         command.main(["evaluate", typed])
     assert stopped.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"{program_name('evaluate')}: error: unrecognized arguments: {typed}")
+    assert said.startswith(f"{name_program('evaluate')}: error: unrecognized arguments: {typed}")
     assert said.endswith(f"; did you mean {meant}?" if meant else typed)
 
 
@@ -151,7 +151,7 @@ def test_a_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch) 
         ("/x/caffe_ext/cli/__main__.py", "caffe-ext hotcold"),
     ):
         monkeypatch.setattr(sys, "argv", [started])
-        assert program_name("hotcold") == name
+        assert name_program("hotcold") == name
     tool = [sys.executable, str(CHECKOUT / "tools" / "hotcold.py"), "--help"]
     assert subprocess.run(tool, capture_output=True, text=True, check=True).stdout.startswith(
         "usage: hotcold.py "
@@ -160,10 +160,10 @@ def test_a_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_old_name_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for name in command.SUBCOMMANDS:
-        parser = command.subcommand_module(name).make_parser()
+        parser = command.import_subcommand(name).make_parser()
         if "--again" in parser.format_help():
             assert "--force" not in parser.format_help()
-    parser = command.subcommand_module("get-data").make_parser()
+    parser = command.import_subcommand("get-data").make_parser()
     assert parser.parse_args(["mnist"]).again is False
     assert parser.parse_args(["mnist", "--again"]).again is True
     assert capsys.readouterr().err == ""

@@ -18,7 +18,7 @@ from caffe_ext.cli import (
 )
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.training_arguments import lenet_training
+from caffe_ext.cli.training_arguments import make_lenet_training
 from caffe_ext.runtime.device import Device, current_device
 from data_samples import CHECKOUT
 from device_samples import made_up
@@ -99,5 +99,5 @@ def test_trainings_go_there() -> None:
             images = {"test_lmdb": 300}  # noqa: RUF012
 
     for given, gpu in (([], None), (["--gpu", "1"], 1)):
-        training = lenet_training(demo.parse(given))
+        training = make_lenet_training(demo.parse(given))
         assert training.request(Data(), "lenet_sgd").gpu == gpu  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounds_samples import SHAPE, layer, write_net
-from caffe_ext.certification.bounds import Bounder, LogitBounds, pixel_box
+from caffe_ext.certification.bounds import Bounder, LogitBounds, make_pixel_box
 from caffe_ext.certification.exact import (
     SEARCHES,
     Decider,
@@ -27,8 +27,8 @@ from caffe_ext.certification.mixed_integer import (
     Limits,
     Minimum,
     Program,
+    build_layer_matrix,
     encode_network,
-    layer_matrix,
 )
 from caffe_ext.certification.network import BoundableNetwork, read_network
 from caffe_ext.certification.perturbations import PixelBall, is_whole
@@ -57,8 +57,8 @@ def hidden(*units: int) -> tuple[str, str]:
 
 def encode(network: BoundableNetwork, image: Images, radius: float, *, whole: bool) -> Program:
     ball = PixelBall(image, radius, whole, network.pixel_space)
-    bounds = Bounder(network, "crown").bound_nodes(ball.box())
-    return encode_network(network, ball.changes(), ball.box(), bounds, whole=whole)
+    bounds = Bounder(network, "crown").bound_nodes(ball.make_box())
+    return encode_network(network, ball.compute_changes(), ball.make_box(), bounds, whole=whole)
 
 
 @pytest.mark.parametrize("radius", [2.0, 30.0])
@@ -68,9 +68,9 @@ def test_the_least_margin_is_that_of_the_enumeration(tmp_path: Path, radius: flo
     layers = []
     for node in linear:
         assert isinstance(node.layer, LinearLayer)
-        found = layer_matrix(node.layer, node.shape)
+        found = build_layer_matrix(node.layer, node.shape)
         layers.append((found.matrix.toarray(), found.offset))
-    box = pixel_box(network.pixel_space, IMAGE[None], np.array([radius]))
+    box = make_pixel_box(network.pixel_space, IMAGE[None], np.array([radius]))
     program = encode(network, IMAGE, radius, whole=False)
     for target in (1, 3):
         expected = least_margin(layers, box.lower.ravel(), box.upper.ravel(), 0, target)

@@ -199,7 +199,7 @@ def test_images_in_a_folder(setting: Setting, tmp_path: Path) -> None:
 
 def test_what_the_options_mean() -> None:
     def names(*given: str) -> list[str]:
-        return hotcold.attack_names(parse_program(hotcold.PROGRAM, given), NAMES)
+        return hotcold.list_attack_names(parse_program(hotcold.PROGRAM, given), NAMES)
 
     assert names() == ["hc1"]
     assert names("--hot", "1-3", "5") == ["hc1", "hc2", "hc3", "hc5"]
@@ -210,7 +210,7 @@ def test_what_the_options_mean() -> None:
         assert parse_attack(name)
 
     def gradients(*given: str) -> list[str]:
-        return fastgradient.attack_names(parse_program(fastgradient.PROGRAM, given), ())
+        return fastgradient.list_attack_names(parse_program(fastgradient.PROGRAM, given), ())
 
     assert gradients() == ["fgs", "fgv"]
     assert gradients("--logits", "--through", "ip1")[2:] == ["margin-s@ip1", "margin@ip1"]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from caffe_ext.certification.noise import (
     NoisyCopies,
     add_noise,
-    alias_table,
-    gaussian_table,
-    gaussian_weights,
+    build_alias_table,
+    compute_gaussian_weights,
+    make_gaussian_table,
 )
 from caffe_ext.models.base import Images
 from caffe_ext.runtime import engine
@@ -40,7 +40,7 @@ def philox(counter: list[int], key: list[int]) -> list[int]:
 
 def reference(image: Images, sigma: float, seed: int, number: int, sample: int) -> list[int]:
     """Return a noisy image value by value, from the exact table."""
-    table, noisy = gaussian_table(sigma), []
+    table, noisy = make_gaussian_table(sigma), []
     for i, pixel in enumerate(image.ravel().tolist()):
         group, word, block = i // 128, i % 128 // 32, i % 32
         counter = [sample, number & MASK, number >> 32]
@@ -56,7 +56,7 @@ def reference(image: Images, sigma: float, seed: int, number: int, sample: int) 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 1, 10, 63.75, 255, 1e4, 1e300])
 def test_the_weights_are_those_of_rounded_normals(sigma: float) -> None:
-    weights = gaussian_weights(sigma)
+    weights = compute_gaussian_weights(sigma)
     assert sum(weights) == 2**64 and min(weights) >= 0
     for k in range(-255, 256):
         lower = -np.inf if k == -255 else (k - 0.5) / sigma
@@ -73,8 +73,8 @@ def test_the_weights_are_those_of_rounded_normals(sigma: float) -> None:
 
 @pytest.mark.parametrize("sigma", [0.3, 10, 63.75, 1e4])
 def test_the_table_has_exactly_these_weights(sigma: float) -> None:
-    weights = gaussian_weights(sigma)
-    assert probabilities_of(gaussian_table(sigma)) == weights
+    weights = compute_gaussian_weights(sigma)
+    assert probabilities_of(make_gaussian_table(sigma)) == weights
 
 
 @settings(max_examples=10, deadline=None)
@@ -83,11 +83,11 @@ def test_any_weights_become_a_table(parts: list[int], rest: int) -> None:
     scale = Fraction(2**63, sum(parts) + 1)
     weights = [int(part * scale) for part in parts]
     weights[rest] += 2**64 - sum(weights)
-    assert probabilities_of(alias_table(weights)) == weights
+    assert probabilities_of(build_alias_table(weights)) == weights
 
 
 def test_noise_is_that_of_a_slow_loop() -> None:
-    table = gaussian_table(40.0)
+    table = make_gaussian_table(40.0)
     which, numbers = np.array([2, 0, 2]), np.array([5, 2**40, 5])
     samples = np.array([0, 2**32 - 1, 9])
     noisy = add_noise(IMAGES, table, 2**63 + 5, NoisyCopies(which, numbers, samples))
@@ -98,7 +98,7 @@ def test_noise_is_that_of_a_slow_loop() -> None:
 
 
 def test_noise_depends_on_numbers_only() -> None:
-    table = gaussian_table(40.0)
+    table = make_gaussian_table(40.0)
     which, samples = np.divmod(np.arange(300), 100)
     whole = add_noise(IMAGES, table, 1, NoisyCopies(which, which + 7, samples))
     order = np.random.default_rng(1).permutation(300)
@@ -122,9 +122,11 @@ def test_samples_have_the_distribution() -> None:
     grey = np.full((1, 1, 16, 16), 128, np.uint8)
     count = 4000
     zeros = np.zeros(count, np.int64)
-    noisy = add_noise(grey, gaussian_table(30.0), 3, NoisyCopies(zeros, zeros, np.arange(count)))
+    noisy = add_noise(
+        grey, make_gaussian_table(30.0), 3, NoisyCopies(zeros, zeros, np.arange(count))
+    )
     found = np.bincount(noisy.ravel().astype(np.int64) + 128, minlength=512)
-    expected = np.array(gaussian_weights(30.0), np.float64) / 2.0**64 * noisy.size
+    expected = np.array(compute_gaussian_weights(30.0), np.float64) / 2.0**64 * noisy.size
     usual = (expected > 50) & (np.abs(np.arange(512) - 256) < 127)
     chi = ((found - expected)[usual] ** 2 / expected[usual]).sum()
     assert abs(chi - usual.sum()) < 5 * sqrt(2 * usual.sum())
@@ -137,8 +139,8 @@ def test_samples_have_the_distribution() -> None:
 def test_what_makes_no_noise() -> None:
     for sigma in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="sigma must be a number above 0"):
-            gaussian_table(sigma)
-    table, zero = gaussian_table(1.0), np.zeros(1, np.int64)
+            make_gaussian_table(sigma)
+    table, zero = make_gaussian_table(1.0), np.zeros(1, np.int64)
     with pytest.raises(ValueError, match="the seed must be from 0"):
         add_noise(IMAGES, table, -1, copy(0, 0))
     with pytest.raises(ValueError, match="image number is out of range"):

@@ -7,7 +7,7 @@ import pytest
 
 from attack_samples import linear
 from caffe_ext.cli import model_arguments
-from caffe_ext.cli.model_arguments import add_model_arguments, find_models, newest_weights
+from caffe_ext.cli.model_arguments import add_model_arguments, find_models, find_newest_weights
 from caffe_ext.models.settings import KEYS
 
 
@@ -70,16 +70,16 @@ def test_those_of_the_demo_otherwise(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_newest_weights(tmp_path: Path) -> None:
-    assert newest_weights(tmp_path) is None
-    assert newest_weights(tmp_path / "nowhere") is None
+    assert find_newest_weights(tmp_path) is None
+    assert find_newest_weights(tmp_path / "nowhere") is None
     names = ["n_iter_900.caffemodel", "n_iter_10000.caffemodel", "n_iter_x.caffemodel"]
     names += ["n_iter_20000.solverstate", "n_iter_30000.txt", "n.caffemodel"]
     for name in names:
         (tmp_path / name).touch()
-    assert newest_weights(tmp_path) == tmp_path / "n_iter_10000.caffemodel"
+    assert find_newest_weights(tmp_path) == tmp_path / "n_iter_10000.caffemodel"
     hdf5 = tmp_path / "n_iter_10500.caffemodel.h5"  # snapshot_format: HDF5
     hdf5.touch()
-    assert newest_weights(tmp_path) == hdf5
+    assert find_newest_weights(tmp_path) == hdf5
 
 
 def test_help_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from caffe_ext.certification.decisions import ABSTAIN, certify, lower_bounds, predict
-from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table, gaussian_weights
+from caffe_ext.certification.decisions import ABSTAIN, certify, compute_lower_bounds, predict
+from caffe_ext.certification.noise import (
+    NoisyCopies,
+    add_noise,
+    compute_gaussian_weights,
+    make_gaussian_table,
+)
 from smoothing_samples import LinearModel
 
 
@@ -22,10 +27,10 @@ def all_copies(images: int, samples: int) -> NoisyCopies:
 
 def test_the_bound_is_where_so_many_are_as_improbable_as_alpha() -> None:
     found = np.array([1, 37, 80, 99])
-    for bound, successes in zip(lower_bounds(found, 100, 0.01), found, strict=True):
+    for bound, successes in zip(compute_lower_bounds(found, 100, 0.01), found, strict=True):
         assert binom.sf(successes - 1, 100, bound) == pytest.approx(0.01, rel=1e-9)
-    assert lower_bounds(np.array([0]), 100, 0.01) == 0
-    assert lower_bounds(np.array([100]), 100, 0.01) == pytest.approx(0.01 ** (1 / 100))
+    assert compute_lower_bounds(np.array([0]), 100, 0.01) == 0
+    assert compute_lower_bounds(np.array([100]), 100, 0.01) == pytest.approx(0.01 ** (1 / 100))
 
 
 def test_sure_images_reach_the_ceiling() -> None:
@@ -69,14 +74,14 @@ def test_bounds_hold_as_often_as_they_say() -> None:
     sigma, samples, images, alpha = 20.0, 100, 3000, 0.1
     model = LinearModel(np.array([[3, -1], [2, 1]]), threshold=560)
     image = np.array([[[[120, 100], [130, 90]]]], np.uint8)
-    truth = model.probability(image[0, 0], gaussian_weights(sigma))
+    truth = model.probability(image[0, 0], compute_gaussian_weights(sigma))
     assert 0.6 < truth < 0.95
-    noisy = add_noise(image, gaussian_table(sigma), 11, all_copies(images, samples))
+    noisy = add_noise(image, make_gaussian_table(sigma), 11, all_copies(images, samples))
     found = model.predict(noisy).reshape(images, samples).sum(axis=1)
     assert found.mean() / samples == pytest.approx(truth, abs=5 * 0.5 / np.sqrt(images * samples))
-    wrong = int((lower_bounds(found, samples, alpha) > truth).sum())
+    wrong = int((compute_lower_bounds(found, samples, alpha) > truth).sum())
     # As counts are whole, the share is below alpha, but not by much.
-    first = np.flatnonzero(lower_bounds(np.arange(101), 100, alpha) > truth)[0]
+    first = np.flatnonzero(compute_lower_bounds(np.arange(101), 100, alpha) > truth)[0]
     exact = binom.sf(first - 1, 100, truth)
     assert 0.5 * alpha < exact <= alpha
     assert binom.ppf(1e-6, images, exact) <= wrong <= binom.ppf(1 - 1e-6, images, exact)
@@ -89,7 +94,7 @@ def test_radii_are_below_the_distance_to_the_boundary() -> None:
     model = LinearModel(weights, threshold=120)
     image = np.array([[[[65, 70], [60, 62]]]], np.uint8)
     distance = (int((image[0, 0] * weights).sum()) - 119.5) / np.sqrt(4)
-    noisy = add_noise(image, gaussian_table(sigma), 5, all_copies(images, 200))
+    noisy = add_noise(image, make_gaussian_table(sigma), 5, all_copies(images, 200))
     classes = model.predict(noisy).reshape(images, 200)
     tallies = np.stack([(classes == 0).sum(1), (classes == 1).sum(1), np.zeros(images, int)], 1)
     found = certify(tallies, tallies, alpha, sigma)

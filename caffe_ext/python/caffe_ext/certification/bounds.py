@@ -93,10 +93,10 @@ class Bounder:
         """
         if not (np.isfinite(radii) & (radii >= 0)).all():
             raise ValueError(f"radii must be 0 or more grey levels, not {np.min(radii)}")
-        step = self._images_at_a_time()
+        step = self._count_images_at_a_time()
         parts = [
             self._bound(
-                pixel_box(self.network.pixel_space, images[rows], radii[rows]), labels[rows]
+                make_pixel_box(self.network.pixel_space, images[rows], radii[rows]), labels[rows]
             )
             for rows in (slice(start, start + step) for start in range(0, len(images), step))
         ]
@@ -107,7 +107,7 @@ class Bounder:
 
         Raises ValueError for too little memory for a box.
         """
-        step = self._images_at_a_time()
+        step = self._count_images_at_a_time()
         parts = [
             self._bound(Interval(boxes.lower[rows], boxes.upper[rows]), labels[rows])
             for rows in (slice(start, start + step) for start in range(0, len(labels), step))
@@ -121,9 +121,9 @@ class Bounder:
         With the methods crown and dual, those below a ReLU or a maximum come from linear bounds.
         Raises ValueError for too little memory.
         """
-        self._images_at_a_time()
+        self._count_images_at_a_time()
         if self.method in ("interval", "crown-ibp"):
-            return self._intervals(box)
+            return self._compute_intervals(box)
         return self._tighten(box, intersect=self.method == "crown")
 
     def _concatenate(self, parts: list[LogitBounds]) -> LogitBounds:
@@ -136,11 +136,11 @@ class Bounder:
             )
         )
 
-    def _images_at_a_time(self) -> int:
+    def _count_images_at_a_time(self) -> int:
         """Return how many images fit, each with its intervals and one row of each layer."""
         nodes = self.network.nodes
         intervals = 2 * sum(int(np.prod(node.shape)) for node in nodes)
-        row = max(self._values_of_a_row(number) for number in range(1, len(nodes)))
+        row = max(self._count_values_of_row(number) for number in range(1, len(nodes)))
         needed = intervals + row
         if needed > self._values:
             least = -(-needed * 8 * _COPIES // 2**20)
@@ -151,11 +151,11 @@ class Bounder:
     def _bound(self, box: Interval, labels: Ints) -> LogitBounds:
         """Return the bounds of some boxes."""
         last = len(self.network.nodes) - 1
-        rows = self._rows_of_logits(labels)
+        rows = self._make_logit_rows(labels)
         if self.method == "dual":
             found = self._backward(last, rows, self._tighten(box, intersect=False))
         else:
-            intervals = self._intervals(box)
+            intervals = self._compute_intervals(box)
             found = self._backward(last, rows, intervals, only_linear=True)
             if self.method != "interval":
                 found = _intersect(found, self._backward(last, rows, intervals))
@@ -174,26 +174,26 @@ class Bounder:
             found.lower[:, :classes] - margin, found.upper[:, :classes] + margin, margins
         )
 
-    def _rows_of_logits(self, labels: Ints) -> Doubles:
+    def _make_logit_rows(self, labels: Ints) -> Doubles:
         """Return the rows of the logits, and of z_label - z_t of all t, (n, 2 K, K, 1, 1)."""
         identity = np.eye(self.network.classes)
         margins = identity[labels][:, None] - identity
         logits = np.broadcast_to(identity, margins.shape)
         return np.concatenate([logits, margins], axis=1)[..., None, None]
 
-    def _intervals(self, box: Interval) -> list[Interval]:
+    def _compute_intervals(self, box: Interval) -> list[Interval]:
         """Return the bounds of all nodes by interval arithmetic."""
         found = [box]
         for number in range(1, len(self.network.nodes)):
-            found.append(self._interval(number, found))
+            found.append(self._compute_interval(number, found))
         return found
 
-    def _interval(self, number: int, found: list[Interval]) -> Interval:
+    def _compute_interval(self, number: int, found: list[Interval]) -> Interval:
         """Return the interval of a node from those of the nodes before."""
         node = self.network.nodes[number]
         bottoms = [found[bottom] for bottom in node.bottoms]
         if node.layer is not None:
-            made = node.layer.interval(bottoms[0])
+            made = node.layer.compute_interval(bottoms[0])
         else:
             pairs = list(zip(node.coefficients, bottoms, strict=True))
             made = Interval(
@@ -222,14 +222,14 @@ class Bounder:
             for bottom in node.bottoms
         }
         for number in range(1, len(nodes)):
-            interval = self._interval(number, found)
+            interval = self._compute_interval(number, found)
             if number in open_below:
                 relu = isinstance(open_below[number], Relu)
-                interval = self._units(number, interval, found, intersect, only_open=relu)
+                interval = self._bound_units(number, interval, found, intersect, only_open=relu)
             found.append(interval)
         return found
 
-    def _units(
+    def _bound_units(
         self,
         number: int,
         interval: Interval,
@@ -244,7 +244,7 @@ class Bounder:
         """
         shape = self.network.nodes[number].shape
         lower, upper = interval.lower.copy(), interval.upper.copy()
-        row_values = self._values_of_a_row(number, Window(0, 1, 0, 1))
+        row_values = self._count_values_of_row(number, Window(0, 1, 0, 1))
         for top in range(shape[1]):
             for left in range(shape[2]):
                 window = Window(top, top + 1, left, left + 1)
@@ -282,7 +282,7 @@ class Bounder:
         nodes, count = self.network.nodes, len(intervals[0].lower)
         lower = upper = np.zeros((count, coefficients.shape[1]))
         nothing = np.zeros((1, 1))
-        window = window or Window.of_blob(nodes[number].shape)
+        window = window or Window.from_shape(nodes[number].shape)
         pending = {number: Rows(coefficients, coefficients, nothing, nothing, window)}
         while pending:
             current = max(pending)
@@ -306,34 +306,34 @@ class Bounder:
                     _merge(pending, bottom, Rows(down, up, nothing, nothing, rows.window))
         return Interval(lower, upper)
 
-    def _values_of_a_row(self, number: int, window: Window | None = None) -> int:
+    def _count_values_of_row(self, number: int, window: Window | None = None) -> int:
         """Return the most values that a row of a node needs on its way back."""
         nodes, most = self.network.nodes, 0
-        windows = {number: window or Window.of_blob(nodes[number].shape)}
+        windows = {number: window or Window.from_shape(nodes[number].shape)}
         while windows:
             current = max(windows)
             above, node = windows.pop(current), nodes[current]
             most = max(most, 2 * node.shape[0] * above.positions)
             if node.layer is not None:
-                most = max(most, node.layer.working_values(above))
+                most = max(most, node.layer.count_working_values(above))
             for bottom in node.bottoms:
-                below = node.layer.input_window(above) if node.layer is not None else above
-                windows[bottom] = below.union(windows[bottom]) if bottom in windows else below
+                below = node.layer.find_input_window(above) if node.layer is not None else above
+                windows[bottom] = below.unite(windows[bottom]) if bottom in windows else below
         return most
 
 
-def pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
+def make_pixel_box(space: PixelSpace, images: Images, radii: Doubles) -> Interval:
     """Return bounds on the network's inputs for all pixels within a radius and within 0..255.
 
     In float32, too, the input is a monotonic function of a pixel, so these bound what the net
     gets, to the last bit.
     """
     far = radii[:, None, None, None]
-    return input_box(space, images - far, images + far)
+    return make_input_box(space, images - far, images + far)
 
 
 @allow_dark_pixels()
-def input_box(space: PixelSpace, lower: Doubles, upper: Doubles) -> Interval:
+def make_input_box(space: PixelSpace, lower: Doubles, upper: Doubles) -> Interval:
     """Return bounds on the network's inputs for all pixels in boxes (N, C, H, W) and in 0..255.
 
     For a box of a single image of whole grey levels they are exact, for others slightly wider.
@@ -368,7 +368,7 @@ def _merge(pending: dict[int, Rows], number: int, rows: Rows) -> None:
     if other is None:
         pending[number] = rows
         return
-    window = rows.window.union(other.window)
+    window = rows.window.unite(other.window)
     lower = rows.window.embed(rows.lower, window) + other.window.embed(other.lower, window)
     same = rows.upper is rows.lower and other.upper is other.lower
     upper = (

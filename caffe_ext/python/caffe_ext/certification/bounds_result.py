@@ -39,11 +39,11 @@ class BoundedModel:
     largest: Mapping[str, Doubles]
     attacked: Bools | None
 
-    def certified_accuracy(self, method: str) -> Doubles:
+    def compute_certified_accuracy(self, method: str) -> Doubles:
         """Return the share of images that are correct within each radius, float64 (R,)."""
         return np.asarray(((self.margins[method] > 0) & self.correct[:, None]).mean(axis=0))
 
-    def robust_accuracy(self) -> Doubles | None:
+    def compute_robust_accuracy(self) -> Doubles | None:
         """Return the share that the attack leaves correct, float64 (R,)."""
         return None if self.attacked is None else np.asarray(self.attacked.mean(axis=0))
 
@@ -62,14 +62,14 @@ class BoundsResult:
     attack: str
     models: Sequence[BoundedModel]
 
-    def table(self, *, largest: bool) -> str:
+    def format_table(self, *, largest: bool) -> str:
         """Return accuracies at all radii, and the gaps between bounds and attack, as a table."""
         methods = list(self.models[0].margins)
         head = ["model", "Linf", "accuracy", *methods, "under attack", "gap"]
         cells = [head]
         for model in self.models:
-            robust = model.robust_accuracy()
-            certified = {method: model.certified_accuracy(method) for method in methods}
+            robust = model.compute_robust_accuracy()
+            certified = {method: model.compute_certified_accuracy(method) for method in methods}
             best = np.max(list(certified.values()), axis=0)
             for column, radius in enumerate(self.radii):
                 shares = (f"{certified[method][column]:.2%}" for method in methods)
@@ -112,14 +112,15 @@ def to_csv(result: BoundsResult) -> str:
     return text.getvalue()
 
 
-def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
+def _list_entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
     for model in result.models:
-        robust = model.robust_accuracy()
+        robust = model.compute_robust_accuracy()
         yield {
             "model": model.name,
             "accuracy": float(model.correct.mean()),
             "certified_accuracy": {
-                method: model.certified_accuracy(method).tolist() for method in model.margins
+                method: model.compute_certified_accuracy(method).tolist()
+                for method in model.margins
             },
             "largest_certified_radius": {
                 method: radii.tolist() for method, radii in model.largest.items()
@@ -128,12 +129,12 @@ def _entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
         }
 
 
-def bounds_figure(result: BoundsResult) -> Figure:
+def plot_bounds(result: BoundsResult) -> Figure:
     """Plot certified accuracy and accuracy under attack against the radius, a panel per model."""
     panels = []
     for model in result.models:
-        robust = model.robust_accuracy()
-        certified = {method: model.certified_accuracy(method) for method in model.margins}
+        robust = model.compute_robust_accuracy()
+        certified = {method: model.compute_certified_accuracy(method) for method in model.margins}
         best = np.asarray(np.max(list(certified.values()), axis=0))
         panels.append(
             RadiusPanel(
@@ -151,8 +152,8 @@ def save_results(folder: Path, result: BoundsResult, record: Mapping[str, Any]) 
     """Write the files with the results; `record` says what they depend on."""
     path = folder / STEM
     write_text(path.with_suffix(".csv"), to_csv(result))
-    content = {"images_bounded": len(result.labels), "results": list(_entries(result))}
+    content = {"images_bounded": len(result.labels), "results": list(_list_entries(result))}
     write_json(path.with_suffix(".json"), dict(record) | content)
-    figure = bounds_figure(result)
+    figure = plot_bounds(result)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))

@@ -18,9 +18,9 @@ from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
-from caffe_ext.certification.largest_radius import TOLERANCE, largest_radii
+from caffe_ext.certification.largest_radius import TOLERANCE, find_largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import Study, attack_text, check_radii, read_labelled
+from caffe_ext.certification.study import Study, check_radii, insert_radius, read_labelled
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
@@ -104,7 +104,7 @@ class BoundsStudy(Study):
                 bounded = {
                     method: self._bound_images(
                         Bounder(network, method, settings.memory),
-                        self._description(description, method, digest, len(images)),
+                        self._describe(description, method, digest, len(images)),
                         (images, labels, predicted),
                         step,
                     )
@@ -125,7 +125,7 @@ class BoundsStudy(Study):
             save_results(self.folder, result, record)
         return result
 
-    def _description(
+    def _describe(
         self, model: LoadableModel, method: Method, digest: str, count: int
     ) -> dict[str, Any]:
         """Return what the bounds depend on, for JSON."""
@@ -158,13 +158,13 @@ class BoundsStudy(Study):
             some, theirs = images[rows], labels[rows]
             count = len(some)
             found = [bounder.bound(some, theirs, np.full(count, radius)) for radius in radii]
-            piece.margins.extend(_columns([bound.margins.min(axis=1) for bound in found]))
-            piece.lower.extend(_columns([bound.lower for bound in found]))
-            piece.upper.extend(_columns([bound.upper for bound in found]))
+            piece.margins.extend(_regroup_by_image([bound.margins.min(axis=1) for bound in found]))
+            piece.lower.extend(_regroup_by_image([bound.lower for bound in found]))
+            piece.upper.extend(_regroup_by_image([bound.upper for bound in found]))
             correct = predicted[rows] == theirs
             largest = np.full(count, 0.0)
             if self.settings.largest and correct.any():
-                largest[correct] = largest_radii(bounder, some[correct], theirs[correct])
+                largest[correct] = find_largest_radii(bounder, some[correct], theirs[correct])
             piece.largest.extend(largest.tolist())
             write_json(path, asdict(piece), indent=None)
             step(count)
@@ -181,13 +181,13 @@ class BoundsStudy(Study):
             tried = np.flatnonzero(predicted == labels)
             if radius < 1 or not len(tried):
                 continue  # no other whole grey level lies within
-            attack = parse_attack(attack_text(self.settings.attack, radius))
+            attack = parse_attack(insert_radius(self.settings.attack, radius))
             found = attack.run(model, images[tried], MISCLASSIFIED(labels[tried]), tried).found
             robust[tried, column] = ~found
         return robust
 
 
-def _columns(of_radii: list[NDArray[np.float64]]) -> list[Any]:
+def _regroup_by_image(of_radii: list[NDArray[np.float64]]) -> list[Any]:
     """Return a list for each image with an entry for each radius."""
     rows: list[Any] = np.stack(of_radii, axis=1).tolist()
     return rows

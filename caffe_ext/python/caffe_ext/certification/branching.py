@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from caffe_ext.certification.bounds import Bounder, input_box
+from caffe_ext.certification.bounds import Bounder, make_input_box
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
 from caffe_ext.certification.windows import Doubles
@@ -61,12 +61,12 @@ def search_boxes(
     """Decide whether a ball contains a misclassified image."""
     deadline = monotonic() + seconds
     tie, least, closed = count(), inf, True
-    lower, upper = ball.limits()
+    lower, upper = ball.compute_limits()
     waiting: list[tuple[float, int, Doubles, Doubles]] = [(-inf, next(tie), lower[0], upper[0])]
     while waiting:
         some = [heappop(waiting) for _ in range(min(_AT_A_TIME, len(waiting)))]
         lowers, uppers = (np.stack([box[place] for box in some]) for place in (2, 3))
-        boxes = input_box(ball.space, lowers, uppers)
+        boxes = make_input_box(ball.space, lowers, uppers)
         margins = bounder.bound_boxes(boxes, np.full(len(some), label)).margins
         bounds, worst = margins.min(axis=1), margins.argmin(axis=1)
         sure = bounds > 0
@@ -75,7 +75,7 @@ def search_boxes(
         if not len(bounds):
             continue
         centres = (lowers + uppers) / 2
-        directions = _margin_gradients(model, centres, label, worst)
+        directions = _compute_margin_gradients(model, centres, label, worst)
         corners = np.where(directions > 0, lowers, uppers)
         adversarial = ball.find_adversarial(model, np.concatenate([centres, corners]), label)
         if adversarial is not None:
@@ -93,7 +93,9 @@ def search_boxes(
     return BoxSearch("robust" if closed else "undecided", least if np.isfinite(least) else 0.0)
 
 
-def _margin_gradients(model: Model, points: Doubles, label: int, targets: Doubles) -> Doubles:
+def _compute_margin_gradients(
+    model: Model, points: Doubles, label: int, targets: Doubles
+) -> Doubles:
     """Return the gradients of z_label - z_target with respect to the pixels."""
     diff = np.zeros((len(points), model.classes), np.float32)
     diff[:, label] = 1

@@ -142,7 +142,7 @@ class ClassCounts:
         missing = number - counts.sum(axis=1)
         written, changed = monotonic(), False
         try:
-            for rows, samples in _samples(missing, number, sampler.at_a_time):
+            for rows, samples in _split_samples(missing, number, sampler.at_a_time):
                 classes = sampler.classify(rows, _FIRST[kind] + samples)
                 columns = np.where(classes == NO_CLASS, self.columns - 1, classes)
                 np.add.at(counts, (rows, columns), 1)
@@ -157,7 +157,7 @@ class ClassCounts:
         return counts
 
 
-def counts_path(folder: Path, description: Mapping[str, Any]) -> Path:
+def locate_counts(folder: Path, description: Mapping[str, Any]) -> Path:
     """Return the file for the counts of a description."""
     return folder / f"counts-{short_digest(description)}.h5"
 
@@ -174,7 +174,7 @@ def _resume_counts(
     return best
 
 
-def _samples(missing: Ints, number: int, size: int) -> Iterator[tuple[Ints, Ints]]:
+def _split_samples(missing: Ints, number: int, size: int) -> Iterator[tuple[Ints, Ints]]:
     """Yield the missing samples, `size` at a time: their images, ascending, and numbers.
 
     missing  int64 (images,), how many of each image's last samples are missing

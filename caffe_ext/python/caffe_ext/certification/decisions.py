@@ -58,7 +58,7 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"alpha must lie between 0 and 1, not be {alpha}")
 
 
-def lower_bounds(successes: Ints, trials: int, alpha: float) -> Floats64:
+def compute_lower_bounds(successes: Ints, trials: int, alpha: float) -> Floats64:
     """Return one-sided lower Clopper-Pearson bounds on a probability, float64 (N,).
 
     They exceed the probability in at most a share alpha of all experiments.
@@ -80,7 +80,7 @@ def certify(selection: Ints, counts: Ints, alpha: float, sigma: float) -> Certif
     selected = selection.argmax(axis=1)
     successes = counts[np.arange(len(counts)), selected]
     trials = int(counts[0].sum()) if len(counts) else 0
-    probabilities = lower_bounds(successes, trials, alpha)
+    probabilities = compute_lower_bounds(successes, trials, alpha)
     sure = (probabilities > 0.5) & (selected != none)
     radii = np.where(sure, sigma * norm.ppf(np.where(sure, probabilities, 0.5)), 0.0)
     return Certificates(
@@ -102,13 +102,16 @@ def predict(counts: Ints, alpha: float) -> Ints:
     order = np.argsort(-counts, axis=1, kind="stable")[:, :2]
     first, second = np.take_along_axis(counts, order, axis=1).T
     sure = np.array(
-        [_p_value(a, b) <= alpha for a, b in zip(first.tolist(), second.tolist(), strict=True)],
+        [
+            _compute_p_value(a, b) <= alpha
+            for a, b in zip(first.tolist(), second.tolist(), strict=True)
+        ],
         np.bool_,
     )
     return np.where(sure & (order[:, 0] != none), order[:, 0], ABSTAIN)
 
 
 @lru_cache(maxsize=1 << 16)
-def _p_value(first: int, second: int) -> float:
+def _compute_p_value(first: int, second: int) -> float:
     """Return the p-value of the two counts if both classes were equally probable."""
     return float(binomtest(first, first + second, 0.5).pvalue)

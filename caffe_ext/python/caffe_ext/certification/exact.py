@@ -34,7 +34,7 @@ from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.certification.mixed_integer import Goal, Limits, encode_network
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
-from caffe_ext.certification.study import attack_text
+from caffe_ext.certification.study import insert_radius
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Floats, Images, Model
 from caffe_ext.models.pixels import allow_dark_pixels
@@ -162,7 +162,7 @@ class Decider:
         """Return what the attack finds in the ball."""
         if not self.attack or ball.reach < 1:
             return None
-        attack = parse_attack(attack_text(self.attack, ball.reach))
+        attack = parse_attack(insert_radius(self.attack, ball.reach))
         labels = np.array([label])
         found = attack.run(self.model, ball.image[None], MISCLASSIFIED(labels), np.array([index]))
         points = [found.adversarials[found.found].astype(np.float64)]
@@ -174,12 +174,16 @@ class Decider:
     def _solve(self, ball: PixelBall, label: int, bounds: LogitBounds, seconds: float) -> Decision:
         """Decide by relaxations, then mixed-integer programs, the highest bound's class first."""
         begin = monotonic()
-        box = ball.box()
+        box = ball.make_box()
         program = encode_network(
-            self.network, ball.changes(), box, self._bounder.bound_nodes(box), whole=ball.whole
+            self.network,
+            ball.compute_changes(),
+            box,
+            self._bounder.bound_nodes(box),
+            whole=ball.whole,
         )
         margins = bounds.margins[0].copy()
-        threshold = self._threshold(ball.image, bounds)
+        threshold = self._compute_threshold(ball.image, bounds)
         open_ = [int(it) for it in np.argsort(-margins) if not margins[it] > 0]
         # While a search has no point at or below the threshold, HiGHS gives no lower bound. So the
         # last part of the time goes to a search over points of any margin.
@@ -212,7 +216,7 @@ class Decider:
         points = ball.space.replace_visible(centre, seen)
         return ball.find_adversarial(self.model, points, label)
 
-    def _threshold(self, image: Images, bounds: LogitBounds) -> float:
+    def _compute_threshold(self, image: Images, bounds: LogitBounds) -> float:
         """Return what a margin must exceed; see above."""
         largest = max(1.0, float(np.abs([bounds.lower, bounds.upper]).max()))
         own = max(1.0, float(np.abs(self.model.logits(image[None])).max()))
@@ -242,9 +246,9 @@ def find_largest(
     while robust < _FARTHEST:
         apart = 1.0 if whole or lowest < inf else TOLERANCE
         if min(broken, lowest) - robust > apart:
-            radius = _between(robust, min(broken, lowest), whole=whole)
+            radius = _choose_between(robust, min(broken, lowest), whole=whole)
         elif lowest < inf and highest < _FARTHEST and broken - highest > apart:
-            radius = _between(highest, broken, whole=whole)
+            radius = _choose_between(highest, broken, whole=whole)
         else:
             break
         last = decider.decide(subject, radius, seconds)
@@ -259,7 +263,7 @@ def find_largest(
     return robust, broken if robust < _FARTHEST else _FARTHEST
 
 
-def _between(low: float, high: float, *, whole: bool) -> float:
+def _choose_between(low: float, high: float, *, whole: bool) -> float:
     """Return a radius between two, twice the lower one if the other is infinite."""
     radius = (low + high) / 2 if np.isfinite(high) else max(1.0, 2 * low)
     return min(float(floor(radius)) if whole else radius, _FARTHEST)

@@ -46,7 +46,7 @@ class DecidedModel:
             if row
         )
 
-    def shares(self, radii: int) -> dict[str, Doubles]:
+    def compute_shares(self, radii: int) -> dict[str, Doubles]:
         """Return shares of all images, each float64 (R,).
 
         accuracy  classified correctly
@@ -86,7 +86,7 @@ class ExactResult:
     search: str
     models: Sequence[DecidedModel]
 
-    def table(self) -> str:
+    def format_table(self) -> str:
         """Return shares at all radii as a table."""
         cells = [
             [
@@ -95,7 +95,7 @@ class ExactResult:
             ]
         ]
         for model in self.models:
-            shares = model.shares(len(self.radii))
+            shares = model.compute_shares(len(self.radii))
             for column, radius in enumerate(self.radii):
                 least, most = shares["least"][column], shares["most"][column]
                 accuracy = shares["accuracy"][column]
@@ -152,9 +152,9 @@ def to_csv(result: ExactResult) -> str:
     return text.getvalue()
 
 
-def _entries(result: ExactResult) -> Iterator[dict[str, Any]]:
+def _list_entries(result: ExactResult) -> Iterator[dict[str, Any]]:
     for model in result.models:
-        shares = model.shares(len(result.radii))
+        shares = model.compute_shares(len(result.radii))
         yield {
             "model": model.name,
             "accuracy": float(shares["accuracy"][0]),
@@ -175,11 +175,11 @@ def _entries(result: ExactResult) -> Iterator[dict[str, Any]]:
         }
 
 
-def exact_figure(result: ExactResult) -> Figure:
+def plot_decisions(result: ExactResult) -> Figure:
     """Plot the shares against the radius, a panel for each model."""
     panels = []
     for model in result.models:
-        shares = model.shares(len(result.radii))
+        shares = model.compute_shares(len(result.radii))
         panels.append(
             RadiusPanel(
                 model.name,
@@ -196,10 +196,10 @@ def save_results(folder: Path, result: ExactResult, record: Mapping[str, Any]) -
     """Write the files with the results; `record` says what they depend on."""
     path = folder / STEM
     write_text(path.with_suffix(".csv"), to_csv(result))
-    content = {"images_decided": len(result.labels), "results": list(_entries(result))}
+    content = {"images_decided": len(result.labels), "results": list(_list_entries(result))}
     write_json(path.with_suffix(".json"), dict(record) | content)
     _save_adversarials(path.with_suffix(".npz"), result)
-    figure = exact_figure(result)
+    figure = plot_decisions(result)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))
 

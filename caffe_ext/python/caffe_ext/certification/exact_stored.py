@@ -41,7 +41,7 @@ class StoredDecision:
     adversarial: list[GreyLevel] | None
 
     @classmethod
-    def of(cls, decision: Decision) -> "StoredDecision":
+    def from_decision(cls, decision: Decision) -> "StoredDecision":
         """Return a decision as it is stored."""
         image = decision.adversarial
         flat = None if image is None else image.ravel().tolist()
@@ -87,14 +87,14 @@ def find_contradiction(
     images  uint8 (N, C, H, W), and labels, int64 (N,), of which the file holds the first
     """
     count = len(piece.images)
-    wrong = _margins(model, images[:count], labels[:count])
+    wrong = _compute_margins(model, images[:count], labels[:count])
     adversarials: list[Floats] = []
     places: list[int] = []
     for number, stored in enumerate(piece.images):
         decided = [one.restore(images.shape[1:]) for one in stored.decisions]
         if (wrong[number] < 0) if decided else (wrong[number] > 0):
             return f"image {number} is classified {'wrongly' if decided else 'correctly'}"
-        said = next(_contradictions(decided, images[number], radii), "") if decided else ""
+        said = next(_find_contradictions(decided, images[number], radii), "") if decided else ""
         said = said or _check_largest(stored.largest, decided, images[number], radii)
         if said:
             return f"image {number}: {said}"
@@ -102,14 +102,14 @@ def find_contradiction(
         adversarials += found
         places += [number] * len(found)
     if adversarials:
-        margins = _margins(model, np.stack(adversarials), labels[places])
+        margins = _compute_margins(model, np.stack(adversarials), labels[places])
         if (margins > 0).any():
             number = places[int(np.flatnonzero(margins > 0)[0])]
             return f"image {number}: the model classifies an adversarial correctly"
     return ""
 
 
-def _margins(model: Model, images: Pixels, labels: Ints) -> Floats:
+def _compute_margins(model: Model, images: Pixels, labels: Ints) -> Floats:
     """Return the sign of the label's margin; 0: NaN, or rounding might change it."""
     if not len(images):
         return np.zeros(0, np.float32)
@@ -120,11 +120,11 @@ def _margins(model: Model, images: Pixels, labels: Ints) -> Floats:
     return np.where(near, 0, np.sign(margins)).astype(np.float32)
 
 
-def _contradictions(
+def _find_contradictions(
     decided: Sequence[Decision], image: Images, radii: Sequence[float]
 ) -> Iterator[str]:
     """Yield what is wrong with the decisions on an image."""
-    nearest = min(_distances(decided, image), default=np.inf)
+    nearest = min(_list_distances(decided, image), default=np.inf)
     for radius, one in zip(radii, decided, strict=True):
         at = f"at radius {radius:g}"
         if one.adversarial is not None:
@@ -143,7 +143,7 @@ def _contradictions(
             yield f"it is robust {at}, with an adversarial {nearest:g} grey levels away"
 
 
-def _distances(decided: Sequence[Decision], image: Images) -> Iterator[float]:
+def _list_distances(decided: Sequence[Decision], image: Images) -> Iterator[float]:
     for one in decided:
         if one.adversarial is not None:
             yield measure_distance(one.adversarial, image)
@@ -166,7 +166,7 @@ def _check_largest(
     proved = [r for r, one in zip(radii, decided, strict=True) if one.verdict == "robust"]
     if max(map(floor, proved), default=0) > robust + _TOLERANCE:
         return f"it is robust at radius {max(proved):g}, but only up to {robust:g}"
-    nearest = min(_distances(decided, image), default=np.inf)
+    nearest = min(_list_distances(decided, image), default=np.inf)
     if nearest < np.inf and not 0 <= broken <= nearest + _TOLERANCE:
         return f"its nearest adversarial is {nearest:g} grey levels away, not {broken:g}"
     return ""

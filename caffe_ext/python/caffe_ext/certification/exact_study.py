@@ -100,7 +100,7 @@ class ExactStudy(Study):
         with claim_output(self.folder), reporter.progress("exact", total, "image") as step:
             for description, decider in zip(self.models, deciders, strict=True):
                 labels = decider.model.check_labels(labels, len(images))
-                wanted = self._description(description, decider.attack, digest, len(images))
+                wanted = self._describe(description, decider.attack, digest, len(images))
                 piece = self._decide_images(decider, wanted, images, labels, step)
                 results.append(self._to_model(description.name, piece, images))
             result = ExactResult(
@@ -119,7 +119,7 @@ class ExactStudy(Study):
             )
         return result
 
-    def _description(
+    def _describe(
         self, model: LoadableModel, attack: str, digest: str, count: int
     ) -> dict[str, Any]:
         """Return what the decisions depend on, for JSON."""
@@ -189,7 +189,7 @@ class ExactStudy(Study):
         if settings.largest:
             robust, broken = find_largest(decider, subject, settings.time_limit, decisions)
             largest = robust, broken if isfinite(broken) else NO_RADIUS
-        stored = [StoredDecision.of(decisions[radius]) for radius in settings.radii]
+        stored = [StoredDecision.from_decision(decisions[radius]) for radius in settings.radii]
         return StoredImage(stored, largest, settings.time_limit, monotonic() - begin)
 
     def _to_model(self, name: str, piece: ExactPiece, images: Images) -> DecidedModel:

@@ -11,7 +11,7 @@ TOLERANCE = 0.05
 _FARTHEST = 255.0
 
 
-def largest_radii(bounder: Bounder, images: Images, labels: Ints) -> Doubles:
+def find_largest_radii(bounder: Bounder, images: Images, labels: Ints) -> Doubles:
     """Return certified radii, float64 (N,), in grey levels; 0 where there is none.
 
     First 1, 2, 4, ... are tried, then the middle between the last certified radius and the first

@@ -46,20 +46,20 @@ class Layer(ABC):
     """The bottom's."""
 
     @abstractmethod
-    def interval(self, given: Interval) -> Interval:
+    def compute_interval(self, given: Interval) -> Interval:
         """Return bounds of the top by interval arithmetic."""
 
     @abstractmethod
     def backward(self, rows: Rows, below: Interval) -> Rows:
         """Return the rows in terms of the bottom, whose bounds are `below`."""
 
-    def input_window(self, window: Window) -> Window:
+    def find_input_window(self, window: Window) -> Window:
         """Return what a window of the top depends on."""
         return window
 
-    def working_values(self, window: Window) -> int:
+    def count_working_values(self, window: Window) -> int:
         """Return how many values a row needs here for a window of the top, with temporary ones."""
-        return 2 * self.shape[0] * self.input_window(window).positions
+        return 2 * self.shape[0] * self.find_input_window(window).positions
 
 
 class SlidingLayer(Layer):
@@ -69,14 +69,14 @@ class SlidingLayer(Layer):
     parts = 1
     """Arrays that a row needs of the positions' contributions to the values that they see."""
 
-    def input_window(self, window: Window) -> Window:
+    def find_input_window(self, window: Window) -> Window:
         """Return what the kernels see."""
-        return self.sliding.input_window(window)
+        return self.sliding.find_input_window(window)
 
-    def working_values(self, window: Window) -> int:
+    def count_working_values(self, window: Window) -> int:
         """Return the values of a row, and of its positions' contributions to what they see."""
         added = self.shape[0] * window.positions * prod(self.sliding.kernel)
-        return super().working_values(window) + self.parts * added
+        return super().count_working_values(window) + self.parts * added
 
 
 class LinearLayer(Layer):
@@ -94,7 +94,7 @@ class LinearLayer(Layer):
     def apply_bias(self, coefficients: Doubles, window: Window) -> Doubles:
         """Return A b for A (n, m, C, h, w), as (n, m)."""
 
-    def interval(self, given: Interval) -> Interval:
+    def compute_interval(self, given: Interval) -> Interval:
         """Return W c + b -+ |W| r for the centre c and the radius r."""
         centre = self.forward((given.upper + given.lower) / 2)
         radius = self.forward((given.upper - given.lower) / 2, magnitude=True)
@@ -109,7 +109,7 @@ class LinearLayer(Layer):
             lower if same else self._pull_back(rows.upper, rows.window),
             rows.lower_rest + self.apply_bias(rows.lower, rows.window),
             rows.upper_rest + self.apply_bias(rows.upper, rows.window),
-            self.input_window(rows.window),
+            self.find_input_window(rows.window),
         )
 
     def _pull_back(self, coefficients: Doubles, window: Window) -> Doubles:
@@ -164,9 +164,9 @@ class InnerProduct(LinearLayer):
     weights: Doubles
     bias: Doubles
 
-    def input_window(self, window: Window) -> Window:
+    def find_input_window(self, window: Window) -> Window:
         """Return all of it."""
-        return Window.of_blob(self.shape)
+        return Window.from_shape(self.shape)
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the products."""
@@ -213,9 +213,9 @@ class Flatten(LinearLayer):
 
     shape: Shape
 
-    def input_window(self, window: Window) -> Window:
+    def find_input_window(self, window: Window) -> Window:
         """Return all of it."""
-        return Window.of_blob(self.shape)
+        return Window.from_shape(self.shape)
 
     def forward(self, values: Doubles, *, magnitude: bool = False) -> Doubles:
         """Return the values."""
@@ -259,7 +259,7 @@ class Relu(Layer):
 
     shape: Shape
 
-    def interval(self, given: Interval) -> Interval:
+    def compute_interval(self, given: Interval) -> Interval:
         """Return the ReLU of the bounds."""
         return Interval(np.maximum(given.lower, 0), np.maximum(given.upper, 0))
 
@@ -291,7 +291,7 @@ class MaxPooling(SlidingLayer):
     sliding: SlidingKernel
     parts = 2  # lower and upper rows differ
 
-    def interval(self, given: Interval) -> Interval:
+    def compute_interval(self, given: Interval) -> Interval:
         """Return the maxima of the bounds."""
         return Interval(
             self.sliding.gather(given.lower, -np.inf).max(axis=2),
@@ -321,5 +321,5 @@ class MaxPooling(SlidingLayer):
             pull_back(above),
             rows.lower_rest + (np.minimum(rows.lower, 0) * most).sum(axis=(2, 3, 4)),
             rows.upper_rest + (np.maximum(rows.upper, 0) * most).sum(axis=(2, 3, 4)),
-            self.input_window(rows.window),
+            self.find_input_window(rows.window),
         )

@@ -149,7 +149,13 @@ class Program:
         objective[-1] = 1.0
         coefficients = sparse.vstack(matrices, format="csc")
         sides = np.concatenate([*lower, *upper, self.lower, self.upper])
-        if not max(_most(coefficients.data), _most(sides[np.isfinite(sides)])) < _TOO_LARGE:
+        if (
+            not max(
+                _find_largest_magnitude(coefficients.data),
+                _find_largest_magnitude(sides[np.isfinite(sides)]),
+            )
+            < _TOO_LARGE
+        ):
             return Minimum("unknown", -inf)
         seconds = max(limits.seconds, 0.01)
         found = _solve(
@@ -178,7 +184,7 @@ _OPTIMAL, _INFEASIBLE = 0, 2
 """The status of scipy.optimize.milp."""
 
 
-def _most(values: Doubles) -> float:
+def _find_largest_magnitude(values: Doubles) -> float:
     """Return the largest magnitude; NaN if there is one."""
     return float(np.abs(values).max(initial=0))
 
@@ -217,22 +223,22 @@ def encode_network(
     return program
 
 
-def layer_matrix(layer: LinearLayer, shape: tuple[int, int, int]) -> Affine:
+def build_layer_matrix(layer: LinearLayer, shape: tuple[int, int, int]) -> Affine:
     """Return the matrix and the bias of a linear layer.
 
     shape  of its top
     """
-    window = Window.of_blob(shape)
-    below = layer.input_window(window)
+    window = Window.from_shape(shape)
+    below = layer.find_input_window(window)
     units = prod(shape)
-    step = max(1, _VALUES // max(units, layer.working_values(window)))
+    step = max(1, _VALUES // max(units, layer.count_working_values(window)))
     parts = []
     for start in range(0, units, step):
         some = np.arange(start, min(start + step, units))
         rows = np.zeros((len(some), units))
         rows[np.arange(len(some)), some] = 1
         found = layer.apply_transposed(rows.reshape(len(some), *shape), window)
-        found = below.embed(found, Window.of_blob(layer.shape))
+        found = below.embed(found, Window.from_shape(layer.shape))
         parts.append(sparse.csr_array(found.reshape(len(some), -1)))
     offset = layer.forward(np.zeros((1, *layer.shape))).ravel()
     return Affine(sparse.vstack(parts, format="csr"), offset)
@@ -251,7 +257,7 @@ def _encode_node(
         )
     bottom, given = values[node.bottoms[0]], bounds[node.bottoms[0]]
     if isinstance(node.layer, LinearLayer):
-        linear = layer_matrix(node.layer, node.shape)
+        linear = build_layer_matrix(node.layer, node.shape)
         return Affine(
             sparse.csr_array(linear.matrix @ bottom.matrix),
             linear.matrix @ bottom.offset + linear.offset,

@@ -118,7 +118,7 @@ class _Reader:
         found: int | UnboundableError
         self._blobs = built.blobs
         try:
-            found = self._node(layer)
+            found = self._add_node(layer)
         except UnboundableError as error:
             found = error
         for top in layer.top:
@@ -132,11 +132,11 @@ class _Reader:
             f"that can: {known}"
         )
 
-    def blobs(self, layer: Any) -> list[Doubles]:
+    def read_blobs(self, layer: Any) -> list[Doubles]:
         """Return a layer's parameters."""
         return [np.array(blob.data, np.float64) for blob in self._blobs]
 
-    def shape(self, layer: Any) -> Shape:
+    def read_shape(self, layer: Any) -> Shape:
         """Return the shape of a layer's top, for one image."""
         dims = tuple(self.net.blobs[layer.top[0]].shape)[1:]
         if not 1 <= len(dims) <= 3:
@@ -144,7 +144,7 @@ class _Reader:
         sides = [*dims, 1, 1]
         return sides[0], sides[1], sides[2]
 
-    def _node(self, layer: Any) -> int:
+    def _add_node(self, layer: Any) -> int:
         """Return the number of the node that a layer makes."""
         if layer.type == "Input":
             return 0
@@ -159,16 +159,16 @@ class _Reader:
         if len(layer.top) != 1:
             self.refuse(layer, f"it has {len(layer.top)} tops")
         if layer.type == "Eltwise":
-            node = self._sum(layer, tuple(bottoms))
+            node = self._make_sum(layer, tuple(bottoms))
         elif layer.type in _MAKERS:
             made = _MAKERS[layer.type](self, layer, self.nodes[bottoms[0]].shape)
-            node = Node(layer.name, self.shape(layer), made, (bottoms[0],))
+            node = Node(layer.name, self.read_shape(layer), made, (bottoms[0],))
         else:
             self.refuse(layer, "its type is not among them")
         self.nodes.append(node)
         return len(self.nodes) - 1
 
-    def _sum(self, layer: Any, bottoms: tuple[int, ...]) -> Node:
+    def _make_sum(self, layer: Any, bottoms: tuple[int, ...]) -> Node:
         param = layer.eltwise_param
         if param.operation != caffe_pb2.EltwiseParameter.SUM:
             self.refuse(layer, "only its operation SUM can")
@@ -176,46 +176,46 @@ class _Reader:
         return Node(layer.name, self.nodes[bottoms[0]].shape, None, bottoms, coefficients)
 
 
-def _pair(param: Any, name: str, default: int) -> tuple[int, int]:
+def _read_pair(param: Any, name: str, default: int) -> tuple[int, int]:
     """Return a convolution's setting for height and width."""
     height, width = convolution_sides(param, name, 2, default)
     return height, width
 
 
-def _convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_convolution(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.convolution_param
-    weights, *bias = reader.blobs(layer)
+    weights, *bias = reader.read_blobs(layer)
     if weights.ndim != 4 or param.axis != 1:
         reader.refuse(layer, "only one over height and width can")
     sliding = SlidingKernel(
         shape,
         (weights.shape[2], weights.shape[3]),
-        _pair(param, "stride", 1),
-        _pair(param, "pad", 0),
-        reader.shape(layer)[1:],
-        _pair(param, "dilation", 1),
+        _read_pair(param, "stride", 1),
+        _read_pair(param, "pad", 0),
+        reader.read_shape(layer)[1:],
+        _read_pair(param, "dilation", 1),
     )
     return Convolution(
         shape, weights, bias[0] if bias else np.zeros(len(weights)), sliding, param.group
     )
 
 
-def _inner_product(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_inner_product(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.inner_product_param
-    weights, *bias = reader.blobs(layer)
+    weights, *bias = reader.read_blobs(layer)
     if param.axis != 1:
         reader.refuse(layer, "only axis 1 can")
     weights = weights.T if param.transpose else weights
     return InnerProduct(shape, weights, bias[0] if bias else np.zeros(len(weights)))
 
 
-def _relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     if layer.relu_param.negative_slope:
         reader.refuse(layer, "only negative_slope 0 can")
     return Relu(shape)
 
 
-def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.pooling_param
     rows, columns = pooling_axes(param, *shape[1:])
     sliding = SlidingKernel(
@@ -223,7 +223,7 @@ def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
         (rows.kernel, columns.kernel),
         (rows.stride, columns.stride),
         (rows.pad, columns.pad),
-        reader.shape(layer)[1:],
+        reader.read_shape(layer)[1:],
     )
     if param.pool == caffe_pb2.PoolingParameter.MAX:
         return MaxPooling(shape, sliding)
@@ -233,45 +233,45 @@ def _pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     return AveragePooling(shape, sliding, divisors)
 
 
-def _batch_norm(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_batch_norm(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
         reader.refuse(layer, "only with global statistics can it")
-    mean, variance, total = (blob.ravel() for blob in reader.blobs(layer))
+    mean, variance, total = (blob.ravel() for blob in reader.read_blobs(layer))
     count = 1 / total[0] if total[0] else 0.0
     scale = 1 / np.sqrt(variance * count + param.eps)
     return ChannelScale(shape, scale, -mean * count * scale)
 
 
-def _scale(reader: _Reader, layer: Any, shape: Shape) -> Layer:
-    factors, *bias = reader.blobs(layer)
+def _read_scale(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    factors, *bias = reader.read_blobs(layer)
     if len(layer.bottom) > 1 or layer.scale_param.axis != 1 or factors.shape != shape[:1]:
         reader.refuse(layer, "only a number for each channel can")
     return ChannelScale(shape, factors, bias[0] if bias else np.zeros(shape[0]))
 
 
-def _bias(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+def _read_bias(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     if len(layer.bottom) > 1 or layer.bias_param.axis != 1:
         reader.refuse(layer, "only a number for each channel can")
-    (bias,) = reader.blobs(layer)
+    (bias,) = reader.read_blobs(layer)
     if bias.shape != shape[:1]:
         reader.refuse(layer, "only a number for each channel can")
     return ChannelScale(shape, np.ones(shape[0]), bias)
 
 
-def _flatten(reader: _Reader, layer: Any, shape: Shape) -> Layer:
-    if layer.flatten_param.axis != 1 or reader.shape(layer)[1:] != (1, 1):
+def _read_flatten(reader: _Reader, layer: Any, shape: Shape) -> Layer:
+    if layer.flatten_param.axis != 1 or reader.read_shape(layer)[1:] != (1, 1):
         reader.refuse(layer, "only all axes behind the first can")
     return Flatten(shape)
 
 
 _MAKERS: dict[str, Callable[[_Reader, Any, Shape], Layer]] = {
-    "Convolution": _convolution,
-    "InnerProduct": _inner_product,
-    "ReLU": _relu,
-    "Pooling": _pooling,
-    "BatchNorm": _batch_norm,
-    "Scale": _scale,
-    "Bias": _bias,
-    "Flatten": _flatten,
+    "Convolution": _read_convolution,
+    "InnerProduct": _read_inner_product,
+    "ReLU": _read_relu,
+    "Pooling": _read_pooling,
+    "BatchNorm": _read_batch_norm,
+    "Scale": _read_scale,
+    "Bias": _read_bias,
+    "Flatten": _read_flatten,
 }

@@ -48,27 +48,27 @@ class NoiseTable:
 
 
 @lru_cache(maxsize=32)
-def gaussian_table(sigma: float) -> NoiseTable:
+def make_gaussian_table(sigma: float) -> NoiseTable:
     """Return the table of rounded Gaussian noise, sigma in grey levels.
 
     Raises ValueError unless sigma is finite and above 0.
     """
-    return alias_table(gaussian_weights(sigma))
+    return build_alias_table(compute_gaussian_weights(sigma))
 
 
-def gaussian_weights(sigma: float) -> list[int]:
+def compute_gaussian_weights(sigma: float) -> list[int]:
     """Return P(k) of k = -256..255 in units of 2^-64; their sum is 2^64."""
     if not (np.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma must be a number above 0, not {sigma}")
     with localcontext(_CONTEXT):
         exact = Decimal(float(sigma))
         # P(k or less), except for k = 255, which also stands for all above.
-        inner = [_phi((k + Decimal("0.5")) / exact) for k in range(-255, 255)]
+        inner = [_compute_phi((k + Decimal("0.5")) / exact) for k in range(-255, 255)]
         cumulative = [0, 0, *(int((_UNITS * p).to_integral_value()) for p in inner), _UNITS]
     return [after - before for before, after in pairwise(cumulative)]
 
 
-def alias_table(weights: list[int]) -> NoiseTable:
+def build_alias_table(weights: list[int]) -> NoiseTable:
     """Return the exact table for 512 weights, whole numbers with the sum 2^64 (Vose, 1991)."""
     left = list(weights)
     aliases = list(range(_COLUMNS))
@@ -117,7 +117,7 @@ def add_noise(images: Images, table: NoiseTable, seed: int, copies: NoisyCopies)
     )
 
 
-def _phi(x: Decimal) -> Decimal:
+def _compute_phi(x: Decimal) -> Decimal:
     """Return the standard normal distribution function, to about 50 decimal places.
 
     Phi(x) = 1/2 + exp(-x^2 / 2) / sqrt(2 pi) (x + x^3 / 3 + x^5 / (3 5) + ...), Marsaglia, 2004.

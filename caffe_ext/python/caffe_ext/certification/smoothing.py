@@ -22,10 +22,10 @@ from caffe_ext.certification.class_counts import (
     SELECTION,
     ClassCounts,
     Sampler,
-    counts_path,
+    locate_counts,
 )
 from caffe_ext.certification.decisions import check_alpha
-from caffe_ext.certification.noise import NoisyCopies, add_noise, gaussian_table
+from caffe_ext.certification.noise import NoisyCopies, add_noise, make_gaussian_table
 from caffe_ext.certification.smoothing_result import SmoothedModel, SmoothingResult, save_results
 from caffe_ext.certification.study import Study
 from caffe_ext.data import ImageSource
@@ -68,7 +68,7 @@ class SmoothingSettings:
         if not self.sigmas or not self.samples:
             raise ValueError("at least one sigma and one number of samples are needed")
         for sigma in self.sigmas:
-            gaussian_table(sigma)
+            make_gaussian_table(sigma)
         for name, number in (("n0", self.n0), *(("n", number) for number in self.samples)):
             if not 1 <= number <= MOST_COUNTED:
                 raise ValueError(f"{name} must be from 1 to {MOST_COUNTED:,}, not {number:,}")
@@ -91,12 +91,14 @@ class SmoothingStudy(Study):
         """
         reporter = reporter or SilentReporter()
         source = self.open_images(reporter)
-        labels = _labels(source)
-        shapes = [_columns(model.load(self.batch_size), source, labels) for model in self.models]
+        labels = _read_labels(source)
+        shapes = [
+            _count_columns(model.load(self.batch_size), source, labels) for model in self.models
+        ]
         images = {"digest": source.digest(reporter)}
         with claim_output(self.folder):
             tasks = [
-                (model, sigma, self._counts(model, sigma, images, len(labels), columns))
+                (model, sigma, self._count_classes(model, sigma, images, len(labels), columns))
                 for model, columns in zip(self.models, shapes, strict=True)
                 for sigma in self.settings.sigmas
             ]
@@ -118,7 +120,7 @@ class SmoothingStudy(Study):
             save_results(self.folder, result, record)
         return result
 
-    def _counts(
+    def _count_classes(
         self,
         model: LoadableModel,
         sigma: float,
@@ -134,7 +136,7 @@ class SmoothingStudy(Study):
             "images": dict(images) | {"count": count},
             "model": model.identity(),
         }
-        counts = ClassCounts(counts_path(self.folder, description), description, count, columns)
+        counts = ClassCounts(locate_counts(self.folder, description), description, count, columns)
         if self.again:
             counts.path.unlink(missing_ok=True)
         counts.load()
@@ -160,35 +162,35 @@ class SmoothingStudy(Study):
                     continue
                 if loaded is not description:
                     model, loaded = description.load(self.batch_size), description
-                    seconds = seconds_per_sample(model, source, sigma)
+                    seconds = measure_seconds_per_sample(model, source, sigma)
                     reporter.note(
                         f"{description.name}: about {1 / seconds:,.0f} samples a second; "
                         f"{pluralize(sum(left), 'sample')} in all, "
                         f"{format_duration(sum(left) * seconds)}"
                     )
                 assert model is not None
-                sampler = Sampler(model, source, gaussian_table(sigma), settings.seed)
+                sampler = Sampler(model, source, make_gaussian_table(sigma), settings.seed)
                 for kind, numbers in wanted:
                     for number in sorted(numbers):
                         counts.count_on(kind, number, sampler, step)
 
 
-def seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float:
+def measure_seconds_per_sample(model: Model, source: ImageSource, sigma: float) -> float:
     """Return the time per sample in noisy batches of the first image, the best of three."""
-    image, table = source.read(slice(0, 1)).images, gaussian_table(sigma)
+    image, table = source.read(slice(0, 1)).images, make_gaussian_table(sigma)
     count = model.batch_size
     zeros = np.zeros(count, np.int64)
 
-    def seconds() -> float:
+    def time_batch() -> float:
         watch = Stopwatch()
         model.predict(add_noise(image, table, 0, NoisyCopies(zeros, zeros, np.arange(count))))
         return watch.seconds
 
-    seconds()  # Caffe allocates the batch in its first pass.
-    return min(seconds() for _ in range(3)) / count
+    time_batch()  # Caffe allocates the batch in its first pass.
+    return min(time_batch() for _ in range(3)) / count
 
 
-def _labels(source: ImageSource) -> Ints:
+def _read_labels(source: ImageSource) -> Ints:
     """Return the labels of a source, int64 (N,)."""
     if not len(source):
         raise ValueError("there are no images to certify")
@@ -203,7 +205,7 @@ def _labels(source: ImageSource) -> Ints:
     return np.concatenate(parts)
 
 
-def _columns(model: Model, source: ImageSource, labels: Ints) -> int:
+def _count_columns(model: Model, source: ImageSource, labels: Ints) -> int:
     """Return K + 1 of a model; ValueError if images and labels do not fit it."""
     model.check_labels(labels, len(labels))
     model.predict(source.read(slice(0, 1)).images)

@@ -26,13 +26,13 @@ def draw_curves(result: "SmoothingResult", path: Path) -> None:
     The left panel has a curve for each sigma, with the most samples; if there are several numbers
     of samples, the right one has a curve for each of them, at the middle sigma.
     """
-    figure = smoothing_figure(result)
+    figure = plot_smoothing(result)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))
 
 
 @rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
-def smoothing_figure(result: "SmoothingResult") -> Figure:
+def plot_smoothing(result: "SmoothingResult") -> Figure:
     """Draw the curves."""
     rows = result.rows
     names = list(dict.fromkeys(row.name for row in rows))
@@ -45,7 +45,7 @@ def smoothing_figure(result: "SmoothingResult") -> Figure:
     middle = sigmas[len(sigmas) // 2]
     for name, line in zip(names, panels, strict=True):
         mine = [row for row in rows if row.name == name]
-        _panel(
+        _draw_panel(
             line[0],
             result,
             [(f"sigma {row.sigma / 255:.3g}", row) for row in mine if row.samples == numbers[-1]],
@@ -53,7 +53,7 @@ def smoothing_figure(result: "SmoothingResult") -> Figure:
         line[0].set_title(f"{name}, n = {numbers[-1]:,}", fontsize=10)
         line[0].set_ylabel("certified accuracy (%)")
         if columns > 1:
-            _panel(
+            _draw_panel(
                 line[1],
                 result,
                 [(f"n = {row.samples:,}", row) for row in mine if row.sigma == middle],
@@ -68,7 +68,7 @@ def smoothing_figure(result: "SmoothingResult") -> Figure:
     return figure
 
 
-def _panel(
+def _draw_panel(
     axes: Axes, result: "SmoothingResult", curves: Sequence[tuple[str, "SmoothingRow"]]
 ) -> None:
     """Draw curves: at each radius the share of images that are certified there."""

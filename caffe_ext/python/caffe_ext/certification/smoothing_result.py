@@ -72,16 +72,16 @@ class SmoothingResult:
             for number, counts in model.counts.items()
         ]
 
-    def certified_accuracy(self, row: SmoothingRow, radius: float) -> float:
+    def compute_certified_accuracy(self, row: SmoothingRow, radius: float) -> float:
         """Return the share of images that keep their label within an L2 radius in grey levels."""
         return float(row.certificates.find_certified(self.labels, radius).mean())
 
-    def mean_radius(self, row: SmoothingRow) -> float:
+    def compute_mean_radius(self, row: SmoothingRow) -> float:
         """Return the mean certified radius in grey levels, counting incorrect images as 0."""
         correct = row.certificates.find_certified(self.labels, 0)
         return float(np.where(correct, row.certificates.radii, 0).mean())
 
-    def table(self, radii: Sequence[float]) -> str:
+    def format_table(self, radii: Sequence[float]) -> str:
         """Return accuracies at L2 radii in grey levels as a table."""
         cells = [
             [
@@ -98,8 +98,8 @@ class SmoothingResult:
                     f"{row.samples:,}",
                     f"{np.mean(row.predictions == self.labels):.2%}",
                     f"{np.mean(row.predictions == ABSTAIN):.2%}",
-                    *(f"{self.certified_accuracy(row, radius):.2%}" for radius in radii),
-                    format_both_units(self.mean_radius(row)),
+                    *(f"{self.compute_certified_accuracy(row, radius):.2%}" for radius in radii),
+                    format_both_units(self.compute_mean_radius(row)),
                 ]
             )
         return format_table(cells)
@@ -133,14 +133,14 @@ def to_csv(result: SmoothingResult) -> str:
 
 def to_dict(result: SmoothingResult) -> dict[str, Any]:
     """Return the certified accuracies, for JSON."""
-    return {"images_certified": len(result.labels), "results": list(_entries(result))}
+    return {"images_certified": len(result.labels), "results": list(_list_entries(result))}
 
 
-def _entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
+def _list_entries(result: SmoothingResult) -> Iterator[dict[str, Any]]:
     for row in result.rows:
         correct = row.certificates.find_certified(result.labels, 0)
         radii = np.sort(row.certificates.radii[correct])
-        mean_radius = result.mean_radius(row)
+        mean_radius = result.compute_mean_radius(row)
         yield {
             "model": row.name,
             "sigma": row.sigma,

@@ -93,6 +93,6 @@ def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
     return tuple(dict.fromkeys(radii))
 
 
-def attack_text(text: str, radius: float) -> str:
+def insert_radius(text: str, radius: float) -> str:
     """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
     return text.replace("0.25E", f"{radius / 4:.12g}").replace("E", f"{radius:.12g}")

@@ -24,7 +24,7 @@ class Window:
     right: int
 
     @classmethod
-    def of_blob(cls, shape: tuple[int, int, int]) -> "Window":
+    def from_shape(cls, shape: tuple[int, int, int]) -> "Window":
         """Return the window of a whole blob (C, H, W)."""
         return cls(0, shape[1], 0, shape[2])
 
@@ -38,7 +38,7 @@ class Window:
         """Return the number of positions in the window."""
         return (self.bottom - self.top) * (self.right - self.left)
 
-    def union(self, other: "Window") -> "Window":
+    def unite(self, other: "Window") -> "Window":
         """Return the smallest window that contains both."""
         return Window(
             min(self.top, other.top),
@@ -73,17 +73,17 @@ class SlidingKernel:
     outputs: tuple[int, int]
     dilation: tuple[int, int] = (1, 1)
 
-    def input_window(self, window: Window) -> Window:
+    def find_input_window(self, window: Window) -> Window:
         """Return what positions in a window see of the blob below."""
         (top, bottom), (left, right) = (
-            self._side(axis, first, last)
+            self._find_side(axis, first, last)
             for axis, (first, last) in enumerate(
                 ((window.top, window.bottom), (window.left, window.right))
             )
         )
         return Window(top, bottom, left, right)
 
-    def offsets(self) -> list[tuple[int, int]]:
+    def list_offsets(self) -> list[tuple[int, int]]:
         """Return the places of the kernel, row by row."""
         return [(a, b) for a in range(self.kernel[0]) for b in range(self.kernel[1])]
 
@@ -94,12 +94,15 @@ class SlidingKernel:
         """
         padded = self._pad(values, fill)
         return np.stack(
-            [padded[:, :, *self._kernel_slices(place, self.outputs)] for place in self.offsets()],
+            [
+                padded[:, :, *self._make_kernel_slices(place, self.outputs)]
+                for place in self.list_offsets()
+            ],
             axis=2,
         )
 
     def scatter(self, parts: Doubles, window: Window) -> Doubles:
-        """Return the sum (n, C, h, w), in input_window(window), of what positions contribute.
+        """Return the sum (n, C, h, w), in find_input_window(window), of what positions contribute.
 
         parts  (n, C, places, h, w) of the positions in the window
         """
@@ -109,13 +112,13 @@ class SlidingKernel:
         )
         total = found.reshape(*parts.shape[:2], *found.shape[1:])
         # The window's corner in the blob below; what lies beyond the edges is dropped.
-        below = self.input_window(window)
+        below = self.find_input_window(window)
         top = window.top * self.stride[0] - self.pad[0]
         left = window.left * self.stride[1] - self.pad[1]
         rows = slice(below.top - top, below.bottom - top)
         return total[:, :, rows, below.left - left : below.right - left]
 
-    def _side(self, axis: int, first: int, last: int) -> tuple[int, int]:
+    def _find_side(self, axis: int, first: int, last: int) -> tuple[int, int]:
         begin = first * self.stride[axis] - self.pad[axis]
         reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
         end = (last - 1) * self.stride[axis] - self.pad[axis] + reach
@@ -130,7 +133,9 @@ class SlidingKernel:
             edges.append((self.pad[axis], max(after, 0)))
         return np.pad(values, edges, constant_values=fill)
 
-    def _kernel_slices(self, place: tuple[int, int], count: tuple[int, int]) -> tuple[slice, slice]:
+    def _make_kernel_slices(
+        self, place: tuple[int, int], count: tuple[int, int]
+    ) -> tuple[slice, slice]:
         """Return the locations of a place of the kernel, for all positions, as a strided slice."""
         first, second = (
             slice(at * dilation, at * dilation + (number - 1) * stride + 1, stride)

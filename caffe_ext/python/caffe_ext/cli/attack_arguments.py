@@ -11,7 +11,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser
 from caffe_ext.runtime.checkout import ROOT
 
 LIMIT = 100
@@ -35,7 +35,7 @@ class Program:
     attacks: Callable[[argparse.Namespace, Sequence[str]], list[str]]
 
 
-def epilog(program: Program) -> str:
+def format_epilog(program: Program) -> str:
     """Return the end of --help."""
     return f"""\
 attacks by name (--attacks; all of them: --help-attacks)
@@ -61,9 +61,9 @@ The exit status is 0 if all was done, 1 after an error, 130 if interrupted.
 """
 
 
-def program_parser(program: Program) -> argparse.ArgumentParser:
+def make_program_parser(program: Program) -> argparse.ArgumentParser:
     """Return the parser of one of the programs."""
-    parser = new_parser(program.name, program.description, epilog(program), "[options]")
+    parser = create_parser(program.name, program.description, format_epilog(program), "[options]")
     program.add_options(parser)
     add = parser.add_argument_group("any attacks").add_argument
     add("--attacks", nargs="+", metavar="NAME", help="run these instead of the above; names: below")
@@ -83,7 +83,7 @@ def program_parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def own_options(program: Program) -> list[str]:
+def list_own_options(program: Program) -> list[str]:
     """Return the destinations of the options that name attacks of this program."""
     parser = argparse.ArgumentParser(add_help=False)
     program.add_options(parser)
@@ -92,9 +92,9 @@ def own_options(program: Program) -> list[str]:
 
 def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if they are wrong."""
-    parser = program_parser(program)
+    parser = make_program_parser(program)
     arguments = parser.parse_args(argv)
-    own = own_options(program)
+    own = list_own_options(program)
     given = [f"--{name.replace('_', '-')}" for name in own if getattr(arguments, name)]
     if arguments.attacks and given:
         parser.error(
@@ -104,7 +104,7 @@ def parse(program: Program, argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def number_from(least: float, text: str) -> float:
+def parse_at_least(least: float, text: str) -> float:
     """Return a number, not below `least`; ArgumentTypeError for others, nan and inf too."""
     try:
         value = float(text)
@@ -115,9 +115,9 @@ def number_from(least: float, text: str) -> float:
     return value
 
 
-def number_above_0(text: str) -> float:
+def parse_positive(text: str) -> float:
     """Return a number above 0; ArgumentTypeError for others, nan and inf too."""
-    value = number_from(0, text)
+    value = parse_at_least(0, text)
     if not value:
         raise argparse.ArgumentTypeError("must be above 0")
     return value
@@ -128,25 +128,25 @@ def add_through(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--through",
         nargs="+",
-        type=_blob_name,
+        type=_parse_blob_name,
         metavar="BLOB",
         help="attack through an inner blob, such as ip1",
     )
 
 
-def through_suffixes(arguments: argparse.Namespace) -> list[str]:
+def list_through_suffixes(arguments: argparse.Namespace) -> list[str]:
     """Return what --through appends to the names of attacks: "@ip1", say, or nothing."""
     return [f"@{blob}" for blob in arguments.through or ()] or [""]
 
 
-def _blob_name(text: str) -> str:
+def _parse_blob_name(text: str) -> str:
     """Return a blob's name; ArgumentTypeError for what names of attacks cannot hold."""
     if not text.strip() or set(text) & set("*=+"):
         raise argparse.ArgumentTypeError(f"must be the name of a blob, without * = +, not {text!r}")
     return text
 
 
-def class_number(text: str, classes: Sequence[str]) -> int:
+def parse_class(text: str, classes: Sequence[str]) -> int:
     """Return the class that a text means, a number or a name; ValueError if it is neither."""
     numbers = [number for number, name in enumerate(classes) if name == text]
     if len(numbers) > 1:

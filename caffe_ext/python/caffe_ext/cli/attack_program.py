@@ -27,12 +27,12 @@ def find_attacks(
     """Return the attacks that the arguments name, each once; ValueError if they are invalid."""
     from caffe_ext.attacks.registry import parse_attack
 
-    names = arguments.attacks or _common_names(program, arguments, models)
+    names = arguments.attacks or _choose_common_names(program, arguments, models)
     attacks = [parse_attack(name, seed=arguments.seed) for name in names]
     return list({attack.text: attack for attack in attacks}.values())
 
 
-def _common_names(
+def _choose_common_names(
     program: Program, arguments: argparse.Namespace, models: "Sequence[LoadableModel]"
 ) -> list[str]:
     """Return the names of the attacks that the options mean; ValueError if models disagree."""
@@ -95,7 +95,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
     print_campaign(result)
 
 
-def attack_main(program: Program, argv: Sequence[str] | None) -> int:
+def run_attack_program(program: Program, argv: Sequence[str] | None) -> int:
     """Run one of the programs and return its exit status."""
     arguments = parse(program, argv)
     return run_program(lambda given: run(program, given), arguments)

@@ -20,7 +20,7 @@ def print_campaign(result: "CampaignResult") -> None:
     done = [attack for model in result.models for attack in model.attacks]
     files = sum(len(attack.verified) for attack in done)
     good = sum(int(attack.verified.sum()) for attack in done)
-    print(f"\n{table(result.models)}\n{PASS_PROTOCOL}\n")
+    print(f"\n{format_attack_table(result.models)}\n{PASS_PROTOCOL}\n")
     if files:
         print(f"{good:,} of {files:,} PNG files are adversarial when they are read again")
     else:
@@ -33,7 +33,7 @@ def print_campaign(result: "CampaignResult") -> None:
     print(f"{count}: {speed}; peak memory {peak_memory_mib():,} MiB")
 
 
-def table(models: "Sequence[ModelOutcome]") -> str:
+def format_attack_table(models: "Sequence[ModelOutcome]") -> str:
     """Return the table: a row for each model, attack, and way of counting."""
     heads = ("model", "attack", "attempted", "found", "Linf", "L2 per pixel", "PASS")
     rows = [
@@ -42,9 +42,9 @@ def table(models: "Sequence[ModelOutcome]") -> str:
             summary.title,
             f"{summary.attempted:,}",
             "–" if summary.rate is None else f"{summary.rate:.2%}",
-            _spread(summary.linf, 1),
-            _spread(summary.l2_per_pixel, 1),
-            _spread(summary.pass_scores, 3),
+            _format_spread(summary.linf, 1),
+            _format_spread(summary.l2_per_pixel, 1),
+            _format_spread(summary.pass_scores, 3),
         )
         for model in models
         for attack in model.attacks
@@ -53,6 +53,6 @@ def table(models: "Sequence[ModelOutcome]") -> str:
     return format_table([heads, *rows])
 
 
-def _spread(spread: "Spread | None", digits: int) -> str:
+def _format_spread(spread: "Spread | None", digits: int) -> str:
     """Return mean and standard deviation as the table has them."""
     return f"{spread.mean:.{digits}f} ± {spread.std:.{digits}f}" if spread else "–"

@@ -40,7 +40,7 @@ def add_memory(add: Callable[..., object]) -> None:
     )
 
 
-def study_options(arguments: argparse.Namespace) -> dict[str, Any]:
+def collect_study_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what Study takes besides models, images, folder and the method's settings."""
     return {
         "limit": arguments.limit,

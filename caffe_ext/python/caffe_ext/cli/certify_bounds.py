@@ -14,8 +14,8 @@ from caffe_ext.cli.certify_arguments import (
     METHODS,
     add_memory,
     add_radii,
+    collect_study_options,
     read_radii,
-    study_options,
 )
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
@@ -108,13 +108,13 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
         open_source(arguments, class_numbers(models)),
         arguments.output,
         settings,
-        **study_options(arguments),
+        **collect_study_options(arguments),
     )
 
 
 def show(result: "BoundsResult", arguments: argparse.Namespace) -> None:
     """Print the tables, and what they say."""
-    print(result.table(largest=arguments.largest))
+    print(result.format_table(largest=arguments.largest))
     print(
         f"\n{', '.join(result.models[0].margins)}: share of the {len(result.labels):,} images that "
         "are certified, at least robust; under attack: at most.\nDistances: grey levels (of 1)."

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from caffe_ext.cli.certify_arguments import (
     add_memory,
     add_radii,
+    collect_study_options,
     read_radii,
-    study_options,
 )
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
@@ -127,13 +127,13 @@ def make_study(arguments: argparse.Namespace) -> "ExactStudy":
         ExactSettings(
             tuple(arguments.radii), method, arguments.time_limit, largest=arguments.largest
         ),
-        **study_options(arguments),
+        **collect_study_options(arguments),
     )
 
 
 def show(result: "ExactResult", arguments: argparse.Namespace) -> None:
     """Print the table, and what it says."""
-    print(result.table())
+    print(result.format_table())
     print(
         f"\nShares of the {len(result.labels):,} images. Robust: no image within the distance is "
         "misclassified;\nvulnerable: one is. Bounds certify at most what is robust; at least that "

@@ -11,7 +11,7 @@ gives only the class. If there are too few samples to decide, they abstain.
 import argparse
 from typing import TYPE_CHECKING
 
-from caffe_ext.cli.certify_arguments import study_options
+from caffe_ext.cli.certify_arguments import collect_study_options
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.distance_arguments import read_distances
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
@@ -130,13 +130,13 @@ def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
             alpha=arguments.alpha,
             seed=arguments.seed,
         ),
-        **study_options(arguments),
+        **collect_study_options(arguments),
     )
 
 
 def show(result: "SmoothingResult", arguments: argparse.Namespace) -> None:
     """Print the tables, and what they say."""
-    print(result.table(arguments.radii))
+    print(result.format_table(arguments.radii))
     print(
         f"\nL2 r: share of the {len(result.labels):,} images that keep their label within r. "
         f"Distances: grey levels (of 1).\n"

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from caffe_ext import __version__
-from caffe_ext.cli.main import SUBCOMMANDS, subcommand_module
-from caffe_ext.cli.parser import new_parser, parse_path
+from caffe_ext.cli.main import SUBCOMMANDS, import_subcommand
+from caffe_ext.cli.parser import create_parser, parse_path
 
 EPILOG = """\
 examples
@@ -24,18 +24,18 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this subcommand."""
-    parser = new_parser("completion", __doc__, EPILOG)
+    parser = create_parser("completion", __doc__, EPILOG)
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
     return parser
 
 
-def whole_parser() -> argparse.ArgumentParser:
+def make_whole_parser() -> argparse.ArgumentParser:
     """Return one parser for the whole command, with those of all subcommands."""
     parser = argparse.ArgumentParser(prog="caffe-ext")
     parser.add_argument("--version", action="version", version=__version__, help="show the version")
     subparsers = parser.add_subparsers()
     for name, (_, about) in SUBCOMMANDS.items():
-        own = subcommand_module(name).make_parser()
+        own = import_subcommand(name).make_parser()
         subparsers.add_parser(name, help=about, parents=[own], add_help=False)
         _complete_paths(own)
     return parser
@@ -59,5 +59,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         import shtab
     except ImportError as error:
         sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
-    print(shtab.complete(whole_parser(), shell=arguments.shell))
+    print(shtab.complete(make_whole_parser(), shell=arguments.shell))
     return 0

@@ -19,12 +19,12 @@ from caffe_ext.cli.attack_report import print_campaign
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.training_arguments import (
-    lenet_training,
-    outcome,
+    format_outcome,
+    format_setting,
+    make_lenet_training,
+    make_training_parser,
     parse_training,
     print_data,
-    setting,
-    training_parser,
 )
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import DATA, shorten_path
@@ -49,7 +49,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    return training_parser("demo", __doc__, EPILOG, "build/demo", "seed of both training runs")
+    return make_training_parser("demo", __doc__, EPILOG, "build/demo", "seed of both training runs")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,11 +57,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parse_training(make_parser(), argv)
 
 
-def table(models: "Sequence[TrainedLeNet]") -> str:
+def format_results(models: "Sequence[TrainedLeNet]") -> str:
     """Return the table of results."""
     heads = ("model", "beta", "epsilon", "test accuracy", "training time")
     rows = [
-        (model.name, setting(model.beta), setting(model.epsilon), *outcome(model.result))
+        (
+            model.name,
+            format_setting(model.beta),
+            format_setting(model.epsilon),
+            *format_outcome(model.result),
+        )
         for model in models
     ]
     return format_table([heads, *rows])
@@ -111,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.lenet_pair import train_pair, write_pair_record
     from caffe_ext.training import TrainingError
 
-    training = lenet_training(arguments)
+    training = make_lenet_training(arguments)
     # MNIST's databases lie where the solver files look for them.
     folder = arguments.output / "data" if arguments.digits else DATA
     try:
@@ -119,7 +124,8 @@ def run(arguments: argparse.Namespace) -> None:
         print_data(data)
         models = train_pair(training, data, Console())
         path = write_pair_record(training, data, models)
-        print(f"\n{table(models)}\n\nThe weights, the logs and all settings: {shorten_path(path)}")
+        print(f"\n{format_results(models)}\n")
+        print(f"The weights, the logs and all settings: {shorten_path(path)}")
         print("The times of one run tell little about the cost of BANG; `make bench` measures it.")
         with quiet_caffe():
             measure(arguments, data, models)

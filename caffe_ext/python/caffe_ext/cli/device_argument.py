@@ -11,7 +11,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add --gpu."""
     parser.add_argument(
         "--gpu",
-        type=gpu_number,
+        type=parse_gpu_number,
         nargs="?",
         const=0,
         metavar="N",
@@ -19,7 +19,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def gpu_number(text: str) -> int:
+def parse_gpu_number(text: str) -> int:
     """Return the number of a GPU."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"the number of a GPU must be 0, 1, ..., not {text!r}")

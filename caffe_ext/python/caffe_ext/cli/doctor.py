@@ -17,7 +17,7 @@ from pathlib import Path
 from caffe_ext import __version__
 from caffe_ext._plugin import describe_hiding_module, module_that_hides_pycaffe
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import new_parser
+from caffe_ext.cli.parser import create_parser
 
 EPILOG = """\
 each line
@@ -81,11 +81,13 @@ def find_caffe() -> Finding:
         import caffe
     except ImportError as error:
         found = f"pycaffe cannot be imported: {error}"
-        return Finding("Caffe", "problem", found, mixed_libraries() or reinstall())
+        return Finding(
+            "Caffe", "problem", found, describe_mixed_libraries() or explain_reinstallation()
+        )
     return Finding("Caffe", "ok", f"{caffe.__version__} in {Path(caffe.__file__).parent}")
 
 
-def mixed_libraries() -> str:
+def describe_mixed_libraries() -> str:
     """Return what to do about another libcaffe that the dynamic linker finds first, if any."""
     for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
         if folder and next(Path(folder).glob("libcaffe*.so*"), None):
@@ -98,7 +100,7 @@ def is_wheel() -> bool:
     return (Path(__file__).parents[1] / "lib").is_dir()
 
 
-def reinstall() -> str:
+def explain_reinstallation() -> str:
     """Return how to get a Caffe that works."""
     if is_wheel():
         return "install the wheel again: pip install --force-reinstall caffe_ext-*.whl"
@@ -199,7 +201,7 @@ def examine() -> list[Finding]:
         try:
             findings.append(check())
         except ImportError as error:  # the plug-in
-            findings.append(Finding("plug-in", "problem", f"{error}", reinstall()))
+            findings.append(Finding("plug-in", "problem", f"{error}", explain_reinstallation()))
             return findings
     return [*findings, *map(find_data, DATA_SETS)]
 
@@ -216,7 +218,7 @@ def describe(findings: Sequence[Finding]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("doctor", __doc__, EPILOG)
+    parser = create_parser("doctor", __doc__, EPILOG)
     parser.add_argument("--json", action="store_true", help="print a JSON list of objects")
     return parser
 

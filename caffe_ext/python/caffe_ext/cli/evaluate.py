@@ -24,7 +24,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_loadable
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser
 from caffe_ext.runtime.checkout import ROOT
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("evaluate", __doc__, EPILOG, "[options]")
+    parser = create_parser("evaluate", __doc__, EPILOG, "[options]")
     add_model_arguments(parser, several=True)
     add_image_arguments(parser)
     _add_measurements(parser)

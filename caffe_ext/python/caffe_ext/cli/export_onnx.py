@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import add_again, new_parser, parse_path
+from caffe_ext.cli.parser import add_again, create_parser, parse_path
 
 EPILOG = """\
 what is written
@@ -34,7 +34,7 @@ arguments are wrong.
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("export-onnx", __doc__, EPILOG)
+    parser = create_parser("export-onnx", __doc__, EPILOG)
     add = parser.add_argument
     add(
         "positional",

@@ -13,11 +13,11 @@ from itertools import product
 from caffe_ext.cli.attack_arguments import (
     Program,
     add_through,
-    number_above_0,
-    program_parser,
-    through_suffixes,
+    list_through_suffixes,
+    make_program_parser,
+    parse_positive,
 )
-from caffe_ext.cli.attack_program import attack_main
+from caffe_ext.cli.attack_program import run_attack_program
 
 EXAMPLES = """\
   caffe-ext fastgradient                           # the models of `make demo`, FGS and FGV
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--epsilon",
         nargs="+",
-        type=number_above_0,
+        type=parse_positive,
         metavar="E",
         help="step exactly E grey levels, without searching for the smallest adversarial",
     )
@@ -47,22 +47,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def attack_names(arguments: argparse.Namespace, _: Sequence[str]) -> list[str]:
+def list_attack_names(arguments: argparse.Namespace, _: Sequence[str]) -> list[str]:
     """Return the names of the attacks that the options mean."""
     directions = ["fgs", "fgv", *(["margin-s", "margin"] if arguments.logits else [])]
     epsilons = [f"={epsilon!r}" for epsilon in arguments.epsilon or ()] or [""]
-    parts = product(directions, through_suffixes(arguments), epsilons)
+    parts = product(directions, list_through_suffixes(arguments), epsilons)
     return ["".join(one) for one in parts]
 
 
-PROGRAM = Program("fastgradient", __doc__, EXAMPLES, add_options, attack_names)
+PROGRAM = Program("fastgradient", __doc__, EXAMPLES, add_options, list_attack_names)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    return program_parser(PROGRAM)
+    return make_program_parser(PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return attack_main(PROGRAM, argv)
+    return run_attack_program(PROGRAM, argv)

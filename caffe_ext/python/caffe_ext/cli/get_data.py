@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser, parse_path
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser, parse_path
 from caffe_ext.runtime.checkout import DATA, shorten_path
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("get-data", __doc__, EPILOG)
+    parser = create_parser("get-data", __doc__, EPILOG)
     add = parser.add_argument
     add("data_set", choices=("mnist", "cifar10", "digits", MODELS), help="what to get")
     add("--data-dir", type=parse_path, metavar="DIR", help="the folder with the raw files")

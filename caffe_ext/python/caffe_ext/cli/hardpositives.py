@@ -14,7 +14,7 @@ from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_loadable
-from caffe_ext.cli.parser import add_again, add_output, new_parser
+from caffe_ext.cli.parser import add_again, add_output, create_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 
@@ -58,7 +58,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("hardpositives", __doc__, EPILOG)
+    parser = create_parser("hardpositives", __doc__, EPILOG)
     add = parser.add_argument
     kinds = parser.add_mutually_exclusive_group().add_argument
     kinds("--preset", metavar="NAME", help="a training set of the paper (default: HC-D-9-1.05)")
@@ -117,7 +117,7 @@ def describe_origin(model: "LoadableModel", source: "ImageSource") -> dict[str, 
     }
 
 
-def table(record: dict[str, Any]) -> str:
+def format_yields(record: dict[str, Any]) -> str:
     """Return what each attack has given."""
     heads = ("attack", "tried on", "found", "dropped", "kept", "mean PASS", "least", "greatest")
     rows = [
@@ -144,7 +144,7 @@ def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
 
     record, folder = made.record, shorten_path(made.folder)
     lines = [] if made.made else [f"{folder} is up to date"]
-    lines += [table(record), ""]
+    lines += [format_yields(record), ""]
     lines.append(
         f"{shorten_path(made.database)}: {record['hard_positives']:,} hard positives and "
         f"{record['originals']:,} originals, shuffled"

@@ -13,13 +13,13 @@ from itertools import product
 from caffe_ext.cli.attack_arguments import (
     Program,
     add_through,
-    class_number,
-    number_from,
-    program_parser,
-    through_suffixes,
+    list_through_suffixes,
+    make_program_parser,
+    parse_at_least,
+    parse_class,
 )
 from caffe_ext.cli.attack_names import parse_ranks
-from caffe_ext.cli.attack_program import attack_main
+from caffe_ext.cli.attack_program import run_attack_program
 
 EXAMPLES = """\
   caffe-ext hotcold                                # the models of `make demo`, HC1
@@ -54,31 +54,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--scale",
         nargs="+",
-        type=partial(number_from, 1),
+        type=partial(parse_at_least, 1),
         metavar="FACTOR",
         help="hard positives: go FACTOR times as far as the smallest adversarial (1: the smallest)",
     )
 
 
-def attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[str]:
+def list_attack_names(arguments: argparse.Namespace, classes: Sequence[str]) -> list[str]:
     """Return the names of the attacks that the options mean; ValueError for other options."""
     if arguments.hot and arguments.target:
         raise ValueError("--hot and --target both choose the hot class: give only one of them")
-    hot = [f"hot:{class_number(name, classes)}" for name in arguments.target or ()]
+    hot = [f"hot:{parse_class(name, classes)}" for name in arguments.target or ()]
     hot = hot or [f"hc{rank}" for text in arguments.hot or ["1"] for rank in parse_ranks(text)]
     sign = "-s" if arguments.sign else ""
     scales = ["" if scale == 1 else f"*{scale!r}" for scale in arguments.scale or [1.0]]
-    return ["".join(parts) for parts in product(hot, [sign], through_suffixes(arguments), scales)]
+    return [
+        "".join(parts) for parts in product(hot, [sign], list_through_suffixes(arguments), scales)
+    ]
 
 
-PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, attack_names)
+PROGRAM = Program("hotcold", __doc__, EXAMPLES, add_options, list_attack_names)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    return program_parser(PROGRAM)
+    return make_program_parser(PROGRAM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    return attack_main(PROGRAM, argv)
+    return run_attack_program(PROGRAM, argv)

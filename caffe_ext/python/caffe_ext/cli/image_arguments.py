@@ -42,7 +42,7 @@ def add_image_arguments(
     add = group.add_argument
     add(
         "--images",
-        type=_images,
+        type=_parse_images,
         metavar="IMAGES",
         default=images,
         help=f"the images (default: {otherwise})",
@@ -54,7 +54,7 @@ def add_image_arguments(
         help='labels of --images: a text file of lines "path label", with numbers or names of '
         "classes; for an array, an IDX or .npy file",
     )
-    add("--resize", type=_size, metavar="HxW", help="resize all images, e.g. to 227x227")
+    add("--resize", type=_parse_size, metavar="HxW", help="resize all images, e.g. to 227x227")
     kind = group.add_mutually_exclusive_group().add_argument
     kind("--grey", action="store_true", default=None, help="make all images grey")
     kind(
@@ -78,7 +78,7 @@ def add_image_arguments(
     )
     add(
         "--sample-seed",
-        type=_seed,
+        type=_parse_seed,
         default=0,
         metavar="N",
         help="seed of the sample that --limit takes of a folder or listing (default: %(default)s)",
@@ -169,14 +169,14 @@ def _find_demo_data() -> str | None:
     return "digits" if record.data.embedded else "mnist"
 
 
-def _images(text: str) -> str:
+def _parse_images(text: str) -> str:
     """Return what names images; of an unset variable of the shell it would be this folder."""
     if not text:
         raise argparse.ArgumentTypeError("must name images, not be an empty text")
     return text
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     """Return (H, W) of a text such as 227x227."""
     match = re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text.strip())
     if match is None or min(map(int, match.groups())) < 1:
@@ -184,7 +184,7 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _seed(text: str) -> int:
+def _parse_seed(text: str) -> int:
     """Return a seed, 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import add_again, new_parser, parse_path
+from caffe_ext.cli.parser import add_again, create_parser, parse_path
 
 EPILOG = """\
 what is written
@@ -36,7 +36,7 @@ arguments are wrong.
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("import-onnx", __doc__, EPILOG)
+    parser = create_parser("import-onnx", __doc__, EPILOG)
     add = parser.add_argument
     add("file", type=parse_path, metavar="FILE.onnx", help="the network, float32 (N, C, H, W) in")
     add(
@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--name", help="of the model and its files (default: that of FILE)")
     add("--scores", metavar="NAME", help="which output has the scores, if there are several")
-    add("--shape", type=_shape, metavar="C,H,W", help="of the images, if FILE leaves it open")
+    add("--shape", type=_parse_shape, metavar="C,H,W", help="of the images, if FILE leaves it open")
     group = parser.add_argument_group("from pixels to the input: input = (pixels - mean) * scale")
     add = group.add_argument
     scales = group.add_mutually_exclusive_group()
@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _parse_shape(text: str) -> tuple[int, ...]:
     """Return C, H and W."""
     sides = text.split(",")
     if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):
@@ -68,7 +68,7 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, sides))
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the options say, by the keys of a model file."""
     settings: dict[str, Any] = {}
     for key in ("scale", "std", "mean", "channel_order"):
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
             sys.exit(f"{file} would be replaced: --name and --output name another")
         if file.exists() and not arguments.again:
             sys.exit(f"{file} exists; --again replaces it, --name and --output name another")
-    settings = _settings(arguments)
+    settings = _collect_settings(arguments)
     try:
         model = import_model(
             arguments.file, name, settings, output=arguments.scores, sides=arguments.shape

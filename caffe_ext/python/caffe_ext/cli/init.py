@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import new_parser, parse_path
+from caffe_ext.cli.parser import create_parser, parse_path
 from caffe_ext.reporting import pluralize
 from caffe_ext.runtime.checkout import NETWORKS, shorten_path
 
@@ -27,7 +27,7 @@ FOLDERS = ("prototxt", "solvers")
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this subcommand."""
-    parser = new_parser("init", __doc__, EPILOG)
+    parser = create_parser("init", __doc__, EPILOG)
     parser.add_argument(
         "folder", nargs="?", type=parse_path, default=Path(), help="destination (default: here)"
     )

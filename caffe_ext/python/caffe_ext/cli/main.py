@@ -33,7 +33,7 @@ the exit status.
 """
 
 
-def usage() -> str:
+def format_usage() -> str:
     """Return what --help prints."""
     width = max(map(len, SUBCOMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {about}" for name, (_, about) in SUBCOMMANDS.items())
@@ -49,7 +49,7 @@ subcommands
 `caffe-ext SUBCOMMAND --help` shows the options of one."""
 
 
-def subcommand_module(name: str) -> ModuleType:
+def import_subcommand(name: str) -> ModuleType:
     """Import the module of a subcommand; what it computes with is loaded only when it runs."""
     return import_module(f"caffe_ext.cli.{SUBCOMMANDS[name][0]}")
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit status, 2 if there is none of that name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage(), file=None if arguments else sys.stderr)
+        print(format_usage(), file=None if arguments else sys.stderr)
         return 0 if arguments else 2
     name, *options = arguments
     if name == "help":
@@ -77,4 +77,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in SUBCOMMANDS:
         print(describe_unknown(name), file=sys.stderr)
         return 2
-    return int(subcommand_module(name).main(options))
+    return int(import_subcommand(name).main(options))

@@ -144,7 +144,7 @@ def _find(arguments: argparse.Namespace, read: "Callable[..., Named]") -> "list[
         return make_names_distinct([read((models or [LENET])[0], file) for file in weights])
     if models:
         return make_names_distinct([read(path) for path in models])
-    found = {name: newest_weights(folder) for name, folder in DEMO.items()}
+    found = {name: find_newest_weights(folder) for name, folder in DEMO.items()}
     if None in found.values():
         raise FileNotFoundError(
             "no model found: run `make demo` to train two, or name yours with --model and --weights"
@@ -158,7 +158,7 @@ def uses_demo(arguments: argparse.Namespace) -> bool:
     return not any(getattr(arguments, name, None) for name in named)
 
 
-def newest_weights(folder: Path) -> Path | None:
+def find_newest_weights(folder: Path) -> Path | None:
     """Return the weights of a training folder after most iterations; None if there are none."""
     found = (
         (re.search(r"_iter_(\d+)\.caffemodel(?:\.h5)?$", path.name), path)

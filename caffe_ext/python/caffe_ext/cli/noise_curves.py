@@ -19,7 +19,7 @@ from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import DEMO, LENET, add_model_arguments, as_list
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -53,7 +53,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("noise-curves", __doc__, EPILOG)
+    parser = create_parser("noise-curves", __doc__, EPILOG)
     add = parser.add_argument_group("training runs").add_argument
     path: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "PATH"}
     add("--first", **path, help="a training run: its folder, or its snapshots")
@@ -164,7 +164,7 @@ def make_study(arguments: argparse.Namespace) -> "NoiseCurvesStudy":
     )
 
 
-def summary(curves: "NoiseCurves") -> str:
+def format_summary(curves: "NoiseCurves") -> str:
     """Return the table of the last iteration's rates, and of their differences, in %."""
     first, *others = curves.names
     apart = [curves.improvements(number) for number in range(1, len(curves.names))]
@@ -189,7 +189,7 @@ def run(arguments: argparse.Namespace) -> None:
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")
     curves, remark = result.curves, result.protocol.remark
-    print(f"noise: rates at iteration {curves.iterations[-1]:,}\n\n{summary(curves)}\n")
+    print(f"noise: rates at iteration {curves.iterations[-1]:,}\n\n{format_summary(curves)}\n")
     print("; ".join(filter(None, ("±: standard error, over the images", remark))))
     print(f"All iterations, the pictures and the settings: {shorten_path(arguments.output)}")
 

@@ -11,7 +11,7 @@ from caffe_ext.reporting import suggest
 from caffe_ext.runtime.checkout import shorten_path
 
 
-def program_name(subcommand: str) -> str:
+def name_program(subcommand: str) -> str:
     """Return what usage messages call a program: hotcold.py or caffe-ext hotcold, as started."""
     started = Path(sys.argv[0]).name
     as_file = started.endswith(".py") and started != "__main__.py"
@@ -45,14 +45,14 @@ class SuggestingParser(argparse.ArgumentParser):
             ) from None
 
 
-def new_parser(
+def create_parser(
     subcommand: str, description: str | None, epilog: str, usage: str | None = None
 ) -> argparse.ArgumentParser:
     """Return a parser whose --help shows description and epilog as they are written.
 
     usage  what follows the name of the program; None: all options
     """
-    name = program_name(subcommand)
+    name = name_program(subcommand)
     return SuggestingParser(
         prog=name,
         description=description,

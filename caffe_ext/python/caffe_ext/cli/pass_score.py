@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import run_program
-from caffe_ext.cli.parser import new_parser, parse_path
+from caffe_ext.cli.parser import create_parser, parse_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ TITLES = {
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     usage = "[--json] [--published] ADVERSARIAL ORIGINAL [ADVERSARIAL ORIGINAL ...]"
-    parser = new_parser("pass", __doc__, EPILOG, usage)
+    parser = create_parser("pass", __doc__, EPILOG, usage)
     add = parser.add_argument
     add(
         "paths",
@@ -184,7 +184,7 @@ def measure(paths: Sequence[tuple[Path, Path]], published: bool) -> Iterator[Pai
                 yield Pair(str(pair[0]), str(pair[1]), **numbers)
 
 
-def means(pairs: Sequence[Pair]) -> dict[str, float]:
+def compute_means(pairs: Sequence[Pair]) -> dict[str, float]:
     """Return the mean of each measure."""
     return {name: fmean(getattr(pair, name) for pair in pairs) for name in TITLES}
 
@@ -206,7 +206,7 @@ def report(pairs: Sequence[Pair]) -> str:
     for pair, star in zip(pairs, stars, strict=True):
         first, *others = (format_number(getattr(pair, name)) for name in TITLES)
         rows.append([pair.adversarial, first + star, *others])
-    rows.append([f"mean of {len(pairs):,}", *map(format_number, means(pairs).values())])
+    rows.append([f"mean of {len(pairs):,}", *map(format_number, compute_means(pairs).values())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
@@ -221,7 +221,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"{error}")
     if arguments.json:
         failed = sum(pair.ecc_failed for pair in pairs)
-        record = {"pairs": [asdict(pair) for pair in pairs], "means": means(pairs)}
+        record = {"pairs": [asdict(pair) for pair in pairs], "means": compute_means(pairs)}
         print(json.dumps(record | {"ecc_failed": failed}, indent=2))
     else:
         print(report(pairs))

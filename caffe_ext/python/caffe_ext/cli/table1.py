@@ -21,12 +21,12 @@ from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HOMES
 from caffe_ext.cli.parser import check_at_least, parse_path
 from caffe_ext.cli.training_arguments import (
-    lenet_training,
-    outcome,
+    format_outcome,
+    format_setting,
+    make_lenet_training,
+    make_training_parser,
     parse_training,
     print_data,
-    setting,
-    training_parser,
 )
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import shorten_path
@@ -67,7 +67,9 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = training_parser("table1", __doc__, EPILOG, "build/table1", "seed of R0; see below")
+    parser = make_training_parser(
+        "table1", __doc__, EPILOG, "build/table1", "seed of R0; see below"
+    )
     add = parser.add_argument
     add(
         "--models",
@@ -108,16 +110,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def table(rows: "Sequence[TrainedModel]") -> str:
+def format_rows(rows: "Sequence[TrainedModel]") -> str:
     """Return the table of models, with their seeds and results."""
     heads = ("model", "beta", "epsilon", "seed", "test accuracy", "training time")
     lines = [
         (
             one.model.id,
-            setting(one.model.beta),
-            setting(one.model.epsilon),
+            format_setting(one.model.beta),
+            format_setting(one.model.epsilon),
             f"{one.seed}",
-            *outcome(one.result),
+            *format_outcome(one.result),
         )
         for one in rows
     ]
@@ -157,7 +159,9 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.table1.training import LIST, MODELS, Table1Training
     from caffe_ext.training import TrainingError
 
-    training = Table1Training(lenet_training(arguments), arguments.validation, arguments.snapshots)
+    training = Table1Training(
+        make_lenet_training(arguments), arguments.validation, arguments.snapshots
+    )
     if arguments.evaluate is not None:
         check_writable(arguments.evaluate)
     try:
@@ -165,7 +169,8 @@ def run(arguments: argparse.Namespace) -> None:
         print_data(data)
         trained = [training.train(data, MODELS[name], Console()) for name in arguments.models]
         path = shorten_path(arguments.output / LIST)
-        print(f"\n{table(trained)}\n\nThe weights, the settings and where they come from: {path}")
+        print(f"\n{format_rows(trained)}\n")
+        print(f"The weights, the settings and where they come from: {path}")
         if arguments.evaluate is not None:
             comparison = make_comparison(arguments, training, data, trained)
             with quiet_caffe():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, new_parser, parse_path
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser, parse_path
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caffe_ext.training.lenet import LeNetTraining
 
 
-def training_parser(
+def make_training_parser(
     subcommand: str, description: str | None, epilog: str, output: str, seed_of: str
 ) -> argparse.ArgumentParser:
     """Return a parser with the options of every such program.
@@ -25,7 +25,7 @@ def training_parser(
     output   the folder to write to by default, relative to the checkout
     seed_of  what the seed is of, for --help
     """
-    parser = new_parser(subcommand, description, epilog)
+    parser = create_parser(subcommand, description, epilog)
     add = parser.add_argument
     add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
     add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
@@ -49,7 +49,7 @@ def parse_training(
     return arguments
 
 
-def lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
+def make_lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
     """Return what the arguments say about all training runs."""
     from caffe_ext.training.lenet import LeNetTraining
 
@@ -69,12 +69,12 @@ def print_data(data: "PreparedFolder") -> None:
     print(f"data: {data.record.content}, in {shorten_path(data.folder)}", flush=True)
 
 
-def setting(value: float | None) -> str:
+def format_setting(value: float | None) -> str:
     """Return one of BANG's settings as tables have it."""
     return "–" if value is None else f"{value:g}"
 
 
-def outcome(result: "TrainingResult") -> tuple[str, str]:
+def format_outcome(result: "TrainingResult") -> tuple[str, str]:
     """Return the accuracy and the time of a training as tables have them."""
     minutes, seconds = divmod(round(result.seconds), 60)
     accuracy = "–" if result.accuracy is None else f"{result.accuracy:.2%}"

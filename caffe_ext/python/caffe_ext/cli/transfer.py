@@ -22,7 +22,7 @@ from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
 from caffe_ext.cli.image_arguments import add_image_arguments
 from caffe_ext.cli.model_arguments import HELP as MODELS_HELP
 from caffe_ext.cli.model_arguments import add_model_arguments, find_loadable
-from caffe_ext.cli.parser import add_again, add_output, new_parser
+from caffe_ext.cli.parser import add_again, add_output, create_parser
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -55,7 +55,7 @@ examples
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
-    parser = new_parser("transfer", __doc__, EPILOG, "[options]")
+    parser = create_parser("transfer", __doc__, EPILOG, "[options]")
     add = parser.add_argument_group("attacks").add_argument
     add(
         "--attacks",
@@ -74,21 +74,21 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def tables(matrices: "Sequence[TransferMatrix]") -> str:
+def format_tables(matrices: "Sequence[TransferMatrix]") -> str:
     """Return a table for each attack, sources down; see _cell."""
-    return "\n\n".join(_table(one) for one in matrices)
+    return "\n\n".join(_format_table(one) for one in matrices)
 
 
-def _table(matrix: "TransferMatrix") -> str:
+def _format_table(matrix: "TransferMatrix") -> str:
     rates = matrix.to_dict()
     rows = [[matrix.title, "adversarials", *matrix.names]]
     for number, name in enumerate(matrix.names):
-        cells = map(_cell, rates["rate_strict"][number], rates["rate_all"][number])
+        cells = map(_format_cell, rates["rate_strict"][number], rates["rate_all"][number])
         rows.append([name, f"{matrix.adversarials[number, number]:,}", *cells])
     return format_table(rows)
 
 
-def _cell(strict: float | None, everything: float | None) -> str:
+def _format_cell(strict: float | None, everything: float | None) -> str:
     """Return "12.3%", or "12.3% (12.9%)" where the count of all differs."""
     first, second = ("–" if rate is None else f"{rate:.1%}" for rate in (strict, everything))
     return first if first == second else f"{first} ({second})"
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
         "How many adversarials of the model on the left the one above misclassifies: of those whose"
     )
     print("originals it classifies correctly (in brackets: of all, where that differs)\n")
-    print(tables(result.matrices))
+    print(format_tables(result.matrices))
     print(f"\nThe picture and all figures: {shorten_path(arguments.output)}")
 
 
