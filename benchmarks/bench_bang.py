@@ -191,7 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.storage.provenance import provenance
     from caffe_ext.training.settings import TrainingError
 
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+    record: dict[str, Any] = asdict(provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_ratio": TARGET,
         "measurements": [],

@@ -217,7 +217,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
             sys.exit(f"{error}")
         print(f"skipped: no GPU: {error}")
         return
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+    record: dict[str, Any] = asdict(provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_ratio": TARGET_RATIO,
         "iterations_at_a_time": ITERATIONS,

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from caffe_ext.runtime.checkout import ROOT
-
 
 def begin_record(output: Path, **more: Any) -> dict[str, Any]:
     """Return the beginning of a record: where and how it is measured, the load before, and `more`.
@@ -17,7 +15,7 @@ def begin_record(output: Path, **more: Any) -> dict[str, Any]:
     """
     from caffe_ext.storage.provenance import provenance  # noqa: PLC0415  (it loads Caffe)
 
-    record = asdict(provenance(ROOT)) | {"load_average": os.getloadavg()[0]} | more
+    record = asdict(provenance()) | {"load_average": os.getloadavg()[0]} | more
     output.mkdir(parents=True, exist_ok=True)
     if not os.access(output, os.W_OK):
         sys.exit(f"{output}: not writable")

@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.storage.provenance import provenance
     from search_report import report, summary
 
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+    record: dict[str, Any] = asdict(provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_seconds": TARGET_SECONDS,
         "target_ratio": TARGET_RATIO,

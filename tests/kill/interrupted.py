@@ -32,6 +32,7 @@ os.environ["GLOG_minloglevel"] = "2"  # noqa: SIM112  glog reads it
 import caffe_ext  # noqa: E402
 from caffe_ext.cli import (  # noqa: E402
     certify,
+    demo,
     evaluate,
     fastgradient,
     get_data,
@@ -72,6 +73,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench_attacks": measure_attacks,
     "bounds": certify.main,
     "certify": certify.main,
+    "demo": demo.main,
     "evaluate": evaluate.main,
     "exact": certify.main,
     "fastgradient": fastgradient.main,

@@ -40,7 +40,7 @@ max_iter: 200 test_iter: 2 test_interval: 100 snapshot: 50
 # What differs from run to run: when, how long, where to, and how much of it was done this time.
 VOLATILE = {
     *("date", "command", "provenance", "machine", "seconds", "peak_memory_mib", "started"),
-    *("images_attacked_now", "commit", "load_average"),
+    *("images_attacked_now", "commit", "load_average", "reused"),
 }
 # Logs, with times, and pages with the date: that they are there counts.
 TEXTS = {".log", ".html", ".md"}
@@ -106,6 +106,7 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("--radii", "8", "--no-attack"),
         ],
         "fastgradient": [*model, "--logits", "--limit", "12"],
+        "demo": ["--digits", "--iterations", "6", "--output", f"{output}"],
         "table1": [
             *("--digits", "--models", "R0", "B1", "--iterations", "6", "--snapshots", "3"),
             *("--validation", "1400", "--output", f"{output}"),

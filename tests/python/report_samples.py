@@ -10,7 +10,6 @@ from caffe_ext.evaluation.report import table_row
 from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.storage.provenance import provenance
-from data_samples import CHECKOUT
 from evaluation_samples import NOISE, evaluated
 
 IDENTITY = {"models": {"masked": 1}, "limit": None, "seed": 1}
@@ -34,7 +33,7 @@ def report(pair: tuple[ModelEvaluation, ...]) -> Report:
         images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64}
         | {"selection": "all 5", "labelled": True},
         settings={"seed": 1, "noise": asdict(NOISE)},
-        provenance=asdict(provenance(CHECKOUT)),
+        provenance=asdict(provenance()),
         identity=IDENTITY,
     )
 

@@ -51,6 +51,20 @@ def test_init_keeps_what_is_there(tmp_path: Path) -> None:
     assert copy_networks(tmp_path) == (0, copied + 1)
 
 
+def test_a_folder_that_init_has_filled_is_worked_in(tmp_path: Path) -> None:
+    assert run("init", "project", folder=tmp_path).returncode == 0
+    project = tmp_path / "project"
+    written = run("get-data", "digits", "--no-download", folder=project)
+    assert written.returncode == 0, written.stderr
+    assert (project / "data" / "digits" / "train_lmdb" / "data.mdb").is_file()
+    where = "from caffe_ext.runtime.checkout import ROOT; print(ROOT)"
+    for folder, root in ((project, project), (tmp_path, CHECKOUT)):
+        printed = subprocess.run(
+            [sys.executable, "-c", where], cwd=folder, capture_output=True, text=True, check=True
+        )
+        assert printed.stdout == f"{root}\n"
+
+
 @pytest.mark.parametrize("name", command.SUBCOMMANDS)
 def test_every_subcommand_has_its_help(name: str, tmp_path: Path) -> None:
     helped = run(name, "--help", folder=tmp_path)
@@ -207,7 +221,7 @@ def test_records_have_the_command_as_typed(
 ) -> None:
     tool = tmp_path / "tool.py"
     text = "from caffe_ext.storage.provenance import provenance\nimport pathlib, sys\n"
-    tool.write_text(text + "print(provenance(pathlib.Path()).command)\n")
+    tool.write_text(text + "print(provenance().command)\n")
     # Each form runs a module that prints what provenance says, in place of a program.
     site = tmp_path / "site"
     site.mkdir()

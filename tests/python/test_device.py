@@ -103,10 +103,10 @@ def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert asdict(provenance(tmp_path))["device"] == "CPU"
+    assert asdict(provenance())["device"] == "CPU"
     made_up(monkeypatch, 1)
     Device(0).use()
-    assert provenance(tmp_path).device == "GPU 0: Made-up 0"
+    assert provenance().device == "GPU 0: Made-up 0"
 
 
 def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

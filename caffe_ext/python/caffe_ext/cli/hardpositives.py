@@ -113,7 +113,7 @@ def describe_origin(model: "LoadableModel", source: "ImageSource") -> dict[str, 
         "pass_protocol": asdict(STANDARD),
         "model": model.shown_record(),
         "source": {"origin": shorten_paths(source.origin), "images": len(source)},
-        "provenance": asdict(provenance(ROOT)),
+        "provenance": asdict(provenance()),
     }
 
 

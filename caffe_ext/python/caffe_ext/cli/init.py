@@ -1,8 +1,9 @@
 """Copy the papers' networks and solvers, prototxt/ and solvers/, into a folder.
 
 Solver files name their network, data and snapshots by paths relative to the folder in which
-`caffe train` runs. A checkout has these folders; after an installation from a wheel, start with
-this. Existing files are kept.
+`caffe train` runs. After an installation from a wheel, start with this; a checkout has these
+folders. Started in a folder that has them, all programs read and write data/ and build/ there.
+Existing files are kept.
 """
 
 import argparse

@@ -37,7 +37,7 @@ from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.compatibility import check_model, report_images, warn_of_missing_scale
 from caffe_ext.runs.export import model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
-from caffe_ext.runtime.checkout import ROOT, shorten_paths
+from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.provenance import provenance
 
 
@@ -188,7 +188,7 @@ class Assessment:
                 "certificates": asdict(self.certificates) if self.certificates else None,
                 "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
             },
-            provenance=asdict(provenance(ROOT)),
+            provenance=asdict(provenance()),
             identity=identity,
             strip=strip,
         )

@@ -31,7 +31,7 @@ from caffe_ext.runs.pictures.tiles import Picture
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, summarize
 from caffe_ext.runs.titles import distinct_titles
-from caffe_ext.runtime.checkout import ROOT, shorten_path
+from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.memory import peak_memory_mib
 from caffe_ext.storage.atomic import replace_file, write_json
 from caffe_ext.storage.json_file import Object, read_json
@@ -150,7 +150,7 @@ def write_summary(
     output: Path, settings: Mapping[str, Any], models: Sequence[ModelOutcome]
 ) -> None:
     """Write summary.json: the results, and everything that they depend on."""
-    record = asdict(provenance(ROOT)) | {
+    record = asdict(provenance()) | {
         **settings,
         "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
         "peak_memory_mib": peak_memory_mib(),

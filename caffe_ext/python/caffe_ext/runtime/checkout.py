@@ -2,23 +2,35 @@
 
 from pathlib import Path
 
+_NETWORKS = ("prototxt", "solvers")
+
+
+def _has_networks(folder: Path) -> bool:
+    return all((folder / name).is_dir() for name in _NETWORKS)
+
+
+def _find_checkout() -> Path | None:
+    checkout = Path(__file__).resolve().parents[4]
+    return checkout if _has_networks(checkout) else None
+
 
 def _find_root() -> Path:
-    """Return the checkout of an editable installation, otherwise the current folder."""
-    checkout = Path(__file__).resolve().parents[4]
-    named = ("prototxt", "solvers")
-    return checkout if all((checkout / name).is_dir() for name in named) else Path.cwd()
+    here = Path.cwd()
+    return here if CHECKOUT is None or _has_networks(here) else CHECKOUT
 
 
+CHECKOUT = _find_checkout()
+"""The checkout that this package belongs to; None if it was installed from a wheel."""
 ROOT = _find_root()
+"""The current folder if `caffe-ext init` has filled it, otherwise the checkout, if any."""
 _SHARE = Path(__file__).resolve().parents[1] / "share"
-NETWORKS = _SHARE if _SHARE.is_dir() else ROOT
+NETWORKS = CHECKOUT or (_SHARE if _SHARE.is_dir() else ROOT)
 """Where prototxt/ and solvers/ come from: a wheel has its own."""
 DATA = ROOT / "data"
 
 
 def shorten_path(path: Path) -> str:
-    """Return a path as messages and records show it: relative if it is in the checkout."""
+    """Return a path as messages and records show it: relative if it is below ROOT."""
     path = path.absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from caffe_ext import PLUGIN, __version__
 from caffe_ext.runtime.blas import UNKNOWN, Blas, describe_blas
+from caffe_ext.runtime.checkout import CHECKOUT
 from caffe_ext.runtime.device import current_device
 from caffe_ext.runtime.system_libraries import system_libraries
 
@@ -44,7 +45,8 @@ class Provenance:
     """Where a result comes from.
 
     date    of the call, ISO 8601, UTC
-    commit  of the checkout, with "-dirty" if tracked files were changed since; None if unknown
+    commit  of the checkout that the package runs from, with "-dirty" if tracked files were changed
+            since; None if it was installed from a wheel, or if unknown
     device  where Caffe computed: "CPU", or a GPU with its description
     """
 
@@ -56,13 +58,13 @@ class Provenance:
     machine: Machine
 
 
-def provenance(checkout: Path) -> Provenance:
-    """Describe this process, which runs a program of that checkout."""
+def provenance() -> Provenance:
+    """Describe this process."""
     return Provenance(
         command=shlex.join(_command()),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
-        commit=_commit(checkout),
+        commit=_commit(CHECKOUT),
         device=current_device().describe(),
         machine=machine(),
     )
@@ -99,9 +101,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _commit(checkout: Path) -> str | None:
+def _commit(checkout: Path | None) -> str | None:
     git = shutil.which("git")
-    if git is None:
+    if git is None or checkout is None:
         return None
     # Without --exclude, a tag would take the place of the digest.
     command = [git, "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty"]

@@ -60,7 +60,7 @@ def write_pair_record(
     training: LeNetTraining, data: PreparedFolder, models: list[TrainedLeNet]
 ) -> Path:
     """Write result.json, which records what was trained, on what, and where; return its path."""
-    record: dict[str, Any] = asdict(provenance(ROOT)) | {
+    record: dict[str, Any] = asdict(provenance()) | {
         "seed": training.seed,
         "data": asdict(data.record) | {"content": data.record.content},
         "models": [asdict(model) | {"result": _result(model.result)} for model in models],

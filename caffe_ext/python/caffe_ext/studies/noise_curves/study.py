@@ -21,7 +21,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.stability import PAPER_COLOUR_LEVELS, PAPER_GREY_LEVELS
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
-from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
+from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import provenance
@@ -160,7 +160,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
         "candidates": len(run.labels),
         "chosen": chosen.indices.tolist(),
     }
-    return asdict(provenance(ROOT)) | {
+    return asdict(provenance()) | {
         "protocol": protocol,
         "images": dict(run.images) | images,
         "trainings": trainings,

@@ -133,7 +133,7 @@ class Table1Training:
         trained = TrainedModel(model, seed, train(request, reporter or SilentReporter()))
         about = {
             "data": asdict(data.record) | {"content": data.record.content},
-            "provenance": asdict(provenance(ROOT)),
+            "provenance": asdict(provenance()),
         }
         list_model(output, trained.entry() | about, reused=trained.result.reused)
         write_model_file(output, model.id, trained.result.weights, model.id)

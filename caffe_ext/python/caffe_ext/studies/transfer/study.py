@@ -32,7 +32,7 @@ from caffe_ext.runs.export import plain_name
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.records import adversarial_batches
-from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
+from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.figure_file import save_figure
@@ -164,7 +164,7 @@ class TransferStudy:
         """Write the files with the results."""
         asked, run = self.campaign, finished[0][0].run
         path = asked.folder / RESULTS
-        record = asdict(provenance(ROOT)) | {
+        record = asdict(provenance()) | {
             "protocol": PROTOCOL,
             "seed": asked.seed,
             "limit": asked.limit,
