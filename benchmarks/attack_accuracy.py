@@ -61,7 +61,7 @@ def _answer_all(survey: "Survey", record: dict[str, Any]) -> None:
     missing = [one for one in parts if name_answer(*one[:4]) not in answers]
     done = len(parts) - len(missing)
     ask: dict[str, Callable[[Question], Answer]] = {OURS: ask_ours, OTHER: ask_other}
-    with Console().progress("AutoAttack", len(parts), "answer", done) as step:
+    with Console().show_progress("AutoAttack", len(parts), "answer", done) as step:
         for part in missing:
             total, question = part[4:]
             began = time.process_time()

@@ -57,7 +57,7 @@ def child(network: Network, rounds: int) -> None:
     jobs = list(caffe_training(network, partial(Blas().set_threads, 1)))
     if torch_version() is not None:
         jobs += torch_adversarial_jobs(network, 1)
-    with Console().progress(network.title, rounds + 1, "round") as step:
+    with Console().show_progress(network.title, rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
     print(json.dumps({"network": network.title, "batch": network.batch, "jobs": times}))
 

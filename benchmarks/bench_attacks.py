@@ -92,8 +92,8 @@ class Survey:
 
     def identify(self) -> dict[str, Any]:
         """Return what the answers depend on."""
-        models = {one.name: one.record()["weights_sha256"] for one in self.models}
-        return {"models": models, "images_sha256": self.source.digest()}
+        models = {one.name: one.as_record()["weights_sha256"] for one in self.models}
+        return {"models": models, "images_sha256": self.source.compute_digest()}
 
     def describe(self) -> dict[str, Any]:
         """Return what the table says of it."""
@@ -150,7 +150,7 @@ def time_all(survey: Survey) -> list[dict[str, Any]]:
     arguments = survey.arguments
     rows: list[dict[str, Any]] = []
     total = len(survey.models) * len(arguments.within)
-    with Console().progress("attacks", total, "budget") as step:
+    with Console().show_progress("attacks", total, "budget") as step:
         for model, within, _, question in survey.list_questions():
             found = time_pairs(question, arguments.queries, arguments.runs)
             rows += [{"model": model, "within": within} | one for one in found]
@@ -165,7 +165,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
     from caffe_ext.runtime import engine
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
 
     if not arguments.accuracy and name_others() is None:
         print(f"bench_attacks: the times are skipped, as {ABSENT}; {ADVICE}")
@@ -173,7 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
     record = begin_record(arguments.output)
     name = "accuracy" if arguments.accuracy else "times"
     try:
-        with quiet_caffe():
+        with silence_caffe():
             survey = Survey.open(arguments)
             record |= survey.describe()
             engine.set_threads(1)  # as PyTorch has it

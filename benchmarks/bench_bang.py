@@ -81,13 +81,13 @@ def random_images(network: Network, folder: Path) -> dict[str, str]:
     """Write images of the network's shape, and their mean image, into the folder."""
     import numpy as np
 
-    from caffe_ext.data import ImageSet, mean_image, write_database, write_mean_image
+    from caffe_ext.data import ImageSet, compute_mean_image, write_database, write_mean_image
 
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (1000, *network.shape), dtype=np.uint8)
     images = ImageSet(pixels, random.integers(0, 10, len(pixels)), "random")
     write_database(folder / LMDB, images, 5)
-    write_mean_image(folder / MEAN, mean_image(images))
+    write_mean_image(folder / MEAN, compute_mean_image(images))
     return {f"data/{network.data_set}/{name}": str(folder / name) for name in network.reads}
 
 
@@ -126,14 +126,14 @@ def child(sgd: str, bang: str, title: str, pairs: int) -> None:
     """Measure two solvers in this process, and print the figures as JSON."""
     import caffe
 
-    from caffe_ext.storage.provenance import machine
+    from caffe_ext.storage.provenance import describe_machine
     from paired_timing import time_pair
 
     solvers = [caffe.get_solver(path) for path in (sgd, bang)]
     first, second = (lambda solver=solver: solver.step(1) for solver in solvers)
-    with Console().progress(title, pairs, "pair") as step:
+    with Console().show_progress(title, pairs, "pair") as step:
         times = time_pair(first, second, pairs, min(WARM_UP, pairs), lambda: step(1))
-    print(json.dumps(asdict(times) | {"blas": asdict(machine().blas)}))
+    print(json.dumps(asdict(times) | {"blas": asdict(describe_machine().blas)}))
 
 
 def table(measurements: Sequence[Mapping[str, Any]]) -> str:
@@ -188,10 +188,10 @@ leaves out what other processes took away.
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.storage.provenance import provenance
+    from caffe_ext.storage.provenance import collect_provenance
     from caffe_ext.training.settings import TrainingError
 
-    record: dict[str, Any] = asdict(provenance()) | {
+    record: dict[str, Any] = asdict(collect_provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_ratio": TARGET,
         "measurements": [],

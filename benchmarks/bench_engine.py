@@ -55,14 +55,16 @@ def measure(network: Network, threads: int, rounds: int) -> dict[str, Any]:
 def child(network: Network, threads: int, rounds: int) -> None:
     """Measure in this process, and print the figures as JSON."""
     import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
-    from caffe_ext.storage.provenance import machine
+    from caffe_ext.storage.provenance import describe_machine
 
     jobs = list(caffe_jobs(network, threads))
     differ = None
     if torch_version() is not None:
         differ = relative_difference(caffe_scores(network), torch_scores(network))
         jobs += torch_jobs(network, threads)
-    with Console().progress(f"{network.title}, {threads} threads", rounds + 1, "round") as step:
+    with Console().show_progress(
+        f"{network.title}, {threads} threads", rounds + 1, "round"
+    ) as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
     print(
         json.dumps(
@@ -71,7 +73,7 @@ def child(network: Network, threads: int, rounds: int) -> None:
                 "batch": network.batch,
                 "threads": threads,
                 "scores_differ": differ,
-                "blas_core": machine().blas.core,
+                "blas_core": describe_machine().blas.core,
                 "jobs": times,
             }
         )

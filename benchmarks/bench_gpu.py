@@ -137,7 +137,7 @@ def call_child(python: str, what: str, network: Network, arguments: argparse.Nam
 def measure(network: Network, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of a network: processes of Caffe and of PyTorch in turns."""
     caffe, torch = [], []
-    with Console().progress(network.title, 2 * arguments.processes, "process") as step:
+    with Console().show_progress(network.title, 2 * arguments.processes, "process") as step:
         for _ in range(arguments.processes):
             caffe.append(call_child(sys.executable, "caffe", network, arguments))
             step(1)
@@ -204,20 +204,20 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     """Measure, and write what came out."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import DeviceError
-    from caffe_ext.runtime.device import Device, gpu_count
-    from caffe_ext.runtime.quiet import quiet_caffe
-    from caffe_ext.storage.provenance import provenance
+    from caffe_ext.runtime.device import Device, count_gpus
+    from caffe_ext.runtime.quiet import silence_caffe
+    from caffe_ext.storage.provenance import collect_provenance
     from gpu_search import measure_search
 
     device = Device(arguments.number)
     try:
         device.use()
     except DeviceError as error:
-        if gpu_count():
+        if count_gpus():
             sys.exit(f"{error}")
         print(f"skipped: no GPU: {error}")
         return
-    record: dict[str, Any] = asdict(provenance()) | {
+    record: dict[str, Any] = asdict(collect_provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_ratio": TARGET_RATIO,
         "iterations_at_a_time": ITERATIONS,
@@ -227,7 +227,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
     if not os.access(arguments.output, os.W_OK):
         sys.exit(f"{arguments.output}: not writable")
     try:
-        with quiet_caffe():
+        with silence_caffe():
             record["search"] = measure_search(arguments, device)
     except (DataError, ValueError) as error:
         sys.exit(f"{error}")

@@ -78,7 +78,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     """Return the times of both and how far their scores lie apart."""
     import numpy as np
 
-    from caffe_ext.metrics.pass_score import pass_scores
+    from caffe_ext.metrics.pass_score import compute_pass_scores
     from paired_timing import time_pair
     from pass_reference import reference_pass_score
 
@@ -87,7 +87,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     pairs = list(zip(adversarials, originals, strict=True))
 
     def batch() -> Any:
-        return pass_scores(adversarials, originals).scores
+        return compute_pass_scores(adversarials, originals).scores
 
     def loop() -> list[float]:
         return [reference_pass_score(*pair)[0] for pair in pairs]

@@ -13,9 +13,9 @@ def begin_record(output: Path, **more: Any) -> dict[str, Any]:
 
     Makes the folder for the results; ends the program with a sentence if it is not writable.
     """
-    from caffe_ext.storage.provenance import provenance  # noqa: PLC0415  (it loads Caffe)
+    from caffe_ext.storage.provenance import collect_provenance  # noqa: PLC0415  (it loads Caffe)
 
-    record = asdict(provenance()) | {"load_average": os.getloadavg()[0]} | more
+    record = asdict(collect_provenance()) | {"load_average": os.getloadavg()[0]} | more
     output.mkdir(parents=True, exist_ok=True)
     if not os.access(output, os.W_OK):
         sys.exit(f"{output}: not writable")

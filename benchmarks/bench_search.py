@@ -152,12 +152,12 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
     if not len(sample.images):
         raise ValueError(f"{model.name} gets all of the first {arguments.compared} images wrong")
     record = {
-        "model": model.shown_record(),
+        "model": model.as_shown_record(),
         "images": shorten_paths(source.origin),
-        "images_sha256": source.digest(),
+        "images_sha256": source.compute_digest(),
         "batch_size": arguments.batch_size,
     }
-    with Console().progress("HC1", len(images), "image") as step:
+    with Console().show_progress("HC1", len(images), "image") as step:
         hc1 = parse_attack("hc1")
         record["all"] = measure_all(classifier, hc1, images, labels, step, score=score_pairs)
     few = slice(max(len(sample.images) // 10, 1))
@@ -172,11 +172,11 @@ def measure(model: "ModelDescription", arguments: argparse.Namespace) -> dict[st
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
-    from caffe_ext.runtime.quiet import quiet_caffe
-    from caffe_ext.storage.provenance import provenance
+    from caffe_ext.runtime.quiet import silence_caffe
+    from caffe_ext.storage.provenance import collect_provenance
     from search_report import report, summary
 
-    record: dict[str, Any] = asdict(provenance()) | {
+    record: dict[str, Any] = asdict(collect_provenance()) | {
         "load_average": os.getloadavg()[0],
         "target_seconds": TARGET_SECONDS,
         "target_ratio": TARGET_RATIO,
@@ -186,7 +186,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         if not os.access(arguments.output, os.W_OK):
             sys.exit(f"{arguments.output}: not writable")
-        with quiet_caffe():
+        with silence_caffe():
             record |= measure(model, arguments)
     except (DataError, ValueError) as error:
         sys.exit(f"{error}")

@@ -78,7 +78,7 @@ def child(name: str, batch: int, threads: int, rounds: int) -> None:
         subject = make_subject(name, Path(folder) / f"{name}.caffemodel", batch, threads)
         found = list(peers(subject))
     jobs = [job for peer in found for job in peer.jobs] + [peak_job(threads)]
-    with Console().progress(f"{name}, batch {batch}", rounds + 1, "round") as step:
+    with Console().show_progress(f"{name}, batch {batch}", rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
     differ = {peer.title: peer.differ for peer in found}
     about = {"network": name, "batch": batch, "threads": threads, "differ": differ}

@@ -44,15 +44,15 @@ class Blas:
 
     def __init__(self) -> None:
         """Find it; raises RuntimeError if the BLAS is another one."""
-        from caffe_ext.runtime.blas import blas_function
+        from caffe_ext.runtime.blas import find_blas_function
 
         try:
-            self._set_threads = blas_function("openblas_set_num_threads")
+            self._set_threads = find_blas_function("openblas_set_num_threads")
         except LookupError:
             raise RuntimeError(
                 "Caffe's BLAS is not OpenBLAS, whose threads this program sets"
             ) from None
-        self._multiply = blas_function("cblas_sgemm")
+        self._multiply = find_blas_function("cblas_sgemm")
 
     def set_threads(self, threads: int) -> None:
         """Set how many threads it uses."""

@@ -49,10 +49,10 @@ def measure_search(arguments: argparse.Namespace, device: "Device") -> dict[str,
         for where, batch_size in dict.fromkeys(settings):
             classifier = model.load(batch_size, where)
             given = classifier.predict(images) if labels is None else labels
-            with Console().progress(f"HC1 on {where}", len(images), "image") as step:
+            with Console().show_progress(f"HC1 on {where}", len(images), "image") as step:
                 measured = measure_all(classifier, attack, images, given, step)
             found.append({"device": f"{where}", "batch_size": batch_size, **measured})
-        return {"model": model.shown_record(), "images": origin, "measurements": found}
+        return {"model": model.as_shown_record(), "images": origin, "measurements": found}
 
 
 @contextmanager

@@ -124,11 +124,11 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
 
 def score_pairs(*pair: "Images") -> None:
     """Compute PASS and the distances."""
-    from caffe_ext.metrics.distances import distances
-    from caffe_ext.metrics.pass_score import pass_scores
+    from caffe_ext.metrics.distances import compute_distances
+    from caffe_ext.metrics.pass_score import compute_pass_scores
 
-    pass_scores(*pair)
-    distances(*pair)
+    compute_pass_scores(*pair)
+    compute_distances(*pair)
 
 
 def _peak_mib() -> float:
@@ -188,7 +188,7 @@ class Comparison:
     ) -> list[dict[str, Any]]:
         """Return the times of several."""
         rows = []
-        with Console().progress(f"beside {what}", len(others), "search") as step:
+        with Console().show_progress(f"beside {what}", len(others), "search") as step:
             for name, other in others.items():
                 rows.append(self.compare(name, other))
                 step(1)

@@ -31,7 +31,7 @@ from caffe_ext.runs.records import (
     make_empty_columns,
     save_records,
 )
-from caffe_ext.storage.atomic import json_bytes
+from caffe_ext.storage.atomic import encode_json
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
@@ -199,9 +199,9 @@ def use_images(name: str) -> Callable[[Path], object]:
 
     def use(folder: Path) -> None:
         source = open_images(folder / name)
-        source.labels()
+        source.load_labels()
         source.read(slice(0, 3))
-        source.digest()
+        source.compute_digest()
 
     return use
 
@@ -236,7 +236,7 @@ def make_counts(folder: Path) -> None:
 
 def note(content: Any) -> Callable[[Path], object]:
     """Return what writes a JSON file that is called x.json."""
-    return lambda folder: (folder / "x.json").write_bytes(json_bytes(content))
+    return lambda folder: (folder / "x.json").write_bytes(encode_json(content))
 
 
 def named(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]:

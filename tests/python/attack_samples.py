@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import silence_caffe
 
 Images = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -42,7 +42,7 @@ def net(folder: Path, text: str, weights: Sequence[Any], **options: Any) -> Clas
     folder.mkdir(parents=True, exist_ok=True)
     deploy, file = folder / "deploy.prototxt", folder / "net.caffemodel"
     deploy.write_text(text)
-    with quiet_caffe():
+    with silence_caffe():
         made = caffe.Net(str(deploy), caffe.TEST)
     blobs = [blob for layer in made.params.values() for blob in layer]
     for blob, values in zip(blobs, weights, strict=True):

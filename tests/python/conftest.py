@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.runtime.device import Device, gpu_count
+from caffe_ext.runtime.device import Device, count_gpus
 
 pytest_plugins = ["attack_run_samples", "report_samples"]
 
@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if (item.get_closest_marker("gpu") or on_gpu(item)) and not gpu_count():
+    if (item.get_closest_marker("gpu") or on_gpu(item)) and not count_gpus():
         pytest.skip("skipped: no GPU")
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caffe_ext.data import ImageSet, idx
 from caffe_ext.data.cifar import BATCHES
 from caffe_ext.data.collection import Collection, RemoteFile
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.mnist import NAMES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def nobody() -> str:
 def elsewhere(collection: Collection, url: str, files: Mapping[str, bytes]) -> Collection:
     """Return the collection with these files, at this address, in place of its public homes."""
     remotes = tuple(
-        RemoteFile(name, len(content), md5_of_bytes(content), (url + name,))
+        RemoteFile(name, len(content), compute_md5(content), (url + name,))
         for name, content in files.items()
     )
     return replace(collection, remotes=remotes)

@@ -82,7 +82,7 @@ def evaluator(
     images, labels = write_images(folder, times)
     opener = partial(open_sample, images, labels) if labelled else partial(open_images, images)
     source: Source = opener()
-    digest = opener().digest()
+    digest = opener().compute_digest()
     assert len(source) == times * len(VALUES)
     results, resources = folder / "results", Resources(batch_size=3, jobs=jobs)
     return Evaluator(models, ImageSet(opener, digest, labelled), settings, results, resources)

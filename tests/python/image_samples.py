@@ -61,4 +61,4 @@ def check(source: ImageSource, images: Array, labels: NDArray[np.integer] | None
 def refused(message: str, *arguments: object, **settings: object) -> None:
     """See that the images are not opened, or at the latest not all read."""
     with pytest.raises(DataError, match=message):
-        open_images(*arguments, **settings).digest()  # type: ignore[arg-type]
+        open_images(*arguments, **settings).compute_digest()  # type: ignore[arg-type]

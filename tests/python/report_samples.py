@@ -9,7 +9,7 @@ from caffe_ext.evaluation.masking import Evidence, find_warnings
 from caffe_ext.evaluation.report import table_row
 from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 from evaluation_samples import NOISE, evaluated
 
 IDENTITY = {"models": {"masked": 1}, "limit": None, "seed": 1}
@@ -33,7 +33,7 @@ def report(pair: tuple[ModelEvaluation, ...]) -> Report:
         images={"origin": "five flat images", "count": 5, "limit": None, "sha256": "0" * 64}
         | {"selection": "all 5", "labelled": True},
         settings={"seed": 1, "noise": asdict(NOISE)},
-        provenance=asdict(provenance()),
+        provenance=asdict(collect_provenance()),
         identity=IDENTITY,
     )
 

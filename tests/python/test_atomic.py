@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from caffe_ext.storage.atomic import (
-    json_bytes,
+    encode_json,
     move_into_place,
     replace_file,
     write_bytes,
@@ -261,7 +261,7 @@ def test_a_list_of_numbers_is_a_line_of_json() -> None:
         "c": [[1, 2], []],
         "d": {},
     }
-    text = json_bytes(value).decode()
+    text = encode_json(value).decode()
     assert json.loads(text) == value
     assert '"a": [1, -2.5, 1e-09, null, true],\n' in text
     assert '"c": [\n    [1, 2],\n    []\n  ]' in text
@@ -272,15 +272,15 @@ def test_json_is_what_other_programs_read(path: Path) -> None:
     value = {"b": [1, 2.5, None, True], "a": "ä€\n", "name": "img/\udcff.png"}
     write_json(path, value)
     text = path.read_bytes()
-    assert text == json_bytes(value)
+    assert text == encode_json(value)
     assert json.loads(text) == value
     assert text.startswith(b'{\n  "b": [')
     assert text.endswith(b"}\n")
     assert "ä€".encode() in text
     assert rb"img/\udcff.png" in text
     write_json(path, value, indent=None)
-    assert content(path) == json_bytes(value, indent=None)
-    assert json_bytes([1, {}], indent=None) == b"[1, {}]\n"
+    assert content(path) == encode_json(value, indent=None)
+    assert encode_json([1, {}], indent=None) == b"[1, {}]\n"
     for wrong in (float("nan"), [float("inf")]):
         with pytest.raises(ValueError, match="JSON"):
             write_json(path, wrong)

@@ -15,7 +15,7 @@ from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.directions import HotCold
 from caffe_ext.attacks.minimum_norm import MinimumNormAttack
 from caffe_ext.attacks.registry import list_attacks, parse_attack, register_attack
-from caffe_ext.models.base import Images, Ints, Model, top_class
+from caffe_ext.models.base import Images, Ints, Model, find_top_class
 from caffe_ext.runs.folder import AttackRun
 from caffe_ext.runs.runner import run_attack
 
@@ -44,7 +44,10 @@ class Brighten(Attack):
         found = criterion.is_satisfied(logits, np.arange(len(images)))
         result = AttackResult.make_empty(images, queries=len(images))
         result.found[:] = found
-        result.adversarials[found], result.classes[found] = moved[found], top_class(logits)[found]
+        result.adversarials[found], result.classes[found] = (
+            moved[found],
+            find_top_class(logits)[found],
+        )
         result.step_lengths[found] = self.by
         return result
 

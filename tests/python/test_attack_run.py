@@ -17,8 +17,8 @@ from attack_run_samples import (
 from attack_samples import ArraySource, Batch, linear
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageBatch, open_images
-from caffe_ext.metrics.distances import distances
-from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
+from caffe_ext.metrics.distances import compute_distances
+from caffe_ext.metrics.pass_score import PUBLISHED, compute_pass_scores
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import (
@@ -79,12 +79,12 @@ def test_what_the_columns_say(classifier: Classifier, source: ArraySource) -> No
     where, originals = found.found, IMAGES[found.found]
     assert np.array_equal(found.classes[where], classifier.predict(adversarials))
     assert (found.classes[where] != found.labels[where]).all()
-    apart = distances(adversarials, originals)
+    apart = compute_distances(adversarials, originals)
     for name in ("l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute"):
         np.testing.assert_array_equal(getattr(found, name)[where], getattr(apart, name))
         assert np.isnan(getattr(found, name)[~where]).all()
-    standard = pass_scores(adversarials, originals)
-    published = pass_scores(adversarials, originals, protocol=PUBLISHED)
+    standard = compute_pass_scores(adversarials, originals)
+    published = compute_pass_scores(adversarials, originals, protocol=PUBLISHED)
     np.testing.assert_array_equal(found.pass_scores[where], standard.scores)
     np.testing.assert_array_equal(found.pass_published[where], published.scores)
     np.testing.assert_array_equal(found.ecc_failed[where], standard.ecc_failed)
@@ -100,8 +100,8 @@ def test_the_border_that_a_crop_cuts_off_does_not_count(tmp_path: Path) -> None:
     found, adversarials = attack_images(classifier, parse_attack("hc1"), Batch(images, None))
     where = found.found
     assert where.any()
-    seen = distances(adversarials[:, :, 3:9, 4:10], images[where, :, 3:9, 4:10])
-    whole = distances(adversarials, images[where])
+    seen = compute_distances(adversarials[:, :, 3:9, 4:10], images[where, :, 3:9, 4:10])
+    whole = compute_distances(adversarials, images[where])
     np.testing.assert_array_equal(found.l2_per_pixel[where], seen.l2_per_pixel)
     np.testing.assert_array_equal(found.mean_absolute[where], seen.mean_absolute)
     np.testing.assert_array_equal(found.l2[where], whole.l2)
@@ -241,7 +241,7 @@ def test_progress_counts_what_was_done_before(
 
         def warn(self, text: str) -> None: ...
 
-        def progress(self, what: str, total: int, unit: str, done: int = 0) -> Any:
+        def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Any:
             told.append((what, total, unit, done))
             return nullcontext(told.append)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import bench_bang as bench
-from caffe_ext.storage.provenance import machine, provenance
+from caffe_ext.storage.provenance import collect_provenance, describe_machine
 from data_samples import CHECKOUT
 from paired_timing import compare, time_pair
 
@@ -57,7 +57,7 @@ def test_one_pair_has_no_quartiles() -> None:
 
 
 def test_the_machine() -> None:
-    about = machine()
+    about = describe_machine()
     assert about.cores >= 1
     assert 0.1 < about.memory_gib < 1e5
     assert re.search(r"GCC|clang", about.compiler)
@@ -67,7 +67,9 @@ def test_the_machine() -> None:
 
 def test_an_installed_package_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffe_ext.storage.provenance.CHECKOUT", None)
-    assert provenance().commit is None  # the current folder may be a repository of the user's
+    assert (
+        collect_provenance().commit is None
+    )  # the current folder may be a repository of the user's
 
 
 def check_measurement(row: dict[str, Any], pairs: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 import bench_gpu as bench
 import gpu_search
 from caffe_ext.models.description import read_model
-from caffe_ext.runtime.device import Device, gpu_count
+from caffe_ext.runtime.device import Device, count_gpus
 from classifier_models import write_model
 from data_samples import CHECKOUT
 from device_samples import made_up
@@ -24,7 +24,7 @@ from job_timing import RUNS, Job, repeat
 TOOL = CHECKOUT / "benchmarks" / "bench_gpu.py"
 
 
-@pytest.mark.skipif(bool(gpu_count()), reason="there is a GPU")
+@pytest.mark.skipif(bool(count_gpus()), reason="there is a GPU")
 def test_without_a_gpu_it_is_skipped(tmp_path: Path) -> None:
     command = [sys.executable, str(TOOL), "--output", str(tmp_path / "out")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_ext.runtime.blas import UNKNOWN, blas_function, describe_blas, describe_slow_blas
+from caffe_ext.runtime.blas import UNKNOWN, describe_blas, describe_slow_blas, find_blas_function
 
 NET = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
@@ -42,10 +42,10 @@ def test_functions_are_those_of_caffe_s_own() -> None:
     c = np.empty((2, 2), np.float32)
     p, q, r = (matrix.ctypes.data_as(ctypes.c_void_p) for matrix in (a, b, c))
     one, zero = ctypes.c_float(1), ctypes.c_float(0)
-    blas_function("cblas_sgemm")(101, 111, 111, 2, 2, 2, one, p, 2, q, 2, zero, r, 2)
+    find_blas_function("cblas_sgemm")(101, 111, 111, 2, 2, 2, one, p, 2, q, 2, zero, r, 2)
     assert np.array_equal(c, a @ b)
     with pytest.raises(LookupError, match="has no function cblas_frobnicate"):
-        blas_function("cblas_frobnicate")
+        find_blas_function("cblas_frobnicate")
 
 
 def test_it_knows_this_processor() -> None:

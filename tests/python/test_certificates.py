@@ -138,7 +138,7 @@ def test_rows_of_a_sample(tmp_path: Path) -> None:
             path = tmp_path / label / f"{number}.png"
             assert cv2.imwrite(str(path), np.full((4, 4), 9 * number, np.uint8))
     source = open_images(tmp_path)
-    rows = source.rows_of_sample(5, 3)
+    rows = source.choose_sample_rows(5, 3)
     whole, some = source.read(slice(0, 18)), source.sample(5, 3).read(slice(0, 5))
     assert some.names == tuple(whole.names[row] for row in rows)
-    assert list(source.rows_of_sample(99)) == list(range(18))
+    assert list(source.choose_sample_rows(99)) == list(range(18))

@@ -220,8 +220,8 @@ def test_records_have_the_command_as_typed(
     started: list[str], recorded: str, tmp_path: Path
 ) -> None:
     tool = tmp_path / "tool.py"
-    text = "from caffe_ext.storage.provenance import provenance\nimport pathlib, sys\n"
-    tool.write_text(text + "print(provenance().command)\n")
+    text = "from caffe_ext.storage.provenance import collect_provenance\nimport pathlib, sys\n"
+    tool.write_text(text + "print(collect_provenance().command)\n")
     # Each form runs a module that prints what provenance says, in place of a program.
     site = tmp_path / "site"
     site.mkdir()

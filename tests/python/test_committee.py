@@ -132,7 +132,7 @@ def write(folder: Path, **changes: Any) -> Path:
 def test_a_committee_by_its_file(folder: Path) -> None:
     described = read_loadable(write(folder))
     assert isinstance(described, CommitteeDescription)
-    assert (described.name, described.class_name(1)) == ("two", "b")
+    assert (described.name, described.name_class(1)) == ("two", "b")
     assert read_loadable(write(folder, name=None)).name == "both"
     images = random.integers(0, 256, (5, 1, 2, 2), dtype=np.uint8)
     members: list[Model] = [one.load() for one in described.members]
@@ -142,9 +142,9 @@ def test_a_committee_by_its_file(folder: Path) -> None:
         found.probabilities(images), mean_probabilities(members, images), rtol=1e-5
     )
     single = read_loadable(folder / "first.yaml")
-    assert single.identity() == read_model(folder / "first.yaml").identity()
-    identity = described.with_name("other").identity()
-    assert identity["members"][0] == single.identity()
+    assert single.identify() == read_model(folder / "first.yaml").identify()
+    identity = described.with_name("other").identify()
+    assert identity["members"][0] == single.identify()
     assert "name" not in identity
     key = described.cache_key
     assert key == read_loadable(folder / "both.yaml").cache_key != single.cache_key

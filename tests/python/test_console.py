@@ -32,7 +32,7 @@ def test_a_closed_stderr_costs_no_results() -> None:
         "from caffe_ext.cli.console import Console, run_program\n"
         "def run(_):\n"
         "    Console().note('a sentence')\n"
-        "    with Console().progress('work', 2, 'image') as step: step(2)\n"
+        "    with Console().show_progress('work', 2, 'image') as step: step(2)\n"
         "    print('done')\n"
         "raise SystemExit(run_program(run, Namespace(gpu=None)))\n"
     )

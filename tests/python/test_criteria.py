@@ -21,7 +21,7 @@ from caffe_ext.attacks.criteria import (
     find_class_of_rank,
     parse_criterion,
 )
-from caffe_ext.models.base import NO_CLASS, top_class
+from caffe_ext.models.base import NO_CLASS, find_top_class
 
 SCORES = arrays(np.float32, (4, 3), elements=st.floats(-9, 9, width=16))
 LABELS = labels(0, 1, 2, 2, 1)
@@ -79,7 +79,7 @@ def test_nan_satisfies_nothing() -> None:
     ):
         assert not criterion.is_satisfied(scores, WHICH).any()
     scores = np.array([[np.nan, 1, 2], [3, 1, np.nan], [1, np.inf, 0], [-np.inf] * 3], np.float32)
-    assert top_class(scores).tolist() == [NO_CLASS, NO_CLASS, 1, 0]
+    assert find_top_class(scores).tolist() == [NO_CLASS, NO_CLASS, 1, 0]
 
 
 def test_infinite_logits_warn_nobody() -> None:

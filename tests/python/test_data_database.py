@@ -17,13 +17,13 @@ from caffe_ext.data import (
     DataError,
     ImageSet,
     SilentReporter,
-    mean_image,
+    compute_mean_image,
     read_database,
     write_database,
     write_mean_image,
 )
 from caffe_ext.data.cifar import CIFAR10
-from caffe_ext.data.database import Records, count_records, map_size
+from caffe_ext.data.database import Records, compute_map_size, count_records
 from caffe_ext.data.mnist import MNIST, NAMES
 from data_samples import cifar_batches, image_set, records, write_mnist
 
@@ -63,7 +63,7 @@ def test_map_is_large_enough_and_not_huge(
     images = ImageSet(np.zeros((count, *shape), np.uint8), np.zeros(count, np.int64))
     write_database(tmp_path / "db", images, 8)
     written = (tmp_path / "db" / "data.mdb").stat().st_size
-    assert written < map_size(count, shape) < 3 * written + (2 << 20)
+    assert written < compute_map_size(count, shape) < 3 * written + (2 << 20)
 
 
 def test_an_existing_database_is_not_written_into(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_mean_is_the_exact_one_rounded_once(tmp_path: Path) -> None:
     images = image_set(997, (3, 8, 9))
-    mean = mean_image(images)
+    mean = compute_mean_image(images)
     assert mean.dtype == np.float32
     exact = images.images.astype(np.float64).mean(axis=0)
     assert np.array_equal(mean, exact.astype(np.float32))
@@ -117,7 +117,7 @@ def test_caffes_data_layer_reads_both(tmp_path: Path) -> None:
     if not hasattr(caffe, "Net"):
         pytest.skip("only Caffe's messages are here, not pycaffe")
     images = image_set(7, (3, 8, 9))
-    mean = mean_image(images)
+    mean = compute_mean_image(images)
     write_database(tmp_path / "db", images, 5)
     write_mean_image(tmp_path / "mean.binaryproto", mean)
     (tmp_path / "net.prototxt").write_text(
@@ -187,7 +187,7 @@ def test_cifar10_and_its_mean_are_what_caffes_programs_write(tmp_path: Path) -> 
         write_database(tmp_path / name, part, CIFAR10.key_digits)
         assert records(tmp_path / name) == records(tmp_path / f"cifar10_{name}_lmdb")
     run(averager, tmp_path / "train", tmp_path / "theirs")
-    write_mean_image(tmp_path / "ours", mean_image(data_set.train))
+    write_mean_image(tmp_path / "ours", compute_mean_image(data_set.train))
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 

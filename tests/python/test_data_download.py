@@ -12,7 +12,7 @@ import pytest
 from caffe_ext.data import DataError, SilentReporter, UnreachableError
 from caffe_ext.data import download as download_module
 from caffe_ext.data.collection import RemoteFile
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.download import download
 from data_samples import Server, nobody, serving
 
@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 
 def remote(*urls: str) -> RemoteFile:
-    return RemoteFile(NAME, len(CONTENT), md5_of_bytes(CONTENT), tuple(u + NAME for u in urls))
+    return RemoteFile(NAME, len(CONTENT), compute_md5(CONTENT), tuple(u + NAME for u in urls))
 
 
 def fetch(file: RemoteFile, folder: Path) -> None:

@@ -18,8 +18,8 @@ from caffe_ext.data import (
     Request,
     SilentReporter,
     cifar,
+    compute_mean_image,
     load_images,
-    mean_image,
     preparation,
     prepare,
     read_database,
@@ -58,11 +58,11 @@ class Listener(SilentReporter):
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         self.work.append(what)
-        return super().progress(what, total, unit, done)
+        return super().show_progress(what, total, unit, done)
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare(request)
     train = images_of(prepared, "train")
     assert train.images.shape == (100, 3, 32, 32)
-    write_mean_image(tmp_path / "expected", mean_image(train))
+    write_mean_image(tmp_path / "expected", compute_mean_image(train))
     mean = prepared.folder / "mean.binaryproto"
     assert mean.read_bytes() == (tmp_path / "expected").read_bytes()
     assert not redone(request)

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from caffe_ext.data import DataError, DataSet, ImageSet, SilentReporter, cifar, digits, idx, mnist
 from caffe_ext.data.cifar import BATCHES, CIFAR10
 from caffe_ext.data.collection import Collection
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.mnist import MNIST, NAMES
 from data_samples import cifar_batches, image_set, mnist_arrays, write_mnist
 
@@ -75,7 +75,7 @@ def test_other_images_than_mnists_are_read_and_marked(tmp_path: Path) -> None:
 
 
 def test_published_mnist_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = tuple(md5_of_bytes(idx.encode(values)) for values in mnist_arrays().values())
+    digests = tuple(compute_md5(idx.encode(values)) for values in mnist_arrays().values())
     monkeypatch.setattr(mnist, "PUBLISHED", digests)
     read = read_mnist(write_mnist(tmp_path, packed=True))
     assert read.published
@@ -138,9 +138,9 @@ def test_cifar10_test_batch_may_have_another_order(
         write_archive(tmp_path / "cifar-10-binary.tar.gz", small_batches)
         return read_cifar10(tmp_path).published
 
-    digests = [md5_of_bytes(small_batches[name]) for name in BATCHES]
+    digests = [compute_md5(small_batches[name]) for name in BATCHES]
     monkeypatch.setattr(cifar, "PUBLISHED_TRAINING", tuple(digests[:5]))
-    known = cifar.digest_of_records(small_batches[BATCHES[5]])
+    known = cifar.hash_records(small_batches[BATCHES[5]])
     monkeypatch.setattr(cifar, "PUBLISHED_TEST_RECORDS", known)
     assert published()
     test = small_batches[BATCHES[5]]
@@ -211,8 +211,8 @@ def test_damaged_cifar10_is_refused_by_name(
 
 def test_digits_are_the_same_bytes_everywhere() -> None:
     made = digits.make_digits()
-    files = digits.idx_files(made)
-    assert {name: md5_of_bytes(content) for name, content in files.items()} == {
+    files = digits.make_idx_files(made)
+    assert {name: compute_md5(content) for name, content in files.items()} == {
         "train-images-idx3-ubyte": "5f8967338c4ebc9b3f22669f64c83c03",
         "train-labels-idx1-ubyte": "216bcaf91437dc8d266989079dbe7be4",
         "t10k-images-idx3-ubyte": "ac6353043e7324f8f0112c49ab70903e",

@@ -26,10 +26,10 @@ from pathlib import Path
 from caffe_ext.data import Request, SilentReporter, prepare
 
 class Waiting(SilentReporter):
-    def progress(self, what, total, unit, done=0):
+    def show_progress(self, what, total, unit, done=0):
         if what == "writing test_lmdb" and sys.argv[1] == "writing":
             wait()
-        return super().progress(what, total, unit, done)
+        return super().show_progress(what, total, unit, done)
 
 def wait():
     print("waiting", flush=True)
@@ -53,12 +53,12 @@ class Failing(SilentReporter):
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         if what == "writing test_lmdb":
             raise self.error
-        return super().progress(what, total, unit, done)
+        return super().show_progress(what, total, unit, done)
 
 
 @pytest.fixture(params=["new", "old"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from caffe_ext.errors import RecordError
-from caffe_ext.storage.description import check_same, differences
+from caffe_ext.storage.description import check_same, list_differences
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from caffe_ext.storage.description import check_same, differences
     ],
 )
 def test_differences(mine: dict[Any, Any], found: dict[str, Any], keys: list[str]) -> None:
-    assert differences(mine, found) == keys
+    assert list_differences(mine, found) == keys
     if not keys:
         check_same(mine, found, "x holds y", "go away")
         return

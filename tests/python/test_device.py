@@ -13,9 +13,9 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime import workers
-from caffe_ext.runtime.device import Device, current_device, gpu_count, synchronize
+from caffe_ext.runtime.device import Device, count_gpus, get_current_device, synchronize
 from caffe_ext.runtime.workers import Workers
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 from classifier_models import BIAS, IMAGES, WEIGHTS, write_model
 from device_samples import made_up
 
@@ -50,16 +50,16 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_build() -> None:
-    assert gpu_count() in (None, *range(100))
-    assert current_device() == Device()
+    assert count_gpus() in (None, *range(100))
+    assert get_current_device() == Device()
     Device().use()
     synchronize()
-    assert current_device() == Device()
-    if not gpu_count():
+    assert get_current_device() == Device()
+    if not count_gpus():
         assert Device(0).describe() == "GPU 0: unknown"
         with pytest.raises(DeviceError, match=NO_GPU):
             Device(0).use()
-        assert current_device() == Device()
+        assert get_current_device() == Device()
 
 
 @pytest.mark.parametrize(
@@ -86,27 +86,27 @@ def test_the_number_goes_before_the_mode(monkeypatch: pytest.MonkeyPatch) -> Non
     gpus = made_up(monkeypatch, 2)
     Device(1).use()
     assert gpus.told == ["device 1", "gpu"]
-    assert current_device() == Device(1)
+    assert get_current_device() == Device(1)
 
 
 def test_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = made_up(monkeypatch, 2)
     with pytest.raises(RuntimeError), Device(1).activate():
         with Device(1).activate():
-            assert current_device() == Device(1)
+            assert get_current_device() == Device(1)
         with Device().activate(), Device(0).activate():
-            assert current_device() == Device(0)
-        assert current_device() == Device(1)
+            assert get_current_device() == Device(0)
+        assert get_current_device() == Device(1)
         raise RuntimeError
-    assert current_device() == Device()
+    assert get_current_device() == Device()
     assert gpus.told.count("device 1") == 2
 
 
 def test_the_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert asdict(provenance())["device"] == "CPU"
+    assert asdict(collect_provenance())["device"] == "CPU"
     made_up(monkeypatch, 1)
     Device(0).use()
-    assert provenance().device == "GPU 0: Made-up 0"
+    assert collect_provenance().device == "GPU 0: Made-up 0"
 
 
 def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_pat
     seen = []
 
     def ones(values: np.ndarray, _: slice) -> np.ndarray:
-        seen.append(current_device())
+        seen.append(get_current_device())
         return np.ones_like(values)
 
     for before in (Device(), Device(1)):
@@ -134,10 +134,10 @@ def test_classifiers_keep_their_devices(monkeypatch: pytest.MonkeyPatch, tmp_pat
             classifier.backward_from("score", np.ones((2, 3)))
             assert seen.pop() == classifier.device
             assert (gpus.told == []) == (classifier.device == before)
-            assert current_device() == before
+            assert get_current_device() == before
         with pytest.raises(ValueError, match="no blob 'nowhere'"):
             on_first.features(IMAGES, "nowhere")
-        assert current_device() == before
+        assert get_current_device() == before
 
 
 def test_a_classifier_in_another_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_a_classifier_in_another_thread(monkeypatch: pytest.MonkeyPatch, tmp_pat
     seen = []
 
     def ones(values: np.ndarray, _: slice) -> np.ndarray:
-        seen.append(current_device())
+        seen.append(get_current_device())
         return np.ones_like(values)
 
     def ask() -> None:
         classifier.gradient(IMAGES, ones)
-        seen.append(current_device())
+        seen.append(get_current_device())
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -166,7 +166,7 @@ def test_a_classifier_on_a_missing_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def where(_: Reporter) -> Device:
-    return current_device()
+    return get_current_device()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -180,9 +180,9 @@ def test_tasks_run_where_their_parent_computes(jobs: int, monkeypatch: pytest.Mo
             assert team.run([where]) == [Device(0)]
 
 
-@pytest.mark.skipif(bool(gpu_count()), reason="there is a GPU")
+@pytest.mark.skipif(bool(count_gpus()), reason="there is a GPU")
 def test_a_process_without_its_parents_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "current_device", lambda: Device(0))
+    monkeypatch.setattr(workers, "get_current_device", lambda: Device(0))
     with (
         pytest.raises(DeviceError, match=NO_GPU),
         Workers(2, SilentReporter()) as team,

@@ -19,7 +19,7 @@ from caffe_ext.cli import (
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.training_arguments import make_lenet_training
-from caffe_ext.runtime.device import Device, current_device
+from caffe_ext.runtime.device import Device, get_current_device
 from data_samples import CHECKOUT
 from device_samples import made_up
 
@@ -47,7 +47,7 @@ def test_programs_compute_there(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = made_up(monkeypatch, 3)
     seen: list[Device] = []
     for arguments in (parsed(), parsed("--gpu", "2"), argparse.Namespace()):
-        assert run_program(lambda _: seen.append(current_device()), arguments) == 0
+        assert run_program(lambda _: seen.append(get_current_device()), arguments) == 0
     assert seen == [Device(), Device(2), Device(2)]
     assert gpus.told == ["device 2", "gpu"]
 

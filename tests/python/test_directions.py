@@ -19,7 +19,7 @@ from caffe_ext.attacks.criteria import (
 from caffe_ext.attacks.directions import FastGradient, HotCold, LogitMargin
 from caffe_ext.models.base import softmax
 from caffe_ext.models.classifier import Classifier
-from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import silence_caffe
 
 pytestmark = pytest.mark.any_device
 
@@ -67,7 +67,7 @@ def test_fgv_is_the_gradient_of_caffe_s_own_loss(three: Classifier, tmp_path: Pa
       input_param { shape { dim: 3 } } }
     layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'score' bottom: 'label' top: 'loss' }"""
     (tmp_path / "train.prototxt").write_text(text)
-    with quiet_caffe():
+    with silence_caffe():
         caffes = caffe.Net(
             str(tmp_path / "train.prototxt"), str(tmp_path / "net.caffemodel"), caffe.TEST
         )

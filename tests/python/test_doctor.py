@@ -125,7 +125,7 @@ def test_an_old_processor_s_kernels() -> None:
 def test_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     with engine.switch(on=False):
         assert doctor.find_engine().remedy == "unset CAFFE_EXT_ENGINE"
-    before = engine.threads()
+    before = engine.get_threads()
     engine.set_threads(1000)
     assert "OMP_NUM_THREADS" in doctor.find_engine().remedy
     engine.set_threads(before)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from caffe_ext.data import make_digits
-from caffe_ext.metrics.ecc import LONGEST_SIDE, ecc_homographies, warp_images
+from caffe_ext.metrics.ecc import LONGEST_SIDE, estimate_homographies, warp_images
 from pass_reference import reference_correlation
 from photograph_samples import photograph_parts
 
@@ -79,7 +79,7 @@ def pairs(height: int, width: int) -> tuple[Images, Images]:
 
 
 def check(images: Images, templates: Images, iterations: int = ITERATIONS) -> int:
-    alignments = ecc_homographies(images, templates, iterations=iterations, epsilon=EPSILON)
+    alignments = estimate_homographies(images, templates, iterations=iterations, epsilon=EPSILON)
     found, failed = alignments.homographies, alignments.failed
     expected = [opencv(*pair, iterations) for pair in zip(images, templates, strict=True)]
     assert failed.tolist() == [failure for _, failure in expected]
@@ -110,7 +110,7 @@ def test_a_known_shift_is_found() -> None:
     templates = textures(20, 40, 50, 8)
     shift = np.array([[1, 0, 1.5], [0, 1, -1]])
     images = np.array([cv2.warpAffine(template, shift, (50, 40)) for template in templates])
-    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=1e-6)
+    found = estimate_homographies(images, templates, iterations=ITERATIONS, epsilon=1e-6)
     assert not found.failed.any()
     assert not found.worse.any()
     assert (found.correlations > found.at_identity + 0.05).all()
@@ -121,7 +121,7 @@ def test_a_known_shift_is_found() -> None:
 def test_correlations_are_those_of_the_definition() -> None:
     templates = textures(20, 40, 50, 8)
     images = changed(templates, 2, motion=1, noise=5)
-    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
+    found = estimate_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
     triples = list(zip(images, templates, found.homographies, strict=True))
     expected = [reference_correlation(*triple) for triple in triples]
     assert found.correlations == pytest.approx(expected, abs=2e-3)
@@ -135,7 +135,7 @@ def test_divergence_is_seen() -> None:
     random = np.random.default_rng(1)
     noisy = photographs + random.integers(-2, 3, photographs.shape)
     images = noisy.clip(0, 255).astype(np.uint8)
-    found = ecc_homographies(images, photographs, iterations=ITERATIONS, epsilon=EPSILON)
+    found = estimate_homographies(images, photographs, iterations=ITERATIONS, epsilon=EPSILON)
     lost = found.find_diverged(0.1)
     assert 0 < lost.sum() < len(images) / 2
     for i in np.flatnonzero(lost):
@@ -148,12 +148,12 @@ def test_a_failed_pair_has_the_identity_and_disturbs_no_other() -> None:
     templates = textures(5, 28, 28, 9)
     images = changed(templates, 5, motion=1, noise=5)
     images[2] = 0
-    found = ecc_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
+    found = estimate_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
     assert found.failed.tolist() == [False, False, True, False, False]
     assert np.array_equal(found.homographies[2], IDENTITY)
     assert np.isnan(found.correlations).tolist() == found.failed.tolist()
     for i in range(5):
-        alone = ecc_homographies(
+        alone = estimate_homographies(
             images[i : i + 1], templates[i : i + 1], iterations=ITERATIONS, epsilon=EPSILON
         )
         assert np.array_equal(alone.homographies[0], found.homographies[i])
@@ -179,7 +179,7 @@ def test_images_are_warped_as_by_opencv(height: int, width: int, channels: int) 
 
 def test_none_at_all() -> None:
     nothing = np.empty((0, 28, 28), np.uint8)
-    found = ecc_homographies(nothing, nothing, iterations=ITERATIONS, epsilon=EPSILON)
+    found = estimate_homographies(nothing, nothing, iterations=ITERATIONS, epsilon=EPSILON)
     assert found.homographies.shape == (0, 3, 3)
     assert found.correlations.shape == found.at_identity.shape == found.failed.shape == (0,)
     assert warp_images(nothing[:, None], found.homographies).shape == (0, 1, 28, 28)
@@ -189,13 +189,13 @@ def test_refused() -> None:
     image = np.zeros((1, 28, 28), np.uint8)
     settings = {"iterations": ITERATIONS, "epsilon": EPSILON}
     with pytest.raises(ValueError, match="differ in shape"):
-        ecc_homographies(image, image[:, 1:], **settings)  # type: ignore[arg-type]
+        estimate_homographies(image, image[:, 1:], **settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(N, H, W\)"):
-        ecc_homographies(image[0], image[0], **settings)  # type: ignore[arg-type]
+        estimate_homographies(image[0], image[0], **settings)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="float64"):
-        ecc_homographies(image / 1, image, **settings)  # type: ignore[arg-type]
+        estimate_homographies(image / 1, image, **settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(N, 3, 3\)"):
         warp_images(image[None], np.zeros((2, 3, 3), np.float32))
     wide = np.zeros((1, 1, LONGEST_SIDE + 1), np.uint8)
     with pytest.raises(ValueError, match=f"1 x {LONGEST_SIDE + 1} pixels.*{LONGEST_SIDE}"):
-        ecc_homographies(wide, wide, **settings)  # type: ignore[arg-type]
+        estimate_homographies(wide, wide, **settings)  # type: ignore[arg-type]

@@ -18,8 +18,8 @@ from caffe_ext.data import load_images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.runtime import engine
-from caffe_ext.runtime.blas import blas_function
-from caffe_ext.storage.provenance import machine
+from caffe_ext.runtime.blas import find_blas_function
+from caffe_ext.storage.provenance import describe_machine
 from data_samples import CHECKOUT
 
 PROTOTXT = CHECKOUT / "prototxt"
@@ -60,9 +60,9 @@ def test_the_switch() -> None:
 
 def test_blas_has_one_thread_while_it_is_on() -> None:
     engine.enable(True)
-    if machine().blas.threads is None:
+    if describe_machine().blas.threads is None:
         pytest.skip("the BLAS is not OpenBLAS")
-    assert machine().blas.threads == 1
+    assert describe_machine().blas.threads == 1
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -76,12 +76,12 @@ def test_switched_for_a_while(before: bool) -> None:
 
 
 def test_the_number_of_threads() -> None:
-    default = engine.threads()
+    default = engine.get_threads()
     assert default >= 1
     engine.set_threads(default + 2)
-    assert engine.threads() == default + 2
+    assert engine.get_threads() == default + 2
     engine.set_threads(0)
-    assert engine.threads() == default
+    assert engine.get_threads() == default
     with pytest.raises(ValueError, match="must be at least 0, not -1"):
         engine.set_threads(-1)
 
@@ -98,7 +98,7 @@ def test_the_number_of_threads() -> None:
 def test_the_environment(variables: dict[str, str], enabled: bool, threads: int) -> None:
     names = ("CAFFE_EXT_ENGINE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    code = "from caffe_ext.runtime import engine; print(engine.is_enabled(), engine.threads())"
+    code = "from caffe_ext.runtime import engine; print(engine.is_enabled(), engine.get_threads())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment | variables,
@@ -128,7 +128,7 @@ def train(on: bool, folder: Path, iterations: int) -> list[float]:
     engine.enable(on)
     engine.set_threads(2)
     with suppress(LookupError):  # its threads wait actively, for long on a busy machine
-        blas_function("openblas_set_num_threads")(1)
+        find_blas_function("openblas_set_num_threads")(1)
     net = (PROTOTXT / "lenet_train_test.prototxt").read_text()
     param = caffe_pb2.NetParameter()
     text_format.Parse(net, param)

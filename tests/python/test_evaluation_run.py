@@ -96,7 +96,7 @@ class Heard(SilentReporter):
         self.notes.append(text)
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         def step(number: int) -> None:
             self.steps += number
 
@@ -111,7 +111,7 @@ class Bars(Heard):
         self.bars: list[list[Any]] = []
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         bar: list[Any] = [what, total, done]
         self.bars.append(bar)
 

@@ -123,7 +123,7 @@ def test_the_record_counts(request_: SetRequest) -> None:
             [min(scores), sum(scores) / len(scores), max(scores)]
         )
         assert one["unconfirmed"] == one["below_pass"] == one["above_pass"] == 0
-    assert record["settings"]["images"] == request_.source.digest()
+    assert record["settings"]["images"] == request_.source.compute_digest()
     assert record["settings"]["model"]["weights_sha256"]
 
 
@@ -192,12 +192,12 @@ class Interrupting(SilentReporter):
     def __init__(self, what: str) -> None:
         self.what = what
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         if what == self.what:
             raise KeyboardInterrupt
-        return super().progress(what, total, unit, done)
+        return super().show_progress(what, total, unit, done)
 
 
 @pytest.mark.parametrize("what", ["HC2", "FGS", "writing train_lmdb"])
@@ -342,7 +342,7 @@ def test_labels_are_read_once_for_all(request_: SetRequest, tmp_path: Path) -> N
     made = make_set(asked)
     assert made.record["originals"] == len(source)
     assert content(made.folder) >= content(first.folder)
-    assert images_of(tmp_path).digest() != source.digest()
+    assert images_of(tmp_path).compute_digest() != source.compute_digest()
 
 
 def test_a_limit_attacks_a_sample_of_a_folder(request_: SetRequest, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def interrupted_after(steps: int, what: str, monkeypatch: pytest.MonkeyPatch) ->
     """Let Ctrl-C come in the step after so many of a piece of the work."""
 
     @contextmanager
-    def progress(
+    def show_progress(
         _: OverallProgress, title: str, total: int, unit: str, done: int = 0
     ) -> Iterator[Callable[[int], None]]:
         left = steps
@@ -50,7 +50,7 @@ def interrupted_after(steps: int, what: str, monkeypatch: pytest.MonkeyPatch) ->
         yield step
 
     with monkeypatch.context() as patch:
-        patch.setattr(OverallProgress, "progress", progress)
+        patch.setattr(OverallProgress, "show_progress", show_progress)
         yield
 
 

@@ -15,8 +15,8 @@ from caffe_ext.cli import fastgradient, hotcold
 from caffe_ext.cli.attack_arguments import parse as parse_program
 from caffe_ext.cli.pass_score import main as measure_pass
 from caffe_ext.data import open_images, read_image, write_png
-from caffe_ext.metrics.distances import distances
-from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
+from caffe_ext.metrics.distances import compute_distances
+from caffe_ext.metrics.pass_score import PUBLISHED, compute_pass_score
 from caffe_ext.models.description import read_model
 from caffe_ext.runs import campaign
 from caffe_ext.runs import runner as attack_run
@@ -49,7 +49,7 @@ def test_the_files(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None
     assert not found.attempted[0]
     assert found.found.sum() >= 5
     assert len(entries(setting.hc1)) == found.found.sum() == len(list(setting.hc1.glob("*.png")))
-    far = distances(adversarials, setting.pixels[found.found])
+    far = compute_distances(adversarials, setting.pixels[found.found])
     classifier = setting.classifier
     for number, entry in enumerate(entries(setting.hc1)):
         row, label, new = entry["index"], entry["label"], entry["class"]
@@ -63,8 +63,8 @@ def test_the_files(setting: Setting, capsys: pytest.CaptureFixture[str]) -> None
         assert entry["linf"] == far.linf[number] == found.linf[row]
         assert entry["l2_per_pixel"] == pytest.approx(far.l2_per_pixel[number])
         original = setting.pixels[row]
-        assert entry["pass_standard"] == pytest.approx(pass_score(image, original))
-        published = pass_score(image, original, protocol=PUBLISHED)
+        assert entry["pass_standard"] == pytest.approx(compute_pass_score(image, original))
+        published = compute_pass_score(image, original, protocol=PUBLISHED)
         assert entry["pass_published"] == pytest.approx(published)
         assert entry["verified"] is True
         assert (entry["attack"], entry["image"]) == ("HC1", str(row))

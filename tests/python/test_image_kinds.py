@@ -310,4 +310,4 @@ def test_published_mnist_is_the_same_in_both_ways() -> None:
     path = Path(home or "") / "mnist" / f"{NAMES[2]}.gz"
     if not home or not path.is_file():
         pytest.skip("no MNIST in CAFFE_EXT_DATA")
-    assert open_images(path).digest() == open_images("mnist").digest()
+    assert open_images(path).compute_digest() == open_images("mnist").compute_digest()

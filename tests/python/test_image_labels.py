@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from caffe_ext.data import DataError, open_images, write_png
-from caffe_ext.models.description import ModelDescription, class_numbers, read_model
+from caffe_ext.models.description import ModelDescription, collect_class_numbers, read_model
 from image_samples import COLOUR, refused
 
 CLASSES = {"cat": 0, "gold fish": 1, "Boeing 747": 2}
@@ -22,7 +22,7 @@ def put(folder: Path, *names: str) -> Path:
 
 def labels(path: Path, classes: dict[str, int] | None = CLASSES) -> list[int] | None:
     source = open_images(path, classes=classes)
-    found = source.labels()
+    found = source.load_labels()
     assert source.labelled == (found is not None) == (source.read(slice(1)).labels is not None)
     return None if found is None else found.tolist()
 
@@ -62,7 +62,7 @@ def test_names_that_stand_for_several_classes(tmp_path: Path) -> None:
     assert labels(put(tmp_path / "cats", "cat/1.png"), cranes.class_numbers) == [1]
     other = replace(model, classes=("cat", "crane"))
     with pytest.raises(DataError, match=r"'cat' is ambiguous.* different classes in different mod"):
-        open_images(tmp_path / "cats", classes=class_numbers([cranes, other]))
+        open_images(tmp_path / "cats", classes=collect_class_numbers([cranes, other]))
     numbers = put(tmp_path / "numbers", "1/1.png", "2/1.png")
     with pytest.raises(DataError, match="is the number of one class and the name of another"):
         open_images(numbers, classes={"1": 0, "2": 1})
@@ -90,7 +90,7 @@ def test_listings_with_names_of_classes(tmp_path: Path) -> None:
     assert labels(listing) == [1, 2, 0, 1]
     listing.write_text("a b.png cat\nc.png 2\n")
     source = open_images(tmp_path, listing, classes=CLASSES)
-    assert np.array_equal(np.array(source.labels()), [0, 2])
+    assert np.array_equal(np.array(source.load_labels()), [0, 2])
     refused("line 1: .* is not .*`classes:` in the model's YAML", listing)
     listing.write_text("c.png dog\n")
     refused('line 1: .* is not "name label"$', listing, classes=CLASSES)

@@ -40,7 +40,7 @@ def test_chance_takes_all_images_alike() -> None:
 
 
 def _same(one: ImageSource, other: ImageSource) -> bool:
-    return one.digest() == other.digest()
+    return one.compute_digest() == other.compute_digest()
 
 
 def test_folders_and_listings(tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_folders_and_listings(tmp_path: Path) -> None:
     listing.write_text("".join(f"{name} {name.parent.name}\n" for name in names))
     for path in (folder, listing):
         whole = open_images(path)
-        every = whole.labels()
+        every = whole.load_labels()
         assert every is not None
         some = whole.sample(10)
         assert some.selection == "a sample of 10 of 60, each class with its share (seed 0)"
         classes, counts = np.unique(every, return_counts=True)
-        found = some.labels()
+        found = some.load_labels()
         assert found is not None
         for label, count in zip(classes, counts, strict=True):
             assert abs((found == label).sum() - count / 6) < 1

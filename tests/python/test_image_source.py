@@ -92,7 +92,7 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
         source = open_images(path)
         for rows in (slice(0, 3), slice(4, 5)):
             assert len(source.read(rows).images) == rows.stop - rows.start
-        for act in (source.digest, lambda source=source: source.read(slice(2, 4))):
+        for act in (source.compute_digest, lambda source=source: source.read(slice(2, 4))):
             with pytest.raises(DataError, match=message):
                 act()
 
@@ -146,20 +146,20 @@ def test_a_database_that_shrinks_is_noticed(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path / "db")) as env, env.begin(write=True) as transaction:
         transaction.delete(b"0002")
     with pytest.raises(DataError, match="lost some of its 3 records"):
-        source.digest()
+        source.compute_digest()
 
 
 def test_digest_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "one", COLOUR)
-    digest = open_images(folder).digest()
+    digest = open_images(folder).compute_digest()
     assert len(digest) == 64
-    assert digest == open_images(shutil.copytree(folder, tmp_path / "other")).digest()
-    assert digest != open_images(folder, resize=(3, 3)).digest()
+    assert digest == open_images(shutil.copytree(folder, tmp_path / "other")).compute_digest()
+    assert digest != open_images(folder, resize=(3, 3)).compute_digest()
 
     def changed(change: Callable[[Path], object]) -> None:
         copy = shutil.copytree(folder, tmp_path / "copy")
         change(copy / str(COLOUR.labels[0]) / "0.png")
-        assert open_images(copy).digest() != digest
+        assert open_images(copy).compute_digest() != digest
         shutil.rmtree(copy)
 
     pixels = COLOUR.images[0].copy()
@@ -173,7 +173,7 @@ def test_digest_is_of_the_content_and_not_of_the_place(tmp_path: Path) -> None:
     np.savez(tmp_path / "xy.npz", images=COLOUR.images, labels=COLOUR.labels)
     np.savez(tmp_path / "xz.npz", images=COLOUR.images, labels=COLOUR.labels + 1)
     x, same, xy, xz = (
-        open_images(tmp_path / n).digest() for n in ("x.npy", "x.npz", "xy.npz", "xz.npz")
+        open_images(tmp_path / n).compute_digest() for n in ("x.npy", "x.npz", "xy.npz", "xz.npz")
     )
     assert x == same
     assert len({x, xy, xz}) == 3

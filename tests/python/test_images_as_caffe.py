@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from caffe_ext.data import DataError, open_images, read_image
-from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import silence_caffe
 
 ORIENTATION = 0x112
 SMOOTH = cv2.resize(
@@ -39,7 +39,7 @@ def as_caffe(path: Path, *, colour: bool) -> NDArray[np.uint8]:
         'layer { name: "data" type: "ImageData" top: "data" top: "label" image_data_param { '
         f'source: "{listing}" batch_size: 1 is_color: {str(colour).lower()} }} }}'
     )
-    with quiet_caffe():
+    with silence_caffe():
         layer = caffe.Net(str(net), caffe.TEST)
         layer.forward()
     return np.asarray(layer.blobs["data"].data[0][::-1], np.uint8)

@@ -102,7 +102,7 @@ def test_noise_depends_on_numbers_only() -> None:
     which, samples = np.divmod(np.arange(300), 100)
     whole = add_noise(IMAGES, table, 1, NoisyCopies(which, which + 7, samples))
     order = np.random.default_rng(1).permutation(300)
-    before = engine.threads()
+    before = engine.get_threads()
     try:
         for threads in (1, 2, 5):
             engine.set_threads(threads)

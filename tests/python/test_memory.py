@@ -16,7 +16,7 @@ spec = importlib.util.spec_from_file_location("memory", {memory.__file__!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 held = bytearray(b"x") * (100 << 20)
-print(module.peak_memory_mib())
+print(module.measure_peak_memory_mib())
 """
 
 

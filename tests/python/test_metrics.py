@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from caffe_ext.metrics import distances as metrics
-from caffe_ext.metrics.distances import Distances, as_pairs, distances
+from caffe_ext.metrics.distances import Distances, as_pairs, compute_distances
 
 Images = NDArray[np.uint8]
 
@@ -23,7 +23,7 @@ def values(found: Distances) -> dict[str, list[float]]:
 def test_two_pairs_by_hand() -> None:
     x = np.array([[[[0, 10], [255, 7]]], [[[5, 5], [5, 5]]]], np.uint8)
     y = np.array([[[[255, 10], [251, 10]]], [[[5, 5], [5, 5]]]], np.uint8)
-    assert values(distances(y, x)) == {  # 255, 0, -4, 3; and nothing
+    assert values(compute_distances(y, x)) == {  # 255, 0, -4, 3; and nothing
         "l0": [3, 0],
         "l1": [262, 0],
         "l2": [np.sqrt(65050), 0],
@@ -37,7 +37,7 @@ def test_a_pixel_that_changes_in_two_channels_is_one_pixel() -> None:
     x = np.zeros((3, 2, 2), np.uint8)
     y = x.copy()
     y[0, 0, 0], y[2, 0, 0], y[1, 1, 1] = 3, 4, 12
-    found = distances(y, x)
+    found = compute_distances(y, x)
     assert found.l0.tolist() == [2]
     assert found.l2.tolist() == [13]
     assert found.l2_per_pixel.tolist() == [13 / np.sqrt(12)]
@@ -45,7 +45,7 @@ def test_a_pixel_that_changes_in_two_channels_is_one_pixel() -> None:
 
 def test_black_against_white_is_the_full_scale() -> None:
     black, white = np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8)
-    for found in (distances(black, white), distances(white, black)):
+    for found in (compute_distances(black, white), compute_distances(white, black)):
         assert values(found) == {
             "l0": [4096],
             "l1": [4096 * 255],
@@ -60,7 +60,7 @@ def test_the_mean_over_a_set_is_the_distortion_of_ulicny() -> None:
     random = np.random.default_rng(1)
     x, y = random.integers(0, 256, (2, 7, 3, 5, 4)).astype(np.uint8)
     as_in_the_paper = np.abs(x / 255 - y / 255).mean()
-    assert distances(x, y).mean_absolute.mean() == pytest.approx(as_in_the_paper, rel=1e-12)
+    assert compute_distances(x, y).mean_absolute.mean() == pytest.approx(as_in_the_paper, rel=1e-12)
 
 
 PAIRS = st.tuples(
@@ -73,7 +73,7 @@ PAIRS = st.tuples(
 def test_the_same_as_the_obvious_reference(pairs: Images) -> None:
     a, b = pairs
     before = pairs.copy()
-    found = distances(a, b)
+    found = compute_distances(a, b)
     assert np.array_equal(pairs, before)
     assert len(found) == len(a)
     for number, d in enumerate(a.astype(int) - b.astype(int)):
@@ -87,13 +87,13 @@ def test_the_same_as_the_obvious_reference(pairs: Images) -> None:
 
 def test_parts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.random.default_rng(2).integers(0, 256, (2, 10, 1, 6, 7)).astype(np.uint8)
-    whole = values(distances(x, y))
+    whole = values(compute_distances(x, y))
     monkeypatch.setattr(metrics, "_VALUES_AT_A_TIME", 100)
-    assert values(distances(x, y)) == whole
+    assert values(compute_distances(x, y)) == whole
 
 
 def test_types_and_shapes_of_the_record() -> None:
-    found = distances(np.zeros((4, 1, 2, 2), np.uint8), np.ones((4, 1, 2, 2), np.uint8))
+    found = compute_distances(np.zeros((4, 1, 2, 2), np.uint8), np.ones((4, 1, 2, 2), np.uint8))
     kinds = {field.name: getattr(found, field.name).dtype for field in fields(found)}
     integers = {name for name, kind in kinds.items() if kind == np.int64}
     assert integers == {"l0", "l1", "linf"}
@@ -106,7 +106,7 @@ def test_types_and_shapes_of_the_record() -> None:
 def test_read_only_views_are_enough() -> None:
     images = np.zeros((2, 1, 3, 3), np.uint8)
     images.flags.writeable = False
-    assert distances(images[::-1], images).l0.tolist() == [0, 0]
+    assert compute_distances(images[::-1], images).l0.tolist() == [0, 0]
     assert as_pairs(images, images)[0].base is images
 
 
@@ -124,4 +124,4 @@ def test_read_only_views_are_enough() -> None:
 )
 def test_refused(first: Any, second: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
-        distances(first, second)
+        compute_distances(first, second)

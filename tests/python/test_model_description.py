@@ -20,7 +20,7 @@ from caffe_ext.models.description import (
     read_model,
 )
 from caffe_ext.models.settings import KEYS
-from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.provenance import hash_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,7 @@ def test_the_least_that_a_file_has(folder: Path, monkeypatch: pytest.MonkeyPatch
     classifier = model.load(7)
     assert classifier.batch_size == 7
     assert classifier.logits(rows([1, 2])).tolist() == [[6, 1, 0]]
-    assert [model.class_name(number) for number in (0, 2, -1)] == ["0", "2", "-1"]
+    assert [model.name_class(number) for number in (0, 2, -1)] == ["0", "2", "-1"]
 
 
 def test_all_keys(folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_all_keys(folder: Path) -> None:
     assert model.name == "my net"
     assert model.logits == "score"
     assert model.classes == ("cat", "dog", "3")
-    assert [model.class_name(number) for number in (0, 2, -1, 3)] == ["cat", "3", "-1", "3"]
+    assert [model.name_class(number) for number in (0, 2, -1, 3)] == ["cat", "3", "-1", "3"]
     space = model.pixel_space
     assert (space.scale, space.mean.tolist(), space.channel_order, space.crop) == (
         0.5,
@@ -88,7 +88,7 @@ def test_all_keys(folder: Path) -> None:
 def test_scales_of_channels(folder: Path) -> None:
     model = read_model(write(folder, scale=[0.5, 1, "4e-3"]))
     assert model.pixel_space.scale == (0.5, 1, 0.004)
-    assert json.loads(json.dumps(model.record()))["scale"] == [0.5, 1, 0.004]
+    assert json.loads(json.dumps(model.as_record()))["scale"] == [0.5, 1, 0.004]
     assert read_model(write(folder, std=[2, 4, 8])).pixel_space.scale == (0.5, 0.25, 0.125)
     assert read_model(write(folder, std=4)).pixel_space.scale == 0.25
 
@@ -152,25 +152,25 @@ def test_means(folder: Path) -> None:
 
 
 def test_records_tell_what_results_depend_on(folder: Path) -> None:
-    record = read_model(write(folder, scale=2, mean=[3])).record()
+    record = read_model(write(folder, scale=2, mean=[3])).as_record()
     assert record == {
         "name": "net",
         "deploy": str(folder / "deploy.prototxt"),
-        "deploy_sha256": sha256(folder / "deploy.prototxt"),
+        "deploy_sha256": hash_file(folder / "deploy.prototxt"),
         "weights": str(folder / "net.caffemodel"),
-        "weights_sha256": sha256(folder / "net.caffemodel"),
+        "weights_sha256": hash_file(folder / "net.caffemodel"),
         "scale": 2.0,
         "mean": [3.0],
         "channel_order": "RGB",
         "crop": None,
         "logits": None,
     }
-    assert read_model(write(folder)).record()["mean"] is None
+    assert read_model(write(folder)).as_record()["mean"] is None
     # Images with the same mean value are told apart.
     means = []
     for values in ([0, 1], [1, 0]):
         np.save(folder / "mean.npy", np.array(values, np.float32).reshape(1, 1, 2))
-        means.append(read_model(write(folder, mean="sub/mean.npy")).record()["mean"])
+        means.append(read_model(write(folder, mean="sub/mean.npy")).as_record()["mean"])
     assert means[0].startswith("image (1, 1, 2), mean 0.5, ")
     assert means[0] != means[1]
 

@@ -61,9 +61,9 @@ def test_numbers_too_large_for_their_type_are_refused() -> None:
         engine.set_threads(BEYOND_INT)
     grey = IMAGES[:, 0]
     with pytest.raises(ValueError, match=f"iterations is {BEYOND_INT}"):
-        native.ecc_homographies(grey, grey, iterations=BEYOND_INT, epsilon=1e-3)
+        native.estimate_homographies(grey, grey, iterations=BEYOND_INT, epsilon=1e-3)
     with pytest.raises(TypeError, match="beyond 64 bits"):
-        native.ecc_homographies(grey, grey, iterations=1 << 64, epsilon=1e-3)
+        native.estimate_homographies(grey, grey, iterations=1 << 64, epsilon=1e-3)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
@@ -79,12 +79,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         native.perturb(IMAGES, FLOATS, np.array([-1]), np.zeros(1))
     small = np.zeros((1, 10, 12), np.uint8)
     with pytest.raises(ValueError, match="height is 10; it must be from 11"):
-        native.ssim(small, small, np.ones(11), (1, 1), inner=True)
+        native.compute_ssim(small, small, np.ones(11), (1, 1), inner=True)
     with pytest.raises(ValueError, match="11 weights"):
-        native.ssim(small, small, np.ones(10), (1, 1), inner=True)
+        native.compute_ssim(small, small, np.ones(10), (1, 1), inner=True)
     wide = np.zeros((1, 1, 32767), np.uint8)
     with pytest.raises(ValueError, match="width is 32767; it must be from 1 to 32766"):
-        native.ecc_homographies(wide, wide, iterations=1, epsilon=1e-3)
+        native.estimate_homographies(wide, wide, iterations=1, epsilon=1e-3)
 
 
 NO_THREADS = """

@@ -14,7 +14,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime import engine
-from caffe_ext.runtime.device import Device, current_device, gpu_count, synchronize
+from caffe_ext.runtime.device import Device, count_gpus, get_current_device, synchronize
 from caffe_ext.runtime.workers import Workers
 from classifier_models import DEEP, LINEAR, SPACE, write_model
 from data_samples import CHECKOUT
@@ -82,7 +82,7 @@ def both(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 def test_scores(both: Pair) -> None:
     assert close(both.gpu.logits(both.images), both.cpu.logits(both.images))
     assert close(both.gpu.probabilities(both.images), both.cpu.probabilities(both.images))
-    assert current_device() == Device()
+    assert get_current_device() == Device()
 
 
 def test_gradients(both: Pair) -> None:
@@ -179,7 +179,7 @@ def test_processes_share_the_gpu(tmp_path: Path) -> None:
 
 
 def test_two_gpus(tmp_path: Path) -> None:
-    if (gpu_count() or 0) < 2:
+    if (count_gpus() or 0) < 2:
         pytest.skip("there is one GPU")
     model = write_model(tmp_path, LENET)
     images = images_of((1, 28, 28))

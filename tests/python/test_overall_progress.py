@@ -39,7 +39,7 @@ class Heard(SilentReporter):
         self.notes.append(text)
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         self.bars.append((what, total))
         self.at.append(done)
 
@@ -55,15 +55,17 @@ def test_pieces_move_the_bar_by_their_time() -> None:
     plan = [PlannedWork("a", 100, 0.01), PlannedWork("b", 300, 0.01), PlannedWork("a", 100, 0.04)]
     with OverallProgress(heard, "all", plan) as progress:
         progress.note("said")
-        with progress.progress("a", 100, "image") as step:  # 1 of 8 seconds
+        with progress.show_progress("a", 100, "image") as step:  # 1 of 8 seconds
             step(50)
             assert heard.at == [625]
             step(50)
         assert heard.at == [1250]
-        with progress.progress("nothing of the plan", 7, "image") as step:
+        with progress.show_progress("nothing of the plan", 7, "image") as step:
             step(7)
         assert heard.at == [1250]
-        with progress.progress("b", 300, "image", done=200) as step:  # 3 of 8, for what is left
+        with progress.show_progress(
+            "b", 300, "image", done=200
+        ) as step:  # 3 of 8, for what is left
             step(50)
             assert heard.at == [3125]
         assert heard.at == [5000]  # what is left out counts as done
@@ -77,14 +79,17 @@ def test_pieces_move_the_bar_by_their_time() -> None:
 def test_unknown_times_are_those_of_the_others() -> None:
     heard = Heard()
     plan = [PlannedWork("a", 30, 0.2), PlannedWork("b", 10, None)]
-    with OverallProgress(heard, "all", plan) as progress, progress.progress("b", 0, "image"):
+    with OverallProgress(heard, "all", plan) as progress, progress.show_progress("b", 0, "image"):
         pass
     assert heard.at == [2500]
 
 
 def test_without_a_plan_there_is_no_bar() -> None:
     heard = Heard()
-    with OverallProgress(heard, "all", []) as progress, progress.progress("a", 9, "image") as step:
+    with (
+        OverallProgress(heard, "all", []) as progress,
+        progress.show_progress("a", 9, "image") as step,
+    ):
         step(9)
     assert heard.bars == []
 
@@ -94,7 +99,7 @@ def test_the_bar_is_closed_by_an_error() -> None:
     with (
         pytest.raises(ValueError, match="broken"),
         OverallProgress(heard, "all", [PlannedWork("a", 1, 1.0)]) as progress,
-        progress.progress("a", 1, "image"),
+        progress.show_progress("a", 1, "image"),
     ):
         raise ValueError("broken")
     assert heard.closed == 1

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import make_digits
 from caffe_ext.metrics import pass_score as module
-from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD, Protocol, pass_score, pass_scores
-from caffe_ext.metrics.ssim import Average, ssim_scores
+from caffe_ext.metrics.pass_score import (
+    PUBLISHED,
+    STANDARD,
+    Protocol,
+    compute_pass_score,
+    compute_pass_scores,
+)
+from caffe_ext.metrics.ssim import Average, compute_ssim_scores
 from pass_reference import reference_pass_score, reference_ssim
 from photograph_samples import photograph_parts
 
@@ -77,7 +83,7 @@ PAIRS = {
 def test_the_same_as_the_reference(name: str, protocol: Protocol) -> None:
     adversarials, originals = PAIRS[name]
     before = adversarials.copy(), originals.copy()
-    found = pass_scores(adversarials, originals, protocol=protocol)
+    found = compute_pass_scores(adversarials, originals, protocol=protocol)
     assert np.array_equal(adversarials, before[0])
     assert np.array_equal(originals, before[1])
     expected = [
@@ -108,35 +114,37 @@ def test_ssim_is_that_of_scikit_image(pairs: Images) -> None:
     average: Average
     for average in ("inner", "all"):
         expected = [reference_ssim(a, b, average) for a, b in zip(first, second, strict=True)]
-        found = ssim_scores(first, second, average=average)
+        found = compute_ssim_scores(first, second, average=average)
         assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_alignment_undoes_a_small_rotation() -> None:
     turned = rotated(GREY, 6)
-    aligned, as_they_are = pass_scores(turned, GREY), ssim_scores(turned, GREY)
+    aligned, as_they_are = compute_pass_scores(turned, GREY), compute_ssim_scores(turned, GREY)
     assert not aligned.ecc_failed.any()
     assert (as_they_are < 0.97).all()
     assert (1 - aligned.scores < (1 - as_they_are) / 2).all()
 
 
 def test_more_noise_means_a_lower_score() -> None:
-    means = [pass_scores(noisy(DIGITS, sigma), DIGITS).scores.mean() for sigma in (5, 20, 80)]
+    means = [
+        compute_pass_scores(noisy(DIGITS, sigma), DIGITS).scores.mean() for sigma in (5, 20, 80)
+    ]
     assert 1 > means[0] > means[1] > means[2] > 0
 
 
 def test_identical_images_score_exactly_1_even_flat_ones() -> None:
     for images in (GREY, COLOUR, FLAT):
-        found = pass_scores(images, images.copy())
+        found = compute_pass_scores(images, images.copy())
         assert (found.scores == 1).all()
         assert not found.ecc_failed.any()
 
 
 def test_a_failed_alignment_is_counted_and_leaves_the_plain_ssim() -> None:
     adversarials = np.concatenate([FLAT[:2], rotated(GREY[2:], 5)])
-    found = pass_scores(adversarials, GREY)
+    found = compute_pass_scores(adversarials, GREY)
     assert found.ecc_failed.tolist() == [True, True, False, False, False, False]
-    assert found.scores[:2].tolist() == ssim_scores(FLAT[:2], GREY[:2]).tolist()
+    assert found.scores[:2].tolist() == compute_ssim_scores(FLAT[:2], GREY[:2]).tolist()
 
 
 def test_no_alignment_is_worse_than_none() -> None:
@@ -145,9 +153,9 @@ def test_no_alignment_is_worse_than_none() -> None:
     random = np.random.default_rng(1)
     changed = originals + random.integers(-2, 3, originals.shape)
     adversarials = changed.clip(0, 255).astype(np.uint8)
-    found = pass_scores(adversarials, originals)
-    plain = ssim_scores(adversarials, originals)
-    lost = pass_scores(adversarials, originals, protocol=Protocol(accept_worse=True))
+    found = compute_pass_scores(adversarials, originals)
+    plain = compute_ssim_scores(adversarials, originals)
+    lost = compute_pass_scores(adversarials, originals, protocol=Protocol(accept_worse=True))
     assert (found.scores > plain - 0.1).all()
     assert (lost.scores < plain - 0.1).sum() > 10
     assert np.array_equal(found.ecc_failed, lost.ecc_failed)
@@ -160,8 +168,8 @@ def test_the_published_protocol_marks_what_it_keeps() -> None:
     random = np.random.default_rng(1)
     changed = originals + random.integers(-2, 3, originals.shape)
     adversarials = changed.clip(0, 255).astype(np.uint8)
-    found = pass_scores(adversarials, originals, protocol=PUBLISHED)
-    low = found.scores < ssim_scores(adversarials, originals, average="all") - 0.1
+    found = compute_pass_scores(adversarials, originals, protocol=PUBLISHED)
+    low = found.scores < compute_ssim_scores(adversarials, originals, average="all") - 0.1
     assert low.sum() > 10
     assert found.ecc_failed[low].all()
 
@@ -170,14 +178,14 @@ def test_no_score_depends_on_order_batch_or_workers() -> None:
     adversarials = np.concatenate([noisy(rotated(DIGITS, 4), 30), DIGITS[:1], DIGITS[:1] * 0])
     originals = np.concatenate([DIGITS, DIGITS[:1], DIGITS[1:2]])
     for protocol in PROTOCOLS:
-        expected = pass_scores(adversarials, originals, protocol=protocol, workers=1).scores
+        expected = compute_pass_scores(adversarials, originals, protocol=protocol, workers=1).scores
         for workers in (2, 5, None):
-            found = pass_scores(adversarials, originals, protocol=protocol, workers=workers)
+            found = compute_pass_scores(adversarials, originals, protocol=protocol, workers=workers)
             assert np.array_equal(found.scores, expected)
-        back = pass_scores(adversarials[::-1], originals[::-1], protocol=protocol)
+        back = compute_pass_scores(adversarials[::-1], originals[::-1], protocol=protocol)
         assert np.array_equal(back.scores[::-1], expected)
         singles = [
-            pass_score(a, x, protocol=protocol)
+            compute_pass_score(a, x, protocol=protocol)
             for a, x in zip(adversarials, originals, strict=True)
         ]
         assert np.array_equal(singles, expected)
@@ -187,7 +195,7 @@ def test_no_score_depends_on_order_batch_or_workers() -> None:
 def test_no_thread_is_needed(monkeypatch: pytest.MonkeyPatch, permitted: int) -> None:
     monkeypatch.setattr(module, "_VALUES_AT_A_TIME", 800)
     adversarials, originals = PAIRS["digits, rotated"]
-    expected = pass_scores(adversarials, originals, workers=4)
+    expected = compute_pass_scores(adversarials, originals, workers=4)
     start = threading.Thread.start
     begun: list[threading.Thread] = []
 
@@ -198,25 +206,25 @@ def test_no_thread_is_needed(monkeypatch: pytest.MonkeyPatch, permitted: int) ->
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", limited)
-    found = pass_scores(adversarials, originals, workers=4)
+    found = compute_pass_scores(adversarials, originals, workers=4)
     assert len(begun) == permitted
     np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_parts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     adversarials = noisy(COLOUR, 20)
-    whole = pass_scores(adversarials, COLOUR).scores
+    whole = compute_pass_scores(adversarials, COLOUR).scores
     monkeypatch.setattr(module, "_VALUES_AT_A_TIME", 1)
-    assert np.array_equal(pass_scores(adversarials, COLOUR, workers=3).scores, whole)
+    assert np.array_equal(compute_pass_scores(adversarials, COLOUR, workers=3).scores, whole)
 
 
 def test_single_images() -> None:
     adversarial = noisy(GREY, 25)
-    expected = pass_scores(adversarial, GREY).scores[0]
-    assert pass_score(adversarial[0], GREY[0]) == expected
-    assert pass_score(adversarial[0, 0], GREY[0, 0]) == expected
-    assert isinstance(pass_score(adversarial[0], GREY[0]), float)
-    assert len(pass_scores(GREY[:0], GREY[:0])) == 0
+    expected = compute_pass_scores(adversarial, GREY).scores[0]
+    assert compute_pass_score(adversarial[0], GREY[0]) == expected
+    assert compute_pass_score(adversarial[0, 0], GREY[0, 0]) == expected
+    assert isinstance(compute_pass_score(adversarial[0], GREY[0]), float)
+    assert len(compute_pass_scores(GREY[:0], GREY[:0])) == 0
 
 
 @pytest.mark.parametrize(
@@ -231,19 +239,19 @@ def test_single_images() -> None:
 def test_refused_shapes(shape: tuple[int, ...], says: str) -> None:
     image = np.zeros(shape, np.uint8)
     with pytest.raises(ValueError, match=says):
-        pass_scores(image, image)
+        compute_pass_scores(image, image)
 
 
 def test_refused_besides() -> None:
     with pytest.raises(ValueError, match="workers"):
-        pass_scores(GREY, GREY, workers=0)
+        compute_pass_scores(GREY, GREY, workers=0)
     with pytest.raises(TypeError, match=r"uint8.*float64"):
-        pass_score(GREY / 255, GREY)  # type: ignore[arg-type]
+        compute_pass_score(GREY / 255, GREY)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="same shape"):
-        pass_scores(GREY, GREY[1:])
+        compute_pass_scores(GREY, GREY[1:])
     with pytest.raises(ValueError, match=r"one pair.*\(6, 1, 28, 28\)"):
-        pass_score(GREY, GREY)
+        compute_pass_score(GREY, GREY)
     with pytest.raises(ValueError, match="median"):
-        ssim_scores(GREY, GREY, average="median")  # type: ignore[arg-type]
+        compute_ssim_scores(GREY, GREY, average="median")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="both"):
         Protocol(moving="both")  # type: ignore[arg-type]

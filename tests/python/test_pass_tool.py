@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from caffe_ext.cli.pass_score import main
-from caffe_ext.metrics.distances import distances
-from caffe_ext.metrics.pass_score import PUBLISHED, pass_score
-from caffe_ext.metrics.ssim import ssim_scores
+from caffe_ext.metrics.distances import compute_distances
+from caffe_ext.metrics.pass_score import PUBLISHED, compute_pass_score
+from caffe_ext.metrics.ssim import compute_ssim_scores
 from data_samples import CHECKOUT
 
 TOOL = CHECKOUT / "tools" / "pass.py"
@@ -61,18 +61,18 @@ def test_json_says_what_the_package_says(tmp_path: Path, shape: tuple[int, ...])
     paths = write(tmp_path / "y.png", y), write(tmp_path / "x.png", x)
     # OpenCV stores BGR, the package reads RGB.
     a, b = (np.atleast_3d(pixels)[:, :, ::-1].transpose(2, 0, 1) for pixels in (y, x))
-    expected = distances(a, b)
+    expected = compute_distances(a, b)
     record = json.loads(run(*paths, "--json"))
     (pair,) = record["pairs"]
     assert (pair["adversarial"], pair["original"]) == tuple(map(str, paths))
-    assert pair["pass_score"] == pass_score(a, b)
-    assert pair["ssim"] == ssim_scores(a, b)[0]
+    assert pair["pass_score"] == compute_pass_score(a, b)
+    assert pair["ssim"] == compute_ssim_scores(a, b)[0]
     for name in ("l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute"):
         assert pair[name] == getattr(expected, name)[0]
         assert record["means"][name] == pytest.approx(pair[name])
     assert record["ecc_failed"] == int(pair["ecc_failed"])
     (pair,) = json.loads(run(*paths, "--json", "--published"))["pairs"]
-    assert pair["pass_score"] == pass_score(a, b, protocol=PUBLISHED)
+    assert pair["pass_score"] == compute_pass_score(a, b, protocol=PUBLISHED)
 
 
 def test_one_pair(tmp_path: Path) -> None:

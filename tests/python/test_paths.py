@@ -43,13 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CALLS: dict[str, tuple[str, Call]] = {
-    "read_model": (MODEL, lambda path: read_model(path).record()),
+    "read_model": (MODEL, lambda path: read_model(path).as_record()),
     "weights": (WEIGHTS, lambda path: read_model(Path(path).with_name("model.yaml"), path).name),
     "read_settings": (MODEL, read_settings),
-    "read_loadable": (MODEL, lambda path: read_loadable(path).record()),
+    "read_loadable": (MODEL, lambda path: read_loadable(path).as_record()),
     "describe_model": (
         MODEL,
-        lambda path: describe_model(read_settings(path), source=path).record(),
+        lambda path: describe_model(read_settings(path), source=path).as_record(),
     ),
     "read_mean": ("mean.npy", lambda path: read_mean(path).tolist()),
     "find_images": ("images", find_images),

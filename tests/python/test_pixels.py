@@ -78,13 +78,13 @@ def test_the_input_can_go_straight_into_a_net_s_blob(
 def test_gradient_is_the_adjoint_of_the_input(
     case: tuple[PixelSpace, NDArray[np.uint8]], seed: int
 ) -> None:
-    """<g, input(a) - input(b)> = <gradient_to_pixels(g), a - b>, as the map is affine."""
+    """<g, input(a) - input(b)> = <convert_gradient(g), a - b>, as the map is affine."""
     space, images = case
     others = np.random.default_rng(seed).integers(0, 256, images.shape).astype(np.uint8)
     change = space.to_input(images).astype(float) - space.to_input(others)
     gradient = np.random.default_rng(seed).normal(size=change.shape).astype(np.float32)
     before = gradient.copy()
-    pixels = space.gradient_to_pixels(gradient, (images.shape[2], images.shape[3]))
+    pixels = space.convert_gradient(gradient, (images.shape[2], images.shape[3]))
     assert pixels.dtype == np.float32
     assert pixels.shape == images.shape
     expected = np.sum(pixels * (images.astype(float) - others))
@@ -100,10 +100,10 @@ def test_by_hand() -> None:
     assert net_input.dtype == np.float32
     assert net_input.ravel().tolist() == [14.5, 9, 3.5]  # blue first, and its mean
     gradient = np.array([1, 2, 3], np.float32).reshape(1, 3, 1, 1)
-    assert space.gradient_to_pixels(gradient).ravel().tolist() == [1.5, 1, 0.5]
+    assert space.convert_gradient(gradient).ravel().tolist() == [1.5, 1, 0.5]
     space = PixelSpace((0.5, 1, 2), [1, 2, 3], "BGR")  # blue's scale first
     assert space.to_input(image).ravel().tolist() == [14.5, 18, 14]
-    assert space.gradient_to_pixels(gradient).ravel().tolist() == [6, 2, 0.5]
+    assert space.convert_gradient(gradient).ravel().tolist() == [6, 2, 0.5]
 
 
 def test_rounding_and_clipping() -> None:
@@ -117,7 +117,7 @@ def test_the_middle_is_seen_and_the_border_has_no_gradient() -> None:
     images = np.arange(20, dtype=np.uint8).reshape(1, 1, 4, 5)
     space = PixelSpace(crop=2)
     assert space.to_input(images).ravel().tolist() == [6, 7, 11, 12]
-    gradient = space.gradient_to_pixels(np.ones((1, 1, 2, 2), np.float32), (4, 5))
+    gradient = space.convert_gradient(np.ones((1, 1, 2, 2), np.float32), (4, 5))
     assert np.argwhere(gradient[0, 0]).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
 
 
@@ -208,9 +208,9 @@ def test_arrays_that_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) does not fit the mean"):
         PixelSpace(mean=np.ones((3, 5, 4))).to_pixels(one)
     with pytest.raises(ValueError, match=r"needs the images' size"):
-        PixelSpace(crop=4).gradient_to_pixels(one)
+        PixelSpace(crop=4).convert_gradient(one)
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) does not fit images of \(8, 8\)"):
-        PixelSpace().gradient_to_pixels(one, (8, 8))
+        PixelSpace().convert_gradient(one, (8, 8))
 
 
 def test_mean_files(tmp_path: Path) -> None:

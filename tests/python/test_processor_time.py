@@ -30,7 +30,7 @@ def test_waiting_for_a_core_does_not_count(
     monkeypatch.setattr(processor_time, "perf_counter", lambda: now.wall)
     monkeypatch.setattr(processor_time, "thread_time", lambda: now.thread)
     monkeypatch.setattr(processor_time, "process_time", lambda: now.process)
-    monkeypatch.setattr(processor_time, "current_device", lambda: Device(gpu))
+    monkeypatch.setattr(processor_time, "get_current_device", lambda: Device(gpu))
     watch = Stopwatch(cores)
     now.wall, now.thread, now.process = 1100.0, 70.0 + used[0], 80.0 + used[1]
     assert watch.seconds == seconds
@@ -39,14 +39,14 @@ def test_waiting_for_a_core_does_not_count(
 def test_all_cores_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor_time, "process_time", iter([0.0, 12.0]).__next__)
     monkeypatch.setattr(processor_time, "thread_time", lambda: 0.0)
-    monkeypatch.setattr(processor_time, "current_device", Device)
+    monkeypatch.setattr(processor_time, "get_current_device", Device)
     assert Stopwatch().seconds == 12.0 / count_cores()
 
 
 def test_threads_are_limited_for_a_while() -> None:
-    before = engine.threads()
+    before = engine.get_threads()
     with engine.limit_threads(1):
-        assert engine.threads() == 1
+        assert engine.get_threads() == 1
         with engine.limit_threads(1000):
-            assert engine.threads() == 1
-    assert engine.threads() == before
+            assert engine.get_threads() == 1
+    assert engine.get_threads() == before

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caffe_ext.data import published_models
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.published_models import MODELS, prepare_models
 from caffe_ext.errors import DataError
 from data_samples import Server, nobody, serving
@@ -24,7 +24,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
             remote=replace(
                 model.remote,
                 size=len(content),
-                md5=md5_of_bytes(content),
+                md5=compute_md5(content),
                 urls=(url + model.remote.name,),
             ),
         )
@@ -95,7 +95,7 @@ def test_a_wrong_download_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_a_network_it_says_what_to_get_and_where(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=rf"lenet.caffemodel.h5 \(R0, .*; MD5 {md5_of_bytes(R0)}\) is not on this machine.*"
+        match=rf"lenet.caffemodel.h5 \(R0, .*; MD5 {compute_md5(R0)}\) is not on this machine.*"
         r"download it from https://github.com/arozsa23/.* --data-dir",
     ):
         prepare_models(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import caffe
 import pytest
 
-from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import silence_caffe
 
 NET = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 1 } } }"
 
@@ -21,7 +21,7 @@ def test_the_log_is_hidden_inside_only(tmp_path: Path, capfd: pytest.CaptureFixt
     file = tmp_path / "net.prototxt"
     file.write_text(NET)
     before = level()
-    with quiet_caffe():
+    with silence_caffe():
         caffe.Net(str(file), caffe.TEST)
     assert capfd.readouterr().err == ""
     assert level() == before
@@ -31,11 +31,11 @@ def test_the_log_is_hidden_inside_only(tmp_path: Path, capfd: pytest.CaptureFixt
 
 def test_levels_are_restored_also_after_errors_and_never_lowered() -> None:
     before = level()
-    with quiet_caffe(2):
+    with silence_caffe(2):
         assert level() == 2
-        with quiet_caffe(1):  # what hides more stays
+        with silence_caffe(1):  # what hides more stays
             assert level() == 2
-        with pytest.raises(ZeroDivisionError), quiet_caffe(3):
+        with pytest.raises(ZeroDivisionError), silence_caffe(3):
             assert level() == 3
             raise ZeroDivisionError
         assert level() == 2
@@ -45,11 +45,11 @@ def test_levels_are_restored_also_after_errors_and_never_lowered() -> None:
 def test_without_glog_s_setting_nothing_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     before, entered = level(), False
     monkeypatch.setattr(caffe._caffe, "__file__", "libc.so.6")
-    with quiet_caffe():
+    with silence_caffe():
         entered = True
     assert entered
     monkeypatch.setattr(caffe._caffe, "__file__", "/nowhere/lib.so")
-    with quiet_caffe():
+    with silence_caffe():
         pass
     monkeypatch.undo()
     assert level() == before

@@ -18,7 +18,7 @@ from caffe_ext.runs.records import (
     load_records,
     save_records,
 )
-from caffe_ext.storage.hdf5_file import new_hdf5
+from caffe_ext.storage.hdf5_file import create_hdf5
 from disk_samples import files_of_at_most
 from record_samples import equal, made
 
@@ -104,9 +104,9 @@ def test_a_signal_waits_until_the_file_is_closed(record_path: Path) -> None:
         before = signal.signal(number, exits if error is SystemExit else signal.default_int_handler)
         try:
             handler, closed = signal.getsignal(number), False
-            with pytest.raises(error), new_hdf5(record_path) as file:
+            with pytest.raises(error), create_hdf5(record_path) as file:
                 inner = record_path.with_name("inner.h5")
-                with new_hdf5(inner):
+                with create_hdf5(inner):
                     signal.raise_signal(number)
                 file["a"] = [1, 2]
                 closed = True
@@ -123,8 +123,8 @@ def test_a_signal_that_nobody_handles_ends_the_program_later(record_path: Path) 
     code = """
 import signal, sys
 from pathlib import Path
-from caffe_ext.storage.hdf5_file import new_hdf5
-with new_hdf5(Path(sys.argv[1])) as file:
+from caffe_ext.storage.hdf5_file import create_hdf5
+with create_hdf5(Path(sys.argv[1])) as file:
     signal.raise_signal(signal.SIGTERM)
     file["a"] = [1, 2]
 print("not reached")

@@ -3,13 +3,13 @@
 import pytest
 
 from caffe_ext.errors import RecordError
-from caffe_ext.storage.description import check_same, differences
+from caffe_ext.storage.description import check_same, list_differences
 
 
 def test_keys_are_named_with_their_places() -> None:
     mine = {"seed": 0, "model": {"scale": 1.0, "mean": None}, "limit": (1, 2)}
     found = {"seed": 1, "model": {"scale": 2}, "limit": [1, 2], "old": None}
-    assert differences(mine, found) == ["model.scale", "seed"]
+    assert list_differences(mine, found) == ["model.scale", "seed"]
     check_same(mine, {"seed": 0, "model": {"scale": 1}, "limit": [1, 2]}, "x", "y")
 
 

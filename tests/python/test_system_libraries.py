@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from caffe_ext.runtime.system_libraries import find_loaded_files, system_libraries
-from caffe_ext.storage.provenance import _compiler, machine
+from caffe_ext.runtime.system_libraries import find_loaded_files, list_system_libraries
+from caffe_ext.storage.provenance import _read_compiler, describe_machine
 
 
 @pytest.fixture(autouse=True)
 def _ask_anew() -> Iterator[None]:
-    system_libraries.cache_clear()
+    list_system_libraries.cache_clear()
     yield
-    system_libraries.cache_clear()
+    list_system_libraries.cache_clear()
 
 
 def test_the_libraries_under_caffe_are_recorded() -> None:
-    recorded = machine().libraries
+    recorded = describe_machine().libraries
     assert {"boost", "glog", "hdf5", "libc", "lmdb", "opencv", "protobuf"} <= recorded.keys()
     for name, version in recorded.items():
         assert any(character.isdigit() for character in version), (name, version)
@@ -32,7 +32,7 @@ def test_without_a_working_dpkg_the_files_names_are_recorded(
         program.write_text(f"#!/bin/sh\n{dpkg}\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert system_libraries()["protobuf"].startswith("libprotobuf.so.")
+    assert list_system_libraries()["protobuf"].startswith("libprotobuf.so.")
 
 
 def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
@@ -60,4 +60,4 @@ def test_files_are_read_from_the_list_of_mappings(tmp_path: Path) -> None:
 def test_the_compiler_is_found_behind_what_patchelf_leaves(tmp_path: Path) -> None:
     library = tmp_path / "libx.so"
     library.write_bytes(b"X" * 3_000_000 + b"\0GCC: (Debian 12.2.0) 12.2.0\0")
-    assert _compiler(library) == "GCC: (Debian 12.2.0) 12.2.0"
+    assert _read_compiler(library) == "GCC: (Debian 12.2.0) 12.2.0"

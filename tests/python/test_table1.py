@@ -13,7 +13,7 @@ import pytest
 from caffe_ext import __version__
 from caffe_ext.cli import table1
 from caffe_ext.data import open_images
-from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.provenance import hash_file
 from caffe_ext.studies.table1 import comparison
 from caffe_ext.studies.table1.comparison import (
     ABOUT,
@@ -91,7 +91,7 @@ def test_the_record(entries: list[dict[str, Any]], output: Path) -> None:
     for entry in entries:
         weights = Path(entry["weights"])
         assert weights == output / entry["id"] / f"{entry['id']}_iter_4.caffemodel"
-        assert entry["sha256"] == sha256(weights)
+        assert entry["sha256"] == hash_file(weights)
         assert 0 <= entry["accuracy"] <= 1
         assert entry["seconds"] > 0
         assert entry["iterations"] == 4

@@ -23,7 +23,7 @@ class Square:
     number: int
 
     def __call__(self, reporter: Reporter) -> tuple[int, int]:
-        with reporter.progress("squares", 3, "step") as step:
+        with reporter.show_progress("squares", 3, "step") as step:
             for _ in range(3):
                 step(1)
         return self.number**2, os.getpid()
@@ -47,7 +47,7 @@ class Counting(SilentReporter):
         self.steps += count
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         yield self._step
 
 

@@ -62,7 +62,7 @@ class Listener:
     warn = note
 
     @contextmanager
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> Iterator[Callable[[int], object]]:
         self.bars.append((what, total, done))

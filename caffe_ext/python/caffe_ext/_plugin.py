@@ -23,7 +23,7 @@ def load_plugin() -> Path:
     A build and an installation have python/caffe and lib in one folder; a wheel has caffe and
     caffe_ext/lib. Raises ImportError if pycaffe or the library is missing.
     """
-    hiding = module_that_hides_pycaffe()
+    hiding = find_module_hiding_pycaffe()
     if hiding is not None:
         raise ImportError(": ".join(describe_hiding_module(hiding)))
     import caffe  # noqa: PLC0415  (this is what this module is for)
@@ -42,7 +42,7 @@ def load_plugin() -> Path:
     return path
 
 
-def module_that_hides_pycaffe() -> Path | None:
+def find_module_hiding_pycaffe() -> Path | None:
     """Return the file or folder of a module `caffe` that is not pycaffe; None: there is none."""
     loaded = sys.modules.get("caffe")
     spec = loaded.__spec__ if loaded else PathFinder.find_spec("caffe")

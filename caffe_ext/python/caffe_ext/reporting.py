@@ -24,7 +24,7 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Receive a sentence that the user must not miss."""
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         """Open a progress bar over `total` units, `done` of which are finished already.
@@ -44,7 +44,7 @@ class SilentReporter:
     def warn(self, text: str) -> None:
         """Ignore it."""
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         """Return a function that ignores every step."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.attacks.budget import Norm, PerturbationBudget
-from caffe_ext.metrics.distances import slices
+from caffe_ext.metrics.distances import split_into_slices
 from caffe_ext.models.base import Floats, Images, Ints
 
 Points = NDArray[np.float64]
@@ -93,7 +93,9 @@ def round_to_grey_levels(points: Real, images: Real | Images, budget: Perturbati
         whole = np.clip(whole, -limit, limit)
     else:
         outside = np.flatnonzero(compute_l2_norms(whole)[:, 0, 0, 0] > budget.epsilon)
-        for part in slices(len(outside), points[0].size if len(points) else 1, _AT_A_TIME):
+        for part in split_into_slices(
+            len(outside), points[0].size if len(points) else 1, _AT_A_TIME
+        ):
             rows = outside[part]
             apart = points[rows].astype(np.float64) - images[rows]
             whole[rows] = _round_towards_zero(whole[rows], apart, budget.epsilon)

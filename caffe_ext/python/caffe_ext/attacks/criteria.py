@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.models.base import NO_CLASS, Floats, Ints, top_class
+from caffe_ext.models.base import NO_CLASS, Floats, Ints, find_top_class
 
 Bools = NDArray[np.bool_]
 Margins = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Misclassification(Criterion):
 
     def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
         """Return where the class is not the label; images with a NaN have no class."""
-        classes = top_class(logits)
+        classes = find_top_class(logits)
         return np.asarray((classes != self.labels[which]) & (classes != NO_CLASS))
 
     def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
@@ -97,7 +97,7 @@ class TargetedMisclassification(Criterion):
 
     def is_satisfied(self, logits: Floats, which: Ints) -> Bools:
         """Return where the class is the target."""
-        return np.asarray(top_class(logits) == self.target_classes[which])
+        return np.asarray(find_top_class(logits) == self.target_classes[which])
 
     def find_margin_classes(self, logits: Floats, which: Ints) -> tuple[Ints, Ints]:
         """Return the class with the largest logit besides the target, and the target."""

@@ -56,7 +56,7 @@ def compute_directional_derivatives(
     """
     images, directions = _make_contiguous(images, directions)
     images, gradients = _make_contiguous(images, gradients)
-    return native.directional_derivatives(images, directions, gradients)
+    return native.compute_directional_derivatives(images, directions, gradients)
 
 
 def step_along(

@@ -32,7 +32,7 @@ from caffe_ext.attacks.base import AttackResult
 from caffe_ext.attacks.criteria import Bools, Criterion, Margins
 from caffe_ext.attacks.directions import Slopes
 from caffe_ext.attacks.lattice import StepLengths, find_next_step_lengths, make_rays, step_along
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, find_top_class
 
 _FIRST, _WHOLE_RANGE = 8.0, 255.0
 _LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
@@ -74,7 +74,7 @@ class _Candidates:
         for part in self._split_into_batches(len(which)):
             mine = which[part]
             logits = self._model.logits(self.make_images(mine, step_lengths[part]))
-            classes = top_class(logits)
+            classes = find_top_class(logits)
             solved[part] = self._criterion.is_satisfied(logits, mine)
             margins[part] = self._criterion.compute_margins(logits, mine)
             self.classes[mine[solved[part]]] = classes[solved[part]]

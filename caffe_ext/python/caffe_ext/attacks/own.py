@@ -15,7 +15,7 @@ import numpy as np
 
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics, RealReading, is_own
 from caffe_ext.attacks.criteria import NO_TARGET, Bools, Criterion, CriterionKind
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, Pixels, top_class
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, Pixels, find_top_class
 
 _MOST_FALSE = 0.01
 """The largest share of an attack's adversarials that may turn out not to be any."""
@@ -177,5 +177,5 @@ def _confirm(
         raise ValueError(
             f"{(~true).sum():,} of {len(rows):,} images that it returns as adversarial are not"
         )
-    found[rows], classes[rows[true]] = true, top_class(logits)[true]
+    found[rows], classes[rows[true]] = true, find_top_class(logits)[true]
     return found, classes

@@ -27,7 +27,7 @@ from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import shrink
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, top_class
+from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, find_top_class
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ProjectedGradient(DirectionalAttack):
         nearest = shrink(asked, images, adversarials.astype(np.float32), found, criterion)
         adversarials[rows] = nearest[rows].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
-        classes[rows] = top_class(model.logits(adversarials[rows]))
+        classes[rows] = find_top_class(model.logits(adversarials[rows]))
         lengths = compute_norms(adversarials.astype(np.float32) - images, "linf")
         return AttackResult(
             found,

@@ -24,7 +24,7 @@ from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
 from caffe_ext.attacks.shrink import shrink
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, find_top_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class BudgetAttack(Attack):
         drawn = shrink(whole, images, adversarials.astype(np.float32), found, criterion)
         adversarials[where] = drawn[where].astype(np.uint8)
         classes = np.full(len(images), NO_CLASS, np.int64)
-        classes[where] = top_class(whole.logits(drawn[where], ball.select(where)))
+        classes[where] = find_top_class(whole.logits(drawn[where], ball.select(where)))
         return AttackResult(
             found,
             adversarials,

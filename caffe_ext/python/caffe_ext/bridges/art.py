@@ -58,7 +58,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
             preprocessing=preprocessing,
         )
         self.nb_classes = model.classes
-        self._range()
+        self._get_range()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -69,22 +69,24 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
     @property
     def layer_names(self) -> list[str]:
         """Return the blobs that get_activations() takes, in the order of the network."""
-        return self._classifier().blob_names
+        return self._get_classifier().blob_names
 
     def predict(self, x: NDArray[Any], batch_size: int = 128, **_: Any) -> Floats:
         """Return the logits (N, K), after the postprocessing defences.
 
         batch_size  has no effect: the model's own bounds the memory
         """
-        pixels = self._pixels(self._apply_preprocessing(x, y=None, fit=False)[0])
+        pixels = self._convert_to_pixels(self._apply_preprocessing(x, y=None, fit=False)[0])
         logits: Floats = self._apply_postprocessing(self.model.logits(pixels), fit=False)
         return logits
 
     def loss_gradient(self, x: NDArray[Any], y: NDArray[Any], **_: Any) -> Floats:
         """Return dloss/dx of each image's own loss, in the shape of x."""
         prepared, labels = self._apply_preprocessing(x, y, fit=False)
-        weights = self._weights(labels, len(prepared))
-        return self._gradient(x, prepared, lambda logits, rows: softmax(logits) - weights[rows])
+        weights = self._weigh_classes(labels, len(prepared))
+        return self._compute_gradient(
+            x, prepared, lambda logits, rows: softmax(logits) - weights[rows]
+        )
 
     def class_gradient(
         self, x: NDArray[Any], label: int | list[int] | NDArray[Any] | None = None, **_: Any
@@ -101,7 +103,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         else:
             wanted = [self.model.check_labels(np.broadcast_to(np.asarray(label), (count,)), count)]
         one_hot = np.eye(classes, dtype=np.float32)
-        gradients = [self._gradient(x, prepared, one_hot[labels]) for labels in wanted]
+        gradients = [self._compute_gradient(x, prepared, one_hot[labels]) for labels in wanted]
         return np.stack(gradients, axis=1)
 
     def compute_loss(
@@ -111,10 +113,10 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         if reduction not in ("none", "mean", "sum"):
             raise ValueError(f"reduction must be none, mean or sum, not {reduction!r}")
         prepared, labels = self._apply_preprocessing(x, y, fit=False)
-        logits = self.model.logits(self._pixels(prepared)).astype(np.float64)
+        logits = self.model.logits(self._convert_to_pixels(prepared)).astype(np.float64)
         highest = logits.max(axis=1, keepdims=True, initial=-np.inf)
         normalizer = highest + np.log(np.exp(logits - highest).sum(axis=1, keepdims=True))
-        losses = -(self._weights(labels, len(prepared)) * (logits - normalizer)).sum(axis=1)
+        losses = -(self._weigh_classes(labels, len(prepared)) * (logits - normalizer)).sum(axis=1)
         reduced = losses if reduction == "none" else getattr(losses, reduction)()
         return np.asarray(reduced, ART_NUMPY_DTYPE)
 
@@ -130,7 +132,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
             raise NotImplementedError("a Caffe model's activations are arrays: framework=False")
         name = self.layer_names[layer] if isinstance(layer, int) else layer
         prepared = self._apply_preprocessing(x, y=None, fit=False)[0]
-        return self._classifier().features(self._pixels(prepared), name)
+        return self._get_classifier().features(self._convert_to_pixels(prepared), name)
 
     def fit(self, x: NDArray[Any], y: NDArray[Any], **_: Any) -> None:
         """Refuse: training is left to Caffe's solvers."""
@@ -140,7 +142,7 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         """Refuse: the model was loaded from its files."""
         raise NotImplementedError("a Caffe model is in the files that it was loaded from")
 
-    def _classifier(self) -> Classifier:
+    def _get_classifier(self) -> Classifier:
         if not isinstance(self.model, Classifier):
             raise NotImplementedError(
                 f"a {type(self.model).__name__} has no layers; only a Classifier, the model of one "
@@ -148,24 +150,24 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
             )
         return self.model
 
-    def _range(self) -> ValueRange:
+    def _get_range(self) -> ValueRange:
         """Return the range, which set_params() may change at any time."""
         low, high = (np.asarray(bound) for bound in self.clip_values)
         if low.size != 1 or high.size != 1:
             raise ValueError("clip_values must be two numbers, the values of black and of white")
         return ValueRange(float(low), float(high))
 
-    def _pixels(self, values: NDArray[Any]) -> Floats:
-        return self._range().to_pixels(np.asarray(values), self.input_shape)
+    def _convert_to_pixels(self, values: NDArray[Any]) -> Floats:
+        return self._get_range().to_pixels(np.asarray(values), self.input_shape)
 
-    def _gradient(self, x: NDArray[Any], prepared: NDArray[Any], diff: Diff) -> Floats:
+    def _compute_gradient(self, x: NDArray[Any], prepared: NDArray[Any], diff: Diff) -> Floats:
         """Return dE/dx, before the preprocessing, for dE/dlogits."""
-        by_pixels = self.model.gradient(self._pixels(prepared), diff)
-        by_values = self._range().gradient_by_values(by_pixels)
+        by_pixels = self.model.gradient(self._convert_to_pixels(prepared), diff)
+        by_values = self._get_range().convert_gradient(by_pixels)
         gradient: Floats = self._apply_preprocessing_gradient(x, by_values)
         return gradient
 
-    def _weights(self, labels: NDArray[Any], count: int) -> Floats:
+    def _weigh_classes(self, labels: NDArray[Any], count: int) -> Floats:
         """Return each class's weight in the loss, (N, K), from classes or rows that sum to one."""
         labels = np.asarray(labels)
         if labels.shape == (count, self.nb_classes):

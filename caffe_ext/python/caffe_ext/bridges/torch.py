@@ -69,16 +69,16 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         black, white = self.value_range.low, self.value_range.high
         return f"images=(N, {sides}) in [{black:g}, {white:g}], classes={self.model.classes}"
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        return _tensor(self.model.logits(self._pixels(images)), images)
+    def _compute_logits(self, images: torch.Tensor) -> torch.Tensor:
+        return _tensor(self.model.logits(self._convert_to_pixels(images)), images)
 
-    def _gradient(self, images: torch.Tensor, diff: torch.Tensor) -> torch.Tensor:
+    def _compute_gradient(self, images: torch.Tensor, diff: torch.Tensor) -> torch.Tensor:
         """Return dE/dimages for dE/dlogits."""
         numbers = np.ascontiguousarray(diff.detach().float().numpy())
-        by_pixels = self.model.gradient(self._pixels(images), numbers)
-        return _tensor(self.value_range.gradient_by_values(by_pixels), images)
+        by_pixels = self.model.gradient(self._convert_to_pixels(images), numbers)
+        return _tensor(self.value_range.convert_gradient(by_pixels), images)
 
-    def _pixels(self, images: torch.Tensor) -> Floats:
+    def _convert_to_pixels(self, images: torch.Tensor) -> Floats:
         # NumPy lacks bfloat16; double holds every type's values.
         values = images.detach().double().numpy()
         return self.value_range.to_pixels(values, self.model.image_shape)
@@ -91,7 +91,7 @@ class _Logits(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, images: torch.Tensor, module: CaffeModule) -> torch.Tensor:
         ctx.save_for_backward(images)
         ctx.module = module
-        return module._logits(images)
+        return module._compute_logits(images)
 
     @staticmethod
     def backward(ctx: Any, diff: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -110,7 +110,7 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
     def forward(
         ctx: Any, images: torch.Tensor, diff: torch.Tensor, module: CaffeModule
     ) -> torch.Tensor:
-        return module._gradient(images, diff)
+        return module._compute_gradient(images, diff)
 
     @staticmethod
     def backward(ctx: Any, _: torch.Tensor) -> None:

@@ -55,6 +55,6 @@ class ValueRange:
         pixels = (np.asarray(values, np.float64) - self.low) * self.pixels_per_unit
         return np.asarray(np.clip(pixels, 0, _WHITE), np.float32)
 
-    def gradient_by_values(self, gradient: Floats) -> Floats:
+    def convert_gradient(self, gradient: Floats) -> Floats:
         """Return dE/dvalue, float32, for dE/dpixel: the chain rule."""
         return gradient * np.float32(self.pixels_per_unit)

@@ -28,7 +28,7 @@ from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.description import check_same, short_digest
+from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import Object, read_json
 
 _IMAGES_AT_A_TIME = 4
@@ -93,10 +93,10 @@ class BoundsStudy(Study):
         source = self.open_images(reporter)
         networks = [read_network(model) for model in self.models]
         images, labels = read_labelled(source, "bounded")
-        digest = source.digest(reporter)
+        digest = source.compute_digest(reporter)
         settings, results = self.settings, []
         total = len(images) * len(self.models) * len(settings.methods)
-        with claim_output(self.folder), reporter.progress("bounds", total, "image") as step:
+        with claim_output(self.folder), reporter.show_progress("bounds", total, "image") as step:
             for description, network in zip(self.models, networks, strict=True):
                 model = description.load(self.batch_size)
                 labels = model.check_labels(labels, len(images))
@@ -130,7 +130,7 @@ class BoundsStudy(Study):
     ) -> dict[str, Any]:
         """Return what the bounds depend on, for JSON."""
         return {
-            "model": model.identity(),
+            "model": model.identify(),
             "images": {"digest": digest, "count": count},
             "method": method,
             "radii": list(self.settings.radii),
@@ -146,7 +146,7 @@ class BoundsStudy(Study):
         step: Step,
     ) -> BoundsPiece:
         """Compute the bounds of all images, some at a time."""
-        path = self.folder / f"bounds-{short_digest(description)}.json"
+        path = self.folder / f"bounds-{hash_description(description)}.json"
         images, labels, predicted = batch
         piece = BoundsPiece(description, [], [], [], [])
         if path.exists() and not self.again:

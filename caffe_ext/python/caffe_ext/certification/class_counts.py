@@ -26,8 +26,8 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.base import NO_CLASS, Ints, Model
 from caffe_ext.reporting import Step
 from caffe_ext.runs.runner import Source
-from caffe_ext.storage.description import check_same, short_digest
-from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
+from caffe_ext.storage.description import check_same, hash_description
+from caffe_ext.storage.hdf5_file import create_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
 
 SELECTION, ESTIMATION = "selection", "estimation"
@@ -113,7 +113,7 @@ class ClassCounts:
     def save(self) -> None:
         """Write the file, completely or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with new_hdf5(self.path) as file:
+        with create_hdf5(self.path) as file:
             file.attrs["description"] = json.dumps(self.description)
             for kind in (SELECTION, ESTIMATION):
                 file.create_group(kind)
@@ -159,7 +159,7 @@ class ClassCounts:
 
 def locate_counts(folder: Path, description: Mapping[str, Any]) -> Path:
     """Return the file for the counts of a description."""
-    return folder / f"counts-{short_digest(description)}.h5"
+    return folder / f"counts-{hash_description(description)}.h5"
 
 
 def _resume_counts(

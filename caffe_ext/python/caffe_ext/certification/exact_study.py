@@ -43,7 +43,7 @@ from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.description import check_same, short_digest
+from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import read_json
 
 _ADVICE = "remove it, or use --again"
@@ -95,9 +95,9 @@ class ExactStudy(Study):
             for model in self.models
         ]
         images, labels = read_labelled(source, "decided")
-        digest = source.digest(reporter)
+        digest = source.compute_digest(reporter)
         results, total = [], len(images) * len(self.models)
-        with claim_output(self.folder), reporter.progress("exact", total, "image") as step:
+        with claim_output(self.folder), reporter.show_progress("exact", total, "image") as step:
             for description, decider in zip(self.models, deciders, strict=True):
                 labels = decider.model.check_labels(labels, len(images))
                 wanted = self._describe(description, decider.attack, digest, len(images))
@@ -126,7 +126,7 @@ class ExactStudy(Study):
         method = {"search": self.settings.method.search, "pixels": self.settings.method.pixels}
         return (
             {
-                "model": model.identity(),
+                "model": model.identify(),
                 "images": {"digest": digest, "count": count},
                 "radii": list(self.settings.radii),
                 "margins": [MARGIN, SOLVER_MARGIN],
@@ -145,7 +145,7 @@ class ExactStudy(Study):
         step: Step,
     ) -> ExactPiece:
         """Return the decisions on all images."""
-        path = self.folder / f"exact-{short_digest(description)}.json"
+        path = self.folder / f"exact-{hash_description(description)}.json"
         piece = ExactPiece(description, [])
         if path.exists() and not self.again:
             radii = self.settings.radii

@@ -28,7 +28,7 @@ from caffe_ext.certification.layers import (
 from caffe_ext.certification.windows import Doubles, SlidingKernel
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.models.files import load_net, read_built_layers
-from caffe_ext.models.layer_windows import convolution_sides, pooling_axes
+from caffe_ext.models.layer_windows import read_convolution_sides, read_pooling_axes
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
 
@@ -178,7 +178,7 @@ class _Reader:
 
 def _read_pair(param: Any, name: str, default: int) -> tuple[int, int]:
     """Return a convolution's setting for height and width."""
-    height, width = convolution_sides(param, name, 2, default)
+    height, width = read_convolution_sides(param, name, 2, default)
     return height, width
 
 
@@ -217,7 +217,7 @@ def _read_relu(reader: _Reader, layer: Any, shape: Shape) -> Layer:
 
 def _read_pooling(reader: _Reader, layer: Any, shape: Shape) -> Layer:
     param = layer.pooling_param
-    rows, columns = pooling_axes(param, *shape[1:])
+    rows, columns = read_pooling_axes(param, *shape[1:])
     sliding = SlidingKernel(
         shape,
         (rows.kernel, columns.kernel),

@@ -95,7 +95,7 @@ class SmoothingStudy(Study):
         shapes = [
             _count_columns(model.load(self.batch_size), source, labels) for model in self.models
         ]
-        images = {"digest": source.digest(reporter)}
+        images = {"digest": source.compute_digest(reporter)}
         with claim_output(self.folder):
             tasks = [
                 (model, sigma, self._count_classes(model, sigma, images, len(labels), columns))
@@ -134,7 +134,7 @@ class SmoothingStudy(Study):
             "seed": self.settings.seed,
             "sigma": sigma,
             "images": dict(images) | {"count": count},
-            "model": model.identity(),
+            "model": model.identify(),
         }
         counts = ClassCounts(locate_counts(self.folder, description), description, count, columns)
         if self.again:
@@ -156,7 +156,7 @@ class SmoothingStudy(Study):
             return
         model: Model | None = None
         loaded: LoadableModel | None = None
-        with reporter.progress("smoothing", sum(left), "sample") as step:
+        with reporter.show_progress("smoothing", sum(left), "sample") as step:
             for (description, sigma, counts), missing in zip(tasks, left, strict=True):
                 if not missing:
                     continue

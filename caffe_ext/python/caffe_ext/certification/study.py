@@ -13,7 +13,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import shorten_paths
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Study:
         digest    of these images
         settings  what the method records besides its own settings
         """
-        return asdict(provenance()) | {
+        return asdict(collect_provenance()) | {
             "settings": asdict(self.settings) | dict(settings),
             "images": {"digest": digest, "origin": shorten_paths(source.origin)},
-            "models": [model.shown_record() for model in self.models],
+            "models": [model.as_shown_record() for model in self.models],
         }
 
 

@@ -56,13 +56,13 @@ def make_campaign(
     arguments: argparse.Namespace, models: "Sequence[LoadableModel]", attacks: "Sequence[Attack]"
 ) -> "AttackCampaign":
     """Return the campaign on the images, and with the output, that the arguments name."""
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
     from caffe_ext.runs.campaign import AttackCampaign
 
     return AttackCampaign(
         models,
         attacks,
-        open_source(arguments, class_numbers(models)),
+        open_source(arguments, collect_class_numbers(models)),
         arguments.output,
         limit=arguments.limit,
         batch_size=arguments.batch_size,
@@ -78,7 +78,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
     from caffe_ext.runs.output_folder import check_writable
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
 
     try:
         check_writable(arguments.output)
@@ -88,7 +88,7 @@ def run(program: Program, arguments: argparse.Namespace) -> None:
             make_campaign(arguments, models, attacks),
             criterion=parse_criterion(arguments.criterion),
         )
-        with quiet_caffe():
+        with silence_caffe():
             result = campaign.run(Console())
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")

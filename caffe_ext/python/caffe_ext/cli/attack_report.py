@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.reporting import format_table, pluralize
 from caffe_ext.runtime.checkout import shorten_path
-from caffe_ext.runtime.memory import peak_memory_mib
+from caffe_ext.runtime.memory import measure_peak_memory_mib
 
 if TYPE_CHECKING:
     from caffe_ext.runs.campaign import CampaignResult
@@ -30,7 +30,7 @@ def print_campaign(result: "CampaignResult") -> None:
     attacked, seconds = sum(one.images for one in done), sum(one.seconds for one in done)
     speed = f"{attacked / seconds:,.0f} images a second" if seconds else "nothing was left to do"
     count = f"{pluralize(result.images, 'image')}, {pluralize(len(done), 'attack')}"
-    print(f"{count}: {speed}; peak memory {peak_memory_mib():,} MiB")
+    print(f"{count}: {speed}; peak memory {measure_peak_memory_mib():,} MiB")
 
 
 def format_attack_table(models: "Sequence[ModelOutcome]") -> str:

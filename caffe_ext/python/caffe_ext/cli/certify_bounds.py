@@ -93,7 +93,7 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
     Raises DataError, FileNotFoundError and ValueError, each with a sentence for the user.
     """
     from caffe_ext.certification.bounds_study import BoundsSettings, BoundsStudy
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
 
     models = find_loadable(arguments)
     settings = BoundsSettings(
@@ -105,7 +105,7 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
     )
     return BoundsStudy(
         models,
-        open_source(arguments, class_numbers(models)),
+        open_source(arguments, collect_class_numbers(models)),
         arguments.output,
         settings,
         **collect_study_options(arguments),

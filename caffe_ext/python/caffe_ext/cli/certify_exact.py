@@ -111,7 +111,7 @@ def make_study(arguments: argparse.Namespace) -> "ExactStudy":
     """
     from caffe_ext.certification.exact import ExactMethod
     from caffe_ext.certification.exact_study import ExactSettings, ExactStudy
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
 
     models = find_loadable(arguments)
     method = ExactMethod(
@@ -122,7 +122,7 @@ def make_study(arguments: argparse.Namespace) -> "ExactStudy":
     )
     return ExactStudy(
         models,
-        open_source(arguments, class_numbers(models)),
+        open_source(arguments, collect_class_numbers(models)),
         arguments.output,
         ExactSettings(
             tuple(arguments.radii), method, arguments.time_limit, largest=arguments.largest

@@ -116,12 +116,12 @@ def make_study(arguments: argparse.Namespace) -> "SmoothingStudy":
     Raises DataError, FileNotFoundError and ValueError, each with a sentence for the user.
     """
     from caffe_ext.certification.smoothing import SmoothingSettings, SmoothingStudy
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
 
     models = find_loadable(arguments)
     return SmoothingStudy(
         models,
-        open_source(arguments, class_numbers(models)),
+        open_source(arguments, collect_class_numbers(models)),
         arguments.output,
         SmoothingSettings(
             sigmas=tuple(arguments.sigma),

@@ -33,7 +33,7 @@ class Console:
         print(f"WARNING: {escape_text(text)}", file=sys.stderr)
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator["Step"]:
         """Show a progress bar; without a unit, one that only has a percentage and the time."""
         from tqdm import tqdm
 

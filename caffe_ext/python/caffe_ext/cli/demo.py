@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError, WorkerError
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.lenet_pair import train_pair, write_pair_record
     from caffe_ext.training import TrainingError
 
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"\n{format_results(models)}\n")
         print(f"The weights, the logs and all settings: {shorten_path(path)}")
         print("The times of one run tell little about the cost of BANG; `make bench` measures it.")
-        with quiet_caffe():
+        with silence_caffe():
             measure(arguments, data, models)
     except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:
         sys.exit(f"{error}")

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from caffe_ext import __version__
-from caffe_ext._plugin import describe_hiding_module, module_that_hides_pycaffe
+from caffe_ext._plugin import describe_hiding_module, find_module_hiding_pycaffe
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import create_parser
 
@@ -74,7 +74,7 @@ def find_packages() -> Finding:
 
 def find_caffe() -> Finding:
     """Return which pycaffe is imported."""
-    hiding = module_that_hides_pycaffe()
+    hiding = find_module_hiding_pycaffe()
     if hiding is not None:
         return Finding("Caffe", "problem", *describe_hiding_module(hiding))
     try:
@@ -138,10 +138,10 @@ def find_program() -> Finding:
 def find_blas() -> Finding:
     """Return the BLAS that Caffe calls, and whether it knows this processor."""
     from caffe_ext.runtime.blas import describe_blas, describe_slow_blas
-    from caffe_ext.storage.provenance import machine
+    from caffe_ext.storage.provenance import describe_machine
 
     blas = describe_blas()
-    found = f"{blas.name} {blas.version}, kernels for {blas.core}, on {machine().cpu}"
+    found = f"{blas.name} {blas.version}, kernels for {blas.core}, on {describe_machine().cpu}"
     slow = describe_slow_blas()
     return Finding("BLAS", "note" if slow else "ok", found, slow)
 
@@ -150,7 +150,7 @@ def find_engine() -> Finding:
     """Return whether the engine is on, and its threads."""
     from caffe_ext.runtime import engine
 
-    threads, cores = engine.threads(), len(os.sched_getaffinity(0))
+    threads, cores = engine.get_threads(), len(os.sched_getaffinity(0))
     if not engine.is_enabled():
         return Finding("engine", "note", "off", "unset CAFFE_EXT_ENGINE")
     found = f"on, threads: {threads}, cores: {cores}"
@@ -163,9 +163,9 @@ def find_engine() -> Finding:
 def find_gpu() -> Finding:
     """Return the GPUs that Caffe could compute on."""
     from caffe_ext.errors import DeviceError
-    from caffe_ext.runtime.device import Device, gpu_count
+    from caffe_ext.runtime.device import Device, count_gpus
 
-    count = gpu_count()
+    count = count_gpus()
     if count is None:
         return Finding("GPU", "ok", "none: this Caffe was built for the CPU (`make CUDA=1`)")
     try:

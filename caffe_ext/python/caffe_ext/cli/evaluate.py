@@ -240,16 +240,16 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.errors import RecordError, WorkerError
     from caffe_ext.evaluation.assessment import Assessment
     from caffe_ext.evaluation.tasks import Resources
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
     from caffe_ext.runs.output_folder import check_writable
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
 
     try:
         check_writable(arguments.output)
         models = find_loadable(arguments)
-        opener = partial(open_source, arguments, class_numbers(models))
+        opener = partial(open_source, arguments, collect_class_numbers(models))
         settings = read_settings(arguments, opener())
-        with quiet_caffe():
+        with silence_caffe():
             report = Assessment(
                 models,
                 opener,

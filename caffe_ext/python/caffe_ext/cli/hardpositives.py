@@ -107,13 +107,13 @@ def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
 def describe_origin(model: "LoadableModel", source: "ImageSource") -> dict[str, Any]:
     """Return where the hard positives come from, for their record."""
     from caffe_ext.metrics.pass_score import STANDARD
-    from caffe_ext.storage.provenance import provenance
+    from caffe_ext.storage.provenance import collect_provenance
 
     return {
         "pass_protocol": asdict(STANDARD),
-        "model": model.shown_record(),
+        "model": model.as_shown_record(),
         "source": {"origin": shorten_paths(source.origin), "images": len(source)},
-        "provenance": asdict(provenance()),
+        "provenance": asdict(collect_provenance()),
     }
 
 
@@ -161,13 +161,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.training.hard_positives.training_set import SetRequest, make_set
 
     console = Console()
     try:
         model = find_loadable(arguments)[0]
-        with quiet_caffe():
+        with silence_caffe():
             recipe = read_recipe(arguments, model.load(1).classes)
         source = open_source(arguments, model.class_numbers)
         console.note(f"{model.name} ({model.shown_file}) on {shorten_paths(source.origin)}")
@@ -181,7 +181,7 @@ def run(arguments: argparse.Namespace) -> None:
             sample_seed=arguments.sample_seed,
             about=describe_origin(model, source),
         )
-        with quiet_caffe():
+        with silence_caffe():
             made = make_set(request, console)
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")

@@ -144,14 +144,14 @@ def make_study(arguments: argparse.Namespace) -> "NoiseCurvesStudy":
 
     Raises DataError, FileNotFoundError and ValueError, each with a sentence for the user.
     """
-    from caffe_ext.models.description import class_numbers
+    from caffe_ext.models.description import collect_class_numbers
     from caffe_ext.studies.noise_curves.study import NoiseCurvesStudy
 
     trainings = find_trainings(arguments)
     networks = [network for training in trainings.values() for network in training.values()]
     return NoiseCurvesStudy(
         trainings,
-        open_source(arguments, class_numbers(networks)),
+        open_source(arguments, collect_class_numbers(networks)),
         arguments.output,
         levels=tuple(map(float, arguments.levels)) if arguments.levels else None,
         per_class=arguments.per_class,

@@ -159,9 +159,9 @@ def measure(paths: Sequence[tuple[Path, Path]], published: bool) -> Iterator[Pai
     """Yield what lies between the images of each pair."""
     import numpy as np
 
-    from caffe_ext.metrics.distances import distances
-    from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD, pass_scores
-    from caffe_ext.metrics.ssim import ssim_scores
+    from caffe_ext.metrics.distances import compute_distances
+    from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD, compute_pass_scores
+    from caffe_ext.metrics.ssim import compute_ssim_scores
 
     protocol = PUBLISHED if published else STANDARD
     for start in range(0, len(paths), BATCH):
@@ -170,11 +170,11 @@ def measure(paths: Sequence[tuple[Path, Path]], published: bool) -> Iterator[Pai
             names, *sides = zip(*same_size, strict=True)
             adversarials, originals = (np.stack(side) for side in sides)
             try:
-                scores = pass_scores(adversarials, originals, protocol=protocol)
-                plain = ssim_scores(adversarials, originals, average=protocol.average)
+                scores = compute_pass_scores(adversarials, originals, protocol=protocol)
+                plain = compute_ssim_scores(adversarials, originals, average=protocol.average)
             except ValueError as error:
                 raise RefusedError(f"{names[0][0]}: {error}") from error
-            columns = asdict(distances(adversarials, originals)) | {
+            columns = asdict(compute_distances(adversarials, originals)) | {
                 "pass_score": scores.scores,
                 "ecc_failed": scores.ecc_failed,
                 "ssim": plain,

@@ -155,7 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError, WorkerError
     from caffe_ext.runs.output_folder import check_writable
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.table1.training import LIST, MODELS, Table1Training
     from caffe_ext.training import TrainingError
 
@@ -173,7 +173,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"The weights, the settings and where they come from: {path}")
         if arguments.evaluate is not None:
             comparison = make_comparison(arguments, training, data, trained)
-            with quiet_caffe():
+            with silence_caffe():
                 print_assessment(comparison.evaluate(Console()), comparison.work / "evaluation")
                 print_campaign(comparison.attack(Console()))
             print(f"\nThe table beside the paper's: {shorten_path(comparison.write())}")

@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def format_tables(matrices: "Sequence[TransferMatrix]") -> str:
-    """Return a table for each attack, sources down; see _cell."""
+    """Return a table for each attack, sources down; see _format_cell."""
     return "\n\n".join(_format_table(one) for one in matrices)
 
 
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.attacks.registry import parse_attack
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
-    from caffe_ext.runtime.quiet import quiet_caffe
+    from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.transfer.study import TransferStudy
 
     try:
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         attacks = [parse_attack(name, seed=arguments.seed) for name in arguments.attacks]
         distinct = list({attack.text: attack for attack in attacks}.values())
         study = TransferStudy(make_campaign(arguments, models, distinct))
-        with quiet_caffe():
+        with silence_caffe():
             result = study.run(Console())
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")

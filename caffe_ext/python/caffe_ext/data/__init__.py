@@ -11,7 +11,7 @@ from caffe_ext.data.image_files import read_image, write_png
 from caffe_ext.data.image_set import DataSet, ImageSet
 from caffe_ext.data.image_source import ImageBatch, ImageSource, open_images
 from caffe_ext.data.load import load_images
-from caffe_ext.data.mean_image import mean_image, write_mean_image
+from caffe_ext.data.mean_image import compute_mean_image, write_mean_image
 from caffe_ext.data.preparation import PreparedFolder, Request, prepare
 from caffe_ext.data.record import SourceRecord, read_record
 from caffe_ext.errors import DataError, UnreachableError
@@ -29,9 +29,9 @@ __all__ = [
     "SilentReporter",
     "SourceRecord",
     "UnreachableError",
+    "compute_mean_image",
     "load_images",
     "make_digits",
-    "mean_image",
     "open_images",
     "prepare",
     "read_database",

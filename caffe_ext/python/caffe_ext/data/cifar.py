@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_ext.data.collection import Collection, RemoteFile
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.idx import check_labels
 from caffe_ext.data.image_set import DataSet, ImageSet
 from caffe_ext.errors import DataError
@@ -51,10 +51,10 @@ _LARGEST = 512 << 20
 _PACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open}
 
 
-def digest_of_records(batch: bytes) -> str:
+def hash_records(batch: bytes) -> str:
     """Return a digest of a batch's records that does not depend on their order."""
     records = (batch[start : start + RECORD] for start in range(0, len(batch), RECORD))
-    return md5_of_bytes("".join(sorted(map(md5_of_bytes, records))).encode())
+    return compute_md5("".join(sorted(map(compute_md5, records))).encode())
 
 
 def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
@@ -65,7 +65,7 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     origin = files[0] if len(files) == 1 else files[0].parent
     contents = _read_archive(files[0]) if len(files) == 1 else _read_files(files)
     batches: dict[str, bytes] = {}
-    with reporter.progress("reading", len(BATCHES), "batch") as step:
+    with reporter.show_progress("reading", len(BATCHES), "batch") as step:
         for name, content in contents:
             batches[name] = content
             step(1)
@@ -75,7 +75,7 @@ def read_cifar10(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     parsed = [_parse(batches[name], origin / name) for name in BATCHES]
 
     def gather(part: list[NDArray[np.uint8]]) -> ImageSet:
-        return _image_set(np.concatenate(part), origin)
+        return _make_image_set(np.concatenate(part), origin)
 
     remark = _compare_with_published(batches)
     return DataSet(gather(parsed[:5]), gather(parsed[5:]), published=not remark, remark=remark)
@@ -94,10 +94,10 @@ def read_batch(path: Path) -> ImageSet:
         )
     records = np.asarray(np.memmap(path, np.uint8, "r")).reshape(-1, RECORD)
     check_labels(records[:, 0], path)
-    return _image_set(records, path)
+    return _make_image_set(records, path)
 
 
-def _image_set(records: NDArray[np.uint8], origin: Path) -> ImageSet:
+def _make_image_set(records: NDArray[np.uint8], origin: Path) -> ImageSet:
     """Return records (N, bytes of a record) as images and labels; the pixels are not copied."""
     labels = records[:, 0].astype(np.int64)
     return ImageSet(records[:, 1:].reshape(-1, *SHAPE), labels, str(origin))
@@ -180,13 +180,13 @@ def _parse(batch: bytes, path: Path) -> NDArray[np.uint8]:
 
 def _compare_with_published(batches: dict[str, bytes]) -> str:
     """Return which batches differ from the published ones; "" if none does."""
-    digests = map(md5_of_bytes, (batches[name] for name in BATCHES[:5]))
+    digests = map(compute_md5, (batches[name] for name in BATCHES[:5]))
     differing = [
         name
         for name, digest, published in zip(BATCHES[:5], digests, PUBLISHED_TRAINING, strict=True)
         if digest != published
     ]
-    if digest_of_records(batches[BATCHES[5]]) != PUBLISHED_TEST_RECORDS:
+    if hash_records(batches[BATCHES[5]]) != PUBLISHED_TEST_RECORDS:
         differing.append(BATCHES[5])
     return f"not the published CIFAR-10: {', '.join(differing)}" if differing else ""
 

@@ -43,7 +43,7 @@ class Collection:
 
     def find(self, folder: Path) -> tuple[Path, ...] | None:
         """Return the files of the first layout that is complete in the folder, or None."""
-        for _, files in self._places(folder):
+        for _, files in self._list_places(folder):
             complete = tuple(path for path in files.values() if path is not None)
             if len(complete) == len(files):
                 return complete
@@ -55,7 +55,7 @@ class Collection:
         def count_held(place: tuple[Path, Mapping[str, Path | None]]) -> int:
             return sum(path is not None for path in place[1].values())
 
-        place, files = max(self._places(folder), key=count_held)
+        place, files = max(self._list_places(folder), key=count_held)
         if count_held((place, files)) == 0:
             wanted = " or ".join(
                 ", ".join(" / ".join(names) for names in parts) for parts in self.layouts
@@ -64,7 +64,7 @@ class Collection:
         missing = ", ".join(name for name, path in files.items() if path is None)
         return f"{place} holds only a part of {self.title}: {missing} is missing"
 
-    def _places(self, folder: Path) -> Iterator[tuple[Path, dict[str, Path | None]]]:
+    def _list_places(self, folder: Path) -> Iterator[tuple[Path, dict[str, Path | None]]]:
         """Yield every layout in every subfolder: each part's first name, and its file if any."""
         for parts in self.layouts:
             for subfolder in self.subfolders:

@@ -22,7 +22,7 @@ from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, SilentReporter
-from caffe_ext.runtime.forked import fatal_signal
+from caffe_ext.runtime.forked import find_fatal_signal
 
 _PAGE = mmap.PAGESIZE
 _META_PAGES = 2
@@ -34,7 +34,7 @@ _STRIDE = 256
 _BLOCK = 1_000
 
 
-def map_size(count: int, shape: tuple[int, ...]) -> int:
+def compute_map_size(count: int, shape: tuple[int, ...]) -> int:
     """Return a size in bytes, not much too large, that an LMDB of images (C, H, W) cannot exceed.
 
     LMDB packs several records into a page, but a record of more than half a page gets pages of its
@@ -76,10 +76,14 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
     """
     channels, height, width = shape
     folder.mkdir()
-    progress = (reporter or SilentReporter()).progress(f"writing {folder.name}", count, "image")
+    progress = (reporter or SilentReporter()).show_progress(
+        f"writing {folder.name}", count, "image"
+    )
     # No lock file: the writer is alone here, and the first reader creates one.
     with (
-        lmdb.open(str(folder), map_size=map_size(count, shape), lock=False, sync=False) as env,
+        lmdb.open(
+            str(folder), map_size=compute_map_size(count, shape), lock=False, sync=False
+        ) as env,
         progress as step,
     ):
         number = 0
@@ -113,7 +117,7 @@ class Records:
         # Keys at every _STRIDE-th position, as far as reading has got: LMDB knows no positions.
         self._marks: list[bytes] = []
         self._readable: set[int] = set()
-        with self._errors(), _open(folder) as env:
+        with self._convert_errors(), _open(folder) as env:
             self._count = int(env.stat()["entries"])
         if not self._count:
             raise DataError(f"{folder} is empty")
@@ -127,7 +131,7 @@ class Records:
         start, stop, _ = rows.indices(self._count)
         stop = max(start, stop)
         self._check_readable(start, stop)
-        with self._errors():
+        with self._convert_errors():
             found = [
                 (key, caffe_pb2.Datum.FromString(value)) for key, value in self._walk(start, stop)
             ]
@@ -165,7 +169,7 @@ class Records:
             if block in self._readable:
                 continue
             first, last = block * _BLOCK, min((block + 1) * _BLOCK, self._count)
-            number = fatal_signal(lambda: deque(self._walk(first, last), maxlen=0))  # noqa: B023
+            number = find_fatal_signal(lambda: deque(self._walk(first, last), maxlen=0))  # noqa: B023
             if number is not None:
                 raise DataError(
                     f"{self.folder} is damaged: reading its records {first:,} to {last - 1:,} ends "
@@ -173,7 +177,7 @@ class Records:
                 )
             self._readable.add(block)
 
-    def image(
+    def read_image(
         self, key: bytes, datum: caffe_pb2.Datum, channel_order: str = "RGB"
     ) -> NDArray[np.uint8]:
         """Return a record's image, uint8 (C, H, W), colours in RGB order.
@@ -199,7 +203,7 @@ class Records:
         return image[::-1] if channel_order == "BGR" else image
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _convert_errors(self) -> Iterator[None]:
         """Convert errors of LMDB and protobuf to DataError."""
         try:
             yield
@@ -215,13 +219,13 @@ def read_database(folder: Path) -> ImageSet:
     Raises DataError as Records does, and if the images have different shapes.
     """
     records = Records(folder)
-    shape = records.image(*records.read(slice(1))[0]).shape
+    shape = records.read_image(*records.read(slice(1))[0]).shape
     images = np.empty((len(records), *shape), np.uint8)
     labels = np.empty(len(records), np.int64)
     for start in range(0, len(records), _PER_TRANSACTION):
         part = records.read(slice(start, start + _PER_TRANSACTION))
         for number, (key, datum) in enumerate(part, start):
-            image = records.image(key, datum)
+            image = records.read_image(key, datum)
             if image.shape != shape:
                 raise DataError(
                     f"{folder}: record {key!r} has the shape {image.shape}, the first record "

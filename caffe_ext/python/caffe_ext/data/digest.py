@@ -16,12 +16,12 @@ class RawFile:
     md5: Md5
 
 
-def md5_of_bytes(content: bytes) -> str:
+def compute_md5(content: bytes) -> str:
     """Return the MD5 in hexadecimal."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def raw_file(path: Path) -> RawFile:
+def describe_file(path: Path) -> RawFile:
     """Return the file with its size and digest."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))

@@ -60,7 +60,7 @@ def enlarge(images: NDArray[np.int64]) -> NDArray[np.uint8]:
     return result
 
 
-def idx_files(digits: DataSet) -> Mapping[str, bytes]:
+def make_idx_files(digits: DataSet) -> Mapping[str, bytes]:
     """Return the four IDX files of a grey data set by MNIST's names, not packed."""
     parts = (
         digits.train.images[:, 0],

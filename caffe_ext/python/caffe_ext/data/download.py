@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from caffe_ext.data.collection import RemoteFile
-from caffe_ext.data.digest import raw_file
+from caffe_ext.data.digest import describe_file
 from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.reporting import Reporter, Step
 
@@ -32,7 +32,7 @@ def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
     published one, OSError if it cannot be written. A partial download is kept and resumed.
     """
     target = folder / remote.name
-    if target.exists() and raw_file(target).md5 == remote.md5:
+    if target.exists() and describe_file(target).md5 == remote.md5:
         return target
     part = folder / f"{remote.name}.part"
     unreachable, wrong = [], []
@@ -60,12 +60,12 @@ def _download_from(url: str, part: Path, remote: RemoteFile, reporter: Reporter)
     if resumed and part.stat().st_size > remote.size:
         part.unlink()
     _complete(url, part, remote, reporter)
-    if raw_file(part).md5 == remote.md5:
+    if describe_file(part).md5 == remote.md5:
         return
     part.unlink()
     if resumed:
         _complete(url, part, remote, reporter)
-        if raw_file(part).md5 == remote.md5:
+        if describe_file(part).md5 == remote.md5:
             return
         part.unlink()
     raise _WrongFileError(f"sent a file whose MD5 is not the published {remote.md5}")
@@ -73,8 +73,8 @@ def _download_from(url: str, part: Path, remote: RemoteFile, reporter: Reporter)
 
 def _complete(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> None:
     """Fetch until `part` has its full size."""
-    have = _size(part)
-    with reporter.progress(remote.name, remote.size, "B", have) as step:
+    have = _find_size(part)
+    with reporter.show_progress(remote.name, remote.size, "B", have) as step:
         for _ in range(_ATTEMPTS):
             if have == remote.size:
                 return
@@ -84,7 +84,7 @@ def _complete(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> N
                 broken = "the connection was closed"
             except UnreachableError as error:
                 broken = str(error)
-            have = _size(part)
+            have = _find_size(part)
             if have <= before:
                 raise UnreachableError(broken)
     if have != remote.size:
@@ -93,7 +93,7 @@ def _complete(url: str, part: Path, remote: RemoteFile, reporter: Reporter) -> N
 
 def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
     """Request the missing bytes once, and write what arrives."""
-    have = _size(part)
+    have = _find_size(part)
     headers = {"User-Agent": "caffe_ext"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         request = urllib.request.Request(url, headers=headers)
@@ -101,7 +101,7 @@ def _append(url: str, part: Path, remote: RemoteFile, step: Step) -> None:
     except urllib.error.HTTPError as error:
         raise UnreachableError(f"HTTP {error.code} {error.reason}") from error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise UnreachableError(_reason(error)) from error
+        raise UnreachableError(_explain(error)) from error
     with response:
         resumes = response.status == http.HTTPStatus.PARTIAL_CONTENT and (
             response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
@@ -131,14 +131,14 @@ def _receive(response: http.client.HTTPResponse, wanted: int) -> bytes:
     try:
         return response.read(min(_CHUNK, wanted))
     except (http.client.HTTPException, OSError) as error:
-        raise UnreachableError(_reason(error)) from error
+        raise UnreachableError(_explain(error)) from error
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """Return why a connection failed, without error numbers."""
     cause = getattr(error, "reason", error)
     return str(getattr(cause, "strerror", None) or cause)
 
 
-def _size(part: Path) -> int:
+def _find_size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0

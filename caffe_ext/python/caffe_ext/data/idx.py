@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.digest import md5_of_bytes
+from caffe_ext.data.digest import compute_md5
 from caffe_ext.data.image_set import CLASSES
 from caffe_ext.errors import DataError
 
@@ -96,7 +96,7 @@ def read(path: Path) -> IdxFile:
             raise DataError(
                 f"{path} is truncated or damaged ({error}); download the file again"
             ) from error
-    return IdxFile(decode(content, str(path)), md5_of_bytes(content))
+    return IdxFile(decode(content, str(path)), compute_md5(content))
 
 
 def _read_announced(file: gzip.GzipFile | io.BufferedReader) -> bytes:

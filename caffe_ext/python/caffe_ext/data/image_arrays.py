@@ -15,7 +15,7 @@ from caffe_ext.data.image_labels import (
     ClassNumbers,
     Labels,
     as_labels,
-    labels_beside,
+    find_labels_beside,
     read_labels,
 )
 from caffe_ext.data.image_set import ImageSet
@@ -77,7 +77,7 @@ class StoredImages:
 
 def open_image_set(images: ImageSet, origin: str) -> StoredImages:
     """Return images that are in memory, or memory-mapped."""
-    return _stored_arrays(
+    return _make_stored_images(
         origin, len(images), images.labels, lambda start, stop: images.images[start:stop]
     )
 
@@ -85,9 +85,9 @@ def open_image_set(images: ImageSet, origin: str) -> StoredImages:
 def open_idx_images(path: Path, reading: Reading) -> StoredImages:
     """Return the images of an IDX file, labelled by the file beside it if named as MNIST's are."""
     images = idx.read_images(path).values[:, np.newaxis]
-    beside = reading.labels or labels_beside(path)
+    beside = reading.labels or find_labels_beside(path)
     found = read_labels(beside, len(images)) if beside else None
-    return _stored_arrays(f"IDX file {path}", len(images), found, lambda a, b: images[a:b])
+    return _make_stored_images(f"IDX file {path}", len(images), found, lambda a, b: images[a:b])
 
 
 def open_cifar_images(path: Path, _: Reading) -> StoredImages:
@@ -104,19 +104,19 @@ def open_hdf5_images(path: Path, reading: Reading) -> StoredImages:
                 raise DataError(f"{path}: '{dataset}' is not a dataset")
         _check_images(f"{path}: '{name}'", file[name])
         count = len(file[name])
-        own = _hdf5_labels(file[labels_name], count) if labels_name else None
+        own = _read_hdf5_labels(file[labels_name], count) if labels_name else None
 
-    def part(start: int, stop: int) -> Image:
+    def read_part(start: int, stop: int) -> Image:
         with open_hdf5(path, DataError) as file:
             return np.asarray(file[name][start:stop])
 
-    found = _labels(path, own, reading.labels, count)
-    return _stored_arrays(
-        f"HDF5 file {path}", count, found, _convert_to_rgb(part, reading.channel_order)
+    found = _choose_labels(path, own, reading.labels, count)
+    return _make_stored_images(
+        f"HDF5 file {path}", count, found, _convert_to_rgb(read_part, reading.channel_order)
     )
 
 
-def _hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
+def _read_hdf5_labels(values: h5py.Dataset, count: int) -> NDArray[Any]:
     """Read labels if there is one for each image: the file may announce any number of values."""
     if values.shape is None or values.shape[:1] != (count,) or values.size != count:
         raise DataError(
@@ -138,11 +138,11 @@ def open_numpy_images(path: Path, reading: Reading) -> StoredImages:
                 own = read_member(content, labels_name) if labels_name else None
     _check_images(where, images)
     part = _convert_to_rgb(lambda start, stop: images[start:stop], reading.channel_order)
-    found = _labels(path, own, reading.labels, len(images))
-    return _stored_arrays(f"NumPy file {path}", len(images), found, part)
+    found = _choose_labels(path, own, reading.labels, len(images))
+    return _make_stored_images(f"NumPy file {path}", len(images), found, part)
 
 
-def _stored_arrays(
+def _make_stored_images(
     origin: str, count: int, labels: Labels | None, part: Callable[[int, int], Image]
 ) -> StoredImages:
     """Return images of an array (N, C, H, W), whose names are their numbers."""
@@ -154,7 +154,9 @@ def _stored_arrays(
     return StoredImages(origin, count, pull, labels is not None)
 
 
-def _labels(path: Path, own: NDArray[Any] | None, labels: Path | None, count: int) -> Labels | None:
+def _choose_labels(
+    path: Path, own: NDArray[Any] | None, labels: Path | None, count: int
+) -> Labels | None:
     """Return the labels of `count` images from a file of labels, or else their own, if any."""
     if labels is not None:
         return read_labels(labels, count)

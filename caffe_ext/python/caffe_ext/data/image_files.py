@@ -114,7 +114,7 @@ def find_images(folder: AnyPath) -> list[Path]:
             )
     if not found:
         raise DataError(f"{folder} holds no image files ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=_natural_key)
+    return sorted(found, key=_make_natural_key)
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -133,7 +133,7 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield entry
 
 
-def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+def _make_natural_key(path: Path) -> tuple[list[list[str | int]], str]:
     """Return a key that sorts numbers in names by their size; each part is text, number, text."""
     parts = [
         [int(piece) if at % 2 else piece for at, piece in enumerate(re.split("([0-9]+)", part))]

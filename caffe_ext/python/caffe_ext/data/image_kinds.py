@@ -19,7 +19,7 @@ from caffe_ext.data.image_arrays import (
     open_numpy_images,
 )
 from caffe_ext.data.image_files import SUFFIXES, find_images, read_image
-from caffe_ext.data.image_labels import Labels, folder_labels, look_up_labels, read_listing
+from caffe_ext.data.image_labels import Labels, find_folder_labels, look_up_labels, read_listing
 from caffe_ext.errors import DataError
 
 DATA_SETS = ("mnist", "cifar10", "digits")
@@ -32,14 +32,16 @@ def open_folder_images(folder: Path, reading: Reading) -> StoredImages:
     if reading.labels:
         found: Labels | None = look_up_labels(reading.labels, names, reading.classes)
     else:
-        found = folder_labels(folder, paths, reading.classes)
-    return _stored_files(origin, [folder / path for path in paths], names, found, reading.grey)
+        found = find_folder_labels(folder, paths, reading.classes)
+    return _make_stored_images(
+        origin, [folder / path for path in paths], names, found, reading.grey
+    )
 
 
 def open_image_file(path: Path, reading: Reading) -> StoredImages:
     """Return one image file, labelled by the listing if there is one."""
     found = look_up_labels(reading.labels, [path.name], reading.classes) if reading.labels else None
-    return _stored_files(f"image file {path}", [path], [path.name], found, reading.grey)
+    return _make_stored_images(f"image file {path}", [path], [path.name], found, reading.grey)
 
 
 def open_listed_images(path: Path, reading: Reading) -> StoredImages:
@@ -47,7 +49,7 @@ def open_listed_images(path: Path, reading: Reading) -> StoredImages:
     names, labels = zip(*read_listing(path, reading.classes), strict=True)
     paths = [path.parent / name for name in names]
     found, origin = np.array(labels, np.int64), f"image files in listing {path}"
-    return _stored_files(origin, paths, names, found, reading.grey)
+    return _make_stored_images(origin, paths, names, found, reading.grey)
 
 
 def open_database_images(folder: Path, reading: Reading) -> StoredImages:
@@ -65,7 +67,7 @@ def open_database_images(folder: Path, reading: Reading) -> StoredImages:
                     f"{'a' if labelled else 'no'} label; labels are 0 or above, for all or none"
                 )
         return RawImages(
-            (records.image(key, datum, reading.channel_order) for key, datum in rows),
+            (records.read_image(key, datum, reading.channel_order) for key, datum in rows),
             np.array([datum.label for _, datum in rows], np.int64) if labelled else None,
             [key.decode("utf-8", "backslashreplace") for key, _ in rows],
         )
@@ -73,7 +75,7 @@ def open_database_images(folder: Path, reading: Reading) -> StoredImages:
     return StoredImages(f"LMDB {folder}", len(records), pull, labelled)
 
 
-def _stored_files(
+def _make_stored_images(
     origin: str,
     paths: Sequence[Path],
     names: Sequence[str],
@@ -87,11 +89,13 @@ def _stored_files(
             names[start:stop],
         )
 
-    def part(rows: Sequence[int]) -> StoredImages:
+    def choose_rows(rows: Sequence[int]) -> StoredImages:
         some = None if labels is None else labels[rows]
-        return _stored_files(origin, [paths[r] for r in rows], [names[r] for r in rows], some, grey)
+        return _make_stored_images(
+            origin, [paths[r] for r in rows], [names[r] for r in rows], some, grey
+        )
 
-    return StoredImages(origin, len(paths), pull, labels is not None, part)
+    return StoredImages(origin, len(paths), pull, labels is not None, choose_rows)
 
 
 Opener = Callable[[Path, Reading], StoredImages]
@@ -115,7 +119,7 @@ class Kind:
     takes_order: bool = False
 
 
-def _ends_with(*suffixes: str) -> Callable[[Path], bool]:
+def _match_suffixes(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.suffix.lower() in suffixes and path.is_file()
 
 
@@ -127,23 +131,23 @@ KINDS = (
         takes_order=True,
     ),
     Kind("a folder of image files", Path.is_dir, open_folder_images, takes_labels=True),
-    Kind("an image file", _ends_with(*SUFFIXES), open_image_file, takes_labels=True),
+    Kind("an image file", _match_suffixes(*SUFFIXES), open_image_file, takes_labels=True),
     Kind(
         'a listing of image files (.txt with lines "path label")',
-        _ends_with(".txt"),
+        _match_suffixes(".txt"),
         open_listed_images,
     ),
-    Kind("a batch of CIFAR-10 (.bin)", _ends_with(".bin"), open_cifar_images),
+    Kind("a batch of CIFAR-10 (.bin)", _match_suffixes(".bin"), open_cifar_images),
     Kind(
         "a NumPy file",
-        _ends_with(".npy", ".npz"),
+        _match_suffixes(".npy", ".npz"),
         open_numpy_images,
         takes_labels=True,
         takes_order=True,
     ),
     Kind(
         "an HDF5 file",
-        lambda path: _ends_with(".h5", ".hdf5")(path) or bool(h5py.is_hdf5(path)),
+        lambda path: _match_suffixes(".h5", ".hdf5")(path) or bool(h5py.is_hdf5(path)),
         open_hdf5_images,
         takes_labels=True,
         takes_order=True,
@@ -157,7 +161,7 @@ KINDS = (
 )
 
 
-def kind_of(path: Path) -> Kind:
+def find_kind(path: Path) -> Kind:
     """Return the kind of a path; DataError if it is unknown."""
     for kind in KINDS:
         if kind.fits(path):

@@ -25,7 +25,7 @@ AMBIGUOUS = -1
 _LIMIT = 2**63
 
 
-def folder_labels(
+def find_folder_labels(
     folder: Path, paths: Sequence[Path], classes: ClassNumbers | None = None
 ) -> Labels | None:
     """Return the labels given by the names of the files' folders; None if no name is a label.
@@ -44,11 +44,11 @@ def folder_labels(
                         f"{folder}: '{name}' is the number of one class and the name of another; "
                         "give the labels in a file (--labels; in Python labels=)"
                     )
-            return np.array([_number_of(name, classes, str(folder)) for name in names], np.int64)
+            return np.array([_find_label(name, classes, str(folder)) for name in names], np.int64)
     numbers = list(map(_is_number, nearest))
     if all(numbers):
         places = (str(folder / path.parent) for path in paths)
-        return np.array(list(map(_label_of, nearest, places)), np.int64)
+        return np.array(list(map(_parse_label, nearest, places)), np.int64)
     known = ([name in classes for name in names] for names in (nearest, topmost))
     labelled = max(numbers, *known, key=sum)
     if any(labelled):
@@ -98,7 +98,7 @@ def read_listing(path: Path, classes: ClassNumbers | None = None) -> list[tuple[
         if not name:
             hint = "" if classes else "; names of classes need `classes:` in the model's YAML file"
             raise DataError(f'{where}: {line!r} is not "name label"{hint}')
-        rows.append((name, _number_of(label, classes or {}, where)))
+        rows.append((name, _find_label(label, classes or {}, where)))
     if not rows:
         raise DataError(f'{path} has no lines "name label"')
     return rows
@@ -114,7 +114,7 @@ def _split_line(line: str, classes: ClassNumbers) -> tuple[str, str]:
     return "", ""
 
 
-def labels_beside(path: Path) -> Path | None:
+def find_labels_beside(path: Path) -> Path | None:
     """Return the file of labels that goes with a file of images by MNIST's naming, if any."""
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
     plain = name.removesuffix(".gz")
@@ -158,10 +158,10 @@ def _is_number(text: str) -> bool:
     return re.fullmatch("[+-]?[0-9]+", text) is not None
 
 
-def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
+def _find_label(text: str, classes: ClassNumbers, where: str) -> int:
     """Return the label of a text: a class's name or an integer."""
     if _is_number(text):
-        return _label_of(text, where)
+        return _parse_label(text, where)
     if classes[text] == AMBIGUOUS:
         raise DataError(
             f"{where}: '{text}' is ambiguous: it names several classes, or different classes in "
@@ -170,7 +170,7 @@ def _number_of(text: str, classes: ClassNumbers, where: str) -> int:
     return classes[text]
 
 
-def _label_of(text: str, where: str) -> int:
+def _parse_label(text: str, where: str) -> int:
     """Return an integer in decimal digits as a label; DataError unless it is 0..2^63 - 1."""
     if text.startswith("-") or len(text) > 30 or int(text) >= _LIMIT:
         raise DataError(f"{where}: {text} is not a label; labels are 0 to 2^63 - 1")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data.image_arrays import ChannelOrder, Reading, StoredImages, open_image_set
 from caffe_ext.data.image_files import Image
-from caffe_ext.data.image_kinds import DATA_SETS, kind_of
+from caffe_ext.data.image_kinds import DATA_SETS, find_kind
 from caffe_ext.data.image_labels import ClassNumbers
 from caffe_ext.data.load import load_images
 from caffe_ext.data.sample import sample_rows
@@ -88,8 +88,8 @@ class ImageSource:
     selection    which of the images these are, in words: "the first 500 of 10,000"
 
     Created by open_images(), which reads the first image. All images must have its shape; the
-    others are checked when they are read, so that digest(), which reads all, finds any problem
-    before long work starts.
+    others are checked when they are read, so that compute_digest(), which reads all, finds any
+    problem before long work starts.
     """
 
     def __init__(self, stored: StoredImages, form: Form, selection: str | None = None) -> None:
@@ -150,19 +150,19 @@ class ImageSource:
             return self
         if self._stored.part is None:
             return self.take_first(limit)
-        rows = self.rows_of_sample(limit, seed).tolist()
+        rows = self.choose_sample_rows(limit, seed).tolist()
         shares = ", each class with its share" if self.labelled else ""
         selection = f"a sample of {limit:,} of {len(self):,}{shares} (seed {seed})"
         return ImageSource(self._stored.part(rows), self._form, selection)
 
-    def rows_of_sample(self, limit: int, seed: int = 0) -> NDArray[np.int64]:
+    def choose_sample_rows(self, limit: int, seed: int = 0) -> NDArray[np.int64]:
         """Return which of the images sample() takes, int64 (n,), ascending."""
         if limit >= len(self) or not self.draws_samples:
             return np.arange(min(limit, len(self)))
         names = self._stored.pull(0, len(self)).names
-        return np.array(sample_rows(names, self.labels(), limit, seed), np.int64)
+        return np.array(sample_rows(names, self.load_labels(), limit, seed), np.int64)
 
-    def labels(self) -> NDArray[np.int64] | None:
+    def load_labels(self) -> NDArray[np.int64] | None:
         """Return all labels, int64 (N,), or None if there are none; image files are not read."""
         parts = []
         for start in range(0, len(self), _ROWS_AT_A_TIME):
@@ -172,7 +172,7 @@ class ImageSource:
             parts.append(part)
         return np.concatenate(parts)
 
-    def digest(self, reporter: Reporter | None = None) -> str:
+    def compute_digest(self, reporter: Reporter | None = None) -> str:
         """Return the SHA-256, in hexadecimal, of all pixels, labels and names from read().
 
         Takes as long as reading all images. The same images in another place have the same digest.
@@ -181,7 +181,9 @@ class ImageSource:
         names, labels, pixels = (sha256() for _ in range(3))
         at_a_time = max(1, _BYTES_AT_A_TIME // int(np.prod(self.image_shape)))
         total = len(self)
-        with (reporter or SilentReporter()).progress("checking the images", total, "image") as step:
+        with (reporter or SilentReporter()).show_progress(
+            "checking the images", total, "image"
+        ) as step:
             for start in range(0, total, at_a_time):
                 batch = self.read(slice(start, start + at_a_time))
                 names.update("".join(f"{name!a}\n" for name in batch.names).encode())
@@ -267,7 +269,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
         origin = f"{name}, {split} images: {images.origin}"
         return ImageSource(open_image_set(images, origin), form)
     path = Path(spec)
-    kind = kind_of(path)
+    kind = find_kind(path)
     _refuse(
         f"{path}, {kind.title}",
         labels=labels is not None and not kind.takes_labels,

@@ -7,7 +7,7 @@ from caffe_ext.data.database import read_database
 from caffe_ext.data.digits import make_digits
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.preparation import COLLECTIONS, read_intact_record
-from caffe_ext.data.sources import local_source
+from caffe_ext.data.sources import find_local_source
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import SilentReporter, list_names, suggest
 from caffe_ext.runtime.checkout import DATA, shorten_path
@@ -49,7 +49,7 @@ def load_images(
         )
     folders = [Path(home) for home in homes]
     raw = None if data_dir is None else Path(data_dir)
-    source = local_source(COLLECTIONS[name], raw, folders, SilentReporter())
+    source = find_local_source(COLLECTIONS[name], raw, folders, SilentReporter())
     for home in folders:
         record = read_intact_record(home / name)
         if (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_set import ImageSet
 
 
-def mean_image(images: ImageSet) -> NDArray[np.float32]:
+def compute_mean_image(images: ImageSet) -> NDArray[np.float32]:
     """Return the mean (C, H, W) over the images, 0..255, rounded once from the exact sum.
 
     Caffe's compute_image_mean sums in float32, which is also exact up to 65,793 images.

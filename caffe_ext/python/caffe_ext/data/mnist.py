@@ -43,7 +43,7 @@ def read_mnist(files: tuple[Path, ...], reporter: Reporter) -> DataSet:
     Other images in the same format (Fashion-MNIST, your own digits) are read, too, and marked as
     not published. Raises DataError naming the file that is damaged or does not fit the others.
     """
-    with reporter.progress("reading", len(files), "file") as step:
+    with reporter.show_progress("reading", len(files), "file") as step:
         read = []
         for path, reader in zip(files, (idx.read_images, idx.read_labels) * 2, strict=True):
             read.append(reader(path))

@@ -8,10 +8,10 @@ from caffe_ext.data import digits
 from caffe_ext.data.cifar import CIFAR10
 from caffe_ext.data.collection import Collection
 from caffe_ext.data.database import count_records, write_database
-from caffe_ext.data.mean_image import mean_image, write_mean_image
+from caffe_ext.data.mean_image import compute_mean_image, write_mean_image
 from caffe_ext.data.mnist import MNIST
 from caffe_ext.data.record import FILE_NAME, UNFINISHED, SourceRecord, read_record
-from caffe_ext.data.sources import Source, digits_source, downloaded_source, local_source
+from caffe_ext.data.sources import Source, download_source, find_local_source, make_digits_source
 from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.storage.staging import explain_full_disk, lock_for_making, stage_content
@@ -111,10 +111,10 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _find_local(request: Request, reporter: Reporter) -> Source | None:
     if request.name == "digits":
-        return digits_source()
+        return make_digits_source()
     collection = COLLECTIONS[request.name]
     homes = (*request.homes, request.output)
-    source = local_source(collection, request.data_dir, homes, reporter)
+    source = find_local_source(collection, request.data_dir, homes, reporter)
     if source is not None:
         reporter.note(f"{collection.title} {source.origin}")
     return source
@@ -125,7 +125,7 @@ def _fetch_remote(request: Request, reporter: Reporter) -> Source:
     collection = COLLECTIONS[request.name]
     if request.download:
         try:
-            return downloaded_source(collection, request.folder / "raw", reporter)
+            return download_source(collection, request.folder / "raw", reporter)
         except UnreachableError as error:
             reason = f"no mirror could be reached ({error})"
     else:
@@ -144,7 +144,7 @@ def _fetch_remote(request: Request, reporter: Reporter) -> Source:
         f"{trouble}; {digits.TITLE} are used instead, in {request.folder}: results on them are "
         f"NOT results on MNIST. For MNIST {remedy}, then run this again"
     )
-    return digits_source()
+    return make_digits_source()
 
 
 def _make(request: Request, source: Source, reporter: Reporter) -> SourceRecord:
@@ -174,10 +174,10 @@ def _make(request: Request, source: Source, reporter: Reporter) -> SourceRecord:
         for split, images in splits.items():
             write_database(making / f"{split}_lmdb", images, collection.key_digits, reporter)
         if MEAN_FILE in extras:
-            write_mean_image(making / MEAN_FILE, mean_image(splits["train"]))
+            write_mean_image(making / MEAN_FILE, compute_mean_image(splits["train"]))
         if IDX_FOLDER in extras:
             (making / IDX_FOLDER).mkdir()
-            for name, content in digits.idx_files(data_set).items():
+            for name, content in digits.make_idx_files(data_set).items():
                 (making / IDX_FOLDER / name).write_bytes(content)
         (making / FILE_NAME).write_bytes(record.to_bytes())
     return record

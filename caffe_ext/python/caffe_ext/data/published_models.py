@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_ext.data.collection import RemoteFile
-from caffe_ext.data.digest import raw_file
+from caffe_ext.data.digest import describe_file
 from caffe_ext.data.download import download
 from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.reporting import Reporter, SilentReporter
@@ -101,7 +101,7 @@ def _prepare(  # noqa: PLR0913  the settings are independent of each other
                 f"{target} is not the published {model.title}; move it away, or replace it with "
                 "--again"
             )
-    places = _list_places(given) if given is not None else [*_variable_places(), folder]
+    places = _list_places(given) if given is not None else [*_list_variable_places(), folder]
     found = _find(model, places)
     if found is None and given is not None:
         raise DataError(
@@ -145,17 +145,17 @@ def _list_places(given: Path) -> list[Path]:
     return [given]
 
 
-def _variable_places() -> list[Path]:
+def _list_variable_places() -> list[Path]:
     """Return the folders that the environment names."""
     return [Path(value) for name in VARIABLES if (value := os.environ.get(name))]
 
 
 def _find(model: PublishedModel, places: Sequence[Path]) -> Path | None:
     """Return the first file that is the model, whatever it is called."""
-    return next((path for path in _files(places) if _matches(path, model)), None)
+    return next((path for path in _list_files(places) if _matches(path, model)), None)
 
 
-def _files(places: Sequence[Path]) -> Iterator[Path]:
+def _list_files(places: Sequence[Path]) -> Iterator[Path]:
     """Yield the files that may be models: those named, and the .h5 files in folders."""
     for place in places:
         if place.is_file():
@@ -168,4 +168,4 @@ def _matches(path: Path, model: PublishedModel) -> bool:
     """Tell whether a file is the published one, by its size and its MD5."""
     if not path.is_file() or path.stat().st_size != model.remote.size:
         return False
-    return raw_file(path).md5 == model.remote.md5
+    return describe_file(path).md5 == model.remote.md5

@@ -11,7 +11,7 @@ from google import protobuf
 
 from caffe_ext.data.digest import RawFile
 from caffe_ext.errors import RecordError
-from caffe_ext.storage.atomic import json_bytes
+from caffe_ext.storage.atomic import encode_json
 from caffe_ext.storage.json_file import Count, PlainName, read_json
 
 FILE_NAME = "source.json"
@@ -19,7 +19,7 @@ FILE_NAME = "source.json"
 FORMAT = 1
 
 
-def software_versions() -> dict[str, str]:
+def list_software_versions() -> dict[str, str]:
     """Return the versions of the software that writes the databases."""
     return {
         "python": platform.python_version(),
@@ -57,7 +57,7 @@ class SourceRecord:
     validation: Count
     images: dict[PlainName, Count]
     extras: tuple[PlainName, ...]
-    versions: dict[str, str] = field(default_factory=software_versions)
+    versions: dict[str, str] = field(default_factory=list_software_versions)
     finished: bool = True
 
     @property
@@ -74,7 +74,7 @@ class SourceRecord:
 
     def to_bytes(self) -> bytes:
         """Return the text of source.json."""
-        return json_bytes({"format": FORMAT} | asdict(self))
+        return encode_json({"format": FORMAT} | asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class _SavedRecord(SourceRecord):
         return SourceRecord(**{one.name: getattr(self, one.name) for one in fields(SourceRecord)})
 
 
-UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
+UNFINISHED = encode_json({"format": FORMAT, "finished": False})
 
 
 def read_record(folder: Path) -> SourceRecord | None:

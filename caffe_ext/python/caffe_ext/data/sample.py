@@ -16,7 +16,7 @@ def sample_rows(
     without labels, the choice is random: by the SHA-256 of seed and name, so that images added
     later change little.
     """
-    order = sorted(range(len(names)), key=lambda row: (_random_key(names[row], seed), row))
+    order = sorted(range(len(names)), key=lambda row: (_draw_key(names[row], seed), row))
     if labels is None:
         return sorted(order[:count])
     classes, sizes = np.unique(labels, return_counts=True)
@@ -39,5 +39,5 @@ def sample_rows(
     return sorted(chosen)
 
 
-def _random_key(name: str, seed: int) -> bytes:
+def _draw_key(name: str, seed: int) -> bytes:
     return sha256(f"{seed} {name!a}".encode()).digest()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from caffe_ext.data import digits
 from caffe_ext.data.collection import Collection
-from caffe_ext.data.digest import RawFile, md5_of_bytes, raw_file
+from caffe_ext.data.digest import RawFile, compute_md5, describe_file
 from caffe_ext.data.download import download
 from caffe_ext.data.image_set import DataSet
 from caffe_ext.errors import DataError
@@ -45,7 +45,7 @@ class Source:
         return tuple(file.md5 for file in self.files)
 
 
-def local_source(
+def find_local_source(
     collection: Collection, data_dir: Path | None, homes: Sequence[Path], reporter: Reporter
 ) -> Source | None:
     """Return the first source on this machine, in the order above, or None.
@@ -54,35 +54,35 @@ def local_source(
     names no folder.
     """
     if data_dir is not None:
-        return _source_in(collection, _folder(data_dir, "--data-dir"), "--data-dir")
+        return _find_source_in(collection, _resolve_folder(data_dir, "--data-dir"), "--data-dir")
     variable = os.environ.get(VARIABLE)
     if variable:
         try:
-            return _source_in(collection, _folder(Path(variable), VARIABLE), VARIABLE)
+            return _find_source_in(collection, _resolve_folder(Path(variable), VARIABLE), VARIABLE)
         except _IncompleteError as error:
             reporter.note(f"{VARIABLE}: {error}; looking elsewhere")
     for home in homes:
         files = collection.find(home)
         if files:
-            return _source(collection, files, f"found in {files[0].parent}")
+            return _make_source(collection, files, f"found in {files[0].parent}")
     return None
 
 
-def downloaded_source(collection: Collection, folder: Path, reporter: Reporter) -> Source:
+def download_source(collection: Collection, folder: Path, reporter: Reporter) -> Source:
     """Download what is missing in the folder, and return it as a source.
 
     Raises the same as download().
     """
     files = tuple(download(remote, folder, reporter) for remote in collection.remotes)
-    return _source(collection, files, f"downloaded to {folder}")
+    return _make_source(collection, files, f"downloaded to {folder}")
 
 
-def digits_source() -> Source:
+def make_digits_source() -> Source:
     """Return scikit-learn's digits as a source; its files are the IDX files made of them."""
     made = digits.make_digits()
     files = tuple(
-        RawFile(name, len(content), md5_of_bytes(content))
-        for name, content in digits.idx_files(made).items()
+        RawFile(name, len(content), compute_md5(content))
+        for name, content in digits.make_idx_files(made).items()
     )
     return Source(digits.TITLE, "embedded in scikit-learn", files, True, lambda _: made)
 
@@ -91,24 +91,24 @@ class _IncompleteError(DataError):
     """A folder exists but does not hold the data set."""
 
 
-def _folder(path: Path, named_by: str) -> Path:
+def _resolve_folder(path: Path, named_by: str) -> Path:
     if not path.is_dir():
         raise DataError(f"{named_by} names {path}, which is not a folder")
     return path
 
 
-def _source_in(collection: Collection, folder: Path, named_by: str) -> Source:
+def _find_source_in(collection: Collection, folder: Path, named_by: str) -> Source:
     files = collection.find(folder)
     if files is None:
         raise _IncompleteError(collection.describe_missing(folder))
-    return _source(collection, files, f"found in {files[0].parent} ({named_by})")
+    return _make_source(collection, files, f"found in {files[0].parent} ({named_by})")
 
 
-def _source(collection: Collection, files: tuple[Path, ...], origin: str) -> Source:
+def _make_source(collection: Collection, files: tuple[Path, ...], origin: str) -> Source:
     return Source(
         collection.title,
         origin,
-        tuple(map(raw_file, files)),
+        tuple(map(describe_file, files)),
         False,
         lambda reporter: collection.load(files, reporter),
     )

@@ -38,7 +38,7 @@ from caffe_ext.runs.compatibility import check_model, report_images, warn_of_mis
 from caffe_ext.runs.export import model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Assessment:
         report_images(source, reporter)
         for model in self.models:
             check_model(model, (), source, self.resources.batch_size)
-        digest = source.digest(reporter)
+        digest = source.compute_digest(reporter)
         images = ImageSet(opener, digest, labelled=source.labelled)
         evaluator = Evaluator(self.models, images, self.settings, self.folder, self.resources)
         # Errors in the attacks are found before the work begins.
@@ -172,7 +172,7 @@ class Assessment:
         budgets = dict.fromkeys(one for model in evaluations for one in model.suite.radii)
         return Report(
             models=[
-                replace(evaluation, record=model.shown_record())
+                replace(evaluation, record=model.as_shown_record())
                 for model, evaluation in zip(self.models, evaluations, strict=True)
             ],
             images=images,
@@ -188,7 +188,7 @@ class Assessment:
                 "certificates": asdict(self.certificates) if self.certificates else None,
                 "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
             },
-            provenance=asdict(provenance()),
+            provenance=asdict(collect_provenance()),
             identity=identity,
             strip=strip,
         )

@@ -18,7 +18,7 @@ import numpy as np
 
 from caffe_ext.attacks.criteria import Bools, Misclassification
 from caffe_ext.attacks.directions import LogitMargin
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, top_class
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, find_top_class
 from caffe_ext.models.batch_dependence import TOLERANCE
 from caffe_ext.models.cache import load_cached
 from caffe_ext.models.loadable import LoadableModel
@@ -82,7 +82,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     few = images[:_ALONE]
     alone = np.concatenate([model.logits(one[None]) for one in few])
     sums = logits.astype(np.float64).sum(axis=1)
-    labels = top_class(logits)
+    labels = find_top_class(logits)
     good = labels != NO_CLASS
     criterion = Misclassification(labels[good])
     directions = LogitMargin()(model, images[good], criterion)

@@ -135,7 +135,7 @@ def certify_models(  # noqa: PLR0913  they are independent of each other
         again=again,
     )
     result = study.run(reporter)
-    rows = source.rows_of_sample(settings.images, seed)
+    rows = source.choose_sample_rows(settings.images, seed)
     return tuple(
         _combine(evaluation, bounded, rows, radii)
         for evaluation, bounded in zip(evaluations, result.models, strict=True)

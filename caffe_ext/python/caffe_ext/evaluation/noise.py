@@ -22,7 +22,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.runner import Source
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.description import check_same, short_digest
+from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import Count, Object, read_json
 
 
@@ -80,11 +80,11 @@ class NoiseTask:
 
     def __call__(self, reporter: Reporter) -> NoiseStability:
         """Measure what is not done yet, some images at a time."""
-        path = self.folder / f"noise-{short_digest(self.description)}.json"
+        path = self.folder / f"noise-{hash_description(self.description)}.json"
         changed = [] if self.again else self._done(path)
         copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
         count, what = len(self.rows), f"{self.model.name}: {NOISE}"
-        with reporter.progress(what, count * each, "image", len(changed) * each) as advance:
+        with reporter.show_progress(what, count * each, "image", len(changed) * each) as advance:
             if len(changed) < count:
                 model, source = load_cached(self.model, self.batch_size), self.opener()
             for part in self.settings.parts(len(changed), count):

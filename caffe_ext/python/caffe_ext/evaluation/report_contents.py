@@ -17,7 +17,7 @@ class Report:
 
     images      where they come from: "origin", "sha256", "count", "limit"
     settings    what was asked for, for JSON
-    provenance  from provenance.provenance()
+    provenance  from provenance.collect_provenance()
     identity    must be equal for a report to replace an earlier one
     strip       pictures; None: there is no image that all models classify correctly
     certificates

@@ -187,7 +187,7 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
     )
     return ModelEvaluation(
         name=model.name,
-        record=model.record(),
+        record=model.as_record(),
         suite=suite,
         images=len(first),
         correct=int(correct.sum()) if labelled else None,

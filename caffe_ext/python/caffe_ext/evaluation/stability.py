@@ -128,7 +128,7 @@ def noise_stability(  # noqa: PLR0913  the settings are independent of each othe
             raise ValueError(f"{name} must be at least {least}, not {number}")
     changed = np.zeros((len(images), len(scales)), np.int64)
     total = len(images) * copies * len(scales)
-    with (reporter or SilentReporter()).progress("noise", total, "image") as step:
+    with (reporter or SilentReporter()).show_progress("noise", total, "image") as step:
         for rows, copy_numbers in _batches(len(images), copies, model.batch_size):
             normals = _draw_normals(seed, numbers[rows], copy_numbers, images.shape[1:])
             for column, level in enumerate(scales):

@@ -13,7 +13,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, Step
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import AttackRun, Source, count_images, run_attack
-from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.device import get_current_device
 from caffe_ext.runtime.processor_time import count_cores
 
 _READ_AT_A_TIME = 1000
@@ -38,7 +38,7 @@ class Resources:
     @property
     def processes(self) -> int:
         """Count the processes."""
-        return self.jobs or (1 if current_device().gpu is not None else self.cores)
+        return self.jobs or (1 if get_current_device().gpu is not None else self.cores)
 
     @property
     def cores_per_process(self) -> int:
@@ -60,7 +60,9 @@ class PredictionTask:
         model, source = load_cached(self.model, self.resources.batch_size), self.opener()
         count = count_images(source, self.limit)
         parts = [np.empty(0, np.int64)]
-        with NamedReporter(reporter, self.model.name).progress(CLASSES, count, "image") as step:
+        with NamedReporter(reporter, self.model.name).show_progress(
+            CLASSES, count, "image"
+        ) as step:
             for start in range(0, count, _READ_AT_A_TIME):
                 rows = slice(start, min(start + _READ_AT_A_TIME, count))
                 parts.append(model.predict(source.read(rows).images))
@@ -111,8 +113,8 @@ class NamedReporter:
         """Pass a sentence on."""
         self.reporter.warn(text)
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         """Open a progress bar with the model's name."""
-        return self.reporter.progress(f"{self.name}: {self.label or what}", total, unit, done)
+        return self.reporter.show_progress(f"{self.name}: {self.label or what}", total, unit, done)

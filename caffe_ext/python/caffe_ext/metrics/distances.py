@@ -49,7 +49,7 @@ class Distances:
         return len(self.l0)
 
 
-def distances(adversarials: NDArray[np.uint8], originals: NDArray[np.uint8]) -> Distances:
+def compute_distances(adversarials: NDArray[np.uint8], originals: NDArray[np.uint8]) -> Distances:
     """Return the distances of pairs of images.
 
     Both are uint8 of one shape: (N, C, H, W), or one pair, (C, H, W) or (H, W), as N = 1. They are
@@ -59,7 +59,7 @@ def distances(adversarials: NDArray[np.uint8], originals: NDArray[np.uint8]) -> 
     adversarials, originals = as_pairs(adversarials, originals)
     count, values = len(originals), originals[0].size if len(originals) else 1
     l0, l1, squares, linf = np.zeros((4, count), np.int64)
-    for part in slices(count, values, _VALUES_AT_A_TIME):
+    for part in split_into_slices(count, values, _VALUES_AT_A_TIME):
         # |d| fits into uint8 and its square into uint16: no wrap-around, and little memory.
         a, b = adversarials[part], originals[part]
         size = np.maximum(a, b) - np.minimum(a, b)
@@ -103,7 +103,7 @@ def as_pairs(
     return batches[0], batches[1]
 
 
-def slices(count: int, values: int, at_a_time: int) -> Iterator[slice]:
+def split_into_slices(count: int, values: int, at_a_time: int) -> Iterator[slice]:
     """Split `count` images of `values` values each into parts of at most `at_a_time` values.
 
     A part has at least one image.

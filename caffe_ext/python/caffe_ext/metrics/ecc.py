@@ -49,7 +49,7 @@ class Alignments:
         return ~self.failed & ~(self.correlations >= self.at_identity - tolerance)
 
 
-def ecc_homographies(
+def estimate_homographies(
     images: Images, templates: Images, *, iterations: int, epsilon: float
 ) -> Alignments:
     """Return for each pair the position of the template's pixels in the image.
@@ -67,7 +67,7 @@ def ecc_homographies(
     images, templates = _to_grey(images), _to_grey(templates)
     if images.shape != templates.shape:
         raise ValueError(f"images and templates differ in shape: {images.shape, templates.shape}")
-    homographies, correlations, failed = native.ecc_homographies(
+    homographies, correlations, failed = native.estimate_homographies(
         images, templates, iterations=iterations, epsilon=epsilon
     )
     return Alignments(homographies, correlations[:, 1], correlations[:, 0], failed)

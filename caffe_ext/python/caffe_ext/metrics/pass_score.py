@@ -29,9 +29,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.metrics.distances import as_pairs, slices
-from caffe_ext.metrics.ecc import IDENTITY, ecc_homographies, warp_images
-from caffe_ext.metrics.ssim import Average, ssim_scores
+from caffe_ext.metrics.distances import as_pairs, split_into_slices
+from caffe_ext.metrics.ecc import IDENTITY, estimate_homographies, warp_images
+from caffe_ext.metrics.ssim import Average, compute_ssim_scores
 
 Images = NDArray[np.uint8]
 Moving = Literal["adversarial", "original"]
@@ -98,7 +98,7 @@ class PassScores:
         return len(self.scores)
 
 
-def pass_scores(
+def compute_pass_scores(
     adversarials: Images,
     originals: Images,
     *,
@@ -121,40 +121,44 @@ def pass_scores(
     pair = adversarials, originals
     moved, fixed = pair if protocol.moving == "adversarial" else pair[::-1]
 
-    def score(part: slice) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def score_part(part: slice) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         warped, failed = _align(moved[part], fixed[part], accept_worse=protocol.accept_worse)
-        return ssim_scores(warped, fixed[part], average=protocol.average), failed
+        return compute_ssim_scores(warped, fixed[part], average=protocol.average), failed
 
     values = int(np.prod(originals.shape[1:]))
-    parts = list(slices(len(originals), values, _VALUES_AT_A_TIME))
-    threads = min(_workers(workers), len(parts))
+    parts = list(split_into_slices(len(originals), values, _VALUES_AT_A_TIME))
+    threads = min(_choose_workers(workers), len(parts))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             try:
-                results = pool.map(score, parts)
+                results = pool.map(score_part, parts)
             except RuntimeError:  # the system permits no further thread: this one does it all
                 pool.shutdown(cancel_futures=True)
-                results = map(score, parts)
+                results = map(score_part, parts)
             done = list(results)
     else:
-        done = [score(part) for part in parts]
+        done = [score_part(part) for part in parts]
     scores = np.concatenate([np.empty(0), *(scores for scores, _ in done)])
     failed = np.concatenate([np.empty(0, np.bool_), *(failed for _, failed in done)])
     return PassScores(scores, failed)
 
 
-def pass_score(adversarial: Images, original: Images, *, protocol: Protocol = STANDARD) -> float:
-    """Return PASS of one pair, (C, H, W) or (H, W); see pass_scores.
+def compute_pass_score(
+    adversarial: Images, original: Images, *, protocol: Protocol = STANDARD
+) -> float:
+    """Return PASS of one pair, (C, H, W) or (H, W); see compute_pass_scores.
 
     Also raises ValueError for several pairs.
     """
-    scores = pass_scores(adversarial, original, protocol=protocol, workers=1).scores
+    scores = compute_pass_scores(adversarial, original, protocol=protocol, workers=1).scores
     if len(scores) != 1:
-        raise ValueError(f"one pair of images was expected, not {original.shape}; see pass_scores")
+        raise ValueError(
+            f"one pair of images was expected, not {original.shape}; see compute_pass_scores"
+        )
     return float(scores[0])
 
 
-def _workers(workers: int | None) -> int:
+def _choose_workers(workers: int | None) -> int:
     if workers is None:
         return len(os.sched_getaffinity(0))
     if workers < 1:
@@ -168,8 +172,11 @@ def _align(moved: Images, fixed: Images, *, accept_worse: bool) -> tuple[Images,
     # Where nothing differs there is nothing to align, also if ECC would fail: a flat image.
     differ = np.flatnonzero((moved != fixed).any(axis=(1, 2, 3)))
     images, templates = moved[differ], fixed[differ]
-    found = ecc_homographies(
-        _luminance(images), _luminance(templates), iterations=ECC_ITERATIONS, epsilon=ECC_EPSILON
+    found = estimate_homographies(
+        _compute_luminance(images),
+        _compute_luminance(templates),
+        iterations=ECC_ITERATIONS,
+        epsilon=ECC_EPSILON,
     )
     failed[differ] = found.failed | found.find_diverged(ECC_EPSILON)
     homographies = found.homographies
@@ -179,7 +186,7 @@ def _align(moved: Images, fixed: Images, *, accept_worse: bool) -> tuple[Images,
     return warped, failed
 
 
-def _luminance(images: Images) -> Images:
+def _compute_luminance(images: Images) -> Images:
     """Return (N, H, W) of (N, C, H, W): OpenCV's RGB to grey, 0.299 R + 0.587 G + 0.114 B."""
     if images.shape[1] == 1:
         return images[:, 0]

@@ -29,7 +29,7 @@ _WEIGHTS = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
 _WEIGHTS /= _WEIGHTS.sum()
 
 
-def ssim_scores(
+def compute_ssim_scores(
     first: Images, second: Images, *, average: Average = "inner"
 ) -> NDArray[np.float64]:
     """Return the SSIM of pairs of images as they are, without alignment: float64 (N,).
@@ -51,5 +51,5 @@ def ssim_scores(
     # A channel is an image of its own here.
     planes = count * channels, height, width
     first, second = (np.ascontiguousarray(side).reshape(planes) for side in (first, second))
-    scores = native.ssim(first, second, _WEIGHTS, (C1, C2), inner=average == "inner")
+    scores = native.compute_ssim(first, second, _WEIGHTS, (C1, C2), inner=average == "inner")
     return np.asarray(scores.reshape(count, channels).mean(axis=1), np.float64)

@@ -79,8 +79,8 @@ class Model(Protocol):
         return softmax(self.logits(images))
 
     def predict(self, images: Pixels) -> Ints:
-        """Return the class with the largest logit, int64 (N,); see top_class()."""
-        return top_class(self.logits(images))
+        """Return the class with the largest logit, int64 (N,); see find_top_class()."""
+        return find_top_class(self.logits(images))
 
     def accuracy(self, images: Pixels, labels: NDArray[Any]) -> float:
         """Return the share of images classified as their label, 0..1; NaN for no images."""
@@ -117,7 +117,7 @@ class Model(Protocol):
         return labels.astype(np.int64)
 
 
-def top_class(logits: Floats) -> Ints:
+def find_top_class(logits: Floats) -> Ints:
     """Return the class of the largest logit, int64 (N,), of logits (N, K); the first of equal ones.
 
     NO_CLASS where one of them is NaN, since none is then the largest.

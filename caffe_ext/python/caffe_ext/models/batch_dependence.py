@@ -34,7 +34,7 @@ def check_batch_independence(model: Model) -> None:
         raise ValueError(
             "the scores are not finite numbers: the weights or the scale are too large"
         )
-    layer = _first_dependent_layer(model, images) if isinstance(model, Classifier) else None
+    layer = _find_first_dependent_layer(model, images) if isinstance(model, Classifier) else None
     name, kind = layer or ("", "")
     where = f", from layer '{name}' ({kind}) on" if layer else ""
     remedy = (
@@ -61,7 +61,7 @@ def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     return bool(np.allclose(one, other, rtol=0, atol=far, equal_nan=True))
 
 
-def _first_dependent_layer(classifier: Classifier, images: Images) -> tuple[str, str] | None:
+def _find_first_dependent_layer(classifier: Classifier, images: Images) -> tuple[str, str] | None:
     """Return name and type of the first layer whose tops for an image depend on the others.
 
     None if there is none with one row per image.

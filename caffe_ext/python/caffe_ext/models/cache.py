@@ -5,7 +5,7 @@ from threading import local
 
 from caffe_ext.models.base import Model
 from caffe_ext.models.loadable import LoadableModel
-from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.device import get_current_device
 
 
 class _ThreadCache(local):
@@ -24,7 +24,7 @@ def load_cached(description: LoadableModel, batch_size: int) -> Model:
     Each thread holds at most one model. A file with a new size or time is a new model. Raises the
     same as the model's load().
     """
-    key = (description.cache_key, batch_size, current_device())
+    key = (description.cache_key, batch_size, get_current_device())
     if key not in _held.models:
         _held.models.clear()
         _held.models[key] = description.load(batch_size)

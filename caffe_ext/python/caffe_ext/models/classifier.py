@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from caffe_ext.models.base import Diff, Floats, Model, Pixels, softmax
 from caffe_ext.models.files import load_net
 from caffe_ext.models.pixels import PixelSpace, check_pixels
-from caffe_ext.runtime.device import Device, current_device
+from caffe_ext.runtime.device import Device, get_current_device
 from caffe_ext.runtime.exclusive import ExclusiveLock
 
 _MOST_VALUES = 2**31 - 1
@@ -71,15 +71,15 @@ class Classifier(Model):
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
         self.pixel_space = pixel_space
         self.batch_size = batch_size
-        self.device = device or current_device()
+        self.device = device or get_current_device()
         with self.device.activate():
             self._net = load_net(Path(deploy), Path(weights), batch_size)
         self._input: str = self._net.inputs[0]
-        shape = self._shape(self._input)
+        shape = self._find_shape(self._input)
         if len(shape) != 4:
             raise ValueError(f"{deploy}: input '{self._input}' must be (N, C, H, W), not {shape}")
         self.input_shape: tuple[int, int, int] = (shape[1], shape[2], shape[3])
-        softmax = self._last_layer("Softmax")
+        softmax = self._find_last_layer("Softmax")
         last = softmax or self._find_sigmoid_output()
         if logits is None and last is None:
             how = "`logits:` in the model's YAML file, logits= in Python"
@@ -99,7 +99,7 @@ class Classifier(Model):
         self._probabilities = softmax[1] if softmax and softmax[0] == self.logits_blob else None
         self._check_batch_size()
         self._reshape(batch_size)
-        scores = self._shape(self.logits_blob)
+        scores = self._find_shape(self.logits_blob)
         if len(scores) < 2 or scores[0] != batch_size or any(side != 1 for side in scores[2:]):
             raise ValueError(
                 f"{deploy}: blob '{self.logits_blob}' must be (N, K) or (N, K, 1, 1) for N "
@@ -136,11 +136,11 @@ class Classifier(Model):
         Raises ValueError for an unknown blob or one without one row per image.
         """
         self._check_blob(blob)
-        row = (self.classes,) if blob == self.logits_blob else self._shape(blob)[1:]
+        row = (self.classes,) if blob == self.logits_blob else self._find_shape(blob)[1:]
         results = np.empty((len(images), *row), np.float32)
         with self._exclusive.hold(), self.device.activate():
             for rows in self._forward(images):
-                results[rows] = self._rows(blob, rows.stop - rows.start)
+                results[rows] = self._read_rows(blob, rows.stop - rows.start)
         return results
 
     def run_layers(self, images: Pixels) -> Iterator[tuple[str, str, dict[str, Floats]]]:
@@ -213,7 +213,7 @@ class Classifier(Model):
             for rows in self._forward(images):
                 count = rows.stop - rows.start
                 parts = {
-                    name: given(self._rows(name, count).copy(), rows)
+                    name: given(self._read_rows(name, count).copy(), rows)
                     if callable(given)
                     else given[rows]
                     for name, given in diffs.items()
@@ -251,7 +251,7 @@ class Classifier(Model):
     ) -> Floats:
         """Return the gradient with respect to the pixels of the batch that the net holds."""
         found = self._net.backward(**self._reshape_diffs(diffs, count))
-        return self.pixel_space.gradient_to_pixels(found[self._input], size)
+        return self.pixel_space.convert_gradient(found[self._input], size)
 
     def _weight_by_activation(
         self, diffs: Mapping[str, NDArray[Any]], blob: str, count: int
@@ -285,17 +285,17 @@ class Classifier(Model):
         """Return the diffs in the shapes that pycaffe expects."""
         given = {}
         for name, diff in diffs.items():
-            values = self._rows(name, count)
+            values = self._read_rows(name, count)
             if np.shape(diff) != values.shape:
                 raise ValueError(
                     f"the diff of blob '{name}' has shape {np.shape(diff)}, the blob {values.shape}"
                 )
             if values.size != self._net.blobs[name].count:
                 diff = diff[:, 1]  # noqa: PLW2901  logit 0 is a constant
-            given[name] = np.asarray(diff, np.float32).reshape(self._shape(name))
+            given[name] = np.asarray(diff, np.float32).reshape(self._find_shape(name))
         return given
 
-    def _rows(self, blob: str, count: int) -> Floats:
+    def _read_rows(self, blob: str, count: int) -> Floats:
         """Return a blob's values, one row per image; logits (n, K); views except a single score."""
         self._check_blob(blob)
         values: Floats = self._net.blobs[blob].data
@@ -331,11 +331,11 @@ class Classifier(Model):
 
     def _reshape(self, count: int) -> None:
         """Make room for a batch of `count` images."""
-        if self._shape(self._input)[0] != count:
+        if self._find_shape(self._input)[0] != count:
             self._net.blobs[self._input].reshape(count, *self.input_shape)
             self._net.reshape()
 
-    def _shape(self, blob: str) -> tuple[int, ...]:
+    def _find_shape(self, blob: str) -> tuple[int, ...]:
         return tuple(self._net.blobs[blob].shape)
 
     def _check_blob(self, blob: str) -> None:
@@ -346,13 +346,13 @@ class Classifier(Model):
 
     def _find_sigmoid_output(self) -> tuple[str, str] | None:
         """Return bottom and top of a Sigmoid whose top is an output with one value per image."""
-        last = self._last_layer("Sigmoid")
+        last = self._find_last_layer("Sigmoid")
         if last is None or last[1] not in self._net.outputs:
             return None
-        shape = self._shape(last[1])
+        shape = self._find_shape(last[1])
         return last if len(shape) > 1 and all(side == 1 for side in shape[1:]) else None
 
-    def _last_layer(self, wanted: str) -> tuple[str, str] | None:
+    def _find_last_layer(self, wanted: str) -> tuple[str, str] | None:
         """Return bottom and top of the last layer of a type; the bottom before Caffe's Splits."""
         bottoms, tops = self._net.bottom_names, self._net.top_names
         types = {

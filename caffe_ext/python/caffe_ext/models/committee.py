@@ -62,7 +62,7 @@ class Committee(Model):
         """Return log p, float32 (N, K): the logarithms of the averaged probabilities."""
         with self._exclusive.hold():
             scores = [member.logits(images) for member in self.members]
-            return _log_mean(_log_softmax(scores))
+            return _compute_log_mean(_log_softmax(scores))
 
     def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
@@ -96,21 +96,21 @@ class Committee(Model):
             nonlocal parts
             if number == len(self.members):
                 every = _log_softmax(scores)
-                logits = _log_mean(every)
+                logits = _compute_log_mean(every)
                 given = diff(logits, rows) if callable(diff) else diff[rows]
                 if np.shape(given) != logits.shape:
                     raise ValueError(
                         f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
                     )
-                parts = _member_diffs(every, np.asarray(given, np.float64))
+                parts = _compute_member_diffs(every, np.asarray(given, np.float64))
                 return
 
-            def between(own: Floats, _: slice) -> Floats:
+            def compute_own_diff(own: Floats, _: slice) -> Floats:
                 scores.append(own)
                 go(number + 1)
                 return parts[number]
 
-            out[...] += self.members[number].gradient(images, between)
+            out[...] += self.members[number].gradient(images, compute_own_diff)
 
         go(0)
 
@@ -122,7 +122,7 @@ def _log_softmax(scores: Sequence[Floats]) -> Doubles:
     return np.asarray(values - np.log(np.exp(values).sum(axis=2, keepdims=True)))
 
 
-def _log_mean(every: Doubles) -> Floats:
+def _compute_log_mean(every: Doubles) -> Floats:
     """Return log(1/M sum_m exp(l_m)), float32 (N, K), for the members' log-probabilities."""
     largest = every.max(axis=0)
     with np.errstate(invalid="ignore"):  # NaN, and -inf of all members, are kept
@@ -131,7 +131,7 @@ def _log_mean(every: Doubles) -> Floats:
     return np.asarray(largest + np.log(total), np.float32)
 
 
-def _member_diffs(every: Doubles, diff: Doubles) -> list[Floats]:
+def _compute_member_diffs(every: Doubles, diff: Doubles) -> list[Floats]:
     """Return dE/dz_m, float32 (N, K) for each member, for its log-probabilities and dE/dl."""
     shares = np.exp(every - every.max(axis=0))
     parts = diff * shares / shares.sum(axis=0)

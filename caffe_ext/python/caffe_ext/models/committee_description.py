@@ -89,19 +89,19 @@ class CommitteeDescription(LoadableModel):
         """Return the keys of the members."""
         return tuple(one.cache_key for one in self.members)
 
-    def record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """Return the description for records: how predictions are combined, and each member's."""
-        return self._record([one.record() for one in self.members])
+        return self._make_record([one.as_record() for one in self.members])
 
-    def shown_record(self) -> dict[str, Any]:
-        """Return record() with shortened paths."""
-        return self._record([one.shown_record() for one in self.members])
+    def as_shown_record(self) -> dict[str, Any]:
+        """Return as_record() with shortened paths."""
+        return self._make_record([one.as_shown_record() for one in self.members])
 
-    def identity(self) -> dict[str, Any]:
-        """Return what results depend on: record() without names and places."""
-        return {"average": "probabilities", MEMBERS: [one.identity() for one in self.members]}
+    def identify(self) -> dict[str, Any]:
+        """Return what results depend on: as_record() without names and places."""
+        return {"average": "probabilities", MEMBERS: [one.identify() for one in self.members]}
 
-    def _record(self, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _make_record(self, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"name": self.name, "average": "probabilities", MEMBERS: list(members)}
 
 
@@ -137,11 +137,11 @@ def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDes
         )
     if len(given) > _MOST:
         raise ValueError(f"{path}: `{MEMBERS}:` must be at most {_MOST} models, not {len(given):,}")
-    members = tuple(_member(one, number, path) for number, one in enumerate(given, 1))
+    members = tuple(_read_member(one, number, path) for number, one in enumerate(given, 1))
     return CommitteeDescription(name, path, members)
 
 
-def _member(given: Any, number: int, path: Path) -> ModelDescription:
+def _read_member(given: Any, number: int, path: Path) -> ModelDescription:
     """Return a member, given by the name of its file or by its keys."""
     where = f"{path}: member {number}: "
     try:

@@ -21,7 +21,7 @@ from caffe_ext.models.settings import (
 )
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
-from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.provenance import hash_file
 from caffe_ext.storage.regular_file import AnyPath
 
 _independent: set[Hashable] = set()
@@ -107,7 +107,7 @@ class ModelDescription(LoadableModel):
         ]
         return (*self.file_stamps, *settings, self.logits, self.classes)
 
-    def record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """Return the model's description for records, as JSON: settings and digests."""
         space = self.pixel_space
         mean = None if space.mean is None else space.mean.tolist()
@@ -117,9 +117,9 @@ class ModelDescription(LoadableModel):
         return {
             "name": self.name,
             "deploy": str(self.deploy),
-            "deploy_sha256": sha256(self.deploy),
+            "deploy_sha256": hash_file(self.deploy),
             "weights": str(self.weights),
-            "weights_sha256": sha256(self.weights),
+            "weights_sha256": hash_file(self.weights),
             "scale": space.scale,
             "mean": mean,
             "channel_order": space.channel_order,
@@ -127,16 +127,16 @@ class ModelDescription(LoadableModel):
             "logits": self.logits,
         }
 
-    def shown_record(self) -> dict[str, Any]:
-        """Return record() with shortened paths, as in files of results."""
-        return self.record() | {
+    def as_shown_record(self) -> dict[str, Any]:
+        """Return as_record() with shortened paths, as in files of results."""
+        return self.as_record() | {
             "deploy": shorten_path(self.deploy),
             "weights": shorten_path(self.weights),
         }
 
-    def identity(self) -> dict[str, Any]:
-        """Return what results depend on, for JSON: record() without the name and the paths."""
-        return {key: value for key, value in self.record().items() if key not in _PLACES}
+    def identify(self) -> dict[str, Any]:
+        """Return what results depend on, for JSON: as_record() without the name and the paths."""
+        return {key: value for key, value in self.as_record().items() if key not in _PLACES}
 
 
 def read_model(path: AnyPath, weights: AnyPath | None = None) -> ModelDescription:
@@ -177,7 +177,9 @@ def describe_model(
             "(in Python weights=)"
         )
     description = ModelDescription(
-        name=_replace_undecodable(text["name"] if text["name"] and not weights else _stem(file)),
+        name=_replace_undecodable(
+            text["name"] if text["name"] and not weights else _strip_suffixes(file)
+        ),
         # Without the ".." that a path beside the file begins with; records show these paths.
         deploy=Path(os.path.normpath(folder / text["deploy"])),
         weights=Path(os.path.normpath(file)),
@@ -194,7 +196,7 @@ def describe_model(
     return description
 
 
-def class_numbers(models: Iterable[LoadableModel]) -> dict[str, int]:
+def collect_class_numbers(models: Iterable[LoadableModel]) -> dict[str, int]:
     """Return the numbers of the classes that several models name; AMBIGUOUS where they differ."""
     every = [model.class_numbers for model in models]
     return number_classes([(number, name) for names in every for name, number in names.items()])
@@ -222,6 +224,6 @@ def _replace_undecodable(name: str) -> str:
     return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
 
-def _stem(weights: Path) -> str:
+def _strip_suffixes(weights: Path) -> str:
     """Return the name of a file of weights without its suffixes."""
     return weights.name.removesuffix(".h5").removesuffix(".caffemodel")

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from caffe_ext.errors import DataError
 from caffe_ext.models.text_file import check_utf8, read_text
 from caffe_ext.reporting import list_names, pluralize
-from caffe_ext.runtime.quiet import quiet_caffe
+from caffe_ext.runtime.quiet import silence_caffe
 from caffe_ext.storage.hdf5_file import open_hdf5
 
 Shape = tuple[int, ...]
@@ -69,7 +69,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
         ) from error
     _check_weights(net, deploy, weights)
     try:
-        with quiet_caffe():
+        with silence_caffe():
             net.copy_from(str(weights))
     except caffe.Error as error:
         reason = re.sub(rf"^{re.escape(str(weights))}[,:] ", "", str(error))
@@ -98,7 +98,7 @@ def read_prototxt(path: Path) -> Any:
         raise ValueError(
             f"{path} has both `layer` and the older `layers`; write all layers in one form"
         )
-    _input_as_layer(parameter)
+    _convert_input(parameter)
     known = set(caffe.layer_type_list())
     for layer in parameter.layer:
         if layer.type in _READS_FILES:
@@ -124,7 +124,7 @@ def read_prototxt(path: Path) -> Any:
     return parameter
 
 
-def _input_as_layer(parameter: Any) -> None:
+def _convert_input(parameter: Any) -> None:
     """Convert the older `input:` to an Input layer, as Caffe does, without its long warning.
 
     Invalid ones, and nets with the older `layers`, are left to Caffe.
@@ -164,7 +164,7 @@ def build_net(text: str) -> Any:
 
     Raises ValueError with Caffe's message or a Python layer's exception, and the layer's name.
     """
-    with TemporaryDirectory() as folder, quiet_caffe():
+    with TemporaryDirectory() as folder, silence_caffe():
         path = Path(folder) / "deploy.prototxt"
         path.write_text(text, encoding="utf-8")
         try:
@@ -184,7 +184,7 @@ def _try_batches(net: Any, batch_size: int) -> None:
     """Reshape a net to one image and, if there will be more, to two; caffe.Error where it fails."""
     blob = net.blobs[net.inputs[0]]
     shape = list(blob.shape)
-    with quiet_caffe():
+    with silence_caffe():
         for images in (*range(1, min(2, batch_size) + 1), shape[0]):
             blob.reshape(images, *shape[1:])
             net.reshape()
@@ -193,7 +193,7 @@ def _try_batches(net: Any, batch_size: int) -> None:
 def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
     """Raise ValueError if a layer's parameters in the file differ from those in the net."""
     hdf5 = h5py.is_hdf5(weights)
-    found = _hdf5_shapes(weights) if hdf5 else _binary_shapes(weights)
+    found = _read_hdf5_shapes(weights) if hdf5 else _read_binary_shapes(weights)
     wanted = {name: [tuple(b.shape) for b in blobs] for name, blobs in net.params.items()}
     named = Counter(
         name for name, layer in zip(net._layer_names, net.layers, strict=True) if len(layer.blobs)
@@ -214,8 +214,8 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
         expected = {n: s for n, s in enumerate(shapes) if not (hdf5 and (name, n) in shared)}
         if expected.keys() != found[name].keys():
             raise ValueError(
-                f"{text} '{name}' has {_parameters(expected)}, in the weights "
-                f"{_parameters(found[name])}"
+                f"{text} '{name}' has {_describe_parameters(expected)}, in the weights "
+                f"{_describe_parameters(found[name])}"
             )
         for number, mine in expected.items():
             theirs = found[name][number]
@@ -227,7 +227,8 @@ def _check_weights(net: Any, deploy: Path, weights: Path) -> None:
     for name in net._layer_names:
         if found.get(name) and name not in wanted:
             raise ValueError(
-                f"{text} '{name}' has no parameters, in the weights {_parameters(found[name])}"
+                f"{text} '{name}' has no parameters, in the weights "
+                f"{_describe_parameters(found[name])}"
             )
 
 
@@ -241,7 +242,7 @@ def _to_legacy_shape(shape: Shape) -> _LegacyShape:
     return _LegacyShape((1,) * (4 - len(shape)) + shape)
 
 
-def _parameters(shapes: Mapping[int, Shape]) -> str:
+def _describe_parameters(shapes: Mapping[int, Shape]) -> str:
     """Return the number of parameters, and which ones if some are missing."""
     numbers = sorted(shapes)
     left_out = numbers != list(range(len(numbers)))
@@ -262,13 +263,13 @@ def _find_shared(net: Any) -> set[tuple[str, int]]:
     return shared
 
 
-def _hdf5_shapes(path: Path) -> Shapes:
+def _read_hdf5_shapes(path: Path) -> Shapes:
     """Return the shapes in an HDF5 model: data/<layer>/<number>."""
     try:
         with open_hdf5(path, DataError) as file:
             layers = file.get("data")
             shapes = (
-                {name: _layer_shapes(layer) for name, layer in layers.items()}
+                {name: _read_layer_shapes(layer) for name, layer in layers.items()}
                 if isinstance(layers, h5py.Group)
                 else None
             )
@@ -282,7 +283,7 @@ def _hdf5_shapes(path: Path) -> Shapes:
     return {name: layer for name, layer in shapes.items() if layer is not None}
 
 
-def _layer_shapes(layer: Any) -> dict[int, Shape] | None:
+def _read_layer_shapes(layer: Any) -> dict[int, Shape] | None:
     """Return the shapes in a layer's group; None if it has anything but parameters."""
     if not isinstance(layer, h5py.Group):
         return None
@@ -296,7 +297,7 @@ def _layer_shapes(layer: Any) -> dict[int, Shape] | None:
     return shapes
 
 
-def _binary_shapes(path: Path) -> Shapes:
+def _read_binary_shapes(path: Path) -> Shapes:
     """Return the shapes in a binary model; checks that each has as many values."""
     parameter = caffe_pb2.NetParameter()
     try:
@@ -307,11 +308,11 @@ def _binary_shapes(path: Path) -> Shapes:
     for layer in [*parameter.layer, *parameter.layers]:
         if not isinstance(layer.name, str):  # bytes: what is no UTF-8
             raise ValueError(f"{path} is damaged: a layer is called {layer.name!r}")
-        shapes[layer.name] = dict(_blobs(path, layer))
+        shapes[layer.name] = dict(_list_blobs(path, layer))
     return shapes
 
 
-def _blobs(path: Path, layer: Any) -> Iterator[tuple[int, Shape]]:
+def _list_blobs(path: Path, layer: Any) -> Iterator[tuple[int, Shape]]:
     """Yield number and shape of a layer's parameters."""
     for number, blob in enumerate(layer.blobs):
         shape: Shape = tuple(blob.shape.dim)

@@ -54,7 +54,7 @@ class PoolingAxis:
         return [min(start + self.kernel, self.size + self.pad) - start for start in starts]
 
 
-def pooling_axes(given: Any, height: int, width: int) -> tuple[PoolingAxis, PoolingAxis]:
+def read_pooling_axes(given: Any, height: int, width: int) -> tuple[PoolingAxis, PoolingAxis]:
     """Return the geometry of the rows and of the columns of images.
 
     given  a PoolingParameter
@@ -77,7 +77,7 @@ def pooling_axes(given: Any, height: int, width: int) -> tuple[PoolingAxis, Pool
     return rows, columns
 
 
-def convolution_sides(given: Any, name: str, spatial: int, default: int) -> list[int]:
+def read_convolution_sides(given: Any, name: str, spatial: int, default: int) -> list[int]:
     """Return a number for each spatial axis, given as one for all, one for each, or _h and _w.
 
     given  a ConvolutionParameter

@@ -50,18 +50,18 @@ class LoadableModel(ABC):
         """Return a key that changes if load() would return another model."""
 
     @abstractmethod
-    def record(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """Return the model's description for records, as JSON: settings and digests."""
 
     @abstractmethod
-    def shown_record(self) -> dict[str, Any]:
-        """Return record() with shortened paths, as in files of results."""
+    def as_shown_record(self) -> dict[str, Any]:
+        """Return as_record() with shortened paths, as in files of results."""
 
     @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """Return what results depend on, for JSON: record() without the name and the paths."""
+    def identify(self) -> dict[str, Any]:
+        """Return what results depend on, for JSON: as_record() without the name and the paths."""
 
-    def class_name(self, number: int) -> str:
+    def name_class(self, number: int) -> str:
         """Return the name of a class, or its number if it has none."""
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
 

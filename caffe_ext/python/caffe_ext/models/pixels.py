@@ -96,14 +96,14 @@ class PixelSpace:
         if images.dtype == np.float32 and images.size:
             _check_real_values(float(images.min()), float(images.max()))
         channels, height, width = images.shape[1:]
-        rows, columns = self.visible_window((height, width))
-        mean = self._mean(channels, (height, width))[:, rows, columns]
+        rows, columns = self.find_visible_window((height, width))
+        mean = self._expand_mean(channels, (height, width))[:, rows, columns]
         pixels = self._swap(images)[:, :, rows, columns]
         if out is None:
             out = np.empty(pixels.shape, np.float32)
         # float32 from the start, in Caffe's order of operations: the same bits.
         np.subtract(pixels, mean, out=out, dtype=np.float32)
-        return np.multiply(out, self._scale(channels), out=out)
+        return np.multiply(out, self._expand_scale(channels), out=out)
 
     def to_pixels(self, net_input: Float32s) -> NDArray[np.uint8]:
         """Return the images, uint8 (N, C, h, w), of an input (N, C, h, w).
@@ -121,17 +121,15 @@ class PixelSpace:
         if self.crop is not None and (height, width) != (self.crop, self.crop):
             raise ValueError(f"input {net_input.shape} does not have the crop's size, {self.crop}")
         full = self.mean_size or (height, width)
-        rows, columns = self.visible_window(full)
-        mean = self._mean(channels, full)[:, rows, columns]
+        rows, columns = self.find_visible_window(full)
+        mean = self._expand_mean(channels, full)[:, rows, columns]
         if mean.shape[1:] not in ((1, 1), (height, width)):
             raise ValueError(f"input {net_input.shape} does not fit the mean image, {mean.shape}")
         # float64, so that what to_input returned comes back exactly whatever the scale.
-        pixels = np.asarray(net_input, np.float64) / self._scale(channels) + mean
+        pixels = np.asarray(net_input, np.float64) / self._expand_scale(channels) + mean
         return np.ascontiguousarray(self._swap(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)))
 
-    def gradient_to_pixels(
-        self, gradient: Float32s, size: tuple[int, int] | None = None
-    ) -> Float32s:
+    def convert_gradient(self, gradient: Float32s, size: tuple[int, int] | None = None) -> Float32s:
         """Return dE/dpixel, float32 (N, C, H, W), for dE/dinput (N, C, h, w): the chain rule.
 
             dE/dpixel = swap(scale * dE/dinput),  0 outside of the crop
@@ -143,20 +141,20 @@ class PixelSpace:
         cut = gradient.shape[2:]
         if size is None and self.crop is not None:
             raise ValueError(f"the crop of {self.crop} needs the images' size (H, W)")
-        rows, columns = self.visible_window(size or cut)
+        rows, columns = self.find_visible_window(size or cut)
         pixels = np.zeros((*gradient.shape[:2], *(size or cut)), np.float32)
         window = pixels[:, :, rows, columns]
         if window.shape != gradient.shape:
             raise ValueError(
                 f"gradient {gradient.shape} does not fit images of {size}: {window.shape} is needed"
             )
-        scale = self._scale(gradient.shape[1])
+        scale = self._expand_scale(gradient.shape[1])
         np.multiply(gradient, scale, out=self._swap(window), casting="same_kind")
         return pixels
 
     def take_visible(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels that the network sees, (N, C, h, w), in its channel order; a view."""
-        rows, columns = self.visible_window((images.shape[2], images.shape[3]))
+        rows, columns = self.find_visible_window((images.shape[2], images.shape[3]))
         return self._swap(images)[:, :, rows, columns]
 
     def replace_visible(self, images: NDArray[Any], pixels: NDArray[Any]) -> NDArray[Any]:
@@ -172,7 +170,7 @@ class PixelSpace:
             raise ValueError(f"images have 1 or 3 channels, not {channels}: {images.shape}")
         return images[:, ::-1] if self.channel_order == "BGR" else images
 
-    def visible_window(self, size: tuple[int, int]) -> tuple[slice, slice]:
+    def find_visible_window(self, size: tuple[int, int]) -> tuple[slice, slice]:
         """Return which rows and columns of images (H, W) the network sees, after the crop.
 
         Raises ValueError for an image that is smaller than the crop.
@@ -195,7 +193,7 @@ class PixelSpace:
             return None
         return self.mean.shape[1], self.mean.shape[2]
 
-    def _scale(self, channels: int) -> Float32s:
+    def _expand_scale(self, channels: int) -> Float32s:
         """Return the scale of images with this many channels, as (1, 1, 1) or (C, 1, 1)."""
         scale = np.asarray(self.scale, np.float32).reshape(-1, 1, 1)
         if len(scale) not in (1, channels):
@@ -205,7 +203,7 @@ class PixelSpace:
             )
         return scale
 
-    def _mean(self, channels: int, size: tuple[int, int]) -> Float32s:
+    def _expand_mean(self, channels: int, size: tuple[int, int]) -> Float32s:
         """Return the mean for images of this size as (C, H, W), as a view."""
         mean: Float32s = np.zeros((), np.float32) if self.mean is None else self.mean
         if mean.ndim and mean.shape[0] != channels:

@@ -74,7 +74,9 @@ def read_settings(path: AnyPath) -> dict[str, Any]:
         raise ValueError(f"{path} is nested too deeply for a model file") from error
     if not isinstance(given, dict):
         _refuse_prototxt(path)
-        raise ValueError(f"{path} must have lines of the form `key: value`; keys: {_words(KEYS)}")
+        raise ValueError(
+            f"{path} must have lines of the form `key: value`; keys: {_join_keys(KEYS)}"
+        )
     check_utf8(path, given)
     return given
 
@@ -94,7 +96,7 @@ def check_keys(settings: Mapping[str, Any], where: str) -> None:
     if unknown:
         meant = suggest(str(unknown[0]), KEYS)
         question = f" ({meant})" if meant else ""
-        raise ValueError(f"{where}unknown key {unknown[0]!r}{question}; keys: {_words(KEYS)}")
+        raise ValueError(f"{where}unknown key {unknown[0]!r}{question}; keys: {_join_keys(KEYS)}")
 
 
 def get_text(settings: Mapping[str, Any], key: str, where: str) -> str | None:
@@ -118,11 +120,11 @@ def make_pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> P
     if crop is not None and type(crop) is not int:
         raise ValueError(f"{where}`crop:` must be a whole number, not {crop!r}")
     mean = settings.get("mean")
-    with _file_of(f"{where}`mean:`"):
-        mean = read_mean(folder / mean) if isinstance(mean, str) else _numbers(mean)
+    with _prefix_errors(f"{where}`mean:`"):
+        mean = read_mean(folder / mean) if isinstance(mean, str) else _parse_numbers(mean)
     try:
         return PixelSpace(
-            scale=_scale(settings),
+            scale=_parse_scale(settings),
             mean=mean,
             channel_order=settings.get("channel_order", "RGB"),
             crop=crop,
@@ -131,13 +133,13 @@ def make_pixel_space(settings: Mapping[str, Any], folder: Path, where: str) -> P
         raise ValueError(f"{where}{error}") from error
 
 
-def _scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
+def _parse_scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
     """Return the scale, one number or one per channel; `std:` is its reciprocal."""
     if "scale" in settings and "std" in settings:
         raise ValueError("`scale:` and `std:` are one setting, scale = 1 / std; give one of them")
     key = "std" if "std" in settings else "scale"
     value = settings.get(key, 1)
-    numbers = [_number(key, one) for one in (value if isinstance(value, list) else [value])]
+    numbers = [_parse_number(key, one) for one in (value if isinstance(value, list) else [value])]
     if key == "std":
         if not all(0 < number < float("inf") for number in numbers):
             raise ValueError(f"`std:` must be above 0, not {value!r}")
@@ -145,7 +147,7 @@ def _scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
     return tuple(numbers) if isinstance(value, list) else numbers[0]
 
 
-def _number(key: str, value: Any) -> float:
+def _parse_number(key: str, value: Any) -> float:
     """Return a number; 4e-3, which YAML reads as text, is accepted."""
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -155,7 +157,7 @@ def _number(key: str, value: Any) -> float:
     raise ValueError(f"`{key}:` must be a number, not {value!r}; or a list with one per channel")
 
 
-def _numbers(mean: Any) -> Any:
+def _parse_numbers(mean: Any) -> Any:
     """Return a mean given in the settings themselves: None, a number, or one per channel."""
     if mean is None or np.asarray(mean).dtype.kind in "iuf":
         return mean
@@ -172,7 +174,7 @@ def read_classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...],
     if value is None:
         return (), ()
     if isinstance(value, str):
-        with _file_of(f"{where}`classes:`"):
+        with _prefix_errors(f"{where}`classes:`"):
             lines = read_text(folder / value).splitlines()
             check_utf8(folder / value, lines)
         value = [line.strip() for line in lines if line.strip()]
@@ -193,7 +195,7 @@ def read_classes(value: Any, folder: Path, where: str) -> tuple[tuple[str, ...],
 
 
 @contextmanager
-def _file_of(key: str) -> Iterator[None]:
+def _prefix_errors(key: str) -> Iterator[None]:
     """Prefix errors of a key's file with the key."""
     try:
         yield
@@ -212,5 +214,5 @@ def _say_who_writes(path: str) -> str:
     return "; `caffe-ext get-data cifar10` writes it" if made else ""
 
 
-def _words(keys: tuple[str, ...]) -> str:
+def _join_keys(keys: tuple[str, ...]) -> str:
     return ", ".join(keys)

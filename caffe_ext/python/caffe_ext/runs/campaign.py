@@ -130,7 +130,7 @@ class AttackCampaign:
             "limit": self.limit,
             "selection": source.selection,
             "labelled": source.labelled,
-            "sha256": source.digest(reporter),
+            "sha256": source.compute_digest(reporter),
         }
         planned = self._plan(images["sha256"], labelled=source.labelled)
         with claim_output(self.folder):
@@ -166,7 +166,7 @@ class AttackCampaign:
             check_campaign_files(self.folder, folders)
         planned = []
         for folder, model in zip(folders, self.models, strict=True):
-            common = {"model": model.shown_record(), "images_sha256": digest}
+            common = {"model": model.as_shown_record(), "images_sha256": digest}
             depends = identity(model, digest, labelled=labelled)
             exports = []
             for attack in self.attacks:
@@ -228,9 +228,9 @@ class _StepCounter:
         self._reporter = reporter
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         """Open a progress bar, and count."""
-        with self._reporter.progress(what, total, unit, done) as step:
+        with self._reporter.show_progress(what, total, unit, done) as step:
 
             def report_count(number: int) -> None:
                 self.steps += number

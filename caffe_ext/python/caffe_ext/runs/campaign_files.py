@@ -32,10 +32,10 @@ from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, summarize
 from caffe_ext.runs.titles import distinct_titles
 from caffe_ext.runtime.checkout import shorten_path
-from caffe_ext.runtime.memory import peak_memory_mib
+from caffe_ext.runtime.memory import measure_peak_memory_mib
 from caffe_ext.storage.atomic import replace_file, write_json
 from caffe_ext.storage.json_file import Object, read_json
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 
 SHEET, FIGURE, SUMMARY = "sheet.png", "figure1.png", "summary.json"
 
@@ -150,10 +150,10 @@ def write_summary(
     output: Path, settings: Mapping[str, Any], models: Sequence[ModelOutcome]
 ) -> None:
     """Write summary.json: the results, and everything that they depend on."""
-    record = asdict(provenance()) | {
+    record = asdict(collect_provenance()) | {
         **settings,
         "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
-        "peak_memory_mib": peak_memory_mib(),
+        "peak_memory_mib": measure_peak_memory_mib(),
         "models": [
             {**model.record, "folder": shorten_path(model.folder), "attacks": _attacks(model)}
             for model in models

@@ -53,7 +53,7 @@ def check_model(
         criterion.check(classifier.classes)
         for attack in attacks:
             attack.check(classifier)
-        labels = source.labels()
+        labels = source.load_labels()
         if labels is not None:
             classifier.check_labels(
                 labels, len(labels), named=lambda row: source.read(slice(row, row + 1)).names[0]

@@ -29,7 +29,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.records import AttackRecords, load_adversarials
 from caffe_ext.runs.runner import AttackRun
-from caffe_ext.storage.atomic import json_bytes, write_bytes
+from caffe_ext.storage.atomic import encode_json, write_bytes
 from caffe_ext.storage.json_file import Count, read_json
 
 ORIGINALS = "originals"
@@ -72,7 +72,7 @@ class Export:
     def png(self, records: AttackRecords, row: int) -> Path:
         """Return the file of a row's adversarial."""
         label, new = (
-            _cut(plain_name(self.model.class_name(number)))
+            _cut(plain_name(self.model.name_class(number)))
             for number in (int(records.labels[row]), int(records.classes[row]))
         )
         predicted = "" if self.run.labelled else "predicted_"
@@ -91,7 +91,7 @@ class Export:
             "target": target if target >= 0 else None,
         }
         names = {
-            f"{key}_name": self.model.class_name(number)
+            f"{key}_name": self.model.name_class(number)
             for key, number in classes.items()
             if self.model.classes and number is not None
         }
@@ -134,7 +134,7 @@ def export_adversarials(
     found = np.flatnonzero(records.found)
     verified = np.zeros(len(found), np.bool_)
     export.folder.mkdir(parents=True, exist_ok=True)
-    with (reporter or SilentReporter()).progress(
+    with (reporter or SilentReporter()).show_progress(
         export.progress_title, len(found), "image"
     ) as step:
         for start in range(0, len(records), classifier.batch_size):
@@ -189,7 +189,7 @@ def identity(model: LoadableModel, digest: str, *, labelled: bool = True) -> dic
     labelled  whether the images have labels; otherwise the model's predictions are their labels
     """
     images = {"sha256": digest} | ({} if labelled else {"labelled": False})
-    return {"model": model.identity(), "images": images}
+    return {"model": model.identify(), "images": images}
 
 
 def plain_name(text: str) -> str:
@@ -290,7 +290,7 @@ def _write_originals(export: Export, paths: Sequence[Path], originals: Images) -
 
 def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
     """Write a JSON file, complete or not at all, unless it exists with the same content."""
-    content = json_bytes(entry)
+    content = encode_json(entry)
     if not (path.is_file() and path.read_bytes() == content):
         write_bytes(path, content, sync=False)
 

@@ -19,7 +19,7 @@ from caffe_ext.models.base import Model
 from caffe_ext.reporting import Reporter, Step, format_duration
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import Batch, attack_images
-from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.device import get_current_device
 from caffe_ext.runtime.processor_time import Stopwatch, count_cores
 
 _PARTS = 10_000
@@ -91,7 +91,7 @@ def report_estimate(planned: Sequence[PlannedWork], processes: int, reporter: Re
         return
     seconds = _duration(planned, min(processes, count_cores()))
     if seconds >= _LONG:
-        on = "" if current_device().gpu is not None else f", on {_name_cores(count_cores())}"
+        on = "" if get_current_device().gpu is not None else f", on {_name_cores(count_cores())}"
         reporter.note(f"estimated time: {format_duration(seconds)}{on}")
 
 
@@ -130,7 +130,7 @@ class OverallProgress:
         """Open the bar."""
         self._step: Step | None = None
         if self._total:
-            self._bar = self._reporter.progress(self._title, _PARTS, "")
+            self._bar = self._reporter.show_progress(self._title, _PARTS, "")
             self._step = self._bar.__enter__()
         return self
 
@@ -140,7 +140,7 @@ class OverallProgress:
             self._bar.__exit__(None, None, None)
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         """Begin a piece, whose steps move the bar; at its end, it counts as done completely."""
         weight = left = self._take(what)
 

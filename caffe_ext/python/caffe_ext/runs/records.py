@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import NO_CLASS, Images
-from caffe_ext.storage.hdf5_file import new_hdf5, open_hdf5
+from caffe_ext.storage.hdf5_file import create_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
 from caffe_ext.storage.regular_file import AnyPath
 
@@ -149,7 +149,7 @@ def save_records(
     parts = iter(adversarials)
     first = next(parts, None)
     _check_space(path, records, first)
-    with new_hdf5(path) as file:
+    with create_hdf5(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["description"] = json.dumps(description, sort_keys=True)
         for name in COLUMNS:

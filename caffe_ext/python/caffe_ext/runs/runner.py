@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from caffe_ext.attacks.base import Attack, AttackResult, Diagnostics
 from caffe_ext.attacks.criteria import MISCLASSIFIED, Bools, CriterionKind
 from caffe_ext.attacks.own import run_checked
-from caffe_ext.metrics.distances import distances
-from caffe_ext.metrics.pass_score import PUBLISHED, pass_scores
+from caffe_ext.metrics.distances import compute_distances
+from caffe_ext.metrics.pass_score import PUBLISHED, compute_pass_scores
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.folder import (
@@ -100,7 +100,7 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
     batch        images uint8 (N, C, H, W) and labels int64 (N,); labels None: the model's
                  predictions are the labels
     first_index  number of the first image, which random choices depend on
-    workers      threads for PASS, see pass_scores()
+    workers      threads for PASS, see compute_pass_scores()
     criterion    what makes an image adversarial
     predicted    int64 (N,), the model's predictions, if known
     only         bool (N,), which of them may be attacked; None: all
@@ -147,7 +147,7 @@ def attack_images(  # noqa: PLR0913  the settings are independent of each other
         columns[name][tried] = values
     found = tried[result.found]
     adversarials = result.adversarials[result.found]
-    window = model.pixel_space.visible_window((images.shape[2], images.shape[3]))
+    window = model.pixel_space.find_visible_window((images.shape[2], images.shape[3]))
     _measure(columns, found, (adversarials, images[found]), window, workers)
     _measure_real(columns, tried, result, images[tried], window)
     return AttackRecords(**columns), adversarials
@@ -165,13 +165,13 @@ def _measure(
     What a crop cuts off is never changed, and would only reduce the distances per pixel.
     """
     adversarials, originals = pairs
-    apart = distances(adversarials[:, :, *window], originals[:, :, *window])
+    apart = compute_distances(adversarials[:, :, *window], originals[:, :, *window])
     for name in ("l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute"):
         columns[name][rows] = getattr(apart, name)
     if min(originals.shape[2:]) < _SMALLEST_FOR_PASS:
         return  # SSIM's window does not fit
-    standard = pass_scores(adversarials, originals, workers=workers)
-    published = pass_scores(adversarials, originals, protocol=PUBLISHED, workers=workers)
+    standard = compute_pass_scores(adversarials, originals, workers=workers)
+    published = compute_pass_scores(adversarials, originals, protocol=PUBLISHED, workers=workers)
     columns["pass_scores"][rows], columns["ecc_failed"][rows] = standard.scores, standard.ecc_failed
     columns["pass_published"][rows] = published.scores
     columns["ecc_failed_published"][rows] = published.ecc_failed
@@ -235,7 +235,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
         pieces = list(_pieces(model, count))
         left = [rows for rows in pieces if not piece_path(run, rows).exists()]
         before = count - sum(rows.stop - rows.start for rows in left)
-        with reporter.progress(run.attack.name, count, "image", before) as step:
+        with reporter.show_progress(run.attack.name, count, "image", before) as step:
             for rows in left:
                 batch = source.read(rows)
                 if len(batch.images) != rows.stop - rows.start:

@@ -27,7 +27,7 @@ def describe_blas() -> Blas:
     """Ask Caffe's BLAS for its name and version; one that is not OpenBLAS is unknown."""
     try:
         config, core, threads = (
-            blas_function(f"openblas_{name}")
+            find_blas_function(f"openblas_{name}")
             for name in ("get_config", "get_corename", "get_num_threads")
         )
     except LookupError:
@@ -42,7 +42,7 @@ def describe_slow_blas() -> str:
     return str(library.caffe_ext_slow_blas().decode())
 
 
-def blas_function(name: str) -> Any:
+def find_blas_function(name: str) -> Any:
     """Return the function of Caffe's BLAS with that name, such as cblas_sgemm, for ctypes.
 
     Raises LookupError if it has none.

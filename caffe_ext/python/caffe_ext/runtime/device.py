@@ -3,7 +3,7 @@
 Device.parse("gpu:1").use()               # this thread computes on GPU 1 from now on
 with Device().activate():                 # on the CPU for a while
     ...
-current_device()                          # where this thread computes
+get_current_device()                          # where this thread computes
 
 Each thread has its own device, and starts on the CPU. A net can move from the CPU to a GPU and
 back, but not from one GPU to another. CUDA does not work in a process that was forked from
@@ -66,15 +66,15 @@ class Device:
         """Raise DeviceError, with what to do, unless the device can be used here."""
         if self.gpu is None:
             return
-        count = gpu_count()
+        count = count_gpus()
         if count is None:
             raise DeviceError("this Caffe was built for the CPU: build it with `make CUDA=1`")
         if not count:
-            raise DeviceError(f"there is no GPU here (CUDA: {_problem(0)})")
+            raise DeviceError(f"there is no GPU here (CUDA: {_describe_problem(0)})")
         if self.gpu >= count:
             only = "is 1 GPU, number 0" if count == 1 else f"are {count} GPUs, 0 to {count - 1}"
             raise DeviceError(f"there is no GPU {self.gpu}: there {only}")
-        if problem := _problem(self.gpu):
+        if problem := _describe_problem(self.gpu):
             raise DeviceError(f"{self} cannot be used (CUDA: {problem})")
 
     def use(self) -> None:
@@ -88,7 +88,7 @@ class Device:
 
         Raises DeviceError as check() does.
         """
-        before = current_device()
+        before = get_current_device()
         if before == self:
             yield
             return
@@ -108,18 +108,18 @@ class Device:
             caffe.set_mode_gpu()
 
 
-def gpu_count() -> int | None:
+def count_gpus() -> int | None:
     """Count the GPUs here; None if Caffe was built for the CPU alone."""
     count = int(_library.caffe_ext_gpu_count())
     return None if count < 0 else count
 
 
-def _problem(gpu: int) -> str:
+def _describe_problem(gpu: int) -> str:
     """Return why a GPU cannot be used, in CUDA's words; empty if it can."""
     return (_library.caffe_ext_gpu_problem(gpu) or b"").decode(errors="replace")
 
 
-def current_device() -> Device:
+def get_current_device() -> Device:
     """Return where this thread computes."""
     gpu = int(_library.caffe_ext_device())
     return Device(None if gpu < 0 else gpu)

@@ -42,7 +42,7 @@ def switch(*, on: bool) -> Iterator[None]:
 @contextmanager
 def limit_threads(count: int) -> Iterator[None]:
     """Use at most this many threads inside a `with`, in all nets."""
-    before = threads()
+    before = get_threads()
     set_threads(min(count, before))
     try:
         yield
@@ -50,7 +50,7 @@ def limit_threads(count: int) -> Iterator[None]:
         set_threads(before)
 
 
-def threads() -> int:
+def get_threads() -> int:
     """Return how many threads the engine uses."""
     return int(library.caffe_ext_threads())
 

@@ -28,7 +28,7 @@ def fork_child(work: Callable[[], object]) -> int:
     return child
 
 
-def fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
+def find_fatal_signal(action: Callable[[], object]) -> signal.Signals | None:
     """Return the signal that kills a process that does this, None if it ends in another way.
 
     The action's result and its exceptions are lost; it must not take locks of other threads.

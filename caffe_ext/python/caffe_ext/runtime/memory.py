@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 
-def peak_memory_mib() -> int:
+def measure_peak_memory_mib() -> int:
     """Return the peak memory of this process, in MiB.
 
     Linux passes ru_maxrss on through fork and exec, so it may be the parent's; VmHWM is the

@@ -111,18 +111,27 @@ def normalize_directions(images: Images, directions: Floats) -> tuple[Floats, Do
     """
     _check_shapes(images, directions)
     units, limits = np.empty(images.shape, np.float32), np.empty(len(images))
-    _call("normalize_directions", images, directions, *_sizes(images), units, limits)
+    _call("normalize_directions", images, directions, *_count_values(images), units, limits)
     return units, limits
 
 
-def directional_derivatives(images: Images, directions: Floats, gradients: Floats) -> Doubles:
+def compute_directional_derivatives(
+    images: Images, directions: Floats, gradients: Floats
+) -> Doubles:
     """Return the derivatives (N,) along directions, of functions with these gradients.
 
     All are (N, ...); see ComputeDirectionalDerivatives().
     """
     _check_shapes(images, directions, gradients)
     derivatives = np.empty(len(images))
-    _call("directional_derivatives", images, directions, gradients, *_sizes(images), derivatives)
+    _call(
+        "directional_derivatives",
+        images,
+        directions,
+        gradients,
+        *_count_values(images),
+        derivatives,
+    )
     return derivatives
 
 
@@ -136,7 +145,7 @@ def perturb(
     _check_shapes(images, units)
     _check_shapes(which, step_lengths)
     perturbed = np.empty((len(which), *images.shape[1:]), np.uint8)
-    count, values = _sizes(perturbed)
+    count, values = _count_values(perturbed)
     _call("perturb", images, units, len(images), which, step_lengths, count, values, perturbed)
     return perturbed
 
@@ -158,7 +167,7 @@ def add_integer_noise(
     if thresholds.shape != (512,) or aliases.shape != (512,):
         raise ValueError(f"a table has 512 columns, not {thresholds.shape} and {aliases.shape}")
     noisy = np.empty((len(which), *images.shape[1:]), np.uint8)
-    sizes = _sizes(noisy)
+    sizes = _count_values(noisy)
     _call(
         "add_integer_noise", thresholds, aliases, seed, images, len(images), *copies, *sizes, noisy
     )
@@ -183,7 +192,7 @@ def scatter_windows(parts: Doubles, stride: tuple[int, int], dilation: tuple[int
     return totals
 
 
-def ecc_homographies(
+def estimate_homographies(
     images: Images, templates: Images, *, iterations: int, epsilon: float
 ) -> tuple[Floats, Doubles, NDArray[np.bool_]]:
     """Return homographies (N, 3, 3), correlations (N, 2), and which pairs failed (N,).
@@ -208,7 +217,7 @@ def warp_images(images: Images, homographies: Floats) -> Images:
     return warped
 
 
-def ssim(
+def compute_ssim(
     first: Images, second: Images, weights: Doubles, constants: tuple[float, float], *, inner: bool
 ) -> Doubles:
     """Return the SSIM (N,) of planes (N, H, W); see ComputeSsim().
@@ -246,6 +255,6 @@ def _check_shapes(first: NDArray[Any], *others: NDArray[Any]) -> None:
             raise ValueError(f"arrays of the shapes {first.shape} and {other.shape} do not fit")
 
 
-def _sizes(images: NDArray[Any]) -> tuple[int, int]:
+def _count_values(images: NDArray[Any]) -> tuple[int, int]:
     """Return the number of images and of the values of each."""
     return len(images), int(np.prod(images.shape[1:]))

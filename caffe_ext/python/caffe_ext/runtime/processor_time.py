@@ -6,7 +6,7 @@ On a busy machine, the wall time is mostly that of other programs.
 import os
 from time import perf_counter, process_time, thread_time
 
-from caffe_ext.runtime.device import current_device
+from caffe_ext.runtime.device import get_current_device
 
 
 def count_cores() -> int:
@@ -27,7 +27,7 @@ class Stopwatch:
     def __init__(self, cores: int | None = None) -> None:
         """Start."""
         self._cores = cores or count_cores()
-        self._on_gpu = current_device().gpu is not None
+        self._on_gpu = get_current_device().gpu is not None
         self._began = self._read()
 
     @property

@@ -10,13 +10,13 @@ WARNING = 1
 
 
 @contextmanager
-def quiet_caffe(least: int = WARNING) -> Iterator[None]:
+def silence_caffe(least: int = WARNING) -> Iterator[None]:
     """Hide messages of Caffe below a severity (glog: 0 INFO, 1 WARNING, 2 ERROR) for a while.
 
     The environment variable GLOG_minloglevel still applies if it hides more. If glog's setting
     cannot be found, nothing is hidden.
     """
-    level = log_level()
+    level = find_log_level()
     if level is None:
         yield
         return
@@ -28,7 +28,7 @@ def quiet_caffe(least: int = WARNING) -> Iterator[None]:
         level.value = before
 
 
-def log_level() -> ctypes.c_int | None:
+def find_log_level() -> ctypes.c_int | None:
     """Return glog's own setting, the least severity that is shown; None if it is not found."""
     try:
         library = ctypes.CDLL(caffe._caffe.__file__)

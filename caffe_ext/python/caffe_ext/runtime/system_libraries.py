@@ -30,19 +30,19 @@ DPKG_SECONDS = 10
 
 
 @cache
-def system_libraries() -> dict[str, str]:
+def list_system_libraries() -> dict[str, str]:
     """Return the version of each of LIBRARIES that this process has loaded.
 
     The version is the package's where dpkg knows one ("libprotobuf32 3.21.12-3"), else the file's
     name ("libprotobuf.so.32.0.12"). Unknown versions are left out.
     """
     files = find_loaded_files()
-    packages = _debian_packages(list(files.values()))
+    packages = _find_debian_packages(list(files.values()))
     versions = {name: packages.get(file, file.name) for name, file in files.items()}
-    return dict(sorted((_part_of_caffe() | versions).items()))
+    return dict(sorted((_find_linked_opencv() | versions).items()))
 
 
-def _part_of_caffe() -> dict[str, str]:
+def _find_linked_opencv() -> dict[str, str]:
     """Return the version of OpenCV where it is linked into libcaffe: no file tells it."""
     plugin = ctypes.CDLL(str(PLUGIN))  # whose symbols are found in what it depends on
     if not hasattr(plugin, "caffe_opencv_version"):
@@ -69,14 +69,14 @@ def find_loaded_files(maps: Path = Path("/proc/self/maps")) -> dict[str, Path]:
     return found
 
 
-def _debian_packages(files: list[Path]) -> dict[Path, str]:
+def _find_debian_packages(files: list[Path]) -> dict[Path, str]:
     """Return "package version" of the files that belong to a package of Debian or a descendant."""
     if not files or shutil.which("dpkg-query") is None:
         return {}
     # libc's package lists its file without the /usr that /lib is a link into.
-    names = {str(name): file for file in files for name in _names(file)}
+    names = {str(name): file for file in files for name in _list_names(file)}
     owners = {}
-    for line in _dpkg("--search", *names):
+    for line in _query_dpkg("--search", *names):
         package, _, name = line.rpartition(": ")
         if name in names and "," not in package:
             owners[names[name]] = package
@@ -84,7 +84,7 @@ def _debian_packages(files: list[Path]) -> dict[Path, str]:
         return {}
     versions = dict(
         line.split(" ", 1)
-        for line in _dpkg(
+        for line in _query_dpkg(
             "--show", "--showformat=${binary:Package} ${Version}\\n", *owners.values()
         )
         if " " in line
@@ -96,11 +96,11 @@ def _debian_packages(files: list[Path]) -> dict[Path, str]:
     }
 
 
-def _names(file: Path) -> set[Path]:
+def _list_names(file: Path) -> set[Path]:
     return {file, Path("/", *file.parts[2:])} if file.parts[1:3] == ("usr", "lib") else {file}
 
 
-def _dpkg(*arguments: str) -> list[str]:
+def _query_dpkg(*arguments: str) -> list[str]:
     try:
         done = subprocess.run(
             ["dpkg-query", *arguments],

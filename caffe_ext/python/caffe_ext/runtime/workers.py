@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 from caffe_ext.errors import WorkerError
 from caffe_ext.reporting import Reporter, Step
-from caffe_ext.runtime.device import Device, current_device
+from caffe_ext.runtime.device import Device, get_current_device
 
 Result = TypeVar("Result")
 Task = Callable[[Reporter], Result]
@@ -46,7 +46,7 @@ class QueueReporter:
         self._queue.put(("warn", text))
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
         """Pass the steps on."""
         bar = os.getpid(), next(self._numbers)
         self._queue.put(("begin", bar, what, total, unit, done))
@@ -96,7 +96,7 @@ class Workers:
         with _limit_blas_threads():
             try:
                 futures = [
-                    self._start_pool().submit(_call, task, current_device()) for task in tasks
+                    self._start_pool().submit(_call, task, get_current_device()) for task in tasks
                 ]
             except (RuntimeError, OSError) as error:
                 raise WorkerError(
@@ -164,7 +164,7 @@ def _listen(queue: "Queue[Message | None]", reporter: Reporter) -> None:
         kind, *rest = message
         if kind == "begin":
             bar, what, total, unit, done = rest
-            opened = reporter.progress(what, total, unit, done)
+            opened = reporter.show_progress(what, total, unit, done)
             bars[bar] = opened, opened.__enter__()
         elif kind == "step":
             bars[rest[0]][1](rest[1])

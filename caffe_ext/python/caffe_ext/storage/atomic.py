@@ -84,10 +84,10 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
 
 def write_json(path: Path, content: Any, *, indent: int | None = 2, sync: bool = True) -> None:
     """Write a JSON file, as replace_file() does; ValueError for NaN and infinities."""
-    write_bytes(path, json_bytes(content, indent=indent), sync=sync)
+    write_bytes(path, encode_json(content, indent=indent), sync=sync)
 
 
-def json_bytes(content: Any, *, indent: int | None = 2) -> bytes:
+def encode_json(content: Any, *, indent: int | None = 2) -> bytes:
     """Return JSON in UTF-8 with a final line feed; ValueError for NaN and infinities.
 
     With an indent, a list of numbers is on one line.
@@ -153,7 +153,7 @@ def _encode_text(text: str) -> bytes:
 def _open_partial(path: Path) -> tuple[Path, BinaryIO]:
     """Return a partial file that no other process has, empty and locked, and its name."""
     for number in count():
-        partial = path.with_name(_partial_name(path.name, number))
+        partial = path.with_name(_name_partial(path.name, number))
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o666)
         try:
@@ -171,7 +171,7 @@ def _open_partial(path: Path) -> tuple[Path, BinaryIO]:
     raise AssertionError("count() has no end")
 
 
-def _partial_name(name: str, number: int) -> str:
+def _name_partial(name: str, number: int) -> str:
     """Return the hidden name of a partial file; of long names only as much as fits."""
     suffix = f".{number}{PARTIAL}" if number else PARTIAL
     kept = os.fsencode(name)[: _LONGEST_NAME - 1 - len(suffix)]

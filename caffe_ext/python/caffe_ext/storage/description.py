@@ -11,12 +11,12 @@ _MOST_KEYS = 12
 """In an error message."""
 
 
-def short_digest(description: Mapping[str, Any]) -> str:
+def hash_description(description: Mapping[str, Any]) -> str:
     """Return 12 hexadecimal digits of a description, for the name of the file of its results."""
     return sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def list_differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return the keys of what differs, sorted; nested ones as `model.weights_sha256`.
 
     mine   what is asked for, of any types that JSON takes
@@ -25,7 +25,7 @@ def differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     A missing key is equal to one that is null, so that files stay valid when settings are added
     later.
     """
-    return _differences(json.loads(json.dumps(mine)), found)
+    return _list_differences(json.loads(json.dumps(mine)), found)
 
 
 def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, advice: str) -> None:
@@ -34,7 +34,7 @@ def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, adv
     what    the subject of the sentence: "x.h5 holds results of another run"
     advice  its end: what to do
     """
-    keys = differences(mine, found)
+    keys = list_differences(mine, found)
     if keys:
         # They are read from a file: they may contain anything, and be any number.
         shown = [key if key.isprintable() else f"{key!a}" for key in keys[:_MOST_KEYS]]
@@ -42,14 +42,14 @@ def check_same(mine: Mapping[str, Any], found: Mapping[str, Any], what: str, adv
         raise RecordError(f"{what} (it differs in: {', '.join(shown + more)}); {advice}")
 
 
-def _differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def _list_differences(mine: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     keys = []
     for key in sorted({*mine, *found}):
         one, other = mine.get(key), found.get(key)
         if one == other:
             continue
         if isinstance(one, dict) and isinstance(other, dict):
-            keys += [f"{key}.{name}" for name in _differences(one, other)]
+            keys += [f"{key}.{name}" for name in _list_differences(one, other)]
         else:
             keys.append(key)
     return keys

@@ -91,13 +91,13 @@ def _refuse_foreign_storage(name: str, dataset: h5py.h5d.DatasetID) -> None:
 
 
 @contextmanager
-def new_hdf5(path: Path) -> Iterator[h5py.File]:
+def create_hdf5(path: Path) -> Iterator[h5py.File]:
     """Yield an empty HDF5 file for writing, which gets its name when everything is on the disk.
 
     Ctrl-C and SIGTERM wait until the file is closed. Raises OSError with the file's name; an
     existing file of that name is then kept.
     """
-    with _defer_signal(signal.SIGTERM), _defer_signal(signal.SIGINT), _new_hdf5(path) as file:
+    with _defer_signal(signal.SIGTERM), _defer_signal(signal.SIGINT), _create_hdf5(path) as file:
         yield file
 
 
@@ -123,7 +123,7 @@ def _defer_signal(number: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def _new_hdf5(path: Path) -> Iterator[h5py.File]:
+def _create_hdf5(path: Path) -> Iterator[h5py.File]:
     with replace_file(path) as beside:
         target = _Target(beside.fileno())
         try:

@@ -15,8 +15,8 @@ from pathlib import Path
 from caffe_ext import PLUGIN, __version__
 from caffe_ext.runtime.blas import UNKNOWN, Blas, describe_blas
 from caffe_ext.runtime.checkout import CHECKOUT
-from caffe_ext.runtime.device import current_device
-from caffe_ext.runtime.system_libraries import system_libraries
+from caffe_ext.runtime.device import get_current_device
+from caffe_ext.runtime.system_libraries import list_system_libraries
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Provenance:
     machine: Machine
 
 
-def provenance() -> Provenance:
+def collect_provenance() -> Provenance:
     """Describe this process."""
     return Provenance(
-        command=shlex.join(_command()),
+        command=shlex.join(_find_command()),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         commit=_commit(CHECKOUT),
-        device=current_device().describe(),
-        machine=machine(),
+        device=get_current_device().describe(),
+        machine=describe_machine(),
     )
 
 
-def _command() -> list[str]:
+def _find_command() -> list[str]:
     """Return the command that started this process, as typed."""
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     if module is not None and module.origin == sys.argv[0]:  # python -m, as Python starts it
@@ -80,22 +80,23 @@ def _command() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def machine() -> Machine:
+def describe_machine() -> Machine:
     """Describe this machine; what cannot be determined is "unknown"."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    kernel = f"{platform.system()} {platform.release()} {platform.machine()}"
     return Machine(
-        cpu=_cpu(),
+        cpu=_find_cpu(),
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(memory / 2**30, 1),
-        system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
-        compiler=_compiler(PLUGIN),
+        system=f"{_find_distribution()}, {kernel}",
+        compiler=_read_compiler(PLUGIN),
         blas=describe_blas(),
         python=platform.python_version(),
-        libraries=system_libraries(),
+        libraries=list_system_libraries(),
     )
 
 
-def sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,7 +112,7 @@ def _commit(checkout: Path | None) -> str | None:
     return done.stdout.strip() or None
 
 
-def _cpu() -> str:
+def _find_cpu() -> str:
     try:
         found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -119,14 +120,14 @@ def _cpu() -> str:
     return found[1] if found else platform.processor() or UNKNOWN
 
 
-def _distribution() -> str:
+def _find_distribution() -> str:
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return UNKNOWN
 
 
-def _compiler(library: Path) -> str:
+def _read_compiler(library: Path) -> str:
     """Return what the compiler wrote about itself into the library's section .comment."""
     # Bounded, for the long runs of X that patchelf leaves in a library.
     pattern = rb"(GCC: \([^\0]*|[\w ]{0,40}clang version [^\0]*)\0"

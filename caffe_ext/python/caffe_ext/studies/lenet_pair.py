@@ -14,7 +14,7 @@ from caffe_ext.data import PreparedFolder
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.provenance import provenance, sha256
+from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.training import TrainingResult, train
 from caffe_ext.training.lenet import LeNetTraining
 from caffe_ext.training.settings import read_settings
@@ -60,7 +60,7 @@ def write_pair_record(
     training: LeNetTraining, data: PreparedFolder, models: list[TrainedLeNet]
 ) -> Path:
     """Write result.json, which records what was trained, on what, and where; return its path."""
-    record: dict[str, Any] = asdict(provenance()) | {
+    record: dict[str, Any] = asdict(collect_provenance()) | {
         "seed": training.seed,
         "data": asdict(data.record) | {"content": data.record.content},
         "models": [asdict(model) | {"result": _result(model.result)} for model in models],
@@ -76,4 +76,4 @@ def _result(result: TrainingResult) -> dict[str, Any]:
         name: shorten_path(value) if isinstance(value, Path) else value
         for name, value in asdict(result).items()
     }
-    return values | {"weights_sha256": sha256(result.weights)}
+    return values | {"weights_sha256": hash_file(result.weights)}

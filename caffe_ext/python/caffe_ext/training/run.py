@@ -217,7 +217,7 @@ class _Run:
         parser, shown = LogParser(), start
         with (
             self.folder.log.open("rb") as log,
-            self.reporter.progress(self.folder.path.name, iterations, "it", start) as step,
+            self.reporter.show_progress(self.folder.path.name, iterations, "it", start) as step,
         ):
             log.seek(offset)
             while process.returncode is None:

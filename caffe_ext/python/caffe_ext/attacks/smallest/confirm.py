@@ -6,7 +6,7 @@ from caffe_ext.attacks.base import AttackResult, RealReading
 from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.smallest.nearest import NearestAdversarials
 from caffe_ext.attacks.smallest.queries import MarginQueries
-from caffe_ext.models.base import NO_CLASS, Images, top_class
+from caffe_ext.models.base import NO_CLASS, Images, find_top_class
 
 
 def confirm(
@@ -27,7 +27,7 @@ def confirm(
     answers = asked.ask(points, rows)
     rows, points = rows[answers.adversarial], points[answers.adversarial]
     adversarials[rows], found[rows] = points, True
-    classes[rows] = top_class(answers.logits[answers.adversarial])
+    classes[rows] = find_top_class(answers.logits[answers.adversarial])
     lengths = compute_norms(adversarials.astype(np.float32) - images, "linf")
     return AttackResult(
         found,

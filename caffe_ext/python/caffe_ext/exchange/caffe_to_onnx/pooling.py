@@ -11,7 +11,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
 from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
-from caffe_ext.models.layer_windows import pooling_axes
+from caffe_ext.models.layer_windows import read_pooling_axes
 
 Values = list[str]
 _Parameter = caffe_pb2.PoolingParameter
@@ -24,7 +24,7 @@ def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     if given.pool == _Parameter.STOCHASTIC:
         raise make_error(layer, "ONNX has no stochastic pooling")
     mean, top = given.pool == _Parameter.AVE, layer.tops[0]
-    axes = pooling_axes(given, *layer.bottom_shapes[0][2:])
+    axes = read_pooling_axes(given, *layer.bottom_shapes[0][2:])
     if given.global_pooling and not any(axis.pad for axis in axes):
         return [graph.add("GlobalAveragePool" if mean else "GlobalMaxPool", inputs, top)]
     attributes = {

@@ -18,7 +18,7 @@ def add_preprocessing(
     """
     channels, height, width = shape
     value = images
-    rows, columns = space.visible_window((height, width))
+    rows, columns = space.find_visible_window((height, width))
     if (rows, columns) != (slice(0, height), slice(0, width)):
         numbers = {
             "starts": [rows.start, columns.start],

@@ -5,7 +5,7 @@ import numpy as np
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
 from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
-from caffe_ext.models.layer_windows import convolution_sides
+from caffe_ext.models.layer_windows import read_convolution_sides
 
 Values = list[str]
 
@@ -18,12 +18,12 @@ def convolution(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
         raise make_error(layer, "its `axis:` is not 1, the channel axis")
     kernel = layer.weights[0].shape[2:]
     spatial = len(kernel)
-    pads = convolution_sides(given, "pad", spatial, 0)
+    pads = read_convolution_sides(given, "pad", spatial, 0)
     attributes = {
         "kernel_shape": list(kernel),
         "pads": [*pads, *pads],
-        "strides": convolution_sides(given, "stride", spatial, 1),
-        "dilations": convolution_sides(given, "dilation", spatial, 1),
+        "strides": read_convolution_sides(given, "stride", spatial, 1),
+        "dilations": read_convolution_sides(given, "dilation", spatial, 1),
         "group": given.group,
     }
     constants = [

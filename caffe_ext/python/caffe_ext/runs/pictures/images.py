@@ -25,7 +25,7 @@ class FinishedAttack:
 
     def class_of(self, row: int) -> str:
         """Return the class of an image for pictures: its label, or else the model's prediction."""
-        name = self.model.class_name(int(self.records.labels[row]))
+        name = self.model.name_class(int(self.records.labels[row]))
         return name if self.run.labelled else f"predicted: {name}"
 
     def adversarial(self, row: int) -> Adversarial | None:
@@ -36,7 +36,7 @@ class FinishedAttack:
         number = int(records.found[:row].sum())
         return Adversarial(
             load_adversarials(self.run.path, slice(number, number + 1))[0],
-            self.model.class_name(int(records.classes[row])),
+            self.model.name_class(int(records.classes[row])),
             float(records.pass_scores[row]),
             float(records.l2_per_pixel[row]),
             float(records.linf[row]),
@@ -98,7 +98,7 @@ def describe_unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) ->
         *(int(found.max(initial=-1)) + 1 for found in (records.labels, records.predicted)),
     )
     shown = set(records.labels[rows].tolist())
-    missing = [attack.model.class_name(number) for number in range(known) if number not in shown]
+    missing = [attack.model.name_class(number) for number in range(known) if number not in shown]
     if not missing:
         return ""
     if len(rows) >= _COLUMNS or len(missing) > _COLUMNS:

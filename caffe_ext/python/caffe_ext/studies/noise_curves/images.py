@@ -84,7 +84,7 @@ def _choose(run: NoiseCurvesRun, reporter: Reporter) -> Ints:
         candidates = _choose_first(run.labels, wanted)
         some = _read_chosen(run, candidates)
         try:
-            with reporter.progress("choosing images", len(run.networks), "network") as step:
+            with reporter.show_progress("choosing images", len(run.networks), "network") as step:
                 rows = find_correct_for_all(
                     _load_networks(run, step), some.images, some.labels, run.protocol.per_class
                 )

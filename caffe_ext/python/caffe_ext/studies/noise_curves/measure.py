@@ -59,7 +59,7 @@ def measure(
     protocol = run.protocol
     total = len(run.networks) * len(chosen.images) * protocol.forwards
     done = count_finished(run) * protocol.forwards
-    with (reporter or SilentReporter()).progress("noise", total, "image", done) as step:
+    with (reporter or SilentReporter()).show_progress("noise", total, "image", done) as step:
         counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
     shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
     return NoiseCurves(
@@ -77,7 +77,7 @@ class _ContinuedProgress(SilentReporter):
     def __init__(self, step: Step) -> None:
         self._step = step
 
-    def progress(
+    def show_progress(
         self, what: str, total: int, unit: str, done: int = 0
     ) -> AbstractContextManager[Step]:
         """Return the open bar's step."""

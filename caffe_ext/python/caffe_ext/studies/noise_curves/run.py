@@ -84,7 +84,7 @@ class NoiseCurvesRun:
             "trainings": [
                 {
                     "name": name,
-                    "networks": {str(number): model.identity() for number, model in by.items()},
+                    "networks": {str(number): model.identify() for number, model in by.items()},
                 }
                 for name, by in self.models.items()
             ],

@@ -24,7 +24,7 @@ from caffe_ext.reporting import Reporter, SilentReporter, format_duration, plura
 from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseCurves, NoiseProtocol
 from caffe_ext.studies.noise_curves.figure import noise_figure
 from caffe_ext.studies.noise_curves.images import ChosenImages, choose_images, read_labels
@@ -107,7 +107,7 @@ class NoiseCurvesStudy:
             models=self.trainings,
             source=source,
             labels=labels,
-            images={"digest": source.digest(reporter)},
+            images={"digest": source.compute_digest(reporter)},
             protocol=NoiseProtocol(levels, per_class, self.copies, self.seed),
             folder=self.folder / PIECES,
             batch_size=self.batch_size,
@@ -160,7 +160,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
         "candidates": len(run.labels),
         "chosen": chosen.indices.tolist(),
     }
-    return asdict(provenance()) | {
+    return asdict(collect_provenance()) | {
         "protocol": protocol,
         "images": dict(run.images) | images,
         "trainings": trainings,
@@ -171,7 +171,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
 
 def network_record(iteration: int, model: ModelDescription) -> dict[str, Any]:
     """Return the description of a network for the record."""
-    return {"iteration": iteration} | model.shown_record()
+    return {"iteration": iteration} | model.as_shown_record()
 
 
 def save_results(

@@ -22,7 +22,7 @@ from caffe_ext.runtime.checkout import ROOT, shorten_path
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import Object, read_json, validate
 from caffe_ext.storage.lock import lock_folder
-from caffe_ext.storage.provenance import provenance, sha256
+from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.training import TrainingResult, train
 from caffe_ext.training.lenet import LeNetTraining, write_model_file
 
@@ -83,7 +83,7 @@ class TrainedModel:
         return asdict(self.model) | {
             "seed": self.seed,
             "weights": shorten_path(result.weights),
-            "sha256": sha256(result.weights),
+            "sha256": hash_file(result.weights),
             "accuracy": result.accuracy,
             "loss": result.loss,
             "seconds": result.seconds,
@@ -133,7 +133,7 @@ class Table1Training:
         trained = TrainedModel(model, seed, train(request, reporter or SilentReporter()))
         about = {
             "data": asdict(data.record) | {"content": data.record.content},
-            "provenance": asdict(provenance()),
+            "provenance": asdict(collect_provenance()),
         }
         list_model(output, trained.entry() | about, reused=trained.result.reused)
         write_model_file(output, model.id, trained.result.weights, model.id)

@@ -37,7 +37,7 @@ from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.json_file import Object, read_json
-from caffe_ext.storage.provenance import provenance
+from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.transfer.figure import transfer_figure
 from caffe_ext.studies.transfer.matrix import CrossEvaluation, TransferMatrix, count_transfer
 
@@ -118,7 +118,7 @@ class TransferStudy:
         count, number_of_attacks = len(finished), len(self.campaign.attacks)
         digests = [[_digest(one) for one in attacks] for attacks in finished]
         classes: dict[tuple[int, int, int], Ints] = {}
-        with reporter.progress("transfer", count**2 * number_of_attacks, "pair") as step:
+        with reporter.show_progress("transfer", count**2 * number_of_attacks, "pair") as step:
             for to, target in enumerate(self.campaign.models):
                 for of, number in np.ndindex(count, number_of_attacks):
                     one = finished[of][number]
@@ -145,7 +145,7 @@ class TransferStudy:
         path = self.campaign.folder / CROSSED / plain_name(target.name) / name
         depends = {
             "attack": one.run.description,
-            "target": target.identity(),
+            "target": target.identify(),
             "adversarials_sha256": digest,
         }
         if path.exists() and not self.campaign.again:
@@ -164,12 +164,12 @@ class TransferStudy:
         """Write the files with the results."""
         asked, run = self.campaign, finished[0][0].run
         path = asked.folder / RESULTS
-        record = asdict(provenance()) | {
+        record = asdict(collect_provenance()) | {
             "protocol": PROTOCOL,
             "seed": asked.seed,
             "limit": asked.limit,
             "images": {"origin": shorten_paths(asked.source.origin), **run.identity["images"]},
-            "models": [model.shown_record() for model in asked.models],
+            "models": [model.as_shown_record() for model in asked.models],
             "matrices": [one.to_dict() for one in matrices],
         }
         write_json(path.with_suffix(".json"), record)

@@ -16,16 +16,16 @@ from caffe_ext.data.database import write_parts
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError, RecordError
 from caffe_ext.reporting import Reporter
-from caffe_ext.storage.atomic import json_bytes, write_json
+from caffe_ext.storage.atomic import encode_json, write_json
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Count, Object, read_json, validate
-from caffe_ext.storage.provenance import sha256
+from caffe_ext.storage.provenance import hash_file
 from caffe_ext.storage.staging import stage_content
 from caffe_ext.training.hard_positives.presets import AttackYield
 
 DATABASE, RECORD, ATTACKS = "train_lmdb", "hard_positives.json", "attacks"
 FORMAT = 1
-_UNFINISHED = json_bytes({"format": FORMAT, "finished": False})
+_UNFINISHED = encode_json({"format": FORMAT, "finished": False})
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,6 @@ def write_set(
             "format": FORMAT,
             "finished": True,
             **record,
-            "sha256": {f"{DATABASE}/data.mdb": sha256(making / DATABASE / "data.mdb")},
+            "sha256": {f"{DATABASE}/data.mdb": hash_file(making / DATABASE / "data.mdb")},
         }
         write_json(making / RECORD, about)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.data.database import map_size
+from caffe_ext.data.database import compute_map_size
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.data.image_source import ImageSource
 from caffe_ext.data.mixture import Pool, shuffle
@@ -154,8 +154,8 @@ def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
     """Return everything the set depends on, for JSON; digests of files instead of names."""
     recipe = request.recipe
     settings = {
-        "model": request.model.identity(),
-        "images": request.source.digest(reporter),
+        "model": request.model.identify(),
+        "images": request.source.compute_digest(reporter),
         **asdict(recipe),
         "attacks": [attack.text for attack in recipe.parse_attacks()],
     }
@@ -190,7 +190,7 @@ def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) 
     # The pieces of an attack and the file that they become are there at the same time.
     rows = (to_run + (to_run > 0)) * attacked
     shape = request.source.image_shape
-    needed = map_size(count, shape) + rows * (int(np.prod(shape)) + _ROW)
+    needed = compute_map_size(count, shape) + rows * (int(np.prod(shape)) + _ROW)
     free = shutil.disk_usage(request.folder).free
     if needed > free:
         raise DataError(
