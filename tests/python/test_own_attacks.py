@@ -1,6 +1,7 @@
 """What an attack from outside the package returns is not believed before it is checked."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,6 +208,18 @@ def test_the_package_s_own_attacks_are_believed(
     nothing = AttackResult.make_empty(images)
     monkeypatch.setattr(type(own), "run", lambda *_: nothing)
     assert check(own, classifier, images, classifier.predict(images)) is nothing
+
+
+@pytest.mark.parametrize("name", ["apgd=1", "square=1", "ddn", "lbfgs"])
+def test_black_images_are_attacked_without_a_warning(classifier: Classifier, name: str) -> None:
+    """Only a user's arrays may be meant as 0..1."""
+    images = np.zeros((3, 1, 1, 2), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = check(parse_attack(name), classifier, images, classifier.predict(images))
+    assert result.found.all()
+    with pytest.warns(UserWarning, match="almost black"):
+        classifier.predict(images + np.float32(0.5))
 
 
 LYING = """
