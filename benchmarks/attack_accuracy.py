@@ -1,7 +1,6 @@
 """Robust accuracy by AutoAttack, ours and its authors': what bench_attacks.py --accuracy asks.
 
-It takes hours, so it is asked in parts: an answer is that of one of the two about some images of a
-model within a budget. Each is in the record as soon as it is there; the same command goes on.
+An answer is that of one of the two about some images of a model within a budget.
 """
 
 # PyTorch and what builds on it are imported late: they are optional, and large.
@@ -10,24 +9,20 @@ model within a budget. Each is in the record as soon as it is there; the same co
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 
+import attack_answers
+from attack_answers import Kind, collect_answers
 from attack_question import WHITE, Question
-from caffe_ext.cli.console import Console
-from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.storage.atomic import write_json
-from caffe_ext.storage.json_file import Count, Object, read_json
+from caffe_ext.storage.json_file import Count, Object
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench_attacks import Survey
 
-PART = 250
-"""Images of an answer; also the other's batch, as by its default."""
 OURS, OTHER = "ours", "other"
 Part = tuple[str, str, str, int, int, Question]
 """model, budget, whose answer, its first image, how many there are, those classified correctly"""
@@ -43,33 +38,24 @@ class AccuracyRecord:
     answers: dict[str, Answer]
 
 
+KIND = Kind("accuracy.json", "AutoAttack", AccuracyRecord)
+
+
 def answer_all(survey: "Survey", record: dict[str, Any]) -> None:
-    """Get all answers that are missing, and add them to the record, in its file as well.
-
-    RecordError if the file is damaged, or another process is at it.
-    """
-    with claim_output(survey.arguments.output):
-        _answer_all(survey, record)
-
-
-def _answer_all(survey: "Survey", record: dict[str, Any]) -> None:
-    path = survey.arguments.output / "accuracy.json"
-    depends = survey.identify()
-    answers = {} if survey.arguments.again else read_answers(path, depends)
-    record |= {"depends": depends, "answers": answers}
-    parts = list(list_parts(survey))
-    missing = [one for one in parts if name_answer(*one[:4]) not in answers]
-    done = len(parts) - len(missing)
+    """Get all answers; see collect_answers()."""
     ask: dict[str, Callable[[Question], Answer]] = {OURS: ask_ours, OTHER: ask_other}
-    with Console().show_progress("AutoAttack", len(parts), "answer", done) as step:
-        for part in missing:
-            total, question = part[4:]
-            began = time.process_time()
-            found = ask[part[2]](question)
-            found |= {"images": total, "seconds": time.process_time() - began}
-            answers[name_answer(*part[:4])] = found
-            write_json(path, record)
-            step(1)
+    parts = {
+        name_answer(*part[:4]): partial(answer, ask[part[2]], *part[4:])
+        for part in list_parts(survey)
+    }
+    collect_answers(survey, record, KIND, parts)
+
+
+def answer(ask: Callable[[Question], Answer], images: int, question: Question) -> Answer:
+    """Return an answer, with how many images it is about and how long it took."""
+    began = time.process_time()
+    found = ask(question)
+    return found | {"images": images, "seconds": time.process_time() - began}
 
 
 def name_answer(model: str, within: str, whose: str, first: int) -> str:
@@ -77,22 +63,12 @@ def name_answer(model: str, within: str, whose: str, first: int) -> str:
     return f"{model}; {within}; {whose}; {first}"
 
 
-def read_answers(path: "Path", depends: Object) -> dict[str, Answer]:
-    """Return the answers in a record; ValueError if they are about other models or images."""
-    if not path.exists():
-        return {}
-    advice = "--again begins anew"
-    record = read_json(path, AccuracyRecord, advice)
-    if record.depends != depends:
-        raise ValueError(f"{path} is about other models or images: {advice}, --output elsewhere")
-    return record.answers
-
-
 def list_parts(survey: "Survey") -> Iterator[Part]:
     """Yield what is asked, in order."""
-    for model, within, total, question in survey.list_questions():
-        for first in range(0, total, PART):
-            count = min(PART, total - first)
+    size = attack_answers.PART
+    for model, within, total, question in survey.list_questions(survey.arguments.within):
+        for first in range(0, total, size):
+            count = min(size, total - first)
             rows = np.flatnonzero((question.indices >= first) & (question.indices < first + count))
             for whose in (OURS, OTHER) if survey.other else (OURS,):
                 yield model, within, whose, first, count, question.select(rows)
@@ -122,7 +98,7 @@ def ask_other(question: Question) -> Answer:
     attack = AutoAttack(question.twin, seed=0, version="standard", **question.given)
     attack.verbose = False
     pixels, labels = question.to_tensors()
-    found = attack.run_standard_evaluation(pixels, labels, batch_size=PART)[0]
+    found = attack.run_standard_evaluation(pixels, labels, batch_size=attack_answers.PART)[0]
     broken = question.find_misclassified(found)
     levels = torch.round(found * WHITE)
     apart = (levels - pixels * WHITE).flatten(1)

@@ -2,8 +2,10 @@
 
 How long they take, in turns in one process on one thread: PGD, APGD and Square of torchattacks, FMN
 of Foolbox. --accuracy: the robust accuracy by AutoAttack, ours in both readings and that of its
-authors' program; it takes hours, and the same command goes on where it was interrupted. The others
-come with `pip install -e .[bench]`; without them nothing is timed, and --accuracy has ours alone.
+authors' program. --smallest: how small the adversarials of minimal-linf and minimal-l2 are, and
+those of Foolbox's DeepFool, DDN, FMN and BB. These two take hours, and the same command goes on
+where it was interrupted. The others come with `pip install -e .[bench]`; without them nothing is
+timed, and the other two have ours alone.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from caffe_ext.data import ImageSource
     from caffe_ext.models.description import ModelDescription
 
-ABSENT = "PyTorch, torchattacks, Foolbox or pyautoattack is not installed"
+ABSENT = "PyTorch, torchattacks, Foolbox, numba or pyautoattack is not installed"
 ADVICE = "`python -m pip install -e '.[bench]'` installs them"
 
 
@@ -42,7 +44,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_model_arguments(parser, several=True)
     add_image_arguments(parser, limit=100)
-    add = parser.add_argument_group("measurement").add_argument
+    group = parser.add_argument_group("measurement")
+    add = group.add_argument
     add(
         "--within",
         nargs="+",
@@ -52,12 +55,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--runs", type=int, metavar="N", default=3, help="of each (default: %(default)s)")
     add("--queries", type=int, metavar="N", default=1000, help="of Square (default: %(default)s)")
-    add(
+    instead = group.add_mutually_exclusive_group().add_argument
+    instead(
         "--accuracy",
         action="store_true",
         help="robust accuracy by AutoAttack, once each, in place of the times",
     )
-    add("--again", action="store_true", help="discard what --accuracy has found earlier")
+    instead(
+        "--smallest",
+        action="store_true",
+        help="the smallest adversarials in Linf and L2, in place of the times",
+    )
+    add(
+        "--again",
+        action="store_true",
+        help="discard what --accuracy or --smallest has found earlier",
+    )
     add_output(parser, ROOT / "results" / "attacks", "a JSON file and a table")
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "queries")
@@ -103,7 +116,7 @@ class Survey:
             "other": self.other,
         }
 
-    def list_questions(self) -> Iterator[tuple[str, str, int, Question]]:
+    def list_questions(self, budgets: Sequence[str]) -> Iterator[tuple[str, str, int, Question]]:
         """Yield model, budget, how many images there are, and those that are classified correctly.
 
         All models are asked about a budget before the next one.
@@ -120,7 +133,7 @@ class Survey:
             twin = torch_twin(model, classifier, batch.images)[0] if self.other else None
             right = np.flatnonzero(classifier.predict(batch.images) == labels)
             loaded.append((model.name, classifier, twin, labels, right))
-        for text in self.arguments.within:
+        for text in budgets:
             budget = parse_radius(text)
             for name, classifier, twin, labels, right in loaded:
                 images = batch.images[right]
@@ -132,6 +145,7 @@ def name_others() -> str | None:
     """Return what is compared with and its versions; None if something is not installed."""
     try:
         import foolbox
+        import numba  # noqa: F401  (whether it is there)
         import pyautoattack
         import torch
         import torchattacks  # noqa: F401  (whether it is there)
@@ -151,7 +165,7 @@ def time_all(survey: Survey) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     total = len(survey.models) * len(arguments.within)
     with Console().show_progress("attacks", total, "budget") as step:
-        for model, within, _, question in survey.list_questions():
+        for model, within, _, question in survey.list_questions(arguments.within):
             found = time_pairs(question, arguments.queries, arguments.runs)
             rows += [{"model": model, "within": within} | one for one in found]
             step(1)
@@ -160,29 +174,32 @@ def time_all(survey: Survey) -> list[dict[str, Any]]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from attack_accuracy import answer_all
-    from attack_tables import format_accuracy, format_times
+    import attack_accuracy
+    import attack_smallest
+    from attack_tables import format_accuracy, format_smallest, format_times
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
     from caffe_ext.runtime import engine
     from caffe_ext.runtime.quiet import silence_caffe
 
-    if not arguments.accuracy and name_others() is None:
+    if not (arguments.accuracy or arguments.smallest) and name_others() is None:
         print(f"bench_attacks: the times are skipped, as {ABSENT}; {ADVICE}")
         return
     record = begin_record(arguments.output)
-    name = "accuracy" if arguments.accuracy else "times"
     try:
         with silence_caffe():
             survey = Survey.open(arguments)
             record |= survey.describe()
             engine.set_threads(1)  # as PyTorch has it
             if arguments.accuracy:
-                answer_all(survey, record)
-                text = format_accuracy(record)
+                attack_accuracy.answer_all(survey, record)
+                name, text = "accuracy", format_accuracy(record)
+            elif arguments.smallest:
+                attack_smallest.answer_all(survey, record)
+                name, text = "smallest", format_smallest(record)
             else:
                 record["rows"] = time_all(survey)
-                text = format_times(record)
+                name, text = "times", format_times(record)
                 write_json(arguments.output / "times.json", record)
     except (DataError, RecordError, ValueError) as error:
         sys.exit(f"{error}")
