@@ -1,0 +1,195 @@
+#include "caffe_ext/layers/dual_bounds.hpp"
+
+#include <algorithm>
+#include <caffe/util/math_functions.hpp>
+#include <string>
+
+#include "caffe_ext/layers/refusal.hpp"
+#include "caffe_ext/layers/registration.hpp"
+
+namespace caffe_ext {
+
+template <typename Dtype>
+std::vector<ChainLayer> DualBoundsLayer<Dtype>::ReadChain(const caffe::Blob<Dtype>& input) const {
+  const DualBoundsParameter& param = this->layer_param_.caffe_ext_param().dual_bounds();
+  if (input.num_axes() != 4) {
+    RefuseLayer(this->layer_param_, "its first bottom, the input, has the shape " +
+                                        input.shape_string() + "; it must have 4 axes");
+  }
+  std::vector<ChainLayer> chain;
+  int channels = input.shape(1);
+  int height = input.shape(2);
+  int width = input.shape(3);
+  for (const DualBoundsParameter::LinearLayer& layer : param.layer()) {
+    const auto refuse = [&](const std::string& why) {
+      RefuseLayer(this->layer_param_, "layer " + std::to_string(chain.size() + 1) + ": " + why);
+    };
+    if (layer.num_output() < 1 || layer.num_output() > 1U << 24) {
+      refuse("num_output must be 1 or more");
+    }
+    ChainLayer it = {};
+    it.is_convolution = layer.has_kernel_size();
+    it.outputs = static_cast<int>(layer.num_output());
+    it.channels = channels;
+    it.height = height;
+    it.width = width;
+    it.out_height = it.out_width = 1;
+    if (it.is_convolution) {
+      if (layer.kernel_size() < 1 || layer.kernel_size() > 1U << 12 || layer.stride() < 1 ||
+          layer.stride() > 1U << 12 || layer.pad() >= layer.kernel_size()) {
+        refuse("kernel_size and stride must be 1 or more, and pad below kernel_size");
+      }
+      it.kernel = static_cast<int>(layer.kernel_size());
+      it.stride = static_cast<int>(layer.stride());
+      it.pad = static_cast<int>(layer.pad());
+      if (std::min(height, width) + 2 * it.pad < it.kernel) {
+        refuse("the kernel exceeds what is below");
+      }
+      it.out_height = (height + 2 * it.pad - it.kernel) / it.stride + 1;
+      it.out_width = (width + 2 * it.pad - it.kernel) / it.stride + 1;
+    }
+    chain.push_back(it);
+    channels = it.outputs;
+    height = it.out_height;
+    width = it.out_width;
+  }
+  return chain;
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::LayerSetUp(const Blobs& bottom, const Blobs& /*top*/) {
+  const DualBoundsParameter& param = this->layer_param_.caffe_ext_param().dual_bounds();
+  epsilon_ = static_cast<Dtype>(
+      ReadEpsilon(this->layer_param_, "dual_bounds", param.has_epsilon(), param.epsilon()));
+  if (param.layer_size() == 0) {
+    RefuseLayer(this->layer_param_,
+                "dual_bounds names no `layer`: it needs the linear layers from "
+                "the input to the one whose outputs are bounded");
+  }
+  const std::vector<ChainLayer> chain = ReadChain(*bottom[0]);
+  const bool has_blobs = !this->blobs_.empty();
+  this->blobs_.resize(chain.size());
+  for (std::size_t k = 0; k < chain.size(); ++k) {
+    const ChainLayer& it = chain[k];
+    const std::vector<int> shape =
+        it.is_convolution ? std::vector<int>{it.outputs, it.channels, it.kernel, it.kernel}
+                          : std::vector<int>{it.outputs, it.Fan()};
+    if (!has_blobs) {
+      this->blobs_[k].reset(new caffe::Blob<Dtype>(shape));
+      caffe::caffe_set(this->blobs_[k]->count(), Dtype(0), this->blobs_[k]->mutable_cpu_data());
+    }
+  }
+  this->param_propagate_down_.resize(this->blobs_.size(), true);
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
+  chain_ = ReadChain(*bottom[0]);
+  spread_ = std::make_unique<DualSpread<Dtype>>(chain_);
+  const auto refuse_size = [&](std::size_t number, int wanted) {
+    RefuseLayer(this->layer_param_, "bottom " + std::to_string(number) + " has the shape " +
+                                        bottom[number]->shape_string() + "; it must have " +
+                                        std::to_string(wanted) + " values for each of " +
+                                        std::to_string(bottom[0]->shape(0)) + " images");
+  };
+  if (bottom.size() != 2 * chain_.size()) {
+    RefuseLayer(this->layer_param_, "it has " + std::to_string(bottom.size()) + " bottoms; for " +
+                                        std::to_string(chain_.size()) +
+                                        " layers it needs the input, the outputs, and " +
+                                        "a slope and a height for each ReLU between, " +
+                                        std::to_string(2 * chain_.size()) + " in all");
+  }
+  const int images = bottom[0]->shape(0);
+  for (std::size_t i = 1; i < bottom.size(); ++i) {
+    const int wanted = i == 1 ? chain_.back().Units() : chain_[i / 2].Below();
+    if (bottom[i]->num_axes() < 1 || bottom[i]->shape(0) != images ||
+        bottom[i]->count(1) != wanted) {
+      refuse_size(i, wanted);
+    }
+  }
+  top[0]->ReshapeLike(*bottom[1]);
+  top[1]->ReshapeLike(*bottom[1]);
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::SetWeights() {
+  std::vector<const Dtype*> weights;
+  for (const auto& blob : this->blobs_) {
+    weights.push_back(blob->cpu_data());
+  }
+  spread_->SetWeights(weights);
+}
+
+/// The slopes (`which` 0) or heights (1) of an image.
+template <typename Dtype>
+std::vector<const Dtype*> DualBoundsLayer<Dtype>::PartsOfImage(const Blobs& bottom, int image,
+                                                               int which) const {
+  std::vector<const Dtype*> parts;
+  for (std::size_t k = 1; k < chain_.size(); ++k) {
+    const caffe::Blob<Dtype>& blob = *bottom[2 * k + which];
+    parts.push_back(blob.cpu_data() + image * blob.count(1));
+  }
+  return parts;
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  SetWeights();
+  const int units = chain_.back().Units();
+  up_.resize(units);
+  down_.resize(units);
+  for (int n = 0; n < bottom[0]->shape(0); ++n) {
+    spread_->Compute(PartsOfImage(bottom, n, 0), PartsOfImage(bottom, n, 1), epsilon_, up_.data(),
+                     down_.data());
+    const Dtype* middle = bottom[1]->cpu_data() + n * units;
+    caffe::caffe_sub(units, middle, down_.data(), top[0]->mutable_cpu_data() + n * units);
+    caffe::caffe_add(units, middle, up_.data(), top[1]->mutable_cpu_data() + n * units);
+  }
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                          const Blobs& bottom) {
+  const Dtype* lower_diff = top[0]->cpu_diff();
+  const Dtype* upper_diff = top[1]->cpu_diff();
+  if (propagate_down[1]) {
+    caffe::caffe_add(bottom[1]->count(), lower_diff, upper_diff, bottom[1]->mutable_cpu_diff());
+  }
+  for (std::size_t i = 0; i < bottom.size(); ++i) {
+    if (i != 1) {  // the slopes' and heights' are added to
+      caffe::caffe_set(bottom[i]->count(), Dtype(0), bottom[i]->mutable_cpu_diff());
+    }
+  }
+  SetWeights();
+  std::vector<Dtype*> weights_diff;
+  for (std::size_t k = 0; k + 1 < chain_.size(); ++k) {
+    weights_diff.push_back(this->blobs_[k]->mutable_cpu_diff());
+  }
+  const int units = chain_.back().Units();
+  down_.resize(units);
+  for (int n = 0; n < bottom[0]->shape(0); ++n) {
+    std::vector<Dtype*> diffs[2];
+    for (std::size_t k = 1; k < chain_.size(); ++k) {
+      for (const int which : {0, 1}) {
+        caffe::Blob<Dtype>& blob = *bottom[2 * k + which];
+        diffs[which].push_back(blob.mutable_cpu_diff() + n * blob.count(1));
+      }
+    }
+    std::transform(lower_diff + n * units, lower_diff + (n + 1) * units, down_.begin(),
+                   [](Dtype value) { return -value; });
+    spread_->AddDiffs(PartsOfImage(bottom, n, 0), PartsOfImage(bottom, n, 1), epsilon_,
+                      upper_diff + n * units, down_.data(), weights_diff, diffs[0], diffs[1]);
+  }
+  spread_->AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
+}
+
+template class DualBoundsLayer<float>;
+template class DualBoundsLayer<double>;
+
+namespace {
+
+const bool registered = RegisterLayer<DualBoundsLayer>("DualBounds");
+
+}  // namespace
+
+}  // namespace caffe_ext

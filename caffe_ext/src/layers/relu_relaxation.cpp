@@ -1,0 +1,79 @@
+#include "caffe_ext/layers/relu_relaxation.hpp"
+
+#include <caffe/util/math_functions.hpp>
+
+#include "caffe_ext/layers/refusal.hpp"
+#include "caffe_ext/layers/registration.hpp"
+
+namespace caffe_ext {
+
+template <typename Dtype>
+void ReLURelaxationLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
+  if (bottom.back()->shape() != bottom[0]->shape()) {
+    RefuseLayer(this->layer_param_, "the bounds have the shapes " + bottom[0]->shape_string() +
+                                        " and " + bottom[1]->shape_string() +
+                                        "; they must be the same");
+  }
+  for (caffe::Blob<Dtype>* const blob : top) {
+    blob->ReshapeLike(*bottom[0]);
+  }
+}
+
+template <typename Dtype>
+void ReLURelaxationLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  const Dtype* lower = bottom[0]->cpu_data();
+  const Dtype* upper = bottom.back()->cpu_data();
+  Dtype* slope = top[0]->mutable_cpu_data();
+  Dtype* height = top.size() > 1 ? top[1]->mutable_cpu_data() : nullptr;
+  for (int i = 0; i < bottom[0]->count(); ++i) {
+    const bool is_open = lower[i] < 0 && upper[i] > 0;
+    slope[i] = is_open ? upper[i] / (upper[i] - lower[i]) : upper[i] > 0 ? Dtype(1) : Dtype(0);
+    if (height != nullptr) {
+      height[i] = is_open ? -lower[i] : Dtype(0);
+    }
+  }
+}
+
+template <typename Dtype>
+void ReLURelaxationLayer<Dtype>::Backward_cpu(const Blobs& top,
+                                              const std::vector<bool>& propagate_down,
+                                              const Blobs& bottom) {
+  const int count = bottom[0]->count();
+  if (bottom.size() == 1) {
+    if (propagate_down[0]) {
+      caffe::caffe_set(count, Dtype(0), bottom[0]->mutable_cpu_diff());
+    }
+    return;
+  }
+  const Dtype* lower = bottom[0]->cpu_data();
+  const Dtype* upper = bottom[1]->cpu_data();
+  const Dtype* slope_diff = top[0]->cpu_diff();
+  const Dtype* height_diff = top.size() > 1 ? top[1]->cpu_diff() : nullptr;
+  Dtype* lower_diff = propagate_down[0] ? bottom[0]->mutable_cpu_diff() : nullptr;
+  Dtype* upper_diff = propagate_down[1] ? bottom[1]->mutable_cpu_diff() : nullptr;
+  for (int i = 0; i < count; ++i) {
+    const bool is_open = lower[i] < 0 && upper[i] > 0;
+    const Dtype width = upper[i] - lower[i];
+    const Dtype scaled = is_open ? slope_diff[i] / (width * width) : Dtype(0);
+    if (lower_diff != nullptr) {
+      lower_diff[i] = scaled * upper[i];
+      if (is_open && height_diff != nullptr) {
+        lower_diff[i] -= height_diff[i];
+      }
+    }
+    if (upper_diff != nullptr) {
+      upper_diff[i] = -scaled * lower[i];
+    }
+  }
+}
+
+template class ReLURelaxationLayer<float>;
+template class ReLURelaxationLayer<double>;
+
+namespace {
+
+const bool registered = RegisterLayer<ReLURelaxationLayer>("ReLURelaxation");
+
+}  // namespace
+
+}  // namespace caffe_ext

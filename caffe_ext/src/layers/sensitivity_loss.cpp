@@ -1,0 +1,87 @@
+#include "caffe_ext/layers/sensitivity_loss.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "caffe_ext/layers/refusal.hpp"
+#include "caffe_ext/layers/registration.hpp"
+
+namespace caffe_ext {
+
+namespace {
+
+/// The product of up + down, without one of them if `without` is in 0..count-1.
+template <typename Dtype>
+double Volume(const Dtype* up, const Dtype* down, int count, int without) {
+  double sum = 0;
+  for (int t = 0; t < count; ++t) {
+    if (t != without) {
+      sum += std::log(double{up[t]} + double{down[t]});
+    }
+  }
+  return std::exp(sum);
+}
+
+}  // namespace
+
+template <typename Dtype>
+void SensitivityLossLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
+  if (bottom[0]->num_axes() != 2 || bottom[0]->shape() != bottom[1]->shape()) {
+    RefuseLayer(this->layer_param_, "its bottoms have the shapes " + bottom[0]->shape_string() +
+                                        " and " + bottom[1]->shape_string() +
+                                        "; both must be images x scores");
+  }
+  top[0]->Reshape(std::vector<int>());
+}
+
+template <typename Dtype>
+void SensitivityLossLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  const int images = bottom[0]->shape(0);
+  const int classes = bottom[0]->shape(1);
+  double sum = 0;
+  for (int n = 0; n < images; ++n) {
+    sum += Volume(bottom[0]->cpu_data() + n * classes, bottom[1]->cpu_data() + n * classes, classes,
+                  -1);
+  }
+  const double mean = images > 0 ? sum / images : 0;
+  if (!(mean <= std::numeric_limits<Dtype>::max())) {
+    throw std::runtime_error("layer '" + this->layer_param_.name() +
+                             "' (SensitivityLoss): the sensitivity exceeds the range of numbers; a "
+                             "smaller epsilon, smaller weights or fewer scores keep it within");
+  }
+  top[0]->mutable_cpu_data()[0] = static_cast<Dtype>(mean);
+}
+
+template <typename Dtype>
+void SensitivityLossLayer<Dtype>::Backward_cpu(const Blobs& top,
+                                               const std::vector<bool>& propagate_down,
+                                               const Blobs& bottom) {
+  const int images = bottom[0]->shape(0);
+  const int classes = bottom[0]->shape(1);
+  const double weight = images > 0 ? double{top[0]->cpu_diff()[0]} / images : 0;
+  for (int n = 0; n < images; ++n) {
+    const int first = n * classes;
+    for (int t = 0; t < classes; ++t) {
+      const auto diff =
+          static_cast<Dtype>(weight * Volume(bottom[0]->cpu_data() + first,
+                                             bottom[1]->cpu_data() + first, classes, t));
+      for (const int i : {0, 1}) {
+        if (propagate_down[i]) {
+          bottom[i]->mutable_cpu_diff()[first + t] = diff;
+        }
+      }
+    }
+  }
+}
+
+template class SensitivityLossLayer<float>;
+template class SensitivityLossLayer<double>;
+
+namespace {
+
+const bool registered = RegisterLayer<SensitivityLossLayer>("SensitivityLoss");
+
+}  // namespace
+
+}  // namespace caffe_ext

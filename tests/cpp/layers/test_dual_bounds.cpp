@@ -1,0 +1,74 @@
+// DualBounds: gradients and errors; its values are tested in kernels/bounds/test_dual_spread.cpp
+// and against the dual bound of certification in tests/python/test_robust_layers.py.
+#include <gtest/gtest.h>
+
+#include "tests/cpp/support/made_layer.hpp"
+
+namespace caffe_ext {
+namespace {
+
+std::string Text(const std::string& layers) {
+  return "type: 'DualBounds' caffe_ext_param { dual_bounds { " + layers + " } }";
+}
+
+void FillWeights(caffe::Layer<double>* layer) {
+  for (const auto& blob : layer->blobs()) {
+    caffe::caffe_rng_gaussian<double>(blob->count(), 0, 1, blob->mutable_cpu_data());
+  }
+}
+
+const std::string kConvolutions = Text(
+    "epsilon: 0.3 layer { num_output: 2 kernel_size: 3 stride: 2 pad: 1 } "
+    "layer { num_output: 3 kernel_size: 2 }");
+
+TEST(DualBoundsGradients, AreThoseOfFiniteDifferences) {
+  struct Case {
+    std::string text;
+    std::vector<std::vector<int>> bottoms;
+  };
+  const std::vector<Case> cases = {
+      {kConvolutions, {{2, 1, 5, 5}, {2, 3, 2, 2}, {2, 2, 3, 3}, {2, 2, 3, 3}}},
+      {Text("epsilon: 0.3 layer { num_output: 2 kernel_size: 3 pad: 1 } layer { num_output: 3 } "
+            "layer { num_output: 2 }"),
+       {{2, 1, 3, 3}, {2, 2}, {2, 2, 3, 3}, {2, 2, 3, 3}, {2, 3}, {2, 3}}}};
+  for (const Case& it : cases) {
+    LayerBlobs<double> blobs(it.bottoms, 2);
+    const auto layer = MakeNamedLayer<double>(it.text);
+    layer->SetUp(blobs.bottom, blobs.top);
+    FillWeights(layer.get());
+    CheckGradients(layer.get(), &blobs);
+  }
+}
+
+TEST(DualBoundsErrors, NameTheLayer) {
+  const std::vector<std::vector<int>> bottoms = {
+      {2, 1, 5, 5}, {2, 3, 2, 2}, {2, 2, 3, 3}, {2, 2, 3, 3}};
+  EXPECT_EQ(SetUpError(kConvolutions, bottoms, 2), "");
+  const auto error = [&](const std::string& layers) {
+    return SetUpError(Text(layers), bottoms, 2);
+  };
+  EXPECT_EQ(error("layer { num_output: 3 }"),
+            "layer 'it' (DualBounds): it needs the largest change of an input value: "
+            "caffe_ext_param { dual_bounds { epsilon: 0.05 } }");
+  EXPECT_EQ(
+      error("epsilon: 1"),
+      "layer 'it' (DualBounds): dual_bounds names no `layer`: it needs the linear layers from "
+      "the input to the one whose outputs are bounded");
+  EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 } layer { kernel_size: 3 }"),
+            "layer 'it' (DualBounds): layer 2: num_output must be 1 or more");
+  EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 kernel_size: 3 stride: 0 }"),
+            "layer 'it' (DualBounds): layer 1: kernel_size and stride must be 1 or more, and pad "
+            "below kernel_size");
+  EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 kernel_size: 9 }"),
+            "layer 'it' (DualBounds): layer 1: the kernel exceeds what is below");
+  EXPECT_EQ(
+      error("epsilon: 1 layer { num_output: 3 }"),
+      "layer 'it' (DualBounds): it has 4 bottoms; for 1 layers it needs the input, the outputs, "
+      "and a slope and a height for each ReLU between, 2 in all");
+  EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 kernel_size: 2 } layer { num_output: 12 }"),
+            "layer 'it' (DualBounds): bottom 2 has the shape 2 2 3 3 (36); it must have 32 values "
+            "for each of 2 images");
+}
+
+}  // namespace
+}  // namespace caffe_ext
