@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--name", help="of the model and its files (default: that of FILE)")
     add("--scores", metavar="NAME", help="which output has the scores, if there are several")
-    add("--shape", type=_parse_shape, metavar="C,H,W", help="of the images, if FILE leaves it open")
+    add("--shape", type=parse_shape, metavar="C,H,W", help="of the images, if FILE leaves it open")
     group = parser.add_argument_group("from pixels to the input: input = (pixels - mean) * scale")
     add = group.add_argument
     scales = group.add_mutually_exclusive_group()
@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parse_shape(text: str) -> tuple[int, ...]:
+def parse_shape(text: str) -> tuple[int, ...]:
     """Return C, H and W."""
     sides = text.split(",")
     if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):

@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "transfer": ("transfer", "try the adversarials of each model on all others"),
     "certify": ("certify", "prove how robust models are: randomized smoothing, bounds, exact"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
+    "write-robust-net": ("write_robust_net", "write a training net with a loss for robustness"),
     "noise-curves": ("noise_curves", "measure stability to noise during training"),
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
     "table1": ("table1", "train and evaluate the LeNets of the BANG paper's Table 1"),

@@ -81,9 +81,9 @@ def read_convolution_sides(given: Any, name: str, spatial: int, default: int) ->
     """Return a number for each spatial axis, given as one for all, one for each, or _h and _w.
 
     given  a ConvolutionParameter
-    name   "pad", "stride" or "dilation"
+    name   "kernel_size", "pad", "stride" or "dilation"
     """
-    height, width = f"{name}_h", f"{name}_w"
+    height, width = f"{name.removesuffix('_size')}_h", f"{name.removesuffix('_size')}_w"
     if spatial == 2 and name != "dilation" and (given.HasField(height) or given.HasField(width)):
         return [getattr(given, height), getattr(given, width)]
     sides = list(getattr(given, name)) or [default]
