@@ -56,7 +56,7 @@ def test_nothing_is_lost_but_what_was_not_on_the_disk(
             scratch = path.name == "joined.h5"
             assert scratch or not path.is_file() or path.stat().st_size, (at, path)
         if program == "training":
-            newest = TrainingFolder(cut.folder).newest_state()
+            newest = TrainingFolder(cut.folder).find_newest_state()
             assert (newest or (0,))[0] >= last_iteration(durable), at
         finish(runner, program, argv, cut.folder)
         assert left(cut.folder) == expected, at

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from caffe_ext.evaluation.masking import Evidence, find_warnings
-from caffe_ext.evaluation.report import table_row
-from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii
+from caffe_ext.evaluation.report import make_table_row
+from caffe_ext.evaluation.report_contents import Report, list_table_columns, list_table_radii
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.storage.provenance import collect_provenance
 from evaluation_samples import NOISE, evaluated
@@ -39,4 +39,4 @@ def report(pair: tuple[ModelEvaluation, ...]) -> Report:
 
 
 def row_of(model: ModelEvaluation) -> dict[str, Any]:
-    return table_row(model, table_columns([model]), table_radii([model]))
+    return make_table_row(model, list_table_columns([model]), list_table_radii([model]))

@@ -22,9 +22,9 @@ from caffe_ext.metrics.pass_score import PUBLISHED, compute_pass_scores
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.runs import runner as attack_run
 from caffe_ext.runs.records import (
-    adversarial_batches,
     load_adversarials,
     load_records,
+    read_adversarial_batches,
 )
 from caffe_ext.runs.runner import attack_images, run_attack
 from classifier_models import DEEP, SPACE, write_model
@@ -140,7 +140,7 @@ def test_random_starts_do_not_depend_on_the_pieces(
 def test_verified_are_those_that_still_mislead_when_they_are_read_back(
     tmp_path: Path, classifier: Classifier, source: ArraySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, original = run_of(tmp_path / "out"), adversarial_batches
+    run, original = run_of(tmp_path / "out"), read_adversarial_batches
 
     def restored(path: Path, batch: int) -> Any:
         """Put the original in the place of the first adversarial."""
@@ -149,7 +149,7 @@ def test_verified_are_those_that_still_mislead_when_they_are_read_back(
                 images[0] = IMAGES[np.flatnonzero(load_records(path).found)[0]]
             yield rows, images
 
-    monkeypatch.setattr(attack_run, "adversarial_batches", restored)
+    monkeypatch.setattr(attack_run, "read_adversarial_batches", restored)
     found = run_attack(classifier, source, run)
     wrong = np.flatnonzero(found.found != found.verified)
     assert wrong.tolist() == np.flatnonzero(found.found)[:1].tolist()
@@ -223,12 +223,12 @@ def test_pieces_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for shape, longest in (((1, 28, 28), 1000), ((3, 227, 227), 108), ((3, 5000, 5000), 1)):
         classifier: Any = Shaped(*shape)
-        pieces = list(attack_run._pieces(classifier, 2500))
+        pieces = list(attack_run._split_into_pieces(classifier, 2500))
         lengths = [rows.stop - rows.start for rows in pieces]
         assert sum(lengths) == 2500
         assert max(lengths) == longest
         assert max(lengths) * np.prod(shape) <= max(attack_run._VALUES, np.prod(shape))
-    assert list(attack_run._pieces(classifier, 0)) == []
+    assert list(attack_run._split_into_pieces(classifier, 0)) == []
 
 
 def test_progress_counts_what_was_done_before(

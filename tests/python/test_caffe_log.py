@@ -79,7 +79,7 @@ def test_a_growing_log(size: int) -> None:
         reached.append(parser.iteration)
     assert parser.done
     assert reached == sorted(reached)
-    assert parser.log() == parse_log(LOG)
+    assert parser.finish() == parse_log(LOG)
 
 
 def test_a_resumed_training() -> None:

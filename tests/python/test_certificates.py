@@ -18,7 +18,7 @@ from caffe_ext.evaluation.certificates import (
     describe_contradictions,
 )
 from caffe_ext.evaluation.page import as_page
-from caffe_ext.evaluation.plots import certified_bands
+from caffe_ext.evaluation.plots import draw_certified_bands
 from caffe_ext.evaluation.report import as_text
 from caffe_ext.evaluation.report_contents import Report
 from evaluation_samples import MASKED, OPEN, write_brightness, write_images
@@ -122,13 +122,13 @@ def test_the_report(report: Report) -> None:
     assert "Between the bounds" in page
     assert "Between the bounds" not in as_page(report)
     assert "Between the bounds" in as_text(report.models, models)
-    plot = certified_bands(models)
+    plot = draw_certified_bands(models)
     assert plot is not None
     assert [panel.title for panel in plot.panels] == list(models)
     lower, upper = (line.get_ydata() for line in reversed(plot.panels[0].axes.get_lines()))
     assert np.asarray(lower).tolist() == [100, 50]
     assert np.asarray(upper).tolist() == [100, 100]
-    assert certified_bands({}) is None
+    assert draw_certified_bands({}) is None
 
 
 def test_rows_of_a_sample(tmp_path: Path) -> None:

@@ -100,4 +100,4 @@ def test_trainings_go_there() -> None:
 
     for given, gpu in (([], None), (["--gpu", "1"], 1)):
         training = make_lenet_training(demo.parse(given))
-        assert training.request(Data(), "lenet_sgd").gpu == gpu  # type: ignore[arg-type]
+        assert training.make_request(Data(), "lenet_sgd").gpu == gpu  # type: ignore[arg-type]

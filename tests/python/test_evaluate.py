@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from caffe_ext.evaluation.noise import pick_images
-from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
+from caffe_ext.evaluation.probe import (
+    choose_probe_radius,
+    compare_with_single_steps,
+    make_iterated_attacks,
+)
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.robustness import share_broken
-from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.evaluation.robustness import compute_share_broken
+from caffe_ext.evaluation.stability import measure_noise_stability
 from caffe_ext.reporting import SilentReporter
-from caffe_ext.runs.summary import Spread, share, spread
+from caffe_ext.runs.summary import Spread, compute_share, compute_spread
 from evaluation_samples import LINF, NOISE, VALUES, evaluator
 
 pytestmark = pytest.mark.any_device
@@ -87,15 +91,15 @@ def test_no_probe_where_nothing_is_tried(pair: Pair) -> None:
     margin = pair[0].records["margin-s"]
     nothing = replace(margin, attempted=margin.attempted & False, found=margin.found & False)
     for epsilon in (None, 8):
-        assert probe_radius(nothing, 1000, epsilon) is None
+        assert choose_probe_radius(nothing, 1000, epsilon) is None
 
 
 def test_probe_of_a_given_radius(pair: Pair) -> None:
     records = pair[0].records
-    assert probe_radius(records["margin-s"], 1000, 30) == 30
-    assert probe_radius(records["margin-s"], 1) == 6
-    assert probe_radius(records["margin-s"], 0) is None
-    texts = [attack.text for attack in iterated_attacks(30.0)]
+    assert choose_probe_radius(records["margin-s"], 1000, 30) == 30
+    assert choose_probe_radius(records["margin-s"], 1) == 6
+    assert choose_probe_radius(records["margin-s"], 0) is None
+    texts = [attack.text for attack in make_iterated_attacks(30.0)]
     assert texts == ["bim=30.0/3.75x20+fgv", "bim=30.0/3.75x20+margin"]
     margin = records["margin-s"]
     within = replace(margin, found=margin.linf <= 30)
@@ -125,7 +129,7 @@ def test_noise_is_that_of_noise_stability(tmp_path: Path) -> None:
     rows = model.noise_rows
     batch = ready.images.opener().read(slice(None))
     assert batch.labels is not None
-    expected = noise_stability(
+    expected = measure_noise_stability(
         ready.models[0].load(),
         batch.images[rows],
         batch.labels[rows],
@@ -151,13 +155,13 @@ def test_limit(tmp_path: Path) -> None:
 
 def test_small_functions() -> None:
     yes, no = np.ones(2, np.bool_), np.zeros(2, np.bool_)
-    assert share(yes, no) is None
-    assert spread(np.empty(0)) is None
-    assert spread(np.array([1, np.nan])) is None
-    assert spread(np.array([1.0, 3])) == Spread(2, 1)
-    assert share_broken(np.array([3, np.nan, np.inf]), np.ones(3, np.bool_), np.array([9.0])) == [
-        pytest.approx(1 / 3)
-    ]
+    assert compute_share(yes, no) is None
+    assert compute_spread(np.empty(0)) is None
+    assert compute_spread(np.array([1, np.nan])) is None
+    assert compute_spread(np.array([1.0, 3])) == Spread(2, 1)
+    assert compute_share_broken(
+        np.array([3, np.nan, np.inf]), np.ones(3, np.bool_), np.array([9.0])
+    ) == [pytest.approx(1 / 3)]
     assert len(VALUES) == 5
 
 

@@ -17,7 +17,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.evaluation import noise as noise_run
 from caffe_ext.evaluation import plan, stability
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.stability import NoiseSettings, noise_stability
+from caffe_ext.evaluation.stability import NoiseSettings, measure_noise_stability
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import SilentReporter, Step
@@ -40,7 +40,7 @@ def test_what_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(attack_run, "attack_images", never)
-    monkeypatch.setattr(noise_run, "noise_stability", never)
+    monkeypatch.setattr(noise_run, "measure_noise_stability", never)
     again = evaluator(tmp_path, settings).evaluate(SilentReporter())
     assert [model.summaries for model in again] == [model.summaries for model in first]
     assert [model.probe for model in again] == [model.probe for model in first]
@@ -61,9 +61,9 @@ def test_interrupted_noise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         calls.append(settings["indices"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return noise_stability(*arguments, **settings)  # type: ignore[arg-type]
+        return measure_noise_stability(*arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(noise_run, "noise_stability", stops)
+    monkeypatch.setattr(noise_run, "measure_noise_stability", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))
     parts = evaluated(tmp_path / "parts", replace(PLAIN, noise=NOISE))[0].noise

@@ -12,7 +12,7 @@ from caffe_ext.evaluation.stability import (
     TooFewError,
     add_noise,
     find_correct_for_all,
-    noise_stability,
+    measure_noise_stability,
 )
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
@@ -66,7 +66,7 @@ def reference(
 def test_counts_are_those_of_a_slow_loop(deep: Classifier, tmp_path: Path) -> None:
     labels = deep.predict(COLOUR)
     before = COLOUR.copy()
-    found = noise_stability(deep, COLOUR, labels, LEVELS, 5, seed=8)
+    found = measure_noise_stability(deep, COLOUR, labels, LEVELS, 5, seed=8)
     assert np.array_equal(found.changed, reference(deep, COLOUR, labels, 5, 8))
     assert 0 == found.changed[:, 0].sum() < found.changed[:, 3].sum() < 5 * len(COLOUR)
     assert np.array_equal(found.rates, found.changed.sum(axis=0) / (5 * len(COLOUR)))
@@ -74,21 +74,21 @@ def test_counts_are_those_of_a_slow_loop(deep: Classifier, tmp_path: Path) -> No
     assert np.array_equal(COLOUR, before)
     for size in (1, 1000):
         other = Classifier(*write_model(tmp_path, DEEP), SPACE, batch_size=size)
-        again = noise_stability(other, COLOUR, labels, LEVELS, 5, seed=8)
+        again = measure_noise_stability(other, COLOUR, labels, LEVELS, 5, seed=8)
         assert np.array_equal(again.changed, found.changed)
 
 
 def test_noise_is_the_images_own(deep: Classifier) -> None:
     labels = deep.predict(COLOUR)
-    found = noise_stability(deep, COLOUR, labels, LEVELS, 20, seed=8)
-    part = noise_stability(
+    found = measure_noise_stability(deep, COLOUR, labels, LEVELS, 20, seed=8)
+    part = measure_noise_stability(
         deep, COLOUR[3:5], labels[3:5], LEVELS, 20, seed=8, indices=np.arange(3, 5)
     )
     assert np.array_equal(part.changed, found.changed[3:5])
-    alone = noise_stability(deep, COLOUR, labels, LEVELS[3:], 20, seed=8)
+    alone = measure_noise_stability(deep, COLOUR, labels, LEVELS[3:], 20, seed=8)
     assert np.array_equal(alone.changed[:, 0], found.changed[:, 3])
     for seed, first in ((9, 0), (8, 1)):
-        changed = noise_stability(
+        changed = measure_noise_stability(
             deep, COLOUR, labels, LEVELS, 20, seed=seed, indices=first + np.arange(len(COLOUR))
         ).changed
         assert not np.array_equal(changed, found.changed)
@@ -103,7 +103,7 @@ def test_a_network_sees_batches_only(deep: Classifier, monkeypatch: pytest.Monke
         return predict(images)
 
     monkeypatch.setattr(deep, "predict", watched)
-    noise_stability(deep, COLOUR, predict(COLOUR), [5, 6], 3, seed=0)
+    measure_noise_stability(deep, COLOUR, predict(COLOUR), [5, 6], 3, seed=0)
     assert sum(sizes) == 7 * 3 * 2
     assert max(sizes) == deep.batch_size
 
@@ -112,7 +112,9 @@ def test_the_level_is_in_grey_levels(tmp_path: Path) -> None:
     """A margin of 20 and noise of sigma on both pixels: Phi(-20 / (sigma sqrt 2))."""
     levels, copies = [5.0, 10.0, 20.0], 20_000
     classifier = two_pixels(tmp_path, bias=0.5)  # so that equal pixels are equally often right
-    found = noise_stability(classifier, pairs((120, 100)), np.array([0]), levels, copies, seed=1)
+    found = measure_noise_stability(
+        classifier, pairs((120, 100)), np.array([0]), levels, copies, seed=1
+    )
     expected = [erfc(20.5 / (2 * level)) / 2 for level in levels]
     assert found.rates == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(copies))
 
@@ -156,4 +158,4 @@ def test_images_that_all_classify_correctly(tmp_path: Path) -> None:
 def test_refused(deep: Classifier, change: dict[str, object], match: str) -> None:
     sound = {"images": COLOUR[:1], "labels": np.array([0]), "levels": [1], "copies": 1, "seed": 0}
     with pytest.raises(ValueError, match=match):
-        noise_stability(deep, **(sound | change))  # type: ignore[arg-type]
+        measure_noise_stability(deep, **(sound | change))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from caffe_ext.cli import noise_curves
 from caffe_ext.evaluation import stability
-from caffe_ext.evaluation.stability import noise_stability
+from caffe_ext.evaluation.stability import measure_noise_stability
 from caffe_ext.models.base import Images
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
@@ -23,7 +23,7 @@ from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.noise_curves import measure as noise_curves_measure
 from caffe_ext.studies.noise_curves import run as noise_curves_run
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, NoiseProtocol
-from caffe_ext.studies.noise_curves.figure import noise_figure
+from caffe_ext.studies.noise_curves.figure import plot_noise_curves
 from caffe_ext.studies.noise_curves.snapshots import find_snapshots
 from classifier_models import LINEAR
 
@@ -111,9 +111,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def counted(classifier: Classifier, images: Images, *more: Any, **others: Any) -> object:
         if more[-1] != 1:  # else the batch that is timed
             seen.append(len(images))
-        return noise_stability(classifier, images, *more, **others)
+        return measure_noise_stability(classifier, images, *more, **others)
 
-    monkeypatch.setattr(noise_curves_measure, "noise_stability", counted)
+    monkeypatch.setattr(noise_curves_measure, "measure_noise_stability", counted)
     return seen
 
 
@@ -131,7 +131,7 @@ def test_rates_of_all_networks(place: Place, capsys: pytest.CaptureFixture[str])
     assert len(rows) == 2 * 2 * len(LEVELS)
     for number, name in enumerate(ITERATIONS):
         for place_of, iteration in enumerate((10, 30)):
-            direct = noise_stability(
+            direct = measure_noise_stability(
                 place.classifier(name, iteration),
                 chosen,
                 labels,
@@ -321,11 +321,11 @@ def test_errors_are_of_images() -> None:
     curves = NoiseCurves(("a", "b"), np.array([5]), np.array([10.0]), changed, 10)
     assert curves.rates.ravel() == pytest.approx([0.4, 0.2])
     assert curves.errors.ravel() == pytest.approx([0.2, 0])
-    values, errors = curves.improvements(1)
+    values, errors = curves.compute_improvements(1)
     assert (values.item(), errors.item()) == pytest.approx((0.2, 0.2))
     alone = NoiseCurves(("a",), curves.iterations, curves.levels, changed[:1, :, :1], 10)
     assert alone.to_dict()["standard_errors"] == [[[None]]]
-    assert len(noise_figure(alone).axes) == 2  # a map and its colours
+    assert len(plot_noise_curves(alone).axes) == 2  # a map and its colours
     with pytest.raises(ValueError, match="the counts are"):
         NoiseCurves(("a",), curves.iterations, curves.levels, changed, 10)
 
@@ -334,7 +334,7 @@ def test_names_in_the_figure_are_no_formulae(tmp_path: Path) -> None:
     changed = np.array([[[[2], [6]]], [[[2], [2]]]])
     names = ("lr $\\lr{1}$", "$5 or $6")
     curves = NoiseCurves(names, np.array([5]), np.array([10.0]), changed, 10)
-    figure = noise_figure(curves, "$\\no{formula}$")
+    figure = plot_noise_curves(curves, "$\\no{formula}$")
     assert [axes.get_title() for axes in figure.axes[:2]] == [*names]
     save_figure(figure, tmp_path / "a.png")
 
@@ -346,7 +346,7 @@ def test_no_label_of_a_line_covers_another() -> None:
     changed = np.broadcast_to(np.rint(1000 * steep), (2, 20, 1, 10)).astype(np.int64)
     names = ("plain", "a training with a name that is longer than its map is wide")
     curves = NoiseCurves(names, np.arange(20) * 500, levels, changed, 1000)
-    figure = noise_figure(curves)
+    figure = plot_noise_curves(curves)
     figure.draw_without_rendering()
     for axes in figure.axes[:2]:
         boxes = [label.get_window_extent() for label in axes.texts]

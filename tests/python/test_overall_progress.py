@@ -17,9 +17,9 @@ from caffe_ext.runs.campaign import AttackCampaign
 from caffe_ext.runs.overall_progress import (
     OverallProgress,
     PlannedWork,
+    choose_trial_size,
     report_estimate,
     time_attack,
-    trial_size,
 )
 from caffe_ext.runs.runner import attack_images
 from caffe_ext.runtime.processor_time import Stopwatch
@@ -137,7 +137,7 @@ def test_a_stage_takes_as_long_as_its_longest_piece(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_trial_costs_a_hundredth_at_most() -> None:
-    assert [trial_size(count) for count in (0, 99, 100, 500, 10_000)] == [0, 1, 2, 10, 20]
+    assert [choose_trial_size(count) for count in (0, 99, 100, 500, 10_000)] == [0, 1, 2, 10, 20]
 
 
 def test_the_time_of_an_attack_is_that_of_the_images_that_are_attacked(

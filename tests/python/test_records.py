@@ -15,12 +15,12 @@ from caffe_ext.runs import records
 from caffe_ext.runs.records import (
     COLUMNS,
     AttackRecords,
-    adversarial_batches,
     concatenate,
     load_adversarials,
     load_description,
     load_records,
     make_empty_columns,
+    read_adversarial_batches,
     save_records,
     set_verified,
 )
@@ -61,7 +61,7 @@ def test_what_is_saved_comes_back(
     equal(some, load_records(record_path))
     assert load_description(record_path) == description
     assert np.array_equal(load_adversarials(record_path), images)
-    batches = list(adversarial_batches(record_path, at_a_time))
+    batches = list(read_adversarial_batches(record_path, at_a_time))
     assert [rows.start for rows, _ in batches] == list(range(0, found, at_a_time))
     for rows, part in batches:
         assert np.array_equal(part, images[rows])
@@ -72,7 +72,7 @@ def test_parts_without_images_say_how_large_they_would_be(record_path: Path) -> 
     nothing, images = made(4, 0)
     save_records(record_path, nothing, [images, images], {})
     assert load_adversarials(record_path).shape == (0, 3, 4, 5)
-    assert list(adversarial_batches(record_path, 2)) == []
+    assert list(read_adversarial_batches(record_path, 2)) == []
     save_records(record_path, nothing, [], {})
     assert len(load_adversarials(record_path)) == 0
     some, images = made(4, 2)

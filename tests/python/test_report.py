@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from caffe_ext.errors import RecordError
-from caffe_ext.evaluation.number_text import format_percent, grey_levels, pass_text
+from caffe_ext.evaluation.number_text import format_grey_levels, format_pass, format_percent
 from caffe_ext.evaluation.report import (
     as_csv,
     as_text,
-    attack_rows,
     check_folder,
+    list_attack_rows,
     write_report,
 )
 from caffe_ext.evaluation.report_contents import Report
-from caffe_ext.evaluation.robust_tables import curve_rows, stage_rows
-from caffe_ext.evaluation.robustness import robust_curve
+from caffe_ext.evaluation.robust_tables import list_curve_rows, list_stage_rows
+from caffe_ext.evaluation.robustness import compute_robust_curve
 from caffe_ext.runs.summary import Spread
 from report_samples import IDENTITY, row_of
 
@@ -109,7 +109,7 @@ def test_shares_have_six_digits(report: Report) -> None:
         for one in model.robust
     ]
     model = replace(model, robust=tuple(seven))
-    shares = {row["robust_accuracy"] for row in [*stage_rows(model), *curve_rows(model)]}
+    shares = {row["robust_accuracy"] for row in [*list_stage_rows(model), *list_curve_rows(model)]}
     assert shares <= {0, 0.142857, 0.285714, 0.428571, 0.571429}
     assert len(shares) > 2
 
@@ -123,7 +123,7 @@ def test_the_share_of_a_curve_is_divided_once(report: Report) -> None:
         broken_in=np.zeros(10, np.int64),
         smallest=sizes,
     )
-    curve = robust_curve([ten], np.arange(11.0), "linf")
+    curve = compute_robust_curve([ten], np.arange(11.0), "linf")
     assert curve is not None
     assert curve.tolist() == [left / 10 for left in range(10, -1, -1)]
 
@@ -157,9 +157,9 @@ def test_text(report: Report) -> None:
 
 def test_numbers_as_text() -> None:
     assert format_percent(0.99534) == "99.53%"
-    assert format_percent(None) == pass_text(None) == grey_levels(None) == "–"
-    assert pass_text(Spread(0.40721, 0.10812)) == "0.4072 ± 0.1081"
-    assert grey_levels(Spread(122.6, 49.456)) == "122.60 ± 49.46"
+    assert format_percent(None) == format_pass(None) == format_grey_levels(None) == "–"
+    assert format_pass(Spread(0.40721, 0.10812)) == "0.4072 ± 0.1081"
+    assert format_grey_levels(Spread(122.6, 49.456)) == "122.60 ± 49.46"
 
 
 def test_a_report_about_something_else_stays(report: Report, tmp_path: Path) -> None:
@@ -200,5 +200,5 @@ def test_json_is_valid_or_not_written(report: Report, tmp_path: Path) -> None:
 
 
 def test_rows_have_no_nesting(report: Report) -> None:
-    for row in attack_rows(report.models[0]):
+    for row in list_attack_rows(report.models[0]):
         assert not any(isinstance(value, dict | list) for value in row.values())

@@ -16,7 +16,7 @@ from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.plot_style import Panel, Plot, draw_for_page
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.robustness import robust_curve
+from caffe_ext.evaluation.robustness import compute_robust_curve
 from parsed_page import Page
 
 
@@ -24,11 +24,11 @@ def all_plots(models: Sequence[ModelEvaluation]) -> dict[str, Plot]:
     found = {
         "linf": plots.draw_broken_curves(models, "linf"),
         "l2": plots.draw_broken_curves(models, "l2"),
-        "pass": plots.pass_distributions(models),
-        "metrics": plots.metrics_by_attack(models),
-        "noise": plots.noise_stability(models),
+        "pass": plots.draw_pass_distributions(models),
+        "metrics": plots.draw_metrics_by_attack(models),
+        "noise": plots.draw_noise_stability(models),
     }
-    robust = plots.robust_curves(models, "linf")
+    robust = plots.draw_robust_curves(models, "linf")
     assert robust is not None
     return {name: plot for name, plot in found.items() if plot} | {"robust": Plot([robust])}
 
@@ -52,7 +52,7 @@ def test_plots_are_svg(report: Report) -> None:
 
 def test_the_robust_accuracy_is_drawn(report: Report) -> None:
     """The line begins at the accuracy; the points are the robust accuracy, at its radii."""
-    panel = plots.robust_curves(report.models, "linf")
+    panel = plots.draw_robust_curves(report.models, "linf")
     assert panel is not None
     line, points = panel.axes.lines[:2]
     assert np.asarray(line.get_ydata())[0] == 80
@@ -71,22 +71,22 @@ def test_the_line_counts_what_attacks_within_a_budget_have_found(report: Report)
         smallest=np.where(first.robust, 7.0, first.smallest),
     )
     model = replace(model, robust=(found, *model.robust[1:]))
-    panel = plots.robust_curves([model], "linf")
+    panel = plots.draw_robust_curves([model], "linf")
     assert panel is not None
     radii, line = np.asarray(panel.axes.lines[0].get_xydata()).T
     assert (line[radii < 7] > 0).all()
     assert (line[radii >= 7] == 0).all()
-    expected = robust_curve(model.robust, radii, "linf")
+    expected = compute_robust_curve(model.robust, radii, "linf")
     assert expected is not None
     np.testing.assert_allclose(line, 100 * expected, rtol=1e-12)
 
 
 def test_without_a_budget_the_line_is_of_the_attacks_on_all_images(report: Report) -> None:
     model = replace(report.models[0], robust=())
-    panel = plots.robust_curves([model], "linf")
+    panel = plots.draw_robust_curves([model], "linf")
     assert panel is not None
     radii, line = np.asarray(panel.axes.lines[0].get_xydata()).T
-    np.testing.assert_allclose(line, 80 * (1 - model.curve(None, radii, "linf")))
+    np.testing.assert_allclose(line, 80 * (1 - model.compute_curve(None, radii, "linf")))
 
 
 @pytest.mark.parametrize("many", [1, 9])
@@ -141,7 +141,7 @@ def test_names_are_shown_as_they_are(report: Report, names: tuple[str, str]) -> 
 def test_attacks_of_one_name_are_told_apart(report: Report) -> None:
     same = tuple(replace(one, title="PGD") for one in report.models[0].summaries)
     models = [replace(model, summaries=same) for model in report.models]
-    titles = plots.attack_titles(models)
+    titles = plots.choose_attack_titles(models)
     assert len(set(titles.values())) == len({attack for attack, _ in titles})
     assert "PGD [hc1]" in titles.values()
     said = [text.strip() for text in Page(as_page(replace(report, models=models))).said]

@@ -9,8 +9,8 @@ import pytest
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli.evaluate import read_radii
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
-from caffe_ext.evaluation.robustness import robust_curve, smallest_sizes
-from caffe_ext.evaluation.suite import Suite, default_suite, parse_radius
+from caffe_ext.evaluation.robustness import compute_robust_curve, find_smallest_sizes
+from caffe_ext.evaluation.suite import Suite, make_default_suite, parse_radius
 from caffe_ext.reporting import SilentReporter
 from caffe_ext.runs.summary import summarize
 from evaluation_samples import LINF, evaluator
@@ -23,20 +23,38 @@ PLAIN = Settings(seed=1, probe=0)
 def test_curves(pair: Pair) -> None:
     budgets = np.array([0, 4, 5, 6, 21, 80, 81, 255.0])
     masked = pair[0]
-    paper, logit = masked.summary("fgs", "paper"), masked.summary("margin-s", "logit")
-    assert masked.curve(logit, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.75, 0.75, 1, 1]
-    assert masked.curve(paper, budgets, "linf").tolist() == [0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
+    paper, logit = masked.find_summary("fgs", "paper"), masked.find_summary("margin-s", "logit")
+    assert masked.compute_curve(logit, budgets, "linf").tolist() == [
+        0,
+        0.25,
+        0.25,
+        0.5,
+        0.75,
+        0.75,
+        1,
+        1,
+    ]
+    assert masked.compute_curve(paper, budgets, "linf").tolist() == [
+        0,
+        0.25,
+        0.25,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+    ]
     assert (
-        masked.curve(None, budgets, "linf").tolist()
-        == masked.curve(logit, budgets, "linf").tolist()
+        masked.compute_curve(None, budgets, "linf").tolist()
+        == masked.compute_curve(logit, budgets, "linf").tolist()
     )
-    assert masked.summary("hc2") is None
+    assert masked.find_summary("hc2") is None
 
 
 def test_the_best_attack_for_each_image(pair: Pair) -> None:
     records = pair[0].records
-    assert smallest_sizes(list(records.values()), "linf").tolist() == [*LINF, np.inf]
-    assert smallest_sizes([records["fgs"]], "linf").tolist() == [6, 21, np.inf, 4, np.inf]
+    assert find_smallest_sizes(list(records.values()), "linf").tolist() == [*LINF, np.inf]
+    assert find_smallest_sizes([records["fgs"]], "linf").tolist() == [6, 21, np.inf, 4, np.inf]
     assert summarize(parse_attack("fgv"), records["fgv"])[0].title == "FGV"
 
 
@@ -58,7 +76,7 @@ def test_robust_accuracy_by_hand(tmp_path: Path) -> None:
         assert five.stages[4].attack == "bim=5.0/4.0x40+margin"
         assert l2.stages[4].attack == "bim-l2=100.0/4.0x40+margin"
         assert len(hundred.stages) == 4  # nothing was left to try
-        assert set(model.curve(None, np.array([100.0, 252, 972]), "l2")) == {0.5, 0.75, 1}
+        assert set(model.compute_curve(None, np.array([100.0, 252, 972]), "l2")) == {0.5, 0.75, 1}
     assert (tmp_path / "results" / "open" / "within-linf-5").is_dir()
 
 
@@ -95,7 +113,7 @@ def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
     # Two classes: APGD-CE, APGD on the margin, FAB and Square.
     suite = Suite((parse_attack("fgs=1"),), radii=(parse_radius("5.4"),), cascade=("autoattack",))
     suite = replace(suite, classes=2)
-    texts = [attack.text for attack in suite.cascade_within(parse_radius("l2=50"))]
+    texts = [attack.text for attack in suite.make_cascade(parse_radius("l2=50"))]
     assert texts == [
         "apgd-l2=50.0x100",
         "apgd-l2=50.0x100+margin",
@@ -124,13 +142,13 @@ def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
     assert found.broken_in.tolist() == [-1, -1, -1, 1, -1]
     assert found.smallest[3] == 4
     assert 3.5 < found.smallest_real[3] <= 3.53
-    curve = robust_curve(masked.robust, np.array([0.0, 3, 4, 5.4]), "linf")
+    curve = compute_robust_curve(masked.robust, np.array([0.0, 3, 4, 5.4]), "linf")
     assert curve is not None
     assert curve.tolist() == [0.8, 0.8, 0.6, 0.6]
-    real = robust_curve(masked.robust, np.array([3.5, 3.6]), "linf", real=True)
+    real = compute_robust_curve(masked.robust, np.array([3.5, 3.6]), "linf", real=True)
     assert real is not None
     assert real.tolist() == pytest.approx([0.8, 0.6])
-    assert robust_curve(masked.robust, np.array([1.0]), "l2") is None
+    assert compute_robust_curve(masked.robust, np.array([1.0]), "l2") is None
     assert masked.attackability is not None
     assert masked.attackability.zero_gradient == masked.attackability.randomised == 0
     assert not masked.attackability.probabilities
@@ -161,5 +179,5 @@ def test_suites_that_make_no_sense() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             read_radii([text])
-    texts = [attack.text for attack in default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
+    texts = [attack.text for attack in make_default_suite(3, extra=[parse_attack("fgs=8")]).attacks]
     assert texts == ["fgs", "margin-s", "fgv", "hc1", "hc2", "fgs=8.0"]

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from caffe_ext.runs.pictures.images import FinishedAttack, choose_rows, describe_unshown_classes
-from caffe_ext.runs.pictures.sheet import Adversarial, Case, contact_sheet, figure1
+from caffe_ext.runs.pictures.sheet import Adversarial, Case, draw_contact_sheet, draw_figure1
 from caffe_ext.runs.pictures.tiles import (
     EMPTY,
     FAINT,
-    font,
-    label,
-    perturbation,
-    tile,
-    tile_size,
+    compute_tile_size,
+    draw_label,
+    draw_tile,
+    load_font,
+    show_perturbation,
     transliterate,
     truncate,
     wrap,
 )
-from caffe_ext.runs.titles import distinct_titles, title_lines
+from caffe_ext.runs.titles import make_titles_distinct, split_title
 
 Pixels = NDArray[np.uint8]
 RANDOM = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def place(picture: Image.Image, part: Image.Image) -> tuple[int, int]:
 def test_small_images_grow_pixel_by_pixel(channels: int) -> None:
     pixels = image(channels, 28, 14)
     before = pixels.copy()
-    shown = np.asarray(tile(pixels))
+    shown = np.asarray(draw_tile(pixels))
     assert shown.shape == (140, 70, 3)
     rgb = np.broadcast_to(pixels, (3, 28, 14)).transpose(1, 2, 0)
     assert np.array_equal(shown, rgb.repeat(5, axis=0).repeat(5, axis=1))
@@ -69,25 +69,25 @@ def test_small_images_grow_pixel_by_pixel(channels: int) -> None:
 
 def test_large_images_shrink_by_averages() -> None:
     pixels = image(3, 416, 208)
-    shown = np.asarray(tile(pixels))
+    shown = np.asarray(draw_tile(pixels))
     assert shown.shape == (208, 104, 3)
     means = pixels.reshape(3, 208, 2, 104, 2).mean(axis=(2, 4)).transpose(1, 2, 0)
     assert np.abs(shown - means).max() <= 1  # rounded twice
-    assert tile_size(150, 100) == (150, 100)
-    assert tile_size(3000, 2) == (208, 1)
+    assert compute_tile_size(150, 100) == (150, 100)
+    assert compute_tile_size(3000, 2) == (208, 1)
 
 
 def test_perturbation() -> None:
     original = np.full((1, 2, 2), 100, np.uint8)
     changed = np.array([[[100, 110], [90, 105]]], np.uint8)
-    assert perturbation(changed, original).tolist() == [[[128, 255], [0, 191]]]
-    assert set(perturbation(original, original).flat) == {128}
-    far = perturbation(np.full((3, 1, 1), 255, np.uint8), np.zeros((3, 1, 1), np.uint8))
+    assert show_perturbation(changed, original).tolist() == [[[128, 255], [0, 191]]]
+    assert set(show_perturbation(original, original).flat) == {128}
+    far = show_perturbation(np.full((3, 1, 1), 255, np.uint8), np.zeros((3, 1, 1), np.uint8))
     assert far.tolist() == [[[255]]] * 3
 
 
 def test_text_fits() -> None:
-    face = font(13)
+    face = load_font(13)
     assert truncate("goldfish", 200, face) == "goldfish"
     short = truncate("loggerhead, loggerhead turtle, Caretta caretta", 90, face)
     assert short.endswith("…")
@@ -112,11 +112,11 @@ def test_one_attack(shape: tuple[int, ...]) -> None:
     pairs = [(image(*shape), image(*shape)) for _ in range(5)]
     before = [(x.copy(), y.copy()) for x, y in pairs]
     cases = [Case(x, "goldfish", (found(y, "starfish"),)) for x, y in pairs]
-    sheet = contact_sheet("A model", ["HC1"], cases)
+    sheet = draw_contact_sheet("A model", ["HC1"], cases)
     for x, y in pairs:
-        left, top = place(sheet, tile(x))
-        middle = place(sheet, tile(perturbation(y, x)))
-        below = place(sheet, tile(y))
+        left, top = place(sheet, draw_tile(x))
+        middle = place(sheet, draw_tile(show_perturbation(y, x)))
+        below = place(sheet, draw_tile(y))
         assert left == middle[0] == below[0]
         assert top < middle[1] < below[1]
     assert all(
@@ -128,20 +128,22 @@ def test_one_attack(shape: tuple[int, ...]) -> None:
 
 def test_several_attacks() -> None:
     x, y, z = (image(1, 28, 28) for _ in range(3))
-    sheet = contact_sheet(
+    sheet = draw_contact_sheet(
         "A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, found(z)))]
     )
-    original = place(sheet, tile(x))
+    original = place(sheet, draw_tile(x))
     columns = []
     for adversarial in (y, z):
-        above = place(sheet, tile(perturbation(adversarial, x)))
-        below = place(sheet, tile(adversarial))
+        above = place(sheet, draw_tile(show_perturbation(adversarial, x)))
+        below = place(sheet, draw_tile(adversarial))
         assert above[0] == below[0]
         assert above[1] < original[1] < below[1]
         columns.append(below[0])
     assert original[0] < columns[0] < columns[1]
-    other = contact_sheet("A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, None))])
-    assert places(other, tile(z)) == []
+    other = draw_contact_sheet(
+        "A model", ["FGS", "FGV", "HC1"], [Case(x, "7", (found(y), None, None))]
+    )
+    assert places(other, draw_tile(z)) == []
     assert other.size == sheet.size
 
 
@@ -150,12 +152,12 @@ def test_where_nothing_is_found_only_originals_are_shown(attacks: list[str]) -> 
     """Without empty tiles, and without the legend of perturbations."""
     x, y = image(1, 28, 28), image(1, 28, 28)
     nothing = (None,) * len(attacks)
-    sheet = contact_sheet("A model", attacks, [Case(x, "7", nothing), Case(y, "2", nothing)])
-    assert place(sheet, tile(x))[1] == place(sheet, tile(y))[1]
+    sheet = draw_contact_sheet("A model", attacks, [Case(x, "7", nothing), Case(y, "2", nothing)])
+    assert place(sheet, draw_tile(x))[1] == place(sheet, draw_tile(y))[1]
     assert places(sheet, Image.new("RGB", (140, 140), EMPTY)) == []
     says = "No adversarial was found for these images; they are the originals."
-    (line,) = wrap(says, 420, font(12))
-    assert places(sheet, label([line], 420, font(12), FAINT))
+    (line,) = wrap(says, 420, load_font(12))
+    assert places(sheet, draw_label([line], 420, load_font(12), FAINT))
 
 
 def test_what_stands_below() -> None:
@@ -164,7 +166,7 @@ def test_what_stands_below() -> None:
     def sheet(**changes: object) -> bytes:
         settings = {"class_name": "2", "pass_score": 0.5, "l2_per_pixel": 3.0, "linf": 9.0}
         one = Adversarial(y, **(settings | changes))  # type: ignore[arg-type]
-        return contact_sheet("A model", ["HC1"], [Case(x, "7", (one,))]).tobytes()
+        return draw_contact_sheet("A model", ["HC1"], [Case(x, "7", (one,))]).tobytes()
 
     plain = sheet()
     assert sheet() == plain
@@ -175,42 +177,45 @@ def test_what_stands_below() -> None:
 def test_many_images_make_a_sheet_of_pleasant_shape() -> None:
     for count in (1, 2, 7, 12):
         cases = [Case(image(1, 28, 28), "7", (found(image(1, 28, 28)),)) for _ in range(count)]
-        sheet = contact_sheet("A model", ["HC1"], cases)
+        sheet = draw_contact_sheet("A model", ["HC1"], cases)
         assert 0.5 < sheet.width / sheet.height < 3.5
 
 
 def test_figure1() -> None:
     raw = [("7", image(1, 28, 28)), ("2", image(1, 28, 28))]
     plain, bang = ([found(image(1, 28, 28)) for _ in raw] for _ in range(2))
-    figure = figure1("HC1", raw, [("LeNet", plain), ("LeNet with BANG", [bang[0], None])])
-    (first, top), (second, same) = (place(figure, tile(x)) for _, x in raw)
+    figure = draw_figure1("HC1", raw, [("LeNet", plain), ("LeNet with BANG", [bang[0], None])])
+    (first, top), (second, same) = (place(figure, draw_tile(x)) for _, x in raw)
     assert top == same
     assert first < second
-    rows = [place(figure, tile(one.image)) for one in (plain[0], bang[0])]
+    rows = [place(figure, draw_tile(one.image)) for one in (plain[0], bang[0])]
     assert [left for left, _ in rows] == [first, first]
     assert top < rows[0][1] < rows[1][1]
-    assert place(figure, tile(plain[1].image)) == (second, rows[0][1])
-    assert places(figure, tile(bang[1].image)) == []
-    noted = figure1("HC1", raw, [("LeNet", plain)], "Not shown: class 8.")
-    assert noted.height > figure1("HC1", raw, [("LeNet", plain)]).height
+    assert place(figure, draw_tile(plain[1].image)) == (second, rows[0][1])
+    assert places(figure, draw_tile(bang[1].image)) == []
+    noted = draw_figure1("HC1", raw, [("LeNet", plain)], "Not shown: class 8.")
+    assert noted.height > draw_figure1("HC1", raw, [("LeNet", plain)]).height
 
 
 def test_rows_are_labelled() -> None:
     """Beside the tiles of each row stands what it shows."""
     x, y = image(1, 28, 28), image(1, 28, 28)
-    one = contact_sheet("A model", ["HC1"], [Case(x, "7", (found(y),))])
-    two = contact_sheet("A model", ["HC1", "FGS"], [Case(x, "7", (found(y), found(y)))])
-    face = font(12)
+    one = draw_contact_sheet("A model", ["HC1"], [Case(x, "7", (found(y),))])
+    two = draw_contact_sheet("A model", ["HC1", "FGS"], [Case(x, "7", (found(y), found(y)))])
+    face = load_font(12)
     for sheet, rows in (
-        (one, {"original": x, "perturbation": perturbation(y, x), "adversarial": y}),
-        (two, {"perturbation": perturbation(y, x), "adversarial": y}),
+        (one, {"original": x, "perturbation": show_perturbation(y, x), "adversarial": y}),
+        (two, {"perturbation": show_perturbation(y, x), "adversarial": y}),
     ):
         width = max(map(face.getlength, rows))
         for text, pixels in rows.items():
-            words = label([text], int(-(-width // 1)) + 2, face, FAINT)
+            words = draw_label([text], int(-(-width // 1)) + 2, face, FAINT)
             (left, top), *_ = places(sheet, words)
-            assert left + words.width <= min(place[0] for place in places(sheet, tile(pixels)))
-            middles = [below + tile(pixels).height / 2 for _, below in places(sheet, tile(pixels))]
+            assert left + words.width <= min(place[0] for place in places(sheet, draw_tile(pixels)))
+            middles = [
+                below + draw_tile(pixels).height / 2
+                for _, below in places(sheet, draw_tile(pixels))
+            ]
             assert min(abs(top + words.height / 2 - middle) for middle in middles) <= 1
 
 
@@ -218,28 +223,29 @@ def test_long_names_of_attacks_are_told_apart() -> None:
     x, y = image(1, 28, 28), image(1, 28, 28)
     names = [f"PGD Linf 25.5, 40 x {step} (margin)" for step in ("1.59375", "2")]
     both = [
-        contact_sheet("A model", ["HC1", name], [Case(x, "7", (found(y),) * 2)]) for name in names
+        draw_contact_sheet("A model", ["HC1", name], [Case(x, "7", (found(y),) * 2)])
+        for name in names
     ]
     assert both[0].tobytes() != both[1].tobytes()
     for name in names:
-        assert " ".join(wrap(name, 136, font(12))) == name  # nothing is cut off
+        assert " ".join(wrap(name, 136, load_font(12))) == name  # nothing is cut off
 
 
 def test_letters_that_the_font_lacks() -> None:
-    face = font(13)
+    face = load_font(13)
     assert transliterate("naïve кошка → L₂ ∞", face) == "naïve кошка → L₂ ∞"
     assert transliterate("ネコ 고양이", face) == "neko goyangi"
     assert transliterate("猫", face) == "U+732B"
     assert wrap("ネコ 고양이", 200, face) == ["neko goyangi"]
-    assert label(["ネコ"], 90, face).tobytes() == label(["neko"], 90, face).tobytes()
+    assert draw_label(["ネコ"], 90, face).tobytes() == draw_label(["neko"], 90, face).tobytes()
 
 
 def test_titles() -> None:
     named = [("PGD", "pgd=8"), ("PGD", "pgd=16"), ("HC1", "hc1"), ("PGD", "pgd=8")]
-    assert distinct_titles(named) == ["PGD [pgd=8]", "PGD [pgd=16]", "HC1", "PGD [pgd=8]"]
-    assert title_lines("PGD Linf 25.5, 40 x 2 (margin)") == ["PGD Linf 25.5,", "40 x 2 (margin)"]
-    assert title_lines("HC1") == ["HC1"]
-    assert max(map(len, title_lines("x" * 50))) == 20
+    assert make_titles_distinct(named) == ["PGD [pgd=8]", "PGD [pgd=16]", "HC1", "PGD [pgd=8]"]
+    assert split_title("PGD Linf 25.5, 40 x 2 (margin)") == ["PGD Linf 25.5,", "40 x 2 (margin)"]
+    assert split_title("HC1") == ["HC1"]
+    assert max(map(len, split_title("x" * 50))) == 20
 
 
 def test_classes_without_a_column_are_named() -> None:
@@ -265,7 +271,7 @@ def finished_attack(
     numbers = np.array(list(labels))
     described = SimpleNamespace(
         classes=classes,
-        class_name=lambda number: classes[number] if number < len(classes) else str(number),
+        name_class=lambda number: classes[number] if number < len(classes) else str(number),
     )
     records = SimpleNamespace(labels=numbers, predicted=numbers)
     run = SimpleNamespace(labelled=labelled)
@@ -284,8 +290,8 @@ def test_refused() -> None:
     case = Case(image(1, 28, 28), "7", (None,))
     for attacks, cases in ((["HC1"], []), ([], [case]), (["HC1", "FGS"], [case])):
         with pytest.raises(ValueError, match="one adversarial or None for each attack"):
-            contact_sheet("A model", attacks, cases)
+            draw_contact_sheet("A model", attacks, cases)
     with pytest.raises(ValueError, match="a figure needs images"):
-        figure1("HC1", [], [])
+        draw_figure1("HC1", [], [])
     with pytest.raises(ValueError, match="a figure needs images"):
-        figure1("HC1", [("7", image(1, 28, 28))], [("LeNet", [])])
+        draw_figure1("HC1", [("7", image(1, 28, 28))], [("LeNet", [])])

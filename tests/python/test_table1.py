@@ -19,7 +19,7 @@ from caffe_ext.studies.table1.comparison import (
     ABOUT,
     Table1Comparison,
     describe_departure,
-    markdown,
+    format_markdown,
 )
 from caffe_ext.studies.table1.training import MODELS, TABLE_1, Table1Training, read_models
 from caffe_ext.training.lenet import LeNetTraining
@@ -68,7 +68,7 @@ def test_the_models_of_the_paper() -> None:
         "B4": (1.5, 0.84),
         "B5": (1.6, 0.78),
     }
-    assert [model.seed(1) for model in TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [model.choose_seed(1) for model in TABLE_1] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_table(first: subprocess.CompletedProcess[str], output: Path) -> None:
@@ -231,8 +231,8 @@ def test_the_table_says_how_the_training_departs_from_the_papers() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "_format_row", lambda _: row)
         report["models"][0]["name"] = "A"
-        said = markdown(report, other)
-        assert "the same measured here" in markdown(report)
+        said = format_markdown(report, other)
+        assert "the same measured here" in format_markdown(report)
     assert f"of the paper, but {other}: not comparable with the paper's figures, once" in said
     assert "the same measured here" not in said
 

@@ -69,7 +69,9 @@ def test_the_settings_that_are_kept_are_complete(request_: TrainingRequest) -> N
     # Of 30 iterations no test is due at the end.
     assert (result.accuracy, result.loss) == (None, None)
     before = result.weights.read_bytes()
-    command = kept.splitlines()[0].removeprefix("# ").replace("caffe", training.caffe_program(), 1)
+    command = (
+        kept.splitlines()[0].removeprefix("# ").replace("caffe", training.find_caffe_program(), 1)
+    )
     subprocess.run(command.split(), cwd=request_.root, check=True, capture_output=True)
     assert result.weights.read_bytes() == before
 

@@ -34,9 +34,9 @@ def request_(tmp_path: Path) -> TrainingRequest:
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a program in Caffe's place that runs it on the CPU; return what it was told."""
     told, program = tmp_path / "told", tmp_path / "caffe"
-    program.write_text(PROGRAM.format(told=told, caffe=training.caffe_program()))
+    program.write_text(PROGRAM.format(told=told, caffe=training.find_caffe_program()))
     program.chmod(0o755)
-    monkeypatch.setattr(training, "caffe_program", lambda: str(program))
+    monkeypatch.setattr(training, "find_caffe_program", lambda: str(program))
     return told
 
 

@@ -94,7 +94,7 @@ def test_no_caffe(request_: TrainingRequest, monkeypatch: pytest.MonkeyPatch) ->
     assert refusal(request_).startswith("no program caffe was found; run `make`, then")
     program = request_.root / "caffe"
     program.touch(mode=0o755)
-    assert training.caffe_program() == str(program)
+    assert training.find_caffe_program() == str(program)
 
 
 @pytest.mark.parametrize("record", [None, "{", "[]"])

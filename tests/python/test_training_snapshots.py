@@ -92,10 +92,10 @@ def test_a_damaged_snapshot_is_passed_over(
     folder = TrainingFolder(request_.output)
     ending = ".solverstate.h5" if suffix.endswith(".h5") else ".solverstate"
     newest, older = (request_.output / f"tiny_iter_{at}{ending}" for at in (200, 100))
-    assert folder.newest_state() == (200, newest)
+    assert folder.find_newest_state() == (200, newest)
     damage(request_.output / f"tiny_iter_200{suffix}")
     listener = Listener()
-    assert folder.newest_state(listener) == (100, older)
+    assert folder.find_newest_state(listener) == (100, older)
     assert all("damaged or incomplete" in note for note in listener.notes)
     assert len(listener.notes) == newest.exists()
 
@@ -111,7 +111,7 @@ def test_a_log_that_is_no_file_is_refused(request_: TrainingRequest) -> None:
 @pytest.mark.parametrize("suffix", [".caffemodel", ".solverstate", ".caffemodel.h5"])
 def test_a_training_goes_on_after_a_power_cut(request_: TrainingRequest, suffix: str) -> None:
     folder = TrainingFolder(request_.output)
-    weights = folder.weights(200)
+    weights = folder.find_weights(200)
     assert weights is not None
     expected = weights.read_bytes() if weights.suffix != ".h5" else None
     record = request_.output / "training.json"

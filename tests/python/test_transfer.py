@@ -19,7 +19,7 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
 from caffe_ext.runs.campaign import AttackCampaign
 from caffe_ext.runs.records import AttackRecords, make_empty_columns
-from caffe_ext.studies.transfer.figure import transfer_figure
+from caffe_ext.studies.transfer.figure import plot_transfer
 from caffe_ext.studies.transfer.matrix import CrossEvaluation, count_transfer
 from caffe_ext.studies.transfer.study import TransferStudy
 from hotcold_samples import NET, refused, run, write_yaml
@@ -213,11 +213,11 @@ def test_fgs_is_counted_in_both_protocols() -> None:
     assert strict.transferred[0].tolist() == [4, 2]
     assert paper.adversarials[0].tolist() == [3, 3]
     assert paper.transferred[0].tolist() == [3, 1]
-    assert strict.rates("strict")[0, 1] == 2 / 3
-    assert strict.rates("all")[0, 1] == 3 / 4
-    assert np.isnan(strict.rates("all")[1]).all()
+    assert strict.find_rates("strict")[0, 1] == 2 / 3
+    assert strict.find_rates("all")[0, 1] == 3 / 4
+    assert np.isnan(strict.find_rates("all")[1]).all()
     assert strict.to_dict()["rate_all"][1] == [None, None]
-    texts = [text.get_text() for text in transfer_figure([paper, strict]).axes[0].texts]
+    texts = [text.get_text() for text in plot_transfer([paper, strict]).axes[0].texts]
     assert texts == ["100", "50.0", "–", "–"]
 
 

@@ -121,7 +121,7 @@ class BoundsStudy(Study):
                     )
                 )
             result = BoundsResult(settings.radii, labels, settings.attack, results)
-            record = self.record(source, digest, {"norm": "Linf", "margin": MARGIN})
+            record = self.make_record(source, digest, {"norm": "Linf", "margin": MARGIN})
             save_results(self.folder, result, record)
         return result
 

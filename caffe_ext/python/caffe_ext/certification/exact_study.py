@@ -115,7 +115,9 @@ class ExactStudy(Study):
             save_results(
                 self.folder,
                 result,
-                self.record(source, digest, {"norm": "Linf", "attack": result.attack} | margins),
+                self.make_record(
+                    source, digest, {"norm": "Linf", "attack": result.attack} | margins
+                ),
             )
         return result
 

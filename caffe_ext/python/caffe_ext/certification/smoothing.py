@@ -116,7 +116,7 @@ class SmoothingStudy(Study):
                     for model, sigma, counts in tasks
                 ],
             )
-            record = self.record(source, images["digest"], _MEANING)
+            record = self.make_record(source, images["digest"], _MEANING)
             save_results(self.folder, result, record)
         return result
 

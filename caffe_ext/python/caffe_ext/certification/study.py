@@ -53,7 +53,7 @@ class Study:
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
         return source
 
-    def record(
+    def make_record(
         self, source: ImageSource, digest: str, settings: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return what the results depend on, for JSON.

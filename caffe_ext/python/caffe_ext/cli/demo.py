@@ -103,7 +103,7 @@ def measure(
     )
     print_campaign(campaign.run(Console()))
     print("\nA first report on robustness (`caffe-ext evaluate` makes the whole one)", flush=True)
-    settings = QUICK.settings(opener(), again=True)
+    settings = QUICK.make_settings(opener(), again=True)
     assessment = Assessment(described, opener, settings, output / "evaluate")
     print_assessment(assessment.run(Console()), assessment.folder)
 

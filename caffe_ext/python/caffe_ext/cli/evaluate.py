@@ -192,7 +192,7 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
         QUICK if arguments.quick else USUAL,
         **{name: value for name, value in given.items() if value is not None},
     )
-    return extent.settings(
+    return extent.make_settings(
         source,
         extra=tuple(parse_attack(name, seed=arguments.seed) for name in arguments.attacks),
         seed=arguments.seed,

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     path: Path = arguments.output or Path(f"{(arguments.weights or arguments.model).stem}.onnx")
     beside = arguments.preprocessing == "beside"
     try:
-        from caffe_ext.exchange.caffe_to_onnx.export import export_model, preprocessing_path
+        from caffe_ext.exchange.caffe_to_onnx.export import export_model, locate_preprocessing
         from caffe_ext.exchange.caffe_to_onnx.graph import OPSET
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: `pip install caffe_ext[onnx]` brings what export-onnx needs")
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"--output must be a file with the ending .onnx, not {path}")
     if not path.parent.is_dir():
         sys.exit(f"{path.parent} is not a folder: --output names a file in one that exists")
-    for file in [path, preprocessing_path(path)][: 1 + beside]:
+    for file in [path, locate_preprocessing(path)][: 1 + beside]:
         if file.is_dir():
             sys.exit(f"{file} is a folder: --output names a file")
         if file.exists() and not arguments.again:

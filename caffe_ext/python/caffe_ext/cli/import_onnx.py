@@ -83,7 +83,11 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.reporting import pluralize
 
     try:
-        from caffe_ext.exchange.onnx_to_caffe.importer import PER_UNIT, file_names, import_model
+        from caffe_ext.exchange.onnx_to_caffe.importer import (
+            PER_UNIT,
+            import_model,
+            make_file_names,
+        )
     except ModuleNotFoundError as error:
         sys.exit(f"{error}: `pip install caffe_ext[onnx]` brings what import-onnx needs")
     name, folder = arguments.name or arguments.file.stem, arguments.output
@@ -91,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"--name is the beginning of the files' names, without a folder, not {name!r}")
     if not folder.is_dir():
         sys.exit(f"{folder} is not a folder: --output names one that exists")
-    for file in (folder / one for one in file_names(name)):
+    for file in (folder / one for one in make_file_names(name)):
         if file.is_dir() or (file.exists() and file.samefile(arguments.file)):
             sys.exit(f"{file} would be replaced: --name and --output name another")
         if file.exists() and not arguments.again:

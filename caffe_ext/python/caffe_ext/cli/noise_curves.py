@@ -113,7 +113,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     """
     from caffe_ext.models.description import read_model
     from caffe_ext.reporting import pluralize
-    from caffe_ext.studies.noise_curves.snapshots import common_iterations, find_snapshots
+    from caffe_ext.studies.noise_curves.snapshots import find_common_iterations, find_snapshots
 
     given = [paths for paths in (arguments.first, arguments.second, *arguments.more) if paths]
     names = arguments.names
@@ -131,7 +131,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two training runs are called {twice[0]}; rename them with --names")
-    iterations = common_iterations(trainings, arguments.every)
+    iterations = find_common_iterations(trainings, arguments.every)
     network = (as_list(arguments.model) or [LENET])[0]
     return {
         name: {number: read_model(network, training.weights[number]) for number in iterations}
@@ -167,7 +167,7 @@ def make_study(arguments: argparse.Namespace) -> "NoiseCurvesStudy":
 def format_summary(curves: "NoiseCurves") -> str:
     """Return the table of the last iteration's rates, and of their differences, in %."""
     first, *others = curves.names
-    apart = [curves.improvements(number) for number in range(1, len(curves.names))]
+    apart = [curves.compute_improvements(number) for number in range(1, len(curves.names))]
     rows = [["noise", *curves.names, *(f"{first} − {name}" for name in others)]]
     for level, sigma in enumerate(curves.levels):
         rates = (f"{rate:.2%}" for rate in curves.rates[:, -1, level])

@@ -136,14 +136,14 @@ def make_comparison(
     from caffe_ext.data import open_images
     from caffe_ext.models.description import read_model
     from caffe_ext.studies.table1.comparison import Table1Comparison, describe_departure
-    from caffe_ext.studies.table1.training import attacks_folder
+    from caffe_ext.studies.table1.training import locate_attacks
 
     digits = data.record.embedded
     images = f"{(data.folder / 'test_lmdb').absolute()}" if digits else "mnist"
     return Table1Comparison(
         [read_model(arguments.output / f"{one.model.id}.yaml") for one in trained],
         partial(open_images, images, data_dir=arguments.data_dir, homes=HOMES),
-        attacks_folder(arguments.output, trained),
+        locate_attacks(arguments.output, trained),
         arguments.evaluate,
         describe_departure(trained[0].result.iterations, training.validation_images, digits=digits),
         arguments.again,

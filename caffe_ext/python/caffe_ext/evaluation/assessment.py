@@ -35,7 +35,7 @@ from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.compatibility import check_model, report_images, warn_of_missing_scale
-from caffe_ext.runs.export import model_folders
+from caffe_ext.runs.export import name_model_folders
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.provenance import collect_provenance
@@ -92,7 +92,7 @@ class Assessment:
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
-        model_folders([model.name for model in self.models], (*FILES, FOLDER))
+        name_model_folders([model.name for model in self.models], (*FILES, FOLDER))
         whole, opener = self.opener(), _Sample(self.opener, self.settings.limit, self.sample_seed)
         source = opener()
         report_images(source, reporter)
@@ -110,7 +110,7 @@ class Assessment:
             if not source.labelled:
                 raise ValueError("certificates need images with labels: leave out --certify")
             check_certifiable(self.models, evaluator.suites)
-        identity = evaluator.identity()
+        identity = evaluator.identify()
         if not self.settings.again:
             check_folder(self.folder, identity)
         about = {

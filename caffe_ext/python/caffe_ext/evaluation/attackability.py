@@ -87,7 +87,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     criterion = Misclassification(labels[good])
     directions = LogitMargin()(model, images[good], criterion)
     zero = directions.zero_gradient
-    randomised = _relative_difference(logits, again)
+    randomised = _compute_relative_difference(logits, again)
     sloped = np.flatnonzero(~zero)[:GRADIENTS]
     wrong = np.zeros(0, np.bool_)
     if len(sloped) and not randomised:
@@ -100,7 +100,7 @@ def measure_attackability(model: Model, images: Images) -> Attackability:
     return Attackability(
         images=len(images),
         randomised=randomised,
-        depends_on_batch=_relative_difference(logits[: len(few)], alone),
+        depends_on_batch=_compute_relative_difference(logits[: len(few)], alone),
         probabilities=bool(
             ((logits >= 0) & (logits <= 1)).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()
         ),
@@ -137,7 +137,7 @@ def _find_wrong_gradients(
     return wrong
 
 
-def _relative_difference(one: Floats, other: Floats) -> float:
+def _compute_relative_difference(one: Floats, other: Floats) -> float:
     """Return the largest difference as a share of the largest value; below TOLERANCE it is 0."""
     with np.errstate(invalid="ignore"):
         difference = np.nan_to_num(np.abs(one.astype(np.float64) - other))

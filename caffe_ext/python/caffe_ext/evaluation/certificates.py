@@ -123,7 +123,7 @@ def certify_models(  # noqa: PLR0913  they are independent of each other
 
     Raises what BoundsStudy.run() does.
     """
-    radii = sorted({one.budget.epsilon for each in evaluations for one in _linf(each)})
+    radii = sorted({one.budget.epsilon for each in evaluations for one in _list_linf(each)})
     study = BoundsStudy(
         models,
         source,
@@ -142,7 +142,7 @@ def certify_models(  # noqa: PLR0913  they are independent of each other
     )
 
 
-def _linf(evaluation: ModelEvaluation) -> Iterator[Any]:
+def _list_linf(evaluation: ModelEvaluation) -> Iterator[Any]:
     return (one for one in evaluation.robust if one.budget.norm == "linf")
 
 
@@ -160,7 +160,7 @@ def _combine(
             one.robust[rows],
             one.robust_real[rows],
         )
-        for one in _linf(evaluation)
+        for one in _list_linf(evaluation)
     )
     return Certificate(rows, bounded.correct, within)
 
@@ -177,7 +177,7 @@ def describe_contradictions(certificates: Mapping[str, Certificate]) -> Iterator
                 )
 
 
-def certified_rows(certificates: Mapping[str, Certificate]) -> list[dict[str, Any]]:
+def list_certified_rows(certificates: Mapping[str, Certificate]) -> list[dict[str, Any]]:
     """Return a row for each model and budget, flat."""
     return [
         {

@@ -57,8 +57,8 @@ class Evaluator(EvaluationWork):
             OverallProgress(reporter, "evaluation", planned) as progress,
             Workers(self.resources.processes, progress) as workers,
         ):
-            predicted = self._predictions(finished, workers)
-            records = self._records(suites, finished, predicted, workers)
+            predicted = self._predict(finished, workers)
+            records = self._collect_records(suites, finished, predicted, workers)
             robust = run_cascades(self, suites, predicted, records, workers)
             checks = workers.run(
                 [
@@ -101,7 +101,7 @@ class Evaluator(EvaluationWork):
                 found |= dict.fromkeys(attack.remarks)
             for budget in suite.radii:
                 remarks = list(explain_fractional_radius(budget))
-                remarks += [one for each in suite.cascade_within(budget) for one in each.remarks]
+                remarks += [one for each in suite.make_cascade(budget) for one in each.remarks]
                 found |= dict.fromkeys(one for one in remarks if one not in defaults)
         return tuple(found)
 
@@ -132,7 +132,7 @@ class Evaluator(EvaluationWork):
         suites = {}
         for description in self.models:
             model = load_cached(description, self.resources.batch_size)
-            suite = self.settings.suite(model.classes, first.shape[1])
+            suite = self.settings.make_suite(model.classes, first.shape[1])
             suite = suites[description.name] = replace(suite, classes=model.classes)
             try:
                 model.predict(first)
@@ -179,17 +179,17 @@ class Evaluator(EvaluationWork):
                     budget,
                     tuple(
                         (stage, attack)
-                        for stage, attack in enumerate(suite.cascade_within(budget, settings.seed))
+                        for stage, attack in enumerate(suite.make_cascade(budget, settings.seed))
                         if settings.again
                         or not (
-                            self.cascade_folder(model, budget) / f"{attack.file_name}.h5"
+                            self.locate_cascade(model, budget) / f"{attack.file_name}.h5"
                         ).exists()
                     ),
                 )
                 for budget in suite.radii
             )
             probed = min(settings.probe, count) if suite.loss and suite.margin else 0
-            if not settings.again and any(self.probe_folder(model, probed).glob("*.h5")):
+            if not settings.again and any(self.locate_probe(model, probed).glob("*.h5")):
                 probed = 0
             plan = ModelPlan(
                 model.name,
@@ -210,7 +210,7 @@ class Evaluator(EvaluationWork):
                 planned.append(PlannedWork(f"{model.name}: {NOISE}", count, None, NOISE))
         return planned
 
-    def _predictions(self, finished: Mapping[str, Records], workers: Workers) -> dict[str, Ints]:
+    def _predict(self, finished: Mapping[str, Records], workers: Workers) -> dict[str, Ints]:
         """Return each model's predictions; from existing records, if there are any."""
         found = {
             name: next(iter(records.values())).predicted
@@ -225,7 +225,7 @@ class Evaluator(EvaluationWork):
         results = workers.run(tasks)
         return found | {model.name: one for model, one in zip(left, results, strict=True)}
 
-    def _records(
+    def _collect_records(
         self,
         suites: Mapping[str, Suite],
         finished: Mapping[str, Records],
@@ -234,7 +234,7 @@ class Evaluator(EvaluationWork):
     ) -> dict[str, dict[str, AttackRecords]]:
         """Return the records of all attacks by model and text, in the order of the suite."""
         tasks = [
-            self.task(model, one, predicted[model.name])
+            self.make_task(model, one, predicted[model.name])
             for model in self.models
             for one in suites[model.name].attacks
             if one.text not in finished[model.name]

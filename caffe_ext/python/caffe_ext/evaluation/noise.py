@@ -14,7 +14,7 @@ from caffe_ext.evaluation.stability import (
     NoiseStability,
     check_counts,
     check_levels,
-    noise_stability,
+    measure_noise_stability,
 )
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import load_cached
@@ -81,17 +81,17 @@ class NoiseTask:
     def __call__(self, reporter: Reporter) -> NoiseStability:
         """Measure what is not done yet, some images at a time."""
         path = self.folder / f"noise-{hash_description(self.description)}.json"
-        changed = [] if self.again else self._done(path)
+        changed = [] if self.again else self._read_done(path)
         copies, levels, each = self.settings.copies, self.settings.levels, self.settings.forwards
         count, what = len(self.rows), f"{self.model.name}: {NOISE}"
         with reporter.show_progress(what, count * each, "image", len(changed) * each) as advance:
             if len(changed) < count:
                 model, source = load_cached(self.model, self.batch_size), self.opener()
-            for part in self.settings.parts(len(changed), count):
+            for part in self.settings.split_into_parts(len(changed), count):
                 images = np.concatenate(
                     [source.read(slice(row, row + 1)).images for row in self.rows[part].tolist()]
                 )
-                found = noise_stability(
+                found = measure_noise_stability(
                     model,
                     images,
                     self.labels[part],
@@ -105,7 +105,7 @@ class NoiseTask:
                 advance(len(images) * each)
         return NoiseStability(check_levels(levels), np.array(changed, np.int64), copies)
 
-    def _done(self, path: Path) -> list[list[int]]:
+    def _read_done(self, path: Path) -> list[list[int]]:
         """Return the counts of the images that an earlier run has finished, or RecordError."""
         if not path.exists():
             return []

@@ -11,12 +11,12 @@ def format_percent(share: float | None) -> str:
     return NONE if share is None else f"{100 * share:.2f}%"
 
 
-def pass_text(found: Spread | None) -> str:
+def format_pass(found: Spread | None) -> str:
     """Return PASS as the papers print it: 0.4072 ± 0.1081."""
     return NONE if found is None else f"{found.mean:.4f} ± {found.std:.4f}"
 
 
-def grey_levels(found: Spread | None) -> str:
+def format_grey_levels(found: Spread | None) -> str:
     """Return a distance as the papers print it: 40.51 ± 15.72."""
     return NONE if found is None else f"{found.mean:.2f} ± {found.std:.2f}"
 

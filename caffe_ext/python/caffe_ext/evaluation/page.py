@@ -10,8 +10,13 @@ from jinja2 import Environment, StrictUndefined
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.evaluation import plots
 from caffe_ext.evaluation.number_text import NONE, format_both_units, format_of_one, format_percent
-from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, draw_for_page, keys
-from caffe_ext.evaluation.report_contents import Report, table_columns, table_radii, variants
+from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, draw_for_page, make_keys
+from caffe_ext.evaluation.report_contents import (
+    Report,
+    describe_variants,
+    list_table_columns,
+    list_table_radii,
+)
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.verdict import choose_telling_budget, form_verdict
 from caffe_ext.reporting import pluralize
@@ -36,23 +41,23 @@ def as_page(report: Report) -> str:
         sources.joinpath(name).read_text(encoding="utf-8")
         for name in ("report.html.j2", "report.css")
     )
-    columns, titles = table_columns(report.models), plots.attack_titles(report.models)
+    columns, titles = list_table_columns(report.models), plots.choose_attack_titles(report.models)
     return environment.from_string(template).render(
         report=report,
         style=style,
-        keys=keys([model.name for model in report.models]),
+        keys=make_keys([model.name for model in report.models]),
         tables=[
             columns[start : start + COLUMNS_A_TABLE]
             for start in range(0, len(columns), COLUMNS_A_TABLE)
         ],
-        radii=table_radii(report.models),
+        radii=list_table_radii(report.models),
         titles=titles,
-        variants=variants(report.models).values(),
+        variants=describe_variants(report.models).values(),
         broken_by=_list_breaking_attacks,
         cascade=list(dict.fromkeys(text for one in report.models for text in one.suite.cascade)),
         verdict=partial(form_verdict, budget=choose_telling_budget(report.models)),
-        threats=_threats(report.models, titles),
-        plots=_plots(report),
+        threats=_group_by_threat(report.models, titles),
+        plots=_draw_plots(report),
         certified=list(report.certificates.items()),
         dash=NONE,
     )
@@ -69,7 +74,7 @@ def _list_breaking_attacks(
     alone = {
         one.attack: titles[one.attack, one.variant]
         for one in model.summaries
-        if len(model.suite.variants_of(one.attack)) == 1
+        if len(model.suite.find_variants(one.attack)) == 1
     }
     whole: dict[str, list[str]] = {}
     cascade: list[tuple[list[str], list[str]]] = []
@@ -84,10 +89,13 @@ def _list_breaking_attacks(
             names, cells = cascade[number]
             names.append(stage.name)
             cells[place] = f"{stage.broken:,} of {stage.tried:,}"
-    return [*whole.items(), *((f"then {_shared_title(names)}", cells) for names, cells in cascade)]
+    return [
+        *whole.items(),
+        *((f"then {_find_shared_title(names)}", cells) for names, cells in cascade),
+    ]
 
 
-def _shared_title(names: Sequence[str]) -> str:
+def _find_shared_title(names: Sequence[str]) -> str:
     """Return what names share, word by word: "PGD Linf … 40 x … (margin)"."""
     words = [name.split() for name in names]
     if len(set(map(len, words))) > 1:
@@ -97,7 +105,7 @@ def _shared_title(names: Sequence[str]) -> str:
     )
 
 
-def _threats(
+def _group_by_threat(
     models: Sequence[ModelEvaluation], titles: Mapping[plots.Attacked, str]
 ) -> dict[str, list[str]]:
     """Return which attacks share a threat model."""
@@ -108,18 +116,18 @@ def _threats(
     return {threat: list(those) for threat, those in found.items()}
 
 
-def _plots(report: Report) -> dict[str, DrawnPlot]:
+def _draw_plots(report: Report) -> dict[str, DrawnPlot]:
     """Return the available plots."""
     models = report.models
-    robust = [plots.robust_curves(models, norm) for norm in get_args(Norm)]
+    robust = [plots.draw_robust_curves(models, norm) for norm in get_args(Norm)]
     panels = [panel for panel in robust if panel]
     found: dict[str, Plot | None] = {
-        "robust": Plot(panels, keys([model.name for model in models])) if panels else None,
-        "certified": plots.certified_bands(report.certificates),
+        "robust": Plot(panels, make_keys([model.name for model in models])) if panels else None,
+        "certified": plots.draw_certified_bands(report.certificates),
         "broken_linf": plots.draw_broken_curves(models, "linf"),
         "broken_l2": plots.draw_broken_curves(models, "l2"),
-        "noise": plots.noise_stability(models),
-        "pass": plots.pass_distributions(models),
-        "metrics": plots.metrics_by_attack(models),
+        "noise": plots.draw_noise_stability(models),
+        "pass": plots.draw_pass_distributions(models),
+        "metrics": plots.draw_metrics_by_attack(models),
     }
     return {name: draw_for_page(plot, name) for name, plot in found.items() if plot}

@@ -9,11 +9,11 @@ import numpy as np
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.within import BudgetAttack
-from caffe_ext.evaluation.probe import iterated_attacks
-from caffe_ext.evaluation.robustness import perturbation_sizes
+from caffe_ext.evaluation.probe import make_iterated_attacks
+from caffe_ext.evaluation.robustness import find_perturbation_sizes
 from caffe_ext.evaluation.stability import NoiseSettings
 from caffe_ext.models.base import Model
-from caffe_ext.runs.overall_progress import PlannedWork, time_attack, trial_size
+from caffe_ext.runs.overall_progress import PlannedWork, choose_trial_size, time_attack
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.runner import Batch, Source
 from caffe_ext.runtime.processor_time import Stopwatch
@@ -62,16 +62,18 @@ class ModelPlan:
 
     def measure(self, model: Model, source: Source) -> Iterator[PlannedWork]:
         """Try each attack on a few images; yield all pieces of work, with their times."""
-        batch, forward = source.read(slice(trial_size(self.images))), None
+        batch, forward = source.read(slice(choose_trial_size(self.images))), None
         if len(batch.images):
             forward = self._time_classification(model, source)
         if self.classify:
-            yield self._work(CLASSES, self.images, forward)
+            yield self._plan_work(CLASSES, self.images, forward)
         known = list(self.finished.values())
         for attack in self.attacks:
             trial = time_attack(model, attack, batch, cores=self.cores)
             known += [trial.records] if trial else []
-            yield self._work(attack.name, self.images, trial.seconds if trial else None, "attacks")
+            yield self._plan_work(
+                attack.name, self.images, trial.seconds if trial else None, "attacks"
+            )
         full = source.read(slice(min(model.batch_size, self.images)))
         times: dict[Any, float | None] = {}
         for cascade in self.cascades:
@@ -81,15 +83,17 @@ class ModelPlan:
                 kind = _strip_radius(attack)
                 if kind not in times:
                     times[kind] = self._time_short(model, attack, batch, full)
-                yield self._work(CASCADE, left, times[kind], f"{CASCADE} {stage}")
-        for attack in iterated_attacks(_SOME_RADIUS) if self.probed else ():
+                yield self._plan_work(CASCADE, left, times[kind], f"{CASCADE} {stage}")
+        for attack in make_iterated_attacks(_SOME_RADIUS) if self.probed else ():
             trial = time_attack(model, attack, batch, cores=self.cores)
-            yield self._work(PROBE, self.probed, trial.seconds if trial else None)
+            yield self._plan_work(PROBE, self.probed, trial.seconds if trial else None)
         if self.noise is not None:
             images = min(self.images, self.noise.per_class * model.classes)
-            yield self._work(NOISE, images * self.noise.forwards, forward)
+            yield self._plan_work(NOISE, images * self.noise.forwards, forward)
 
-    def _work(self, what: str, images: int, seconds: float | None, stage: str = "") -> PlannedWork:
+    def _plan_work(
+        self, what: str, images: int, seconds: float | None, stage: str = ""
+    ) -> PlannedWork:
         """Return a piece of work, with the title that the evaluation's task reports under."""
         return PlannedWork(f"{self.name}: {what}", images, seconds, stage or what)
 
@@ -134,7 +138,7 @@ def estimate_share_left(known: list[AttackRecords], budget: PerturbationBudget) 
     if not known:
         return 1.0
     count = min(map(len, known))
-    sizes = np.min([perturbation_sizes(one, budget.norm)[:count] for one in known], axis=0)
+    sizes = np.min([find_perturbation_sizes(one, budget.norm)[:count] for one in known], axis=0)
     left = known[0].attempted[:count] & (sizes > budget.epsilon)
     return float((left.sum() + 1) / (count + 2))
 

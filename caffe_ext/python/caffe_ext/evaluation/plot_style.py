@@ -4,8 +4,8 @@ A plot is a legend and small panels, each a separate SVG: the page sets them sid
 width allows, so that they stay legible on a phone and on paper. Titles and legends are text of the
 page.
 
-Lines, text and grids are drawn in INK and GRID, which svg() replaces by the page's own colours, so
-that a plot can be read on light and on dark pages, and on paper.
+Lines, text and grids are drawn in INK and GRID, which render_svg() replaces by the page's own
+colours, so that a plot can be read on light and on dark pages, and on paper.
 """
 
 import re
@@ -108,7 +108,7 @@ class DrawnPlot:
     legend: Sequence[Key]
 
 
-def keys(names: Sequence[str]) -> list[Key]:
+def make_keys(names: Sequence[str]) -> list[Key]:
     """Return a colour for each name, with other dashes when the colours repeat."""
     count = len(COLOURS)
     return [
@@ -117,13 +117,13 @@ def keys(names: Sequence[str]) -> list[Key]:
     ]
 
 
-def style() -> Any:
+def use_style() -> Any:
     """Return a context that creates figures in the report's style."""
     return mpl.rc_context(_STYLE)
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of this size in inches with one pair of axes; call it within style()."""
+def create_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches with one pair of axes; call it within use_style()."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -132,14 +132,14 @@ def draw_for_page(plot: Plot, name: str) -> DrawnPlot:
     """Return a plot for the page; name: of the plot, unique in the page."""
     return DrawnPlot(
         [
-            DrawnPanel(panel.title, Markup(svg(panel.figure, f"{name}-{number}")))
+            DrawnPanel(panel.title, Markup(render_svg(panel.figure, f"{name}-{number}")))
             for number, panel in enumerate(plot.panels)
         ],
         plot.legend,
     )
 
 
-def svg(figure: Figure, name: str) -> str:
+def render_svg(figure: Figure, name: str) -> str:
     """Return a figure as SVG to put into an HTML page.
 
     name  of the figure: prefix of each id, since a page's ids must be unique

@@ -12,17 +12,26 @@ from matplotlib.axes import Axes
 from caffe_ext.attacks.budget import NORM_NAMES, Norm
 from caffe_ext.certification.steps import LOWER, UPPER, make_band
 from caffe_ext.evaluation.certificates import Certificate
-from caffe_ext.evaluation.plot_style import BAND, INK, Key, Panel, Plot, keys, new_figure, style
+from caffe_ext.evaluation.plot_style import (
+    BAND,
+    INK,
+    Key,
+    Panel,
+    Plot,
+    create_figure,
+    make_keys,
+    use_style,
+)
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.robustness import (
     Distances,
-    perturbation_sizes,
-    robust_curve,
-    smallest_sizes,
+    compute_robust_curve,
+    find_perturbation_sizes,
+    find_smallest_sizes,
 )
 from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.runs.summary import AttackSummary, Spread
-from caffe_ext.runs.titles import distinct_titles, title_lines
+from caffe_ext.runs.titles import make_titles_distinct, split_title
 
 _CURVES = (3.6, 2.5)  # width and height in inches
 _ROWS_WIDE = 4.2
@@ -34,7 +43,7 @@ Attacked = tuple[str, str]
 """The text of an attack and the name of a variant."""
 
 
-def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None:
+def draw_robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None:
     """Draw an upper bound on the images that stay correct within each radius, from all attacks.
 
     Lines are from all known adversarials, as in robust_curve.csv; points are the robust accuracy
@@ -43,10 +52,10 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
     """
     if not all(norm in model.suite.norms for model in models):
         return None
-    with style():
-        figure, axes = new_figure(*_CURVES)
-        sizes = [smallest_sizes(list(model.records.values()), norm) for model in models]
-        radii = np.linspace(0, _distance_axis(axes, models, norm, sizes), 256)
+    with use_style():
+        figure, axes = create_figure(*_CURVES)
+        sizes = [find_smallest_sizes(list(model.records.values()), norm) for model in models]
+        radii = np.linspace(0, _scale_distance_axis(axes, models, norm, sizes), 256)
         for model, key in _assign_colours(models):
             axes.plot(radii, 100 * _compute_line(model, radii, norm), **key.line)
             points = [
@@ -60,16 +69,16 @@ def robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel | None
     return Panel(f"Within each {NORM_NAMES[norm]} radius", figure)
 
 
-def certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
+def draw_certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
     """Draw between which shares each model's accuracy lies at each radius: a panel a model.
 
     None without certificates.
     """
     panels = []
-    with style():
-        for key in keys(list(certificates)):
+    with use_style():
+        for key in make_keys(list(certificates)):
             certificate = certificates[key.name]
-            figure, axes = new_figure(*_CURVES)
+            figure, axes = create_figure(*_CURVES)
             within = sorted(certificate.within, key=lambda one: one.budget.epsilon)
             radii = [0.0, *(one.budget.epsilon for one in within)]
             lower = [certificate.accuracy, *(one.lower for one in within)]
@@ -88,11 +97,11 @@ def certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
 
 def _compute_line(model: ModelEvaluation, radii: Distances, norm: Norm) -> Distances:
     """Return the share of all images that stay correct within each radius, 0..1."""
-    known = robust_curve(model.robust, radii, norm)
+    known = compute_robust_curve(model.robust, radii, norm)
     if known is not None:
         return known
     share = float(model.attempted.sum()) / max(model.images, 1)
-    return share * (1 - model.curve(None, radii, norm))
+    return share * (1 - model.compute_curve(None, radii, norm))
 
 
 def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | None:
@@ -104,42 +113,42 @@ def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | 
         return None
     titles = {
         key: title
-        for key, title in attack_titles(models).items()
+        for key, title in choose_attack_titles(models).items()
         if any(key in model.suite.columns or key[0] == "fgv" for model in models)
     }
     panels = [_draw_broken(models, norm, key, title) for key, title in titles.items()]
     panels.append(_draw_broken(models, norm, None, "the best attack for each image"))
-    return Plot(panels, _legend(models))
+    return Plot(panels, _make_legend(models))
 
 
 def _draw_broken(
     models: Sequence[ModelEvaluation], norm: Norm, attacked: Attacked | None, title: str
 ) -> Panel:
     """Draw the share of images that one attack breaks, or any attack for None."""
-    with style():
-        figure, axes = new_figure(*_CURVES)
+    with use_style():
+        figure, axes = create_figure(*_CURVES)
         radii = np.linspace(
-            0, _distance_axis(axes, models, norm, _collect_sizes(models, norm)), 256
+            0, _scale_distance_axis(axes, models, norm, _collect_sizes(models, norm)), 256
         )
         for model, key in _assign_colours(models):
-            summary = model.summary(*attacked) if attacked else None
+            summary = model.find_summary(*attacked) if attacked else None
             if attacked is None or summary:
-                axes.plot(radii, 100 * model.curve(summary, radii, norm), **key.line)
+                axes.plot(radii, 100 * model.compute_curve(summary, radii, norm), **key.line)
         axes.set(ylim=(0, 102), ylabel="images broken, %")
     return Panel(title, figure)
 
 
-def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
+def draw_pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
     """Draw the distribution of PASS for each attack: one panel per model (2016 paper, Figure 4)."""
-    titles = attack_titles(models)
+    titles = choose_attack_titles(models)
     panels, least = [], 0.0
-    with style():
+    with use_style():
         for model, key in _assign_colours(models):
-            figure, axes = _attack_rows([titles[_key(one)] for one in model.summaries])
+            figure, axes = _create_attack_rows([titles[_identify(one)] for one in model.summaries])
             for place, one in enumerate(model.summaries):
                 if one.found and one.pass_scores:
                     scores = model.records[one.attack].pass_scores[model.find_broken(one)]
-                    _violin(axes, place, scores, key.colour)
+                    _draw_violin(axes, place, scores, key.colour)
                     least = min(least, float(scores.min()))
                 else:
                     text = "images too small for PASS" if one.found else NOTHING
@@ -151,12 +160,12 @@ def pass_distributions(models: Sequence[ModelEvaluation]) -> Plot:
     return Plot(panels)
 
 
-def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
+def draw_metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
     """Draw means and deviations of PASS, Linf and L2: one panel each, one row per attack.
 
     The quantities of the 2016 paper's Figure 5.
     """
-    titles = attack_titles(models)
+    titles = choose_attack_titles(models)
     measures: tuple[tuple[str, Norm | None, Callable[[AttackSummary], Spread | None]], ...] = (
         ("PASS", None, lambda one: one.pass_scores),
         ("Linf", "linf", lambda one: one.linf),
@@ -164,31 +173,31 @@ def metrics_by_attack(models: Sequence[ModelEvaluation]) -> Plot:
     )
     panels = []
     for title, norm, measure in measures:
-        with style():
-            figure, axes = _attack_rows(list(titles.values()), len(models))
+        with use_style():
+            figure, axes = _create_attack_rows(list(titles.values()), len(models))
             if norm is None:
                 axes.set_xlabel("PASS (1: the original)")
             else:
-                _distance_axis(axes, models, norm, _collect_sizes(models, norm))
+                _scale_distance_axis(axes, models, norm, _collect_sizes(models, norm))
             for number, (model, key) in enumerate(_assign_colours(models)):
                 apart = 0.6 * ((number + 0.5) / len(models) - 0.5)
                 for place, attacked in enumerate(titles):
-                    summary = model.summary(*attacked)
+                    summary = model.find_summary(*attacked)
                     found = measure(summary) if summary and summary.found else None
                     if found:
-                        _mean(axes, place + apart, found, key.colour)
+                        _draw_mean(axes, place + apart, found, key.colour)
             if norm is None:
                 axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.02)
             panels.append(Panel(title, figure))
-    return Plot(panels, _legend(models))
+    return Plot(panels, _make_legend(models))
 
 
-def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
+def draw_noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
     """Draw the share of noisy copies that change class, by level; None if there was no noise."""
     if not any(model.noise for model in models):
         return None
-    with style():
-        figure, axes = new_figure(_ROWS_WIDE, 2.8)
+    with use_style():
+        figure, axes = create_figure(_ROWS_WIDE, 2.8)
         for model, key in _assign_colours(models):
             if model.noise:
                 levels, rates = model.noise.levels, 100 * model.noise.rates
@@ -199,33 +208,35 @@ def noise_stability(models: Sequence[ModelEvaluation]) -> Plot | None:
         axes.locator_params("x", nbins=6)
         axes.xaxis.set_major_formatter(lambda value, _: _format_both_units(value))
         axes.set_xlabel("standard deviation, grey levels of 255 (below: of 1)")
-    return Plot([Panel("", figure)], _legend(models))
+    return Plot([Panel("", figure)], _make_legend(models))
 
 
-def attack_titles(models: Sequence[ModelEvaluation]) -> dict[Attacked, str]:
+def choose_attack_titles(models: Sequence[ModelEvaluation]) -> dict[Attacked, str]:
     """Return distinct titles for all attacks in all variants."""
-    named = {_key(one): (one.title, one.attack) for model in models for one in model.summaries}
-    return dict(zip(named, distinct_titles(list(named.values())), strict=True))
+    named = {_identify(one): (one.title, one.attack) for model in models for one in model.summaries}
+    return dict(zip(named, make_titles_distinct(list(named.values())), strict=True))
 
 
-def _key(summary: AttackSummary) -> Attacked:
+def _identify(summary: AttackSummary) -> Attacked:
     return summary.attack, summary.variant
 
 
 def _assign_colours(models: Sequence[ModelEvaluation]) -> list[tuple[ModelEvaluation, Key]]:
-    return list(zip(models, keys([model.name for model in models]), strict=True))
+    return list(zip(models, make_keys([model.name for model in models]), strict=True))
 
 
-def _legend(models: Sequence[ModelEvaluation]) -> list[Key]:
-    return keys([model.name for model in models])
+def _make_legend(models: Sequence[ModelEvaluation]) -> list[Key]:
+    return make_keys([model.name for model in models])
 
 
 def _collect_sizes(models: Sequence[ModelEvaluation], norm: Norm) -> list[Distances]:
     """Return the sizes of all adversarials, inf where none was found."""
-    return [perturbation_sizes(one, norm) for model in models for one in model.records.values()]
+    return [
+        find_perturbation_sizes(one, norm) for model in models for one in model.records.values()
+    ]
 
 
-def _distance_axis(
+def _scale_distance_axis(
     axes: Axes, models: Sequence[ModelEvaluation], norm: Norm, sizes: Sequence[Distances]
 ) -> float:
     """Make x a scale of distances that includes the largest one and all radii; return its end.
@@ -241,7 +252,7 @@ def _distance_axis(
         scale = 10 ** np.floor(np.log10(max(largest, 10)))
         end = float(next(end * scale for end in _L2_ENDS if largest <= end * scale))
     ticks = [round(end * (part / 4) ** 2) for part in range(5)]
-    axes.set_xscale("function", functions=(_root, np.square))
+    axes.set_xscale("function", functions=(_take_root, np.square))
     axes.set_xlim(0, end)
     axes.set_xticks(ticks, [_format_both_units(tick) for tick in ticks])
     axes.minorticks_off()
@@ -249,7 +260,7 @@ def _distance_axis(
     return end
 
 
-def _root(values: Any) -> Any:
+def _take_root(values: Any) -> Any:
     return np.sqrt(np.maximum(values, 0))
 
 
@@ -258,15 +269,15 @@ def _format_both_units(grey_levels: float) -> str:
     return f"{grey_levels:,.5g}\n{grey_levels / FULL_SCALE:.2g}"
 
 
-def _attack_rows(titles: Sequence[str], points: int = 1) -> tuple[Any, Axes]:
+def _create_attack_rows(titles: Sequence[str], points: int = 1) -> tuple[Any, Axes]:
     """Return a figure with one row per attack, with titles of one or more lines.
 
     points  to be drawn one below the other in each row
     """
-    lines = [title_lines(title) for title in titles]
+    lines = [split_title(title) for title in titles]
     most = max(map(len, lines), default=1)
     row = max(_LINE * most + 0.09, _ROW * points + 0.09)
-    figure, axes = new_figure(_ROWS_WIDE, _AXIS + row * max(len(titles), 1))
+    figure, axes = create_figure(_ROWS_WIDE, _AXIS + row * max(len(titles), 1))
     axes.set_yticks(range(len(lines)), ["\n".join(one) for one in lines], fontsize=8)
     axes.set_ylim(max(len(lines), 1) - 0.5, -0.5)
     axes.tick_params("y", length=0)
@@ -276,7 +287,7 @@ def _attack_rows(titles: Sequence[str], points: int = 1) -> tuple[Any, Axes]:
     return figure, axes
 
 
-def _violin(axes: Axes, place: int, values: Any, colour: str) -> None:
+def _draw_violin(axes: Axes, place: int, values: Any, colour: str) -> None:
     """Draw a distribution: its density, and the median with the middle half."""
     if len(values) > 1 and np.ptp(values) > 0:
         parts: Any = axes.violinplot(
@@ -289,7 +300,7 @@ def _violin(axes: Axes, place: int, values: Any, colour: str) -> None:
     axes.plot([middle], [place], marker="o", markersize=4, color=INK)
 
 
-def _mean(axes: Axes, place: float, found: Spread, colour: str) -> None:
+def _draw_mean(axes: Axes, place: float, found: Spread, colour: str) -> None:
     """Draw a mean, and a thin line of one standard deviation to each side."""
     axes.hlines(place, found.mean - found.std, found.mean + found.std, color=colour, linewidth=1)
     axes.plot([found.mean], [place], marker="o", markersize=4.5, color=colour)

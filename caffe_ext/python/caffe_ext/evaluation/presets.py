@@ -29,7 +29,7 @@ class Extent:
     noise_copies: int = 100
     noise_levels: tuple[float, ...] | None = None
 
-    def settings(  # noqa: PLR0913  they are independent of each other
+    def make_settings(  # noqa: PLR0913  they are independent of each other
         self,
         source: ImageSource,
         *,

@@ -16,7 +16,9 @@ from caffe_ext.runs.records import AttackRecords
 _STEPS, _STEPS_OF_RADIUS = 20, 8
 
 
-def probe_radius(margin: AttackRecords, images: int, epsilon: float | None = None) -> float | None:
+def choose_probe_radius(
+    margin: AttackRecords, images: int, epsilon: float | None = None
+) -> float | None:
     """Return the radius in grey levels; None for no probe, or if no radius can be derived.
 
     margin   records of the single steps along the logits' margin; the default radius is their
@@ -32,7 +34,7 @@ def probe_radius(margin: AttackRecords, images: int, epsilon: float | None = Non
     return float(max(1, round(float(np.median(linf))))) if len(linf) else None
 
 
-def iterated_attacks(radius: float) -> tuple[Attack, Attack]:
+def make_iterated_attacks(radius: float) -> tuple[Attack, Attack]:
     """Return BIM along the loss, and along the margin of the logits."""
     shape = f"bim={radius!r}/{max(radius / _STEPS_OF_RADIUS, 1.0)!r}x{_STEPS}"
     return parse_attack(f"{shape}+fgv"), parse_attack(f"{shape}+margin")

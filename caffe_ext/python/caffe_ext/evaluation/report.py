@@ -22,22 +22,22 @@ import numpy as np
 
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.errors import RecordError
-from caffe_ext.evaluation.certificates import Certificate, certified_rows
-from caffe_ext.evaluation.number_text import format_percent, grey_levels, pass_text
+from caffe_ext.evaluation.certificates import Certificate, list_certified_rows
+from caffe_ext.evaluation.number_text import format_grey_levels, format_pass, format_percent
 from caffe_ext.evaluation.page import as_page
 from caffe_ext.evaluation.report_contents import (
     Column,
     Report,
-    table_columns,
-    table_radii,
-    variants,
+    describe_variants,
+    list_table_columns,
+    list_table_radii,
 )
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.robust_tables import (
-    cascade_lines,
-    curve_rows,
-    robust_record,
-    stage_rows,
+    describe_cascades,
+    list_curve_rows,
+    list_stage_rows,
+    make_robust_record,
 )
 from caffe_ext.reporting import pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
@@ -86,22 +86,22 @@ def write_report(folder: Path, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # First: without it the others are not taken for this program's.
     write_json(folder / RECORD, as_record(report))
-    columns, radii = table_columns(report.models), table_radii(report.models)
-    rows = [table_row(model, columns, radii) for model in report.models]
+    columns, radii = list_table_columns(report.models), list_table_radii(report.models)
+    rows = [make_table_row(model, columns, radii) for model in report.models]
     write_text(folder / TABLE, as_csv(rows))
-    rows = [row for model in report.models for row in attack_rows(model)]
+    rows = [row for model in report.models for row in list_attack_rows(model)]
     write_text(folder / ATTACKS, as_csv(rows))
-    stages = [row for model in report.models for row in stage_rows(model)]
+    stages = [row for model in report.models for row in list_stage_rows(model)]
     write_text(folder / ROBUST, as_csv(stages))
-    curves = [row for model in report.models for row in curve_rows(model)]
+    curves = [row for model in report.models for row in list_curve_rows(model)]
     write_text(folder / CURVES, as_csv(curves))
     if report.certificates:
-        write_text(folder / CERTIFIED, as_csv(certified_rows(report.certificates)))
+        write_text(folder / CERTIFIED, as_csv(list_certified_rows(report.certificates)))
     # Last: if something cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
 
-def table_row(
+def make_table_row(
     model: ModelEvaluation, columns: Sequence[Column], radii: Sequence[PerturbationBudget]
 ) -> dict[str, Any]:
     """Return a model's row of the table; PASS as in the BANG paper's tables."""
@@ -111,14 +111,14 @@ def table_row(
         "accuracy": model.accuracy,
     }
     for column in columns:
-        summary = model.summary(column.attack, column.variant)
+        summary = model.find_summary(column.attack, column.variant)
         name = column.attack if column.variant == ALL else f"fgs_{column.variant}"
         row[f"{name}_rate"] = summary.rate if summary else None
         for measure, field in (("pass", "pass_published"), ("linf", "linf")):
             found: Spread | None = getattr(summary, field, None)
             row[f"{name}_{measure}_mean"] = found.mean if found else None
             row[f"{name}_{measure}_std"] = found.std if found else None
-    strict = model.summary(FGS, "strict")
+    strict = model.find_summary(FGS, "strict")
     row["saturated"] = strict.saturated if strict else None
     row["zero_gradient"] = strict.zero_gradient if strict else None
     within = {one.budget: one.accuracy for one in model.robust}
@@ -129,7 +129,7 @@ def table_row(
     return row | {"broken_by_any": model.broken, "warnings": len(model.warnings)}
 
 
-def attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+def list_attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
     """Return the rows of all attacks on a model, as flat dictionaries."""
     rows = []
     for summary in model.summaries:
@@ -167,19 +167,19 @@ def as_record(report: Report) -> dict[str, Any]:
         "images": report.images,
         "settings": report.settings,
         "format": FORMAT,
-        "variants": {name: text for name, (_, text) in variants(report.models).items()},
-        "models": [_model_record(model) for model in report.models],
-        "certificates": certified_rows(report.certificates),
+        "variants": {name: text for name, (_, text) in describe_variants(report.models).items()},
+        "models": [_make_model_record(model) for model in report.models],
+        "certificates": list_certified_rows(report.certificates),
     }
 
 
-def _model_record(model: ModelEvaluation) -> dict[str, Any]:
+def _make_model_record(model: ModelEvaluation) -> dict[str, Any]:
     summaries = [
         asdict(one) | {"broken_within": _compute_broken_shares(model, one)}
         for one in model.summaries
     ]
     robust = [
-        robust_record(one) | {"stages": [asdict(stage) for stage in one.stages]}
+        make_robust_record(one) | {"stages": [asdict(stage) for stage in one.stages]}
         for one in model.robust
     ]
     noise = model.noise and {
@@ -198,7 +198,7 @@ def _model_record(model: ModelEvaluation) -> dict[str, Any]:
         "attempted": int(model.attempted.sum()),
         "attacks": summaries,
         "robust_accuracy": robust,
-        "robust_curve": curve_rows(model),
+        "robust_curve": list_curve_rows(model),
         "attackability": asdict(model.attackability) if model.attackability else None,
         "broken_by_any": model.broken,
         "broken_by_any_within": _compute_broken_shares(model, None),
@@ -214,7 +214,7 @@ def _compute_broken_shares(
     """Return the share of images broken within some radii, by norm."""
     shares: dict[str, dict[str, float]] = {}
     for norm in model.suite.norms:
-        found = model.curve(summary, _RADII, norm)
+        found = model.compute_curve(summary, _RADII, norm)
         shares[norm] = {f"{r:g}": float(one) for r, one in zip(_RADII, found, strict=True)}
     return shares
 
@@ -226,16 +226,16 @@ def as_text(
     rows = [("model", "accuracy", "attack", "rate", "PASS", "Linf")]
     for model in models:
         first = model.name, format_percent(model.accuracy)
-        for column in table_columns(models):
-            summary = model.summary(column.attack, column.variant)
+        for column in list_table_columns(models):
+            summary = model.find_summary(column.attack, column.variant)
             if summary:
-                cells = format_percent(summary.rate), pass_text(summary.pass_published)
-                rows.append((*first, column.title, *cells, grey_levels(summary.linf)))
+                cells = format_percent(summary.rate), format_pass(summary.pass_published)
+                rows.append((*first, column.title, *cells, format_grey_levels(summary.linf)))
                 first = "", ""
         rows.append((*first, "any attack", format_percent(model.broken), "", ""))
     lines = _align(rows, (True, False, True, False, False, False))
     lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
-    if radii := table_radii(models):
+    if radii := list_table_radii(models):
         heads = ("model", *(f"{budget}" for budget in radii))
         found = [{one.budget: one.accuracy for one in model.robust} for model in models]
         robust = [
@@ -249,7 +249,7 @@ def as_text(
                 robust.insert(row + 1, ("  in real-valued pixels", *shares))
         lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
         lines += _align([heads, *robust], (True, *(False for _ in radii)))
-        if cascade := list(cascade_lines(models)):
+        if cascade := list(describe_cascades(models)):
             lines += [
                 "",
                 "Broken by each attack of the cascade (in brackets: in real-valued pixels)",
@@ -257,7 +257,7 @@ def as_text(
             for line in cascade:
                 lines += wrap(line, _COLUMNS_WIDE, subsequent_indent="  ")
     if certificates:
-        lines += ["", *_certificate_lines(certificates)]
+        lines += ["", *_format_certificates(certificates)]
     for model in models:
         if model.warnings:
             lines.append(f"\n{model.name}: caveats")
@@ -266,7 +266,7 @@ def as_text(
     return "\n".join(lines)
 
 
-def _certificate_lines(certificates: Mapping[str, Certificate]) -> list[str]:
+def _format_certificates(certificates: Mapping[str, Certificate]) -> list[str]:
     """Return what is known from both sides, as a table."""
     rows: list[tuple[str, ...]] = []
     rows.append(("model", "within", "accuracy", "certified", "under attack", "gap"))

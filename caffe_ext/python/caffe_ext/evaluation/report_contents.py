@@ -6,7 +6,7 @@ from typing import Any
 
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.certificates import Certificate
-from caffe_ext.evaluation.plots import attack_titles
+from caffe_ext.evaluation.plots import choose_attack_titles
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.strip import Strip
 
@@ -42,19 +42,19 @@ class Column:
     variant: str
 
 
-def table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
+def list_table_columns(models: Sequence[ModelEvaluation]) -> list[Column]:
     """Return the columns of the summary table: those of all models' suites, each once."""
-    titles = attack_titles(models)
+    titles = choose_attack_titles(models)
     keys = dict.fromkeys(key for model in models for key in model.suite.columns)
     return [Column(titles[key], *key) for key in keys if key in titles]
 
 
-def table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
+def list_table_radii(models: Sequence[ModelEvaluation]) -> list[PerturbationBudget]:
     """Return the budgets of the robust accuracy: those of all models' suites, each once."""
     return list(dict.fromkeys(one.budget for model in models for one in model.robust))
 
 
-def variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:
+def describe_variants(models: Sequence[ModelEvaluation]) -> dict[str, tuple[str, str]]:
     """Return title and meaning of the variants in which attacks are counted, by their names."""
     found: dict[str, tuple[str, str]] = {}
     for model in models:

@@ -14,16 +14,16 @@ from caffe_ext.evaluation.masking import Evidence, MaskingWarning, NoiseLevel, P
 from caffe_ext.evaluation.robustness import (
     Distances,
     RobustAccuracy,
-    perturbation_sizes,
-    share_broken,
-    smallest_sizes,
+    compute_share_broken,
+    find_perturbation_sizes,
+    find_smallest_sizes,
 )
 from caffe_ext.evaluation.stability import NoiseSettings, NoiseStability
-from caffe_ext.evaluation.suite import CASCADE, Suite, default_radii, default_suite
+from caffe_ext.evaluation.suite import CASCADE, Suite, choose_default_radii, make_default_suite
 from caffe_ext.models.base import NO_CLASS, Ints
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.runs.records import AttackRecords
-from caffe_ext.runs.summary import AttackSummary, find_broken, share, summarize_variant
+from caffe_ext.runs.summary import AttackSummary, compute_share, find_broken, summarize_variant
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Settings:
 
     ranks          the k of HC-k; None: 1 to 9, but less than the number of classes
     extra          more attacks
-    radii          budgets of the robust accuracy; None: those of default_radii()
+    radii          budgets of the robust accuracy; None: those of choose_default_radii()
     cascade        attacks within each budget, on what is left; E stands for the radius
     limit          only the first images; None: all
     probe          how many of the first images the iterated attacks are tried on; 0: none
@@ -55,18 +55,18 @@ class Settings:
     again: bool = False
     own_suite: Suite | None = None
 
-    def suite(self, classes: int, channels: int) -> Suite:
+    def make_suite(self, classes: int, channels: int) -> Suite:
         """Return the suite for a network with so many classes, and images with so many channels.
 
         Raises ValueError for ranks that it does not have.
         """
         if self.own_suite is not None:
             return self.own_suite
-        return default_suite(
+        return make_default_suite(
             classes,
             ranks=self.ranks,
             extra=self.extra,
-            radii=default_radii(channels) if self.radii is None else self.radii,
+            radii=choose_default_radii(channels) if self.radii is None else self.radii,
             cascade=self.cascade,
         )
 
@@ -109,32 +109,34 @@ class ModelEvaluation:
     @property
     def broken(self) -> float | None:
         """Return the share of the attacked images that at least one attack of the suite breaks."""
-        sizes = smallest_sizes(list(self.records.values()), "linf")
-        return share(np.isfinite(sizes), self.attempted)
+        sizes = find_smallest_sizes(list(self.records.values()), "linf")
+        return compute_share(np.isfinite(sizes), self.attempted)
 
-    def summary(self, attack: str, variant: str = "all") -> AttackSummary | None:
+    def find_summary(self, attack: str, variant: str = "all") -> AttackSummary | None:
         """Return the summary of an attack in a variant; None if there is none."""
         found = (one for one in self.summaries if (one.attack, one.variant) == (attack, variant))
         return next(found, None)
 
-    def robust_within(self, budget: PerturbationBudget) -> RobustAccuracy | None:
+    def find_robust_accuracy(self, budget: PerturbationBudget) -> RobustAccuracy | None:
         """Return the robust accuracy within a budget; None if the suite does not have it."""
         return next((one for one in self.robust if one.budget == budget), None)
 
     def find_broken(self, summary: AttackSummary) -> Bools:
         """Return which images an attack has broken, as counted by a summary of it; bool (N,)."""
-        variants = self.suite.variants_of(summary.attack)
+        variants = self.suite.find_variants(summary.attack)
         variant = next(one for one in variants if one.name == summary.variant)
         return find_broken(self.records[summary.attack], variant)
 
-    def curve(self, summary: AttackSummary | None, radii: Distances, norm: Norm) -> Distances:
+    def compute_curve(
+        self, summary: AttackSummary | None, radii: Distances, norm: Norm
+    ) -> Distances:
         """Return the share of images broken within each radius; by any attack for None."""
         if summary is None:
-            sizes = smallest_sizes(list(self.records.values()), norm)
+            sizes = find_smallest_sizes(list(self.records.values()), norm)
         else:
-            sizes = perturbation_sizes(self.records[summary.attack], norm)
+            sizes = find_perturbation_sizes(self.records[summary.attack], norm)
             sizes = np.where(self.find_broken(summary), sizes, np.inf)
-        return share_broken(sizes, self.attempted, radii)
+        return compute_share_broken(sizes, self.attempted, radii)
 
 
 def find_correctly_classified(records: AttackRecords) -> Bools:
@@ -161,21 +163,23 @@ def put_together(  # noqa: PLR0913  these are all the parts that there are
     summaries = tuple(
         summarize_variant(attack, records[attack.text], variant)
         for attack in suite.attacks
-        for variant in suite.variants_of(attack.text)
+        for variant in suite.find_variants(attack.text)
     )
-    broken = share(np.isfinite(smallest_sizes(list(records.values()), "linf")), correct)
+    broken = compute_share(
+        np.isfinite(find_smallest_sizes(list(records.values()), "linf")), correct
+    )
     by_variant = {(one.attack, one.variant): one for one in summaries}
 
-    def rate(attack: str | None, variant: str) -> float | None:
+    def find_rate(attack: str | None, variant: str) -> float | None:
         found = by_variant.get((attack or "", variant))
         return found.rate if found else None
 
     strict = by_variant.get((suite.loss or "", "strict"))
     evidence = Evidence(
         images=int(correct.sum()),
-        paper=rate(suite.loss, "paper"),
-        strict=rate(suite.loss, "strict"),
-        logit=rate(suite.margin, "logit"),
+        paper=find_rate(suite.loss, "paper"),
+        strict=find_rate(suite.loss, "strict"),
+        logit=find_rate(suite.margin, "logit"),
         saturated=strict.saturated if strict else None,
         zero_gradient=strict.zero_gradient if strict else None,
         unbroken=None if broken is None else 1 - broken,

@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.robustness import RobustAccuracy, robust_curve
+from caffe_ext.evaluation.robustness import RobustAccuracy, compute_robust_curve
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 CURVE_POINTS = 65
@@ -18,7 +18,7 @@ _DIGITS = 6
 """Decimal places of a share of images."""
 
 
-def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+def list_stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
     """Return a row for each budget and attack, in the order in which they were run.
 
     robust_accuracy and robust_accuracy_real are those after the attack.
@@ -48,7 +48,7 @@ def stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
     return rows
 
 
-def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
+def list_curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
     """Return a row for each norm and radius, from 0 to the largest budget in the norm."""
     rows = []
     for norm in NORMS:
@@ -58,7 +58,7 @@ def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
         largest = max(one.budget.epsilon for one in mine)
         budgets = [one.budget.epsilon for one in mine]
         radii = np.unique([*np.linspace(0, largest, CURVE_POINTS), *budgets])
-        whole, real = (robust_curve(mine, radii, norm, real=real) for real in (False, True))
+        whole, real = (compute_robust_curve(mine, radii, norm, real=real) for real in (False, True))
         assert whole is not None
         assert real is not None
         rows += [
@@ -74,7 +74,7 @@ def curve_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
     return rows
 
 
-def robust_record(one: RobustAccuracy) -> dict[str, Any]:
+def make_robust_record(one: RobustAccuracy) -> dict[str, Any]:
     """Return a budget's JSON without the stages; `broken_in`: number of the stage, -1: none."""
     return {
         "norm": one.budget.norm,
@@ -89,7 +89,7 @@ def robust_record(one: RobustAccuracy) -> dict[str, Any]:
     }
 
 
-def cascade_lines(models: Sequence[ModelEvaluation]) -> Iterator[str]:
+def describe_cascades(models: Sequence[ModelEvaluation]) -> Iterator[str]:
     """Yield a sentence for each model and budget whose cascade has several attacks."""
     for model in models:
         for one in model.robust:

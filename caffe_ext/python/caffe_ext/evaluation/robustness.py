@@ -84,22 +84,22 @@ class RobustAccuracy:
         return sum(one.broken for one in mine)
 
 
-def perturbation_sizes(records: AttackRecords, norm: Norm, *, real: bool = False) -> Distances:
+def find_perturbation_sizes(records: AttackRecords, norm: Norm, *, real: bool = False) -> Distances:
     """Return the size of each adversarial that was found, inf where none was; float64 (N,)."""
     if real:
         return np.where(records.found_real, getattr(records, f"{norm}_real"), np.inf)
     return np.where(records.found, getattr(records, norm), np.inf)
 
 
-def smallest_sizes(records: Sequence[AttackRecords], norm: Norm) -> Distances:
+def find_smallest_sizes(records: Sequence[AttackRecords], norm: Norm) -> Distances:
     """Return the smallest size at which any of the attacks breaks each image; inf where none does.
 
     All records must be of the same images.
     """
-    return np.asarray(np.min([perturbation_sizes(one, norm) for one in records], axis=0))
+    return np.asarray(np.min([find_perturbation_sizes(one, norm) for one in records], axis=0))
 
 
-def share_broken(sizes: Distances, attempted: Bools, radii: Distances) -> Distances:
+def compute_share_broken(sizes: Distances, attempted: Bools, radii: Distances) -> Distances:
     """Return the share of the attempted images that are broken within each radius, 0..1.
 
     sizes  float64 (N,), at which they are broken; inf or NaN where they are not
@@ -108,7 +108,7 @@ def share_broken(sizes: Distances, attempted: Bools, radii: Distances) -> Distan
     return np.asarray(np.searchsorted(reached, radii, side="right") / max(len(reached), 1))
 
 
-def robust_within(
+def compute_robust_accuracy(
     budget: PerturbationBudget,
     correct: Bools,
     attacks: Sequence[Attack],
@@ -119,7 +119,9 @@ def robust_within(
     records  of each attack, by its text
     """
     whole, real = (
-        np.array([perturbation_sizes(records[one.text], budget.norm, real=real) for one in attacks])
+        np.array(
+            [find_perturbation_sizes(records[one.text], budget.norm, real=real) for one in attacks]
+        )
         for real in (False, True)
     )
     broken = correct & (whole.min(axis=0) <= budget.epsilon)
@@ -150,7 +152,9 @@ def robust_within(
 def add_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
     """Return the robust accuracy after a further attack on the remaining images."""
     budget = before.budget
-    sizes, real = (perturbation_sizes(records, budget.norm, real=real) for real in (False, True))
+    sizes, real = (
+        find_perturbation_sizes(records, budget.norm, real=real) for real in (False, True)
+    )
     broken = before.robust & (sizes <= budget.epsilon)
     broken_real = before.robust_real & (broken | _is_within(real, budget))
     tried = int((records.attempted & before.robust).sum())
@@ -172,7 +176,7 @@ def _is_within(sizes: Distances, budget: PerturbationBudget) -> Bools:
     return np.asarray(sizes <= budget.epsilon + _FLOAT32 * 255)
 
 
-def robust_curve(
+def compute_robust_curve(
     robust: Sequence[RobustAccuracy], radii: Distances, norm: Norm, *, real: bool = False
 ) -> Distances | None:
     """Return the robust accuracy within each radius, 0..1, from all known adversarials.

@@ -63,7 +63,7 @@ class NoiseSettings:
         """Return how many noisy copies there are of an image, at all levels."""
         return self.copies * len(self.levels)
 
-    def parts(self, done: int, images: int) -> Iterator[slice]:
+    def split_into_parts(self, done: int, images: int) -> Iterator[slice]:
         """Split the images after the first `done` into parts; counts are saved after each part."""
         step = max(1, _FORWARDS_AT_A_TIME // self.forwards)
         for start in range(done, images, step):
@@ -93,7 +93,7 @@ class NoiseStability:
         return np.asarray(self.changed.sum(axis=0) / (len(self.changed) * self.copies))
 
 
-def noise_stability(  # noqa: PLR0913  the settings are independent of each other
+def measure_noise_stability(  # noqa: PLR0913  the settings are independent of each other
     model: Model,
     images: Images,
     labels: Ints,
@@ -129,7 +129,7 @@ def noise_stability(  # noqa: PLR0913  the settings are independent of each othe
     changed = np.zeros((len(images), len(scales)), np.int64)
     total = len(images) * copies * len(scales)
     with (reporter or SilentReporter()).show_progress("noise", total, "image") as step:
-        for rows, copy_numbers in _batches(len(images), copies, model.batch_size):
+        for rows, copy_numbers in _split_into_batches(len(images), copies, model.batch_size):
             normals = _draw_normals(seed, numbers[rows], copy_numbers, images.shape[1:])
             for column, level in enumerate(scales):
                 classes = model.predict(add_noise(images[rows], normals, level))
@@ -202,7 +202,7 @@ def find_correct_for_all(
     return np.sort(np.concatenate(chosen)) if chosen else correct
 
 
-def _batches(count: int, copies: int, size: int) -> Iterator[tuple[Ints, Ints]]:
+def _split_into_batches(count: int, copies: int, size: int) -> Iterator[tuple[Ints, Ints]]:
     """Yield the copies of all images, `size` at a time: which images', and which copies."""
     for start in range(0, count * copies, size):
         numbers = np.arange(start, min(start + size, count * copies), dtype=np.int64)

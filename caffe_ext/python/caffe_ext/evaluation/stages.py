@@ -9,9 +9,13 @@ from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.evaluation.masking import Probe
 from caffe_ext.evaluation.noise import NoiseTask, pick_images
 from caffe_ext.evaluation.plan import CASCADE, PROBE
-from caffe_ext.evaluation.probe import compare_with_single_steps, iterated_attacks, probe_radius
+from caffe_ext.evaluation.probe import (
+    choose_probe_radius,
+    compare_with_single_steps,
+    make_iterated_attacks,
+)
 from caffe_ext.evaluation.result import find_correctly_classified
-from caffe_ext.evaluation.robustness import RobustAccuracy, add_stage, robust_within
+from caffe_ext.evaluation.robustness import RobustAccuracy, add_stage, compute_robust_accuracy
 from caffe_ext.evaluation.stability import NoiseStability
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.work import EvaluationWork
@@ -37,9 +41,11 @@ def run_cascades(
         suite, mine = suites[model.name], records[model.name]
         for budget in suite.radii:
             correct = find_correctly_classified(next(iter(mine.values())))
-            found[model.name, budget] = robust_within(budget, correct, suite.attacks, mine)
+            found[model.name, budget] = compute_robust_accuracy(
+                budget, correct, suite.attacks, mine
+            )
     cascades = {
-        place: suites[place[0]].cascade_within(place[1], work.settings.seed) for place in found
+        place: suites[place[0]].make_cascade(place[1], work.settings.seed) for place in found
     }
     for stage in range(max(map(len, cascades.values()), default=0)):
         tasks, places = [], []
@@ -51,12 +57,12 @@ def run_cascades(
                 if stage < len(attacks) and before.robust.any():
                     places.append((model.name, budget))
                     tasks.append(
-                        work.task(
+                        work.make_task(
                             model,
                             attacks[stage],
                             predicted[model.name],
                             CASCADE,
-                            folder=work.cascade_folder(model, budget),
+                            folder=work.locate_cascade(model, budget),
                             only=before.robust,
                         )
                     )
@@ -82,15 +88,15 @@ def probe_models(
         if suite.loss is None or suite.margin is None:
             continue
         margin = mine[suite.margin]
-        radius = probe_radius(margin, settings.probe, settings.probe_epsilon)
+        radius = choose_probe_radius(margin, settings.probe, settings.probe_epsilon)
         if not radius:
             continue
         radii[model.name] = radius
         count = min(settings.probe, len(margin))
-        settings_of_probe = {"folder": work.probe_folder(model, count), "limit": count}
+        settings_of_probe = {"folder": work.locate_probe(model, count), "limit": count}
         tasks += [
-            work.task(model, one, predicted[model.name][:count], PROBE, **settings_of_probe)
-            for one in iterated_attacks(radius)
+            work.make_task(model, one, predicted[model.name][:count], PROBE, **settings_of_probe)
+            for one in make_iterated_attacks(radius)
         ]
     results = workers.run(tasks)
     found = {}
@@ -122,12 +128,12 @@ def measure_noise(
             model,
             work.resources.batch_size,
             work.images.opener,
-            work.model_identity(model),
+            work.identify_model(model),
             rows,
             one.labels[rows],
             settings.noise,
             settings.seed,
-            work.model_folder(model),
+            work.locate_model_results(model),
             settings.again,
         )
         for model, one in zip(work.models, first, strict=True)

@@ -13,15 +13,15 @@ from math import isnan
 import numpy as np
 from PIL import Image
 
-from caffe_ext.evaluation.plots import attack_titles
+from caffe_ext.evaluation.plots import choose_attack_titles
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.runs.pictures.images import (
     FinishedAttack,
     choose_rows,
     describe_unshown_classes,
-    original,
+    read_original,
 )
-from caffe_ext.runs.pictures.tiles import Pixels, perturbation
+from caffe_ext.runs.pictures.tiles import Pixels, show_perturbation
 from caffe_ext.runs.runner import Source
 
 _COLUMNS = 10
@@ -76,16 +76,18 @@ def make_strip(
     rows = choose_rows(tried, np.all(broken, axis=0), labels, columns)
     if not len(rows):
         return None
-    titles = {attack: title for (attack, _), title in attack_titles(models).items()}
+    titles = {attack: title for (attack, _), title in choose_attack_titles(models).items()}
     shown = []
     for model in models:
-        cells = [_smallest(source, row, finished[model.name], titles) for row in rows.tolist()]
+        cells = [_find_smallest(source, row, finished[model.name], titles) for row in rows.tolist()]
         shown.append((model.name, cells))
-    originals = [(first.class_of(row), _address(original(source, row))) for row in rows.tolist()]
+    originals = [
+        (first.name_class(row), _make_data_uri(read_original(source, row))) for row in rows.tolist()
+    ]
     return Strip(originals, shown, describe_unshown_classes(first, rows))
 
 
-def _smallest(
+def _find_smallest(
     source: Source, row: int, attacks: Sequence[FinishedAttack], titles: Mapping[str, str]
 ) -> StripEntry | None:
     """Return the smallest adversarial of an image in L2."""
@@ -93,12 +95,12 @@ def _smallest(
     if not found:
         return None
     best = min(found, key=lambda one: float(one.records.l2[row]))
-    one = best.adversarial(row)
+    one = best.read_adversarial(row)
     if one is None:
         return None
     return StripEntry(
-        _address(one.image),
-        _address(perturbation(one.image, original(source, row))),
+        _make_data_uri(one.image),
+        _make_data_uri(show_perturbation(one.image, read_original(source, row))),
         one.class_name,
         titles[best.run.attack.text],
         float(best.records.linf[row]),
@@ -107,7 +109,7 @@ def _smallest(
     )
 
 
-def _address(image: Pixels) -> str:
+def _make_data_uri(image: Pixels) -> str:
     """Return an image as a data URI."""
     picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     if max(picture.size) > _LARGEST:

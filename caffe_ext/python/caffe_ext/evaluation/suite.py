@@ -6,7 +6,7 @@ radii      perturbation budgets for which the robust accuracy is given
 cascade    attacks within each budget, each on what the ones before have left
 norms      the norms that have curves
 
-default_suite() is that of `caffe-ext evaluate`.
+make_default_suite() is that of `caffe-ext evaluate`.
 """
 
 import re
@@ -61,19 +61,19 @@ class Suite:
             if text is not None and text not in texts:
                 raise ValueError(f"the attack {text} is not in the suite")
         for budget in self.radii:
-            self.cascade_within(budget)
+            self.make_cascade(budget)
 
-    def variants_of(self, text: str) -> tuple[Variant, ...]:
+    def find_variants(self, text: str) -> tuple[Variant, ...]:
         """Return the variants in which an attack is counted."""
         return self.variants.get(text, (PLAIN,))
 
     @property
     def every_attack(self) -> tuple[Attack, ...]:
         """All attacks, and those of the cascade within each budget."""
-        within = (one for budget in self.radii for one in self.cascade_within(budget))
+        within = (one for budget in self.radii for one in self.make_cascade(budget))
         return (*self.attacks, *within)
 
-    def cascade_within(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
+    def make_cascade(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
         """Return the attacks of the cascade within a budget; ValueError for unknown ones.
 
         E in a text stands for the budget's radius; the name of an attack alone is short for NAME=E.
@@ -99,7 +99,7 @@ def _add_budget(text: str, budget: PerturbationBudget) -> str:
     return text.replace("E", f"{budget.epsilon!r}")
 
 
-def default_suite(  # noqa: PLR0913  they are independent of each other
+def make_default_suite(  # noqa: PLR0913  they are independent of each other
     classes: int,
     *,
     ranks: Sequence[int] | None = None,
@@ -151,7 +151,7 @@ def parse_radius(text: str, norm: Norm = "linf") -> PerturbationBudget:
     return PerturbationBudget(name, parse_change(distance))  # type: ignore[arg-type]
 
 
-def default_radii(channels: int) -> tuple[PerturbationBudget, ...]:
+def choose_default_radii(channels: int) -> tuple[PerturbationBudget, ...]:
     """Return the budgets of the literature for grey (1 channel) or colour images."""
     values = GREY_RADII if channels == 1 else COLOUR_RADII
     return tuple(PerturbationBudget("linf", epsilon) for epsilon in values)

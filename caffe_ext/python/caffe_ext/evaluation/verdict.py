@@ -12,7 +12,7 @@ def form_verdict(model: ModelEvaluation, budget: PerturbationBudget | None) -> t
 
     budget  the one to show, of choose_telling_budget()
     """
-    return _accuracy(model), _robustness(model, budget), _assess_trust(model)
+    return _describe_accuracy(model), _describe_robustness(model, budget), _assess_trust(model)
 
 
 def choose_telling_budget(models: Sequence[ModelEvaluation]) -> PerturbationBudget | None:
@@ -30,14 +30,14 @@ def choose_telling_budget(models: Sequence[ModelEvaluation]) -> PerturbationBudg
     return min(common, key=lambda budget: common[budget]) if common else None
 
 
-def _accuracy(model: ModelEvaluation) -> str:
+def _describe_accuracy(model: ModelEvaluation) -> str:
     images = pluralize(model.images, "image")
     if model.accuracy is None:
         return f"{model.name} was tried on {images} without labels: its accuracy is unknown."
     return f"{model.name} classifies {model.accuracy:.2%} of {images} correctly."
 
 
-def _robustness(model: ModelEvaluation, budget: PerturbationBudget | None) -> str:
+def _describe_robustness(model: ModelEvaluation, budget: PerturbationBudget | None) -> str:
     shown = next((one for one in model.robust if one.budget == budget), None)
     if shown is None or shown.accuracy is None:
         broken = "–" if model.broken is None else f"{model.broken:.2%}"

@@ -11,7 +11,7 @@ from caffe_ext.evaluation.result import Settings
 from caffe_ext.evaluation.tasks import AttackTask, Resources
 from caffe_ext.models.base import Ints
 from caffe_ext.models.loadable import LoadableModel
-from caffe_ext.runs.export import identity, plain_name
+from caffe_ext.runs.export import identify, make_plain_name
 from caffe_ext.runs.runner import AttackRun, Source, count_images
 
 
@@ -47,28 +47,28 @@ class EvaluationWork:
         """Count the images that are evaluated."""
         return count_images(self.images.opener(), self.settings.limit)
 
-    def identity(self) -> dict[str, Any]:
+    def identify(self) -> dict[str, Any]:
         """Return what a report of this is about: models, images, limit and seed."""
-        models = {model.name: self.model_identity(model) for model in self.models}
+        models = {model.name: self.identify_model(model) for model in self.models}
         return {"models": models, "limit": self.settings.limit, "seed": self.settings.seed}
 
-    def model_identity(self, model: LoadableModel) -> dict[str, Any]:
+    def identify_model(self, model: LoadableModel) -> dict[str, Any]:
         """Return what results of a model depend on."""
-        return identity(model, self.images.digest, labelled=self.images.labelled)
+        return identify(model, self.images.digest, labelled=self.images.labelled)
 
-    def model_folder(self, model: LoadableModel) -> Path:
+    def locate_model_results(self, model: LoadableModel) -> Path:
         """Return the folder of a model's results."""
-        return self.folder / plain_name(model.name)
+        return self.folder / make_plain_name(model.name)
 
-    def cascade_folder(self, model: LoadableModel, budget: PerturbationBudget) -> Path:
+    def locate_cascade(self, model: LoadableModel, budget: PerturbationBudget) -> Path:
         """Return the folder of the cascade within a budget."""
-        return self.model_folder(model) / f"within-{budget.norm}-{budget.epsilon:g}"
+        return self.locate_model_results(model) / f"within-{budget.norm}-{budget.epsilon:g}"
 
-    def probe_folder(self, model: LoadableModel, images: int) -> Path:
+    def locate_probe(self, model: LoadableModel, images: int) -> Path:
         """Return the folder of the iterated attacks on this many images."""
-        return self.model_folder(model) / f"probe-{images}"
+        return self.locate_model_results(model) / f"probe-{images}"
 
-    def task(
+    def make_task(
         self,
         model: LoadableModel,
         attack: Attack,
@@ -83,8 +83,8 @@ class EvaluationWork:
     def run(self, model: LoadableModel, attack: Attack, **changes: Any) -> AttackRun:
         """Return the run of an attack on a model."""
         settings = {
-            "folder": self.model_folder(model),
+            "folder": self.locate_model_results(model),
             "limit": self.settings.limit,
             "again": self.settings.again,
         }
-        return AttackRun(attack, self.model_identity(model), **(settings | changes))
+        return AttackRun(attack, self.identify_model(model), **(settings | changes))

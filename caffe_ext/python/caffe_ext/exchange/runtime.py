@@ -27,7 +27,7 @@ def run_onnx(model: bytes, inputs: Mapping[str, NDArray[Any]], output: str) -> N
     return values
 
 
-def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def compute_largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """Return max |found - expected| / max(1, max |expected|); infinity where one has a NaN.
 
     Raises ValueError if the shapes differ.
@@ -52,7 +52,8 @@ def check_difference(
     Raises ValueError, with a message beginning with `what`, if it is larger than TOLERANCE.
     """
     worst = max(
-        largest_difference(compute(rows), expected[rows]) for rows in (slice(None), slice(0, 1))
+        compute_largest_difference(compute(rows), expected[rows])
+        for rows in (slice(None), slice(0, 1))
     )
     if worst > TOLERANCE:
         raise ValueError(f"{what} by {worst:.2g}, more than {TOLERANCE:g}; nothing is written")

@@ -39,16 +39,16 @@ from caffe_ext.runs.export import (
     check_export,
     discard_export,
     export_adversarials,
-    identity,
-    model_folders,
+    identify,
+    name_model_folders,
 )
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runs.overall_progress import (
     OverallProgress,
     PlannedWork,
+    choose_trial_size,
     report_estimate,
     time_attack,
-    trial_size,
 )
 from caffe_ext.runs.pictures.images import FinishedAttack
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
@@ -117,7 +117,7 @@ class AttackCampaign:
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
-        self._folders()
+        self._choose_folders()
         source = self.source.sample(self.limit, self.sample_seed)
         report_images(source, reporter)
         for model in self.models:
@@ -148,11 +148,11 @@ class AttackCampaign:
             warn_of_missing_scale(model, outcome.attacks[0].records, source, reporter)
         return CampaignResult(self.folder, len(source), outcomes, tuple(pictures))
 
-    def _folders(self) -> list[Path]:
+    def _choose_folders(self) -> list[Path]:
         """Return the folders of results, one per model; ValueError if two coincide or one is a
         file.
         """
-        names = model_folders([model.name for model in self.models], (SUMMARY, FIGURE))
+        names = name_model_folders([model.name for model in self.models], (SUMMARY, FIGURE))
         return [self.folder / name for name in names]
 
     def _plan(self, digest: str, *, labelled: bool) -> list[list[Export]]:
@@ -161,13 +161,13 @@ class AttackCampaign:
         Raises RecordError or ValueError if the folder holds something else, ValueError for names
         whose folders would be the same.
         """
-        folders = self._folders()
+        folders = self._choose_folders()
         if not self.again:
             check_campaign_files(self.folder, folders)
         planned = []
         for folder, model in zip(folders, self.models, strict=True):
             common = {"model": model.as_shown_record(), "images_sha256": digest}
-            depends = identity(model, digest, labelled=labelled)
+            depends = identify(model, digest, labelled=labelled)
             exports = []
             for attack in self.attacks:
                 run = AttackRun(attack, depends, folder, self.limit, self.again, self.criterion)
@@ -182,7 +182,7 @@ class AttackCampaign:
     def _measure(self, planned: list[list[Export]], source: ImageSource) -> list[PlannedWork]:
         """Return what is left to run and to write, with the expected times."""
         work, count = [], len(source)
-        batch = source.read(slice(trial_size(count)))
+        batch = source.read(slice(choose_trial_size(count)))
         for exports in planned:
             left = [one for one in exports if one.run.again or not one.run.path.exists()]
             for export in left:
@@ -207,7 +207,9 @@ class AttackCampaign:
             steps, seconds = counter.steps, perf_counter() - began
             verified = export_adversarials(classifier, source, export, records, counter)
             if not verified.all():
-                wrong = [export.png(records, row) for row in records.found.nonzero()[0][~verified]]
+                wrong = [
+                    export.locate_png(records, row) for row in records.found.nonzero()[0][~verified]
+                ]
                 counter.warn(
                     "PNG files that are classified as their label when read back: "
                     f"{len(wrong)}; the first is {shorten_path(wrong[0])}"

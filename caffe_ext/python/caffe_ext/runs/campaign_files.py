@@ -21,16 +21,16 @@ from caffe_ext.errors import RecordError
 from caffe_ext.metrics.pass_score import PUBLISHED, STANDARD
 from caffe_ext.runs.pictures.images import (
     FinishedAttack,
+    choose_figure_rows,
+    choose_sheet_cases,
     describe_unshown_classes,
-    figure_rows,
-    original,
-    sheet_cases,
+    read_original,
 )
-from caffe_ext.runs.pictures.sheet import contact_sheet, figure1
+from caffe_ext.runs.pictures.sheet import draw_contact_sheet, draw_figure1
 from caffe_ext.runs.pictures.tiles import Picture
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import AttackSummary, summarize
-from caffe_ext.runs.titles import distinct_titles
+from caffe_ext.runs.titles import make_titles_distinct
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.memory import measure_peak_memory_mib
 from caffe_ext.storage.atomic import replace_file, write_json
@@ -116,23 +116,23 @@ def write_pictures(output: Path, source: ImageSource, models: Sequence[ModelOutc
     written = []
     for model in models:
         finished = [attack.finished for attack in model.attacks]
-        cases = sheet_cases(source, finished)
+        cases = choose_sheet_cases(source, finished)
         if cases:
             attacks = [one.run.attack for one in finished]
-            names = distinct_titles([(attack.name, attack.text) for attack in attacks])
-            _save(contact_sheet(model.name, names, cases), model.folder / SHEET)
+            names = make_titles_distinct([(attack.name, attack.text) for attack in attacks])
+            _save(draw_contact_sheet(model.name, names, cases), model.folder / SHEET)
             written.append(model.folder / SHEET)
     first = [model.attacks[0].finished for model in models]
-    chosen = figure_rows(first)
+    chosen = choose_figure_rows(first)
     rows = chosen.tolist()
     if len(models) > 1 and rows:
-        originals = [(first[0].class_of(row), original(source, row)) for row in rows]
-        found = [(one.model.name, [one.adversarial(row) for row in rows]) for one in first]
+        originals = [(first[0].name_class(row), read_original(source, row)) for row in rows]
+        found = [(one.model.name, [one.read_adversarial(row) for row in rows]) for one in first]
         attack = first[0].run.attack
         least = isinstance(attack, MinimumNormAttack) and attack.scale == 1
         title = f"{'Smallest adversarials' if least else 'Adversarials'}, {attack.name}"
         note = describe_unshown_classes(first[0], chosen)
-        _save(figure1(title, originals, found, note), output / FIGURE)
+        _save(draw_figure1(title, originals, found, note), output / FIGURE)
         written.append(output / FIGURE)
     for path in [*(model.folder / SHEET for model in models), output / FIGURE]:
         if path not in written:
@@ -155,14 +155,14 @@ def write_summary(
         "pass_protocols": {"standard": asdict(STANDARD), "published": asdict(PUBLISHED)},
         "peak_memory_mib": measure_peak_memory_mib(),
         "models": [
-            {**model.record, "folder": shorten_path(model.folder), "attacks": _attacks(model)}
+            {**model.record, "folder": shorten_path(model.folder), "attacks": _list_attacks(model)}
             for model in models
         ],
     }
     write_json(output / SUMMARY, record)
 
 
-def _attacks(model: ModelOutcome) -> list[dict[str, Any]]:
+def _list_attacks(model: ModelOutcome) -> list[dict[str, Any]]:
     """Return the entries of summary.json for a model's attacks, one per variant of counting."""
     return [
         asdict(summary)

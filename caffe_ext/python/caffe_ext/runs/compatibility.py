@@ -43,12 +43,13 @@ def check_model(
         if space.crop is not None and shape[1:] != classifier.input_shape[1:]:
             raise ValueError(
                 f"`crop: {space.crop}` in its YAML file differs from the network's input, "
-                f"{_shape(classifier.input_shape)}; make the crop as large as the input"
+                f"{_format_shape(classifier.input_shape)}; make the crop as large as the input"
             )
         if shape != classifier.input_shape:
             raise ValueError(
-                f"the images are {_shape(source.image_shape)} and the network takes "
-                f"{_shape(classifier.input_shape)}{_suggest_options(shape, classifier.input_shape)}"
+                f"the images are {_format_shape(source.image_shape)} and the network takes "
+                f"{_format_shape(classifier.input_shape)}"
+                f"{_suggest_options(shape, classifier.input_shape)}"
             )
         criterion.check(classifier.classes)
         for attack in attacks:
@@ -90,8 +91,9 @@ def warn_of_missing_scale(
     if space.mean is not None or np.any(np.asarray(space.scale) != 1):
         return
     if source.labelled and _is_at_chance(records):
-        seen = f"it is no better than chance on these images ({_accuracy(records):.1%} correct)"
-    elif (saturated := _saturated_share(model, source)) >= _MANY_SATURATED:
+        accuracy = _compute_accuracy(records)
+        seen = f"it is no better than chance on these images ({accuracy:.1%} correct)"
+    elif (saturated := _compute_saturated_share(model, source)) >= _MANY_SATURATED:
         seen = f"its softmax is saturated for {saturated:.0%} of the images"
     else:
         return
@@ -109,7 +111,7 @@ def _is_at_chance(records: AttackRecords) -> bool:
     may be the same.
     """
     count = len(records)
-    if count < _FEWEST or (accuracy := _accuracy(records)) >= _NEVER_CHANCE:
+    if count < _FEWEST or (accuracy := _compute_accuracy(records)) >= _NEVER_CHANCE:
         return False
     expected = sum(
         float(np.mean(records.labels == label) * np.mean(records.predicted == label))
@@ -118,7 +120,7 @@ def _is_at_chance(records: AttackRecords) -> bool:
     return bool(accuracy <= expected + 2 * np.sqrt(expected * (1 - expected) / count))
 
 
-def _saturated_share(model: LoadableModel, source: ImageSource) -> float:
+def _compute_saturated_share(model: LoadableModel, source: ImageSource) -> float:
     """Return the share of images whose softmax is exactly 1 for a class; 0 for too few images."""
     if len(source) < _FEWEST:
         return 0.0
@@ -127,7 +129,7 @@ def _saturated_share(model: LoadableModel, source: ImageSource) -> float:
     return float(np.mean(probabilities.max(axis=1) == 1))
 
 
-def _accuracy(records: AttackRecords) -> float:
+def _compute_accuracy(records: AttackRecords) -> float:
     return float(np.mean(records.predicted == records.labels))
 
 
@@ -141,7 +143,7 @@ def _suggest_options(given: Sequence[int], wanted: Sequence[int]) -> str:
     return f"; use {' '.join(options)}" if options else ""
 
 
-def _shape(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     channels, height, width = shape
     kind = _CHANNELS.get(channels, f"{channels} channels")
     return f"{height} x {width} {kind}"

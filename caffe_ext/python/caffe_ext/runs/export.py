@@ -69,19 +69,21 @@ class Export:
         """Return the folder of the original images."""
         return self.folder / ORIGINALS
 
-    def png(self, records: AttackRecords, row: int) -> Path:
+    def locate_png(self, records: AttackRecords, row: int) -> Path:
         """Return the file of a row's adversarial."""
         label, new = (
-            _cut(plain_name(self.model.name_class(number)))
+            _cut(make_plain_name(self.model.name_class(number)))
             for number in (int(records.labels[row]), int(records.classes[row]))
         )
         predicted = "" if self.run.labelled else "predicted_"
         return self.folder / f"{records.indices[row]:05}_{predicted}{label}_as_{new}.png"
 
-    def entry(self, records: AttackRecords, row: int, name: str, verified: bool) -> dict[str, Any]:
+    def make_entry(
+        self, records: AttackRecords, row: int, name: str, verified: bool
+    ) -> dict[str, Any]:
         """Return the content of the JSON file of a row's adversarial; unknown values are null."""
         attack = self.run.attack
-        numbers = {column: _number(getattr(records, column)[row]) for column in _MEASURES}
+        numbers = {column: _as_number(getattr(records, column)[row]) for column in _MEASURES}
         numbers["step_length"] = numbers.pop("step_lengths")
         target = int(records.targets[row])
         classes = {
@@ -96,9 +98,9 @@ class Export:
             if self.model.classes and number is not None
         }
         scores = {
-            "pass_standard": _number(records.pass_scores[row]),
+            "pass_standard": _as_number(records.pass_scores[row]),
             "ecc_failed_standard": bool(records.ecc_failed[row]),
-            "pass_published": _number(records.pass_published[row]),
+            "pass_published": _as_number(records.pass_published[row]),
             "ecc_failed_published": bool(records.ecc_failed_published[row]),
         }
         return {
@@ -144,7 +146,7 @@ def export_adversarials(
             if not len(rows):
                 continue
             adversarials = load_adversarials(export.run.path, part)
-            paths = [export.png(records, row) for row in rows]
+            paths = [export.locate_png(records, row) for row in rows]
             written = _write_missing(paths, adversarials)
             criterion = export.run.criterion(records.labels[rows])
             logits = classifier.logits(written)
@@ -153,7 +155,7 @@ def export_adversarials(
             names = batch.names
             _write_originals(export, paths, batch.images[rows - start])
             for row, path, good in zip(rows, paths, verified[part], strict=True):
-                entry = export.entry(records, row, names[row - start], bool(good))
+                entry = export.make_entry(records, row, names[row - start], bool(good))
                 _write_json(path.with_suffix(".json"), entry)
             step(len(rows))
     _remove_old_names(export, records, found)
@@ -183,7 +185,7 @@ def list_exported_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _OURS.fullmatch(path.name))
 
 
-def identity(model: LoadableModel, digest: str, *, labelled: bool = True) -> dict[str, Any]:
+def identify(model: LoadableModel, digest: str, *, labelled: bool = True) -> dict[str, Any]:
     """Return what results depend on: settings and digests, not paths.
 
     labelled  whether the images have labels; otherwise the model's predictions are their labels
@@ -192,19 +194,19 @@ def identity(model: LoadableModel, digest: str, *, labelled: bool = True) -> dic
     return {"model": model.identify(), "images": images}
 
 
-def plain_name(text: str) -> str:
+def make_plain_name(text: str) -> str:
     """Return a text as part of a file's name: letters, digits, and safe punctuation."""
     return re.sub(r"[^\w.@-]+", "_", text).strip("._") or "_"
 
 
-def model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
+def name_model_folders(names: Sequence[str], files: Collection[str]) -> list[str]:
     """Return the names of the folders for the results of models with these names.
 
     files  other files that are written beside the folders
 
     Raises ValueError for names that are too alike, or those of files.
     """
-    folders = [plain_name(name) for name in names]
+    folders = [make_plain_name(name) for name in names]
     for number, (name, folder) in enumerate(zip(names, folders, strict=True)):
         if folder in folders[:number]:
             raise ValueError(
@@ -229,7 +231,7 @@ def _remove_old_names(export: Export, records: AttackRecords, found: NDArray[np.
 
     The JSON file tells the image; images without one are not the export's.
     """
-    present = {int(records.indices[row]): export.png(records, row).stem for row in found}
+    present = {int(records.indices[row]): export.locate_png(records, row).stem for row in found}
     for path in list_exported_files(export.folder):
         index = int(path.name.lstrip(".").partition("_")[0])
         old = path.suffix == ".json" and path.stem != present.get(index, path.stem)
@@ -295,7 +297,7 @@ def _write_json(path: Path, entry: Mapping[str, Any]) -> None:
         write_bytes(path, content, sync=False)
 
 
-def _number(value: Any) -> float | None:
+def _as_number(value: Any) -> float | None:
     """Return a number for JSON: integers without a decimal point, NaN as null."""
     number = float(value)
     if math.isnan(number):

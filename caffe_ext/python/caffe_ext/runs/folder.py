@@ -98,11 +98,11 @@ class AttackRun:
             "attack": attack,
             "criterion": self.criterion.text,
             "seed": self.attack.seed,
-            "only": None if self.only is None else _digest(self.only),
+            "only": None if self.only is None else _hash_choice(self.only),
         }
 
 
-def _digest(only: Bools) -> str:
+def _hash_choice(only: Bools) -> str:
     """Return a digest of a choice of images, for a description."""
     return sha256(np.packbits(only).tobytes() + len(only).to_bytes(8, "little")).hexdigest()
 
@@ -156,7 +156,7 @@ def is_begun_again(run: AttackRun) -> bool:
     return run.asked_again.exists() and not run.path.exists()
 
 
-def piece_path(run: AttackRun, rows: slice) -> Path:
+def locate_piece(run: AttackRun, rows: slice) -> Path:
     """Return the file of a piece."""
     return run.parts / f"{rows.start:08}-{rows.stop:08}.h5"
 
@@ -170,10 +170,10 @@ def _check_same(run: AttackRun, found: dict[str, Any], where: Path) -> None:
     """Raise RecordError unless the description is this run's."""
     advice = "choose another folder, or discard the old results with --again"
     about = f"{where} holds results of another run"
-    check_same(_dependencies(run.description), _dependencies(found), about, advice)
+    check_same(_list_dependencies(run.description), _list_dependencies(found), about, advice)
 
 
-def _dependencies(description: dict[str, Any]) -> dict[str, Any]:
+def _list_dependencies(description: dict[str, Any]) -> dict[str, Any]:
     """Return what results depend on: of an attack its text, but not its name.
 
     Descriptions of earlier versions lack the criterion, which was misclassification.

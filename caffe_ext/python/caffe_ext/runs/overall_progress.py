@@ -43,7 +43,7 @@ class PlannedWork:
     stage: str = ""
 
 
-def trial_size(count: int) -> int:
+def choose_trial_size(count: int) -> int:
     """Return how many of `count` images to time attacks on: at most 20, and at most 1 in 50, so
     that the trial costs little.
     """
@@ -89,13 +89,13 @@ def report_estimate(planned: Sequence[PlannedWork], processes: int, reporter: Re
     """
     if any(one.seconds is None for one in planned):
         return
-    seconds = _duration(planned, min(processes, count_cores()))
+    seconds = _estimate_duration(planned, min(processes, count_cores()))
     if seconds >= _LONG:
         on = "" if get_current_device().gpu is not None else f", on {_name_cores(count_cores())}"
         reporter.note(f"estimated time: {format_duration(seconds)}{on}")
 
 
-def _duration(planned: Sequence[PlannedWork], workers: int) -> float:
+def _estimate_duration(planned: Sequence[PlannedWork], workers: int) -> float:
     """Return the seconds of the work; a stage takes at least as long as its longest piece."""
     stages: dict[str, list[float]] = defaultdict(list)
     for one in planned:

@@ -176,7 +176,7 @@ def load_records(path: AnyPath, rows: slice | None = None) -> AttackRecords:
     with _open_records(path) as file:
         old = _NAMES_OF_1 if file.attrs["format"] == 1 else {}
         old |= {} if file.attrs["format"] == FORMAT else _SINCE_3
-        columns = {name: _dataset(file, old.get(name, name)) for name in COLUMNS}
+        columns = {name: _find_dataset(file, old.get(name, name)) for name in COLUMNS}
         own = columns["indices"].shape or (0,)
         count = own[0] if rows is None else rows.stop - rows.start
         # Before anything is read: a file may announce any number of values.
@@ -186,11 +186,11 @@ def load_records(path: AnyPath, rows: slice | None = None) -> AttackRecords:
             if column.shape != (count,):
                 raise ValueError(f"{name} has the shape {column.shape}, for {count:,} images")
         records = AttackRecords(**{name: column[...] for name, column in columns.items()})
-        _check_content(records, _dataset(file, _FOUND_ONLY), rows)
+        _check_content(records, _find_dataset(file, _FOUND_ONLY), rows)
     return records
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+def _find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return a data set; KeyError or ValueError if there is none of this name."""
     item = file[name]
     if not isinstance(item, h5py.Dataset):
@@ -234,7 +234,7 @@ def load_adversarials(path: AnyPath, rows: slice | NDArray[np.int64] | None = No
         return np.asarray(file[_FOUND_ONLY][slice(None) if rows is None else rows], np.uint8)
 
 
-def adversarial_batches(path: AnyPath, batch: int) -> Iterator[tuple[slice, Images]]:
+def read_adversarial_batches(path: AnyPath, batch: int) -> Iterator[tuple[slice, Images]]:
     """Yield all adversarials of a file, `batch` at a time, with their rows."""
     with _open_records(path) as file:
         count = len(file[_FOUND_ONLY])

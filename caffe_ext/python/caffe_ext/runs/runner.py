@@ -24,19 +24,19 @@ from caffe_ext.runs.folder import (
     check_run,
     describe_pieces,
     is_begun_again,
+    locate_piece,
     lock_pieces,
-    piece_path,
     read_finished,
     remove_leftovers,
     remove_pieces,
 )
 from caffe_ext.runs.records import (
     AttackRecords,
-    adversarial_batches,
     concatenate,
     load_adversarials,
     load_records,
     make_empty_columns,
+    read_adversarial_batches,
     save_records,
     set_verified,
 )
@@ -232,8 +232,8 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
             remove_pieces(run)
             return records
         describe_pieces(run)
-        pieces = list(_pieces(model, count))
-        left = [rows for rows in pieces if not piece_path(run, rows).exists()]
+        pieces = list(_split_into_pieces(model, count))
+        left = [rows for rows in pieces if not locate_piece(run, rows).exists()]
         before = count - sum(rows.stop - rows.start for rows in left)
         with reporter.show_progress(run.attack.name, count, "image", before) as step:
             for rows in left:
@@ -253,7 +253,7 @@ def run_attack(  # noqa: PLR0913  the settings are independent of each other
                     predicted=None if predicted is None else predicted[rows],
                     only=None if run.only is None else run.only[rows],
                 )
-                save_records(piece_path(run, rows), records, [adversarials], run.description)
+                save_records(locate_piece(run, rows), records, [adversarials], run.description)
                 step(rows.stop - rows.start)
         return _join_pieces(model, run, pieces)
 
@@ -270,7 +270,7 @@ def load_finished(run: AttackRun, count: int) -> AttackRecords | None:
     return records
 
 
-def _pieces(model: Model, count: int) -> Iterator[slice]:
+def _split_into_pieces(model: Model, count: int) -> Iterator[slice]:
     """Split the images into pieces of several batches, since finished images leave the batch."""
     values = int(np.prod(model.input_shape))
     # The same for every batch size that allows it, so that a resumed run may choose another.
@@ -281,13 +281,13 @@ def _pieces(model: Model, count: int) -> Iterator[slice]:
 
 def _join_pieces(model: Model, run: AttackRun, pieces: list[slice]) -> AttackRecords:
     """Join the pieces to one file, and verify all its adversarials with the model."""
-    paths = [piece_path(run, rows) for rows in pieces]
-    records = concatenate([load_records(piece_path(run, rows), rows) for rows in pieces])
+    paths = [locate_piece(run, rows) for rows in pieces]
+    records = concatenate([load_records(locate_piece(run, rows), rows) for rows in pieces])
     joined = run.parts / "joined.h5"
     save_records(joined, records, map(load_adversarials, paths), run.description)
     verified = np.zeros(len(records), np.bool_)
     found = np.flatnonzero(records.found)
-    for rows, adversarials in adversarial_batches(joined, model.batch_size):
+    for rows, adversarials in read_adversarial_batches(joined, model.batch_size):
         which = found[rows]
         criterion = run.criterion(records.labels[which])
         verified[which] = criterion.is_satisfied(model.logits(adversarials), np.arange(len(which)))

@@ -76,7 +76,7 @@ def summarize_variant(
 ) -> AttackSummary:
     """Return what an attack did, in one variant of counting."""
     attempted, found = int(records.attempted.sum()), find_broken(records, variant)
-    spreads = {name: spread(getattr(records, name)[found]) for name in MEASURES}
+    spreads = {name: compute_spread(getattr(records, name)[found]) for name in MEASURES}
     return AttackSummary(
         attack=attack.text,
         variant=variant.name,
@@ -84,9 +84,9 @@ def summarize_variant(
         threat_model=attack.describe_threat(criterion),
         attempted=attempted,
         found=int(found.sum()),
-        rate=share(found, records.attempted),
-        saturated=share(records.saturated, records.attempted),
-        zero_gradient=share(records.zero_gradient, records.attempted),
+        rate=compute_share(found, records.attempted),
+        saturated=compute_share(records.saturated, records.attempted),
+        zero_gradient=compute_share(records.zero_gradient, records.attempted),
         unverified=int((found & ~records.verified).sum()),
         ecc_failed=int(records.ecc_failed[found].sum()),
         ecc_failed_published=int(records.ecc_failed_published[found].sum()),
@@ -94,14 +94,14 @@ def summarize_variant(
     )
 
 
-def spread(values: NDArray[np.float64]) -> Spread | None:
+def compute_spread(values: NDArray[np.float64]) -> Spread | None:
     """Return mean and deviation; None if there are no values, or PASS could not be measured."""
     if not len(values) or np.isnan(values).any():
         return None
     return Spread(float(values.mean()), float(values.std()))
 
 
-def share(which: Bools, among: Bools) -> float | None:
+def compute_share(which: Bools, among: Bools) -> float | None:
     """Return the share of `among` that are `which`, 0..1; None if `among` is empty."""
     count = int(among.sum())
     return int((which & among).sum()) / count if count else None

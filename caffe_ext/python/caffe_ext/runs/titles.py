@@ -7,7 +7,7 @@ from textwrap import wrap
 _LINE = 20
 
 
-def distinct_titles(named: Sequence[tuple[str, str]]) -> list[str]:
+def make_titles_distinct(named: Sequence[tuple[str, str]]) -> list[str]:
     """Return a title for each (title, text): its own, followed by the text if it is shared.
 
     text  of the attack, unique to it; entries with the same title and text stay equal
@@ -16,7 +16,7 @@ def distinct_titles(named: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{title} [{text}]" if shared[title] > 1 else title for title, text in named]
 
 
-def title_lines(title: str, width: int = _LINE) -> list[str]:
+def split_title(title: str, width: int = _LINE) -> list[str]:
     """Return a title as lines of at most so many characters, for the margin of a plot.
 
     "PGD Linf 25.5, 40 x 2 (margin)" is broken after its comma; words that are longer than a line

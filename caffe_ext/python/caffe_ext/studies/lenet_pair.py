@@ -41,7 +41,7 @@ def train_pair(
     """Train both models, or reuse finished runs; raises as train() does."""
     models = []
     for name, solver in SOLVERS.items():
-        request = training.request(data, solver)
+        request = training.make_request(data, solver)
         settings = read_settings(request.solver, request.overrides, root=ROOT).solver
         bang = settings.bang_param if settings.type == "BANG" else None
         models.append(
@@ -63,14 +63,14 @@ def write_pair_record(
     record: dict[str, Any] = asdict(collect_provenance()) | {
         "seed": training.seed,
         "data": asdict(data.record) | {"content": data.record.content},
-        "models": [asdict(model) | {"result": _result(model.result)} for model in models],
+        "models": [asdict(model) | {"result": _describe_result(model.result)} for model in models],
     }
     path = training.output / RECORD
     write_json(path, record)
     return path
 
 
-def _result(result: TrainingResult) -> dict[str, Any]:
+def _describe_result(result: TrainingResult) -> dict[str, Any]:
     """Return the description of a training run for the record, with shortened paths."""
     values = {
         name: shorten_path(value) if isinstance(value, Path) else value

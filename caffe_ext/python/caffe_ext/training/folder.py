@@ -103,13 +103,13 @@ class TrainingFolder:
         earlier = self._find_earlier(settings)
         if present is None and earlier.is_dir():
             # Some are here already if a move was interrupted; a file in both is another run's.
-            names = {path.name for path in self._contents(earlier)}
-            self._refuse(path for path in self._contents(self.path) if path.name in names)
+            names = {path.name for path in self._list_contents(earlier)}
+            self._refuse(path for path in self._list_contents(self.path) if path.name in names)
             self._move_contents(earlier, self.path)
             present = self._read()
         if present is None:
             # The record of a run is the first to be written, and the last to be removed.
-            self._refuse(self._contents(self.path))
+            self._refuse(self._list_contents(self.path))
         if present is None or (again and present.finished):
             self._clear()
             present = Progress(settings)
@@ -136,7 +136,7 @@ class TrainingFolder:
                 f"cannot write {error.filename or path}: {error.strerror}"
             ) from error
 
-    def newest_state(self, reporter: Reporter | None = None) -> tuple[int, Path] | None:
+    def find_newest_state(self, reporter: Reporter | None = None) -> tuple[int, Path] | None:
         """Return the iteration and the path of the last complete solver state, if any.
 
         reporter  is warned of those that are skipped
@@ -155,7 +155,7 @@ class TrainingFolder:
                 )
         return None
 
-    def weights(self, iteration: int) -> Path | None:
+    def find_weights(self, iteration: int) -> Path | None:
         """Return the path of the weights after an iteration, if they exist and are complete."""
         found = sorted(self.path.glob(f"*_iter_{iteration}.caffemodel*"))
         return next(filter(is_whole_weights, found), None)
@@ -169,7 +169,7 @@ class TrainingFolder:
     def _find_earlier(self, settings: str) -> Path:
         return self.path / _EARLIER / settings[:12]
 
-    def _contents(self, folder: Path) -> list[Path]:
+    def _list_contents(self, folder: Path) -> list[Path]:
         """Return the files of a run in a folder, the record last."""
         names = {_RECORD, self.log.name, "solver.prototxt"}
         found = [
@@ -193,11 +193,11 @@ class TrainingFolder:
     def _move_contents(self, old: Path, new: Path) -> None:
         new.mkdir(parents=True, exist_ok=True)
         # The record goes last, so that a run without one is not taken for another.
-        for path in self._contents(old):
+        for path in self._list_contents(old):
             path.replace(new / path.name)
         if old != self.path:
             old.rmdir()
 
     def _clear(self) -> None:
-        for path in self._contents(self.path):
+        for path in self._list_contents(self.path):
             path.unlink()

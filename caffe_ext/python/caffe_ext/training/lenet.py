@@ -2,7 +2,7 @@
 
 lenet = LeNetTraining(Path("build/mine"), seed=3)
 data = lenet.prepare_data(Path("build/mine/data"))
-result = train(lenet.request(data, "lenet_bang", name="B1"))
+result = train(lenet.make_request(data, "lenet_bang", name="B1"))
 write_model_file(Path("build/mine"), "B1", result.weights, "LeNet with BANG")
 """
 
@@ -63,7 +63,7 @@ class LeNetTraining:
         )
         return prepare(request, reporter or SilentReporter())
 
-    def request(
+    def make_request(
         self, data: PreparedFolder, solver: str, *, name: str | None = None, overrides: str = ""
     ) -> TrainingRequest:
         """Return the request to train on the data.
@@ -80,7 +80,7 @@ class LeNetTraining:
         return TrainingRequest(
             solver=ROOT / "solvers" / f"{solver}.prototxt",
             output=self.output / (name or solver),
-            overrides=f"{schedule(iterations, data)} random_seed: {self.seed} {overrides}",
+            overrides=f"{format_schedule(iterations, data)} random_seed: {self.seed} {overrides}",
             sources={f"data/mnist/{part}": f"{folder}/{part}" for part in parts},
             root=ROOT,
             again=self.again,
@@ -88,7 +88,7 @@ class LeNetTraining:
         )
 
 
-def schedule(iterations: int | None, data: PreparedFolder) -> str:
+def format_schedule(iterations: int | None, data: PreparedFolder) -> str:
     """Return the number of iterations and the times of tests, as protobuf text.
 
     Each test covers every test image once. Raises DataError if its batches cannot.

@@ -85,7 +85,7 @@ def parse_log(text: str) -> CaffeLog:
     """
     parser = LogParser()
     parser.feed(text)
-    return parser.log()
+    return parser.finish()
 
 
 class LogParser:
@@ -109,7 +109,7 @@ class LogParser:
         for line in lines:
             self._take(line)
 
-    def log(self) -> CaffeLog:
+    def finish(self) -> CaffeLog:
         """Return the log; to be called once, at the end."""
         self._close()
         return CaffeLog(

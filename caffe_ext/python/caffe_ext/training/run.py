@@ -96,19 +96,19 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
     reporter = reporter or SilentReporter()
     settings = read_settings(request.solver, request.overrides, request.sources, request.root)
     settings.check_sources()
-    program = caffe_program()
+    program = find_caffe_program()
     device = settings.device if request.gpu is None else Device(request.gpu)
     try:
         device.check()
     except DeviceError as error:
         raise TrainingError(f"{request.output.name}: {error}") from error
     folder = TrainingFolder(request.output)
-    digest = settings.digest()
+    digest = settings.compute_digest()
     name, iterations = request.output.name, settings.solver.max_iter
     with folder.lock() as lock:
         progress = folder.claim(digest, again=request.again)
-        if progress.finished and folder.weights(iterations) and folder.log.is_file():
-            result = _result(folder, progress, iterations, reused=True)
+        if progress.finished and folder.find_weights(iterations) and folder.log.is_file():
+            result = _collect_result(folder, progress, iterations, reused=True)
             reporter.note(f"{name}: trained before, {_describe(result)}")
             return result
         try:
@@ -120,12 +120,12 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
         seconds = _Run(settings, folder, unfinished, program, lock, reporter, device).run()
         progress = replace(unfinished, finished=True, seconds=seconds)
         folder.write(progress)
-        result = _result(folder, progress, iterations, reused=False)
+        result = _collect_result(folder, progress, iterations, reused=False)
     reporter.note(f"{name}: {_describe(result)}")
     return result
 
 
-def caffe_program() -> str:
+def find_caffe_program() -> str:
     """Return the path of the program `caffe`: the one beside this Python, or on the PATH.
 
     Raises TrainingError if there is none.
@@ -151,7 +151,7 @@ class _Run:
 
     def run(self) -> float:
         """Run Caffe to the end; return the seconds that it took, including earlier parts."""
-        state = self.folder.newest_state(self.reporter)
+        state = self.folder.find_newest_state(self.reporter)
         self._announce(state)
         interrupted = False
         start = time.monotonic()
@@ -160,7 +160,7 @@ class _Run:
         with self.folder.log.open("ab" if state else "wb") as log:
             offset = log.tell()
             process = subprocess.Popen(
-                self._command(state),
+                self._make_command(state),
                 cwd=self.settings.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -202,7 +202,7 @@ class _Run:
         on = "" if self.device.gpu is None else f" on {self.device}"
         self.reporter.note(f"{name}: training{on}, {start}; log: {log}")
 
-    def _command(self, state: tuple[int, Path] | None) -> list[str]:
+    def _make_command(self, state: tuple[int, Path] | None) -> list[str]:
         solver = self.settings.shorten_path(self.folder.path / "solver.prototxt")
         command = [self.program, "train", f"--solver={solver}"]
         if self.device.gpu is not None:
@@ -232,7 +232,7 @@ class _Run:
     def _check(self, status: int, log: CaffeLog, interrupted: bool) -> None:
         """Raise the error for a run that did not reach the end."""
         if interrupted or log.stopped or status == -signal.SIGINT:
-            state = self.folder.newest_state()
+            state = self.folder.find_newest_state()
             at = f"iteration {state[0]:,} is saved" if state else "nothing is saved yet"
             raise KeyboardInterrupt(
                 f"{self.folder.path.name}: stopped, {at}; run the same command again to resume"
@@ -253,11 +253,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _result(
+def _collect_result(
     folder: TrainingFolder, progress: Progress, iterations: int, *, reused: bool
 ) -> TrainingResult:
     """Collect the result of a finished run from its folder."""
-    weights = folder.weights(iterations)
+    weights = folder.find_weights(iterations)
     if weights is None:
         raise TrainingError(f"caffe train left no weights in {folder.path} (log: {folder.log})")
     tests = [test for test in parse_log(_read(folder.log)).tests if test.iteration == iterations]

@@ -40,7 +40,7 @@ class SolverSettings:
     networks: Mapping[str, caffe_pb2.NetParameter]
     root: Path
 
-    def all_networks(self) -> Iterator[tuple[str, caffe_pb2.NetParameter]]:
+    def list_networks(self) -> Iterator[tuple[str, caffe_pb2.NetParameter]]:
         """Yield every network with a name for messages, those inside the solver file included."""
         yield from self.networks.items()
         for field in _NET_MESSAGES:
@@ -58,14 +58,14 @@ class SolverSettings:
 
     def check_sources(self) -> None:
         """Raise TrainingError for the first missing file or database."""
-        for name, network in self.all_networks():
-            for owner, field in self._sources(network):
+        for name, network in self.list_networks():
+            for owner, field in self._find_sources(network):
                 self._check_source(name, owner, getattr(owner, field))
         for weights in ",".join(self.solver.weights).split(","):
             if weights and not (self.root / weights.strip()).is_file():
                 raise TrainingError(f"the solver's weights {weights.strip()} do not exist")
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """Return a SHA-256 of everything that determines the outcome of the training, in
         hexadecimal.
 
@@ -77,11 +77,11 @@ class SolverSettings:
         for field in (*_NET_FILES, "snapshot_prefix"):
             solver.ClearField(field)
         parts = [text_format.MessageToString(solver)]
-        for _, network in self.all_networks():
+        for _, network in self.list_networks():
             parts.append(text_format.MessageToString(network))
-            for owner, field in self._sources(network):
-                parts.append(_fingerprint(self.root / getattr(owner, field)))
-        parts += [_fingerprint(self.root / name) for name in self.solver.weights]
+            for owner, field in self._find_sources(network):
+                parts.append(_identify_file(self.root / getattr(owner, field)))
+        parts += [_identify_file(self.root / name) for name in self.solver.weights]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def write(self, folder: Path) -> Path:
@@ -113,12 +113,12 @@ class SolverSettings:
         path, root = path.absolute(), self.root.absolute()
         return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
-    def _sources(self, network: caffe_pb2.NetParameter) -> Iterator[tuple[Message, str]]:
+    def _find_sources(self, network: caffe_pb2.NetParameter) -> Iterator[tuple[Message, str]]:
         """Yield the files that a network reads, those of test layers only if there are tests."""
         for layer in (*network.layer, *network.layers):
             phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
             if phases != {caffe_pb2.TEST} or self.solver.test_iter:
-                yield from _sources_in(layer)
+                yield from _find_sources(layer)
 
     def _check_source(self, network: str, owner: Message, source: str) -> None:
         path = self.root / source
@@ -162,11 +162,11 @@ def read_settings(
         for name in names
     }
     settings = SolverSettings(parameter, networks, root)
-    if not any(settings.all_networks()):
+    if not any(settings.list_networks()):
         raise TrainingError(f"{solver} names no network (net, train_net or net_param)")
     unused = dict(sources or {})
-    for _, network in settings.all_networks():
-        for owner, field in _sources_in(network):
+    for _, network in settings.list_networks():
+        for owner, field in _find_sources(network):
             if new := (sources or {}).get(old := getattr(owner, field)):
                 setattr(owner, field, new)
                 unused.pop(old, None)
@@ -197,17 +197,17 @@ def _replace(target: Message, changes: Message) -> None:
             setattr(target, field.name, value)
 
 
-def _sources_in(message: Message) -> Iterator[tuple[Message, str]]:
+def _find_sources(message: Message) -> Iterator[tuple[Message, str]]:
     """Yield the fields that name files to read, in this message and in nested ones."""
     for field, value in list(message.ListFields()):
         if field.type == field.TYPE_MESSAGE:
             for inner in value if field.is_repeated else [value]:
-                yield from _sources_in(inner)
+                yield from _find_sources(inner)
         elif field.name in _SOURCES and value:
             yield message, field.name
 
 
-def _fingerprint(path: Path) -> str:
+def _identify_file(path: Path) -> str:
     """Return sizes and times of a file, or of a folder's files except readers' locks."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files if file.name not in ("lock.mdb", "LOCK")]

@@ -22,8 +22,8 @@ def is_whole_state(state: Path) -> bool:
     state  NAME.solverstate; its weights are NAME.caffemodel. Or both with .h5 appended
     """
     weights = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
-    count = _history_length(state)
-    learned = _learned_blobs(weights)
+    count = _read_history_length(state)
+    learned = _count_learned_blobs(weights)
     if count is None or learned is None:
         return False
     # Each solver keeps a history of each blob that learns.
@@ -32,10 +32,10 @@ def is_whole_state(state: Path) -> bool:
 
 def is_whole_weights(weights: Path) -> bool:
     """Tell whether a file of weights has layers, and all values of their blobs."""
-    return _learned_blobs(weights) is not None
+    return _count_learned_blobs(weights) is not None
 
 
-def _history_length(state: Path) -> int | None:
+def _read_history_length(state: Path) -> int | None:
     """Return the number of blobs in a solver's history; None for an incomplete file."""
     if state.suffix == ".h5":
         return _read_hdf5(state, "history", ("iter", "current_step"))
@@ -45,7 +45,7 @@ def _history_length(state: Path) -> int | None:
     return len(message.history) if all(map(_is_complete, message.history)) else None
 
 
-def _learned_blobs(weights: Path) -> int | None:
+def _count_learned_blobs(weights: Path) -> int | None:
     """Return the number of blobs in a file of weights; None for an incomplete one."""
     if weights.suffix == ".h5":
         return _read_hdf5(weights, "data", ())

@@ -7,36 +7,36 @@ from onnx import TensorProto
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
+from caffe_ext.exchange.caffe_to_onnx.registry import make_error, read_single, register_converter
 
 Values = list[str]
 _NATURAL = -1
 """The value of Exp's and Log's base that stands for e."""
 
 
-@converts("Split")
-def pass_on(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Split")
+def convert_split(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """y = x, once for each top."""
     return inputs * len(layer.tops)
 
 
-@converts("Dropout")
-def drop_nothing(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Dropout")
+def convert_dropout(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """y = x: a deploy net drops nothing."""
     read_single(None, layer)
     return inputs
 
 
-@converts("AbsVal", "BNLL", "Sigmoid", "TanH")
-def function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("AbsVal", "BNLL", "Sigmoid", "TanH")
+def convert_function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """|x|, log(1 + exp(x)), 1 / (1 + exp(-x)), tanh(x)."""
     read_single(None, layer)
     operators = {"AbsVal": "Abs", "BNLL": "Softplus", "Sigmoid": "Sigmoid", "TanH": "Tanh"}
     return [graph.add(operators[layer.type], inputs, layer.tops[0])]
 
 
-@converts("ReLU")
-def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("ReLU")
+def convert_relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """max(x, 0) + negative_slope * min(x, 0)."""
     slope = read_single(layer.parameter.relu_param, layer).negative_slope
     if slope == 0:
@@ -44,8 +44,8 @@ def relu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("LeakyRelu", inputs, layer.tops[0], alpha=slope)]
 
 
-@converts("PReLU")
-def prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("PReLU")
+def convert_prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """max(x, 0) + slope * min(x, 0), with one slope per channel, or one for all."""
     read_single(None, layer)
     behind = len(layer.bottom_shapes[0]) - 2
@@ -57,15 +57,15 @@ def prelu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     ]
 
 
-@converts("ELU")
-def elu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("ELU")
+def convert_elu(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x, and alpha (exp(x) - 1) below 0."""
     alpha = read_single(layer.parameter.elu_param, layer).alpha
     return [graph.add("Elu", inputs, layer.tops[0], alpha=alpha)]
 
 
-@converts("Swish")
-def swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Swish")
+def convert_swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x / (1 + exp(-beta x))."""
     beta = read_single(layer.parameter.swish_param, layer).beta
     steepened = graph.scale(inputs[0], beta, f"{layer.name}.scaled")
@@ -73,8 +73,8 @@ def swish(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Mul", [inputs[0], gate], layer.tops[0])]
 
 
-@converts("Clip")
-def clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Clip")
+def convert_clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """min(max(x, min), max)."""
     bounds = read_single(layer.parameter.clip_param, layer)
     ends = [
@@ -83,8 +83,8 @@ def clip(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Clip", [*inputs, *ends], layer.tops[0])]
 
 
-@converts("Threshold")
-def threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Threshold")
+def convert_threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """1 where x > threshold, else 0."""
     least = read_single(layer.parameter.threshold_param, layer).threshold
     limit = graph.add_constant(f"{layer.name}.threshold", least)
@@ -92,8 +92,8 @@ def threshold(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Cast", [above], layer.tops[0], to=TensorProto.FLOAT)]
 
 
-@converts("Power")
-def power(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Power")
+def convert_power(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """(shift + scale x)^power."""
     given = read_single(layer.parameter.power_param, layer)
     value = _add_linear(graph, layer, inputs[0], given.scale, given.shift)
@@ -103,8 +103,8 @@ def power(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Pow", [value, exponent], layer.tops[0])]
 
 
-@converts("Exp")
-def exponential(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Exp")
+def convert_exp(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """base^(shift + scale x)."""
     given = read_single(layer.parameter.exp_param, layer)
     log_base = 1.0 if given.base == _NATURAL else math.log(given.base)
@@ -112,8 +112,8 @@ def exponential(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Exp", [value], layer.tops[0])]
 
 
-@converts("Log")
-def logarithm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Log")
+def convert_log(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """log(shift + scale x) to the base."""
     given = read_single(layer.parameter.log_param, layer)
     value = _add_linear(graph, layer, inputs[0], given.scale, given.shift)
@@ -122,17 +122,17 @@ def logarithm(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.scale(natural, 1 / log_base, layer.tops[0])]
 
 
-@converts("Softmax")
-def softmax(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Softmax")
+def convert_softmax(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """exp(x) / sum exp(x) along the axis."""
-    axis = layer.axis(read_single(layer.parameter.softmax_param, layer).axis)
+    axis = layer.resolve_axis(read_single(layer.parameter.softmax_param, layer).axis)
     if axis == 0:
         raise make_error(layer, "its axis is the batch axis")
     return [graph.add("Softmax", inputs, layer.tops[0], axis=axis)]
 
 
-@converts("MVN")
-def normalize(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("MVN")
+def convert_mvn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """(x - mean) / (deviation + eps) over each channel of an image, or over the image."""
     given = read_single(layer.parameter.mvn_param, layer)
     first = 1 if given.across_channels else 2

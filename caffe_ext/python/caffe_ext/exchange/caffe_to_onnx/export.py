@@ -56,12 +56,12 @@ class OnnxModel:
         files = [path]
         write_bytes(path, self.network)
         if self.preprocessing is not None:
-            files.append(preprocessing_path(path))
+            files.append(locate_preprocessing(path))
             write_bytes(files[1], self.preprocessing)
         return files
 
 
-def preprocessing_path(path: Path) -> Path:
+def locate_preprocessing(path: Path) -> Path:
     """Return the path of the preprocessing file that belongs to a network's file."""
     return path.with_name(f"{path.stem}_preprocessing{path.suffix}")
 

@@ -45,7 +45,7 @@ class Graph:
         self._constants.append(numpy_helper.from_array(array, value))
         return value
 
-    def integers(self, name: str, numbers: Sequence[int]) -> str:
+    def add_integers(self, name: str, numbers: Sequence[int]) -> str:
         """Add a list of integers, such as a shape or axes; return it."""
         return self.add_constant(name, list(numbers), np.int64)
 

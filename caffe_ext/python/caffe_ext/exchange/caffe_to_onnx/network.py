@@ -28,7 +28,7 @@ class CaffeLayer:
     bottom_shapes: list[Shape]
     top_shapes: list[Shape]
 
-    def axis(self, axis: int) -> int:
+    def resolve_axis(self, axis: int) -> int:
         """Return an axis of the first bottom that may be counted from the end."""
         return axis + len(self.bottom_shapes[0]) if axis < 0 else axis
 

@@ -10,15 +10,15 @@ from caffe.proto import caffe_pb2
 
 from caffe_ext.exchange.caffe_to_onnx.graph import Graph
 from caffe_ext.exchange.caffe_to_onnx.network import CaffeLayer
-from caffe_ext.exchange.caffe_to_onnx.registry import converts, make_error, read_single
+from caffe_ext.exchange.caffe_to_onnx.registry import make_error, read_single, register_converter
 from caffe_ext.models.layer_windows import read_pooling_axes
 
 Values = list[str]
 _Parameter = caffe_pb2.PoolingParameter
 
 
-@converts("Pooling")
-def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("Pooling")
+def convert_pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """The maximum or the mean of windows; of the whole image with global_pooling."""
     given = read_single(layer.parameter.pooling_param, layer)
     if given.pool == _Parameter.STOCHASTIC:
@@ -42,8 +42,8 @@ def pooling(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return [graph.add("Mul", [value, graph.add_constant(f"{layer.name}.factors", factors)], top)]
 
 
-@converts("LRN")
-def lrn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+@register_converter("LRN")
+def convert_lrn(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """x / (k + alpha * the mean of x^2)^beta, over channels, or over windows of each (k is 1)."""
     given = read_single(layer.parameter.lrn_param, layer)
     size, alpha, beta = given.local_size, given.alpha, given.beta

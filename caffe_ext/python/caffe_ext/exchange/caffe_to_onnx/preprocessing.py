@@ -25,10 +25,10 @@ def add_preprocessing(
             "ends": [rows.stop, columns.stop],
             "axes": [2, 3],
         }
-        constants = [graph.integers(f"crop.{name}", these) for name, these in numbers.items()]
+        constants = [graph.add_integers(f"crop.{name}", these) for name, these in numbers.items()]
         value = graph.add("Slice", [value, *constants], "crop")
     if space.channel_order == "BGR" and channels > 1:
-        reverse = graph.integers("bgr.order", range(channels - 1, -1, -1))
+        reverse = graph.add_integers("bgr.order", range(channels - 1, -1, -1))
         value = graph.add("Gather", [value, reverse], "bgr", axis=1)
     if space.mean is not None:
         mean = space.mean

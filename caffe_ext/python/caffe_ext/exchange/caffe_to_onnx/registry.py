@@ -12,7 +12,7 @@ Convert = Callable[[Graph, CaffeLayer, list[str]], list[str]]
 CONVERTERS: dict[str, Convert] = {}
 
 
-def converts(*types: str) -> Callable[[Convert], Convert]:
+def register_converter(*types: str) -> Callable[[Convert], Convert]:
     """Register a function for layer types."""
 
     def register(convert: Convert) -> Convert:

@@ -18,9 +18,9 @@ class WindowAxis:
     end: int
 
 
-def window_axes(net: Net, node: Node, kernel: Shape) -> tuple[WindowAxis, ...]:
+def compute_window_axes(net: Net, node: Node, kernel: Shape) -> tuple[WindowAxis, ...]:
     """Return the geometry of a node whose first input is (N, C, ...)."""
-    sizes, spatial = net.shape(node, node.inputs[0])[2:], len(kernel)
+    sizes, spatial = net.find_shape(node, node.inputs[0])[2:], len(kernel)
     strides = node.attributes.get("strides", [1] * spatial)
     dilations = node.attributes.get("dilations", [1] * spatial)
     pads = list(node.attributes.get("pads", [0] * 2 * spatial))

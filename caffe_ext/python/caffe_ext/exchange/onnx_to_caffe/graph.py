@@ -97,7 +97,7 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
     except shape_inference.InferenceError as error:
         reason = " ".join(f"{error}".split())
         raise ValueError(f"{path}: its shapes do not match: {reason}") from error
-    constants = {one.name: _weights(path, one) for one in model.graph.initializer}
+    constants = {one.name: _read_weights(path, one) for one in model.graph.initializer}
     shapes = {
         one.name: tuple(side.dim_value for side in one.type.tensor_type.shape.dim)
         for one in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]
@@ -123,7 +123,7 @@ def read_graph(path: Path, output: str | None = None, sides: Shape | None = None
     )
 
 
-def _weights(path: Path, tensor: Any) -> NDArray[Any]:
+def _read_weights(path: Path, tensor: Any) -> NDArray[Any]:
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (LookupError, TypeError, ValueError) as error:

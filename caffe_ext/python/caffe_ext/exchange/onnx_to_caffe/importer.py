@@ -62,7 +62,7 @@ class CaffeModel:
         return [folder / name for name in self.files]
 
 
-def file_names(name: str) -> tuple[str, str, str]:
+def make_file_names(name: str) -> tuple[str, str, str]:
     """Return the names of prototxt, weights and model file."""
     return f"{name}_deploy.prototxt", f"{name}.caffemodel", f"{name}.yaml"
 
@@ -105,8 +105,8 @@ def _import_graph(
     net = _convert(graph, name)
     blob = net.blobs[graph.output]
     _add_softmax(net)
-    deploy, weights, model = file_names(name)
-    given = _settings(graph, name, settings)
+    deploy, weights, model = make_file_names(name)
+    given = _make_settings(graph, name, settings)
     text = text_format.MessageToString(net.parameter)
     (folder / deploy).write_text(f"# {name}, imported from {escape_text(origin)}.\n{text}")
     _build(folder / deploy, net).save(str(folder / weights))
@@ -137,9 +137,9 @@ def _add_softmax(net: Net) -> None:
         net.add("Softmax", [net.blobs[graph.output]], "prob")
 
 
-def _settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, Any]:
+def _make_settings(graph: OnnxGraph, name: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of the model file."""
-    deploy, weights, _ = file_names(name)
+    deploy, weights, _ = make_file_names(name)
     settings: dict[str, Any] = {"name": name, "deploy": deploy, "weights": weights}
     if "std" not in given:
         own = graph.metadata.get("caffe_ext.input") == graph.entry == "images"

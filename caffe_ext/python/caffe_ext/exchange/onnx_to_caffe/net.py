@@ -79,7 +79,7 @@ class Net:
             raise node.make_error(f"its input {number} is computed from the images")
         return found
 
-    def shape(self, node: Node, value: str) -> Shape:
+    def find_shape(self, node: Node, value: str) -> Shape:
         """Return the shape of a value, for one image."""
         constant = self.find_constant(value)
         if constant is not None:
@@ -89,7 +89,7 @@ class Net:
             raise node.make_error(f"the shape of '{value}' is not known")
         return shape
 
-    def blob(self, node: Node, value: str) -> str:
+    def find_blob(self, node: Node, value: str) -> str:
         """Return the blob of a value that depends on the images."""
         if value in self.paddings:
             raise node.make_error("its input is padded with zeros, for which Caffe has no layer")

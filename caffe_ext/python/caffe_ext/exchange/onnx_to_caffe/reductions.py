@@ -5,7 +5,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.exchange.onnx_to_caffe.graph import Node
 from caffe_ext.exchange.onnx_to_caffe.net import Net
 from caffe_ext.exchange.onnx_to_caffe.pooling import pool_channels
-from caffe_ext.exchange.onnx_to_caffe.registry import converts
+from caffe_ext.exchange.onnx_to_caffe.registry import register_converter
 from caffe_ext.exchange.onnx_to_caffe.shape import reshape_to
 
 _Parameter = caffe_pb2.ReductionParameter
@@ -17,17 +17,17 @@ _OPERATIONS = {
 }
 
 
-@converts("ReduceMax", *_OPERATIONS)
-def reduction(net: Net, node: Node) -> list[str]:
+@register_converter("ReduceMax", *_OPERATIONS)
+def convert_reduction(net: Net, node: Node) -> list[str]:
     """Over rows and columns, Pooling of whole channels; over all trailing axes, a Reduction."""
-    rank = len(net.shape(node, node.inputs[0]))
+    rank = len(net.find_shape(node, node.inputs[0]))
     given = net.require_constant(node, 1, node.attributes.get("axes", range(rank)))
     axes = sorted(int(axis) % rank for axis in given)
     name = f"{node.outputs[0]}_reduced"
     if axes == [2, 3] and rank == 4 and node.operator in ("ReduceMean", "ReduceMax"):
         layer = pool_channels(net, node, name, node.operator == "ReduceMean")
     elif axes[0] > 0 and axes == list(range(axes[0], rank)) and node.operator in _OPERATIONS:
-        layer = net.add("Reduction", [net.blob(node, node.inputs[0])], name)
+        layer = net.add("Reduction", [net.find_blob(node, node.inputs[0])], name)
         layer.reduction_param.axis = axes[0]
         layer.reduction_param.operation = _OPERATIONS[node.operator]
     else:

@@ -11,7 +11,7 @@ Convert = Callable[[Net, Node], list[str]]
 CONVERTERS: dict[str, Convert] = {}
 
 
-def converts(*operators: str) -> Callable[[Convert], Convert]:
+def register_converter(*operators: str) -> Callable[[Convert], Convert]:
     """Register a function for operators."""
 
     def register(convert: Convert) -> Convert:

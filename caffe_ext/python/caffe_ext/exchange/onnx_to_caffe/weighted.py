@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.exchange.onnx_to_caffe.geometry import WindowAxis, window_axes
+from caffe_ext.exchange.onnx_to_caffe.geometry import WindowAxis, compute_window_axes
 from caffe_ext.exchange.onnx_to_caffe.graph import Node
 from caffe_ext.exchange.onnx_to_caffe.net import Net, Padding
-from caffe_ext.exchange.onnx_to_caffe.registry import converts
+from caffe_ext.exchange.onnx_to_caffe.registry import register_converter
 
 _SPATIAL = 2
 
 
-@converts("Pad")
-def pad(net: Net, node: Node) -> list[str]:
+@register_converter("Pad")
+def convert_pad(net: Net, node: Node) -> list[str]:
     """Zeros around an image: recorded for the next convolution or pooling to add."""
     mode = bytes(node.attributes.get("mode", b"constant")).decode()
     given = net.require_constant(node, 1, node.attributes.get("pads"))
@@ -26,10 +26,10 @@ def pad(net: Net, node: Node) -> list[str]:
     pads = [int(number) for number in given]
     begins, ends = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if not any(pads):
-        return [net.blob(node, node.inputs[0])]
+        return [net.find_blob(node, node.inputs[0])]
     if mode != "constant" or value != 0 or any(begins[:2] + ends[:2]) or min(pads) < 0:
         raise node.make_error("Caffe pads with zeros, around the rows and the columns")
-    net.blob(node, node.inputs[0])
+    net.find_blob(node, node.inputs[0])
     net.paddings[node.outputs[0]] = Padding(node.inputs[0], tuple(begins[2:]), tuple(ends[2:]))
     return []
 
@@ -38,9 +38,9 @@ def absorb_pads(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str
     """Return the blob of a node's input, without the zeros of a Pad, and the axes with them."""
     padding = net.paddings.get(node.inputs[0])
     if padding is None:
-        return net.blob(node, node.inputs[0]), list(axes)
+        return net.find_blob(node, node.inputs[0]), list(axes)
     both = zip(axes, padding.begins, padding.ends, strict=True)
-    return net.blob(node, padding.value), [
+    return net.find_blob(node, padding.value), [
         WindowAxis(
             axis.size - begin - end,
             axis.kernel,
@@ -53,13 +53,13 @@ def absorb_pads(net: Net, node: Node, axes: tuple[WindowAxis, ...]) -> tuple[str
     ]
 
 
-@converts("Conv")
-def convolution(net: Net, node: Node) -> list[str]:
+@register_converter("Conv")
+def convert_conv(net: Net, node: Node) -> list[str]:
     """A convolution; if the padding differs between the sides, zeros widen the kernel."""
     weights = net.require_constant(node, 1)
     if weights.ndim != 2 + _SPATIAL:
         raise node.make_error("only images with rows and columns are supported")
-    blob, axes = absorb_pads(net, node, window_axes(net, node, weights.shape[2:]))
+    blob, axes = absorb_pads(net, node, compute_window_axes(net, node, weights.shape[2:]))
     even = []
     for number, axis in enumerate(axes):
         more, left = divmod(abs(axis.begin - axis.end), axis.dilation)
@@ -74,21 +74,21 @@ def convolution(net: Net, node: Node) -> list[str]:
     return [_add(net, node, blob, weights, even)]
 
 
-@converts("ConvTranspose")
-def deconvolution(net: Net, node: Node) -> list[str]:
+@register_converter("ConvTranspose")
+def convert_conv_transpose(net: Net, node: Node) -> list[str]:
     """The transpose of a convolution."""
     weights = net.require_constant(node, 1)
-    axes = window_axes(net, node, weights.shape[2:])
+    axes = compute_window_axes(net, node, weights.shape[2:])
     uneven = any(axis.begin != axis.end for axis in axes)
     if len(axes) != _SPATIAL or uneven or any(node.attributes.get("output_padding", [])):
         raise node.make_error("Caffe crops the same number of values on both sides")
     if "output_shape" in node.attributes:
         raise node.make_error("it has an output_shape")
-    return [_add(net, node, net.blob(node, node.inputs[0]), weights, axes)]
+    return [_add(net, node, net.find_blob(node, node.inputs[0]), weights, axes)]
 
 
-@converts("Gemm")
-def gemm(net: Net, node: Node) -> list[str]:
+@register_converter("Gemm")
+def convert_gemm(net: Net, node: Node) -> list[str]:
     """alpha x W + beta b."""
     weights, bias = net.require_constant(node, 1), net.require_constant(node, 2)
     if node.attributes.get("transA", 0):
@@ -98,24 +98,26 @@ def gemm(net: Net, node: Node) -> list[str]:
     weights = weights * node.attributes.get("alpha", 1.0)
     if bias is not None:
         bias = np.broadcast_to(bias * node.attributes.get("beta", 1.0), (1, len(weights)))[0]
-    return [_inner_product(net, node, weights, bias)]
+    return [_add_inner_product(net, node, weights, bias)]
 
 
-@converts("MatMul")
-def matmul(net: Net, node: Node) -> list[str]:
+@register_converter("MatMul")
+def convert_matmul(net: Net, node: Node) -> list[str]:
     """x W, along the last axis."""
     weights = net.require_constant(node, 1)
     if weights.ndim != 2:
         raise node.make_error("its second input is not a matrix")
-    return [_inner_product(net, node, weights.T, None)]
+    return [_add_inner_product(net, node, weights.T, None)]
 
 
-def _inner_product(net: Net, node: Node, weights: NDArray[Any], bias: NDArray[Any] | None) -> str:
-    shape = net.shape(node, node.inputs[0])
+def _add_inner_product(
+    net: Net, node: Node, weights: NDArray[Any], bias: NDArray[Any] | None
+) -> str:
+    shape = net.find_shape(node, node.inputs[0])
     if len(shape) < 2:
         raise node.make_error("its input has no batch axis")
     parts = [weights] if bias is None else [weights, bias]
-    layer = net.add("InnerProduct", [net.blob(node, node.inputs[0])], node.outputs[0], parts)
+    layer = net.add("InnerProduct", [net.find_blob(node, node.inputs[0])], node.outputs[0], parts)
     given = layer.inner_product_param
     given.num_output, given.bias_term, given.axis = len(weights), bias is not None, len(shape) - 1
     return str(layer.top[0])

@@ -23,12 +23,12 @@ class FinishedAttack:
     run: AttackRun
     records: AttackRecords
 
-    def class_of(self, row: int) -> str:
+    def name_class(self, row: int) -> str:
         """Return the class of an image for pictures: its label, or else the model's prediction."""
         name = self.model.name_class(int(self.records.labels[row]))
         return name if self.run.labelled else f"predicted: {name}"
 
-    def adversarial(self, row: int) -> Adversarial | None:
+    def read_adversarial(self, row: int) -> Adversarial | None:
         """Return what was found for an image; None if nothing was."""
         records = self.records
         if not records.found[row]:
@@ -43,20 +43,24 @@ class FinishedAttack:
         )
 
 
-def sheet_cases(source: Source, attacks: Sequence[FinishedAttack], count: int = 12) -> list[Case]:
+def choose_sheet_cases(
+    source: Source, attacks: Sequence[FinishedAttack], count: int = 12
+) -> list[Case]:
     """Return the first images that were attacked on one model, with what the attacks found."""
     tried = np.any([attack.records.attempted for attack in attacks], axis=0)
     return [
         Case(
-            original(source, row),
-            attacks[0].class_of(row),
-            tuple(attack.adversarial(row) for attack in attacks),
+            read_original(source, row),
+            attacks[0].name_class(row),
+            tuple(attack.read_adversarial(row) for attack in attacks),
         )
         for row in np.flatnonzero(tried)[:count].tolist()
     ]
 
 
-def figure_rows(attacks: Sequence[FinishedAttack], columns: int = _COLUMNS) -> NDArray[np.int64]:
+def choose_figure_rows(
+    attacks: Sequence[FinishedAttack], columns: int = _COLUMNS
+) -> NDArray[np.int64]:
     """Return the images for a figure of one attack on several models: int64, up to `columns`.
 
     They are classified correctly by all; among these, images are preferred for which something was
@@ -110,6 +114,6 @@ def describe_unshown_classes(attack: FinishedAttack, rows: NDArray[np.int64]) ->
     )
 
 
-def original(source: Source, row: int) -> Pixels:
+def read_original(source: Source, row: int) -> Pixels:
     """Return one image of a source."""
     return np.asarray(source.read(slice(row, row + 1)).images[0])

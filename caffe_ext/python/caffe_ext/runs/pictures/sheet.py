@@ -24,13 +24,13 @@ from caffe_ext.runs.pictures.tiles import (
     Picture,
     Pixels,
     add_margin,
-    font,
-    label,
-    perturbation,
+    compute_tile_size,
+    draw_label,
+    draw_tile,
+    load_font,
+    show_perturbation,
     stack_horizontally,
     stack_vertically,
-    tile,
-    tile_size,
     wrap,
 )
 
@@ -76,7 +76,7 @@ class Case:
     found: tuple[Adversarial | None, ...]
 
 
-def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> Picture:
+def draw_contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> Picture:
     """Return originals, perturbations and adversarials as one picture.
 
     title    of the sheet
@@ -90,16 +90,18 @@ def contact_sheet(title: str, attacks: Sequence[str], cases: Sequence[Case]) -> 
     if len(attacks) == 1:
         title = f"{title}, {attacks[0]}"
     if not any(one for case in cases for one in case.found):
-        return _page(title, _grid([_draw_original(case) for case in cases]), _NOTHING_FOUND)
+        return _draw_page(
+            title, _arrange_in_grid([_draw_original(case) for case in cases]), _NOTHING_FOUND
+        )
     if len(attacks) == 1:
-        blocks = [_column(case) for case in cases]
-        side = _side(("original", *_PARTS), cases[0].image)
+        blocks = [_draw_column(case) for case in cases]
+        side = _draw_side(("original", *_PARTS), cases[0].image)
     else:
-        blocks, side = [_row(case, attacks) for case in cases], None
-    return _page(title, _grid(blocks, side), _LEGEND)
+        blocks, side = [_draw_row(case, attacks) for case in cases], None
+    return _draw_page(title, _arrange_in_grid(blocks, side), _LEGEND)
 
 
-def figure1(
+def draw_figure1(
     title: str,
     originals: Sequence[tuple[str, Pixels]],
     models: Sequence[tuple[str, Sequence[Adversarial | None]]],
@@ -115,65 +117,67 @@ def figure1(
     """
     if not originals or any(len(found) != len(originals) for _, found in models):
         raise ValueError("a figure needs images, and one adversarial or None for each in each row")
-    bold = font(14, bold=True)
+    bold = load_font(14, bold=True)
     longest = max(bold.getlength(name) for name in (_ORIGINALS, *(name for name, _ in models)))
-    side, width = ceil(min(longest, 180)) + 12, _width(originals[0][1])
+    side, width = ceil(min(longest, 180)) + 12, _choose_width(originals[0][1])
 
-    def row(name: str, cells: Sequence[Picture]) -> Picture:
-        words = label(wrap(name, side, bold) or [""], side, bold, centred=False)
+    def draw_row(name: str, cells: Sequence[Picture]) -> Picture:
+        words = draw_label(wrap(name, side, bold) or [""], side, bold, centred=False)
         return stack_horizontally([words, *cells], 2 * _GAP)
 
     rows = [
-        row("", _draw_names([name for name, _ in originals], width)),
-        row(_ORIGINALS, [_centre(tile(image), width) for _, image in originals]),
+        draw_row("", _draw_names([name for name, _ in originals], width)),
+        draw_row(_ORIGINALS, [_centre(draw_tile(image), width) for _, image in originals]),
     ]
     for name, found in models:
         cells = [
-            stack_vertically([_picture(one, image), _draw_prediction(one, width, font(12), FAINT)])
+            stack_vertically(
+                [_draw_adversarial(one, image), _draw_prediction(one, width, load_font(12), FAINT)]
+            )
             for one, (_, image) in zip(found, originals, strict=True)
         ]
-        rows.append(row(name, cells))
-    return _page(title, stack_vertically(rows, 2 * _GAP), note)
+        rows.append(draw_row(name, cells))
+    return _draw_page(title, stack_vertically(rows, 2 * _GAP), note)
 
 
-def _column(case: Case) -> Picture:
+def _draw_column(case: Case) -> Picture:
     """Return a case under one attack: original, perturbation, adversarial, captions."""
-    (one,), width = case.found, _width(case.image)
+    (one,), width = case.found, _choose_width(case.image)
     change = f"{case.class_name} → {one.class_name}" if one else case.class_name
-    texts = [change] if font(bold=True).getlength(change) <= width or not one else []
+    texts = [change] if load_font(bold=True).getlength(change) <= width or not one else []
     texts = texts or [case.class_name, f"→ {one.class_name}" if one else ""]
-    captions = label(texts, width, font(bold=True))
+    captions = draw_label(texts, width, load_font(bold=True))
     parts = [
-        tile(case.image),
-        _perturbation(one, case.image),
-        _picture(one, case.image),
-        stack_vertically([captions, _caption(one.metrics if one else "", width)]),
+        draw_tile(case.image),
+        _draw_perturbation(one, case.image),
+        _draw_adversarial(one, case.image),
+        stack_vertically([captions, _draw_caption(one.metrics if one else "", width)]),
     ]
     return stack_vertically(parts, _GAP)
 
 
-def _row(case: Case, attacks: Sequence[str]) -> Picture:
+def _draw_row(case: Case, attacks: Sequence[str]) -> Picture:
     """Return a case under several attacks: original | perturbation over adversarial for each."""
-    width = _width(case.image)
+    width = _choose_width(case.image)
     columns = []
-    titles = [wrap(attack, width, font(12)) for attack in attacks]
+    titles = [wrap(attack, width, load_font(12)) for attack in attacks]
     most = max(map(len, titles))
     for lines, one in zip(titles, case.found, strict=True):
         texts = stack_vertically(
             [
-                _draw_prediction(one, width, font(bold=True), INK),
-                _caption(one.metrics if one else "", width),
+                _draw_prediction(one, width, load_font(bold=True), INK),
+                _draw_caption(one.metrics if one else "", width),
             ]
         )
-        pictures = [_perturbation(one, case.image), _picture(one, case.image)]
-        title = label([""] * (most - len(lines)) + lines, width, font(12), FAINT)
+        pictures = [_draw_perturbation(one, case.image), _draw_adversarial(one, case.image)]
+        title = draw_label([""] * (most - len(lines)) + lines, width, load_font(12), FAINT)
         columns.append(stack_vertically([title, *pictures, texts], _GAP))
     side = stack_vertically(
-        [Image.new("RGB", (1, title.height), PAPER), _side(_PARTS, case.image)], _GAP, 0
+        [Image.new("RGB", (1, title.height), PAPER), _draw_side(_PARTS, case.image)], _GAP, 0
     )
     original = _draw_original(case)
     # At the height of the two rows, not in the middle of titles and captions.
-    centre = title.height + _GAP + tile_size(*case.image.shape[1:])[0] + _GAP // 2
+    centre = title.height + _GAP + compute_tile_size(*case.image.shape[1:])[0] + _GAP // 2
     top = max(0, centre - original.height // 2)
     lowered = stack_vertically([Image.new("RGB", (1, top), PAPER), original])
     return stack_horizontally([lowered, side, *columns], 2 * _GAP, align=0)
@@ -181,19 +185,19 @@ def _row(case: Case, attacks: Sequence[str]) -> Picture:
 
 def _draw_original(case: Case) -> Picture:
     """Return an original over the name of its class."""
-    width, face = _width(case.image), font(bold=True)
-    name = label(wrap(case.class_name, width, face), width, face)
-    return stack_vertically([tile(case.image), name], _GAP)
+    width, face = _choose_width(case.image), load_font(bold=True)
+    name = draw_label(wrap(case.class_name, width, face), width, face)
+    return stack_vertically([draw_tile(case.image), name], _GAP)
 
 
-def _side(texts: Sequence[str], image: Pixels) -> Picture:
+def _draw_side(texts: Sequence[str], image: Pixels) -> Picture:
     """Return the labels of the rows of tiles, each centred on its row."""
-    height = tile_size(*image.shape[1:])[0]
-    width = ceil(max(font(12).getlength(text) for text in texts)) + 2
+    height = compute_tile_size(*image.shape[1:])[0]
+    width = ceil(max(load_font(12).getlength(text) for text in texts)) + 2
     rows = []
     for text in texts:
         row = Image.new("RGB", (width, height), PAPER)
-        words = label([text], width, font(12), FAINT)
+        words = draw_label([text], width, load_font(12), FAINT)
         row.paste(words, (0, (height - words.height) // 2))
         rows.append(row)
     return stack_vertically(rows, _GAP)
@@ -201,28 +205,30 @@ def _side(texts: Sequence[str], image: Pixels) -> Picture:
 
 def _draw_names(names: Sequence[str], width: int) -> list[Picture]:
     """Return the names of columns, each with as many lines as the longest needs."""
-    face = font(14, bold=True)
+    face = load_font(14, bold=True)
     lines = [wrap(name, width, face) for name in names]
     most = max(map(len, lines))
-    return [label([""] * (most - len(one)) + one, width, face) for one in lines]
+    return [draw_label([""] * (most - len(one)) + one, width, face) for one in lines]
 
 
-def _picture(one: Adversarial | None, original: Pixels) -> Picture:
+def _draw_adversarial(one: Adversarial | None, original: Pixels) -> Picture:
     """Return the tile of an adversarial, or an empty tile that says that there is none."""
-    return tile(one.image) if one else _draw_empty_tile(original, "none found")
+    return draw_tile(one.image) if one else _draw_empty_tile(original, "none found")
 
 
-def _perturbation(one: Adversarial | None, original: Pixels) -> Picture:
+def _draw_perturbation(one: Adversarial | None, original: Pixels) -> Picture:
     """Return the tile of a perturbation."""
-    return tile(perturbation(one.image, original)) if one else _draw_empty_tile(original, "")
+    return (
+        draw_tile(show_perturbation(one.image, original)) if one else _draw_empty_tile(original, "")
+    )
 
 
 def _draw_empty_tile(original: Pixels, text: str) -> Picture:
     """Return an empty tile of an image's size with a centred text."""
-    height, width = tile_size(*original.shape[1:])
+    height, width = compute_tile_size(*original.shape[1:])
     empty = Image.new("RGB", (width, height), EMPTY)
     if text:
-        words = label([text], min(width, 80), font(), FAINT, paper=EMPTY)
+        words = draw_label([text], min(width, 80), load_font(), FAINT, paper=EMPTY)
         empty.paste(words, ((width - words.width) // 2, (height - words.height) // 2))
     return empty
 
@@ -230,17 +236,17 @@ def _draw_empty_tile(original: Pixels, text: str) -> Picture:
 def _draw_prediction(one: Adversarial | None, width: int, face: Font, colour: str) -> Picture:
     """Return the class of an adversarial, in one line or two."""
     lines = wrap(f"→ {one.class_name}" if one else "", width, face) or [""]
-    return label([lines[0], *filter(None, [" ".join(lines[1:])])], width, face, colour)
+    return draw_label([lines[0], *filter(None, [" ".join(lines[1:])])], width, face, colour)
 
 
-def _caption(text: str, width: int) -> Picture:
+def _draw_caption(text: str, width: int) -> Picture:
     """Return a line in grey."""
-    return label([text], width, font(12), FAINT)
+    return draw_label([text], width, load_font(12), FAINT)
 
 
-def _width(image: Pixels) -> int:
+def _choose_width(image: Pixels) -> int:
     """Return the width of the column of an image: its tile's, or what captions need."""
-    return max(tile_size(*image.shape[1:])[1], _NARROWEST)
+    return max(compute_tile_size(*image.shape[1:])[1], _NARROWEST)
 
 
 def _centre(picture: Picture, width: int) -> Picture:
@@ -248,7 +254,7 @@ def _centre(picture: Picture, width: int) -> Picture:
     return stack_vertically([picture, Image.new("RGB", (width, 1), "white")])
 
 
-def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
+def _arrange_in_grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
     """Return blocks in as many columns as give the sheet a suitable shape.
 
     side  shown in front of each row of blocks
@@ -257,13 +263,13 @@ def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
     width = max(block.width for block in blocks) + _BETWEEN
     height = max(block.height for block in blocks) + _BETWEEN
 
-    def distance_to_square(columns: int) -> float:
+    def measure_distance_to_square(columns: int) -> float:
         rows = ceil(len(blocks) / columns)
         shape = columns * width / (rows * height)
         holes = columns * rows / len(blocks)
         return max(shape / _SHAPE, _SHAPE / shape) * holes**2
 
-    columns = min(range(1, len(blocks) + 1), key=distance_to_square)
+    columns = min(range(1, len(blocks) + 1), key=measure_distance_to_square)
     lines = [
         stack_horizontally([*before, *blocks[start : start + columns]], _BETWEEN, align=0)
         for start in range(0, len(blocks), columns)
@@ -271,11 +277,13 @@ def _grid(blocks: Sequence[Picture], side: Picture | None = None) -> Picture:
     return stack_vertically(lines, _BETWEEN, align=0)
 
 
-def _page(title: str, content: Picture, legend: str) -> Picture:
+def _draw_page(title: str, content: Picture, legend: str) -> Picture:
     """Return a picture with a title above, a legend below, and a margin."""
     width = max(content.width, 420)
-    parts = [label(wrap(title, width, font(20, bold=True)), width, font(20, bold=True))]
+    parts = [
+        draw_label(wrap(title, width, load_font(20, bold=True)), width, load_font(20, bold=True))
+    ]
     parts.append(content)
     if legend:
-        parts.append(label(wrap(legend, width, font(12)), width, font(12), FAINT))
+        parts.append(draw_label(wrap(legend, width, load_font(12)), width, load_font(12), FAINT))
     return add_margin(stack_vertically(parts, 16), _MARGIN)

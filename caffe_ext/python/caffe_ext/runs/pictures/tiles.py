@@ -25,7 +25,7 @@ _GOOD = 136
 _LEFT_TO_RIGHT = "\u200e"
 
 
-def tile_size(height: int, width: int) -> tuple[int, int]:
+def compute_tile_size(height: int, width: int) -> tuple[int, int]:
     """Return (height, width) of an image's tile.
 
     Small images grow by a whole number, to about 136 pixels; large ones shrink to 208; those
@@ -40,15 +40,15 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * _LARGE / side)), max(1, round(width * _LARGE / side))
 
 
-def tile(image: Pixels) -> Picture:
+def draw_tile(image: Pixels) -> Picture:
     """Return an image as its tile: enlarged pixel by pixel, or shrunk by averaging."""
-    height, width = tile_size(*image.shape[1:])
+    height, width = compute_tile_size(*image.shape[1:])
     picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     method = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
     return picture.convert("RGB").resize((width, height), method)
 
 
-def perturbation(adversarial: Pixels, original: Pixels) -> Pixels:
+def show_perturbation(adversarial: Pixels, original: Pixels) -> Pixels:
     """Return the change d of an image as an image: grey where there is no change.
 
         round(127.5 + 127.5 d / max |d|)        black: -1, white: +1
@@ -61,7 +61,7 @@ def perturbation(adversarial: Pixels, original: Pixels) -> Pixels:
 
 
 @cache
-def font(size: int = 13, *, bold: bool = False) -> Font:
+def load_font(size: int = 13, *, bold: bool = False) -> Font:
     """Return DejaVu Sans, which comes with matplotlib and has arrows and the sign of infinity."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / name), size)
@@ -77,11 +77,11 @@ def transliterate(text: str, face: Font) -> str:
 
 
 def _has_glyph(char: str, face: Font) -> bool:
-    return not char.isprintable() or ord(char) in _characters(str(face.path))
+    return not char.isprintable() or ord(char) in _read_characters(str(face.path))
 
 
 @cache
-def _characters(path: str) -> frozenset[int]:
+def _read_characters(path: str) -> frozenset[int]:
     """Return the code points that a font file has glyphs for."""
     return frozenset(get_font(path).get_charmap())
 
@@ -113,11 +113,11 @@ def wrap(text: str, width: float, face: Font) -> list[str]:
         if lines and face.getlength(longer) <= width:
             lines[-1] = longer
         else:
-            lines += _pieces(word, width, face)
+            lines += _split_word(word, width, face)
     return lines
 
 
-def _pieces(word: str, width: float, face: Font) -> list[str]:
+def _split_word(word: str, width: float, face: Font) -> list[str]:
     """Return a word as lines that are no wider than `width` pixels."""
     lines = [""]
     for part in re.split(r"(?<=[_/-])", word):
@@ -138,7 +138,7 @@ def _shorten_in_middle(text: str, width: float, face: Font) -> str:
     return short
 
 
-def label(  # noqa: PLR0913  they are independent of each other
+def draw_label(  # noqa: PLR0913  they are independent of each other
     lines: Sequence[str],
     width: int,
     face: Font,

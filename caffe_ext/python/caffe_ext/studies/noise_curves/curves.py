@@ -89,22 +89,22 @@ class NoiseCurves:
         s / sqrt(N), s: standard deviation of the images' own rates. It covers the choice of images
         and of noise; copies of one image are not independent samples.
         """
-        return _standard_errors(self.changed / self.copies)
+        return _compute_standard_errors(self.changed / self.copies)
 
-    def improvements(self, training: int) -> tuple[Rates, Rates]:
+    def compute_improvements(self, training: int) -> tuple[Rates, Rates]:
         """Return the first run's rates minus another's, and the standard errors; (T, L) each.
 
         Above 0, the other run is more stable. The errors are those of paired samples: images and
         noise are the same.
         """
         apart = (self.changed[0] - self.changed[training]) / self.copies
-        return np.asarray(apart.mean(axis=1)), _standard_errors(apart)
+        return np.asarray(apart.mean(axis=1)), _compute_standard_errors(apart)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rates and differences, for JSON."""
         differences = []
         for number, name in enumerate(self.names[1:], 1):
-            values, errors = self.improvements(number)
+            values, errors = self.compute_improvements(number)
             of = f"{self.names[0]} - {name}"
             differences.append({"of": of} | _to_lists(differences=values, standard_errors=errors))
         return (
@@ -118,7 +118,7 @@ class NoiseCurves:
             | {"improvements": differences}
         )
 
-    def csv(self) -> str:
+    def as_csv(self) -> str:
         """Return a table with one row per training run, iteration and level."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -143,7 +143,7 @@ class NoiseCurves:
         return text.getvalue()
 
 
-def _standard_errors(values: Rates) -> Rates:
+def _compute_standard_errors(values: Rates) -> Rates:
     """Return the standard errors of the means over the images, the last axis but one."""
     count = values.shape[-2]
     if count < 2:

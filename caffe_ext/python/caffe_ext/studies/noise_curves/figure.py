@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from caffe_ext.metrics.distances import FULL_SCALE
-from caffe_ext.runs.titles import title_lines
+from caffe_ext.runs.titles import split_title
 from caffe_ext.studies.noise_curves.curves import NoiseCurves, Rates
 
 # Lines of equal rates, in %, and of equal differences, in percentage points.
@@ -39,14 +39,14 @@ class _Paint:
 
 
 @rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
-def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
+def plot_noise_curves(curves: NoiseCurves, subtitle: str = "") -> Figure:
     """Draw rates over iteration and noise level, with one colour scale for all training runs.
 
     Only the contour lines are interpolated.
     """
     count = len(curves.names)
     rates = 100 * curves.rates
-    differences = [100 * curves.improvements(number)[0] for number in range(1, count)]
+    differences = [100 * curves.compute_improvements(number)[0] for number in range(1, count)]
     rows = 1 if count <= 2 else 2
     columns = count + len(differences) if rows == 1 else count
     figure = Figure(figsize=(0.9 + 3.7 * columns, 0.8 + 3.1 * rows), layout="constrained")
@@ -56,17 +56,17 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
     # The square root shows what happens at low rates, where the better networks are.
     paint = _Paint(PowerNorm(0.5, 0, max(1.0, rates.max())), "inferno", _RATE_LINES)
     for place, name, values in zip(first, curves.names, rates, strict=True):
-        _map(place, curves, values, paint)
-        place.set_title("\n".join(title_lines(name, _TITLE)), fontsize="medium")
+        _draw_map(place, curves, values, paint)
+        place.set_title("\n".join(split_title(name, _TITLE)), fontsize="medium")
     figure.colorbar(paint.mappable, ax=first, label="classified differently (%)", pad=0.02)
     if differences:
         second = list(axes[0, count:] if rows == 1 else axes[1, 1:])
         most = max(1.0, *(np.abs(apart).max() for apart in differences))
         paint = _Paint(Normalize(-most, most), "RdBu", _DIFFERENCE_LINES)
         for place, name, values in zip(second, curves.names[1:], differences, strict=True):
-            _map(place, curves, values, paint)
+            _draw_map(place, curves, values, paint)
             title = f"{curves.names[0]} − {name}"
-            place.set_title("\n".join(title_lines(title, _TITLE)), fontsize="medium")
+            place.set_title("\n".join(split_title(title, _TITLE)), fontsize="medium")
         label = "difference (percentage points)"
         figure.colorbar(paint.mappable, ax=second, label=label, pad=0.02)
     if rows == 2:
@@ -81,16 +81,16 @@ def noise_figure(curves: NoiseCurves, subtitle: str = "") -> Figure:
         figure.suptitle(subtitle, fontsize="small", color="0.2")
     figure.draw_without_rendering()
     for place in axes.flat:
-        _thin_out(place)
+        _remove_crowded_labels(place)
     return figure
 
 
-def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
+def _draw_map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
     """Draw values (T, L) as fields of colour, with lines of equal values."""
     iterations, levels = curves.iterations.astype(np.float64), curves.levels
     axes.pcolormesh(
-        _edges(iterations),
-        _edges(levels),
+        _compute_edges(iterations),
+        _compute_edges(levels),
         values.T,
         norm=paint.scale,
         cmap=paint.colours,
@@ -118,7 +118,7 @@ def _map(axes: Axes, curves: NoiseCurves, values: Rates, paint: _Paint) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _thin_out(axes: Axes) -> None:
+def _remove_crowded_labels(axes: Axes) -> None:
     """Remove labels that cover an earlier one or extend beyond the map."""
     kept: list[Bbox] = []
     for label in list(axes.texts):
@@ -129,7 +129,7 @@ def _thin_out(axes: Axes) -> None:
             kept.append(box)
 
 
-def _edges(centres: Rates) -> Rates:
+def _compute_edges(centres: Rates) -> Rates:
     """Return the borders of the fields around ascending values, one more than there are values."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])

@@ -37,7 +37,7 @@ def read_labels(source: ImageSource, limit: int | None = None) -> Ints:
     Raises ValueError if there are none.
     """
     parts = []
-    for rows in _blocks(count_images(source, limit)):
+    for rows in _split_into_blocks(count_images(source, limit)):
         labels = source.read(rows).labels
         if labels is None:
             raise ValueError(
@@ -111,14 +111,14 @@ def _choose_first(labels: Ints, count: int) -> Ints:
 def _read_chosen(run: NoiseCurvesRun, indices: Ints) -> ChosenImages:
     """Read the images with these numbers."""
     parts = []
-    for rows in _blocks(len(run.labels)):
+    for rows in _split_into_blocks(len(run.labels)):
         mine = indices[(indices >= rows.start) & (indices < rows.stop)]
         if len(mine):
             parts.append(run.source.read(rows).images[mine - rows.start])
     return ChosenImages(indices, np.concatenate(parts), run.labels[indices])
 
 
-def _blocks(count: int) -> Iterator[slice]:
+def _split_into_blocks(count: int) -> Iterator[slice]:
     """Split images into parts that fit into memory."""
     for start in range(0, count, _AT_A_TIME):
         yield slice(start, min(start + _AT_A_TIME, count))

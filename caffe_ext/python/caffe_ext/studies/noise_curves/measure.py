@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from caffe_ext.evaluation.stability import check_counts, noise_stability
+from caffe_ext.evaluation.stability import check_counts, measure_noise_stability
 from caffe_ext.models.base import Ints
 from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, SilentReporter, Step
@@ -20,7 +20,7 @@ from caffe_ext.studies.noise_curves.images import ChosenImages
 from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, read_piece, write_piece
 
 
-def seconds_per_image(run: NoiseCurvesRun) -> float:
+def measure_seconds_per_image(run: NoiseCurvesRun) -> float:
     """Time a noisy batch through the first network, the best of three.
 
     Raises ValueError if images and network do not fit.
@@ -28,25 +28,25 @@ def seconds_per_image(run: NoiseCurvesRun) -> float:
     classifier = run.networks[0][1].load(run.batch_size)
     sample = run.source.read(slice(0, min(run.batch_size, len(run.labels)))).images
 
-    def seconds() -> float:
+    def time_batch() -> float:
         watch = Stopwatch()
-        noise_stability(
+        measure_noise_stability(
             classifier, sample, run.labels[: len(sample)], run.protocol.levels[:1], 1, seed=0
         )
         return watch.seconds
 
-    seconds()  # Caffe makes room for the batch in its first pass.
-    return min(seconds() for _ in range(3)) / len(sample)
+    time_batch()  # Caffe makes room for the batch in its first pass.
+    return min(time_batch() for _ in range(3)) / len(sample)
 
 
 def count_finished(run: NoiseCurvesRun) -> int:
     """Count the images, without their copies, that are done, all networks together."""
-    return sum(len(_piece(run, path).changed) for path, _ in run.networks)
+    return sum(len(_read_piece(run, path).changed) for path, _ in run.networks)
 
 
-def seconds_taken(run: NoiseCurvesRun) -> float:
+def sum_seconds(run: NoiseCurvesRun) -> float:
     """Return how long the finished work has taken, all parts together."""
-    return sum(_piece(run, path).seconds for path, _ in run.networks)
+    return sum(_read_piece(run, path).seconds for path, _ in run.networks)
 
 
 def measure(
@@ -60,7 +60,7 @@ def measure(
     total = len(run.networks) * len(chosen.images) * protocol.forwards
     done = count_finished(run) * protocol.forwards
     with (reporter or SilentReporter()).show_progress("noise", total, "image", done) as step:
-        counts = [_network(run, chosen, path, model, step) for path, model in run.networks]
+        counts = [_measure_network(run, chosen, path, model, step) for path, model in run.networks]
     shape = (len(run.models), len(run.iterations), len(chosen.images), len(protocol.levels))
     return NoiseCurves(
         tuple(run.models),
@@ -84,18 +84,18 @@ class _ContinuedProgress(SilentReporter):
         return nullcontext(self._step)
 
 
-def _network(
+def _measure_network(
     run: NoiseCurvesRun, chosen: ChosenImages, path: Path, model: ModelDescription, step: Step
 ) -> Ints:
     """Return the counts of one network, int64 (N, L); saves them, some images at a time."""
     protocol = run.protocol
-    piece = _piece(run, path)
+    piece = _read_piece(run, path)
     changed, seconds = piece.changed, piece.seconds
     if len(changed) < len(chosen.images):
         classifier = model.load(run.batch_size)
-    for rows in protocol.parts(len(changed), len(chosen.images)):
+    for rows in protocol.split_into_parts(len(changed), len(chosen.images)):
         start = perf_counter()
-        stability = noise_stability(
+        stability = measure_noise_stability(
             classifier,
             chosen.images[rows],
             chosen.labels[rows],
@@ -119,7 +119,7 @@ class _Piece:
     seconds: Annotated[float, Meta(ge=0)]
 
 
-def _piece(run: NoiseCurvesRun, path: Path) -> _Piece:
+def _read_piece(run: NoiseCurvesRun, path: Path) -> _Piece:
     """Return the finished part of a network; RecordError if its file is damaged."""
     if not path.exists():
         return _Piece([], 0.0)

@@ -75,7 +75,7 @@ class NoiseCurvesRun:
             for iteration, model in training.items()
         ]
 
-    def description(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return all that the results depend on, for JSON; reads the weights' files."""
         return {
             "format": FORMAT,
@@ -136,7 +136,7 @@ def _discard(folder: Path) -> None:
 
 def _check(run: NoiseCurvesRun, note: Path) -> None:
     """Write the description of the run, or check that it is the same as the existing one."""
-    mine = run.description()
+    mine = run.describe()
     if not note.exists():
         write_piece(note, mine)
         return

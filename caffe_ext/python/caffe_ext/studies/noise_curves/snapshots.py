@@ -51,7 +51,7 @@ def find_snapshots(paths: Sequence[Path]) -> Snapshots:
     return Snapshots(name, dict(sorted(weights.items())))
 
 
-def common_iterations(trainings: Sequence[Snapshots], every: int | None = None) -> list[int]:
+def find_common_iterations(trainings: Sequence[Snapshots], every: int | None = None) -> list[int]:
     """Return the iterations for which all training runs have snapshots, ascending.
 
     every  only its multiples, and the last iteration

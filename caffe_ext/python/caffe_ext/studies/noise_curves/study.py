@@ -26,13 +26,13 @@ from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseCurves, NoiseProtocol
-from caffe_ext.studies.noise_curves.figure import noise_figure
+from caffe_ext.studies.noise_curves.figure import plot_noise_curves
 from caffe_ext.studies.noise_curves.images import ChosenImages, choose_images, read_labels
 from caffe_ext.studies.noise_curves.measure import (
     count_finished,
     measure,
-    seconds_per_image,
-    seconds_taken,
+    measure_seconds_per_image,
+    sum_seconds,
 )
 from caffe_ext.studies.noise_curves.run import NoiseCurvesRun, claim_pieces
 
@@ -84,7 +84,7 @@ class NoiseCurvesStudy:
         if not self.again:
             check_results(self.folder)
         run = self._run(reporter)
-        seconds = seconds_per_image(run)
+        seconds = measure_seconds_per_image(run)
         with claim_pieces(run, again=self.again):
             reporter.note(estimate(run, count_finished(run), seconds))
             chosen = choose_images(run, reporter)
@@ -146,7 +146,7 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
     trainings = [
         {
             "name": name,
-            "networks": [network_record(number, model) for number, model in models.items()],
+            "networks": [make_network_record(number, model) for number, model in models.items()],
         }
         for name, models in run.models.items()
     ]
@@ -164,12 +164,12 @@ def as_record(run: NoiseCurvesRun, chosen: ChosenImages, curves: NoiseCurves) ->
         "protocol": protocol,
         "images": dict(run.images) | images,
         "trainings": trainings,
-        "seconds": round(seconds_taken(run), 1),
+        "seconds": round(sum_seconds(run), 1),
         **curves.to_dict(),
     }
 
 
-def network_record(iteration: int, model: ModelDescription) -> dict[str, Any]:
+def make_network_record(iteration: int, model: ModelDescription) -> dict[str, Any]:
     """Return the description of a network for the record."""
     return {"iteration": iteration} | model.as_shown_record()
 
@@ -184,8 +184,8 @@ def save_results(
         f"{pluralize(curves.copies, 'noisy copy', 'noisy copies')} of each at each level"
     )
     # The figures last: if something cannot be drawn, the results are on the disk by now.
-    write_text(path.with_suffix(".csv"), curves.csv())
+    write_text(path.with_suffix(".csv"), curves.as_csv())
     write_json(path.with_suffix(".json"), as_record(run, chosen, curves))
-    figure = noise_figure(curves, subtitle)
+    figure = plot_noise_curves(curves, subtitle)
     for suffix in (".svg", ".png"):
         save_figure(figure, path.with_suffix(suffix))

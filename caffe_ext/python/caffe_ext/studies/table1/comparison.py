@@ -98,7 +98,7 @@ class Table1Comparison:
 
     def evaluate(self, reporter: Reporter | None = None) -> Report:
         """Evaluate the models as `caffe-ext evaluate` does; raises as Assessment.run()."""
-        settings = USUAL.settings(self.opener(), again=self.again)
+        settings = USUAL.make_settings(self.opener(), again=self.again)
         folder = self.work / "evaluation"
         return Assessment(self.models, self.opener, settings, folder).run(reporter)
 
@@ -130,7 +130,7 @@ class Table1Comparison:
         if figure.exists():  # of several models only, and where they get an image right
             shutil.copyfile(figure, self.results / FIGURE)
         path = self.results / "table1.md"
-        write_text(path, markdown(report, self.departures, picture=figure.exists()))
+        write_text(path, format_markdown(report, self.departures, picture=figure.exists()))
         return path
 
 
@@ -149,7 +149,7 @@ def _drop_images(report: Mapping[str, Any]) -> dict[str, Any]:
     return {**report, "models": models}
 
 
-def markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = True) -> str:
+def format_markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: bool = True) -> str:
     """Return the table of a report (evaluation.json), the paper's figures below each model's."""
     rows = []
     for model in report["models"]:
@@ -176,22 +176,22 @@ def _format_row(model: Mapping[str, Any]) -> list[str]:
     return [
         model["name"],
         f"{model['accuracy']:.2%}",
-        *_attack(fgs),
-        *_attack(hot),
-        *(_rate(one["rate"]) for one in others),
+        *_format_attack(fgs),
+        *_format_attack(hot),
+        *(_format_rate(one["rate"]) for one in others),
     ]
 
 
-def _attack(one: Mapping[str, Any]) -> list[str]:
+def _format_attack(one: Mapping[str, Any]) -> list[str]:
     """Return rate, PASS and Linf."""
     spreads = [
         "–" if one[key] is None else f"{one[key]['mean']:{form}} ± {one[key]['std']:{form}}"
         for key, form in (("pass_published", ".4f"), ("linf", ".2f"))
     ]
-    return [_rate(one["rate"]), *spreads]
+    return [_format_rate(one["rate"]), *spreads]
 
 
-def _rate(rate: float | None) -> str:
+def _format_rate(rate: float | None) -> str:
     return "–" if rate is None else f"{rate:.2%}"
 
 

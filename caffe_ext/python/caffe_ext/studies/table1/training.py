@@ -51,7 +51,7 @@ class Table1Model:
             return ""
         return f"bang_param {{ beta: {self.beta} epsilon: {self.epsilon} }}"
 
-    def seed(self, first: int) -> int:
+    def choose_seed(self, first: int) -> int:
         """Return the seed: a different one for each model, the `first` for the first of them."""
         return first + list(MODELS).index(self.id)
 
@@ -77,7 +77,7 @@ class TrainedModel:
     seed: int
     result: TrainingResult
 
-    def entry(self) -> dict[str, Any]:
+    def as_entry(self) -> dict[str, Any]:
         """Return its entry for models.json, without what all models of a run share."""
         result = self.result
         return asdict(self.model) | {
@@ -126,8 +126,8 @@ class Table1Training:
 
         Raises DataError and TrainingError.
         """
-        seed, output = model.seed(self.lenet.seed), self.lenet.output
-        request = replace(self.lenet, seed=seed).request(
+        seed, output = model.choose_seed(self.lenet.seed), self.lenet.output
+        request = replace(self.lenet, seed=seed).make_request(
             data, model.solver, name=model.id, overrides=f"snapshot: {self.snapshots} {model.bang}"
         )
         trained = TrainedModel(model, seed, train(request, reporter or SilentReporter()))
@@ -135,7 +135,7 @@ class Table1Training:
             "data": asdict(data.record) | {"content": data.record.content},
             "provenance": asdict(collect_provenance()),
         }
-        list_model(output, trained.entry() | about, reused=trained.result.reused)
+        list_model(output, trained.as_entry() | about, reused=trained.result.reused)
         write_model_file(output, model.id, trained.result.weights, model.id)
         return trained
 
@@ -188,10 +188,10 @@ def list_model(output: Path, new: Mapping[str, Any], *, reused: bool) -> None:
         write_json(path, {"models": [entries[name] for name in ids]})
 
 
-def attacks_folder(output: Path, trained: Sequence[TrainedModel]) -> Path:
+def locate_attacks(output: Path, trained: Sequence[TrainedModel]) -> Path:
     """Return the folder for the attacks on trained models: no other weights share it."""
     entries = sorted(
-        (one.entry() for one in trained), key=lambda one: list(MODELS).index(one["id"])
+        (one.as_entry() for one in trained), key=lambda one: list(MODELS).index(one["id"])
     )
     digest = hashlib.sha256("".join(one["sha256"] for one in entries).encode()).hexdigest()
     return output / "attacks" / "-".join([*(one["id"] for one in entries), digest[:8]])

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from caffe_ext.runs.titles import title_lines
+from caffe_ext.runs.titles import split_title
 from caffe_ext.studies.transfer.matrix import ALL, COUNTS, STRICT, Rates, TransferMatrix
 
 _TITLE, _NAME = 30, 16
@@ -21,7 +21,7 @@ _ROWS = {
 
 
 @rc_context({"text.parse_math": False})  # a name with two "$" is not a formula
-def transfer_figure(matrices: Sequence[TransferMatrix]) -> Figure:
+def plot_transfer(matrices: Sequence[TransferMatrix]) -> Figure:
     """Draw the rates in %: a column of maps for each attack and variant, a row for each count."""
     names = matrices[0].names
     cell = 0.75 if len(names) < 8 else 0.5
@@ -33,11 +33,11 @@ def transfer_figure(matrices: Sequence[TransferMatrix]) -> Figure:
     for row, count in enumerate(COUNTS):
         for column, matrix in enumerate(matrices):
             place = axes[row, column]
-            _map(place, 100 * matrix.rates(count), names, scale)
+            _draw_map(place, 100 * matrix.find_rates(count), names, scale)
             if row == 0:
-                place.set_title("\n".join(title_lines(matrix.title, _TITLE)), fontsize="medium")
+                place.set_title("\n".join(split_title(matrix.title, _TITLE)), fontsize="medium")
             if column == 0:
-                place.set_ylabel("\n".join(title_lines(_ROWS[count], 24)) + "\n\nsource")
+                place.set_ylabel("\n".join(split_title(_ROWS[count], 24)) + "\n\nsource")
             else:
                 place.set_yticklabels([])
             if row == len(COUNTS) - 1:
@@ -51,7 +51,7 @@ def transfer_figure(matrices: Sequence[TransferMatrix]) -> Figure:
     return figure
 
 
-def _map(axes: Axes, rates: Rates, names: Sequence[str], scale: Normalize) -> None:
+def _draw_map(axes: Axes, rates: Rates, names: Sequence[str], scale: Normalize) -> None:
     """Draw rates (S, S) in % as fields with their numbers; without adversarials a dash."""
     axes.imshow(rates, cmap=_COLOURS, norm=scale)
     for place in np.ndindex(*rates.shape):
@@ -69,7 +69,7 @@ def _map(axes: Axes, rates: Rates, names: Sequence[str], scale: Normalize) -> No
             fontsize="small",
         )
     ticks = range(len(names))
-    labels = ["\n".join(title_lines(name, _NAME)) for name in names]
+    labels = ["\n".join(split_title(name, _NAME)) for name in names]
     axes.set_xticks(ticks, labels, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, labels)
     axes.tick_params(labelsize="small", length=0)

@@ -23,7 +23,7 @@ from caffe_ext.attacks.base import Attack
 from caffe_ext.models.base import Ints
 from caffe_ext.runs.records import AttackRecords
 from caffe_ext.runs.summary import find_broken
-from caffe_ext.runs.titles import distinct_titles
+from caffe_ext.runs.titles import make_titles_distinct
 from caffe_ext.runs.variants import FGS_VARIANTS, PLAIN, Variant
 
 ALL, STRICT = "all", "strict"
@@ -53,7 +53,7 @@ class TransferMatrix:
     originals_correct: Ints
     transferred: Ints
 
-    def rates(self, count: str) -> Rates:
+    def find_rates(self, count: str) -> Rates:
         """Return the rates in one of the COUNTS, float64 (S, S); NaN where there is nothing."""
         part, whole = self.misclassified, self.adversarials
         if count == STRICT:
@@ -61,9 +61,9 @@ class TransferMatrix:
         with np.errstate(invalid="ignore"):
             return np.asarray(part / np.where(whole > 0, whole, np.nan))
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def list_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the figures for each source and target, as flat dictionaries."""
-        rates = {count: self.rates(count) for count in COUNTS}
+        rates = {count: self.find_rates(count) for count in COUNTS}
         for place in np.ndindex(*self.adversarials.shape):
             source, target = place
             numbers = {name: int(getattr(self, name)[place]) for name in _NUMBERS}
@@ -73,14 +73,16 @@ class TransferMatrix:
                 "source": self.names[source],
                 "target": self.names[target],
                 **numbers,
-                **{f"rate_{count}": _number(float(rates[count][place])) for count in COUNTS},
+                **{f"rate_{count}": _as_number(float(rates[count][place])) for count in COUNTS},
             }
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it, for JSON; rates without adversarials are null."""
         numbers = {name: getattr(self, name).tolist() for name in _NUMBERS}
         rates = {
-            f"rate_{count}": [[_number(one) for one in row] for row in self.rates(count).tolist()]
+            f"rate_{count}": [
+                [_as_number(one) for one in row] for row in self.find_rates(count).tolist()
+            ]
             for count in COUNTS
         }
         return {
@@ -114,8 +116,8 @@ def count_transfer(
     crossed    of each model as the source, each attack
     predicted  int64 (N,) of each model: its classes of the N images
     """
-    variants = [(one, variant) for one in attacks for variant in _variants(one)]
-    titles = distinct_titles([(v.title or one.name, one.text) for one, v in variants])
+    variants = [(one, variant) for one in attacks for variant in _choose_variants(one)]
+    titles = make_titles_distinct([(v.title or one.name, one.text) for one, v in variants])
     size = (len(names), len(names))
     matrices = []
     for (attack, variant), title in zip(variants, titles, strict=True):
@@ -130,7 +132,7 @@ def count_transfer(
     return matrices
 
 
-def _variants(attack: Attack) -> tuple[Variant, ...]:
+def _choose_variants(attack: Attack) -> tuple[Variant, ...]:
     return FGS_VARIANTS.get(attack.text, (PLAIN,))
 
 
@@ -146,5 +148,5 @@ def _count(
     return int(counts.sum()), int(wrong.sum()), int(right.sum()), int((wrong & right).sum())
 
 
-def _number(rate: float) -> float | None:
+def _as_number(rate: float) -> float | None:
     return None if np.isnan(rate) else rate

@@ -3,7 +3,7 @@
     models = [read_model(Path("prototxt/lenet.yaml"), file) for file in (plain, bang)]
     attacks = [parse_attack("pgd=25")]
     study = TransferStudy(AttackCampaign(models, attacks, open_images("mnist"), Path("out")))
-    study.run().matrices[0].rates("strict")
+    study.run().matrices[0].find_rates("strict")
 
 transfer.json        the matrices, the protocol, and all that they depend on
 transfer.csv         one row per attack, source and target
@@ -28,17 +28,17 @@ from caffe_ext.models.cache import load_cached
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
-from caffe_ext.runs.export import plain_name
+from caffe_ext.runs.export import make_plain_name
 from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runs.pictures.images import FinishedAttack
-from caffe_ext.runs.records import adversarial_batches
+from caffe_ext.runs.records import read_adversarial_batches
 from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import collect_provenance
-from caffe_ext.studies.transfer.figure import transfer_figure
+from caffe_ext.studies.transfer.figure import plot_transfer
 from caffe_ext.studies.transfer.matrix import CrossEvaluation, TransferMatrix, count_transfer
 
 RESULTS, ATTACKS, CROSSED = "transfer", "attacks", "crossed"
@@ -91,7 +91,7 @@ class TransferStudy:
         with claim_output(asked.folder):
             campaign = replace(asked, folder=asked.folder / ATTACKS).run(reporter)
             finished = [[one.finished for one in model.attacks] for model in campaign.models]
-            crossed = self._cross(finished, reporter)
+            crossed = self._cross_evaluate(finished, reporter)
             # Every attack's records have its model's predictions for all images.
             predicted = [attacks[0].records.predicted for attacks in finished]
             names = [model.name for model in asked.models]
@@ -111,12 +111,12 @@ class TransferStudy:
                     "adversarial for one means nothing for the other"
                 )
 
-    def _cross(
+    def _cross_evaluate(
         self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
     ) -> list[list[CrossEvaluation]]:
         """Return all models' classes of the adversarials; only the target's net is in memory."""
         count, number_of_attacks = len(finished), len(self.campaign.attacks)
-        digests = [[_digest(one) for one in attacks] for attacks in finished]
+        digests = [[_hash_adversarials(one) for one in attacks] for attacks in finished]
         classes: dict[tuple[int, int, int], Ints] = {}
         with reporter.show_progress("transfer", count**2 * number_of_attacks, "pair") as step:
             for to, target in enumerate(self.campaign.models):
@@ -141,8 +141,8 @@ class TransferStudy:
 
         digest  of the adversarials
         """
-        name = f"{plain_name(one.model.name)}~{one.run.file_stem}.json"
-        path = self.campaign.folder / CROSSED / plain_name(target.name) / name
+        name = f"{make_plain_name(one.model.name)}~{one.run.file_stem}.json"
+        path = self.campaign.folder / CROSSED / make_plain_name(target.name) / name
         depends = {
             "attack": one.run.description,
             "target": target.identify(),
@@ -151,7 +151,7 @@ class TransferStudy:
         if path.exists() and not self.campaign.again:
             return _read(path, depends, int(one.records.found.sum()))
         model = load_cached(target, self.campaign.batch_size)
-        batches = adversarial_batches(one.run.path, self.campaign.batch_size)
+        batches = read_adversarial_batches(one.run.path, self.campaign.batch_size)
         parts = [model.predict(images) for _, images in batches]
         found = np.concatenate([np.empty(0, np.int64), *parts])
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,10 +173,10 @@ class TransferStudy:
             "matrices": [one.to_dict() for one in matrices],
         }
         write_json(path.with_suffix(".json"), record)
-        rows = [row for one in matrices for row in one.rows()]
+        rows = [row for one in matrices for row in one.list_rows()]
         write_text(path.with_suffix(".csv"), as_csv(rows))
         # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
-        figure = transfer_figure(matrices)
+        figure = plot_transfer(matrices)
         for suffix in (".svg", ".png"):
             save_figure(figure, path.with_suffix(suffix))
 
@@ -203,9 +203,9 @@ def _read(path: Path, depends: dict[str, Any], count: int) -> Ints:
     return np.array(saved.classes, np.int64)
 
 
-def _digest(one: FinishedAttack) -> str:
+def _hash_adversarials(one: FinishedAttack) -> str:
     """Return a digest of the adversarials that were found."""
     digest = sha256()
-    for _, images in adversarial_batches(one.run.path, 1000):
+    for _, images in read_adversarial_batches(one.run.path, 1000):
         digest.update(images.tobytes())
     return digest.hexdigest()

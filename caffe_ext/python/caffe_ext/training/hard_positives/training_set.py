@@ -86,15 +86,15 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
     refuse_foreign(request.folder)
     classifier = request.model.load(request.batch_size)
     labels = _check_images(classifier, request)
-    settings = _settings(request, reporter)
+    settings = _collect_settings(request, reporter)
     with explain_full_disk(request.folder), lock_for_making(request.folder):
         present = read_set(request.folder)
         if present and not request.again:
             refuse_other(present, settings)
             return present
-        runs = _runs(request, settings)
+        runs = _list_runs(request, settings)
         _check_room(request, runs, len(labels))
-        pools, yields = _hard_positives(classifier, request, runs, reporter)
+        pools, yields = _find_hard_positives(classifier, request, runs, reporter)
         if request.recipe.mix:
             pools.append(Pool(labels, lambda rows: _read_originals(request.source, rows)))
         every = np.concatenate([pool.labels for pool in pools])
@@ -109,7 +109,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
             "settings": settings,
             **request.about,
         }
-        parts = _parts(request, pools)
+        parts = _shuffle_parts(request, pools)
         write_set(request.folder, parts, record, request.source.image_shape, reporter)
         finished = read_set(request.folder)
     if finished is None:
@@ -150,7 +150,7 @@ def _check_images(classifier: Model, request: SetRequest) -> Ints:
         raise ValueError(f"{source.origin}: {error}") from error
 
 
-def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
+def _collect_settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
     """Return everything the set depends on, for JSON; digests of files instead of names."""
     recipe = request.recipe
     settings = {
@@ -164,7 +164,7 @@ def _settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]:
     return dict(json.loads(json.dumps(settings)))
 
 
-def _runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
+def _list_runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
     """Return the attacks to run; results of other settings are only discarded on request."""
     keys = ("model", "images", "sample_seed")
     identity = {key: settings[key] for key in keys if key in settings}
@@ -194,12 +194,12 @@ def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) 
     free = shutil.disk_usage(request.folder).free
     if needed > free:
         raise DataError(
-            f"{request.folder} needs up to {_size(needed)}, and its disk has {_size(free)} left; "
-            "make room, choose another folder, or attack fewer images"
+            f"{request.folder} needs up to {_format_size(needed)}, and its disk has "
+            f"{_format_size(free)} left; make room, choose another folder, or attack fewer images"
         )
 
 
-def _hard_positives(
+def _find_hard_positives(
     classifier: Model, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
 ) -> tuple[list[Pool], list[AttackYield]]:
     """Run the attacks; return their filtered results."""
@@ -209,7 +209,7 @@ def _hard_positives(
         kept, amount = select(records, request.recipe, run.attack, classifier.classes)
         # A file of records has the adversarials of those rows only that were found.
         places = (np.cumsum(records.found) - 1)[kept]
-        pools.append(_pool(run.path, places, records.labels[kept]))
+        pools.append(_read_pool(run.path, places, records.labels[kept]))
         yields.append(amount)
     _refuse_nothing(yields, request.recipe)
     return pools, yields
@@ -232,7 +232,7 @@ def _refuse_nothing(yields: Sequence[AttackYield], recipe: Recipe) -> None:
     )
 
 
-def _pool(path: Path, places: Ints, labels: Ints) -> Pool:
+def _read_pool(path: Path, places: Ints, labels: Ints) -> Pool:
     """Return adversarials of a file of records; `places` are theirs among all in it."""
     return Pool(labels, lambda rows: load_adversarials(path, places[rows]))
 
@@ -242,12 +242,12 @@ def _read_originals(source: ImageSource, rows: Ints) -> Images:
     return np.concatenate([source.read(slice(row, row + 1)).images for row in rows.tolist()])
 
 
-def _parts(request: SetRequest, pools: Sequence[Pool]) -> Iterator[ImageSet]:
+def _shuffle_parts(request: SetRequest, pools: Sequence[Pool]) -> Iterator[ImageSet]:
     """Yield all images shuffled, their channels in the network's order."""
     for part in shuffle(pools, request.source.image_shape, request.recipe.seed):
         yield ImageSet(part.images[:, ::-1], part.labels) if request.swaps_channels else part
 
 
-def _size(count: float) -> str:
+def _format_size(count: float) -> str:
     """Return a number of bytes for messages."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
