@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from caffe_ext.cli import certify_bounds, certify_exact, certify_smoothing
+from caffe_ext.cli import certify_bounds, certify_exact, certify_metrics, certify_smoothing
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import create_parser
 
@@ -18,11 +18,13 @@ examples
   caffe-ext certify smoothing
   caffe-ext certify bounds
   caffe-ext certify exact
+  caffe-ext certify metrics
 """
 
 METHODS = {
     "bounds": (certify_bounds, "Linf radii of the model itself, by bounds of its logits"),
     "exact": (certify_exact, "Linf radii of small models, exactly: mixed-integer programs"),
+    "metrics": (certify_metrics, "sensitivity and certified robustness: seven metrics"),
     "smoothing": (certify_smoothing, "L2 radii of the smoothed model, by random samples"),
 }
 """The module of each method in this folder, and what it certifies in one line.
