@@ -105,7 +105,7 @@ class MetricsStudy(Study):
                     )
                 )
             result = MetricsResult(labels, results)
-            record = self.record(source, digest, {"norm": "Linf", "margin": MARGIN})
+            record = self.make_record(source, digest, {"norm": "Linf", "margin": MARGIN})
             save_results(self.folder, result, record)
         return result
 
