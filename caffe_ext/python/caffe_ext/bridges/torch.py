@@ -70,13 +70,13 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         return f"images=(N, {sides}) in [{black:g}, {white:g}], classes={self.model.classes}"
 
     def _compute_logits(self, images: torch.Tensor) -> torch.Tensor:
-        return _tensor(self.model.logits(self._convert_to_pixels(images)), images)
+        return _make_tensor(self.model.logits(self._convert_to_pixels(images)), images)
 
     def _compute_gradient(self, images: torch.Tensor, diff: torch.Tensor) -> torch.Tensor:
         """Return dE/dimages for dE/dlogits."""
         numbers = np.ascontiguousarray(diff.detach().float().numpy())
         by_pixels = self.model.gradient(self._convert_to_pixels(images), numbers)
-        return _tensor(self.value_range.convert_gradient(by_pixels), images)
+        return _make_tensor(self.value_range.convert_gradient(by_pixels), images)
 
     def _convert_to_pixels(self, images: torch.Tensor) -> Floats:
         # NumPy lacks bfloat16; double holds every type's values.
@@ -119,5 +119,5 @@ class _Gradient(torch.autograd.Function):  # type: ignore[misc]
         )
 
 
-def _tensor(array: Floats, like: torch.Tensor) -> torch.Tensor:
+def _make_tensor(array: Floats, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(array).to(like.dtype)

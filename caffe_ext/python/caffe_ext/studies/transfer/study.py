@@ -91,7 +91,7 @@ class TransferStudy:
         with claim_output(asked.folder):
             campaign = replace(asked, folder=asked.folder / ATTACKS).run(reporter)
             finished = [[one.finished for one in model.attacks] for model in campaign.models]
-            crossed = self._cross_evaluate(finished, reporter)
+            crossed = self._evaluate_on_all(finished, reporter)
             # Every attack's records have its model's predictions for all images.
             predicted = [attacks[0].records.predicted for attacks in finished]
             names = [model.name for model in asked.models]
@@ -111,7 +111,7 @@ class TransferStudy:
                     "adversarial for one means nothing for the other"
                 )
 
-    def _cross_evaluate(
+    def _evaluate_on_all(
         self, finished: Sequence[Sequence[FinishedAttack]], reporter: Reporter
     ) -> list[list[CrossEvaluation]]:
         """Return all models' classes of the adversarials; only the target's net is in memory."""
