@@ -9,22 +9,37 @@ import caffe_ext
 PACKAGE = Path(caffe_ext.__file__).parent
 # Sorted. A new verb is welcome; a noun is not.
 _VERBS = """
-    absorb activate add advance align allow anneal announce append apply arrange ascend ask assess
-    assign attack attempt begin bound broadcast build call centre certify change check choose claim
-    classify clear climb close collect combine commit compare complete compose compute concatenate
-    concretize confirm construct convert copy count create cut decide decode defer deform describe
-    differentiate discard download draw drop embed enable encode enlarge escape estimate evaluate
-    examine exchange expand explain export feed fetch find finish fit fix flatten flush fold follow
-    fork form format gather get go group halve hash hold identify import insert interpolate
-    intersect iterate join jump keep leave limit list listen load locate lock look make match
-    measure merge minimize move name normalize note number offer open pad parse perturb pick plan
-    plot pluralize pool predict prefix prepare print probe project propose pull put query read
-    receive record refuse register regroup remove render reorder replace report require reshape
-    resolve restore resume round run sample save say scale scatter score search seek select set
-    shift shorten show shrink shuffle silence solve split stack stage start step stop stretch strip
-    suggest sum summarize surround swap switch sync synchronize take tell tighten time train transform
-    transliterate truncate try turn undo unite use validate walk warn warp watch weigh weight widen
-    work wrap write
+    absorb activate add advance align allow anneal announce append apply arrange ascend ask
+    assess assign attack attempt
+    begin bound broadcast build
+    call centre certify change check choose claim classify clear climb close collect combine
+    commit compare complete compose compute concatenate concretize confirm construct convert
+    copy count create cut
+    decide decode defer deform describe differentiate discard download draw drop
+    embed enable encode enlarge escape estimate evaluate examine exchange expand explain
+    export
+    feed fetch find finish fit fix flatten flush fold follow fork form format
+    gather get go group
+    halve hash hold
+    identify import insert interpolate intersect iterate
+    join jump
+    keep
+    leave limit list listen load locate lock look
+    make match measure merge minimize move
+    name normalize note number
+    offer open
+    pad parse perturb pick plan plot pluralize pool predict prefix prepare print probe
+    project propose pull put
+    query
+    read receive record refuse register regroup remove render reorder replace report require
+    reshape resolve restore resume round run
+    sample save say scale scatter score search seek select set shift shorten show shrink
+    shuffle silence solve split stack stage start step stop stretch strip suggest sum
+    summarize surround swap switch sync synchronize
+    take tell tighten time train transform transliterate truncate try turn
+    undo unite use
+    validate
+    walk warn warp watch weigh weight widen work wrap write
 """
 VERBS = _VERBS.split()
 # The first words of predicates and of conversions.
