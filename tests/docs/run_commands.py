@@ -42,6 +42,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "models": _in_folder("CAFFE_EXT_MODELS", "lenet_R0.caffemodel.h5", "lenet_B1.caffemodel.h5"),
     "no gpu": lambda: shutil.which("nvidia-smi") is None,
     "onnx": lambda: find_spec("onnxruntime") is not None,
+    "dask": lambda: find_spec("distributed") is not None,
 }
 """What `<!-- needs: NAME -->` asks for."""
 

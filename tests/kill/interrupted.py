@@ -148,8 +148,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # The programs import late; here it is done once, before the forks.
     for module in pkgutil.walk_packages(caffe_ext.__path__, "caffe_ext."):
-        # The bridges need packages that are optional.
-        if not module.name.endswith("__main__") and ".bridges." not in module.name:
+        # The bridges and sweeps need packages that are optional.
+        optional = ".bridges." in module.name or ".sweeps." in module.name
+        if not module.name.endswith("__main__") and not optional:
             importlib.import_module(module.name)
     for line in sys.stdin:
         case = json.loads(line)

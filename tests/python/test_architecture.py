@@ -18,7 +18,7 @@ FLOORS = (
     {"attacks"},
     {"runs"},
     {"certification", "evaluation", "training"},
-    {"studies"},
+    {"studies", "sweeps"},
     {"cli"},
 )
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -10,14 +10,14 @@ PACKAGE = Path(caffe_ext.__file__).parent
 # Sorted. A new verb is welcome; a noun is not.
 _VERBS = """
     absorb activate add advance align allow anneal announce append apply arrange ascend ask
-    assess assign attack attempt
+    assess assign attack attempt average
     begin bound broadcast build
     call centre certify change check choose claim classify clear climb close collect combine
-    commit compare complete compose compute concatenate concretize confirm construct convert
-    copy count create cut
+    commit compare complete compose compute concatenate concretize confirm connect construct
+    convert copy count create cut
     decide decode defer deform describe differentiate discard download draw drop
-    embed enable encode enlarge escape estimate evaluate examine exchange expand explain
-    export
+    embed enable encode end enlarge escape estimate evaluate examine exchange expand
+    explain export
     feed fetch find finish fit fix flatten flush fold follow fork form format
     gather get go group
     halve hash hold
@@ -34,7 +34,7 @@ _VERBS = """
     read receive record refuse register regroup remove render reorder replace report require
     reshape resolve restore resume round run
     sample save say scale scatter score search seek select set shift shorten show shrink
-    shuffle silence solve split stack stage start step stop stretch strip suggest sum
+    shuffle silence solve split stack stage start step stop stretch strip submit suggest sum
     summarize surround swap switch sync synchronize
     take tell tighten time train transform transliterate truncate try turn
     undo unite use
@@ -71,6 +71,7 @@ EXCEPTIONS = {
     "exec_module": "the interface of importlib's loaders",
     "extra_repr": "PyTorch's interface",
     "readinto": "the interface of Python's files",
+    "setup": "the interface of Dask's plugins",
 }
 # What is not called like a function, or is a part of another definition.
 APART = {"cached_property", "fixture", "getter", "overload", "property", "setter"}

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "write-robust-net": ("write_robust_net", "write a training net with a loss for robustness"),
     "noise-curves": ("noise_curves", "measure stability to noise during training"),
     "pass": ("pass_score", "measure PASS, SSIM and distances of pairs of images"),
+    "sweep": ("sweep", "train and evaluate a grid of networks, on one machine or a cluster"),
     "table1": ("table1", "train and evaluate the LeNets of the BANG paper's Table 1"),
     "export-onnx": ("export_onnx", "write a Caffe model as an ONNX file, checked"),
     "import-onnx": ("import_onnx", "write an ONNX file as a Caffe model, checked"),

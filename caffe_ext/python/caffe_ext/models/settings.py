@@ -2,16 +2,16 @@
 
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from caffe_ext.models.pixels import PixelSpace, read_mean
 from caffe_ext.models.text_file import check_utf8, read_text
+from caffe_ext.models.yaml_file import NotYamlError, read_yaml
 from caffe_ext.reporting import is_showable, suggest
 from caffe_ext.storage.regular_file import AnyPath
 
@@ -32,44 +32,14 @@ MEMBERS = "members"
 _SYNSET = r"(n\d{8})\s+(.+)"
 
 
-class _RepeatedKeyError(ValueError):
-    """A key is given twice: YAML itself would silently take the last value."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases (ten lines of nested aliases can exceed any memory) and without repeated
-    keys.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Return the next node; YAMLError for an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not supported; write their content out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; _RepeatedKeyError for a key that is given twice."""
-        lines: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if isinstance(key, Hashable) and lines.setdefault(key, line) != line:
-                raise _RepeatedKeyError(
-                    f"the key {key!r} is given twice, in lines {lines[key]} and {line}"
-                )
-        return super().construct_mapping(node, deep)
-
-
 def read_settings(path: AnyPath) -> dict[str, Any]:
     """Return the keys and values of a YAML file; raises the same as read_model()."""
     path = Path(path)
     try:
-        given = yaml.load(read_text(path), _Loader)
-    except _RepeatedKeyError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
+        given = read_yaml(path)
+    except NotYamlError:
         _refuse_prototxt(path)
-        reason = " ".join(f"{error}".split())  # YAML's own has several lines
-        raise ValueError(f"{path} is not YAML: {reason}") from error
+        raise
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply for a model file") from error
     if not isinstance(given, dict):

@@ -118,7 +118,7 @@ class SolverSettings:
         for layer in (*network.layer, *network.layers):
             phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
             if phases != {caffe_pb2.TEST} or self.solver.test_iter:
-                yield from _find_sources(layer)
+                yield from find_sources(layer)
 
     def _check_source(self, network: str, owner: Message, source: str) -> None:
         path = self.root / source
@@ -166,7 +166,7 @@ def read_settings(
         raise TrainingError(f"{solver} names no network (net, train_net or net_param)")
     unused = dict(sources or {})
     for _, network in settings.list_networks():
-        for owner, field in _find_sources(network):
+        for owner, field in find_sources(network):
             if new := (sources or {}).get(old := getattr(owner, field)):
                 setattr(owner, field, new)
                 unused.pop(old, None)
@@ -197,12 +197,12 @@ def _replace(target: Message, changes: Message) -> None:
             setattr(target, field.name, value)
 
 
-def _find_sources(message: Message) -> Iterator[tuple[Message, str]]:
+def find_sources(message: Message) -> Iterator[tuple[Message, str]]:
     """Yield the fields that name files to read, in this message and in nested ones."""
     for field, value in list(message.ListFields()):
         if field.type == field.TYPE_MESSAGE:
             for inner in value if field.is_repeated else [value]:
-                yield from _find_sources(inner)
+                yield from find_sources(inner)
         elif field.name in _SOURCES and value:
             yield message, field.name
 

@@ -1,0 +1,55 @@
+"""YAML files that people write: read without YAML's traps, with errors that name file and line."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from caffe_ext.models.text_file import read_text
+
+
+class _RepeatedKeyError(ValueError):
+    """A key is given twice: YAML itself would silently take the last value."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases (ten lines of nested aliases can exceed any memory) and without repeated
+    keys.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node; YAMLError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported; write their content out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; _RepeatedKeyError for a key that is given twice."""
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if isinstance(key, Hashable) and lines.setdefault(key, line) != line:
+                raise _RepeatedKeyError(
+                    f"the key {key!r} is given twice, in lines {lines[key]} and {line}"
+                )
+        return super().construct_mapping(node, deep)
+
+
+class NotYamlError(ValueError):
+    """A file that is not YAML."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file; check_utf8() is the caller's.
+
+    Raises NotYamlError, other ValueErrors that name the file, and OSError.
+    """
+    try:
+        given = yaml.load(read_text(path), _Loader)
+    except _RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date 2001-99-99
+        reason = " ".join(f"{error}".split())  # YAML's own has several lines
+        raise NotYamlError(f"{path} is not YAML: {reason}") from error
+    return given

@@ -1,0 +1,193 @@
+"""The connection to Dask: a cluster on this machine, or the user's."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import cloudpickle
+import dask
+from distributed import Client, Future, LocalCluster
+
+from caffe_ext import __version__
+from caffe_ext.runtime.processor_time import count_cores
+from caffe_ext.storage.description import hash_description
+from caffe_ext.sweeps import remote
+from caffe_ext.sweeps.data import FOLDER_VARIABLE
+from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.package import hash_package
+
+GPU = "GPU"
+_CONNECT_SECONDS = 10.0
+
+
+class ClusterError(Exception):
+    """A cluster that cannot be reached or used; the text is meant for the user."""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Where the points are computed.
+
+    scheduler    address of the user's scheduler; None: a cluster on this machine
+    workers      of the cluster on this machine; None: one for each core, or for each GPU
+    gpus         how many GPUs this machine has, for points that need one; None: points need none
+    scratch      folder for files of the workers on this machine
+    data_folder  folder for databases of the workers on this machine
+    """
+
+    scratch: Path
+    data_folder: Path
+    scheduler: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
+
+    @property
+    def local_workers(self) -> int:
+        """Return the number of workers of a cluster on this machine."""
+        return self.workers or self.gpus or count_cores()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The workers of a cluster.
+
+    workers  how many there are
+    slots    how many points they can compute at once; those that were not admitted have none
+    """
+
+    workers: int
+    slots: int
+    addresses: frozenset[str]
+
+
+class SweepCluster:
+    """A client of Dask, for a `with`; it admits workers to a sweep, and submits points.
+
+    Raises ClusterError if the scheduler cannot be reached.
+    """
+
+    def __init__(self, settings: ClusterSettings, data: Mapping[str, Any]) -> None:
+        """Connect; data: the digests of the sweep's data, which distinguish it from others."""
+        self._settings = settings
+        self._needs = {"version": __version__, "digest": hash_package()}
+        self._resource = f"caffe_ext-{hash_description(self._needs | dict(data))}"
+        self._events: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+        self._local: LocalCluster | None = None
+        self._client: Client | None = None
+        # What Dask says of lost workers is said by the engine in a sentence.
+        self._quiet = dask.config.set({"logging.distributed": "critical"})
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        cloudpickle.register_pickle_by_value(remote)
+
+    def __enter__(self) -> "SweepCluster":
+        """Start or find the scheduler."""
+        try:
+            self.connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the user's cluster, or end that of this machine."""
+        self.close()
+
+    def connect(self) -> None:
+        """Connect, again if need be; admit the workers that are there, and those to come."""
+        if self._client is not None:
+            self._client.close(timeout=1)
+        settings = self._settings
+        if settings.scheduler is None and self._local is None:
+            self._local = LocalCluster(
+                n_workers=settings.local_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                local_directory=str(settings.scratch.absolute()),
+                resources={GPU: 1} if settings.gpus else None,
+                env={FOLDER_VARIABLE: str(settings.data_folder.absolute())},
+            )
+        try:
+            self._client = Client(
+                self._local or settings.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
+            )
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"there is no Dask scheduler at {settings.scheduler} ({error})"
+            ) from error
+        self._client.subscribe_topic(remote.TOPIC, self._take_event)
+        admission = remote.Admission(self._resource, **self._needs)
+        self._client.register_plugin(admission)
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the scheduler answers."""
+        return self._client is not None and self._client.status == "running"
+
+    @property
+    def dashboard(self) -> str:
+        """Return the address of Dask's dashboard."""
+        return "" if self._client is None else str(self._client.dashboard_link)
+
+    @property
+    def place(self) -> str:
+        """Describe where the scheduler is."""
+        return self._settings.scheduler or "this machine"
+
+    def submit(self, point: SweepPoint, attempt: int, time_limit: float | None) -> Future:
+        """Submit a point; attempt: how often it was submitted before."""
+        assert self._client is not None
+        gpus = self._settings.gpus
+        key = f"caffe_ext-{point.digest}-{attempt}"
+        options = {
+            "key": key,
+            "resource": self._resource,
+            "gpus": gpus,
+            "time_limit": time_limit,
+        }
+        return self._client.submit(
+            remote.compute_remotely,
+            point.digest,
+            dict(point.description),
+            options,
+            key=key,
+            resources={self._resource: 1} | ({GPU: 1} if gpus else {}),
+        )
+
+    def measure_capacity(self) -> Capacity:
+        """Ask the scheduler for its workers; OSError if it does not answer."""
+        assert self._client is not None
+        workers = self._client.scheduler_info()["workers"]
+        slots = 0
+        for one in workers.values():
+            amount = one["resources"].get(self._resource, 0)
+            slots += int(
+                min(amount, one["resources"].get(GPU, 0)) if self._settings.gpus else amount
+            )
+        return Capacity(len(workers), slots, frozenset(workers))
+
+    def take_events(self) -> list[Mapping[str, Any]]:
+        """Return what workers have reported since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._events.get_nowait())
+            except Empty:
+                return found
+
+    def close(self) -> None:
+        """Disconnect, and end the cluster of this machine."""
+        if self._client is not None:
+            self._client.close(timeout=1)
+        if self._local is not None:
+            self._local.close(timeout=5)
+        self._client = self._local = None
+
+    def _take_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        self._events.put(event[1])

@@ -1,0 +1,272 @@
+"""The engine: gives the points to the cluster, takes their results, and survives faults.
+
+No more points are submitted than can be computed at once, so that results do not pile up, and a
+worker that joins finds work. A point whose worker died is computed again, by Dask; one whose
+scheduler died is submitted again to the next.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+from distributed import Future
+from distributed.scheduler import KilledWorker
+
+from caffe_ext.reporting import Reporter
+from caffe_ext.sweeps.cluster import Capacity, ClusterError, SweepCluster
+from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.store import FailedPoint, PointStore
+
+_POLL_SECONDS, _CAPACITY_SECONDS = 0.5, 2.0
+_LOG_LINES = 10
+
+
+@dataclass
+class SweepProgress:
+    """How far a sweep has come.
+
+    running       points at work: (title, worker, seconds)
+    seconds_left  None: unknown yet
+    resubmitted   points that were submitted again because of a fault
+    """
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    running: list[tuple[str, str, float]] = field(default_factory=list)
+    workers: int = 0
+    slots: int = 0
+    seconds_left: float | None = None
+    dashboard: str = ""
+    resubmitted: int = 0
+
+    @property
+    def left(self) -> int:
+        """Count the points that are neither done nor failed."""
+        return self.total - self.done - self.failed
+
+
+class Observer(Protocol):
+    """Shows the progress."""
+
+    def show(self, progress: SweepProgress) -> None:
+        """Show it; called about twice a second."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def show(self, progress: SweepProgress) -> None:
+        """Ignore it."""
+
+
+class Engine:
+    """Computes points.
+
+    store       where the results go
+    time_limit  of a point, in seconds; None: none
+    expected    seconds of a point, for the time that is left; None: not known
+    """
+
+    def __init__(  # noqa: PLR0913  they are independent of each other
+        self,
+        cluster: SweepCluster,
+        store: PointStore,
+        reporter: Reporter,
+        observer: Observer,
+        *,
+        time_limit: float | None = None,
+        expected: float | None = None,
+    ) -> None:
+        """Keep them."""
+        self._cluster, self._store = cluster, store
+        self._reporter, self._observer = reporter, observer
+        self._time_limit, self._expected = time_limit, expected
+        self._left: deque[SweepPoint] = deque()
+        self._pending: dict[str, tuple[SweepPoint, Future]] = {}
+        self._attempts: dict[str, int] = {}
+        self._started: dict[str, tuple[str, float]] = {}
+        self._finished: SimpleQueue[tuple[str, Future]] = SimpleQueue()
+        self._refusals: dict[str, str] = {}
+        self._durations: list[float] = []
+        self._capacity = Capacity(0, 0, frozenset())
+        self._asked = 0.0
+
+    def run(self, points: Sequence[SweepPoint], progress: SweepProgress) -> SweepProgress:
+        """Compute points, and store each as soon as it is finished; return the progress.
+
+        progress  with the points that are done already
+
+        Raises ClusterError if no worker can be used, OSError if a result cannot be written;
+        KeyboardInterrupt is passed on. What is finished is stored then.
+        """
+        self._left.extend(points)
+        self._progress = progress
+        self._progress.dashboard = self._cluster.dashboard
+        told = False
+        while self._left or self._pending:
+            self._ask_capacity()
+            if not told and not self._capacity.workers:
+                self._reporter.note(f"waiting for workers of {self._cluster.place}")
+            told = True
+            self._submit()
+            self._take_finished()
+            self._take_events()
+            self._show()
+        return self._progress
+
+    def _submit(self) -> None:
+        """Submit as many points as there are slots."""
+        while self._left and len(self._pending) < self._capacity.slots:
+            point = self._left.popleft()
+            attempt = self._attempts.get(point.digest, 0)
+            self._attempts[point.digest] = attempt + 1
+            future = self._cluster.submit(point, attempt, self._time_limit)
+            self._pending[point.digest] = point, future
+            future.add_done_callback(_Put(self._finished, point.digest))
+
+    def _take_finished(self) -> None:
+        """Wait a moment for a point to finish, and store all that have."""
+        try:
+            digest, future = self._finished.get(timeout=_POLL_SECONDS)
+        except Empty:
+            return
+        while True:
+            self._take(digest, future)
+            try:
+                digest, future = self._finished.get_nowait()
+            except Empty:
+                return
+
+    def _take(self, digest: str, future: Future) -> None:
+        """Store a point's outcome, or submit the point again."""
+        if digest not in self._pending or self._pending[digest][1] is not future:
+            return  # of an earlier scheduler
+        point, _ = self._pending.pop(digest)
+        outcome: dict[str, Any]
+        try:
+            if future.status == "finished":
+                outcome = future.result(timeout=60)
+            elif future.status == "error":
+                outcome = {"kind": "failed", "error": _describe(future.exception())}
+            else:
+                outcome = {"kind": "lost"}
+        except (OSError, TimeoutError):
+            outcome = {"kind": "lost"}
+        future.release()
+        kind = outcome["kind"]
+        if kind in ("done", "failed"):
+            self._submit()  # the worker has something to do while the result is written
+        self._started.pop(digest, None)
+        if kind == "done":
+            stored = self._store.write(point, outcome)
+            self._durations.append(sum(stored.measured["seconds"].values()))
+            self._progress.done += 1
+        elif kind == "failed":
+            self._take_failure(point, outcome)
+        else:
+            if kind == "refused":
+                self._refuse(outcome["worker"], outcome["sentence"])
+            self._left.appendleft(point)
+            self._progress.resubmitted += kind != "refused"
+
+    def _take_failure(self, point: SweepPoint, outcome: dict[str, Any]) -> None:
+        failure = FailedPoint(
+            error=outcome["error"],
+            log=outcome.get("log", ""),
+            worker=outcome.get("worker", ""),
+            values={name: str(value) for name, value in point.values.items()},
+        )
+        self._store.write_failure(point, failure)
+        self._progress.failed += 1
+        log = "".join(f"\n  {line}" for line in failure.log.splitlines()[-_LOG_LINES:])
+        self._reporter.warn(f"{point.title} failed: {failure.error}{log}")
+
+    def _refuse(self, worker: str, sentence: str) -> None:
+        """Say once why a worker gets no points."""
+        if worker not in self._refusals:
+            self._reporter.warn(f"worker {worker} gets no points: {sentence}")
+        self._refusals[worker] = sentence
+
+    def _take_events(self) -> None:
+        for event in self._cluster.take_events():
+            if "refused" in event:
+                self._refuse(event["worker"], event["refused"])
+            elif event.get("started") in self._pending:
+                self._started[event["started"]] = event["worker"], time.monotonic()
+
+    def _ask_capacity(self) -> None:
+        """Ask the scheduler for its workers; if it has gone, wait for the next one."""
+        if self._cluster.is_connected and time.monotonic() - self._asked < _CAPACITY_SECONDS:
+            return
+        try:
+            if not self._cluster.is_connected:
+                raise OSError("the scheduler does not answer")
+            self._capacity = self._cluster.measure_capacity()
+        except OSError:
+            self._connect_again()
+            self._capacity = self._cluster.measure_capacity()
+        self._asked = time.monotonic()
+        here = {one for one in self._refusals if one in self._capacity.addresses}
+        if here and not self._capacity.slots and len(here) == self._capacity.workers:
+            raise ClusterError(
+                f"no worker can compute the points: {self._refusals[next(iter(here))]}"
+            )
+
+    def _connect_again(self) -> None:
+        """Wait for the scheduler to come back; then all points that were submitted are left."""
+        self._reporter.warn(
+            f"the scheduler at {self._cluster.place} does not answer; waiting for it (Ctrl-C stops)"
+        )
+        lost = [point for point, _ in self._pending.values()]
+        self._pending.clear()
+        self._started.clear()
+        self._left.extendleft(reversed(lost))
+        self._progress.resubmitted += len(lost)
+        while True:
+            try:
+                self._cluster.connect()
+                break
+            except ClusterError:
+                self._show()
+                time.sleep(_POLL_SECONDS)
+        self._reporter.note(f"connected with the scheduler at {self._cluster.place} again")
+
+    def _show(self) -> None:
+        progress, now = self._progress, time.monotonic()
+        progress.workers, progress.slots = self._capacity.workers, self._capacity.slots
+        progress.dashboard = self._cluster.dashboard
+        progress.running = [
+            (self._pending[digest][0].title, worker, now - since)
+            for digest, (worker, since) in self._started.items()
+            if digest in self._pending and worker in self._capacity.addresses
+        ]
+        each = self._expected
+        if self._durations:
+            each = sum(self._durations) / len(self._durations)
+        if each is not None and progress.slots:
+            spent = sum(min(seconds, each) for *_, seconds in progress.running)
+            progress.seconds_left = max(0.0, progress.left * each - spent) / progress.slots
+        self._observer.show(progress)
+
+
+@dataclass(frozen=True)
+class _Put:
+    """A callback that puts a finished future into the queue."""
+
+    queue: "SimpleQueue[tuple[str, Future]]"
+    digest: str
+
+    def __call__(self, future: Future) -> None:
+        """Put it."""
+        self.queue.put((self.digest, future))
+
+
+def _describe(error: BaseException | None) -> str:
+    """Describe in a sentence why Dask gave a point up."""
+    if isinstance(error, KilledWorker):
+        return "the workers that computed it died, several times in a row"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,151 @@
+"""Maps of figures over two axes of a sweep, with the level of regular training as a contour."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from caffe_ext.evaluation.plot_style import INK, use_style
+from caffe_ext.runs.titles import split_title
+from caffe_ext.sweeps.file import SEED
+from caffe_ext.sweeps.table import DONE, Row, is_share
+
+BASELINE_COLOUR = "#2ca02c"
+"""Green, as in the figures of the BANG paper."""
+_COLOURS = "YlOrBr"
+_ACROSS = 3
+_TITLE = 34
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceMap:
+    """A figure over two axes.
+
+    figure    its name in the table
+    down      name and values of the first axis; across: of the second
+    values    float64 (len(down), len(across)): means over repetitions; NaN where nothing is done
+    baseline  the level of regular training, its mean over repetitions; None: there is none
+    """
+
+    figure: str
+    title: str
+    down: tuple[str, tuple[Any, ...]]
+    across: tuple[str, tuple[Any, ...]]
+    values: NDArray[np.float64]
+    baseline: float | None
+
+
+def find_map_axes(axes: Mapping[str, Sequence[Any]]) -> tuple[str, str] | None:
+    """Return the two axes of maps; None unless exactly two, besides the seed, have several values.
+
+    axes  values by name
+    """
+    wide = [name for name, values in axes.items() if len(values) > 1 and name != SEED]
+    return (wide[0], wide[1]) if len(wide) == 2 else None
+
+
+def make_maps(
+    rows: Sequence[Row], axes: Mapping[str, Sequence[Any]], figures: Mapping[str, str]
+) -> list[SurfaceMap]:
+    """Return a map of each figure; none if find_map_axes() finds no axes.
+
+    axes     values by name, as they are in the rows
+    figures  titles by name
+    """
+    found = find_map_axes(axes)
+    if found is None:
+        return []
+    down, across = found
+    maps = []
+    for figure, title in figures.items():
+        values = np.full((len(axes[down]), len(axes[across])), np.nan)
+        for place in np.ndindex(*values.shape):
+            wanted = {down: axes[down][place[0]], across: axes[across][place[1]]}
+            values[place] = _average(
+                [
+                    row
+                    for row in rows
+                    if not row["baseline"]
+                    and all(row[name] == value for name, value in wanted.items())
+                ],
+                figure,
+            )
+        level = _average([row for row in rows if row["baseline"]], figure)
+        maps.append(
+            SurfaceMap(
+                figure,
+                title,
+                (down, tuple(axes[down])),
+                (across, tuple(axes[across])),
+                values,
+                None if np.isnan(level) else level,
+            )
+        )
+    return maps
+
+
+def _average(rows: Sequence[Row], figure: str) -> float:
+    """Return the mean of a figure over finished points, NaN if there are none."""
+    values = [row[figure] for row in rows if row["state"] == DONE and row.get(figure) is not None]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def draw_maps(maps: Sequence[SurfaceMap]) -> Figure:
+    """Draw maps side by side: rates and accuracies in %, other figures as they are."""
+    with use_style():
+        columns = min(_ACROSS, len(maps))
+        rows = -(-len(maps) // columns)
+        figure = Figure(figsize=(4.2 * columns, 3.5 * rows), layout="constrained")
+        figure.set_facecolor("white")
+        places = figure.subplots(rows, columns, squeeze=False)
+        for place, one in zip(places.flat, maps, strict=False):
+            _draw(figure, place, one)
+        for place in list(places.flat)[len(maps) :]:
+            place.set_visible(False)
+    return figure
+
+
+def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
+    """Draw fields without interpolation, the level of the baseline as a contour between them."""
+    percent = is_share(one.figure)
+    factor = 100 if percent else 1
+    values = np.ma.masked_invalid(factor * one.values)
+    image = axes.imshow(values, cmap=_COLOURS, origin="lower", aspect="auto")
+    if values.count() and values.min() == values.max():  # no range of colours
+        image.set_clim(values.min() - 1, values.min() + 1)
+    bar = figure.colorbar(image, ax=axes, label="%" if percent else "")
+    if one.baseline is not None:
+        level = factor * one.baseline
+        _draw_level(axes, one.values * factor, level)
+        bar.ax.axhline(level, color=BASELINE_COLOUR, linewidth=2)
+        form = f"{level:.2f}%" if percent else f"{level:.4g}"
+        axes.set_title(
+            "\n".join([*split_title(one.title, _TITLE), f"regular training: {form}"]),
+            fontsize="medium",
+        )
+    else:
+        axes.set_title("\n".join(split_title(one.title, _TITLE)), fontsize="medium")
+    for (name, labels), set_ticks, set_label in (
+        (one.across, axes.set_xticks, axes.set_xlabel),
+        (one.down, axes.set_yticks, axes.set_ylabel),
+    ):
+        step = -(-len(labels) // 7)
+        places = range(0, len(labels), step)
+        set_ticks(list(places), [f"{labels[place]}" for place in places])
+        set_label(name.rpartition(".")[2])
+    axes.grid(visible=False)
+    axes.tick_params(length=0, colors=INK)
+
+
+def _draw_level(axes: Axes, values: NDArray[np.float64], level: float) -> None:
+    """Draw where the surface crosses a level, if it does."""
+    known = values[np.isfinite(values)]
+    if min(values.shape) < 2 or not len(known) or not known.min() < level < known.max():
+        return
+    axes.contour(
+        np.ma.masked_invalid(values), levels=[level], colors=[BASELINE_COLOUR], linewidths=1.8
+    )

@@ -1,0 +1,96 @@
+"""What is sent to the cluster as code: it must load where this package is missing or another one.
+
+Dask pickles the functions of this module by value (cluster.py sees to that), so scheduler and
+workers need not import it. Everything else is imported on workers that have been admitted.
+"""
+
+# ruff: noqa: PLC0415
+
+import time
+from pathlib import Path
+from typing import Any
+
+from distributed import Worker, WorkerPlugin, get_worker
+
+TOPIC = "caffe_ext-sweep"
+_GRACE_SECONDS = 20.0
+"""How long a point goes on that no client wants: one that was killed may come back."""
+
+
+class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not read
+    """Gives workers with this version of the package the resource that points ask for.
+
+    resource  its name; its amount is the number of the worker's threads
+    version   of the package
+    digest    of its source
+    """
+
+    def __init__(self, resource: str, version: str, digest: str) -> None:
+        """Set the name, so that the plugin of another sweep does not replace this one."""
+        self.name = f"{TOPIC}-{resource}"
+        self.resource, self.version, self.digest = resource, version, digest
+
+    async def setup(self, worker: Worker) -> None:
+        """Admit the worker, or say why not."""
+        refusal = self.describe_refusal()
+        if refusal:
+            worker.log_event(TOPIC, {"refused": refusal, "worker": worker.address})
+        amount = 0 if refusal else worker.state.nthreads
+        await worker.set_resources(**{self.resource: amount})
+
+    def describe_refusal(self) -> str | None:
+        """Return a sentence if this machine has no package, or another one."""
+        try:
+            from caffe_ext import __version__
+            from caffe_ext.sweeps.package import hash_package
+        except Exception as error:
+            return f"it cannot import caffe_ext with sweeps ({type(error).__name__}: {error})"
+        if __version__ != self.version:
+            return f"it has caffe_ext {__version__}, and the sweep needs {self.version}"
+        if hash_package() != self.digest:
+            return (
+                f"its caffe_ext {__version__} differs from that of the sweep (digest "
+                f"{hash_package()[:12]}, not {self.digest[:12]}); install the same build"
+            )
+        return None
+
+
+def compute_remotely(
+    digest: str, description: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Compute a point on the worker that this runs on; return the outcome of run_point().
+
+    options  key: of the task; resource: of Admission; time_limit: in seconds, or None; gpus: how
+             many a machine has that starts a worker for each; None: on the CPU
+    """
+    from caffe_ext.sweeps.data import find_data_home
+    from caffe_ext.sweeps.worker import run_point
+
+    worker = get_worker()
+    unwanted_since: list[float] = []
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(options["key"])
+        if task is not None and task.state not in ("cancelled", "forgotten", "released"):
+            unwanted_since.clear()
+            return True
+        unwanted_since.append(time.monotonic())
+        return unwanted_since[-1] - unwanted_since[0] < _GRACE_SECONDS
+
+    worker.log_event(TOPIC, {"started": digest, "worker": worker.address})
+    gpu = None
+    if options["gpus"]:
+        gpu = worker.name % options["gpus"] if isinstance(worker.name, int) else 0
+    local = Path(worker.local_directory)
+    outcome = run_point(
+        description,
+        local,
+        find_data_home(local.parent / "caffe_ext-data"),
+        gpu=gpu,
+        time_limit=options["time_limit"],
+        is_wanted=is_wanted,
+    )
+    outcome["worker"] = worker.address
+    if outcome["kind"] == "refused":
+        worker.loop.add_callback(worker.set_resources, **{options["resource"]: 0})
+    return outcome

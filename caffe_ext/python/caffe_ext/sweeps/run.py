@@ -1,0 +1,225 @@
+"""run_sweep(): compute what is left of a sweep on a cluster, and write its table and maps."""
+
+# Dask is imported late: it is optional.
+# ruff: noqa: PLC0415
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe_ext.evaluation.report import as_csv
+from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize, suggest
+from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runtime.checkout import shorten_path
+from caffe_ext.runtime.processor_time import count_cores
+from caffe_ext.storage.atomic import write_json, write_text
+from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.provenance import collect_provenance
+from caffe_ext.sweeps.data import find_data_home
+from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.file import DATA, NET
+from caffe_ext.sweeps.maps import draw_maps, find_map_axes, make_maps
+from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
+from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
+
+if TYPE_CHECKING:
+    from caffe_ext.sweeps.engine import Observer
+
+RESULTS, MAPS = "sweep", "maps"
+MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How a sweep is computed; none of it changes a result.
+
+    scheduler   address of a Dask scheduler; None: a cluster on this machine
+    workers     of the cluster on this machine; None: one for each core, or each GPU
+    gpus        how many GPUs this machine has, to compute on GPUs; None: on CPUs
+    time_limit  of a point, in seconds; None: none
+    retry       compute failed points again
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+    gpus: int | None = None
+    time_limit: float | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep has given.
+
+    rows      of the table: see make_rows()
+    failed    how many points have failed
+    computed  how many points were computed by this run
+    files     what was written
+    """
+
+    rows: list[Row]
+    failed: int
+    computed: int
+    files: tuple[Path, ...]
+
+
+def run_sweep(
+    sweep: Sweep,
+    options: SweepOptions | None = None,
+    reporter: Reporter | None = None,
+    observer: "Observer | None" = None,
+) -> SweepResult:
+    """Compute every point that is not done yet, and write the results.
+
+    Raises ValueError, DataError, RecordError and OSError as Sweep.plan() does, ImportError without
+    Dask, ClusterError if the cluster cannot be used, and KeyboardInterrupt with a sentence.
+    Whatever ends it, the same call again continues.
+    """
+    options, reporter = options or SweepOptions(), reporter or SilentReporter()
+    check_writable(sweep.folder)
+    if importlib.util.find_spec("distributed") is None:
+        raise ModuleNotFoundError(MISSING)
+    run = _Run(sweep, options, reporter, observer)
+    with claim_output(sweep.folder):
+        plan = sweep.plan(reporter)
+        figures = check_maps(sweep)
+        state = sweep.read(plan.points)
+        asked = [one for one in plan.distinct if one.digest not in state.done]
+        if not options.retry:
+            asked = [one for one in asked if one.digest not in state.failed]
+        reporter.note(describe_plan(plan, state, len(asked), options))
+        computed = 0
+        if asked:
+            computed = run.compute(plan, state, asked)
+            state = sweep.read(plan.points)
+        rows = make_rows(plan.points, state.done, state.failed)
+        files = run.write(plan, rows, figures)
+    return SweepResult(rows, len(state.failed), computed, tuple(files))
+
+
+def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepOptions) -> str:
+    """Describe how many points there are, and how long the rest takes."""
+    count = len(plan.distinct)
+    parts = [pluralize(count, "point")]
+    if state.done:
+        parts.append(f"{len(state.done):,} done")
+    if state.failed:
+        again = "" if options.retry else " (--retry computes them again)"
+        parts.append(f"{len(state.failed):,} failed{again}")
+    if not left:
+        return ", ".join([*parts, "nothing left to compute"])
+    seconds, done = estimate_seconds(plan, state), bool(state.done)
+    each = f"{format_duration(seconds)} each" + ("" if done else " for training alone")
+    parts.append(f"{left:,} left, {each}")
+    if options.scheduler is None:
+        workers = options.workers or options.gpus or count_cores()
+        parts[-1] += f": {format_duration(seconds * left / workers)} with " + pluralize(
+            workers, "worker"
+        )
+    return ", ".join(parts)
+
+
+def estimate_seconds(plan: SweepPlan, state: SweepState) -> float:
+    """Return the seconds of a point: the mean of those that are done, or a training's."""
+    measured = [sum(one.measured["seconds"].values()) for one in state.done.values()]
+    return sum(measured) / len(measured) if measured else plan.seconds
+
+
+def check_maps(sweep: Sweep) -> tuple[str, ...] | None:
+    """Return the figures that the sweep file wants as maps; None: the usual ones.
+
+    Raises ValueError for one that the evaluation does not have, and for maps without two axes.
+    """
+    wanted = sweep.file.maps
+    if wanted is None:
+        return None
+    if find_map_axes(_list_axes(sweep)) is None:
+        raise ValueError("`maps:` needs exactly two axes, besides random_seed, with several values")
+    known = list(list_figures(sweep.file.evaluation.make_suite()))
+    for name in wanted:
+        if name not in known:
+            meant = suggest(name, known)
+            raise ValueError(
+                f"`maps:` has the unknown figure {name!r}{f' ({meant})' if meant else ''}; "
+                f"figures: {', '.join(known)}"
+            )
+    return wanted
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A sweep, and how it is computed and reported."""
+
+    sweep: Sweep
+    options: SweepOptions
+    reporter: Reporter
+    observer: "Observer | None"
+
+    def compute(self, plan: SweepPlan, state: SweepState, asked: Sequence[SweepPoint]) -> int:
+        """Compute points; return how many were finished."""
+        from caffe_ext.sweeps.cluster import ClusterSettings, SweepCluster
+        from caffe_ext.sweeps.engine import Engine, SilentObserver, SweepProgress
+
+        folder, options = self.sweep.folder, self.options
+        settings = ClusterSettings(
+            scratch=folder / SCRATCH,
+            data_folder=find_data_home(folder / DATA_FOLDER),
+            scheduler=options.scheduler,
+            workers=options.workers,
+            gpus=options.gpus,
+        )
+        total, before = len(plan.distinct), len(state.done)
+        progress = SweepProgress(total, before, 0 if options.retry else len(state.failed))
+        digests = {name: one.digest for name, one in plan.data.items()}
+        try:
+            with SweepCluster(settings, digests) as cluster:
+                engine = Engine(
+                    cluster,
+                    self.sweep.store,
+                    self.reporter,
+                    self.observer or SilentObserver(),
+                    time_limit=options.time_limit,
+                    expected=estimate_seconds(plan, state),
+                )
+                engine.run(asked, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped: {progress.done:,} of {pluralize(total, 'point')} are done; run the same "
+                "command again to continue"
+            ) from None
+        return progress.done - before
+
+    def write(self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None) -> list[Path]:
+        """Write the table and the maps; return their files."""
+        file, folder = self.sweep.file, self.sweep.folder
+        record: dict[str, Any] = asdict(collect_provenance()) | {
+            "sweep": file.name,
+            "solver": shorten_path(file.solver),
+            "axes": _list_axes(self.sweep),
+            "settings": dict(file.settings),
+            "evaluation": file.evaluation.to_dict(),
+            "data": {name: {"sha256": one.digest} for name, one in plan.data.items()},
+            "rows": rows,
+        }
+        files = [folder / f"{RESULTS}.csv", folder / f"{RESULTS}.json"]
+        write_text(files[0], as_csv(rows))
+        write_json(files[1], record)
+        titles = list_figures(file.evaluation.make_suite())
+        chosen = {name: titles[name] for name in figures or choose_figures(rows)}
+        maps = make_maps(rows, _list_axes(self.sweep), chosen)
+        if maps:
+            figure = draw_maps(maps)
+            for suffix in (".png", ".svg"):
+                save_figure(figure, folder / f"{MAPS}{suffix}")
+                files.append(folder / f"{MAPS}{suffix}")
+        return files
+
+
+def _list_axes(sweep: Sweep) -> dict[str, list[Any]]:
+    """Return the axes' values as they are in the rows, by name."""
+    return {
+        axis.name: [f"{one}" if axis.name in (DATA, NET) else one for one in axis.values]
+        for axis in sweep.file.axes
+    }

@@ -1,0 +1,125 @@
+"""The results of a sweep on the client's disk: one per description, whole or not at all.
+
+points/<digest>.json         a finished point: its description, figures, and the weights' digest
+points/<digest>.caffemodel   the trained weights, written before
+failed/<digest>.json         why a point failed, with the end of its log
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from caffe_ext.errors import RecordError
+from caffe_ext.storage.atomic import write_bytes, write_json
+from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.sweeps.description import SweepPoint, hash_point
+
+POINTS, FAILED = "points", "failed"
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """Content of a file in points/.
+
+    figures   of collect_figures()
+    measured  seconds, memory and machine
+    weights   {"file", "sha256", "bytes"}; empty if they are not kept
+    """
+
+    format: Literal[1]
+    description: Object
+    figures: Object
+    measured: Object
+    weights: Object
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class FailedPoint:
+    """Content of a file in failed/."""
+
+    error: str
+    log: str = ""
+    worker: str = ""
+    values: Object = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PointStore:
+    """The results in a sweep's folder.
+
+    keep_weights  whether weights are written, and belong to a finished point
+    """
+
+    folder: Path
+    keep_weights: bool = True
+
+    def read(self, point: SweepPoint) -> StoredPoint | None:
+        """Return the result of a finished point; None if there is none.
+
+        Raises RecordError if it is damaged.
+        """
+        path = self.locate(point)
+        if not path.exists():
+            return None
+        advice = "remove it to compute the point again"
+        stored = read_json(path, StoredPoint, advice)
+        if hash_point(stored.description) != point.digest:
+            raise RecordError(f"{path} is damaged: {advice} (it is about another point)")
+        if self.keep_weights and not self._has_weights(point, stored):
+            return None
+        return stored
+
+    def write(self, point: SweepPoint, outcome: Mapping[str, Any]) -> StoredPoint:
+        """Write the result of a finished point; OSError if that fails.
+
+        The weights are on the disk before the file that says that the point is finished.
+        """
+        weights: bytes = outcome["weights"]
+        about: dict[str, Any] = {}
+        path = self.locate(point)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.keep_weights:
+            write_bytes(self.locate_weights(point), weights)
+            about = {"file": self.locate_weights(point).name, "bytes": len(weights)}
+        stored = StoredPoint(
+            format=1,
+            description=dict(point.description),
+            figures=outcome["figures"],
+            measured=outcome["measured"],
+            weights=about | {"sha256": sha256(weights).hexdigest()},
+            worker=outcome.get("worker", ""),
+        )
+        write_json(path, vars(stored))
+        self.locate_failure(point).unlink(missing_ok=True)
+        return stored
+
+    def read_failure(self, point: SweepPoint) -> FailedPoint | None:
+        """Return why a point has failed; None if it has not. RecordError for a damaged file."""
+        path = self.locate_failure(point)
+        return read_json(path, FailedPoint, "remove it") if path.exists() else None
+
+    def write_failure(self, point: SweepPoint, failure: FailedPoint) -> None:
+        """Write why a point has failed; OSError if that is impossible."""
+        path = self.locate_failure(point)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, vars(failure))
+
+    def locate(self, point: SweepPoint) -> Path:
+        """Return the file of a finished point."""
+        return self.folder / POINTS / f"{point.digest}.json"
+
+    def locate_weights(self, point: SweepPoint) -> Path:
+        """Return the file of its weights."""
+        return self.folder / POINTS / f"{point.digest}.caffemodel"
+
+    def locate_failure(self, point: SweepPoint) -> Path:
+        """Return the file that says why a point has failed."""
+        return self.folder / FAILED / f"{point.digest}.json"
+
+    def _has_weights(self, point: SweepPoint, stored: StoredPoint) -> bool:
+        path = self.locate_weights(point)
+        size = stored.weights.get("bytes")
+        return path.is_file() and path.stat().st_size == size

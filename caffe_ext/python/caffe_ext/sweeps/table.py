@@ -1,0 +1,100 @@
+"""The table of a sweep: a row for each point, with its axes and all figures, flat."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from caffe_ext.evaluation.suite import Suite
+from caffe_ext.runs.summary import MEASURES
+from caffe_ext.runs.variants import ALL
+from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.store import FailedPoint, StoredPoint
+
+Row = dict[str, Any]
+_SHARES = (".rate", ".saturated", ".zero_gradient")
+DONE, FAILED, MISSING = "done", "failed", "missing"
+
+
+def make_rows(
+    points: Iterable[SweepPoint],
+    done: Mapping[str, StoredPoint],
+    failed: Mapping[str, FailedPoint],
+) -> list[Row]:
+    """Return the rows of the points, in their order.
+
+    Columns: `baseline`, the axes, `state` (done, failed or missing), the figures as
+    flatten_figures() names them, `seconds`, `worker`, `error`, and `digest`, the name of the files
+    in points/.
+    """
+    points = list(points)
+    axes = dict.fromkeys(name for point in points for name in point.values)
+    rows = []
+    for point in points:
+        row: Row = {"baseline": point.baseline, **axes, **point.values}
+        stored, failure = done.get(point.digest), failed.get(point.digest)
+        if stored is not None:
+            row |= {"state": DONE, **flatten_figures(stored.figures)}
+            row |= {f"{name} seconds": value for name, value in stored.measured["seconds"].items()}
+            row |= {"worker": stored.worker, "error": None}
+            row["weights_sha256"] = stored.weights["sha256"]
+        else:
+            error = failure.error if failure else None
+            row |= {"state": FAILED if failure else MISSING, "error": error}
+        rows.append(row | {"digest": point.digest})
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return [{key: row.get(key) for key in columns} for row in rows]
+
+
+def flatten_figures(figures: Mapping[str, Any]) -> Row:
+    """Return figures with flat names: `accuracy`, `fgs.paper.rate`, `hc1.pass_published`, its
+    deviation `hc1.pass_published.std`, `within linf=8`, `within linf=8.real`.
+    """
+    row: Row = {"images": figures["images"], "accuracy": figures["accuracy"]}
+    for attack, variants in figures["attacks"].items():
+        for variant, values in variants.items():
+            prefix = attack if variant == ALL else f"{attack}.{variant}"
+            for name, value in values.items():
+                spread = isinstance(value, dict)
+                row[f"{prefix}.{name}"] = value["mean"] if spread else value
+                if spread:
+                    row[f"{prefix}.{name}.std"] = value["std"]
+    for radius, values in figures["within"].items():
+        row[f"within {radius}"] = values["accuracy"]
+        row[f"within {radius}.real"] = values["accuracy_real"]
+    return row
+
+
+def choose_figures(rows: Sequence[Row]) -> list[str]:
+    """Return the figures that are drawn: accuracy, the attacks' rates, the PASS of hot/cold
+    adversarials, and robust accuracies.
+    """
+    columns = [key for row in rows for key, value in row.items() if value is not None]
+    return [
+        key
+        for key in dict.fromkeys(columns)
+        if key == "accuracy"
+        or key.endswith(".rate")
+        or (key.startswith("hc") and key.endswith(".pass_published"))
+        or (key.startswith("within ") and not key.endswith(".real"))
+    ]
+
+
+def is_share(figure: str) -> bool:
+    """Tell whether a figure is a share, 0..1, which is shown in %."""
+    return figure.startswith(("accuracy", "within ")) or figure.endswith(_SHARES)
+
+
+def list_figures(suite: Suite) -> dict[str, str]:
+    """Return the figures that an evaluation gives, as titles by name; without deviations."""
+    titles = {"accuracy": "accuracy"}
+    for attack in suite.attacks:
+        for variant in suite.find_variants(attack.text):
+            prefix = attack.text if variant.name == ALL else f"{attack.text}.{variant.name}"
+            title = variant.title or attack.name
+            for name in ("rate", "saturated", "zero_gradient", *MEASURES):
+                words = "PASS" if name == "pass_published" else name.replace("_", " ")
+                titles[f"{prefix}.{name}"] = f"{title}: {words}"
+    for budget in suite.radii:
+        radius = f"{budget.norm}={budget.epsilon:g}"
+        titles[f"within {radius}"] = f"accuracy under attack within {radius}"
+        titles[f"within {radius}.real"] = f"accuracy under attack within {radius}, real-valued"
+    return titles

@@ -1,0 +1,233 @@
+"""caffe-ext sweep on small networks: results, resumption, failures, the table and the maps."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffe_ext.cli import sweep as program
+from caffe_ext.cli.sweep_display import format_clock, format_progress
+from caffe_ext.data import load_images
+from caffe_ext.errors import RecordError
+from caffe_ext.models.description import read_model
+from caffe_ext.sweeps.engine import SweepProgress
+from caffe_ext.sweeps.file import read_sweep
+from caffe_ext.sweeps.maps import draw_maps, make_maps
+from caffe_ext.sweeps.sweep import Sweep
+from caffe_ext.sweeps.table import flatten_figures
+from caffe_ext.sweeps.worker import run_point
+from sweep_samples import write_sweep
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep that the program has computed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    run(folder)
+    return folder
+
+
+def run(folder: Path, *more: str, **changes: Any) -> int:
+    path = write_sweep(folder / "files", **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder / "files")
+        return program.main([f"{path}", "--output", f"{folder / 'out'}", "--workers", "1", *more])
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "out" / "sweep.json").read_text())["rows"]
+    return found
+
+
+def test_all_points_are_in_the_table(finished: Path) -> None:
+    table = rows(finished)
+    assert [row["bang_param.beta"] for row in table] == [None, 1.0, 1.0, 1.2, 1.2]
+    assert [row["baseline"] for row in table] == [True, False, False, False, False]
+    assert {row["state"] for row in table} == {"done"}
+    assert all(0 < row["accuracy"] <= 1 for row in table)
+    assert all(0 <= row["within linf=8"] <= row["accuracy"] for row in table)
+    assert all(row["fgs.paper.rate"] <= row["fgs.strict.rate"] for row in table)
+    with (finished / "out" / "sweep.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 5
+    for name in ("maps.png", "maps.svg"):
+        assert (finished / "out" / name).stat().st_size > 1000
+
+
+def test_the_weights_are_those_that_were_measured(finished: Path) -> None:
+    """The accuracy of a point, from its weights by another way."""
+    row = rows(finished)[2]
+    weights = finished / "out" / "points" / f"{row['digest']}.caffemodel"
+    images = load_images("digits", "test")
+    model = read_model(finished / "files" / "model.yaml", weights).load()
+    right = model.predict(images.images[:20]) == images.labels[:20]
+    assert row["accuracy"] == pytest.approx(right.mean())
+
+
+def test_a_point_is_a_pure_function(finished: Path, tmp_path: Path) -> None:
+    """Computed again, elsewhere, it has the same weights and figures."""
+    row = rows(finished)[3]
+    stored = json.loads((finished / "out" / "points" / f"{row['digest']}.json").read_text())
+    again = run_point(stored["description"], tmp_path / "scratch", tmp_path / "data")
+    assert again["figures"] == stored["figures"]
+    assert (
+        again["weights"]
+        == (finished / "out" / "points" / f"{row['digest']}.caffemodel").read_bytes()
+    )
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_only_what_is_missing_is_computed(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = finished / "out" / "points"
+    before = {path.name: path.stat().st_mtime_ns for path in points.iterdir()}
+    assert run(finished) == 0
+    assert "nothing left to compute" in capsys.readouterr().err
+    first, *_ = sorted(points.glob("*.caffemodel"))
+    first.unlink()
+    assert run(finished) == 0
+    assert "4 done, 1 left" in capsys.readouterr().err
+    after = {path.name: path.stat().st_mtime_ns for path in points.iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {
+        first.name,
+        first.with_suffix(".json").name,
+    }
+
+
+def test_a_damaged_result_is_named(finished: Path) -> None:
+    sweep = Sweep(
+        read_sweep(finished / "files" / "sweep.yaml"), finished / "out", finished / "files"
+    )
+    points = sweep.plan().points
+    path = sweep.store.locate(points[0])
+    whole = path.read_text()
+    try:
+        for damage in (whole[:100], whole.replace("digits", "mnist")):
+            path.write_text(damage)
+            with pytest.raises(RecordError, match=r"is damaged: remove it to compute the point"):
+                sweep.read(points)
+    finally:
+        path.write_text(whole)
+
+
+def test_failed_points_are_told_and_do_not_stop_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Any] = {"axes": {"max_iter": [20, 100_000_000]}, "baseline": None}
+    limit = ["--time-limit", "3s"]
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, *limit, **changes)
+    assert "1 of 2 points failed" in f"{end.value}"
+    printed = capsys.readouterr()
+    told = "WARNING: max_iter 100000000 failed: it ran longer than the time limit of 3 s"
+    assert told in printed.err
+    assert "Restarting data prefetching" in printed.err  # the log
+    assert [row["state"] for row in rows(tmp_path)] == ["done", "failed"]
+    failure = json.loads(next((tmp_path / "out" / "failed").iterdir()).read_text())
+    assert "Restarting data prefetching" in failure["log"]
+    with pytest.raises(SystemExit):
+        run(tmp_path, **changes)
+    assert "1 failed (--retry computes them again)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--retry", *limit, **changes)
+    assert told in capsys.readouterr().err
+
+
+def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:
+    run(tmp_path, axes={"random_seed": [1]}, baseline=None, keep_weights=False)
+    assert [path.suffix for path in (tmp_path / "out" / "points").iterdir()] == [".json"]
+
+
+def test_maps_are_means_over_seeds_with_the_level_of_the_baseline() -> None:
+    axes = {"a": [1, 2], "b.c": [3, 4], "random_seed": [1, 2]}
+    table: list[dict[str, Any]] = [
+        {
+            "baseline": False,
+            "state": "done",
+            "a": a,
+            "b.c": b,
+            "random_seed": s,
+            "x": 10 * a + b + s,
+        }
+        for a in (1, 2)
+        for b in (3, 4)
+        for s in (1, 2)
+    ]
+    table[-1] |= {"state": "failed", "x": None}
+    base = [{"baseline": True, "state": "done", "x": level} for level in (14, 16)]
+    (found,) = make_maps([*base, *table], axes, {"x": "X"})
+    np.testing.assert_allclose(found.values, [[14.5, 15.5], [24.5, 25]])
+    assert found.baseline == 15
+    (place, *_) = draw_maps([found]).axes
+    assert place.get_title() == "X\nregular training: 15"
+    assert [one.get_text() for one in place.get_yticklabels()] == ["1", "2"]
+    assert place.get_xlabel() == "c"
+    assert make_maps(table, {"a": [1, 2], "random_seed": [1, 2]}, {"x": "X"}) == []
+
+
+def test_figures_have_flat_names() -> None:
+    spread = {"mean": 1.5, "std": 0.5}
+    figures: dict[str, Any] = {
+        "images": 9,
+        "accuracy": 1.0,
+        "attacks": {
+            "fgs": {"paper": {"rate": 0.1, "linf": spread}},
+            "hc1": {"all": {"pass_published": None}},
+        },
+        "within": {"linf=8": {"accuracy": 0.2, "accuracy_real": 0.1}},
+    }
+    assert flatten_figures(figures) == {
+        "images": 9,
+        "accuracy": 1.0,
+        "fgs.paper.rate": 0.1,
+        "fgs.paper.linf": 1.5,
+        "fgs.paper.linf.std": 0.5,
+        "hc1.pass_published": None,
+        "within linf=8": 0.2,
+        "within linf=8.real": 0.1,
+    }
+
+
+def test_the_live_table() -> None:
+    progress = SweepProgress(1200, 3, 1, [("beta 1", "tcp://a", 75.0)], 2, 2, 7300.0, "http://x")
+    assert format_progress(progress) == [
+        "3 of 1,200 points done, 1 failed, 1 running, 1,195 waiting, 2:01:40 left",
+        "2 workers   http://x",
+        "      1:15  beta 1",
+    ]
+    assert format_clock(59.6) == "1:00"
+
+
+def test_maps_of_unknown_figures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, maps=["fgs.papr.rate"])
+    assert "unknown figure 'fgs.papr.rate' (did you mean fgs.paper.rate?)" in f"{end.value}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["x.yaml", "--time-limit", "soon"], "must be a time such as 90, 30m or 2h, not 'soon'"),
+        (["x.yaml", "--workers", "0"], "--workers must be at least 1"),
+        (["x.yaml", "--workers", "2", "--scheduler", "tcp://a:1"], "has its own"),
+    ],
+)
+def test_wrong_arguments(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        program.parse(argv)
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path)
+    with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr("caffe_ext.sweeps.cluster._CONNECT_SECONDS", 1)
+        argv = [f"{path}", "--output", f"{tmp_path / 'out'}", "--scheduler", "tcp://127.0.0.1:9"]
+        program.main(argv)
+    assert "there is no Dask scheduler at tcp://127.0.0.1:9" in f"{end.value}"

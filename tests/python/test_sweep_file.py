@@ -1,0 +1,217 @@
+"""Sweep files: what they say, and how wrong ones are refused, before any work."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from caffe_ext.sweeps.fields import set_field
+from caffe_ext.sweeps.file import read_sweep
+from caffe_ext.sweeps.sweep import Sweep, SweepPlan
+from caffe_ext.sweeps.values import read_values
+from sweep_samples import write_sweep
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def plan(folder: Path, **changes: Any) -> SweepPlan:
+    file = read_sweep(write_sweep(folder / "files", **changes))
+    return Sweep(file, folder / "out", folder / "files").plan()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"from": 1.0, "to": 1.3, "step": 0.1}, (1.0, 1.1, 1.2, 1.3)),
+        ({"from": 0.78, "to": 0.8, "step": 0.005}, (0.78, 0.785, 0.79, 0.795, 0.8)),
+        ({"from": 3, "to": 1, "step": -1}, (3, 2, 1)),
+        ({"from": 1, "to": 1, "step": 1}, (1,)),
+        ([0.1, "inv"], (0.1, "inv")),
+    ],
+)
+def test_ranges_are_exact_decimals(given: Any, expected: tuple[Any, ...]) -> None:
+    found = read_values("the axis x", given)
+    assert found == expected
+    assert list(map(repr, found)) == list(map(repr, expected))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"from": 1.0, "to": 1.6, "step": 0.25}, "lead to 1.50 and 1.75, but not to 1.6"),
+        ({"from": 1, "to": 2, "step": -1}, "never lead from 1 to 2"),
+        ({"from": 1, "to": 2, "step": 0}, "never lead"),
+        ({"from": 1, "to": 2}, "a range without `step:`"),
+        ({"form": 1, "to": 2, "step": 1}, "unknown key 'form' (did you mean from?)"),
+        ({"from": "x", "to": 2, "step": 1}, "`from:` must be a number, not 'x'"),
+        ({"from": 0, "to": 1, "step": 1e-9}, "values, more than 100,000"),
+        ([1, 2, 1], "the value 1 twice"),
+        ([], "must be a list of values"),
+        (5, "must be a list of values"),
+    ],
+)
+def test_wrong_values_are_refused(given: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match="the axis x") as caught:
+        read_values("the axis x", given)
+    assert sentence in f"{caught.value}"
+
+
+def test_fields_are_set_by_path() -> None:
+    solver = caffe_pb2.SolverParameter()
+    for path, value in {
+        "bang_param.beta": "1e-1",
+        "max_iter": 7,
+        "lr_policy": "inv",
+        "stepvalue": [3, 4],
+        "regularization_type": "L1",
+        "debug_info": True,
+        "solver_type": "ADAM",
+    }.items():
+        set_field(solver, path, value)
+    expected = """
+        max_iter: 7 lr_policy: "inv" debug_info: true regularization_type: "L1" solver_type: ADAM
+        stepvalue: [3, 4] bang_param { beta: 0.1 }
+    """
+    assert solver == text_format.Parse(expected, caffe_pb2.SolverParameter())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("bang_param.bet", 1, "no field 'bet'; did you mean beta?"),
+        ("bang_parm.beta", 1, "no field 'bang_parm'; did you mean bang_param?"),
+        ("bang_param", 1, "is a group of fields; name one of them: bang_param.base_type"),
+        ("bang_param.layer.beta", 1, "layer has no fields that can be set by name"),
+        ("base_lr", "fast", "base_lr must be a number, not 'fast'"),
+        ("base_lr", float("nan"), "must be a number"),
+        ("base_lr", True, "must be a number"),
+        ("max_iter", 2.5, "must be a whole number, not 2.5"),
+        ("max_iter", 2**40, "must be a whole number"),
+        ("debug_info", 1, "must be true or false"),
+        ("lr_policy", 3, "must be text"),
+        ("solver_type", "ADA", "must be one of SGD, "),
+        ("stepvalue", 3, "takes a list of values"),
+        ("net", "x", "net cannot be set here: use the axis `net`"),
+        ("test_iter", [3], "measured by `evaluation:`"),
+        ("snapshot", 3, "in one piece"),
+        ("solver_mode", "GPU", "use --gpu"),
+        ("net_param.name", "x", "the networks are files"),
+        ("bang_param.diagnostics_csv", "x", "a point keeps its figures and weights"),
+    ],
+)
+def test_wrong_fields_are_refused(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=path.split(".", maxsplit=1)[0]) as caught:
+        set_field(caffe_pb2.SolverParameter(), path, value)
+    assert sentence in f"{caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"solvr": "x"}, "unknown key 'solvr' in a sweep file (did you mean solver?)"),
+        ({"solver": None}, "`solver:` is missing"),
+        ({"solver": "gone.prototxt"}, "which is not a file"),
+        ({"axes": None}, "`axes:` is missing"),
+        ({"axes": {}}, "`axes:` must have lines"),
+        ({"data": "mnits"}, "unknown data set 'mnits' (did you mean mnist?)"),
+        ({"data": {"name": "digits", "validation": -1}}, "`validation:` must be a number"),
+        ({"settings": {"bang_param.beta": 1}}, "is an axis, and in `settings:` as well"),
+        ({"evaluation": {"attack": ["fgs"]}}, "unknown key 'attack' in `evaluation:`"),
+        ({"evaluation": {"attacks": ["fsg"]}}, "fsg"),
+        ({"evaluation": {"limit": 0}}, "`limit:` must be a whole number, 1 or more"),
+        ({"evaluation": {"radii": ["l3=8"]}}, "a radius must be written as"),
+        ({"baseline": {"settings": {}}}, "`baseline:` has no `solver:`"),
+        ({"keep_weights": 1}, "must be true or false"),
+        ({"axes": {"data": ["digits"]}}, "`data:` is an axis, and given for all points"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, changes: Any, sentence: str) -> None:
+    path = write_sweep(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"sweep\.yaml") as caught:
+        read_sweep(path)
+    assert sentence in f"{caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"axes": {"bang_param.bet": [1]}}, "did you mean beta?"),
+        ({"axes": {"bang_param.beta": [1, 0]}}, "beta is 0, which would freeze the weights"),
+        ({"axes": {"bang_param.epsilon": [1, -1]}}, "must be a finite number, 0 or larger"),
+        ({"settings": {"lr_policy": "invers"}}, "invers"),
+        ({"settings": {"max_iter": 0}}, "does not set max_iter"),
+        ({"settings": {"type": "BNAG"}}, "BNAG"),
+    ],
+)
+def test_every_point_is_checked_before_any_work(
+    tmp_path: Path, changes: Any, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        plan(tmp_path, **changes)
+
+
+def test_a_network_that_reads_something_else_is_refused(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "files")
+    net = path.with_name("net.prototxt")
+    net.write_text(net.read_text().replace("train_lmdb", "mine_lmdb"))
+    with pytest.raises(ValueError, match=r"reads data/digits/mine_lmdb, which .* does not have"):
+        Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("num_output: 10", "num_output: 7", "beta 1.0, epsilon 0.5: .*ip"),
+        ("dim: 28", "dim: 14", "beta 1.0, epsilon 0.5: "),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    path = write_sweep(tmp_path / "files", baseline=None)
+    deploy = path.with_name("deploy.prototxt")
+    deploy.write_text(deploy.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=sentence):
+        Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
+
+
+def test_points_are_described_by_what_matters(tmp_path: Path) -> None:
+    points = plan(tmp_path).points
+    assert [point.title for point in points] == [
+        "baseline",
+        "beta 1.0, epsilon 0.5",
+        "beta 1.0, epsilon 0.8",
+        "beta 1.2, epsilon 0.5",
+        "beta 1.2, epsilon 0.8",
+    ]
+    assert len({point.digest for point in points}) == 5
+    solver = text_format.Parse(points[4].description["solver"], caffe_pb2.SolverParameter())
+    assert solver.bang_param.beta == pytest.approx(1.2)
+    for cleared in ("snapshot", "snapshot_prefix", "test_interval", "solver_mode"):
+        assert not solver.HasField(cleared)
+    # Where it is computed, and from which folder, does not matter.
+    again = plan(tmp_path / "elsewhere").points
+    assert [one.digest for one in again] == [one.digest for one in points]
+    others = plan(tmp_path / "third", settings={"momentum": 0.5}).points
+    assert not {one.digest for one in others} & {one.digest for one in points}
+
+
+def test_the_baseline_is_repeated_for_seeds_and_nets(tmp_path: Path) -> None:
+    axes = {
+        "random_seed": [1, 2],
+        "bang_param.beta": [1.0, 1.1],
+        "net": [{"name": name, "net": "net.prototxt", "model": "model.yaml"} for name in "ab"],
+    }
+    points = plan(tmp_path, axes=axes, net=None, model=None).points
+    baselines = [dict(one.values) for one in points if one.baseline]
+    assert baselines == [{"random_seed": seed, "net": net} for seed in (1, 2) for net in "ab"]
+    assert len(points) == 4 + 8
+
+
+@pytest.mark.parametrize("name", ["bang_lenet", "bang_cifar10_quick", "digits"])
+def test_the_examples_are_as_in_the_paper(name: str) -> None:
+    file = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml")
+    sizes = [len(axis.values) for axis in file.axes]
+    assert sizes == ([2, 2] if name == "digits" else [13, 13])
