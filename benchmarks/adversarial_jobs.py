@@ -13,9 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine_jobs import Network, operations, random_batch, solver
+from engine_jobs import Network, count_operations, draw_batch, make_solver
 from job_timing import Job
-from torch_jobs import Wrap, torch_modes, torch_network, torch_optimizer, torch_training
+from torch_jobs import (
+    Wrap,
+    make_torch_network,
+    make_torch_optimizer,
+    make_torch_training,
+    set_torch_modes,
+)
 
 STEPS = 10
 EPSILON, STEP = 0.8, 0.2
@@ -29,40 +35,40 @@ adversarial_param {{
 """
 
 
-def adversarial_operations(net: Any) -> float:
+def count_adversarial_operations(net: Any) -> float:
     """Return the operations that an iteration must have: clean, attacked, and the attack itself."""
-    forward, iteration = operations(net)
+    forward, iteration = count_operations(net)
     return 2 * iteration + STEPS * 2 * forward
 
 
-def caffe_training(network: Network, ready: Callable[[], object]) -> Iterator[Job]:
+def make_caffe_jobs(network: Network, ready: Callable[[], object]) -> Iterator[Job]:
     """Yield plain and adversarial training, with the engine."""
     from caffe_ext.runtime import engine
 
     with engine.switch(on=True), tempfile.TemporaryDirectory() as folder:
-        plain = solver(network, "SGD", Path(folder))
-        robust = solver(network, "Adversarial", Path(folder), ADVERSARIAL)
-    yield Job("plain", "caffe_ext", partial(plain.step, 1), ready, operations(plain.net)[1])
-    flop = adversarial_operations(robust.net)
+        plain = make_solver(network, "SGD", Path(folder))
+        robust = make_solver(network, "Adversarial", Path(folder), ADVERSARIAL)
+    yield Job("plain", "caffe_ext", partial(plain.step, 1), ready, count_operations(plain.net)[1])
+    flop = count_adversarial_operations(robust.net)
     yield Job("adversarial", "caffe_ext", partial(robust.step, 1), ready, flop)
 
 
-def torch_adversarial_jobs(network: Network, threads: int) -> Iterator[Job]:
+def make_torch_jobs(network: Network, threads: int) -> Iterator[Job]:
     """Yield PyTorch's plain and adversarial training in all its modes."""
-    for title, layout, wrap in torch_modes(threads):
-        yield Job("plain", title, torch_training(network, layout, wrap))
-        yield Job("adversarial", title, torch_adversarial(network, layout, wrap))
+    for title, layout, wrap in set_torch_modes(threads):
+        yield Job("plain", title, make_torch_training(network, layout, wrap))
+        yield Job("adversarial", title, make_torch_iteration(network, layout, wrap))
 
 
-def torch_adversarial(network: Network, layout: Any, wrap: Wrap) -> Callable[[], None]:
+def make_torch_iteration(network: Network, layout: Any, wrap: Wrap) -> Callable[[], None]:
     """Return an iteration of PyTorch's adversarial training."""
     import torch
 
     torch.manual_seed(1)
-    model = torch_network(network).to(memory_format=layout)
+    model = make_torch_network(network).to(memory_format=layout)
     parameters = list(model.parameters())
-    optimizer = torch_optimizer(parameters)
-    images, labels = map(torch.from_numpy, random_batch(network, network.batch))
+    optimizer = make_torch_optimizer(parameters)
+    images, labels = map(torch.from_numpy, draw_batch(network, network.batch))
     images = images.to(memory_format=layout)
     loss = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))
 

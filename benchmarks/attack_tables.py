@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from attack_accuracy import OTHER, OURS, Answer
 from attack_question import NORMS
 from attack_times import TARGETS
-from bench_report import origin
-from search_report import table
+from bench_report import format_origin
+from search_report import format_table
 
 Record = Mapping[str, Any]
 Distances = NDArray[np.float64]
@@ -51,7 +51,7 @@ def format_accuracy(record: Record) -> str:
 The share of images that are classified correctly and that no attack breaks, by the standard version
 of AutoAttack: ours, and its authors' on the same weights in PyTorch.
 
-{table(rows)}
+{format_table(rows)}
 
 real: real-valued pixels. whole: whole grey levels, searched for where rounding loses what was
 found. rounded: what the other finds, rounded to the nearest grey levels. Seconds of processor time
@@ -80,7 +80,7 @@ def format_times(record: Record) -> str:
     return f"""\
 # How fast attacks are, beside {record["other"]}
 
-{table(rows)}
+{format_table(rows)}
 
 Processor time of ours and of the other on one thread, medians of runs in turns; ratio: other /
 ours. found: images that are broken within the budget, of those that are classified correctly; of
@@ -115,14 +115,14 @@ Ours beside the best of Foolbox's, image by image: the images for which Foolbox 
 (whole: one that survives rounding), the mean distances there, and for how many of these images ours
 is at or below Foolbox's best.
 
-{table(nearer)}
+{format_table(nearer)}
 """
     return f"""\
 # The smallest adversarials, beside {record["other"] or "none"}
 
 Distances in grey levels, L2 as the root of the sum; means over what was found.
 
-{table(rows)}
+{format_table(rows)}
 {comparison if len(nearer) > 1 else ""}
 real: real-valued pixels. whole: whole grey levels; ours search for them, those of Foolbox are
 rounded to the nearest. All attacks with their defaults; BB starts from FMN's results. Seconds of
@@ -192,6 +192,6 @@ def _format_origin(record: Record) -> str:
     return f"""\
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | models | {models} |
 | images | {record["images"]} |"""

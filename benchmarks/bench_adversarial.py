@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from adversarial_jobs import caffe_training, torch_adversarial_jobs
-from bench_report import begin_record, format_left_table, origin
+from adversarial_jobs import make_caffe_jobs, make_torch_jobs
+from bench_report import begin_record, format_left_table, format_origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
@@ -24,7 +24,7 @@ from caffe_ext.storage.atomic import write_json, write_text
 from child_process import measure_in_child, run_child
 from engine_jobs import NETWORKS, Blas, Network
 from job_timing import find_fastest, time_jobs
-from torch_jobs import torch_version
+from torch_jobs import find_torch_version
 
 TARGET = 1.5
 
@@ -49,14 +49,14 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
     return result
 
 
-def child(network: Network, rounds: int) -> None:
+def print_figures(network: Network, rounds: int) -> None:
     """Measure in this process, and print the figures as JSON."""
     from caffe_ext.runtime import engine
 
     engine.set_threads(1)
-    jobs = list(caffe_training(network, partial(Blas().set_threads, 1)))
-    if torch_version() is not None:
-        jobs += torch_adversarial_jobs(network, 1)
+    jobs = list(make_caffe_jobs(network, partial(Blas().set_threads, 1)))
+    if find_torch_version() is not None:
+        jobs += make_torch_jobs(network, 1)
     with Console().show_progress(network.title, rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
     print(json.dumps({"network": network.title, "batch": network.batch, "jobs": times}))
@@ -67,7 +67,7 @@ def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str,
     return find_fastest(measured, task, framework, "thread_ms")
 
 
-def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+def format_table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
     head = ("network", "batch", "plain", "adversarial", "cost", "arithmetic")
     lines = [(*head, "PyTorch adversarial", "its best mode", "PyTorch / ours")]
@@ -104,7 +104,7 @@ relation to those of one pass to the weights.
 
 Target: PyTorch / ours at least {TARGET}.
 
-{table(record["measurements"])}
+{format_table(record["measurements"])}
 
 Medians of runs in turns in one process, in processor time, which leaves out what other processes
 took away; the same random images in memory for all, no data layer. The attack sees the network as
@@ -112,14 +112,16 @@ it is deployed, and computes no weight gradients, in PyTorch neither.
 
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | peer | {peer} |
 """
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    record = begin_record(arguments.output, pytorch=torch_version(), target=TARGET, measurements=[])
+    record = begin_record(
+        arguments.output, pytorch=find_torch_version(), target=TARGET, measurements=[]
+    )
     if record["pytorch"] is None:
         Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
     for name in arguments.networks:
@@ -127,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
     stem = arguments.output / "bench_adversarial"
     write_json(stem.with_suffix(".json"), record)
     write_text(stem.with_suffix(".md"), report(record))
-    print(table(record["measurements"]))
+    print(format_table(record["measurements"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if not arguments.child:
         return run_program(run, arguments)
-    return run_child(lambda: child(NETWORKS[arguments.child], arguments.rounds))
+    return run_child(lambda: print_figures(NETWORKS[arguments.child], arguments.rounds))
 
 
 if __name__ == "__main__":

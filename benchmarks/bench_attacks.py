@@ -122,7 +122,7 @@ class Survey:
         All models are asked about a budget before the next one.
         """
         from caffe_ext.evaluation.suite import parse_radius
-        from torch_twin import torch_twin
+        from torch_twin import make_torch_twin
 
         batch = self.source.read(slice(0, len(self.source)))
         loaded = []
@@ -130,7 +130,7 @@ class Survey:
             classifier = model.load(self.arguments.batch_size)
             assert batch.labels is not None  # checked by open()
             labels = classifier.check_labels(batch.labels, len(batch.images))
-            twin = torch_twin(model, classifier, batch.images)[0] if self.other else None
+            twin = make_torch_twin(model, classifier, batch.images)[0] if self.other else None
             right = np.flatnonzero(classifier.predict(batch.images) == labels)
             loaded.append((model.name, classifier, twin, labels, right))
         for text in budgets:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_report import origin
+from bench_report import format_origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import DATA, ROOT
@@ -66,7 +66,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def data_sources(network: Network, folder: Path) -> tuple[dict[str, str], str]:
+def find_data_sources(network: Network, folder: Path) -> tuple[dict[str, str], str]:
     """Return where the network's data are, by the paths that it names, and what they are."""
     from caffe_ext.data.preparation import read_intact_record
 
@@ -74,10 +74,10 @@ def data_sources(network: Network, folder: Path) -> tuple[dict[str, str], str]:
     if record is not None:
         return {}, record.content
     Console().note(f"data/{network.data_set} is not there; random images serve as well")
-    return random_images(network, folder), "random images"
+    return write_random_images(network, folder), "random images"
 
 
-def random_images(network: Network, folder: Path) -> dict[str, str]:
+def write_random_images(network: Network, folder: Path) -> dict[str, str]:
     """Write images of the network's shape, and their mean image, into the folder."""
     import numpy as np
 
@@ -108,7 +108,7 @@ def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
     """Return the measurements of a network: with one thread, and with one for each core."""
     measurements = []
     with tempfile.TemporaryDirectory() as name:
-        sources, data = data_sources(network, Path(name))
+        sources, data = find_data_sources(network, Path(name))
         stems = (f"{network.stem}_sgd", f"{network.stem}_bang")
         solvers = [write_solver(stem, sources, Path(name)) for stem in stems]
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
@@ -122,7 +122,7 @@ def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
     return measurements
 
 
-def child(sgd: str, bang: str, title: str, pairs: int) -> None:
+def print_figures(sgd: str, bang: str, title: str, pairs: int) -> None:
     """Measure two solvers in this process, and print the figures as JSON."""
     import caffe
 
@@ -136,7 +136,7 @@ def child(sgd: str, bang: str, title: str, pairs: int) -> None:
     print(json.dumps(asdict(times) | {"blas": asdict(describe_machine().blas)}))
 
 
-def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+def format_table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, which also reads well as it is."""
     rows = [
         ("network", "batch", "threads", "SGD", "BANG", "ratio", "quartiles", "by CPU time"),
@@ -173,7 +173,7 @@ def report(record: Mapping[str, Any]) -> str:
 The time of a training iteration with BANG in relation to one with plain SGD.
 Target: at most {TARGET}.
 
-{table(record["measurements"])}
+{format_table(record["measurements"])}
 
 SGD, BANG: medians. ratio: of the medians. quartiles: of the ratio within pairs of neighbouring
 iterations. by CPU time: the ratio of the medians of the training thread's processor time, which
@@ -181,7 +181,7 @@ leaves out what other processes took away.
 
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | data | {data} |
 """
 
@@ -206,7 +206,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_text(arguments.output / "bench_bang.md", report(record))
     except TrainingError as error:
         sys.exit(f"{error}")
-    print(table(record["measurements"]))
+    print(format_table(record["measurements"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     sgd, bang, title = arguments.child
-    return run_child(lambda: child(sgd, bang, title, arguments.iterations))
+    return run_child(lambda: print_figures(sgd, bang, title, arguments.iterations))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from bench_report import begin_record
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from engine_jobs import FORWARD_BATCH, NETWORKS, Network
-from torch_jobs import build_network, torch_modes
+from torch_jobs import build_network, set_torch_modes
 
 TARGET = 1.5
 SIGMA, SAMPLES = 63.75, 5 * FORWARD_BATCH
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
+def sample_with_caffe(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
     """Yield what `certify smoothing` does for SAMPLES samples of an image."""
     import tempfile
 
@@ -85,11 +85,11 @@ def caffe_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
     yield "caffe_ext", run
 
 
-def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
+def sample_with_torch(network: Network, threads: int) -> Iterator[tuple[str, Sampling]]:
     """Yield the same of PyTorch's, as the reference implementation of smoothing does it."""
     import torch
 
-    for title, layout, wrap in torch_modes(threads):
+    for title, layout, wrap in set_torch_modes(threads):
         model = build_network(network).to(memory_format=layout)
         image = torch.full((1, *network.shape), 128.0)
 
@@ -108,9 +108,9 @@ def torch_sampling(network: Network, threads: int) -> Iterator[tuple[str, Sampli
         yield title, run
 
 
-def child(framework: str, network: Network, threads: int) -> None:
+def print_figures(framework: str, network: Network, threads: int) -> None:
     """Print samples a second of each way of a framework as JSON: of one round."""
-    makers = {"caffe": caffe_sampling, "torch": torch_sampling}
+    makers = {"caffe": sample_with_caffe, "torch": sample_with_torch}
     found = {}
     for title, run in makers[framework](network, threads):
         run()
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if arguments.child:
         framework, network, threads = arguments.child
-        child(framework, NETWORKS[network], int(threads))
+        print_figures(framework, NETWORKS[network], int(threads))
         return 0
     from caffe_ext.cli.console import run_program
 

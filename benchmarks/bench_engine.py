@@ -17,15 +17,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_report import begin_record, format_left_table, origin
+from bench_report import begin_record, format_left_table, format_origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
 from child_process import measure_in_child, run_child
-from engine_jobs import NETWORKS, Network, caffe_jobs, caffe_scores, relative_difference
+from engine_jobs import (
+    NETWORKS,
+    Network,
+    compute_caffe_scores,
+    compute_relative_difference,
+    make_caffe_jobs,
+)
 from job_timing import RUNS, find_fastest, time_jobs
-from torch_jobs import torch_jobs, torch_scores, torch_version
+from torch_jobs import compute_torch_scores, find_torch_version, make_torch_jobs
 
 TASKS = ("SGD", "BANG", "forward")
 THREADS = (1, 2)
@@ -52,16 +58,18 @@ def measure(network: Network, threads: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-def child(network: Network, threads: int, rounds: int) -> None:
+def print_figures(network: Network, threads: int, rounds: int) -> None:
     """Measure in this process, and print the figures as JSON."""
     import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
     from caffe_ext.storage.provenance import describe_machine
 
-    jobs = list(caffe_jobs(network, threads))
+    jobs = list(make_caffe_jobs(network, threads))
     differ = None
-    if torch_version() is not None:
-        differ = relative_difference(caffe_scores(network), torch_scores(network))
-        jobs += torch_jobs(network, threads)
+    if find_torch_version() is not None:
+        differ = compute_relative_difference(
+            compute_caffe_scores(network), compute_torch_scores(network)
+        )
+        jobs += make_torch_jobs(network, threads)
     with Console().show_progress(
         f"{network.title}, {threads} threads", rounds + 1, "round"
     ) as step:
@@ -80,21 +88,21 @@ def child(network: Network, threads: int, rounds: int) -> None:
     )
 
 
-def clock(measured: Mapping[str, Any]) -> str:
+def choose_clock(measured: Mapping[str, Any]) -> str:
     """Return which clock counts: with one thread its own, which leaves other processes out."""
     return "thread_ms" if measured["threads"] == 1 else "elapsed_ms"
 
 
 def find(measured: Mapping[str, Any], task: str, framework: str) -> Mapping[str, Any] | None:
     """Return the fastest job of a task whose framework begins like that; None: there is none."""
-    return find_fastest(measured, task, framework, clock(measured))
+    return find_fastest(measured, task, framework, choose_clock(measured))
 
 
-def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def make_rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the table's cells."""
     cells: list[tuple[str, ...]] = []
     for measured in measurements:
-        key = clock(measured)
+        key = choose_clock(measured)
         peak = find(measured, "peak", "OpenBLAS")
         for task in TASKS:
             stock, ours = (find(measured, task, name) for name in ("stock Caffe", "caffe_ext"))
@@ -119,10 +127,10 @@ def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return cells
 
 
-def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+def format_table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
     head = ("network", "threads", "task", "stock Caffe", "ours", "PyTorch", "its best mode")
-    lines = [(*head, "stock / ours", "PyTorch / ours", "of the peak"), *rows(measurements)]
+    lines = [(*head, "stock / ours", "PyTorch / ours", "of the peak"), *make_rows(measurements)]
     return format_left_table(lines)
 
 
@@ -131,7 +139,7 @@ def report(record: Mapping[str, Any]) -> str:
     peer = f"PyTorch {record['pytorch']}" if record["pytorch"] else "PyTorch is not installed"
     ratios, peaks = [], []
     for measured in record["measurements"]:
-        name, key = f"{measured['network']}, threads {measured['threads']}", clock(measured)
+        name, key = f"{measured['network']}, threads {measured['threads']}", choose_clock(measured)
         sgd, bang = (find(measured, task, "caffe_ext") for task in ("SGD", "BANG"))
         peak = find(measured, "peak", "OpenBLAS")
         assert sgd is not None and bang is not None and peak is not None
@@ -145,7 +153,7 @@ compared with PyTorch's plain SGD.
 
 Targets: PyTorch / ours at least {TARGETS["BANG"]} for BANG, {TARGETS["forward"]} for forward.
 
-{table(record["measurements"])}
+{format_table(record["measurements"])}
 
 ![the same as bars](bench_engine.svg)
 
@@ -161,7 +169,7 @@ away; with two, the time that passed, which holds other work on the machine.
 
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | peer | {peer} |
 """
 
@@ -178,7 +186,7 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
             for column, task in enumerate(TASKS):
                 job = find(measured, task, framework)
                 if job is not None:
-                    value = job[clock(measured)]
+                    value = job[choose_clock(measured)]
                     x = column + 0.27 * (place - 1)
                     panel.bar(
                         x, value, 0.25, color=colour, label=framework if column == 0 else None
@@ -197,7 +205,7 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     record = begin_record(
-        arguments.output, pytorch=torch_version(), targets=TARGETS, measurements=[]
+        arguments.output, pytorch=find_torch_version(), targets=TARGETS, measurements=[]
     )
     if record["pytorch"] is None:
         Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
@@ -211,7 +219,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(stem.with_suffix(".json"), record)
     write_text(stem.with_suffix(".md"), report(record))
     draw(record["measurements"], stem.with_suffix(".svg"))
-    print(table(record["measurements"]))
+    print(format_table(record["measurements"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     name, threads = arguments.child
-    return run_child(lambda: child(NETWORKS[name], int(threads), arguments.rounds))
+    return run_child(lambda: print_figures(NETWORKS[name], int(threads), arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,15 @@ from caffe_ext.cli.model_arguments import add_model_arguments
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import write_json, write_text
-from engine_jobs import NETWORKS, Network, caffe_scores, layer_jobs, relative_difference
+from engine_jobs import (
+    NETWORKS,
+    Network,
+    compute_caffe_scores,
+    compute_relative_difference,
+    make_layer_jobs,
+)
 from job_timing import repeat, time_jobs
-from torch_jobs import torch_gpu_jobs, torch_scores, torch_version
+from torch_jobs import compute_torch_scores, find_torch_version, make_torch_gpu_jobs
 
 # So often a job runs before it waits for the GPU, as in a training that nobody watches.
 ITERATIONS = 20
@@ -79,7 +85,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def caffe_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
+def run_caffe_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
     """Return the figures of Caffe and the engine."""
     from caffe_ext.runtime.device import Device, synchronize
     from paired_timing import time_pair
@@ -88,32 +94,33 @@ def caffe_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
     jobs = [
         repeat(job, ITERATIONS, synchronize)
         for on in (False, True)
-        for job in layer_jobs(network, on)
+        for job in make_layer_jobs(network, on)
     ]
     ours = {job.task: job.run for job in jobs if job.framework == "caffe_ext"}
     times = time_jobs(jobs, rounds, lambda: None)
     bang = time_pair(ours["SGD"], ours["BANG"], 4 * rounds, WARM_UP)
-    scores = caffe_scores(network)[:SCORES].tolist()
+    scores = compute_caffe_scores(network)[:SCORES].tolist()
     return {"jobs": times, "bang": asdict(bang.elapsed), "scores": scores}
 
 
-def torch_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
+def run_torch_child(network: Network, device: str, rounds: int) -> dict[str, Any]:
     """Return the figures of PyTorch; just {"version": None} where it has no GPU or is not there."""
-    if torch_version() is None:
+    if find_torch_version() is None:
         return {"version": None, "reason": "PyTorch is not installed"}
     import torch
 
     if not torch.cuda.is_available():
-        return {"version": None, "reason": f"PyTorch {torch_version()} finds no GPU"}
+        return {"version": None, "reason": f"PyTorch {find_torch_version()} finds no GPU"}
     torch.cuda.set_device(int(device.removeprefix("gpu:")))
     jobs = [
-        repeat(job, ITERATIONS, torch.cuda.synchronize) for job in list(torch_gpu_jobs(network))
+        repeat(job, ITERATIONS, torch.cuda.synchronize)
+        for job in list(make_torch_gpu_jobs(network))
     ]
     return {
-        "version": torch_version(),
+        "version": find_torch_version(),
         "device": torch.cuda.get_device_name(),
         "jobs": time_jobs(jobs, rounds, lambda: None),
-        "scores": torch_scores(network, "cuda")[:SCORES].tolist(),
+        "scores": compute_torch_scores(network, "cuda")[:SCORES].tolist(),
     }
 
 
@@ -164,7 +171,7 @@ def summarize_processes(
         "without_pytorch": missing["reason"] if missing else None,
         "scores_differ": None
         if missing
-        else relative_difference(caffe[0]["scores"], torch[0]["scores"]),
+        else compute_relative_difference(caffe[0]["scores"], torch[0]["scores"]),
         "jobs": [
             {
                 "task": task,
@@ -181,9 +188,9 @@ def summarize_processes(
 
 def write_report(record: Mapping[str, Any], folder: Path) -> None:
     """Write the report beside the record, and print its tables."""
-    from gpu_report import draw, report, summary
+    from gpu_report import draw, format_summary, report
 
-    print(summary(record))
+    print(format_summary(record))
     write_text(folder / "bench_gpu.md", report(record))
     try:
         draw(record["measurements"], folder / "bench_gpu.svg")
@@ -243,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_program(run, arguments)
     what, name, device = arguments.child
     with suppress(KeyboardInterrupt):  # the parent got the same Ctrl-C, and speaks
-        child = {"caffe": caffe_child, "torch": torch_child}[what]
+        child = {"caffe": run_caffe_child, "torch": run_torch_child}[what]
         print(json.dumps(child(NETWORKS[name], device, arguments.rounds)))
         return 0
     return 130

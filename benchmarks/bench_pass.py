@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def digits(count: int) -> "tuple[Images, str]":
+def load_digits(count: int) -> "tuple[Images, str]":
     """Return digits (N, 1, 28, 28), again from the start if there are not enough, and their source.
 
     MNIST's test images where they are, else scikit-learn's digits.
@@ -80,9 +80,9 @@ def measure(count: int, runs: int) -> dict[str, Any]:
 
     from caffe_ext.metrics.pass_score import compute_pass_scores
     from paired_timing import time_pair
-    from pass_reference import reference_pass_score
+    from pass_reference import compute_reference_pass_score
 
-    originals, source = digits(count)
+    originals, source = load_digits(count)
     adversarials = perturb(originals)
     pairs = list(zip(adversarials, originals, strict=True))
 
@@ -90,7 +90,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
         return compute_pass_scores(adversarials, originals).scores
 
     def loop() -> list[float]:
-        return [reference_pass_score(*pair)[0] for pair in pairs]
+        return [compute_reference_pass_score(*pair)[0] for pair in pairs]
 
     apart = np.subtract(batch(), loop())
     # first: the batch, second: the loop; so the ratio says how many times faster the batch is.
@@ -106,7 +106,7 @@ def measure(count: int, runs: int) -> dict[str, Any]:
     }
 
 
-def summary(measured: dict[str, Any]) -> str:
+def format_summary(measured: dict[str, Any]) -> str:
     """Return the measurement in words."""
     elapsed, processor = measured["elapsed"], measured["processor"]
     lower, _, upper = elapsed["quartiles"]
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
     record = begin_record(arguments.output, target_ratio=TARGET)
     record |= measure(arguments.pairs, arguments.runs)
     write_json(arguments.output / "bench_pass.json", record)
-    print(summary(record))
+    print(format_summary(record))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def format_left_table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], "|" + "|".join("-" * (n + 2) for n in widths) + "|", *text[1:]])
 
 
-def origin(record: Mapping[str, Any]) -> str:
+def format_origin(record: Mapping[str, Any]) -> str:
     """Return the rows of a Markdown table that say how and where a record was measured."""
     about, blas = record["machine"], record["machine"]["blas"]
     return f"""\

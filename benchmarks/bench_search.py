@@ -67,7 +67,7 @@ def compare_settings(
     """Return, beside HC1: with one thread, on Caffe's own layers, and image by image on these."""
     from caffe_ext.attacks.registry import parse_attack
     from caffe_ext.runtime import engine
-    from search_timing import Answers, Comparison, cores, make_plain_loop
+    from search_timing import Answers, Comparison, count_cores, make_plain_loop
 
     attack = parse_attack("hc1")
 
@@ -81,7 +81,9 @@ def compare_settings(
     with engine.switch(on=False):
         stock = model.load(classifier.batch_size)
         loop = make_plain_loop(model, stock)
-    others: dict[str, Callable[[], Answers]] = {"one thread": run_one_thread} if cores() > 1 else {}
+    others: dict[str, Callable[[], Answers]] = (
+        {"one thread": run_one_thread} if count_cores() > 1 else {}
+    )
     others["Caffe's own layers"] = lambda: sample.search(stock, attack)
     others["doubling and bisection, image by image, on these"] = loop(sample, "search")
     # Where nothing is found, the way can have millions of steps.
@@ -101,10 +103,10 @@ def compare_foolbox(
     import numpy as np
 
     from caffe_ext.attacks.registry import parse_attack
-    from foolbox_lenet import TorchLeNet, versions
+    from foolbox_lenet import TorchLeNet, find_versions
     from search_timing import Answers, Comparison
 
-    installed = versions()
+    installed = find_versions()
     if installed is None:
         return f"Foolbox and PyTorch are not installed; `{INSTALL}` does it"
     try:
@@ -174,7 +176,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.storage.provenance import collect_provenance
-    from search_report import report, summary
+    from search_report import format_summary, report
 
     record: dict[str, Any] = asdict(collect_provenance()) | {
         "load_average": os.getloadavg()[0],
@@ -194,7 +196,7 @@ def run(arguments: argparse.Namespace) -> None:
         Console().note(f"Without a comparison with Foolbox: {record['foolbox']}")
     write_json(arguments.output / "bench_search.json", record)
     write_text(arguments.output / "bench_search.md", report(record))
-    print(summary(record))
+    print(format_summary(record))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

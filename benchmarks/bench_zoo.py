@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench_report import begin_record, format_left_table, origin
+from bench_report import begin_record, format_left_table, format_origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
 from caffe_ext.runtime.checkout import ROOT
@@ -29,10 +29,10 @@ from job_timing import find_fastest, time_jobs
 from zoo_jobs import (
     TASKS,
     USUAL,
+    list_zoo_networks,
+    make_peak_job,
+    make_peers,
     make_subject,
-    peak_job,
-    peers,
-    zoo_networks,
 )
 
 TITLES = ("caffe_ext", "stock Caffe", "PyTorch", "ONNX Runtime", "OpenVINO", "OpenCV")
@@ -47,9 +47,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--networks",
         nargs="+",
         metavar="NAME",
-        choices=zoo_networks(),
+        choices=list_zoo_networks(),
         default=list(USUAL),
-        help=f"of {', '.join(zoo_networks())} (default: {' '.join(USUAL)})",
+        help=f"of {', '.join(list_zoo_networks())} (default: {' '.join(USUAL)})",
     )
     add("--batches", nargs="+", type=int, metavar="N", default=[1, 8], help="(default: 1 8)")
     add("--threads", nargs="+", type=int, metavar="N", default=[1], help="(default: 1)")
@@ -70,14 +70,14 @@ def measure(name: str, batch: int, threads: int, rounds: int) -> dict[str, Any]:
     return result
 
 
-def child(name: str, batch: int, threads: int, rounds: int) -> None:
+def print_figures(name: str, batch: int, threads: int, rounds: int) -> None:
     """Measure in this process, and print the figures as JSON."""
     import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
 
     with tempfile.TemporaryDirectory() as folder:
         subject = make_subject(name, Path(folder) / f"{name}.caffemodel", batch, threads)
-        found = list(peers(subject))
-    jobs = [job for peer in found for job in peer.jobs] + [peak_job(threads)]
+        found = list(make_peers(subject))
+    jobs = [job for peer in found for job in peer.jobs] + [make_peak_job(threads)]
     with Console().show_progress(f"{name}, batch {batch}", rounds + 1, "round") as step:
         times = time_jobs(jobs, rounds, lambda: step(1))
     differ = {peer.title: peer.differ for peer in found}
@@ -85,32 +85,34 @@ def child(name: str, batch: int, threads: int, rounds: int) -> None:
     print(json.dumps(about | {"jobs": times}))
 
 
-def clock(measured: Mapping[str, Any]) -> str:
+def choose_clock(measured: Mapping[str, Any]) -> str:
     """Return which clock counts: with one thread the process's, which leaves other work out."""
     return "process_ms" if measured["threads"] == 1 else "elapsed_ms"
 
 
 def find(measured: Mapping[str, Any], task: str, title: str) -> float | None:
     """Return the milliseconds of the fastest job of a task; None: there is none."""
-    job = find_fastest(measured, task, title, clock(measured))
-    return None if job is None else float(job[clock(measured)])
+    job = find_fastest(measured, task, title, choose_clock(measured))
+    return None if job is None else float(job[choose_clock(measured)])
 
 
-def speed(measured: Mapping[str, Any], task: str, title: str) -> float:
+def compute_speed(measured: Mapping[str, Any], task: str, title: str) -> float:
     """Return the operations of a task in a time, in 10^12 a second."""
-    job = find_fastest(measured, task, title, clock(measured))
+    job = find_fastest(measured, task, title, choose_clock(measured))
     assert job is not None
-    return float(job["gflop"] / job[clock(measured)])
+    return float(job["gflop"] / job[choose_clock(measured)])
 
 
-def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def make_rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the table's cells."""
     cells = []
     for measured in measurements:
         for task in TASKS:
             times = [find(measured, task, title) for title in TITLES]
             ours, others = times[0], [one for one in times[1:] if one is not None]
-            share = speed(measured, task, TITLES[0]) / speed(measured, "peak", "OpenBLAS")
+            share = compute_speed(measured, task, TITLES[0]) / compute_speed(
+                measured, "peak", "OpenBLAS"
+            )
             assert ours is not None
             cells.append(
                 (
@@ -126,10 +128,10 @@ def rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return cells
 
 
-def table(measurements: Sequence[Mapping[str, Any]]) -> str:
+def format_table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
     head = ("network", "batch", "threads", "task", *HEADS, "best other / ours", "of the peak")
-    return format_left_table([head, *rows(measurements)])
+    return format_left_table([head, *make_rows(measurements)])
 
 
 def report(record: Mapping[str, Any]) -> str:
@@ -143,7 +145,7 @@ def report(record: Mapping[str, Any]) -> str:
 Milliseconds of a forward pass, of one with the gradient with respect to the pixels, and of one with
 the gradients with respect to all weights ("training", without the update).
 
-{table(record["measurements"])}
+{format_table(record["measurements"])}
 
 ![relative to ours](bench_zoo.svg)
 
@@ -154,7 +156,7 @@ of 1024 x 1024 by the same BLAS.
 
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | others | {", ".join(f"{name} {version}" for name, version in record["peers"].items())} |
 """
 
@@ -232,7 +234,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_json(stem.with_suffix(".json"), record)
     write_text(stem.with_suffix(".md"), report(record))
     draw(record["measurements"], stem.with_suffix(".svg"))
-    print(table(record["measurements"]))
+    print(format_table(record["measurements"]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -241,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     name, batch, threads = arguments.child
-    return run_child(lambda: child(name, int(batch), int(threads), arguments.rounds))
+    return run_child(lambda: print_figures(name, int(batch), int(threads), arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Blas:
         return run
 
 
-def solver(network: Network, kind: str, folder: Path, more: str = "") -> Any:
+def make_solver(network: Network, kind: str, folder: Path, more: str = "") -> Any:
     """Return a Caffe solver whose net reads images and labels that are set once.
 
     more  further settings of the solver, as a solver file has them
@@ -101,14 +101,14 @@ def solver(network: Network, kind: str, folder: Path, more: str = "") -> Any:
     path = folder / f"{kind}.prototxt"
     path.write_text(text_format.MessageToString(settings))
     made = caffe.get_solver(str(path))
-    images, labels = random_batch(network, network.batch)
+    images, labels = draw_batch(network, network.batch)
     made.net.blobs["data"].data[...] = images
     made.net.blobs["label"].data[...] = labels
     assert np.isfinite(made.net.forward()["loss"])
     return made
 
 
-def random_batch(network: Network, batch: int) -> Any:
+def draw_batch(network: Network, batch: int) -> Any:
     """Return images and labels."""
     import numpy as np
 
@@ -117,7 +117,7 @@ def random_batch(network: Network, batch: int) -> Any:
     return images, random.integers(0, 10, batch)
 
 
-def operations(net: Any) -> tuple[float, float]:
+def count_operations(net: Any) -> tuple[float, float]:
     """Return the operations of a forward pass, and of one with the backward pass to the weights.
 
     The backward pass to the images, without weights, has as many as the forward pass.
@@ -134,19 +134,19 @@ def operations(net: Any) -> tuple[float, float]:
     return forward, forward + backward
 
 
-def caffe_jobs(network: Network, threads: int) -> Iterator[Job]:
+def make_caffe_jobs(network: Network, threads: int) -> Iterator[Job]:
     """Yield the jobs of stock Caffe and of the engine, and the product of large matrices."""
     from caffe_ext.runtime import engine
 
     engine.set_threads(threads)
     blas = Blas()
     for on in (False, True):
-        yield from layer_jobs(network, on, partial(blas.set_threads, 1 if on else threads))
+        yield from make_layer_jobs(network, on, partial(blas.set_threads, 1 if on else threads))
     ready = partial(blas.set_threads, threads)
     yield Job("peak", "OpenBLAS", blas.product(), ready, 2.0 * PEAK_SIZE**3)
 
 
-def layer_jobs(
+def make_layer_jobs(
     network: Network, engine_on: bool, ready: Callable[[], object] = lambda: None
 ) -> Iterator[Job]:
     """Yield the jobs of Caffe's own layers or of the engine's, where Caffe computes."""
@@ -156,27 +156,27 @@ def layer_jobs(
 
     title = "caffe_ext" if engine_on else "stock Caffe"
     with engine.switch(on=engine_on), tempfile.TemporaryDirectory() as folder:
-        made = {kind: solver(network, kind, Path(folder)) for kind in ("SGD", "BANG")}
+        made = {kind: make_solver(network, kind, Path(folder)) for kind in ("SGD", "BANG")}
         net = forward_net(network, caffe)
     for kind, one in made.items():
-        yield Job(kind, title, partial(one.step, 1), ready, operations(one.net)[1])
+        yield Job(kind, title, partial(one.step, 1), ready, count_operations(one.net)[1])
     # Not net.forward, which copies the scores.
     forward = partial(net._forward, 0, len(net.layers) - 1)
-    yield Job("forward", title, forward, ready, operations(net)[0])
+    yield Job("forward", title, forward, ready, count_operations(net)[0])
 
 
 def forward_net(network: Network, caffe: Any) -> Any:
     """Return the network that is deployed, with FORWARD_BATCH images in it."""
     caffe.set_random_seed(1)
     net = caffe.Net(str(ROOT / f"prototxt/{network.stem}_deploy.prototxt"), caffe.TEST)
-    images, _ = random_batch(network, FORWARD_BATCH)
+    images, _ = draw_batch(network, FORWARD_BATCH)
     net.blobs["data"].reshape(*images.shape)
     net.reshape()
     net.blobs["data"].data[...] = images
     return net
 
 
-def relative_difference(one: Any, other: Any) -> float:
+def compute_relative_difference(one: Any, other: Any) -> float:
     """Return the largest difference of two arrays in relation to the largest value."""
     import numpy as np
 
@@ -200,7 +200,7 @@ def set_weights(net: Any) -> None:
         blob.data[...] = values
 
 
-def caffe_scores(network: Network) -> Any:
+def compute_caffe_scores(network: Network) -> Any:
     """Return Caffe's scores before the softmax, with known weights."""
     import caffe
 

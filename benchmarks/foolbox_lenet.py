@@ -34,7 +34,7 @@ WHITE = 255
 LEVELS = range(1, WHITE + 1)
 
 
-def versions() -> dict[str, str] | None:
+def find_versions() -> dict[str, str] | None:
     """Return the versions of Foolbox and PyTorch, None if they are not installed."""
     try:
         import foolbox
@@ -110,7 +110,7 @@ class TorchLeNet:
         found, first = enough.any(axis=0), enough.argmax(axis=0)
         adversarials = images.copy()
         for row in np.flatnonzero(found):
-            adversarials[row] = _pixels(clipped[first[row]][row])
+            adversarials[row] = _to_pixels(clipped[first[row]][row])
         return Answers(np.where(found, first + 1.0, np.nan), adversarials)
 
     def _search_ascending(self, images: "Images", labels: "Ints") -> Answers:
@@ -125,7 +125,7 @@ class TorchLeNet:
             _, clipped, success = attack(self._foolbox, *given, epsilons=level / WHITE)
             solved = success.numpy()
             amplitudes[active[solved]] = level
-            adversarials[active[solved]] = _pixels(clipped)[solved]
+            adversarials[active[solved]] = _to_pixels(clipped)[solved]
             active = active[~solved]
             if not len(active):
                 break
@@ -136,9 +136,9 @@ class TorchLeNet:
         given = self._tensor(images), self._torch.from_numpy(labels)
         found, _, success = attack(self._foolbox, *given, epsilons=None)
         apart = WHITE * (found - given[0]).abs().amax(dim=(1, 2, 3)).numpy()
-        return Answers(np.where(success.numpy(), apart, np.nan), _pixels(found))
+        return Answers(np.where(success.numpy(), apart, np.nan), _to_pixels(found))
 
 
-def _pixels(values: Any) -> NDArray[np.uint8]:
+def _to_pixels(values: Any) -> NDArray[np.uint8]:
     """Return values 0..1 in PyTorch as whole grey levels."""
     return np.asarray((values * WHITE).round().clamp(0, WHITE).numpy(), np.uint8)

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench_report import origin
+from bench_report import format_origin
 from caffe_ext.storage.atomic import replace_file
 from engine_jobs import FORWARD_BATCH
-from search_report import table
+from search_report import format_table
 
 Record = Mapping[str, Any]
 TASKS = ("SGD", "BANG", "forward")
@@ -22,7 +22,7 @@ COLOURS = {STOCK: "#9aa5b1", OURS: "#2a6fbb"} | dict(
 )
 
 
-def speed(measured: Record, task: str, framework: str) -> float | None:
+def compute_speed(measured: Record, task: str, framework: str) -> float | None:
     """Return how often a second; PyTorch, which knows no BANG, trains with SGD in its place."""
     task = "SGD" if task == "BANG" and framework in PEERS else task
     for job in measured["jobs"]:
@@ -31,10 +31,12 @@ def speed(measured: Record, task: str, framework: str) -> float | None:
     return None
 
 
-def summary(record: Record) -> str:
+def format_summary(record: Record) -> str:
     """Return the tables, which read well in a terminal, too."""
     measurements = record["measurements"]
-    return "\n\n".join([_speeds(measurements), _ratios(measurements), _search(record["search"])])
+    return "\n\n".join(
+        [_format_speeds(measurements), _format_ratios(measurements), _search(record["search"])]
+    )
 
 
 def report(record: Record) -> str:
@@ -53,14 +55,14 @@ How often a second: a training iteration (SGD, BANG; the batch stands behind the
 forward pass of {FORWARD_BATCH} images. BANG stands beside PyTorch's plain SGD. In float32 but for
 the last column, in which PyTorch multiplies in TensorFloat-32, with 10 bits of each factor.
 
-{_speeds(measurements)}
+{_format_speeds(measurements)}
 
 ![the same as bars](bench_gpu.svg)
 
 What BANG costs: the time of {record["iterations_at_a_time"]} iterations with it in relation to as
 many with SGD, both in caffe_ext. Target: at most {record["target_ratio"]}.
 
-{_ratios(measurements)}
+{_format_ratios(measurements)}
 
 The smallest HC1 adversarials of {search["measurements"][0]["images"]:,} images, in one process:
 
@@ -73,20 +75,20 @@ whole iteration as one CUDA graph.
 
 | | |
 |---|---|
-{origin(record)}
+{format_origin(record)}
 | peer | {", ".join([*versions, *missing])}{same} |
 | HC1 | {search["model"]["name"]}, `{search["model"]["weights"]}`, on {search["images"]} |
 """
 
 
-def _speeds(measurements: Sequence[Record]) -> str:
+def _format_speeds(measurements: Sequence[Record]) -> str:
     """Return the table of speeds."""
     frameworks = (STOCK, OURS, *PEERS)
     rows = [["a second", *frameworks, "ours / stock", "ours / eager", "ours / graphs"]]
     for measured in measurements:
         for task in TASKS:
             batch = FORWARD_BATCH if task == "forward" else measured["batch"]
-            speeds = [speed(measured, task, framework) for framework in frameworks]
+            speeds = [compute_speed(measured, task, framework) for framework in frameworks]
             ours = speeds[1]
             assert ours is not None
             others = (speeds[0], speeds[2], speeds[3])
@@ -97,10 +99,10 @@ def _speeds(measurements: Sequence[Record]) -> str:
                     *("–" if value is None else f"{ours / value:.2f}" for value in others),
                 ]
             )
-    return table(rows)
+    return format_table(rows)
 
 
-def _ratios(measurements: Sequence[Record]) -> str:
+def _format_ratios(measurements: Sequence[Record]) -> str:
     """Return the table of what BANG costs."""
     rows = [["BANG / SGD", "ratio", "of the processes", "quartiles within pairs"]]
     for measured in measurements:
@@ -115,7 +117,7 @@ def _ratios(measurements: Sequence[Record]) -> str:
                 " – ".join(f"{value:.3f}" for value in quartiles),
             ]
         )
-    return table(rows)
+    return format_table(rows)
 
 
 def _search(search: Record) -> str:
@@ -132,7 +134,7 @@ def _search(search: Record) -> str:
         ]
         for one in search["measurements"]
     ]
-    return table(rows)
+    return format_table(rows)
 
 
 def draw(measurements: Sequence[Record], path: Path) -> None:
@@ -144,7 +146,7 @@ def draw(measurements: Sequence[Record], path: Path) -> None:
     for panel, measured in zip(panels, measurements, strict=True):
         for place, (framework, colour) in enumerate(COLOURS.items()):
             for column, task in enumerate(TASKS):
-                value = speed(measured, task, framework)
+                value = compute_speed(measured, task, framework)
                 if value is not None:
                     x = column + 0.17 * (place - 2)
                     label = framework if column == 0 else None

@@ -43,8 +43,8 @@ def measure_search(arguments: argparse.Namespace, device: "Device") -> dict[str,
         (device, max(PIECE, arguments.batch_size)),
         (Device(), arguments.batch_size),
     )
-    with _model(arguments) as model:
-        images, labels, origin = _images(arguments, model)
+    with _lend_model(arguments) as model:
+        images, labels, origin = _read_images(arguments, model)
         found = []
         for where, batch_size in dict.fromkeys(settings):
             classifier = model.load(batch_size, where)
@@ -56,7 +56,7 @@ def measure_search(arguments: argparse.Namespace, device: "Device") -> dict[str,
 
 
 @contextmanager
-def _model(arguments: argparse.Namespace) -> "Iterator[ModelDescription]":
+def _lend_model(arguments: argparse.Namespace) -> "Iterator[ModelDescription]":
     """Lend the model that is named, else the one of `make demo`, else one of random weights."""
     import caffe
 
@@ -76,7 +76,7 @@ def _model(arguments: argparse.Namespace) -> "Iterator[ModelDescription]":
         yield model
 
 
-def _images(
+def _read_images(
     arguments: argparse.Namespace, model: "ModelDescription"
 ) -> "tuple[Images, Ints | None, str]":
     """Return --limit images (None: all), again from the start if there are fewer; labels; origin.

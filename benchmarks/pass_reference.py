@@ -14,7 +14,7 @@ ITERATIONS, EPSILON, BLUR = 100, 1e-3, 5
 MARGIN = 5
 
 
-def reference_ssim(
+def compute_reference_ssim(
     first: NDArray[np.uint8], second: NDArray[np.uint8], average: str = "inner"
 ) -> float:
     """Return scikit-image's SSIM of two images (C, H, W); "all": the mean of its whole map."""
@@ -39,7 +39,7 @@ class Reference(NamedTuple):
     gain: float
 
 
-def reference_pass_score(
+def compute_reference_pass_score(
     adversarial: NDArray[np.uint8],
     original: NDArray[np.uint8],
     moving: str = "adversarial",
@@ -55,8 +55,8 @@ def reference_pass_score(
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ITERATIONS, EPSILON)
     try:
         _, homography = cv2.findTransformECC(  # type: ignore[call-overload]
-            luminance(fixed),
-            luminance(moved),
+            compute_luminance(fixed),
+            compute_luminance(moved),
             homography,
             cv2.MOTION_HOMOGRAPHY,
             criteria,
@@ -71,7 +71,7 @@ def reference_pass_score(
         failed, homography = True, identity
     else:
         rho, at_identity = (
-            reference_correlation(luminance(moved), luminance(fixed), h)
+            compute_reference_correlation(compute_luminance(moved), compute_luminance(fixed), h)
             for h in (homography, identity)
         )
         gain = rho - at_identity
@@ -84,11 +84,11 @@ def reference_pass_score(
         )
         for channel in moved
     ]
-    score = reference_ssim(np.stack(warped).astype(np.uint8), fixed, average)
+    score = compute_reference_ssim(np.stack(warped).astype(np.uint8), fixed, average)
     return Reference(score, failed, gain)
 
 
-def reference_correlation(
+def compute_reference_correlation(
     image: NDArray[np.uint8], template: NDArray[np.uint8], homography: NDArray[np.floating]
 ) -> float:
     """Return ECC's coefficient of two blurred images (H, W), one seen through a homography."""
@@ -108,7 +108,7 @@ def reference_correlation(
         return float(seen @ fixed / np.sqrt((seen @ seen) * (fixed @ fixed)))
 
 
-def luminance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def compute_luminance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a grey image (H, W)."""
     grey: NDArray[np.uint8] = image[0]
     if len(image) == 3:

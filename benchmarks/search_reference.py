@@ -52,7 +52,7 @@ class PlainNet:
         return np.asarray(found[self._input][0] * self._scale, np.float32)
 
 
-def derivative(kind: str, scores: Floats, label: int) -> Floats:
+def differentiate(kind: str, scores: Floats, label: int) -> Floats:
     """Return what goes back from the logits for hc1, margin-s or fgs."""
     others = [k for k in range(len(scores)) if k != label]
     closest = max(others, key=lambda k: (scores[k], -k))
@@ -70,9 +70,9 @@ def derivative(kind: str, scores: Floats, label: int) -> Floats:
     return omega
 
 
-def direction(net: PlainNet, kind: str, image: Image, label: int) -> Floats:
+def compute_direction(net: PlainNet, kind: str, image: Image, label: int) -> Floats:
     """Return u, whose largest |value| is 1; 0 if there is no direction."""
-    values = net.gradient(derivative(kind, net.scores(image), label))
+    values = net.gradient(differentiate(kind, net.scores(image), label))
     if kind in ("fgs", "margin-s"):
         values = np.sign(values)
     largest = float(np.abs(values).max())
@@ -84,7 +84,7 @@ def move(image: Image, u: Floats, t: int) -> Image:
     return np.asarray(np.clip(np.rint(image + t * u.astype(np.float64)), 0, 255).astype(np.uint8))
 
 
-def last_amplitude(image: Image, u: Floats) -> int:
+def find_last_amplitude(image: Image, u: Floats) -> int:
     """Return the t from which on every pixel that moves has arrived at 0 or 255."""
     pixels, steps = image.astype(np.float64), u.astype(np.float64)
     up, down = steps > 0, steps < 0
@@ -107,7 +107,7 @@ class Path1D:
 
     def search(self) -> int | None:
         """Return the amplitude by doubling and bisection; None if nothing was found."""
-        last = last_amplitude(self.image, self.u)
+        last = find_last_amplitude(self.image, self.u)
         low, high = 0, min(1, last)
         while not self.is_misclassified(high):
             if high == last:
@@ -123,17 +123,17 @@ class Path1D:
 
     def find_first(self) -> int | None:
         """Return the very first amplitude that is misclassified; None if there is none."""
-        last = last_amplitude(self.image, self.u)
+        last = find_last_amplitude(self.image, self.u)
         return next((t for t in range(1, last + 1) if self.is_misclassified(t)), None)
 
     def classify_all(self, most: int) -> list[bool]:
         """Return for each t = 0, 1, ... most whether x(t) is misclassified: brute force."""
         return [
             self.is_misclassified(t)
-            for t in range(min(last_amplitude(self.image, self.u), most) + 1)
+            for t in range(min(find_last_amplitude(self.image, self.u), most) + 1)
         ]
 
 
-def plain_path(net: PlainNet, kind: str, image: Image, label: Any) -> Path1D:
+def make_plain_path(net: PlainNet, kind: str, image: Image, label: Any) -> Path1D:
     """Return the way of an image in the direction of that kind."""
-    return Path1D(net, image, int(label), direction(net, kind, image, int(label)))
+    return Path1D(net, image, int(label), compute_direction(net, kind, image, int(label)))

@@ -6,7 +6,7 @@ from typing import Any
 Record = Mapping[str, Any]
 
 
-def summary(record: Record) -> str:
+def format_summary(record: Record) -> str:
     """Return the tables, which read well in a terminal, too."""
     parts = [_format_all_images(record), _format_hc1(record["beside_hc1"])]
     if isinstance(record["foolbox"], Mapping):
@@ -45,7 +45,7 @@ other in pycaffe on Caffe's own layers, is the plain search that the tests compa
 
 ## Beside FGS: Foolbox on PyTorch
 
-{_foolbox(record["foolbox"])}
+{_describe_foolbox(record["foolbox"])}
 
 | | |
 |---|---|
@@ -65,7 +65,7 @@ def _format_all_images(record: Record) -> str:
     """Return the figures of the search of all images."""
     found, memory = record["all"], record["all"]["peak_memory_mib"]
     seconds, processor = found["seconds"], found["processor_seconds"]
-    return table(
+    return format_table(
         [
             ["HC1", f"{found['images']:,} images, {found['attacked']:,} attacked"],
             ["images a second", f"{found['images_per_second']:.0f}"],
@@ -89,8 +89,8 @@ def _format_hc1(rows: Sequence[Record]) -> str:
     for row in rows:
         passes = " to ".join(f"{count:.1f}" for count in row["forwards_per_image"])
         same = f"{100 * row['same_adversarial']:.0f}%"
-        body.append([row["name"], f"{row['images']}", *_times(row), passes, same])
-    return table([[*heads, "passes", "same"], *body])
+        body.append([row["name"], f"{row['images']}", *_format_times(row), passes, same])
+    return format_table([[*heads, "passes", "same"], *body])
 
 
 def _format_fgs(rows: Sequence[Record]) -> str:
@@ -102,16 +102,16 @@ def _format_fgs(rows: Sequence[Record]) -> str:
         body.append(
             [
                 row["name"],
-                *_times(row),
+                *_format_times(row),
                 f"{100 * row['found']:.0f}%",
                 "–" if nothing else f"{row['mean_amplitude']:.2f}",
                 "–" if nothing else f"{100 * row['still_adversarial']:.0f}%",
             ]
         )
-    return table([[*heads, "found", "mean Linf", "as uint8"], *body])
+    return format_table([[*heads, "found", "mean Linf", "as uint8"], *body])
 
 
-def _times(row: Record) -> list[str]:
+def _format_times(row: Record) -> list[str]:
     """Return milliseconds an image, and the ratios."""
     elapsed, count = row["elapsed"], row["images"]
     lower, _, upper = elapsed["quartiles"]
@@ -124,7 +124,7 @@ def _times(row: Record) -> list[str]:
     ]
 
 
-def _foolbox(found: Any) -> str:
+def _describe_foolbox(found: Any) -> str:
     """Return the section about Foolbox."""
     if isinstance(found, str):
         return f"Left out: {found}."
@@ -144,7 +144,7 @@ mean Linf: in grey levels, of what was found. as uint8: how much of it the Caffe
 after it was rounded to whole grey levels, as an image file has them."""
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows, the first of them the heads, as a table in Markdown that reads well as it is."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -97,7 +97,7 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
             classifier, sample.images, Misclassification(sample.labels), rows
         )
 
-    before, forwards, amplitudes = _peak_mib(), 0, []
+    before, forwards, amplitudes = _measure_peak_mib(), 0, []
     for start in range(0, len(images), PIECE):
         part = slice(start, start + PIECE)
         originals, result = measure("search", find, part)
@@ -117,8 +117,8 @@ def measure_all(  # noqa: PLR0913  the job, and what it is done on
         "processor_seconds": {name: sum(cpu for _, cpu in taken) for name, taken in clocks.items()},
         "images_per_second": statistics.median(speeds),
         "seconds_for_10000_images": 10_000 / statistics.median(speeds),
-        "peak_memory_mib": {"before": before, "after": _peak_mib()},
-        "network_share": _network_share(lambda: find(slice(PIECE))),
+        "peak_memory_mib": {"before": before, "after": _measure_peak_mib()},
+        "network_share": _measure_network_share(lambda: find(slice(PIECE))),
     }
 
 
@@ -131,12 +131,12 @@ def score_pairs(*pair: "Images") -> None:
     compute_distances(*pair)
 
 
-def _peak_mib() -> float:
+def _measure_peak_mib() -> float:
     """Return the most memory that this process has held so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _network_share(job: Callable[[], object]) -> float:
+def _measure_network_share(job: Callable[[], object]) -> float:
     """Return which share of the processor's time a job spends in pycaffe, that is, the network."""
     profile = cProfile.Profile(time.process_time)
     profile.runcall(job)
@@ -204,7 +204,7 @@ def make_plain_loop(model: "ModelDescription", classifier: "Classifier") -> Plai
     By doubling and bisection, "search", or trying each amplitude, "step_by_step". The net that they
     use is made here, on the engine or not.
     """
-    from search_reference import PlainNet, move, plain_path
+    from search_reference import PlainNet, make_plain_path, move
 
     scale = classifier.pixel_space.scale
     if isinstance(scale, tuple):
@@ -216,7 +216,7 @@ def make_plain_loop(model: "ModelDescription", classifier: "Classifier") -> Plai
             amplitudes, adversarials = np.full(len(sample.images), np.nan), sample.images.copy()
             before = net.forwards
             for row, (image, label) in enumerate(zip(sample.images, sample.labels, strict=True)):
-                way = plain_path(net, "hc1", image, label)
+                way = make_plain_path(net, "hc1", image, label)
                 amplitude = way.search() if method == "search" else way.find_first()
                 if amplitude is not None:
                     amplitudes[row] = amplitude
@@ -228,6 +228,6 @@ def make_plain_loop(model: "ModelDescription", classifier: "Classifier") -> Plai
     return loop
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -11,15 +11,15 @@ from engine_jobs import (
     LENET,
     SETTINGS,
     Network,
+    draw_batch,
     generate_weights,
-    random_batch,
 )
 from job_timing import Job
 
 Wrap = Callable[[Any], Any]
 
 
-def torch_version() -> str | None:
+def find_torch_version() -> str | None:
     """Return PyTorch's version, or None where it is not installed."""
     try:
         import torch
@@ -28,7 +28,7 @@ def torch_version() -> str | None:
     return str(torch.__version__)
 
 
-def torch_network(network: Network) -> Any:
+def make_torch_network(network: Network) -> Any:
     """Return the network in PyTorch; its scores, without the softmax."""
     from torch import nn
 
@@ -64,7 +64,7 @@ def build_network(network: Network) -> Any:
     """Return the network in PyTorch as it is deployed, with known weights."""
     import torch
 
-    model = torch_network(network).eval()
+    model = make_torch_network(network).eval()
     parameters = list(model.parameters())
     known = generate_weights(tuple(one.shape) for one in parameters)
     for parameter, values in zip(parameters, known, strict=True):
@@ -72,17 +72,17 @@ def build_network(network: Network) -> Any:
     return model
 
 
-def torch_scores(network: Network, device: str = "cpu") -> Any:
+def compute_torch_scores(network: Network, device: str = "cpu") -> Any:
     """Return PyTorch's scores before the softmax, with known weights."""
     import torch
 
     model = build_network(network)
-    images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0]).to(device)
+    images = torch.from_numpy(draw_batch(network, FORWARD_BATCH)[0]).to(device)
     with torch.inference_mode():
         return model.to(device)(images).cpu().numpy()
 
 
-def torch_modes(threads: int) -> Iterator[tuple[str, Any, Wrap]]:
+def set_torch_modes(threads: int) -> Iterator[tuple[str, Any, Wrap]]:
     """Set the threads; yield title, layout and compiler of PyTorch's ways to run a network.
 
     Eager, in the layout that it likes better, compiled, and both.
@@ -101,14 +101,14 @@ def torch_modes(threads: int) -> Iterator[tuple[str, Any, Wrap]]:
         yield title, layout, wrap
 
 
-def torch_jobs(network: Network, threads: int) -> Iterator[Job]:
+def make_torch_jobs(network: Network, threads: int) -> Iterator[Job]:
     """Yield the jobs of PyTorch in all its modes."""
-    for title, layout, wrap in torch_modes(threads):
-        yield Job("SGD", title, torch_training(network, layout, wrap))
-        yield Job("forward", title, torch_forward(network, layout, wrap))
+    for title, layout, wrap in set_torch_modes(threads):
+        yield Job("SGD", title, make_torch_training(network, layout, wrap))
+        yield Job("forward", title, make_torch_forward(network, layout, wrap))
 
 
-def torch_optimizer(parameters: Any) -> Any:
+def make_torch_optimizer(parameters: Any) -> Any:
     """Return what Caffe's SGD is in PyTorch."""
     import torch
 
@@ -121,16 +121,16 @@ def torch_optimizer(parameters: Any) -> Any:
     )
 
 
-def torch_training(
+def make_torch_training(
     network: Network, layout: Any, wrap: Wrap, device: str = "cpu"
 ) -> Callable[[], None]:
     """Return a training iteration of PyTorch's."""
     import torch
 
     torch.manual_seed(1)
-    model = torch_network(network).to(device, memory_format=layout)
-    optimizer = torch_optimizer(model.parameters())
-    images, labels = map(torch.from_numpy, random_batch(network, network.batch))
+    model = make_torch_network(network).to(device, memory_format=layout)
+    optimizer = make_torch_optimizer(model.parameters())
+    images, labels = map(torch.from_numpy, draw_batch(network, network.batch))
     images, labels = images.to(device, memory_format=layout), labels.to(device)
     loss = wrap(lambda x, y: torch.nn.functional.cross_entropy(model(x), y))
 
@@ -142,15 +142,15 @@ def torch_training(
     return step
 
 
-def torch_forward(
+def make_torch_forward(
     network: Network, layout: Any, wrap: Wrap, device: str = "cpu"
 ) -> Callable[[], object]:
     """Return a forward pass of PyTorch's, of FORWARD_BATCH images."""
     import torch
 
-    images = torch.from_numpy(random_batch(network, FORWARD_BATCH)[0])
+    images = torch.from_numpy(draw_batch(network, FORWARD_BATCH)[0])
     images = images.to(device, memory_format=layout)
-    scores = wrap(torch_network(network).to(device, memory_format=layout).eval())
+    scores = wrap(make_torch_network(network).to(device, memory_format=layout).eval())
 
     def forward() -> object:
         with torch.inference_mode():
@@ -159,7 +159,7 @@ def torch_forward(
     return forward
 
 
-def torch_gpu_jobs(network: Network) -> Iterator[Job]:
+def make_torch_gpu_jobs(network: Network) -> Iterator[Job]:
     """Yield PyTorch's jobs on the current GPU: eager, and as CUDA graphs.
 
     In float32 throughout, as Caffe computes; and with TensorFloat-32 in all products, which keeps
@@ -175,7 +175,7 @@ def torch_gpu_jobs(network: Network) -> Iterator[Job]:
         ("PyTorch graphs, TF32", True, True),
     ):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = short
-        makers = {"SGD": torch_training, "forward": torch_forward}
+        makers = {"SGD": make_torch_training, "forward": make_torch_forward}
         for task, make in makers.items():
             job = make(network, layout, lambda function: function, "cuda")
             yield Job(task, title, capture_graph(job) if graphs else job)

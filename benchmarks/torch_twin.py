@@ -18,7 +18,7 @@ _MOST_APART = 1e-3
 WHITE = 255
 
 
-def torch_twin(
+def make_torch_twin(
     description: "ModelDescription", classifier: "Classifier", images: "Images"
 ) -> tuple[Any, float]:
     """Return a torch.nn.Module of pixels 0..1, on one thread, and how far its logits are from ours.
@@ -29,13 +29,13 @@ def torch_twin(
     import torch
 
     from caffe_ext.models.files import load_net
-    from torch_jobs import torch_network
+    from torch_jobs import make_torch_network
 
     torch.set_num_threads(1)
     parameters = load_net(description.deploy, description.weights).params
     blobs = [blob.data for layer in parameters.values() for blob in layer]
     for network in (LENET, CIFAR):
-        net = torch_network(network).eval()
+        net = make_torch_network(network).eval()
         own = list(net.parameters())
         if [tuple(one.shape) for one in own] == [blob.shape for blob in blobs]:
             break

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.runtime.checkout import ROOT
-from engine_jobs import PEAK_SIZE, Blas, operations, relative_difference
+from engine_jobs import PEAK_SIZE, Blas, compute_relative_difference, count_operations
 from job_timing import Job
 
 ZOO = ROOT / "prototxt" / "zoo"
@@ -27,7 +27,7 @@ MOST_APART = 1e-3
 FORWARD, GRADIENT, TRAINING = TASKS = "forward", "gradient", "training"
 
 
-def zoo_networks() -> tuple[str, ...]:
+def list_zoo_networks() -> tuple[str, ...]:
     """Return the names of all networks of prototxt/zoo."""
     return tuple(sorted(path.stem.removesuffix("_deploy") for path in ZOO.glob("*.prototxt")))
 
@@ -37,7 +37,7 @@ def write_random_weights(name: str, path: Path) -> None:
     import caffe
 
     caffe.set_random_seed(1)
-    net = caffe.Net(str(deploy_of(name)), caffe.TEST)
+    net = caffe.Net(str(locate_deploy(name)), caffe.TEST)
     for layer, blobs in net.params.items():
         if net.layer_dict[layer].type == "BatchNorm":
             _, variance, factor = blobs
@@ -45,7 +45,7 @@ def write_random_weights(name: str, path: Path) -> None:
     net.save(str(path))
 
 
-def deploy_of(name: str) -> Path:
+def locate_deploy(name: str) -> Path:
     """Return the prototxt of a network."""
     return ZOO / f"{name}_deploy.prototxt"
 
@@ -67,7 +67,7 @@ class Subject:
         from caffe_ext.exchange.caffe_to_onnx.export import export_model
         from caffe_ext.models.description import describe_model
 
-        settings = {"deploy": str(deploy_of(self.name)), "weights": str(self.weights)}
+        settings = {"deploy": str(locate_deploy(self.name)), "weights": str(self.weights)}
         return export_model(describe_model(settings)).network
 
 
@@ -89,12 +89,12 @@ def make_subject(name: str, weights: Path, batch: int, threads: int) -> Subject:
     import numpy as np
 
     write_random_weights(name, weights)
-    side = caffe.Net(str(deploy_of(name)), caffe.TEST).blobs["data"].data.shape[-1]
+    side = caffe.Net(str(locate_deploy(name)), caffe.TEST).blobs["data"].data.shape[-1]
     images = np.random.default_rng(0).uniform(0, 255, (batch, 3, side, side))
     return Subject(name, weights, images.astype(np.float32), threads)
 
 
-def peers(subject: Subject) -> Iterator[Peer]:
+def make_peers(subject: Subject) -> Iterator[Peer]:
     """Yield ours, stock Caffe, and whatever else is installed."""
     from caffe_ext.runtime import engine
 
@@ -105,26 +105,26 @@ def peers(subject: Subject) -> Iterator[Peer]:
         ready = partial(blas.set_threads, 1 if on else subject.threads)
         ready()
         with engine.switch(on=on):
-            logits, jobs = _caffe(subject, title, ready)
+            logits, jobs = _make_caffe(subject, title, ready)
         ours = logits if ours is None else ours
-        yield Peer(title, jobs, relative_difference(logits, ours))
+        yield Peer(title, jobs, compute_relative_difference(logits, ours))
     for package, make in (
-        ("torch", _torch),
-        ("onnxruntime", _onnx_runtime),
-        ("openvino", _openvino),
-        ("cv2", _opencv),
+        ("torch", _make_torch),
+        ("onnxruntime", _make_onnx_runtime),
+        ("openvino", _make_openvino),
+        ("cv2", _make_opencv),
     ):
         if find_spec(package) is None:
             continue
         for title, *tasks in make(subject):
-            differ = relative_difference(tasks[0](), ours)
+            differ = compute_relative_difference(tasks[0](), ours)
             if not differ < MOST_APART:
                 raise ValueError(f"{subject.name}: {title} differs from Caffe by {differ:.2g}")
             jobs = tuple(Job(name, title, run) for name, run in zip(TASKS, tasks, strict=False))
             yield Peer(title, jobs, differ)
 
 
-def peak_job(threads: int) -> Job:
+def make_peak_job(threads: int) -> Job:
     """Return a product of large matrices."""
     blas = Blas()
     ready = partial(blas.set_threads, threads)
@@ -135,7 +135,7 @@ def peak_job(threads: int) -> Job:
 Made = tuple[str, Callable[[], Any]] | tuple[str, *tuple[Callable[[], Any], ...]]
 
 
-def _caffe(
+def _make_caffe(
     subject: Subject, title: str, ready: Callable[[], object]
 ) -> tuple[Any, tuple[Job, ...]]:
     import numpy as np
@@ -144,10 +144,10 @@ def _caffe(
     from caffe_ext.models.pixels import PixelSpace
 
     batch = len(subject.images)
-    model = Classifier(deploy_of(subject.name), subject.weights, PixelSpace(), batch_size=batch)
+    model = Classifier(locate_deploy(subject.name), subject.weights, PixelSpace(), batch_size=batch)
     logits = model.logits(subject.images)
     ones = np.ones_like(logits)
-    flop = operations(model._net)[0]
+    flop = count_operations(model._net)[0]
     net = make_trained_net(subject)
 
     def train() -> Any:
@@ -170,7 +170,7 @@ def make_trained_net(subject: Subject) -> Any:
 
     from caffe_ext.models.files import build_net, read_prototxt
 
-    parameter = read_prototxt(deploy_of(subject.name))
+    parameter = read_prototxt(locate_deploy(subject.name))
     parameter.layer[0].input_param.shape[0].dim[0] = len(subject.images)
     label = parameter.layer.add(name="label", type="Input", top=["label"])
     label.input_param.shape.add(dim=[len(subject.images)])
@@ -184,7 +184,7 @@ def make_trained_net(subject: Subject) -> Any:
     return net
 
 
-def _torch(subject: Subject) -> Iterator[Made]:
+def _make_torch(subject: Subject) -> Iterator[Made]:
     import torch
     from torch import nn
 
@@ -196,7 +196,7 @@ def _torch(subject: Subject) -> Iterator[Made]:
         ("PyTorch eager", torch.contiguous_format),
         ("PyTorch channels_last", torch.channels_last),
     ):
-        net = read_torch_network(deploy_of(subject.name), subject.weights)
+        net = read_torch_network(locate_deploy(subject.name), subject.weights)
         net = net.to(memory_format=layout)
         images = torch.from_numpy(subject.images).contiguous(memory_format=layout)
         asked = images.clone(memory_format=torch.preserve_format).requires_grad_()
@@ -208,7 +208,7 @@ def _torch(subject: Subject) -> Iterator[Made]:
         def gradient(net: Any = net, asked: Any = asked) -> Any:
             return torch.autograd.grad(net(asked).sum(), asked)[0]
 
-        trained = read_torch_network(deploy_of(subject.name), subject.weights)
+        trained = read_torch_network(locate_deploy(subject.name), subject.weights)
         trained = trained.to(memory_format=layout).requires_grad_()
         weights = list(trained.parameters())
 
@@ -218,7 +218,7 @@ def _torch(subject: Subject) -> Iterator[Made]:
         yield title, forward, gradient, train
 
 
-def _onnx_runtime(subject: Subject) -> Iterator[Made]:
+def _make_onnx_runtime(subject: Subject) -> Iterator[Made]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -230,7 +230,7 @@ def _onnx_runtime(subject: Subject) -> Iterator[Made]:
     yield "ONNX Runtime", lambda: session.run(["logits"], given)[0]
 
 
-def _openvino(subject: Subject) -> Iterator[Made]:
+def _make_openvino(subject: Subject) -> Iterator[Made]:
     import openvino
 
     core = openvino.Core()
@@ -242,11 +242,11 @@ def _openvino(subject: Subject) -> Iterator[Made]:
     yield "OpenVINO", lambda: request.infer([images])["logits"]
 
 
-def _opencv(subject: Subject) -> Iterator[Made]:
+def _make_opencv(subject: Subject) -> Iterator[Made]:
     import cv2
 
     cv2.setNumThreads(subject.threads)
-    net = cv2.dnn.readNetFromCaffe(str(deploy_of(subject.name)), str(subject.weights))
+    net = cv2.dnn.readNetFromCaffe(str(locate_deploy(subject.name)), str(subject.weights))
     name = net.getLayerNames()[-2]  # what the softmax reads
 
     def forward() -> Any:

@@ -50,7 +50,7 @@ def _own(tensor: Any) -> Any:
     return torch.nn.Parameter(torch.from_numpy(tensor.copy()), requires_grad=False)
 
 
-def _convolution(layer: Any, blobs: list[Any]) -> Any:
+def _convert_convolution(layer: Any, blobs: list[Any]) -> Any:
     settings = layer.convolution_param
     outputs, inputs, kernel, _ = blobs[0].shape
     made = nn.Conv2d(
@@ -68,13 +68,13 @@ def _convolution(layer: Any, blobs: list[Any]) -> Any:
     return made
 
 
-def _inner_product(_: Any, blobs: list[Any]) -> Any:
+def _convert_inner_product(_: Any, blobs: list[Any]) -> Any:
     made = nn.Linear(blobs[0].shape[1], blobs[0].shape[0])
     made.weight, made.bias = _own(blobs[0]), _own(blobs[1])
     return nn.Sequential(nn.Flatten(), made)
 
 
-def _pooling(layer: Any, _: list[Any]) -> Any:
+def _convert_pooling(layer: Any, _: list[Any]) -> Any:
     settings = layer.pooling_param
     if settings.global_pooling:
         return nn.AdaptiveAvgPool2d(1)
@@ -82,12 +82,12 @@ def _pooling(layer: Any, _: list[Any]) -> Any:
     return kind(settings.kernel_size, settings.stride, settings.pad, ceil_mode=True)
 
 
-def _lrn(layer: Any, _: list[Any]) -> Any:
+def _convert_lrn(layer: Any, _: list[Any]) -> Any:
     settings = layer.lrn_param
     return nn.LocalResponseNorm(settings.local_size, settings.alpha, settings.beta, settings.k)
 
 
-def _batch_norm(layer: Any, blobs: list[Any]) -> Any:
+def _convert_batch_norm(layer: Any, blobs: list[Any]) -> Any:
     mean, variance, factor = blobs
     scale = 1 / factor[0] if factor[0] else 0
     made = nn.BatchNorm2d(len(mean), eps=layer.batch_norm_param.eps, affine=False)
@@ -117,31 +117,31 @@ def _call(function: Function) -> Any:
     return Call()
 
 
-def _concatenation(_: Any, __: list[Any]) -> Any:
+def _convert_concat(_: Any, __: list[Any]) -> Any:
     return _call(lambda *values: torch.cat(values, 1))
 
 
-def _relu(_: Any, __: list[Any]) -> Any:
+def _convert_relu(_: Any, __: list[Any]) -> Any:
     return nn.ReLU()
 
 
-def _sum(_: Any, __: list[Any]) -> Any:
+def _convert_sum(_: Any, __: list[Any]) -> Any:
     return _call(lambda one, other: one + other)
 
 
-def _identity(_: Any, __: list[Any]) -> Any:
+def _convert_identity(_: Any, __: list[Any]) -> Any:
     return nn.Identity()
 
 
 MODULES: dict[str, Callable[[Any, list[Any]], Any]] = {
-    "BatchNorm": _batch_norm,
-    "Concat": _concatenation,
-    "Convolution": _convolution,
-    "Dropout": _identity,
-    "Eltwise": _sum,
-    "InnerProduct": _inner_product,
-    "LRN": _lrn,
-    "Pooling": _pooling,
-    "ReLU": _relu,
+    "BatchNorm": _convert_batch_norm,
+    "Concat": _convert_concat,
+    "Convolution": _convert_convolution,
+    "Dropout": _convert_identity,
+    "Eltwise": _convert_sum,
+    "InnerProduct": _convert_inner_product,
+    "LRN": _convert_lrn,
+    "Pooling": _convert_pooling,
+    "ReLU": _convert_relu,
     "Scale": _scale,
 }

@@ -19,14 +19,14 @@ from pathlib import Path
 LIST = Path(__file__).with_name("debian-packages.txt")
 
 
-def wanted_packages() -> list[str]:
+def list_wanted_packages() -> list[str]:
     """Names in the list, without its comments."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
     names = (line.partition("#")[0].strip() for line in lines)
     return [name for name in names if name]
 
 
-def missing_packages(names: list[str]) -> list[str]:
+def find_missing_packages(names: list[str]) -> list[str]:
     """Those of `names` that dpkg does not have installed."""
     query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n", *names]
     done = subprocess.run(query, check=False, capture_output=True, text=True)
@@ -36,7 +36,7 @@ def missing_packages(names: list[str]) -> list[str]:
     return [name for name in names if name not in installed]
 
 
-def administrator() -> list[str] | None:
+def find_administrator() -> list[str] | None:
     """What to put before a command that needs root's rights; None if they cannot be had."""
     if os.geteuid() == 0:
         return []
@@ -52,19 +52,19 @@ def administrator() -> list[str] | None:
 
 def main() -> None:
     """Run the program."""
-    names = wanted_packages()
+    names = list_wanted_packages()
     if not (shutil.which("apt-get") and shutil.which("dpkg-query")):
         print(
             "This system has no apt: if the build misses something, install your system's "
             f"counterparts of the packages in {LIST}."
         )
         return
-    missing = missing_packages(names)
+    missing = find_missing_packages(names)
     if not missing:
         return
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
     print("These system packages are missing:\n  " + "\n  ".join(missing), flush=True)
-    rights = administrator()
+    rights = find_administrator()
     if rights is None:
         sys.exit(
             "They can only be installed by an administrator. Ask one to run:\n  "

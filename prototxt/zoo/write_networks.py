@@ -117,7 +117,7 @@ class Network:
         return self
 
 
-def alexnet(*, caffenet: bool = False) -> Network:
+def make_alexnet(*, caffenet: bool = False) -> Network:
     """AlexNet with its two groups; CaffeNet pools before it normalises."""
     about = (
         "CaffeNet: AlexNet with pooling before the normalisation; Jia and others, 2014."
@@ -150,7 +150,7 @@ def _classify_by_three(net: Network, blob: str) -> Network:
     return net.finish(net.connect(blob, "fc8", CLASSES))
 
 
-def vgg(layers: int) -> Network:
+def make_vgg(layers: int) -> Network:
     """VGG with 16 or 19 layers: configurations D and E of Table 1."""
     deep = {16: 3, 19: 4}[layers]
     about = f"VGG-{layers}: Simonyan and Zisserman, 2015, Table 1, {'DE'[layers == 19]}."
@@ -179,7 +179,7 @@ INCEPTIONS = {
 }
 
 
-def googlenet() -> Network:
+def make_googlenet() -> Network:
     """GoogLeNet, without the classifiers that help to train it."""
     net = Network("GoogLeNet", "GoogLeNet: Szegedy and others, 2015, Table 1.", 224)
 
@@ -209,7 +209,7 @@ def googlenet() -> Network:
     return net.finish(net.connect(blob, "loss3/classifier", CLASSES))
 
 
-def squeezenet() -> Network:
+def make_squeezenet() -> Network:
     """SqueezeNet 1.1: fire modules of squeezed and expanded channels."""
     about = "SqueezeNet 1.1: Iandola and others, 2016; version 1.1 is its authors' own."
     net = Network("SqueezeNet_v1.1", about, 227)
@@ -233,7 +233,7 @@ def squeezenet() -> Network:
     return net.finish(net.pool_globally(blob, "pool10"))
 
 
-def resnet(layers: int) -> Network:
+def make_resnet(layers: int) -> Network:
     """ResNet of bottleneck blocks with 50, 101 or 152 layers: Table 1 of the paper."""
     counts = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}[layers]
     about = f"ResNet-{layers}: He, Zhang, Ren and Sun, 2016, Table 1."
@@ -272,7 +272,7 @@ def _name_blocks(stage: int, count: int, *, by_number: bool) -> Iterator[str]:
         yield f"res{stage}{rest}"
 
 
-def mobilenet() -> Network:
+def make_mobilenet() -> Network:
     """MobileNet: depthwise convolutions of 3x3, and of 1x1 between the channels."""
     net = Network("MobileNet", "MobileNet: Howard and others, 2017, Table 1, width 1.", 224)
     blob = _normalize(net, net.convolve("data", "conv1", 32, 3, stride=2, pad=1, bias=False))
@@ -291,7 +291,7 @@ def mobilenet() -> Network:
     return net.finish(net.convolve(net.pool_globally(blob, "pool6"), "fc7", CLASSES, 1))
 
 
-def mobilenet_v2() -> Network:
+def make_mobilenet_v2() -> Network:
     """MobileNet v2: inverted residuals, with bottlenecks that are not rectified."""
     net = Network("MobileNet_v2", "MobileNet v2: Sandler and others, 2018, Table 2, width 1.", 224)
     blob = _normalize(net, net.convolve("data", "conv1", 32, 3, stride=2, pad=1, bias=False))
@@ -323,17 +323,17 @@ def _normalize(net: Network, blob: str) -> str:
 
 
 NETWORKS: dict[str, Callable[[], Network]] = {
-    "alexnet": alexnet,
-    "caffenet": lambda: alexnet(caffenet=True),
-    "googlenet": googlenet,
-    "mobilenet": mobilenet,
-    "mobilenet_v2": mobilenet_v2,
-    "resnet50": lambda: resnet(50),
-    "resnet101": lambda: resnet(101),
-    "resnet152": lambda: resnet(152),
-    "squeezenet_v1.1": squeezenet,
-    "vgg16": lambda: vgg(16),
-    "vgg19": lambda: vgg(19),
+    "alexnet": make_alexnet,
+    "caffenet": lambda: make_alexnet(caffenet=True),
+    "googlenet": make_googlenet,
+    "mobilenet": make_mobilenet,
+    "mobilenet_v2": make_mobilenet_v2,
+    "resnet50": lambda: make_resnet(50),
+    "resnet101": lambda: make_resnet(101),
+    "resnet152": lambda: make_resnet(152),
+    "squeezenet_v1.1": make_squeezenet,
+    "vgg16": lambda: make_vgg(16),
+    "vgg19": lambda: make_vgg(19),
 }
 
 

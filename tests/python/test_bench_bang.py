@@ -117,7 +117,7 @@ def test_random_images_serve_both_networks(tmp_path: Path) -> None:
     for network in bench.NETWORKS.values():
         folder = tmp_path / network.stem
         folder.mkdir()
-        sources = bench.random_images(network, folder)
+        sources = bench.write_random_images(network, folder)
         for kind in ("sgd", "bang"):
             text = bench.write_solver(f"{network.stem}_{kind}", sources, folder).read_text()
             assert "test_iter" not in text

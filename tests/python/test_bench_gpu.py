@@ -18,7 +18,7 @@ from classifier_models import write_model
 from data_samples import CHECKOUT
 from device_samples import made_up
 from engine_jobs import CIFAR, LENET
-from gpu_report import PEERS, report, speed
+from gpu_report import PEERS, compute_speed, report
 from job_timing import RUNS, Job, repeat
 
 TOOL = CHECKOUT / "benchmarks" / "bench_gpu.py"
@@ -52,7 +52,7 @@ def test_a_repeated_job_waits_once() -> None:
 
 def test_what_caffe_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "ITERATIONS", 1)
-    found = bench.caffe_child(LENET, "cpu", 1)
+    found = bench.run_caffe_child(LENET, "cpu", 1)
     assert [(job["framework"], job["task"]) for job in found["jobs"]] == [
         (framework, task)
         for framework in ("stock Caffe", "caffe_ext")
@@ -65,8 +65,8 @@ def test_what_caffe_measures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pytorch_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "torch_version", lambda: None)
-    found = bench.torch_child(CIFAR, "gpu:0", 1)
+    monkeypatch.setattr(bench, "find_torch_version", lambda: None)
+    found = bench.run_torch_child(CIFAR, "gpu:0", 1)
     assert found == {"version": None, "reason": "PyTorch is not installed"}
 
 
@@ -123,9 +123,9 @@ def test_a_benchmark(
     (measured,) = record["measurements"]
     assert (measured["network"], measured["batch"], measured["pytorch"]) == ("LeNet", 64, "9.9")
     # Processes 1, 3, 5 are Caffe's and take 10, 30, 50 ms; 2, 4, 6 are PyTorch's.
-    assert speed(measured, "BANG", "caffe_ext") == pytest.approx(1000 / 30)
-    assert speed(measured, "BANG", "PyTorch eager") == pytest.approx(25)
-    assert speed(measured, "SGD", "nobody") is None
+    assert compute_speed(measured, "BANG", "caffe_ext") == pytest.approx(1000 / 30)
+    assert compute_speed(measured, "BANG", "PyTorch eager") == pytest.approx(25)
+    assert compute_speed(measured, "SGD", "nobody") is None
     assert measured["scores_differ"] == pytest.approx(0.001, rel=0.01)
     assert "| LeNet (64), BANG" in page
     assert "1.010, 1.030, 1.050" in page
@@ -200,7 +200,7 @@ def test_all_images(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1))
     for limit, count in (("0", 23), ("7", 7), ("50", 50)):
         arguments = bench.parse(["--images", str(tmp_path / "images.npy"), "--limit", limit])
-        images, labels, _ = gpu_search._images(arguments, model)
+        images, labels, _ = gpu_search._read_images(arguments, model)
         assert images.ravel().tolist() == [number % 23 for number in range(count)]
         assert labels is None
 

@@ -52,7 +52,7 @@ def test_a_small_benchmark(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(foolbox_lenet, "versions", lambda: None)
+    monkeypatch.setattr(foolbox_lenet, "find_versions", lambda: None)
     monkeypatch.setattr(sys, "argv", ["benchmarks/bench_search.py", "--runs", "2"])
     assert bench.main(arguments(weights, listing, tmp_path)) == 0
     printed, told = capsys.readouterr()

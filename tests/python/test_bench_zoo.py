@@ -42,7 +42,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo_jobs.Subject:
 
 
 def test_all_that_is_installed_computes_the_same(tiny: zoo_jobs.Subject) -> None:
-    found = list(zoo_jobs.peers(tiny))
+    found = list(zoo_jobs.make_peers(tiny))
     assert [peer.title for peer in found[:2]] == ["caffe_ext", "stock Caffe"]
     assert {peer.title.split()[0] for peer in found} <= {one.split()[0] for one in bench.TITLES}
     assert max(peer.differ for peer in found) < 1e-5
@@ -62,9 +62,9 @@ def test_other_scores_are_refused(tiny: zoo_jobs.Subject, monkeypatch: pytest.Mo
     def wrong(_: Any) -> Any:
         yield "OpenCV", lambda: np.zeros((2, 3), np.float32)
 
-    monkeypatch.setattr(zoo_jobs, "_opencv", wrong)
+    monkeypatch.setattr(zoo_jobs, "_make_opencv", wrong)
     with pytest.raises(ValueError, match="OpenCV differs from Caffe by 1"):
-        list(zoo_jobs.peers(tiny))
+        list(zoo_jobs.make_peers(tiny))
 
 
 def job(task: str, framework: str, took: float, gflop: float = 0.0) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_the_table() -> None:
     jobs += [job("training", "caffe_ext", 50, 3.0), job("training", "PyTorch eager", 100)]
     jobs += [job("peak", "OpenBLAS", 20, 4.0)]
     measured = {"network": "tiny", "batch": 8, "threads": 1, "jobs": jobs}
-    forward, gradient, training = bench.rows([measured])
+    forward, gradient, training = bench.make_rows([measured])
     assert forward[:7] == ("tiny", "8", "1", "forward", "10.0", "40.0", "8.0")
     assert forward[7:] == ("–", "–", "–", "0.80", "50 %")
     assert gradient[4:7] == ("30.0", "60.0", "–")

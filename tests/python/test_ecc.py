@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data import make_digits
 from caffe_ext.metrics.ecc import LONGEST_SIDE, estimate_homographies, warp_images
-from pass_reference import reference_correlation
+from pass_reference import compute_reference_correlation
 from photograph_samples import photograph_parts
 
 Images = NDArray[np.uint8]
@@ -123,9 +123,11 @@ def test_correlations_are_those_of_the_definition() -> None:
     images = changed(templates, 2, motion=1, noise=5)
     found = estimate_homographies(images, templates, iterations=ITERATIONS, epsilon=EPSILON)
     triples = list(zip(images, templates, found.homographies, strict=True))
-    expected = [reference_correlation(*triple) for triple in triples]
+    expected = [compute_reference_correlation(*triple) for triple in triples]
     assert found.correlations == pytest.approx(expected, abs=2e-3)
-    expected = [reference_correlation(image, template, IDENTITY) for image, template, _ in triples]
+    expected = [
+        compute_reference_correlation(image, template, IDENTITY) for image, template, _ in triples
+    ]
     assert found.at_identity == pytest.approx(expected, abs=1e-5)
 
 
@@ -139,7 +141,9 @@ def test_divergence_is_seen() -> None:
     lost = found.find_diverged(0.1)
     assert 0 < lost.sum() < len(images) / 2
     for i in np.flatnonzero(lost):
-        correlation = reference_correlation(images[i], photographs[i], found.homographies[i])
+        correlation = compute_reference_correlation(
+            images[i], photographs[i], found.homographies[i]
+        )
         assert not correlation > 0.95
     assert not (lost & ~found.worse).any()
 

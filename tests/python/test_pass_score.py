@@ -21,7 +21,7 @@ from caffe_ext.metrics.pass_score import (
     compute_pass_scores,
 )
 from caffe_ext.metrics.ssim import Average, compute_ssim_scores
-from pass_reference import reference_pass_score, reference_ssim
+from pass_reference import compute_reference_pass_score, compute_reference_ssim
 from photograph_samples import photograph_parts
 
 Images = NDArray[np.uint8]
@@ -87,7 +87,7 @@ def test_the_same_as_the_reference(name: str, protocol: Protocol) -> None:
     assert np.array_equal(adversarials, before[0])
     assert np.array_equal(originals, before[1])
     expected = [
-        reference_pass_score(
+        compute_reference_pass_score(
             a, x, protocol.moving, protocol.average, accept_worse=protocol.accept_worse
         )
         for a, x in zip(adversarials, originals, strict=True)
@@ -113,7 +113,9 @@ def test_ssim_is_that_of_scikit_image(pairs: Images) -> None:
     first, second = pairs
     average: Average
     for average in ("inner", "all"):
-        expected = [reference_ssim(a, b, average) for a, b in zip(first, second, strict=True)]
+        expected = [
+            compute_reference_ssim(a, b, average) for a, b in zip(first, second, strict=True)
+        ]
         found = compute_ssim_scores(first, second, average=average)
         assert found == pytest.approx(expected, abs=1e-9)
 

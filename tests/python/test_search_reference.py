@@ -12,7 +12,7 @@ from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
-from search_reference import Path1D, PlainNet, last_amplitude, move, plain_path
+from search_reference import Path1D, PlainNet, find_last_amplitude, make_plain_path, move
 
 pytestmark = pytest.mark.any_device
 
@@ -67,7 +67,7 @@ def labels(model: tuple[Path, Path], images: Images) -> Ints:
 
 def test_the_case_is_worth_it(model: tuple[Path, Path], images: Images, labels: Ints) -> None:
     net = PlainNet(*model, "score", SCALE)
-    ways = [plain_path(net, "hc1", *one) for one in zip(images, labels, strict=True)]
+    ways = [make_plain_path(net, "hc1", *one) for one in zip(images, labels, strict=True)]
     found = [way.search() for way in ways]
     assert set(labels.tolist()) == {0, 1, 2, 3}
     assert None in found
@@ -98,7 +98,7 @@ def test_bit_for_bit_where_the_class_changes_once(
 
     net, found, compared = PlainNet(*model, "score", SCALE), 0, 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        way = plain_path(net, kind, image, label)
+        way = make_plain_path(net, kind, image, label)
         if not changes_once(way):
             continue
         compared += 1
@@ -123,7 +123,7 @@ def test_fewer_queries(model: tuple[Path, Path], images: Images, labels: Ints, k
     result = attacked(kind, classifier, images, labels)
     before = net.forwards
     for image, label in zip(images, labels, strict=True):
-        plain_path(net, kind, image, label).search()
+        make_plain_path(net, kind, image, label).search()
     # One of the reference's is for the direction, one of ours asks about what was found once more.
     asked = net.forwards - before - COUNT
     assert result.queries - result.gradients - result.found.sum() < 0.6 * asked
@@ -135,12 +135,12 @@ def test_brute_force(model: tuple[Path, Path], images: Images, labels: Ints, kin
     result = attacked(kind, classifier, images, labels)
     net, smallest = PlainNet(*model, "score", SCALE), 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        way = plain_path(net, kind, image, label)
+        way = make_plain_path(net, kind, image, label)
         wrong = way.classify_all(MOST)
         assert not wrong[0]
         if not result.found[row]:
             # What the search asks last is the end of the way.
-            assert not way.is_misclassified(last_amplitude(image, way.u))
+            assert not way.is_misclassified(find_last_amplitude(image, way.u))
             continue
         amplitude = int(result.step_lengths[row])
         assert wrong[amplitude]
@@ -155,7 +155,7 @@ def test_nothing_changes_after_the_last_amplitude(images: Images) -> None:
     u = np.random.default_rng(6).uniform(-1, 1, images.shape).astype(np.float32)
     u[0], u[1] = 0, 1
     for image, one in zip(images, u, strict=True):
-        last = last_amplitude(image, one)
+        last = find_last_amplitude(image, one)
         np.testing.assert_array_equal(move(image, one, last), move(image, one, 3 * last))
-    assert last_amplitude(images[0], u[0]) == 0
-    assert last_amplitude(images[1], u[1]) == 255 - images[1].min()
+    assert find_last_amplitude(images[0], u[0]) == 0
+    assert find_last_amplitude(images[1], u[1]) == 255 - images[1].min()
