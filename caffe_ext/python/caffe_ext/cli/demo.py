@@ -83,11 +83,11 @@ def measure(
     from caffe_ext.models.description import read_model
     from caffe_ext.runs.campaign import AttackCampaign
     from caffe_ext.studies.lenet_pair import SOLVERS
-    from caffe_ext.training.lenet import write_model_file
+    from caffe_ext.training.lenet import write_lenet_file
 
     output: Path = arguments.output
     described = [
-        read_model(write_model_file(output, SOLVERS[model.name], model.result.weights, model.name))
+        read_model(write_lenet_file(output, SOLVERS[model.name], model.result.weights, model.name))
         for model in models
     ]
     opener = partial(open_images, f"{(data.folder / 'test_lmdb').absolute()}")

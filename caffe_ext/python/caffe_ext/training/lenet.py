@@ -3,7 +3,7 @@
 lenet = LeNetTraining(Path("build/mine"), seed=3)
 data = lenet.prepare_data(Path("build/mine/data"))
 result = train(lenet.make_request(data, "lenet_bang", name="B1"))
-write_model_file(Path("build/mine"), "B1", result.weights, "LeNet with BANG")
+write_lenet_file(Path("build/mine"), "B1", result.weights, "LeNet with BANG")
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from caffe_ext.data import DataError, PreparedFolder, Request, prepare
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA, ROOT
-from caffe_ext.storage.atomic import write_text
+from caffe_ext.training.model_file import write_model_file
 from caffe_ext.training.run import TrainingRequest
 
 NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
@@ -107,19 +107,7 @@ def format_schedule(iterations: int | None, data: PreparedFolder) -> str:
     return " ".join(overrides)
 
 
-def write_model_file(folder: Path, stem: str, weights: Path, name: str) -> Path:
+def write_lenet_file(folder: Path, stem: str, weights: Path, name: str) -> Path:
     """Write <stem>.yaml, the description of a LeNet with these weights and this name."""
-    changes = {
-        "name": name,
-        "deploy": os.path.relpath(MODEL_FILE.with_name("lenet_deploy.prototxt"), folder),
-        "weights": os.path.relpath(weights, folder),
-    }
-    rest = [
-        line
-        for line in MODEL_FILE.read_text(encoding="utf-8").splitlines()
-        if line.partition(":")[0] not in changes and not line.startswith("#")
-    ]
     path = folder / f"{stem}.yaml"
-    lines = [f"{key}: {value}" for key, value in changes.items()] + rest
-    write_text(path, "\n".join(lines) + "\n")
-    return path
+    return write_model_file(MODEL_FILE, path, name=name, files={"weights": weights})

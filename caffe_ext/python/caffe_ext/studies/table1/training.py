@@ -24,7 +24,7 @@ from caffe_ext.storage.json_file import Object, read_json, validate
 from caffe_ext.storage.lock import lock_folder
 from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.training import TrainingResult, train
-from caffe_ext.training.lenet import LeNetTraining, write_model_file
+from caffe_ext.training.lenet import LeNetTraining, write_lenet_file
 
 LIST = "models.json"
 # Of both data sets about a sixth of the training images.
@@ -136,7 +136,7 @@ class Table1Training:
             "provenance": asdict(collect_provenance()),
         }
         list_model(output, trained.as_entry() | about, reused=trained.result.reused)
-        write_model_file(output, model.id, trained.result.weights, model.id)
+        write_lenet_file(output, model.id, trained.result.weights, model.id)
         return trained
 
 

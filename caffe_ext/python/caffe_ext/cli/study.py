@@ -1,0 +1,63 @@
+"""Reproduce the experiments of papers: train the models, measure them, compare with the paper."""
+
+# The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
+# ruff: noqa: PLC0415
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from caffe_ext.cli import study_report_table1
+from caffe_ext.cli.console import run_stoppable
+from caffe_ext.cli.parser import create_parser
+
+EPILOG = """\
+`caffe-ext study STUDY --help` shows the options of a study.
+
+examples
+  caffe-ext study report-table1
+"""
+STUDIES = {
+    "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
+}
+"""The module of each study in this folder, and what it is about in one line.
+
+Each has add_arguments(parser), check(parser, arguments), which ends the program with a sentence if
+they are wrong, and run(arguments).
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of this program."""
+    parser = create_parser("study", __doc__, EPILOG)
+    studies = parser.add_subparsers(dest="study", metavar="STUDY", required=True)
+    for name, (module, about) in STUDIES.items():
+        own = studies.add_parser(
+            name,
+            help=about,
+            description=module.__doc__,
+            epilog=module.EPILOG,
+            formatter_class=parser.formatter_class,
+        )
+        module.add_arguments(own)
+        own.set_defaults(parser=own)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what the arguments say, or end the program with a sentence."""
+    from caffe_ext.data import DataError
+    from caffe_ext.errors import RecordError, WorkerError
+    from caffe_ext.training import TrainingError
+
+    try:
+        STUDIES[arguments.study][0].run(arguments)
+    except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:
+        sys.exit(f"{error}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    arguments = make_parser().parse_args(argv)
+    STUDIES[arguments.study][0].check(arguments.parser, arguments)
+    return run_stoppable(run, arguments)

@@ -1,0 +1,290 @@
+"""The report's Table 1: its attacks on trained models, and a stricter reading beside them.
+
+    study = ReportTable(trained, opener, Path("build/report_table1"), Path("results/report_table1"))
+    table = study.run()
+
+In the strict reading, robust accuracy within 8/255 in Linf and within 0.5 (of 1) in L2 is what
+AutoAttack leaves of the first images, an upper bound; of the smoothed model, it is the certified
+accuracy, a lower bound.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.certification.decisions import certify
+from caffe_ext.data import ImageSource
+from caffe_ext.evaluation.assessment import Assessment
+from caffe_ext.evaluation.presets import Extent
+from caffe_ext.evaluation.report_contents import Report
+from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.description import read_model
+from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.pixels import allow_dark_pixels
+from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.runs.output_folder import claim_output
+from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import hash_description
+from caffe_ext.storage.json_file import Count, Object, read_json
+from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.studies.robust_training import protocol, smoothed
+from caffe_ext.studies.robust_training.models import SIGMA, SMOOTHED, SMOOTHED_FROM, Radii
+from caffe_ext.studies.robust_training.training import TrainedStudyModel
+
+STRICT = (PerturbationBudget("linf", 8.0), PerturbationBudget("l2", 127.5))
+CASCADE = ("autoattack+quick",)
+ALPHA, SELECTION_SAMPLES = 0.001, 100
+_AT_A_TIME = 500
+_ADVICE = "remove it, or use --again"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How many images of each kind a model classifies correctly.
+
+    correct    by name: natural, and the attacks' as in COLUMNS
+    certified  of the smoothed model: how many images are certified within L2 0.5 of 1
+    """
+
+    images: Annotated[int, Meta(ge=1)]
+    correct: dict[str, Count]
+    certified: Count | None = None
+
+    def compute_rate(self, column: str) -> float:
+        """Return the accuracy in a column, 0..1."""
+        return self.correct[column] / self.images
+
+
+@dataclass(frozen=True)
+class _StoredMeasurement:
+    """A measurement and what it depends on, as in its file."""
+
+    depends: Object
+    found: Measurement
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    report    measured with the report's radii
+    standard  with those of the literature
+    strict    robust accuracies within STRICT in real-valued pixels and whole grey levels; None: of
+              the smoothed model
+    """
+
+    id: str
+    title: str
+    report: Measurement
+    standard: Measurement
+    strict: Mapping[str, tuple[float, float]] | None
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """What is measured, and where the results go.
+
+    trained        the models
+    opener         opens CIFAR-10's test images: picklable
+    work           the folder for measurements, from which an interrupted run resumes
+    limit          images of the report's protocol, the first ones; None: all
+    strict_limit   images of the strict reading and of the smoothed model, the first ones
+    samples        noisy samples of an image of the smoothed model
+    again          discard earlier measurements
+    """
+
+    trained: Sequence[TrainedStudyModel]
+    opener: Callable[[], ImageSource]
+    work: Path
+    limit: int | None = None
+    strict_limit: int = 1000
+    samples: int = 1000
+    again: bool = False
+
+    @cached_property
+    def models(self) -> list[LoadableModel]:
+        """Return the models' descriptions."""
+        return [read_model(one.description) for one in self.trained]
+
+    def run(self, reporter: Reporter | None = None) -> tuple[list[Row], Report]:
+        """Measure what is missing; return the rows, and the report of the strict reading.
+
+        Raises as Assessment.run() does, and RecordError for a damaged measurement.
+        """
+        reporter = reporter or SilentReporter()
+        source = self.opener()
+        batch = source.read(slice(0, len(source) if self.limit is None else self.limit))
+        if batch.labels is None:
+            raise ValueError(f"{source.origin}: labels are needed")
+        with claim_output(self.work / "protocol"):
+            rows = self._measure_rows(batch.images, batch.labels, source, reporter)
+        report = self._assess(source).run(reporter)
+        strict = {
+            model.name: {
+                f"{one.budget}": (one.accuracy_real or 0.0, one.accuracy or 0.0)
+                for one in model.robust
+            }
+            for model in report.models
+        }
+        return [
+            Row(name, title, *found, strict=None if name == SMOOTHED else strict[title])
+            for (name, title), found in rows.items()
+        ], report
+
+    def _assess(self, source: ImageSource) -> Assessment:
+        """Return the strict reading."""
+        extent = Extent(limit=self.strict_limit, ranks=(1,), probe=200, noise_images=0)
+        settings = extent.make_settings(source, radii=STRICT, cascade=CASCADE, again=self.again)
+        return Assessment(self.models, self.opener, settings, self.work / "evaluation")
+
+    def _measure_rows(
+        self, images: Images, labels: Ints, source: ImageSource, reporter: Reporter
+    ) -> dict[tuple[str, str], tuple[Measurement, Measurement]]:
+        """Return the measurements of each row: with the report's radii, and the literature's."""
+        digest = source.compute_digest(reporter)
+        kinds: tuple[Radii, ...] = ("report", "standard")
+        found: dict[tuple[str, str], tuple[Measurement, Measurement]] = {}
+        for one, model in zip(self.trained, self.models, strict=True):
+            about = {"weights": hash_file(one.result.weights), "images": digest}
+            measured = [
+                self._restore(
+                    f"{one.model.id}-{radii}",
+                    about | {"count": len(images), "attacks": _describe(radii)},
+                    lambda radii=radii, model=model: self._measure(  # type: ignore[misc]
+                        model, images, labels, radii, reporter
+                    ),
+                )
+                for radii in kinds
+            ]
+            found[one.model.id, one.model.title] = (measured[0], measured[1])
+        for one, model in zip(self.trained, self.models, strict=True):
+            if one.model.id == SMOOTHED_FROM:
+                found[SMOOTHED, "randomized smoothing"] = self._measure_smoothing(
+                    one, model, (images, labels, digest), reporter
+                )
+        return found
+
+    def _measure_smoothing(
+        self,
+        one: TrainedStudyModel,
+        model: LoadableModel,
+        given: tuple[Images, Ints, str],
+        reporter: Reporter,
+    ) -> tuple[Measurement, Measurement]:
+        """Return the measurements of the smoothed model on the first images."""
+        images, labels = given[0][: self.strict_limit], given[1][: self.strict_limit]
+        measured = []
+        kinds: tuple[Radii, ...] = ("report", "standard")
+        for radii in kinds:
+            about = {
+                "weights": hash_file(one.result.weights),
+                "images": given[2],
+                "count": len(images),
+                "attacks": _describe(radii),
+                "smoothing": {"sigma": SIGMA, "samples": self.samples, "alpha": ALPHA},
+            }
+            measured.append(
+                self._restore(
+                    f"{SMOOTHED}-{radii}",
+                    about,
+                    lambda radii=radii: self._measure_smoothed(  # type: ignore[misc]
+                        model, images, labels, radii, reporter
+                    ),
+                )
+            )
+        return measured[0], measured[1]
+
+    def _restore(
+        self, stem: str, depends: Mapping[str, Any], measure: Callable[[], Measurement]
+    ) -> Measurement:
+        """Return a measurement from its file; measure and write it if there is none."""
+        path = self.work / "protocol" / f"{stem}-{hash_description(depends)}.json"
+        if path.exists() and not self.again:
+            return read_json(path, _StoredMeasurement, _ADVICE).found
+        found = measure()
+        write_json(path, asdict(_StoredMeasurement(dict(depends), found)))
+        return found
+
+    @allow_dark_pixels()
+    def _measure(
+        self,
+        description: LoadableModel,
+        images: Images,
+        labels: Ints,
+        radii: Radii,
+        reporter: Reporter,
+    ) -> Measurement:
+        model, attacks = description.load(), protocol.list_attacks(radii)
+        correct: dict[str, int] = {}
+        total = len(images) * sum(one.steps for one in attacks.values())
+        title = f"{description.name}, {radii} radii"
+        with reporter.show_progress(title, total, "query") as step:
+            for start in range(0, len(images), _AT_A_TIME):
+                rows = slice(start, start + _AT_A_TIME)
+                found = protocol.measure(model, images[rows], labels[rows], attacks, step)
+                for name, count in found.items():
+                    correct[name] = correct.get(name, 0) + count
+        return Measurement(len(images), correct)
+
+    @allow_dark_pixels()
+    def _measure_smoothed(
+        self,
+        description: LoadableModel,
+        images: Images,
+        labels: Ints,
+        radii: Radii,
+        reporter: Reporter,
+    ) -> Measurement:
+        model, attacks = description.load(), protocol.list_attacks(radii)
+        total = len(images) * ((1 + len(attacks)) * self.samples + SELECTION_SAMPLES)
+        with reporter.show_progress(f"smoothing, {radii} radii", total, "sample") as step:
+            # A class is selected by other samples than those that prove it.
+            others = range(self.samples, self.samples + SELECTION_SAMPLES)
+            selection = smoothed.count_classes(model, images, SIGMA, others, step)
+            counts = smoothed.count_classes(model, images, SIGMA, range(self.samples), step)
+            certificates = certify(selection, counts, ALPHA, SIGMA)
+            correct = {"natural": self._count_right(counts, labels)}
+            for name, pgd in attacks.items():
+                points = protocol.attack(model, images, labels, pgd)
+                attacked = np.rint(points).astype(np.uint8)
+                counts = smoothed.count_classes(model, attacked, SIGMA, range(self.samples), step)
+                correct[name] = self._count_right(counts, labels)
+        certified = int(certificates.find_certified(labels, STRICT[1].epsilon).sum())
+        return Measurement(len(images), correct, certified)
+
+    @staticmethod
+    def _count_right(counts: Ints, labels: Ints) -> int:
+        return int((smoothed.predict_smoothed(counts, ALPHA) == labels).sum())
+
+
+def _describe(radii: Radii) -> dict[str, Any]:
+    return {name: asdict(one) for name, one in protocol.list_attacks(radii).items()}
+
+
+def make_record(study: ReportTable, rows: Sequence[Row], radii: Radii) -> dict[str, Any]:
+    """Return everything, with what it depends on, for JSON."""
+    return asdict(collect_provenance()) | {
+        "trained_with_radii": radii,
+        "models": [
+            {
+                "id": one.model.id,
+                "title": one.model.title,
+                "solver": one.model.solver,
+                "iterations": one.result.iterations,
+                "accuracy": one.result.accuracy,
+                "seconds": one.result.seconds,
+                "settings": one.result.settings,
+                "sha256": hash_file(one.result.weights),
+            }
+            for one in study.trained
+        ],
+        "strict": {"cascade": list(CASCADE), "images": study.strict_limit},
+        "smoothing": {"sigma": SIGMA, "samples": study.samples, "alpha": ALPHA},
+        "rows": [asdict(row) for row in rows],
+    }
