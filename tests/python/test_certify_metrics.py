@@ -11,7 +11,14 @@ from bounds_reference import convolution_matrix, dual_bounds
 from bounds_samples import SHAPE, layer, write_net
 from caffe_ext.certification import metrics_study
 from caffe_ext.certification.bounds import Bounder
-from caffe_ext.certification.metrics import measure_images, measure_weights, surround_inputs
+from caffe_ext.certification.metrics import (
+    ImageMetrics,
+    measure_images,
+    measure_weights,
+    surround_inputs,
+)
+from caffe_ext.certification.metrics_figure import group_snapshots, plot_training
+from caffe_ext.certification.metrics_result import MeasuredModel, MetricsResult
 from caffe_ext.certification.network import read_network
 from caffe_ext.cli.certify import main
 from caffe_ext.models.pixels import PixelSpace
@@ -101,6 +108,30 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert result["sense"] == pytest.approx(sense.mean(), rel=1e-4)
     assert result["adv_err"] >= result["err"]
     assert record["settings"]["epsilon"] == EPSILON
+
+
+def test_snapshots_are_plotted_over_training(tmp_path: Path) -> None:
+    line = arguments(tmp_path)
+    weights = tmp_path / "model" / "w.caffemodel"
+    snapshots = [tmp_path / f"a_iter_{n}.caffemodel" for n in (200, 1000)]
+    for path in snapshots:
+        path.write_bytes(weights.read_bytes())
+    assert main(line) == 0
+    assert not (tmp_path / "out" / "metrics.png").exists()
+    assert main([*line, "--weights", *map(str, reversed(snapshots))]) == 0
+    assert (tmp_path / "out" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_snapshots_are_ordered_by_their_iteration() -> None:
+    numbers = ImageMetrics(*[np.ones(2)] * 6)
+    names = ("a_iter_1000", "a_iter_200", "b_iter_5", "other")
+    models = [MeasuredModel(name, numbers, number) for number, name in enumerate(names)]
+    runs = group_snapshots(MetricsResult(np.zeros(2, np.int64), models))
+    assert list(runs) == ["a"]
+    assert [(n, summary.spectral) for n, summary in runs["a"]] == [(200, 1), (1000, 0)]
+    panels = plot_training(runs, 2).axes
+    assert [panel.get_title() for panel in panels[:3]] == ["CE", "ERR (%)", "SENSE"]
+    np.testing.assert_array_equal(panels[1].lines[0].get_xydata(), [[200, 100], [1000, 100]])
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

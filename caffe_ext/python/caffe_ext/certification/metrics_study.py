@@ -2,6 +2,7 @@
 
 metrics.json    the metrics of all models, and all that they depend on
 metrics.csv     a line for each model and image
+metrics.png, .svg  the metrics over training, if there are snapshots NAME_iter_N of one run
 metrics-*.json  the metrics of all images, by model, which are resumed after an interruption
 """
 
@@ -15,7 +16,13 @@ import numpy as np
 from caffe_ext.attacks.budget import check_largest_change
 from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.metrics import ImageMetrics, measure_images, measure_weights
-from caffe_ext.certification.metrics_result import MeasuredModel, MetricsResult, save_results
+from caffe_ext.certification.metrics_figure import group_snapshots, plot_training
+from caffe_ext.certification.metrics_result import (
+    STEM,
+    MeasuredModel,
+    MetricsResult,
+    save_results,
+)
 from caffe_ext.certification.network import read_network
 from caffe_ext.certification.study import Study, read_labelled
 from caffe_ext.errors import RecordError
@@ -26,6 +33,7 @@ from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
+from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.json_file import Object, read_json
 
 _IMAGES_AT_A_TIME = 50
@@ -107,6 +115,10 @@ class MetricsStudy(Study):
             result = MetricsResult(labels, results)
             record = self.make_record(source, digest, {"norm": "Linf", "margin": MARGIN})
             save_results(self.folder, result, record)
+            if runs := group_snapshots(result):
+                figure = plot_training(runs, len(images))
+                for suffix in (".svg", ".png"):
+                    save_figure(figure, (self.folder / STEM).with_suffix(suffix))
         return result
 
     def _describe(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:

@@ -41,6 +41,8 @@ metrics
 what is written
   build/certify_metrics/metrics.json      the metrics, and all that they depend on
   build/certify_metrics/metrics.csv       one row per model and image
+  build/certify_metrics/metrics.png       and .svg: the metrics over training, of snapshots
+                                          NAME_iter_N.caffemodel of one run
   build/certify_metrics/metrics-*.json    from which an interrupted run resumes
 
 examples
