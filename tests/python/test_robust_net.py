@@ -8,8 +8,10 @@ import pytest
 
 from bounds_reference import Affine, dual_bounds
 from caffe_ext.training.robust_net import (
+    BOUNDED,
     METHODS,
     ChainError,
+    Method,
     RobustLoss,
     read_chain,
     write_robust_net,
@@ -95,19 +97,15 @@ def test_spectral_loss_is_half_the_squared_singular_value(tmp_path: Path, name: 
 
 @nets
 @pytest.mark.parametrize("method", METHODS)
-def test_gradient_of_the_shared_weights(tmp_path: Path, name: str, method: str) -> None:
+def test_gradient_of_the_shared_weights(tmp_path: Path, name: str, method: Method) -> None:
     """Along most of some directions, as by central differences; float allows a few digits."""
-    epsilon = EPSILON if method in ("sm", "kw") else None
-    net, chain = build(tmp_path, NETS[name], RobustLoss(method, epsilon, weight=1.0))  # type: ignore[arg-type]
+    epsilon = EPSILON if method in BOUNDED else None
+    net, chain = build(tmp_path, NETS[name], RobustLoss(method, epsilon, weight=1.0))
 
     def objective() -> float:
         net.forward()
         weights = {"loss": 0.0 if method == "kw" else 1.0}
-        return sum(
-            weights.get(blob, 1.0) * float(net.blobs[blob].data)
-            for blob in net.outputs
-            if net.blobs[blob].data.size == 1
-        )
+        return sum(weights.get(blob, 1.0) * float(net.blobs[blob].data) for blob in net.outputs)
 
     for _ in range(50 if method == "spectral" else 1):
         objective()
@@ -131,6 +129,13 @@ def test_gradient_of_the_shared_weights(tmp_path: Path, name: str, method: str) 
                 errors.append(abs((found[0] - found[1]) / 1e-3 - slope) / (1 + abs(slope)))
             # Kinks, and the jumps of the Jacobian, lie between the two points of some.
             assert np.median(errors) < 0.01
+
+
+@nets
+@pytest.mark.parametrize("method", METHODS)
+def test_caffe_logs_losses_only(tmp_path: Path, name: str, method: Method) -> None:
+    net, _ = build(tmp_path, NETS[name], RobustLoss(method, EPSILON if method in BOUNDED else None))
+    assert [blob for blob in net.outputs if net.blobs[blob].data.size != 1] == []
 
 
 def test_caffe_trains_it(tmp_path: Path) -> None:

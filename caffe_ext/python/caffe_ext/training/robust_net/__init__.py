@@ -4,9 +4,16 @@ text = write_robust_net(read_chain(path, (1, 28, 28)), RobustLoss("sm", epsilon=
 """
 
 from caffe_ext.training.robust_net.chain import Chain, ChainError, read_chain
-from caffe_ext.training.robust_net.losses import METHODS, Method, RobustLoss, write_robust_net
+from caffe_ext.training.robust_net.losses import (
+    BOUNDED,
+    METHODS,
+    Method,
+    RobustLoss,
+    write_robust_net,
+)
 
 __all__ = [
+    "BOUNDED",
     "METHODS",
     "Chain",
     "ChainError",

@@ -199,6 +199,9 @@ class _Builder:
         """Add the bounds of all units before a ReLU, and the relaxation of the ReLUs."""
         for number, step in enumerate(self.steps[:-1]):
             relu = step.relu.name
+            # Of the sensitivity, the scores' values are no part, and an unused top would be logged.
+            has_middle = self.loss.method == "kw" or number + 2 < len(self.steps)
+            middle = f'top: "{step.name}_middle" ' if has_middle else ""
             if number == 0:
                 self._begin(
                     f"Bounds of {step.name} for all images within epsilon: {self.epsilon} in the\n"
@@ -207,7 +210,7 @@ class _Builder:
                 self._add(
                     f'name: "{step.name}_interval" type: "Interval{step.layer.type}" '
                     f'bottom: "{self.chain.data}" top: "{step.name}_lower" '
-                    f'top: "{step.name}_upper" top: "{step.name}_middle" '
+                    f'top: "{step.name}_upper" {middle}'
                     f"{_format_setting(step)} "
                     f"caffe_ext_param {{ interval {{ epsilon: {self.epsilon} }} }}",
                     share=step,
@@ -220,12 +223,12 @@ class _Builder:
                 f'name: "{relu}_relaxation" type: "ReLURelaxation" bottom: "{step.name}_lower" '
                 f'bottom: "{step.name}_upper" top: "{relu}_slope" top: "{relu}_height"'
             )
-            self._add(
-                f'name: "{relu}_middle" type: "Eltwise" bottom: "{step.name}_middle" '
-                f'bottom: "{relu}_slope" top: "{relu}_middle" eltwise_param {{ operation: PROD }}'
-            )
-        if self.loss.method != "kw":
-            self._part.pop()  # only the scores' values need the last one
+            if has_middle:
+                self._add(
+                    f'name: "{relu}_middle" type: "Eltwise" bottom: "{step.name}_middle" '
+                    f'bottom: "{relu}_slope" top: "{relu}_middle" '
+                    "eltwise_param { operation: PROD }"
+                )
 
     def _add_middle(self, step: LinearStep) -> None:
         """Add a step's outputs in the net whose ReLUs multiply by their slopes."""
