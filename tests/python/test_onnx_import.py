@@ -337,6 +337,10 @@ def test_the_program(
     with pytest.raises(SystemExit, match="give it with --shape C,H,W"):
         main(["net.onnx", "--again"])
     assert Path("net.yaml").is_file()
+    assert main(["net.onnx", "--shape", "3,9,8", "--output", "new/folder"]) == 0
+    assert Path("new/folder/net.yaml").is_file()
+    with pytest.raises(SystemExit, match=r"--output net\.onnx: .*net\.onnx is not a folder"):
+        main(["net.onnx", "--shape", "3,9,8", "--output", "net.onnx"])
 
 
 def test_a_wrong_conversion_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

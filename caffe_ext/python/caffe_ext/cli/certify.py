@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         own = methods.add_parser(
             name,
             help=about,
+            usage="%(prog)s [options]",
             description=module.__doc__,
             epilog=module.EPILOG,
             formatter_class=parser.formatter_class,

@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=parse_path,
         default=Path(),
         metavar="FOLDER",
-        help="default: the current folder",
+        help="where to write (default: the current folder)",
     )
     add("--name", help="of the model and its files (default: that of FILE)")
     add("--scores", metavar="NAME", help="which output has the scores, if there are several")
@@ -81,6 +81,7 @@ def _collect_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> None:
     """Convert, check, write."""
     from caffe_ext.reporting import pluralize
+    from caffe_ext.runs.output_folder import check_writable
 
     try:
         from caffe_ext.exchange.onnx_to_caffe.importer import (
@@ -93,8 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     name, folder = arguments.name or arguments.file.stem, arguments.output
     if not name or Path(name).name != name:
         sys.exit(f"--name is the beginning of the files' names, without a folder, not {name!r}")
-    if not folder.is_dir():
-        sys.exit(f"{folder} is not a folder: --output names one that exists")
+    check_writable(folder)
     for file in (folder / one for one in make_file_names(name)):
         if file.is_dir() or (file.exists() and file.samefile(arguments.file)):
             sys.exit(f"{file} would be replaced: --name and --output name another")
@@ -107,6 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         sys.exit(f"{error}")
+    folder.mkdir(parents=True, exist_ok=True)
     files = model.write(folder)
     print(f"{name}: {pluralize(model.layers, 'layer')}")
     print(

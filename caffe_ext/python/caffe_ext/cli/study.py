@@ -35,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         own = studies.add_parser(
             name,
             help=about,
+            usage="%(prog)s [options]",
             description=module.__doc__,
             epilog=module.EPILOG,
             formatter_class=parser.formatter_class,
