@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <caffe/util/math_functions.hpp>
+#include <cstdint>
 #include <string>
 
+#include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
 
@@ -85,7 +87,7 @@ void DualBoundsLayer<Dtype>::LayerSetUp(const Blobs& bottom, const Blobs& /*top*
 template <typename Dtype>
 void DualBoundsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
   chain_ = ReadChain(*bottom[0]);
-  spread_ = std::make_unique<DualSpread<Dtype>>(chain_);
+  spreads_.clear();
   const auto refuse_size = [&](std::size_t number, int wanted) {
     RefuseLayer(this->layer_param_, "bottom " + std::to_string(number) + " has the shape " +
                                         bottom[number]->shape_string() + "; it must have " +
@@ -99,10 +101,10 @@ void DualBoundsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
                                         "a slope and a height for each ReLU between, " +
                                         std::to_string(2 * chain_.size()) + " in all");
   }
-  const int images = bottom[0]->shape(0);
+  images_ = bottom[0]->shape(0);
   for (std::size_t i = 1; i < bottom.size(); ++i) {
     const int wanted = i == 1 ? chain_.back().Units() : chain_[i / 2].Below();
-    if (bottom[i]->num_axes() < 1 || bottom[i]->shape(0) != images ||
+    if (bottom[i]->num_axes() < 1 || bottom[i]->shape(0) != images_ ||
         bottom[i]->count(1) != wanted) {
       refuse_size(i, wanted);
     }
@@ -111,40 +113,62 @@ void DualBoundsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
   top[1]->ReshapeLike(*bottom[1]);
 }
 
+/// The number of threads, each with a spread of its own.
 template <typename Dtype>
-void DualBoundsLayer<Dtype>::SetWeights() {
-  std::vector<const Dtype*> weights;
+int DualBoundsLayer<Dtype>::PrepareParts() {
+  // A coefficient meets some weights of each layer on its way down.
+  const std::int64_t operations =
+      std::int64_t{images_} * chain_.back().Units() * chain_.back().Fan() * 16;
+  const int parts = ChooseParts(images_, operations);
+  ConstPointers weights;
   for (const auto& blob : this->blobs_) {
     weights.push_back(blob->cpu_data());
   }
-  spread_->SetWeights(weights);
-}
-
-/// The slopes (`which` 0) or heights (1) of an image.
-template <typename Dtype>
-std::vector<const Dtype*> DualBoundsLayer<Dtype>::PartsOfImage(const Blobs& bottom, int image,
-                                                               int which) const {
-  std::vector<const Dtype*> parts;
-  for (std::size_t k = 1; k < chain_.size(); ++k) {
-    const caffe::Blob<Dtype>& blob = *bottom[2 * k + which];
-    parts.push_back(blob.cpu_data() + image * blob.count(1));
+  while (static_cast<int>(spreads_.size()) < parts) {
+    spreads_.emplace_back(chain_);
+  }
+  for (DualSpread<Dtype>& spread : spreads_) {
+    spread.SetWeights(weights);
   }
   return parts;
 }
 
 template <typename Dtype>
-void DualBoundsLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
-  SetWeights();
-  const int units = chain_.back().Units();
-  up_.resize(units);
-  down_.resize(units);
-  for (int n = 0; n < bottom[0]->shape(0); ++n) {
-    spread_->Compute(PartsOfImage(bottom, n, 0), PartsOfImage(bottom, n, 1), epsilon_, up_.data(),
-                     down_.data());
-    const Dtype* middle = bottom[1]->cpu_data() + n * units;
-    caffe::caffe_sub(units, middle, down_.data(), top[0]->mutable_cpu_data() + n * units);
-    caffe::caffe_add(units, middle, up_.data(), top[1]->mutable_cpu_data() + n * units);
+template <typename Pointer>
+std::vector<Pointer> DualBoundsLayer<Dtype>::AtImage(std::vector<Pointer> pointers,
+                                                     int image) const {
+  for (std::size_t k = 0; k < pointers.size(); ++k) {
+    pointers[k] += static_cast<std::ptrdiff_t>(image) * chain_[k + 1].Below();
   }
+  return pointers;
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
+  const int parts = PrepareParts();
+  ConstPointers slopes;
+  ConstPointers heights;
+  for (std::size_t k = 1; k < chain_.size(); ++k) {
+    slopes.push_back(bottom[2 * k]->cpu_data());
+    heights.push_back(bottom[2 * k + 1]->cpu_data());
+  }
+  const Dtype* middle = bottom[1]->cpu_data();
+  Dtype* lower = top[0]->mutable_cpu_data();
+  Dtype* upper = top[1]->mutable_cpu_data();
+  const int units = chain_.back().Units();
+  ParallelParts(images_, parts, [&](int begin, int end, int part) {
+    std::vector<Dtype> up(units);
+    std::vector<Dtype> down(units);
+    for (int n = begin; n < end; ++n) {
+      spreads_[part].Compute(AtImage(slopes, n), AtImage(heights, n), epsilon_, up.data(),
+                             down.data());
+      for (int i = 0; i < units; ++i) {
+        const std::ptrdiff_t unit = std::ptrdiff_t{n} * units + i;
+        lower[unit] = middle[unit] - down[i];
+        upper[unit] = middle[unit] + up[i];
+      }
+    }
+  });
 }
 
 template <typename Dtype>
@@ -160,27 +184,48 @@ void DualBoundsLayer<Dtype>::Backward_cpu(const Blobs& top, const std::vector<bo
       caffe::caffe_set(bottom[i]->count(), Dtype(0), bottom[i]->mutable_cpu_diff());
     }
   }
-  SetWeights();
-  std::vector<Dtype*> weights_diff;
-  for (std::size_t k = 0; k + 1 < chain_.size(); ++k) {
-    weights_diff.push_back(this->blobs_[k]->mutable_cpu_diff());
+  const int parts = PrepareParts();
+  ConstPointers slopes;
+  ConstPointers heights;
+  Pointers slopes_diff;
+  Pointers heights_diff;
+  for (std::size_t k = 1; k < chain_.size(); ++k) {
+    slopes.push_back(bottom[2 * k]->cpu_data());
+    heights.push_back(bottom[2 * k + 1]->cpu_data());
+    slopes_diff.push_back(bottom[2 * k]->mutable_cpu_diff());
+    heights_diff.push_back(bottom[2 * k + 1]->mutable_cpu_diff());
+  }
+  // Of each thread, and of each layer but the last.
+  std::vector<std::vector<std::vector<Dtype>>> weights_diff(parts);
+  for (auto& of_part : weights_diff) {
+    for (std::size_t k = 0; k + 1 < chain_.size(); ++k) {
+      of_part.emplace_back(this->blobs_[k]->count());
+    }
   }
   const int units = chain_.back().Units();
-  down_.resize(units);
-  for (int n = 0; n < bottom[0]->shape(0); ++n) {
-    std::vector<Dtype*> diffs[2];
-    for (std::size_t k = 1; k < chain_.size(); ++k) {
-      for (const int which : {0, 1}) {
-        caffe::Blob<Dtype>& blob = *bottom[2 * k + which];
-        diffs[which].push_back(blob.mutable_cpu_diff() + n * blob.count(1));
-      }
+  ParallelParts(images_, parts, [&](int begin, int end, int part) {
+    Pointers mine;
+    for (auto& values : weights_diff[part]) {
+      mine.push_back(values.data());
     }
-    std::transform(lower_diff + n * units, lower_diff + (n + 1) * units, down_.begin(),
-                   [](Dtype value) { return -value; });
-    spread_->AddDiffs(PartsOfImage(bottom, n, 0), PartsOfImage(bottom, n, 1), epsilon_,
-                      upper_diff + n * units, down_.data(), weights_diff, diffs[0], diffs[1]);
+    std::vector<Dtype> down_diff(units);
+    for (int n = begin; n < end; ++n) {
+      const std::ptrdiff_t first = std::ptrdiff_t{n} * units;
+      for (int i = 0; i < units; ++i) {
+        down_diff[i] = -lower_diff[first + i];
+      }
+      spreads_[part].AddDiffs(AtImage(slopes, n), AtImage(heights, n), epsilon_, upper_diff + first,
+                              down_diff.data(), mine, AtImage(slopes_diff, n),
+                              AtImage(heights_diff, n));
+    }
+  });
+  for (int part = 0; part < parts; ++part) {
+    for (std::size_t k = 0; k + 1 < chain_.size(); ++k) {
+      caffe::caffe_axpy(this->blobs_[k]->count(), Dtype(1), weights_diff[part][k].data(),
+                        this->blobs_[k]->mutable_cpu_diff());
+    }
+    spreads_[part].AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
   }
-  spread_->AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
 }
 
 template class DualBoundsLayer<float>;

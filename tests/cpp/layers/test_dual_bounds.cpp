@@ -2,6 +2,9 @@
 // and against the dual bound of certification in tests/python/test_robust_layers.py.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "caffe_ext/kernels/common/threads.hpp"
 #include "tests/cpp/support/made_layer.hpp"
 
 namespace caffe_ext {
@@ -37,6 +40,44 @@ TEST(DualBoundsGradients, AreThoseOfFiniteDifferences) {
     layer->SetUp(blobs.bottom, blobs.top);
     FillWeights(layer.get());
     CheckGradients(layer.get(), &blobs);
+  }
+}
+
+/// Everything that a pass computes with a number of threads.
+std::vector<double> PassWithThreads(int threads) {
+  SetKernelThreads(threads);
+  LayerBlobs<double> blobs({{31, 1, 13, 13}, {31, 35, 6, 6}, {31, 6, 7, 7}, {31, 6, 7, 7}}, 2);
+  const auto layer = MakeNamedLayer<double>(
+      Text("epsilon: 0.3 layer { num_output: 6 kernel_size: 3 stride: 2 pad: 1 } "
+           "layer { num_output: 35 kernel_size: 2 }"));
+  layer->SetUp(blobs.bottom, blobs.top);
+  FillWeights(layer.get());
+  layer->Forward(blobs.bottom, blobs.top);
+  std::vector<double> found;
+  for (caffe::Blob<double>* const blob : blobs.top) {
+    const std::vector<double> values = Values(*blob);
+    found.insert(found.end(), values.begin(), values.end());
+    caffe::caffe_copy(blob->count(), blob->cpu_data(), blob->mutable_cpu_diff());
+  }
+  layer->Backward(blobs.top, {true, true, true, true}, blobs.bottom);
+  for (const auto& blob : layer->blobs()) {
+    blobs.bottom.push_back(blob.get());
+  }
+  for (const caffe::Blob<double>* const blob : blobs.bottom) {
+    const std::vector<double> diffs = Diffs(*blob);
+    found.insert(found.end(), diffs.begin(), diffs.end());
+  }
+  SetKernelThreads(0);
+  return found;
+}
+
+TEST(DualBoundsThreads, ComputeTheSame) {
+  const std::vector<double> expected = PassWithThreads(1);
+  EXPECT_EQ(PassWithThreads(3), PassWithThreads(3));
+  const std::vector<double> found = PassWithThreads(3);
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_NEAR(found[i], expected[i], 1e-9 * (1 + std::abs(expected[i]))) << i;
   }
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <caffe/layer.hpp>
-#include <memory>
 #include <vector>
 
 #include "caffe_ext/kernels/bounds/dual_spread.hpp"
@@ -35,7 +34,8 @@ namespace caffe_ext {
  * shape of c. Gradients flow to c, the slopes, the heights and the weights; x itself gets none,
  * since it acts through c and the slopes.
  *
- * Computed on the CPU, in GPU mode as well.
+ * Computed on the CPU, in GPU mode as well, with the images shared between threads. The gradients
+ * of the weights are sums of each thread's, in the same order in every run.
  */
 template <typename Dtype>
 class DualBoundsLayer : public caffe::Layer<Dtype> {
@@ -57,14 +57,19 @@ class DualBoundsLayer : public caffe::Layer<Dtype> {
                     const Blobs& bottom) override;
 
  private:
+  using ConstPointers = std::vector<const Dtype*>;
+  using Pointers = std::vector<Dtype*>;
+
   std::vector<ChainLayer> ReadChain(const caffe::Blob<Dtype>& input) const;
-  void SetWeights();
-  std::vector<const Dtype*> PartsOfImage(const Blobs& bottom, int image, int which) const;
+  int PrepareParts();
+  /// `pointers` moved to an image of the blobs below the ReLUs.
+  template <typename Pointer>
+  std::vector<Pointer> AtImage(std::vector<Pointer> pointers, int image) const;
 
   Dtype epsilon_ = 0;
+  int images_ = 0;
   std::vector<ChainLayer> chain_;
-  std::unique_ptr<DualSpread<Dtype>> spread_;
-  std::vector<Dtype> up_, down_;
+  std::vector<DualSpread<Dtype>> spreads_;  // one a thread
 };
 
 }  // namespace caffe_ext
