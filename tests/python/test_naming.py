@@ -15,7 +15,7 @@ _VERBS = """
     call centre certify change check choose claim classify clear climb close collect combine
     commit compare complete compose compute concatenate concretize confirm connect construct
     convert copy count create cut
-    decide decode defer deform describe differentiate discard download draw drop
+    decide decode defer deform describe detect differentiate discard download draw drop
     embed enable encode end enlarge escape estimate evaluate examine exchange expand
     explain export
     feed fetch find finish fit fix flatten flush fold follow fork form format

@@ -38,8 +38,13 @@ def run_points() -> None:
             _run_point(folder)
         with suppress(OSError):  # it has done so itself, and may have ended
             os.setpgid(child, child)
-        _tell(f"{STARTED} {child}")
-        _tell(f"{ENDED} {_watch(child)}")
+        try:
+            _tell(f"{STARTED} {child}")
+            _tell(f"{ENDED} {_watch(child)}")
+        except BrokenPipeError:  # the worker has died
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            return
 
 
 def _run_point(folder: Path) -> None:

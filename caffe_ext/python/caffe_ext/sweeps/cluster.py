@@ -1,7 +1,8 @@
 """The connection to Dask: a cluster on this machine, or the user's."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +26,19 @@ _CONNECT_SECONDS = 10.0
 
 class ClusterError(Exception):
     """A cluster that cannot be reached or used; the text is meant for the user."""
+
+
+class LostSchedulerError(Exception):
+    """A scheduler that does not answer, or that was started again and knows nothing."""
+
+
+@contextmanager
+def detect_loss() -> Iterator[None]:
+    """Turn what Dask raises without a scheduler into a LostSchedulerError."""
+    try:
+        yield
+    except OSError as error:
+        raise LostSchedulerError(f"{error}") from error
 
 
 @dataclass(frozen=True)
@@ -77,9 +91,12 @@ class SweepCluster:
         self._events: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._local: LocalCluster | None = None
         self._client: Client | None = None
+        self._scheduler = ""
         # What Dask says of lost workers is said by the engine in a sentence.
         self._quiet = dask.config.set({"logging.distributed": "critical"})
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", *logging.root.manager.loggerDict):
+            if name.startswith("distributed"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         cloudpickle.register_pickle_by_value(remote)
 
     def __enter__(self) -> "SweepCluster":
@@ -117,18 +134,13 @@ class SweepCluster:
             self._client = Client(
                 self._local or settings.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
             )
+            self._scheduler = self._client.scheduler_info()["id"]
+            self._client.subscribe_topic(remote.TOPIC, self._take_event)
+            self._client.register_plugin(remote.Admission(self._resource, **self._needs))
         except (OSError, ValueError) as error:
             raise ClusterError(
                 f"there is no Dask scheduler at {settings.scheduler} ({error})"
             ) from error
-        self._client.subscribe_topic(remote.TOPIC, self._take_event)
-        admission = remote.Admission(self._resource, **self._needs)
-        self._client.register_plugin(admission)
-
-    @property
-    def is_connected(self) -> bool:
-        """Tell whether the scheduler answers."""
-        return self._client is not None and self._client.status == "running"
 
     @property
     def dashboard(self) -> str:
@@ -141,7 +153,11 @@ class SweepCluster:
         return self._settings.scheduler or "this machine"
 
     def submit(self, point: SweepPoint, attempt: int, time_limit: float | None) -> Future:
-        """Submit a point; attempt: how often it was submitted before."""
+        """Submit a point; attempt: how often it was submitted before.
+
+        The scheduler keeps the point even if this client dies, until forget(). Raises
+        LostSchedulerError.
+        """
         assert self._client is not None
         gpus = self._settings.gpus
         key = f"caffe_ext-{point.digest}-{attempt}"
@@ -151,19 +167,41 @@ class SweepCluster:
             "gpus": gpus,
             "time_limit": time_limit,
         }
-        return self._client.submit(
-            remote.compute_remotely,
-            point.digest,
-            dict(point.description),
-            options,
-            key=key,
-            resources={self._resource: 1} | ({GPU: 1} if gpus else {}),
-        )
+        with detect_loss():
+            future = self._client.submit(
+                remote.compute_remotely,
+                point.digest,
+                dict(point.description),
+                options,
+                key=key,
+                resources={self._resource: 1} | ({GPU: 1} if gpus else {}),
+            )
+            self._client.publish_dataset(future, name=key, override=True)
+        return future
+
+    def forget(self, future: Future) -> None:
+        """Let the scheduler drop a point, and a worker stop it if it is being computed.
+
+        Raises LostSchedulerError.
+        """
+        assert self._client is not None
+        with detect_loss():
+            future.release()
+            self._client.unpublish_dataset(future.key)
 
     def measure_capacity(self) -> Capacity:
-        """Ask the scheduler for its workers; OSError if it does not answer."""
-        assert self._client is not None
-        workers = self._client.scheduler_info()["workers"]
+        """Ask the scheduler for its workers; LostSchedulerError if it does not answer.
+
+        Also if it is another one: Dask's client connects again by itself, but the next scheduler
+        knows nothing of the sweep.
+        """
+        if self._client is None or self._client.status != "running":
+            raise LostSchedulerError("not connected")
+        with detect_loss():
+            about = self._client.scheduler_info()
+        if about["id"] != self._scheduler:
+            raise LostSchedulerError("the scheduler was started again")
+        workers = about["workers"]
         slots = 0
         for one in workers.values():
             amount = one["resources"].get(self._resource, 0)
@@ -171,6 +209,12 @@ class SweepCluster:
                 min(amount, one["resources"].get(GPU, 0)) if self._settings.gpus else amount
             )
         return Capacity(len(workers), slots, frozenset(workers))
+
+    def list_processing(self) -> set[str]:
+        """Return the keys of the tasks that workers have; LostSchedulerError."""
+        assert self._client is not None
+        with detect_loss():
+            return {key for keys in self._client.processing().values() for key in keys}
 
     def take_events(self) -> list[Mapping[str, Any]]:
         """Return what workers have reported since the last call."""

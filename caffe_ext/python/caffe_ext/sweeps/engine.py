@@ -8,6 +8,7 @@ scheduler died is submitted again to the next.
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from distributed import Future
 from distributed.scheduler import KilledWorker
 
 from caffe_ext.reporting import Reporter
-from caffe_ext.sweeps.cluster import Capacity, ClusterError, SweepCluster
+from caffe_ext.sweeps.cluster import Capacity, ClusterError, LostSchedulerError, SweepCluster
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.store import FailedPoint, PointStore
 
@@ -94,6 +95,7 @@ class Engine:
         self._durations: list[float] = []
         self._capacity = Capacity(0, 0, frozenset())
         self._asked = 0.0
+        self._stranded: set[str] = set()
 
     def run(self, points: Sequence[SweepPoint], progress: SweepProgress) -> SweepProgress:
         """Compute points, and store each as soon as it is finished; return the progress.
@@ -107,24 +109,38 @@ class Engine:
         self._progress = progress
         self._progress.dashboard = self._cluster.dashboard
         told = False
-        while self._left or self._pending:
-            self._ask_capacity()
-            if not told and not self._capacity.workers:
-                self._reporter.note(f"waiting for workers of {self._cluster.place}")
-            told = True
-            self._submit()
-            self._take_finished()
-            self._take_events()
-            self._show()
+        try:
+            while self._left or self._pending:
+                try:
+                    self._ask_capacity()
+                    if not told and not self._capacity.workers:
+                        self._reporter.note(f"waiting for workers of {self._cluster.place}")
+                    told = True
+                    self._submit()
+                    self._take_finished()
+                except LostSchedulerError:
+                    self._connect_again()
+                self._take_events()
+                self._show()
+        except (KeyboardInterrupt, SystemExit):
+            self._cancel()
+            raise
         return self._progress
+
+    def _cancel(self) -> None:
+        """Let workers stop what they are computing."""
+        for _, future in self._pending.values():
+            with suppress(LostSchedulerError):
+                self._cluster.forget(future)
 
     def _submit(self) -> None:
         """Submit as many points as there are slots."""
         while self._left and len(self._pending) < self._capacity.slots:
-            point = self._left.popleft()
+            point = self._left[0]
             attempt = self._attempts.get(point.digest, 0)
-            self._attempts[point.digest] = attempt + 1
             future = self._cluster.submit(point, attempt, self._time_limit)
+            self._left.popleft()
+            self._attempts[point.digest] = attempt + 1
             self._pending[point.digest] = point, future
             future.add_done_callback(_Put(self._finished, point.digest))
 
@@ -152,14 +168,15 @@ class Engine:
                 outcome = future.result(timeout=60)
             elif future.status == "error":
                 outcome = {"kind": "failed", "error": _describe(future.exception())}
-            else:
+            else:  # cancelled: the scheduler has gone
                 outcome = {"kind": "lost"}
-        except (OSError, TimeoutError):
+        except OSError:
             outcome = {"kind": "lost"}
-        future.release()
         kind = outcome["kind"]
         if kind in ("done", "failed"):
-            self._submit()  # the worker has something to do while the result is written
+            # The worker has something to do while the result is written.
+            with suppress(LostSchedulerError):
+                self._submit()
         self._started.pop(digest, None)
         if kind == "done":
             stored = self._store.write(point, outcome)
@@ -172,6 +189,8 @@ class Engine:
                 self._refuse(outcome["worker"], outcome["sentence"])
             self._left.appendleft(point)
             self._progress.resubmitted += kind != "refused"
+        # Not before it is stored: until then the cluster keeps it for the next client.
+        self._cluster.forget(future)
 
     def _take_failure(self, point: SweepPoint, outcome: dict[str, Any]) -> None:
         failure = FailedPoint(
@@ -199,22 +218,40 @@ class Engine:
                 self._started[event["started"]] = event["worker"], time.monotonic()
 
     def _ask_capacity(self) -> None:
-        """Ask the scheduler for its workers; if it has gone, wait for the next one."""
-        if self._cluster.is_connected and time.monotonic() - self._asked < _CAPACITY_SECONDS:
+        """Ask the scheduler for its workers, from time to time."""
+        if time.monotonic() - self._asked < _CAPACITY_SECONDS:
             return
-        try:
-            if not self._cluster.is_connected:
-                raise OSError("the scheduler does not answer")
-            self._capacity = self._cluster.measure_capacity()
-        except OSError:
-            self._connect_again()
-            self._capacity = self._cluster.measure_capacity()
+        self._capacity = self._cluster.measure_capacity()
+        self._find_stranded()
         self._asked = time.monotonic()
         here = {one for one in self._refusals if one in self._capacity.addresses}
         if here and not self._capacity.slots and len(here) == self._capacity.workers:
             raise ClusterError(
                 f"no worker can compute the points: {self._refusals[next(iter(here))]}"
             )
+
+    def _find_stranded(self) -> None:
+        """Submit points again that no worker has twice in a row, although there are workers.
+
+        Dask gives a point whose last possible worker died to none that was admitted after that.
+        """
+        if not self._capacity.slots or not self._pending:
+            self._stranded = set()
+            return
+        held = self._cluster.list_processing()
+        waiting = {
+            future.key
+            for _, future in self._pending.values()
+            if future.status == "pending" and future.key not in held
+        }
+        for digest, (point, future) in list(self._pending.items()):
+            if future.key in waiting & self._stranded:
+                del self._pending[digest]
+                self._started.pop(digest, None)
+                self._cluster.forget(future)
+                self._left.appendleft(point)
+                self._progress.resubmitted += 1
+        self._stranded = waiting
 
     def _connect_again(self) -> None:
         """Wait for the scheduler to come back; then all points that were submitted are left."""
@@ -233,6 +270,8 @@ class Engine:
             except ClusterError:
                 self._show()
                 time.sleep(_POLL_SECONDS)
+        self._asked = 0.0
+        self._capacity = Capacity(0, 0, frozenset())
         self._reporter.note(f"connected with the scheduler at {self._cluster.place} again")
 
     def _show(self) -> None:

@@ -91,6 +91,7 @@ def compute_remotely(
         is_wanted=is_wanted,
     )
     outcome["worker"] = worker.address
+    worker.log_event(TOPIC, {"ended": digest, "kind": outcome["kind"], "worker": worker.address})
     if outcome["kind"] == "refused":
         worker.loop.add_callback(worker.set_resources, **{options["resource"]: 0})
     return outcome
