@@ -39,6 +39,7 @@ from caffe_ext.cli import (  # noqa: E402
     hardpositives,
     hotcold,
     noise_curves,
+    sweep,
     table1,
     transfer,
 )
@@ -81,6 +82,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "hardpositives": hardpositives.main,
     "hotcold": hotcold.main,
     "noise_curves": noise_curves.main,
+    "sweep": sweep.main,
     "table1": table1.main,
     "transfer": transfer.main,
     "training": run_training,

@@ -37,10 +37,31 @@ SOLVER = """
 net: "net.prototxt" type: "BANG" base_lr: 0.001 lr_policy: "fixed" random_seed: 1
 max_iter: 200 test_iter: 2 test_interval: 100 snapshot: 50
 """
+DIGITS = """
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  data_param { source: "data/digits/train_lmdb" batch_size: 8 backend: LMDB }
+  transform_param { scale: 0.004 } }
+layer { name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1"
+  inner_product_param { num_output: 8 weight_filler { type: "xavier" } } }
+layer { name: "tanh" type: "TanH" bottom: "ip1" top: "ip1" }
+layer { name: "score" type: "InnerProduct" bottom: "ip1" top: "score"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
+"""
+SWEEP = """
+solver: solver.prototxt
+net: digits.prototxt
+model: digits.yaml
+data: digits
+settings: {max_iter: 20}
+axes: {random_seed: [1, 2]}
+evaluation: {attacks: [fgs], limit: 5}
+"""
 # What differs from run to run: when, how long, where to, and how much of it was done this time.
 VOLATILE = {
     *("date", "command", "provenance", "machine", "seconds", "peak_memory_mib", "started"),
     *("images_attacked_now", "commit", "load_average", "reused"),
+    *("measured", "stamps", "worker"),
 }
 # Logs, with times, and pages with the date: that they are there counts.
 TEXTS = {".log", ".html", ".md"}
@@ -72,6 +93,12 @@ def make_inputs(folder: Path) -> None:
     labels = read_model(folder / "model.yaml").load().predict(images)
     np.savez(folder / "images.npz", images=images, labels=labels)
     (folder / "net.prototxt").write_text(TRAINED)
+    (folder / "digits.prototxt").write_text(DIGITS)
+    (folder / "digits_deploy.prototxt").write_text(
+        NET.replace("dim: 12", "dim: 28").replace("num_output: 3", "num_output: 10")
+    )
+    (folder / "digits.yaml").write_text("deploy: digits_deploy.prototxt\nscale: 0.004\n")
+    (folder / "sweep.yaml").write_text(SWEEP)
     (folder / "solver.prototxt").write_text(SOLVER)
 
 
@@ -116,6 +143,7 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("--limit", "2", "--accuracy", "--within", "255", "l2=20of1"),
         ],
         "get_data": ["digits", "--output", f"{output}"],
+        "sweep": [f"{inputs / 'sweep.yaml'}", "--workers", "1", "--output", f"{output}"],
         "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],
     }[program]
 
@@ -130,7 +158,7 @@ def left(folder: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    if path.suffix in TEXTS:
+    if path.suffix in TEXTS or path.name == "sweep.csv":
         return path.stat().st_size > 0
     if path.suffix == ".json":
         return _stable(json.loads(path.read_text()))
@@ -157,7 +185,9 @@ def _stable(value: Any) -> Any:
         return {
             key: _stable(item)
             for key, item in value.items()
-            if key not in VOLATILE and not (key == "settings" and isinstance(item, str))
+            if key not in VOLATILE
+            and not key.endswith(" seconds")
+            and not (key == "settings" and isinstance(item, str))
         }
     return [_stable(item) for item in value] if isinstance(value, list) else value
 

@@ -19,20 +19,26 @@ from caffe_ext.sweeps.remote import TOPIC
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 
+from sweep_hosts import SweepHosts
 from sweep_samples import write_sweep
 
 POINTS = 3
+# How long Dask waits for a worker that does not answer; by default 5 minutes.
+SHORT = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s"}
 SECONDS = 45
 """Within which everything must have happened."""
 
 
 class SweepProcesses:
-    """Scheduler, workers and client in a folder."""
+    """Scheduler, workers and client in a folder, on this host or on several.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.output = folder, folder / "out"
-        self.port = _find_free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+    hosts  scheduler and client are on the first, and nobody listens to the scheduler
+    """
+
+    def __init__(self, folder: Path, hosts: SweepHosts | None = None) -> None:
+        self.folder, self.output, self.hosts = folder, folder / "out", hosts
+        self.port = 8786 if hosts else _find_free_port()
+        self.address = f"tcp://{self._host(0)}:{self.port}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.watcher: Client | None = None
         self.events: list[Mapping[str, Any]] = []
@@ -46,33 +52,37 @@ class SweepProcesses:
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         """Start a scheduler at the address, and listen to what it hears."""
-        command = ["scheduler", "--host", "127.0.0.1", "--port", f"{self.port}", "--no-dashboard"]
+        command = ["scheduler", "--host", self._host(0), "--port", f"{self.port}", "--no-dashboard"]
         process = self.start(_dask(*command), "scheduler")
+        if self.hosts is not None:
+            return process
         if self.watcher is not None:  # which would connect again by itself
             self.watcher.close(timeout=1)
         self.watcher = Client(self.address, timeout=SECONDS, set_as_default=False)
         self.watcher.subscribe_topic(TOPIC, lambda event: self.events.append(event[1]))
         return process
 
-    def start_worker(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str, host: int = 0, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker without a nanny, which would start another one in its place."""
         folder = self.folder / name
         command = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-        command += ["--name", name, "--local-directory", f"{folder}", "--host", "127.0.0.1"]
+        command += ["--name", name, "--local-directory", f"{folder}", "--host", self._host(host)]
         data = {"CAFFE_EXT_SWEEP_DATA": str(self.folder / "data")}
-        return self.start(_dask(*command), name, **(data | environment))
+        return self.start(_dask(*command), name, host, **(data | environment))
 
-    def start_client(self, *more: str) -> subprocess.Popen[bytes]:
-        """Start the program."""
+    def start_client(self, *more: str, alone: bool = False) -> subprocess.Popen[bytes]:
+        """Start the program; alone: with workers of its own."""
         command = [sys.executable, "-m", "caffe_ext.cli", "sweep", f"{self.file}", *more]
-        command += ["--scheduler", self.address, "--output", f"{self.output}"]
+        command += ["--output", f"{self.output}", *([] if alone else ["--scheduler", self.address])]
         data = {"CAFFE_EXT_SWEEP_DATA": str(self.folder / "data")}
         return self.start(command, "client", **data)
 
     def start(
-        self, command: Sequence[str], name: str, **environment: str
+        self, command: Sequence[str], name: str, host: int = 0, **environment: str
     ) -> subprocess.Popen[bytes]:
         """Start a process; its output goes to NAME.log."""
+        if self.hosts is not None:
+            command = [*self.hosts.command(host), *command]
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -80,10 +90,17 @@ class SweepProcesses:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | environment,
+                env=os.environ | SHORT | environment,
             )
         self.processes.append(process)
         return process
+
+    def read_started(self) -> list[Path]:
+        """Return the logs of the trainings that have begun and not ended, on all workers."""
+        return list(self.folder.glob("*/dask-scratch-space/worker-*/point-*/training/train.log"))
+
+    def _host(self, number: int) -> str:
+        return "127.0.0.1" if self.hosts is None else self.hosts.address(number)
 
     def read_log(self, name: str) -> str:
         """Return what a process has printed."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 import caffe_ext
 from caffe_ext.sweeps.data import prepare_data
 from caffe_ext.sweeps.file import DataChoice
+from programs import arguments, left
+from runner import Runner, Undisturbed, finish
 from sweep_cluster import POINTS, SweepProcesses, kill, list_descendants, list_trainings
+from sweep_hosts import SweepHosts, can_make_hosts
 
 
 @pytest.fixture
@@ -99,6 +103,28 @@ def test_the_client_killed_and_started_again(cluster: SweepProcesses) -> None:
     assert [row["state"] for row in cluster.rows()] == ["done"] * POINTS
 
 
+def test_control_c_stops_everything(cluster: SweepProcesses) -> None:
+    client = cluster.start_client(alone=True)
+    cluster.wait(lambda: len(cluster.results()) >= 1)
+    cluster.wait(lambda: bool(list_trainings(client)))
+    processes = list_descendants(client)
+    client.send_signal(signal.SIGINT)
+    assert cluster.finish(client) == 130
+    done = len(cluster.results())
+    assert f"stopped: {done} of {POINTS} points are done; run the same" in cluster.read_log(
+        "client"
+    )
+    cluster.wait(lambda: not any(one.is_running() for one in processes))
+
+
+def test_a_killed_sweep_leaves_no_process(cluster: SweepProcesses) -> None:
+    client = cluster.start_client(alone=True)
+    cluster.wait(lambda: bool(list_trainings(client)))
+    processes = list_descendants(client)
+    kill(client)
+    cluster.wait(lambda: not any(one.is_running() for one in processes))
+
+
 def test_a_worker_with_another_version_gets_no_points(
     cluster: SweepProcesses, tmp_path: Path
 ) -> None:
@@ -144,3 +170,35 @@ def test_a_point_that_hangs_ends_at_the_time_limit(cluster: SweepProcesses) -> N
     states = sorted(row["state"] for row in cluster.rows())
     assert states == ["done"] * (POINTS - 1) + ["failed"]
     assert not hanging.is_running()
+
+
+def test_a_full_disk(runner: Runner, undisturbed: Undisturbed, output: Path) -> None:
+    """Where the client writes a result: it says so, and the same command again continues."""
+    changes, expected = undisturbed.of("sweep")
+    argv = arguments("sweep", undisturbed.inputs, output)
+    full = runner.run("sweep", argv, output, at=changes * 3 // 4, how="FULL")
+    assert full["status"] == 1, full["printed"]
+    assert "No space left on device" in full["printed"]
+    assert "Traceback" not in full["printed"]
+    finish(runner, "sweep", argv, output)
+    assert left(output) == expected
+
+
+@pytest.mark.skipif(not can_make_hosts(), reason="network namespaces need root and `ip netns`")
+def test_a_host_that_drops_out_of_the_network(tmp_path: Path) -> None:
+    """Scheduler and client on one host, a worker on each of two others; one loses its cable."""
+    with SweepHosts(3) as hosts:
+        cluster = SweepProcesses(tmp_path, hosts)
+        try:
+            cluster.start_scheduler()
+            cluster.start_worker("first", host=1)
+            cluster.start_worker("second", host=2)
+            client = cluster.start_client()
+            cluster.wait(lambda: len(cluster.read_started()) >= 2)
+            hosts.cut(1)
+            assert cluster.finish(client) == 0
+            assert [row["state"] for row in cluster.rows()] == ["done"] * POINTS
+            workers = {row["worker"] for row in cluster.rows()}
+            assert any(hosts.address(2) in one for one in workers)
+        finally:
+            cluster.close()

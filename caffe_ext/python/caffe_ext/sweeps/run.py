@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def run_sweep(
         raise ModuleNotFoundError(MISSING)
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
+        sweep.store.remove_partial()
         plan = sweep.plan(reporter)
         figures = check_maps(sweep)
         state = sweep.read(plan.points)
@@ -184,6 +186,7 @@ class _Run:
                     expected=estimate_seconds(plan, state),
                 )
                 engine.run(asked, progress)
+            shutil.rmtree(settings.scratch, ignore_errors=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped: {progress.done:,} of {pluralize(total, 'point')} are done; run the same "

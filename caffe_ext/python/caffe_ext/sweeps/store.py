@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from caffe_ext.errors import RecordError
-from caffe_ext.storage.atomic import write_bytes, write_json
+from caffe_ext.storage.atomic import PARTIAL, write_bytes, write_json
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.sweeps.description import SweepPoint, hash_point
 
@@ -95,6 +95,12 @@ class PointStore:
         write_json(path, vars(stored))
         self.locate_failure(point).unlink(missing_ok=True)
         return stored
+
+    def remove_partial(self) -> None:
+        """Remove what killed processes have left half written; the caller has locked the folder."""
+        for name in (POINTS, FAILED):
+            for path in (self.folder / name).glob(f".*{PARTIAL}"):
+                path.unlink()
 
     def read_failure(self, point: SweepPoint) -> FailedPoint | None:
         """Return why a point has failed; None if it has not. RecordError for a damaged file."""
