@@ -12,13 +12,13 @@ _VERBS = """
     absorb activate add advance align allow anneal announce append apply arrange ascend ask
     assess assign attack attempt average
     begin bound broadcast build
-    call centre certify change check choose claim classify clear climb close collect combine
+    call cancel centre certify change check choose claim classify clear climb close collect combine
     commit compare complete compose compute concatenate concretize confirm connect construct
     convert copy count create cut
     decide decode defer deform describe detect differentiate discard download draw drop
     embed enable encode end enlarge escape estimate evaluate examine exchange expand
     explain export
-    feed fetch find finish fit fix flatten flush fold follow fork form format
+    feed fetch find finish fit fix flatten flush fold follow forget fork form format
     gather get go group
     halve hash hold
     identify import insert interpolate intersect iterate

@@ -16,6 +16,7 @@ from caffe_ext.models.description import read_model
 from caffe_ext.sweeps.engine import SweepProgress
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, make_maps
+from caffe_ext.sweeps.run import SweepResult
 from caffe_ext.sweeps.sweep import Sweep
 from caffe_ext.sweeps.table import flatten_figures
 from caffe_ext.sweeps.worker import run_point
@@ -117,12 +118,12 @@ def test_failed_points_are_told_and_do_not_stop_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes: dict[str, Any] = {"axes": {"max_iter": [20, 100_000_000]}, "baseline": None}
-    limit = ["--time-limit", "3s"]
+    limit = ["--time-limit", "8s"]
     with pytest.raises(SystemExit) as end:
         run(tmp_path, *limit, **changes)
     assert "1 of 2 points failed" in f"{end.value}"
     printed = capsys.readouterr()
-    told = "WARNING: max_iter 100000000 failed: it ran longer than the time limit of 3 s"
+    told = "WARNING: max_iter 100000000 failed: it ran longer than the time limit of 8 s"
     assert told in printed.err
     assert "Restarting data prefetching" in printed.err  # the log
     assert [row["state"] for row in rows(tmp_path)] == ["done", "failed"]
@@ -199,6 +200,12 @@ def test_the_live_table() -> None:
         "      1:15  beta 1",
     ]
     assert format_clock(59.6) == "1:00"
+
+
+def test_the_table_of_points_without_figures() -> None:
+    row = {"baseline": False, "a.b": 1, "state": "failed", "error": "x", "digest": "0"}
+    shown = program.format_results(SweepResult([row], 1, 0, ()))
+    assert shown.splitlines() == ["b   state", "─────────", "1  failed"]
 
 
 def test_maps_of_unknown_figures_are_refused(tmp_path: Path) -> None:

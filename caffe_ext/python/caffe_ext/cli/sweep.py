@@ -109,13 +109,15 @@ def format_results(result: "SweepResult") -> str:
 
     figures = choose_figures(result.rows)
     axes = list(result.rows[0])[1 : list(result.rows[0]).index("state")]
-    rows = [[*(name.rpartition(".")[2] for name in axes), *figures]]
+    whole = all(row["state"] == DONE for row in result.rows)
+    heads = [name.rpartition(".")[2] for name in axes] + ["state"] * (not whole)
+    rows = [[*heads, *figures]]
     for row in result.rows[:_MOST_ROWS]:
         named = ["–" if row[name] is None else f"{row[name]}" for name in axes]
         if row["baseline"]:
             named[0] = "baseline"
-        cells = [_format_cell(name, row.get(name)) for name in figures]
-        rows.append([*named, *(cells if row["state"] == DONE else [row["state"], *cells[1:]])])
+        state = [row["state"]] * (not whole)
+        rows.append([*named, *state, *(_format_cell(name, row.get(name)) for name in figures)])
     more = len(result.rows) - _MOST_ROWS
     return format_table(rows) + (f"\n... and {more:,} more points" if more > 0 else "")
 
