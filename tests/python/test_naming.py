@@ -33,7 +33,7 @@ _VERBS = """
     query
     read receive record refuse register regroup remove render reorder replace report require
     reshape resolve restore resume round run
-    sample save say scale scatter score search seek select set shift shorten show shrink
+    sample save say scale scatter score search seek select serve set shift shorten show shrink
     shuffle silence solve split stack stage start step stop stretch strip submit suggest sum
     summarize surround swap switch sync synchronize
     take tell tighten time train transform transliterate truncate try turn

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from caffe_ext.cli import study_report_table1
+from caffe_ext.cli import study_human, study_report_table1
 from caffe_ext.cli.console import run_stoppable
 from caffe_ext.cli.parser import create_parser
 
@@ -16,8 +16,10 @@ EPILOG = """\
 
 examples
   caffe-ext study report-table1
+  caffe-ext study human prepare
 """
 STUDIES = {
+    "human": (study_human, "people and networks on noisy digits (Uličný et al., Figure 8)"),
     "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
 }
 """The module of each study in this folder, and what it is about in one line.

@@ -1,0 +1,1 @@
+"""The human study: how well people recognise the images that mislead networks."""
