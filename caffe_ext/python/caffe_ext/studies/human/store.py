@@ -88,12 +88,12 @@ class AnswerStore:
     """
 
     def __init__(
-        self, folder: Path, digest: str, *, clock: Callable[[], float] = time.time
+        self, folder: Path, digest: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Open the file in a study's folder, or create it.
 
         digest  of the stimuli
-        clock   returns the time in seconds
+        clock   returns seconds since any moment: the date is not stored
 
         Raises RecordError if it is damaged, or has answers to other stimuli.
         """
