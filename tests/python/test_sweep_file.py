@@ -210,8 +210,8 @@ def test_the_baseline_is_repeated_for_seeds_and_nets(tmp_path: Path) -> None:
     assert len(points) == 4 + 8
 
 
-@pytest.mark.parametrize("name", ["bang_lenet", "bang_cifar10_quick", "digits"])
-def test_the_examples_are_as_in_the_paper(name: str) -> None:
+@pytest.mark.parametrize("name", ["bang_lenet", "bang_cifar10_quick", "digits", "lenets"])
+def test_the_examples_are_as_in_the_papers(name: str) -> None:
     file = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml")
     sizes = [len(axis.values) for axis in file.axes]
-    assert sizes == ([2, 2] if name == "digits" else [13, 13])
+    assert sizes == {"digits": [2, 2], "lenets": [20]}.get(name, [13, 13])

@@ -311,7 +311,7 @@ def plot(arguments: argparse.Namespace) -> None:
     with silence_caffe():
         curves = study.run(Console())
     print(f"{format_curves(curves)}\n")
-    print("in brackets: 95% t interval of the mean over people or networks")
+    print("in brackets, for two and more: 95% t interval of the mean over people or networks")
     print(f"The figure: {shorten_path(arguments.output / 'curves.png')}, curves.svg")
     print("All figures: curves.csv and curves.json beside it")
 
