@@ -7,6 +7,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.sweeps.fields import set_field
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.sweep import Sweep, SweepPlan
@@ -150,6 +151,18 @@ def test_every_point_is_checked_before_any_work(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         plan(tmp_path, **changes)
+
+
+def test_digits_do_not_stand_in_for_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
+    monkeypatch.setattr("caffe_ext.sweeps.data.DATA", tmp_path)
+
+    def fail(*_: Any) -> Any:
+        raise UnreachableError("no network")
+
+    monkeypatch.setattr("caffe_ext.data.preparation.download_source", fail)
+    with pytest.raises(DataError, match="mnist is not on this machine, and no mirror"):
+        plan(tmp_path, data="mnist")
 
 
 def test_a_network_that_reads_something_else_is_refused(tmp_path: Path) -> None:

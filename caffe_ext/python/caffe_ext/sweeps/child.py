@@ -28,14 +28,18 @@ STARTED, ENDED = "started", "ended"
 
 def run_points() -> None:
     """Compute points until the standard input ends."""
-    import caffe_ext.sweeps.compute  # noqa: F401  (so that forked processes have it)
+    from dataclasses import asdict
 
+    import caffe_ext.sweeps.compute  # noqa: F401  (so that forked processes have it)
+    from caffe_ext.storage.provenance import describe_machine
+
+    machine = asdict(describe_machine())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's business
     for line in _read_lines():
         folder = Path(line)
         child = os.fork()
         if not child:
-            _run_point(folder)
+            _run_point(folder, machine)
         with suppress(OSError):  # it has done so itself, and may have ended
             os.setpgid(child, child)
         try:
@@ -47,7 +51,7 @@ def run_points() -> None:
             return
 
 
-def _run_point(folder: Path) -> None:
+def _run_point(folder: Path, machine: dict[str, Any]) -> None:
     """Compute a point in this process, and end it."""
     status = 1
     try:
@@ -58,7 +62,7 @@ def _run_point(folder: Path) -> None:
             os.dup2(old, new)
         os.chdir(folder)
         task = json.loads((folder / TASK).read_text(encoding="utf-8"))
-        outcome = json.dumps(compute_outcome(task, folder))
+        outcome = json.dumps(compute_outcome(task, folder, machine))
         (folder / OUTCOME).write_text(outcome, encoding="utf-8")
         status = 0
     except BaseException:
@@ -69,12 +73,9 @@ def _run_point(folder: Path) -> None:
         os._exit(status)
 
 
-def compute_outcome(task: dict[str, Any], folder: Path) -> dict[str, Any]:
+def compute_outcome(task: dict[str, Any], folder: Path, machine: dict[str, Any]) -> dict[str, Any]:
     """Return the outcome of a point: its `kind` is done, failed or refused."""
-    from dataclasses import asdict
-
     from caffe_ext.runtime.memory import measure_peak_memory_mib
-    from caffe_ext.storage.provenance import describe_machine
     from caffe_ext.sweeps.compute import RefusalError, compute_point
     from caffe_ext.training import TrainingError
 
@@ -87,10 +88,13 @@ def compute_outcome(task: dict[str, Any], folder: Path) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         return {"kind": "failed", "error": f"{type(error).__name__}: {error}"}
+    times = os.times()
     measured = {
         "seconds": done.seconds,
+        # Of this process, which began with the point, and of `caffe train`.
+        "processor_seconds": sum(times[:4]),
         "peak_memory_mib": measure_peak_memory_mib(),
-        "machine": asdict(describe_machine()),
+        "machine": machine,
     }
     return {
         "kind": "done",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caffe_ext.data import Request, SourceRecord, open_images, prepare
 from caffe_ext.data.preparation import read_intact_record
-from caffe_ext.errors import RecordError
+from caffe_ext.errors import DataError, RecordError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA
 from caffe_ext.storage.atomic import write_json
@@ -55,6 +55,11 @@ def prepare_data(choice: DataChoice, home: Path, reporter: Reporter | None = Non
     request = Request(choice.name, output, homes=homes, validation=choice.validation)
     with lock_folder(output, None):
         prepared = prepare(request, reporter)
+        if prepared.record.embedded and choice.name != "digits":
+            raise DataError(
+                f"{choice} is not on this machine, and no mirror could be reached: name the folder "
+                f"with its files in CAFFE_EXT_DATA, or write `data: digits`"
+            )
         stamps = _collect_stamps(prepared.folder, prepared.record)
         digest = _read_digest(output, stamps)
         if digest is None:

@@ -7,7 +7,7 @@ scheduler died is submitted again to the next.
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -19,7 +19,7 @@ from distributed.scheduler import KilledWorker
 from caffe_ext.reporting import Reporter
 from caffe_ext.sweeps.cluster import Capacity, ClusterError, LostSchedulerError, SweepCluster
 from caffe_ext.sweeps.description import SweepPoint
-from caffe_ext.sweeps.store import FailedPoint, PointStore
+from caffe_ext.sweeps.store import FailedPoint, StoredPoint
 
 _POLL_SECONDS, _CAPACITY_SECONDS = 0.5, 2.0
 _LOG_LINES = 10
@@ -57,6 +57,16 @@ class Observer(Protocol):
         """Show it; called about twice a second."""
 
 
+class Store(Protocol):
+    """Keeps what points have given; a PointStore, or one that measures it."""
+
+    def write(self, point: SweepPoint, outcome: Mapping[str, Any]) -> StoredPoint:
+        """Keep the outcome of a finished point."""
+
+    def write_failure(self, point: SweepPoint, failure: FailedPoint) -> None:
+        """Keep why a point has failed."""
+
+
 class SilentObserver:
     """Shows nothing."""
 
@@ -75,7 +85,7 @@ class Engine:
     def __init__(  # noqa: PLR0913  they are independent of each other
         self,
         cluster: SweepCluster,
-        store: PointStore,
+        store: Store,
         reporter: Reporter,
         observer: Observer,
         *,
