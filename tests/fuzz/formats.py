@@ -31,7 +31,14 @@ from caffe_ext.runs.records import (
     make_empty_columns,
     save_records,
 )
-from caffe_ext.storage.atomic import encode_json
+from caffe_ext.storage.atomic import encode_json, write_json
+from caffe_ext.storage.provenance import hash_file
+from caffe_ext.studies.human.answer_table import make_rows
+from caffe_ext.studies.human.curves import compute_people_curve
+from caffe_ext.studies.human.design import SUBSETS
+from caffe_ext.studies.human.stimuli import IMAGES as STIMULI
+from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
+from caffe_ext.studies.human.store import ANSWERS, AnswerStore
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
@@ -234,6 +241,32 @@ def make_counts(folder: Path) -> None:
     counts.save()
 
 
+def make_human_study(folder: Path) -> None:
+    """Write the stimuli of the human study, and the answers of one person."""
+    np.save(folder / STIMULI, np.zeros((len(SUBSETS), 3, 2, 2), np.uint8))
+    record = {
+        **{"identity": {"seed": 1}, "labels": [0, 1, 2], "hard_labels": [], "per_subset": 1},
+        **{"seed": 1, "distortions": [0.5] * len(SUBSETS)},
+        "digests": {STIMULI: hash_file(folder / STIMULI)},
+    }
+    write_json(folder / RECORD, record)
+    stimuli = load_stimuli(folder)
+    store = AnswerStore(folder, stimuli.digest)
+    store.add_person(stimuli.draw)
+    while trial := store.show_next(1):
+        store.save_answer(1, trial.position, 5)
+
+
+def use_human_study(folder: Path) -> None:
+    """Read what `study human export` and `plot` do."""
+    stimuli = load_stimuli(folder)
+    store = AnswerStore(folder, stimuli.digest)
+    answers = store.read_answers(unfinished=True)
+    store.count_people()
+    make_rows(stimuli, answers)
+    compute_people_curve(stimuli, answers)
+
+
 def note(content: Any) -> Callable[[Path], object]:
     """Return what writes a JSON file that is called x.json."""
     return lambda folder: (folder / "x.json").write_bytes(encode_json(content))
@@ -343,6 +376,8 @@ FORMATS = {
         note({"seed": 0, "images": {}, "pass_protocols": {}, "models": [{"name": "x"}]}),
         named("summary.json", lambda folder: check_campaign_files(folder, [])),
     ),
+    "stimuli.json": Format(RECORD, make_human_study, use_human_study),
+    "answers.sqlite": Format(ANSWERS, make_human_study, use_human_study),
     "evaluation.json": Format(
         "x.json",
         note({"identity": {"seed": 0, "models": {"a": {"scale": 1.0}}}}),

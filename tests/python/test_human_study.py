@@ -15,6 +15,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import RecordError
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_interval, compute_people_curve
 from caffe_ext.studies.human.design import EPSILONS, GAUSSIAN, HARD, NATURAL, SIGMAS, SIGN, SUBSETS
 from caffe_ext.studies.human.preparation import compute_loss_signs, make_subsets
@@ -191,6 +192,15 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     AnswerStore(tmp_path, stimuli.digest)
     with pytest.raises(RecordError, match="answers to other stimuli"):
         AnswerStore(tmp_path, "another")
+    with sqlite3.connect(tmp_path / ANSWERS) as connection:
+        connection.execute("insert into person values (1, 'x')")
+        connection.execute("insert into trial values (1, 0, 99, 0, null, 3, 'long')")
+    with pytest.raises(RecordError, match="seconds"):
+        AnswerStore(tmp_path, stimuli.digest).read_answers()
+    for answer in (Answer(1, 0, 99, 0, 3, 1.0), Answer(1, 0, 0, 99, 3, 1.0)):
+        for read in (make_rows, compute_people_curve):
+            with pytest.raises(RecordError, match="99, which does not exist"):
+                read(stimuli, [answer])
     (tmp_path / ANSWERS).write_bytes(b"not a database" * 100)
     with pytest.raises(RecordError, match="cannot be used as a database"):
         AnswerStore(tmp_path, stimuli.digest)
@@ -245,6 +255,8 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     with pytest.raises(SystemExit, match="no answers"):
         run("export", "--output", output)
+    # Nobody has started: the images can still be replaced.
+    assert run(*prepare, "--again", "--seed", 3) == 0
     stimuli = load_stimuli(output)
     store = AnswerStore(output, stimuli.digest)
     for right in (True, False, True):

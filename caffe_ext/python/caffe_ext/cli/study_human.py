@@ -245,6 +245,7 @@ def serve_pages(arguments: argparse.Namespace) -> None:
         import waitress  # noqa: F401
     except ImportError:
         sys.exit(MISSING)
+    from caffe_ext.runs.output_folder import claim_output
     from caffe_ext.studies.human.serve import is_local, read_consent, serve
     from caffe_ext.studies.human.server import create_app
     from caffe_ext.studies.human.stimuli import load_stimuli
@@ -265,7 +266,8 @@ def serve_pages(arguments: argparse.Namespace) -> None:
         print(f"The study: {address}", flush=True)
         print("Ctrl-C ends the server; the answers stay.", flush=True)
 
-    serve(app, arguments.host, arguments.port, announce)
+    with claim_output(arguments.output):
+        serve(app, arguments.host, arguments.port, announce)
     print(f"\n{format_people(*store.count_people())}")
 
 

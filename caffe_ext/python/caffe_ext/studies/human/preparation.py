@@ -33,7 +33,7 @@ from caffe_ext.studies.human.stimuli import (
     Stimuli,
     load_stimuli,
 )
-from caffe_ext.studies.human.store import ANSWERS
+from caffe_ext.studies.human.store import ANSWERS, has_people
 
 _AT_A_TIME = 1000
 
@@ -97,7 +97,8 @@ class Preparation:
             model = self.model.load(self.batch_size)
             if model.classes != CLASSES:
                 raise ValueError(f"{self.model.name} has {model.classes} classes, not {CLASSES}")
-            (self.folder / RECORD).unlink(missing_ok=True)
+            for name in (RECORD, IMAGES, HARD_IMAGES, ANSWERS):
+                (self.folder / name).unlink(missing_ok=True)
             self._write(model, (pool, labels), (hard, hard_labels), identity, reporter)
         return load_stimuli(self.folder)
 
@@ -125,7 +126,7 @@ class Preparation:
             found = load_stimuli(self.folder).record.identity
             check_same(identity, found, f"{self.folder} has other stimuli", "see --again")
         except RecordError:
-            if (self.folder / ANSWERS).exists():
+            if has_people(self.folder):
                 raise RecordError(
                     f"{shorten_path(self.folder)} has answers to stimuli that are not these; "
                     "choose another --output"

@@ -87,9 +87,11 @@ class Stimuli:
         return np.asarray(self.hard_images[number] if hard else self.images[subset, number])
 
     def get_label(self, subset: int, number: int) -> int:
-        """Return the class of an image."""
-        hard = subset == len(SUBSETS)
-        return (self.record.hard_labels if hard else self.record.labels)[number]
+        """Return the class of an image; RecordError for one that does not exist."""
+        labels = self.record.hard_labels if subset == len(SUBSETS) else self.record.labels
+        if number >= len(labels):
+            raise RecordError(f"there are damaged answers: to image {number}, which does not exist")
+        return labels[number]
 
     def draw(self, person: int) -> list[tuple[int, int]]:
         """Return the images that a person sees, in their order: (subset, number) each.
@@ -113,7 +115,12 @@ class Stimuli:
 
 
 def get_subset(number: int) -> Subset:
-    """Return the subset with this number: one of SUBSETS, or after them HARD_DIGITS."""
+    """Return the subset with this number, 0 or more: one of SUBSETS, or after them HARD_DIGITS.
+
+    Raises RecordError for one that does not exist.
+    """
+    if number > len(SUBSETS):
+        raise RecordError(f"there are damaged answers: to subset {number}, which does not exist")
     return HARD_DIGITS if number == len(SUBSETS) else SUBSETS[number]
 
 

@@ -13,9 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from caffe_ext.errors import RecordError
+from caffe_ext.reporting import escape_text
 from caffe_ext.runtime.checkout import shorten_path
+from caffe_ext.storage.json_file import Count, validate
 
 ANSWERS = "answers.sqlite"
 _WAIT_SECONDS = 10.0
@@ -73,12 +78,12 @@ class Answer:
     seconds   from sending the image to receiving the answer
     """
 
-    person: int
-    position: int
-    subset: int
-    image: int
-    answer: int
-    seconds: float
+    person: Count
+    position: Count
+    subset: Count
+    image: Count
+    answer: Annotated[int, Meta(ge=0, le=9)]
+    seconds: Annotated[float, Meta(ge=0)]
 
 
 class AnswerStore:
@@ -98,18 +103,13 @@ class AnswerStore:
         Raises RecordError if it is damaged, or has answers to other stimuli.
         """
         self._path, self._clock = folder / ANSWERS, clock
-        try:
-            with self._change() as connection:
-                found = self._read_about(connection)
-                if not found:
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        connection.execute(statement)
-                    found = {"format": _FORMAT, "stimuli": digest}
-                    connection.executemany("insert into about values (?, ?)", found.items())
-        except sqlite3.DatabaseError as error:
-            raise RecordError(
-                f"{shorten_path(self._path)} cannot be used as a database ({error})"
-            ) from error
+        with _explain_damage(self._path), self._change() as connection:
+            found = self._read_about(connection)
+            if not found:
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    connection.execute(statement)
+                found = {"format": _FORMAT, "stimuli": digest}
+                connection.executemany("insert into about values (?, ?)", found.items())
         if found != {"format": _FORMAT, "stimuli": digest}:
             raise RecordError(
                 f"{shorten_path(self._path)} has answers to other stimuli; choose another --output"
@@ -176,8 +176,11 @@ class AnswerStore:
                 raise PositionError
 
     def count_people(self) -> tuple[int, int]:
-        """Return how many people have begun to answer, and how many have finished."""
-        with self._open() as connection:
+        """Return how many people have begun to answer, and how many have finished.
+
+        Raises RecordError for a damaged file.
+        """
+        with _explain_damage(self._path), self._open() as connection:
             begun, finished = connection.execute(
                 "select count(*), coalesce(sum(answered = shown), 0) from (select count(answer) "
                 "as answered, count(*) as shown from trial group by person) where answered > 0"
@@ -185,18 +188,24 @@ class AnswerStore:
         return int(begun), int(finished)
 
     def read_answers(self, *, unfinished: bool = False) -> list[Answer]:
-        """Return the answers by person and position; unfinished: also of people who stopped."""
+        """Return the answers by person and position; unfinished: also of people who stopped.
+
+        Raises RecordError for a damaged file.
+        """
         condition = (
             ""
             if unfinished
             else "and person not in (select person from trial where answer is null)"
         )
-        with self._open() as connection:
+        with _explain_damage(self._path), self._open() as connection:
             rows = connection.execute(
                 "select person, position, subset, image, answer, seconds from trial "
                 f"where answer is not null {condition} order by person, position"
             ).fetchall()
-        return [Answer(*row) for row in rows]
+            return [
+                validate(dict(zip(Answer.__dataclass_fields__, row, strict=True)), Answer)
+                for row in rows
+            ]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -225,6 +234,34 @@ class AnswerStore:
         if not connection.execute("select 1 from sqlite_master limit 1").fetchone():
             return {}
         return dict(connection.execute("select name, value from about"))
+
+
+def has_people(folder: Path) -> bool:
+    """Tell whether people have started in a study's folder; True, too, if that cannot be read."""
+    path = folder / ANSWERS
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return bool(connection.execute("select exists (select 1 from person)").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return True
+
+
+@contextmanager
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a file that it cannot use, and wrong values, into a RecordError."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, ValueError) as error:
+        # It may quote what it has read.
+        reason = escape_text(f"{error}")
+        raise RecordError(
+            f"{shorten_path(path)} cannot be used as a database ({reason})"
+        ) from error
 
 
 def _find_next(connection: sqlite3.Connection, person: int) -> Trial | None:

@@ -3,6 +3,7 @@
 const form = document.querySelector("form");
 // Nobody has seen the image by then: such a key was meant for the one before.
 const EARLIEST_MS = 150;
+const RETRY_MS = 5000;
 const shown = performance.now();
 let sent = false;
 
@@ -13,6 +14,8 @@ form.addEventListener("submit", (event) => {
   }
   sent = true;
   event.submitter?.classList.add("chosen");
+  // If nothing came of it, such as without a network, it can be sent again.
+  setTimeout(() => { sent = false; }, RETRY_MS);
 });
 
 document.addEventListener("keydown", (event) => {
