@@ -110,7 +110,8 @@ def measure(points: "Sequence[SweepPoint]", folder: Path, workers: int) -> dict[
     """Compute points; return the figures of that."""
     from caffe_ext.reporting import SilentReporter
     from caffe_ext.sweeps.cluster import ClusterSettings, SweepCluster
-    from caffe_ext.sweeps.engine import Engine, SilentObserver, SweepProgress
+    from caffe_ext.sweeps.engine import Engine
+    from caffe_ext.sweeps.progress import SilentObserver, SweepProgress
     from caffe_ext.sweeps.store import PointStore
 
     settings = ClusterSettings(folder / "scratch", folder / "data", workers=workers)

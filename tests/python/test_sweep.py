@@ -13,9 +13,9 @@ from caffe_ext.cli.sweep_display import format_clock, format_progress
 from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
-from caffe_ext.sweeps.engine import SweepProgress
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, make_maps
+from caffe_ext.sweeps.progress import SweepProgress
 from caffe_ext.sweeps.run import SweepResult
 from caffe_ext.sweeps.sweep import Sweep
 from caffe_ext.sweeps.table import flatten_figures

@@ -153,6 +153,17 @@ def test_every_point_is_checked_before_any_work(
         plan(tmp_path, **changes)
 
 
+def test_paths_in_solver_files_are_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = read_sweep(write_sweep(tmp_path / "files", net=None, baseline=None))
+    sweep = Sweep(file, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"cannot read the network of .*solver\.prototxt"):
+        sweep.plan()
+    monkeypatch.chdir(tmp_path / "files")
+    assert len(sweep.plan().points) == 4
+
+
 def test_digits_do_not_stand_in_for_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CAFFE_EXT_DATA", raising=False)
     monkeypatch.setattr("caffe_ext.sweeps.data.DATA", tmp_path)

@@ -8,7 +8,7 @@ from caffe_ext.cli.console import Console
 from caffe_ext.reporting import escape_text
 
 if TYPE_CHECKING:
-    from caffe_ext.sweeps.engine import SweepProgress
+    from caffe_ext.sweeps.progress import SweepProgress
 
 _MOST_POINTS, _WIDTH = 8, 100
 

@@ -1,7 +1,7 @@
 """The description of a point: everything that its result depends on, and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -58,12 +58,12 @@ def hash_point(description: Mapping[str, Any]) -> str:
 class PointWriter:
     """Writes descriptions; reads each file once.
 
-    root  the folder that paths in solver files refer to
+    roots  folders that paths in solver files may refer to: the first that has the networks counts
     """
 
-    def __init__(self, root: Path, evaluation: Mapping[str, Any]) -> None:
+    def __init__(self, roots: Sequence[Path], evaluation: Mapping[str, Any]) -> None:
         """Read nothing yet."""
-        self._root, self._evaluation = root, dict(evaluation)
+        self._roots, self._evaluation = roots, dict(evaluation)
         self._solvers: dict[tuple[Path, Path | None], SolverSettings] = {}
         self._models: dict[Path, dict[str, Any]] = {}
 
@@ -131,10 +131,15 @@ class PointWriter:
     def _read_solver(self, solver: Path, net: Path | None) -> SolverSettings:
         if (solver, net) not in self._solvers:
             overrides = "" if net is None else f"net: {json.dumps(str(net.absolute()))}"
-            try:
-                self._solvers[solver, net] = read_settings(solver, overrides, root=self._root)
-            except TrainingError as error:
-                raise ValueError(f"{error}") from error
+            problem: TrainingError | None = None
+            for root in self._roots:
+                try:
+                    self._solvers[solver, net] = read_settings(solver, overrides, root=root)
+                    break
+                except TrainingError as error:
+                    problem = error
+            else:
+                raise ValueError(f"{problem}") from problem
         return self._solvers[solver, net]
 
     def _read_model(self, model: Path, data: SweepData) -> dict[str, Any]:

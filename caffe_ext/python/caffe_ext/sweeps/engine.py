@@ -7,11 +7,11 @@ scheduler died is submitted again to the next.
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 from distributed import Future
 from distributed.scheduler import KilledWorker
@@ -19,59 +19,11 @@ from distributed.scheduler import KilledWorker
 from caffe_ext.reporting import Reporter
 from caffe_ext.sweeps.cluster import Capacity, ClusterError, LostSchedulerError, SweepCluster
 from caffe_ext.sweeps.description import SweepPoint
-from caffe_ext.sweeps.store import FailedPoint, StoredPoint
+from caffe_ext.sweeps.progress import Observer, Store, SweepProgress
+from caffe_ext.sweeps.store import FailedPoint
 
 _POLL_SECONDS, _CAPACITY_SECONDS = 0.5, 2.0
 _LOG_LINES = 10
-
-
-@dataclass
-class SweepProgress:
-    """How far a sweep has come.
-
-    running       points at work: (title, worker, seconds)
-    seconds_left  None: unknown yet
-    resubmitted   points that were submitted again because of a fault
-    """
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    running: list[tuple[str, str, float]] = field(default_factory=list)
-    workers: int = 0
-    slots: int = 0
-    seconds_left: float | None = None
-    dashboard: str = ""
-    resubmitted: int = 0
-
-    @property
-    def left(self) -> int:
-        """Count the points that are neither done nor failed."""
-        return self.total - self.done - self.failed
-
-
-class Observer(Protocol):
-    """Shows the progress."""
-
-    def show(self, progress: SweepProgress) -> None:
-        """Show it; called about twice a second."""
-
-
-class Store(Protocol):
-    """Keeps what points have given; a PointStore, or one that measures it."""
-
-    def write(self, point: SweepPoint, outcome: Mapping[str, Any]) -> StoredPoint:
-        """Keep the outcome of a finished point."""
-
-    def write_failure(self, point: SweepPoint, failure: FailedPoint) -> None:
-        """Keep why a point has failed."""
-
-
-class SilentObserver:
-    """Shows nothing."""
-
-    def show(self, progress: SweepProgress) -> None:
-        """Ignore it."""
 
 
 class Engine:

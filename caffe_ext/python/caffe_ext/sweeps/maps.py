@@ -118,6 +118,7 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
     if values.count() and values.min() == values.max():  # no range of colours
         image.set_clim(values.min() - 1, values.min() + 1)
     bar = figure.colorbar(image, ax=axes, label="%" if percent else "")
+    bar.ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     if one.baseline is not None:
         level = factor * one.baseline
         _draw_level(axes, one.values * factor, level)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from caffe_ext.evaluation.report import as_csv
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize, suggest
@@ -22,11 +22,9 @@ from caffe_ext.sweeps.data import find_data_home
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import DATA, NET
 from caffe_ext.sweeps.maps import draw_maps, find_map_axes, make_maps
+from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
-
-if TYPE_CHECKING:
-    from caffe_ext.sweeps.engine import Observer
 
 RESULTS, MAPS = "sweep", "maps"
 MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
@@ -70,7 +68,7 @@ def run_sweep(
     sweep: Sweep,
     options: SweepOptions | None = None,
     reporter: Reporter | None = None,
-    observer: "Observer | None" = None,
+    observer: Observer | None = None,
 ) -> SweepResult:
     """Compute every point that is not done yet, and write the results.
 
@@ -157,12 +155,12 @@ class _Run:
     sweep: Sweep
     options: SweepOptions
     reporter: Reporter
-    observer: "Observer | None"
+    observer: Observer | None
 
     def compute(self, plan: SweepPlan, state: SweepState, asked: Sequence[SweepPoint]) -> int:
         """Compute points; return how many were finished."""
         from caffe_ext.sweeps.cluster import ClusterSettings, SweepCluster
-        from caffe_ext.sweeps.engine import Engine, SilentObserver, SweepProgress
+        from caffe_ext.sweeps.engine import Engine
 
         folder, options = self.sweep.folder, self.options
         settings = ClusterSettings(

@@ -59,7 +59,7 @@ class SweepState:
 class Sweep:
     """A sweep file, and the folder for its results.
 
-    root  the folder that paths in solver files refer to; None: the current one, or the checkout
+    root  the folder that paths in solver files refer to; None: the current one, else the checkout
     """
 
     file: SweepFile
@@ -102,7 +102,7 @@ class Sweep:
     def _make_points(self, data: Mapping[str, SweepData]) -> list[SweepPoint]:
         """Return the points, the baseline's first."""
         file = self.file
-        writer = PointWriter(self._find_root(), file.evaluation.to_dict())
+        writer = PointWriter(self._roots, file.evaluation.to_dict())
         points: list[SweepPoint] = []
         for baseline in (True, False) if file.baseline else (False,):
             axes = [one for one in file.axes if not baseline or one.name in (DATA, NET, SEED)]
@@ -142,9 +142,9 @@ class Sweep:
     def _find_values(self, name: str) -> Sequence[Any]:
         return next((axis.values for axis in self.file.axes if axis.name == name), ())
 
-    def _find_root(self) -> Path:
-        """Return the folder that paths in solver files refer to."""
-        return self.root or ROOT
+    @property
+    def _roots(self) -> tuple[Path, ...]:
+        return (Path(), ROOT) if self.root is None else (self.root,)
 
 
 def _name_data(point: SweepPoint) -> str:
