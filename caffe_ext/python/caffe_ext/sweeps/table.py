@@ -34,7 +34,7 @@ def make_rows(
         if stored is not None:
             row |= {"state": DONE, **flatten_figures(stored.figures)}
             row |= {f"{name} seconds": value for name, value in stored.measured["seconds"].items()}
-            row["processor seconds"] = stored.measured["processor_seconds"]
+            row["processor seconds"] = stored.measured.get("processor_seconds")
             row |= {"worker": stored.worker, "error": None}
             row["weights_sha256"] = stored.weights["sha256"]
         else:
