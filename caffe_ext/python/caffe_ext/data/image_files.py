@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +24,11 @@ _FLAGS = {None: cv2.IMREAD_ANYCOLOR, True: cv2.IMREAD_GRAYSCALE, False: cv2.IMRE
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _OPAQUE_KINDS = {b"\0", b"\2", b"\3"}
 """Of the colours of a PNG, without a chunk tRNS: grey, RGB, palette."""
+_SET_LOG_LEVEL: Callable[[int], int] = (
+    cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+)
+"""Returns the level before; its place differs between versions of OpenCV."""
+_SILENT = 0
 SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )  # fmt: skip
@@ -183,8 +188,8 @@ def _is_transparent(content: bytes) -> bool:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep OpenCV from printing messages about a damaged file: the error contains them."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = _SET_LOG_LEVEL(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _SET_LOG_LEVEL(level)

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from caffe_ext.reporting import suggest
+from caffe_ext.storage.protobuf_field import is_repeated
 
 # What a point does not depend on, or what the sweep sets itself.
 OWN: Mapping[str, str] = {
@@ -50,14 +51,14 @@ def set_field(message: Message, path: str, value: Any) -> None:
     owner = message
     for group in groups:
         field = _find(owner.DESCRIPTOR, group, path)
-        if field.message_type is None or field.is_repeated:
+        if field.message_type is None or is_repeated(field):
             raise ValueError(f"{path}: {group} has no fields that can be set by name")
         owner = getattr(owner, group)
     field = _find(owner.DESCRIPTOR, name, path)
     if field.message_type is not None:
         inner = ", ".join(f"{path}.{one.name}" for one in field.message_type.fields)
         raise ValueError(f"{path} is a group of fields; name one of them: {inner}")
-    if field.is_repeated:
+    if is_repeated(field):
         if not isinstance(value, list):
             raise ValueError(f"{path} takes a list of values, not {value!r}")
         owner.ClearField(name)

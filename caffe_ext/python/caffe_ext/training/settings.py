@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.atomic import write_text
+from caffe_ext.storage.protobuf_field import is_repeated
 from caffe_ext.storage.regular_file import read_regular_file
 
 _NET_FILES = ("net", "train_net", "test_net")
@@ -187,10 +188,10 @@ def _parse(path: Path, what: str, message: _Message) -> _Message:
 def _replace(target: Message, changes: Message) -> None:
     """Replace fields of the target by those that are set in `changes`."""
     for field, value in changes.ListFields():
-        if field.type == field.TYPE_MESSAGE and not field.is_repeated:
+        if field.type == field.TYPE_MESSAGE and not is_repeated(field):
             _replace(getattr(target, field.name), value)
             getattr(target, field.name).SetInParent()
-        elif field.is_repeated:
+        elif is_repeated(field):
             target.ClearField(field.name)
             getattr(target, field.name).MergeFrom(value)
         else:
@@ -201,7 +202,7 @@ def find_sources(message: Message) -> Iterator[tuple[Message, str]]:
     """Yield the fields that name files to read, in this message and in nested ones."""
     for field, value in list(message.ListFields()):
         if field.type == field.TYPE_MESSAGE:
-            for inner in value if field.is_repeated else [value]:
+            for inner in value if is_repeated(field) else [value]:
                 yield from find_sources(inner)
         elif field.name in _SOURCES and value:
             yield message, field.name

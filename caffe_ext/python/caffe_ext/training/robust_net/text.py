@@ -7,6 +7,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf import message_factory, text_format
 from google.protobuf.message import Message
 
+from caffe_ext.storage.protobuf_field import is_repeated
+
 _WIDTH = 96
 
 
@@ -41,7 +43,7 @@ def _format_message(name: str, message: Message, depth: int) -> list[str]:
         return [line]
     lines = [f"{indent}{name} {{"]
     for field, value in message.ListFields():
-        for one in value if field.is_repeated else [value]:
+        for one in value if is_repeated(field) else [value]:
             if field.message_type:
                 lines += _format_message(field.name, one, depth + 1)
             else:
@@ -52,7 +54,7 @@ def _format_message(name: str, message: Message, depth: int) -> list[str]:
 def _format_value(field: Any, value: Any) -> str:
     """Return a field's value as in a prototxt."""
     alone = message_factory.GetMessageClass(field.containing_type)()
-    if field.is_repeated:
+    if is_repeated(field):
         getattr(alone, field.name).append(value)
     else:
         setattr(alone, field.name, value)
