@@ -37,7 +37,7 @@ add_custom_target(lint
   COMMAND ${venv_bin}/mypy caffe_ext/caffe caffe_ext/python caffe_ext/distribution prototxt tools benchmarks
     tests/docs tests/fuzz tests/images tests/python tests/wheel
   # By itself, as it has a conftest.py, too.
-  COMMAND ${CMAKE_COMMAND} -E env MYPYPATH=benchmarks ${venv_bin}/mypy tests/kill
+  COMMAND ${CMAKE_COMMAND} -E env MYPYPATH=benchmarks:tests/python ${venv_bin}/mypy tests/kill
   COMMAND ${venv_bin}/hadolint caffe_ext/distribution/Dockerfile
   COMMAND ${venv_bin}/clang-format --dry-run --Werror ${cxx_sources}
   COMMAND xargs --arg-file=${PROJECT_BINARY_DIR}/tidy_sources.txt --max-args=1

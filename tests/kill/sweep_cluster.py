@@ -68,17 +68,21 @@ class SweepProcesses:
         command = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
         command += ["--name", name, "--local-directory", f"{folder}", "--host", self._host(host)]
         data = {"CAFFE_EXT_SWEEP_DATA": str(self.folder / "data")}
-        return self.start(_dask(*command), name, host, **(data | environment))
+        return self.start(_dask(*command), name, data | environment, host)
 
     def start_client(self, *more: str, alone: bool = False) -> subprocess.Popen[bytes]:
         """Start the program; alone: with workers of its own."""
         command = [sys.executable, "-m", "caffe_ext.cli", "sweep", f"{self.file}", *more]
         command += ["--output", f"{self.output}", *([] if alone else ["--scheduler", self.address])]
         data = {"CAFFE_EXT_SWEEP_DATA": str(self.folder / "data")}
-        return self.start(command, "client", **data)
+        return self.start(command, "client", data)
 
     def start(
-        self, command: Sequence[str], name: str, host: int = 0, **environment: str
+        self,
+        command: Sequence[str],
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        host: int = 0,
     ) -> subprocess.Popen[bytes]:
         """Start a process; its output goes to NAME.log."""
         if self.hosts is not None:
@@ -90,7 +94,7 @@ class SweepProcesses:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | SHORT | environment,
+                env=os.environ | SHORT | dict(environment or {}),
             )
         self.processes.append(process)
         return process

@@ -60,7 +60,7 @@ def _replace(old: str, new: str) -> Callable[[str], str]:
     ("file", "edit", "message"),
     [
         ("pyproject.toml", _replace('"h5py>=', '"tables==3.*",\n"h5py>='), "tables is missing"),
-        ("pyproject.toml", _replace("h5py>=3.11,<4", "h5py==4.*"), "pyproject.toml wants h5py==4.*"),
+        ("pyproject.toml", _replace("h5py>=3.11,<4", "h5py==4.*"), "toml wants h5py==4.*"),
         ("pyproject.toml", _replace("mypy==2.*", "mypy==3.*"), "lint.txt: mypy is pinned to 2."),
         ("build.txt", _replace("six==1", "six>=1"), "is not pinned to one version"),
         ("build.txt", lambda text: text + "attrs==1.0\n", "attrs==1.0 has no hash"),
