@@ -122,7 +122,7 @@ def measure(points: "Sequence[SweepPoint]", folder: Path, workers: int) -> dict[
         engine.run(points, SweepProgress(len(points)))
         seconds, processor = time.perf_counter() - began, time.process_time() - processor
     count = len(points)
-    own = [one.measured["processor_seconds"] for _, one in store.stored]
+    own = [one.measured.get("processor_seconds") or 0.0 for _, one in store.stored]
     return {
         "workers": workers,
         "points": count,

@@ -17,6 +17,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.certification.bounds_study import read_piece
 from caffe_ext.certification.class_counts import ClassCounts
 from caffe_ext.certification.exact_study import read_piece as read_decisions
+from caffe_ext.certification.metrics_study import read_piece as read_metrics
 from caffe_ext.data import DataError, ImageSet, open_images, read_record, write_database
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
@@ -32,6 +33,7 @@ from caffe_ext.runs.records import (
     save_records,
 )
 from caffe_ext.storage.atomic import encode_json, write_json
+from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.provenance import hash_file
 from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_people_curve
@@ -39,7 +41,12 @@ from caffe_ext.studies.human.design import SUBSETS
 from caffe_ext.studies.human.stimuli import IMAGES as STIMULI
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
 from caffe_ext.studies.human.store import ANSWERS, AnswerStore
+from caffe_ext.studies.robust_training.study import StoredMeasurement
 from caffe_ext.studies.table1.training import read_models
+from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.file import read_sweep
+from caffe_ext.sweeps.store import PointStore
+from caffe_ext.sweeps.table import make_rows as make_rows_of_points
 from caffe_ext.training.folder import TrainingFolder
 from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError, read_settings
@@ -78,6 +85,29 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 4, 4), np.uint8)
 LABELS = np.arange(5) % 3
 SENTENCES = (DataError, RecordError, TrainingError, ValueError, OSError)
 """What the programs turn into a sentence and exit status 1."""
+
+
+SWEEP = """\
+solver: solver.prototxt
+model: model.yaml
+data: {name: mnist, validation: 100}
+axes:
+  base_lr: [0.01, 0.02]
+  momentum: {from: 0.5, to: 0.9, step: 0.2}
+settings: {max_iter: 20}
+baseline: {solver: base.prototxt}
+evaluation: {attacks: [fgs, hc1], limit: 5, radii: [8]}
+"""
+POINT = {
+    **{"format": 1, "description": {"a": 1}, "worker": "w"},
+    "figures": {
+        **{"images": 5, "accuracy": 0.5, "iterations": 10},
+        "attacks": {"fgs": {"all": {"rate": 0.5, "found": 3, "linf": {"mean": 3.5, "std": 1.5}}}},
+        "within": {"linf=8": {"accuracy": 0.5, "accuracy_real": None}},
+    },
+    "measured": {"seconds": {"training": 1.5}, "processor_seconds": 2.5, "machine": {"cores": 2}},
+    "weights": {"sha256": "0" * 64},
+}
 
 
 @dataclass(frozen=True)
@@ -267,6 +297,38 @@ def use_human_study(folder: Path) -> None:
     compute_people_curve(stimuli, answers)
 
 
+def make_sweep(folder: Path) -> None:
+    """Write a sweep file and what it names."""
+    make_solver(folder)
+    (folder / "base.prototxt").write_text(SOLVER)
+    make_model(folder)
+    (folder / "sweep.yaml").write_text(SWEEP)
+
+
+def place_point(folder: Path, place: Path) -> None:
+    """Move x.json to where a sweep's store looks for it."""
+    place.parent.mkdir()
+    (folder / "x.json").rename(place)
+
+
+def use_point(folder: Path) -> None:
+    """Read a finished point and make the table of it."""
+    store, point = PointStore(folder, keep_weights=False), SweepPoint({"seed": 1}, {"a": 1})
+    place_point(folder, store.locate(point))
+    stored = store.read(point)
+    assert stored is not None
+    make_rows_of_points([point], {point.digest: stored}, {})
+
+
+def use_failure(folder: Path) -> None:
+    """Read a failed point and make the table of it."""
+    store, point = PointStore(folder), SweepPoint({"seed": 1}, {"a": 1})
+    place_point(folder, store.locate_failure(point))
+    failed = store.read_failure(point)
+    assert failed is not None
+    make_rows_of_points([point], {}, {point.digest: failed})
+
+
 def note(content: Any) -> Callable[[Path], object]:
     """Return what writes a JSON file that is called x.json."""
     return lambda folder: (folder / "x.json").write_bytes(encode_json(content))
@@ -283,6 +345,12 @@ def named(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]
 
 
 SETTINGS = "0123456789abcdef" * 4
+METRICS = {
+    "description": {"method": "crown"},
+    "images": {
+        name: [0.5, 1.0] for name in ("ce", "err", "log_sense", "jacob", "adv_loss", "adv_err")
+    },
+}
 TRAINING = {"format": 1, "settings": SETTINGS, "finished": True, "seconds": 1.5, "started": None}
 SOURCE = {
     **{"format": 1, "finished": True, "data_set": "mnist", "holds": "MNIST", "origin": "here"},
@@ -375,6 +443,23 @@ FORMATS = {
         "x.json",
         note({"seed": 0, "images": {}, "pass_protocols": {}, "models": [{"name": "x"}]}),
         named("summary.json", lambda folder: check_campaign_files(folder, [])),
+    ),
+    "metrics.json": Format(
+        "x.json",
+        note(METRICS),
+        lambda folder: read_metrics(folder / "x.json", {"method": "crown"}, 3),
+    ),
+    "report_table1.json": Format(
+        "x.json",
+        note({"depends": {"count": 5}, "found": {"images": 5, "correct": {"natural": 4}}}),
+        lambda folder: read_json(folder / "x.json", StoredMeasurement, "remove it"),
+    ),
+    "sweep.yaml": Format(
+        "sweep.yaml", make_sweep, lambda folder: read_sweep(folder / "sweep.yaml")
+    ),
+    "sweep_point.json": Format("x.json", note(POINT), use_point),
+    "sweep_failure.json": Format(
+        "x.json", note({"error": "x", "log": "y", "worker": "z", "values": {"a": "1"}}), use_failure
     ),
     "stimuli.json": Format(RECORD, make_human_study, use_human_study),
     "answers.sqlite": Format(ANSWERS, make_human_study, use_human_study),

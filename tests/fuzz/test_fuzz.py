@@ -27,7 +27,7 @@ from formats import FORMATS
 EXAMPLES = int(os.environ.get("CAFFE_EXT_FUZZ_EXAMPLES", "60"))
 SECONDS = float(os.environ.get("CAFFE_EXT_FUZZ_SECONDS", "0"))
 BY_HAND = SECONDS > 0 or "CAFFE_EXT_FUZZ_EXAMPLES" in os.environ
-TEXTS = {"yaml", "prototxt", "solver", "train-net", "listing"}
+TEXTS = {"yaml", "prototxt", "solver", "train-net", "listing", "sweep.yaml"}
 PATIENCE = 600.0 if BY_HAND else 60.0  # seconds; long runs have what others leave of the processor
 
 

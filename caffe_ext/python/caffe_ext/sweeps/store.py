@@ -9,30 +9,66 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from caffe_ext.errors import RecordError
 from caffe_ext.storage.atomic import PARTIAL, write_bytes, write_json
-from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.json_file import Count, Object, Sha256, read_json
 from caffe_ext.sweeps.description import SweepPoint, hash_point
 
 POINTS, FAILED = "points", "failed"
 
 
+class Spread(TypedDict):
+    """Mean and standard deviation."""
+
+    mean: float
+    std: float
+
+
+class WithinRadius(TypedDict):
+    """Robust accuracies within a radius, 0..1; None: of no images."""
+
+    accuracy: float | None
+    accuracy_real: float | None
+
+
+class Figures(TypedDict):
+    """The figures of collect_figures()."""
+
+    images: Count
+    accuracy: float | None
+    iterations: Count
+    attacks: dict[str, dict[str, dict[str, int | float | Spread | None]]]
+    within: dict[str, WithinRadius]
+
+
+class Measured(TypedDict):
+    """What a point has cost, and where."""
+
+    seconds: dict[str, float]
+    processor_seconds: NotRequired[float | None]
+    peak_memory_mib: NotRequired[float]
+    machine: NotRequired[Object]
+
+
+class Weights(TypedDict):
+    """The digest of the weights, and their file if it is kept."""
+
+    sha256: Sha256
+    file: NotRequired[str]
+    bytes: NotRequired[Count]
+
+
 @dataclass(frozen=True)
 class StoredPoint:
-    """Content of a file in points/.
-
-    figures   of collect_figures()
-    measured  seconds, memory and machine
-    weights   {"file", "sha256", "bytes"}; empty if they are not kept
-    """
+    """Content of a file in points/."""
 
     format: Literal[1]
     description: Object
-    figures: Object
-    measured: Object
-    weights: Object
+    figures: Figures
+    measured: Measured
+    weights: Weights
     worker: str = ""
 
 
@@ -78,18 +114,18 @@ class PointStore:
         The weights are on the disk before the file that says that the point is finished.
         """
         weights: bytes = outcome["weights"]
-        about: dict[str, Any] = {}
+        about: Weights = {"sha256": sha256(weights).hexdigest()}
         path = self.locate(point)
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.keep_weights:
             write_bytes(self.locate_weights(point), weights)
-            about = {"file": self.locate_weights(point).name, "bytes": len(weights)}
+            about |= {"file": self.locate_weights(point).name, "bytes": len(weights)}
         stored = StoredPoint(
             format=1,
             description=dict(point.description),
             figures=outcome["figures"],
             measured=outcome["measured"],
-            weights=about | {"sha256": sha256(weights).hexdigest()},
+            weights=about,
             worker=outcome.get("worker", ""),
         )
         write_json(path, vars(stored))

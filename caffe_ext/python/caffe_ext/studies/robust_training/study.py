@@ -62,7 +62,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class _StoredMeasurement:
+class StoredMeasurement:
     """A measurement and what it depends on, as in its file."""
 
     depends: Object
@@ -206,9 +206,9 @@ class ReportTable:
         """Return a measurement from its file; measure and write it if there is none."""
         path = self.work / "protocol" / f"{stem}-{hash_description(depends)}.json"
         if path.exists() and not self.again:
-            return read_json(path, _StoredMeasurement, _ADVICE).found
+            return read_json(path, StoredMeasurement, _ADVICE).found
         found = measure()
-        write_json(path, asdict(_StoredMeasurement(dict(depends), found)))
+        write_json(path, asdict(StoredMeasurement(dict(depends), found)))
         return found
 
     @allow_dark_pixels()
