@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "caffe_ext/kernels/bounds/side.hpp"
+
 namespace caffe_ext {
 
 namespace {
@@ -39,7 +41,8 @@ void ForParts(const ChainLayer& layer, int height, int width, int below_width, i
         for (int y = 0; y < height; ++y) {
           const int row = c * below_height + y * layer.stride + a;
           for (int x = 0; x < width; ++x) {
-            work(part++, std::ptrdiff_t{row} * below_width + x * layer.stride + b);
+            const std::ptrdiff_t column = std::ptrdiff_t{x} * layer.stride + b;
+            work(part++, std::ptrdiff_t{row} * below_width + column);
           }
         }
       }
@@ -235,7 +238,7 @@ void DualSpread<Dtype>::AddTileDiffs(const ConstPointers& slopes, const ConstPoi
     for (int r = 0; r < rows_; ++r) {
       const Dtype a = coefficients_[0][place + r];
       const Dtype both = epsilon * (up_diff_[r] + down_diff_[r]);
-      diff_[place + r] = a > 0 ? both : a < 0 ? -both : Dtype(0);
+      diff_[place + r] = ChooseSide(a, both, -both);
     }
   });
   for (std::size_t k = 1; k < layers_.size(); ++k) {
@@ -249,7 +252,7 @@ void DualSpread<Dtype>::AddTileDiffs(const ConstPointers& slopes, const ConstPoi
       Dtype height_sum = 0;
       for (int r = 0; r < rows_; ++r) {
         const Dtype it = nu_[k][place + r];
-        const Dtype by_side = it > 0 ? up_diff_[r] : it < 0 ? -down_diff_[r] : Dtype(0);
+        const Dtype by_side = ChooseSide(it, up_diff_[r], -down_diff_[r]);
         const Dtype nu_diff = diff_[place + r] + h * by_side;
         height_sum += it * by_side;
         slope_sum += nu_diff * coefficients_[k][place + r];

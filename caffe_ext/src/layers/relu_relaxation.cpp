@@ -27,7 +27,11 @@ void ReLURelaxationLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& t
   Dtype* height = top.size() > 1 ? top[1]->mutable_cpu_data() : nullptr;
   for (int i = 0; i < bottom[0]->count(); ++i) {
     const bool is_open = lower[i] < 0 && upper[i] > 0;
-    slope[i] = is_open ? upper[i] / (upper[i] - lower[i]) : upper[i] > 0 ? Dtype(1) : Dtype(0);
+    if (is_open) {
+      slope[i] = upper[i] / (upper[i] - lower[i]);
+    } else {
+      slope[i] = upper[i] > 0 ? Dtype(1) : Dtype(0);
+    }
     if (height != nullptr) {
       height[i] = is_open ? -lower[i] : Dtype(0);
     }

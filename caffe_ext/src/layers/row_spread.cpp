@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "caffe_ext/kernels/bounds/side.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
 
@@ -100,7 +101,7 @@ void RowSpreadLayer<Dtype>::Backward_cpu(const Blobs& top,
       const Dtype* at_input = bottom[0]->cpu_data() + row * inputs;
       Dtype* at_input_diff = bottom[0]->mutable_cpu_diff() + row * inputs;
       for (int p = 0; p < inputs; ++p) {
-        at_input_diff[p] = at_input[p] > 0 ? both : at_input[p] < 0 ? -both : Dtype(0);
+        at_input_diff[p] = ChooseSide(at_input[p], both, -both);
       }
       for (std::size_t k = 1; k < bottom.size(); k += 2) {
         const int units = bottom[k]->count(2);
@@ -109,7 +110,7 @@ void RowSpreadLayer<Dtype>::Backward_cpu(const Blobs& top,
         Dtype* nu_diff = bottom[k]->mutable_cpu_diff() + row * units;
         Dtype* height_diff = bottom[k + 1]->mutable_cpu_diff() + n * units;
         for (int i = 0; i < units; ++i) {
-          const Dtype by_side = nu[i] > 0 ? above : nu[i] < 0 ? -below : Dtype(0);
+          const Dtype by_side = ChooseSide(nu[i], above, -below);
           nu_diff[i] = height[i] * by_side;
           height_diff[i] += nu[i] * by_side;
         }
