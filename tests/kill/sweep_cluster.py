@@ -25,8 +25,8 @@ from sweep_samples import write_sweep
 POINTS = 3
 # How long Dask waits for a worker that does not answer; by default 5 minutes.
 SHORT = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s"}
-SECONDS = 45
-"""Within which everything must have happened."""
+SECONDS = 240
+"""Within which everything must have happened, on busy machines, too."""
 
 
 class SweepProcesses:
