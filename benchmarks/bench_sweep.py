@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from bench_report import begin_record
 from caffe_ext.cli.console import run_program
@@ -152,13 +153,14 @@ def measure_empty(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     from caffe_ext.sweeps import remote
     from caffe_ext.sweeps.description import SweepPoint
 
-    remote.compute_remotely = answer_at_once
     points = [
         SweepPoint({"number": number}, {"text": "x" * 4500, "number": number})
         for number in range(arguments.empty)
     ]
     sent = len(json.dumps(points[0].description))
-    return measure(points, folder, 2) | {"bytes_sent": sent, "bytes_returned": WEIGHTS}
+    with patch.object(remote, "compute_remotely", answer_at_once):
+        measured = measure(points, folder, 2)
+    return measured | {"bytes_sent": sent, "bytes_returned": WEIGHTS}
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ class Figures(TypedDict):
     within: dict[str, WithinRadius]
 
 
-class Measured(TypedDict):
+class PointCost(TypedDict):
     """What a point has cost, and where."""
 
     seconds: dict[str, float]
@@ -67,7 +67,7 @@ class StoredPoint:
     format: Literal[1]
     description: Object
     figures: Figures
-    measured: Measured
+    measured: PointCost
     weights: Weights
     worker: str = ""
 
