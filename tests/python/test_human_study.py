@@ -235,6 +235,15 @@ def test_people_count_alike_however_many_answers_they_gave(tmp_path: Path) -> No
     assert (hard.subset.kind, hard.accuracy.mean, hard.distortion) == (HARD, 1, None)
 
 
+def check_that_export_keeps_files(output: Path) -> None:
+    assert run("export", "--output", output) == 0  # again: answers.csv is made of the answers
+    for kept in (output / "stimuli.json", output / "answers.sqlite"):
+        before = kept.read_bytes()
+        with pytest.raises(SystemExit, match="exists: --csv names another file"):
+            run("export", "--output", output, "--csv", kept)
+        assert kept.read_bytes() == before
+
+
 def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deploy, weights = write_model(tmp_path / "net", TEN_CLASSES)
     model = tmp_path / "net.yaml"
@@ -271,6 +280,7 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert run("export", "--output", output) == 0
     assert "3 people have begun to answer, 3 of them finished." in capsys.readouterr().out
+    check_that_export_keeps_files(output)
     rows = list(csv.DictReader((output / "answers.csv").open()))
     assert len(rows) == 3 * 26
     assert list(rows[0]) == [
@@ -288,8 +298,9 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert by_curve.count("people") == by_curve.count("networks") == 13
     network = Classifier(deploy, weights, PixelSpace(0.004))
     natural = next(row for row in record["curves"] if row["of"] == "networks")
-    images = stimuli.images[0, :20, None]
-    assert natural["accuracy"] == network.accuracy(images, stimuli.labels[:20])
+    assert natural["accuracy"] == network.accuracy(
+        stimuli.images[0, :20, None], stimuli.labels[:20]
+    )
     # The model that made the images is misled as by its own gradient.
     shared, own = (
         [row["accuracy"] for row in record["curves"] if row["of"] == name and row["kind"] == SIGN]
@@ -304,6 +315,7 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (["prepare", "--per-level", "0"], "--per-level must be at least 1"),
         (["serve", "--port", "70000"], "--port must be 0 to 65535"),
+        (["prepare", "--seed", f"{2**32}"], "--seed must be at most 4,294,967,295"),
         (["plot", "--limit", "-1"], "--limit must be at least 0"),
     ],
 )

@@ -80,6 +80,15 @@ def test_a_point_is_a_pure_function(finished: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_the_table_of_another_sweep_stays(finished: Path) -> None:
+    table = finished / "out" / "sweep.json"
+    before = table.read_text()
+    table.write_text(before.replace('"sweep": "', '"sweep": "another '))
+    with pytest.raises(SystemExit, match=r"is of the sweep 'another .*': choose another --output"):
+        run(finished)
+    table.write_text(before)
+
+
 def test_only_what_is_missing_is_computed(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,7 +47,7 @@ def test_ranges_are_exact_decimals(given: Any, expected: tuple[Any, ...]) -> Non
         ({"from": 1, "to": 2}, "a range without `step:`"),
         ({"form": 1, "to": 2, "step": 1}, "unknown key 'form' (did you mean from?)"),
         ({"from": "x", "to": 2, "step": 1}, "`from:` must be a number, not 'x'"),
-        ({"from": 0, "to": 1, "step": 1e-9}, "values, more than 100,000"),
+        ({"from": 0, "to": 1, "step": 1e-9}, "has more than 100,000 values"),
         ([1, 2, 1], "the value 1 twice"),
         ([], "must be a list of values"),
         (5, "must be a list of values"),
@@ -121,7 +121,7 @@ def test_wrong_fields_are_refused(path: str, value: Any, sentence: str) -> None:
         ({"settings": {"bang_param.beta": 1}}, "is an axis, and in `settings:` as well"),
         ({"evaluation": {"attack": ["fgs"]}}, "unknown key 'attack' in `evaluation:`"),
         ({"evaluation": {"attacks": ["fsg"]}}, "fsg"),
-        ({"evaluation": {"limit": 0}}, "`limit:` must be a whole number, 1 or more"),
+        ({"evaluation": {"limit": 0}}, "`limit:` must be a whole number, 1 to 2^32 - 1"),
         ({"evaluation": {"radii": ["l3=8"]}}, "a radius must be written as"),
         ({"baseline": {"settings": {}}}, "`baseline:` has no `solver:`"),
         ({"keep_weights": 1}, "must be true or false"),
@@ -239,3 +239,34 @@ def test_the_examples_are_as_in_the_papers(name: str) -> None:
     file = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml")
     sizes = [len(axis.values) for axis in file.axes]
     assert sizes == {"digits": [2, 2], "lenets": [20]}.get(name, [13, 13])
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["0.01", 0.01], "has the value 0.01 twice"),
+        ([1, "1.0"], "has the value '1.0' twice"),
+        (list(range(100_001)), "has more than 100,000 values"),
+        ({"from": 0, "to": "1e999999999", "step": 1}, "must be 1e-300 to 1e300 in size"),
+        ({"from": 0, "to": 1e300, "step": 1e-300}, "has more than 100,000 values"),
+    ],
+)
+def test_values_that_make_no_sense(values: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_values("the axis base_lr", values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"axes": {"random_seed": list(range(400)), "max_iter": list(range(1, 301))}},
+            "`axes:` have 120,000 points, more than 100,000",
+        ),
+        ({"evaluation": {"attacks": ["fgs"], "radii": [8, 8]}}, "`radii:` has a radius twice"),
+        ({"evaluation": {"attacks": ["fgs"], "seed": 10**27}}, "`seed:` must be a whole number"),
+    ],
+)
+def test_sweeps_that_make_no_sense(tmp_path: Path, changes: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_sweep(write_sweep(tmp_path, **changes))

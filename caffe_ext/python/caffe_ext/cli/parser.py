@@ -74,6 +74,16 @@ def check_at_least(
             parser.error(f"--{option} must be at least {least}, not {given}")
 
 
+def check_at_most(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, most: int, *names: str
+) -> None:
+    """End the program with a sentence if one of these options is given and above `most`."""
+    for name in names:
+        given, option = getattr(arguments, name), name.replace("_", "-")
+        if given is not None and given > most:
+            parser.error(f"--{option} must be at most {most:,}, not {given:,}")
+
+
 def parse_path(text: str) -> Path:
     """Return the path that is given; of an unset variable of the shell it would be this folder."""
     if not text:

@@ -23,7 +23,7 @@ from caffe_ext.cli.model_arguments import (
     find_loadable,
     find_newest_weights,
 )
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, parse_path
+from caffe_ext.cli.parser import add_again, add_output, check_at_least, check_at_most, parse_path
 from caffe_ext.reporting import format_table, pluralize
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -177,6 +177,7 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     if arguments.action == "prepare":
         check_at_least(parser, arguments, 1, "per_level")
         check_at_least(parser, arguments, 0, "seed")
+        check_at_most(parser, arguments, 2**32 - 1, "seed")
     if arguments.action == "plot":
         check_at_least(parser, arguments, 0, "limit")
     if arguments.action == "serve":
@@ -292,7 +293,10 @@ def export(arguments: argparse.Namespace) -> None:
     if not rows:
         more = "" if arguments.unfinished else "; --unfinished takes those of everyone who began"
         sys.exit(f"there are no answers to write yet{more}")
-    path = arguments.csv or arguments.output / "answers.csv"
+    own = arguments.output / "answers.csv"
+    path = arguments.csv or own
+    if path.exists() and not (own.exists() and path.samefile(own)):
+        sys.exit(f"{shorten_path(path)} exists: --csv names another file")
     write_text(path, as_csv(rows))
     print(f"{pluralize(len(rows), 'answer')}: {shorten_path(path)}")
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.console import run_stoppable
-from caffe_ext.cli.parser import check_at_least, create_parser, parse_path
+from caffe_ext.cli.parser import check_at_least, check_at_most, create_parser, parse_path
 from caffe_ext.cli.sweep_display import SweepDisplay
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.sweeps.run import SweepResult
+
+MOST_WORKERS = 1000
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _MOST_ROWS = 30
@@ -98,6 +100,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "workers")
+    check_at_most(parser, arguments, MOST_WORKERS, "workers")
     if arguments.scheduler and arguments.workers:
         parser.error("--workers is for this machine; the cluster of --scheduler has its own")
     return arguments

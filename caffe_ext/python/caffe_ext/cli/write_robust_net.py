@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         parser.error(f"--weight must be a number above 0, not {arguments.weight}")
     if arguments.method in ("sm", "kw"):
-        given = [arguments.epsilon or "0.05of1"]
+        given = ["0.05of1" if arguments.epsilon is None else arguments.epsilon]
         (arguments.epsilon,) = read_distances(parser, "epsilon", given, small=True, linf=True)
     elif arguments.epsilon is not None:
         parser.error(f"the method {arguments.method} has no --epsilon")

@@ -61,9 +61,11 @@ def read_evaluation(given: Any) -> EvaluationPlan:
     known = check_mapping("`evaluation:`", given, KEYS)
     for key, least in (("limit", 1), ("seed", 0)):
         value = known.get(key, least)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"`{key}:` must be a whole number, {least} or more, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**32:
+            raise ValueError(f"`{key}:` must be a whole number, {least} to 2^32 - 1, not {value!r}")
     lists = {key: read_text_list(f"`{key}:`", known[key]) for key in _LISTS if key in known}
     plan = EvaluationPlan(limit=known.get("limit"), seed=known.get("seed", 1), **lists)
-    plan.make_suite()
+    suite = plan.make_suite()
+    if len(set(suite.radii)) < len(suite.radii):
+        raise ValueError("`radii:` has a radius twice")
     return plan

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from caffe_ext.models.yaml_file import read_yaml
 from caffe_ext.reporting import is_showable, suggest
 from caffe_ext.storage.regular_file import AnyPath
 from caffe_ext.sweeps.evaluation_plan import EvaluationPlan, read_evaluation
-from caffe_ext.sweeps.values import read_values
+from caffe_ext.sweeps.values import MOST_VALUES, read_values
 from caffe_ext.sweeps.yaml_checks import check_mapping, read_text_list
 
 KEYS = (
@@ -132,6 +133,9 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
         if key not in given and not (key == "model" and _has_axis(given, NET)):
             raise ValueError(f"`{key}:` is missing")
     axes = _read_axes(folder, given["axes"])
+    count = prod(len(axis.values) for axis in axes)
+    if count > MOST_VALUES:
+        raise ValueError(f"`axes:` have {count:,} points, more than {MOST_VALUES:,}")
     named = {axis.name for axis in axes}
     for key in (DATA, NET):
         if key in named and key in given:

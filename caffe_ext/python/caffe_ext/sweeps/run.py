@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import as_csv
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize, suggest
 from caffe_ext.runs.output_folder import check_writable, claim_output
@@ -17,6 +18,7 @@ from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.processor_time import count_cores
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.sweeps.data import find_data_home
 from caffe_ext.sweeps.description import SweepPoint
@@ -28,6 +30,13 @@ from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
 
 RESULTS, MAPS = "sweep", "maps"
 MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
+
+
+@dataclass(frozen=True)
+class _SavedTable:
+    """What of sweep.json is read again."""
+
+    sweep: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ def run_sweep(
         raise ModuleNotFoundError(MISSING)
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
+        check_same_sweep(sweep)
         sweep.store.remove_partial()
         plan = sweep.plan(reporter)
         figures = check_maps(sweep)
@@ -97,6 +107,17 @@ def run_sweep(
         rows = make_rows(plan.points, state.done, state.failed)
         files = run.write(plan, rows, figures)
     return SweepResult(rows, len(state.failed), computed, tuple(files))
+
+
+def check_same_sweep(sweep: Sweep) -> None:
+    """Raise RecordError if the folder has the table of a sweep of another name."""
+    path = sweep.folder / f"{RESULTS}.json"
+    if not path.exists():
+        return
+    advice = "choose another --output, or remove it"
+    found = read_json(path, _SavedTable, advice).sweep
+    if found != sweep.file.name:
+        raise RecordError(f"{shorten_path(path)} is of the sweep {found!a}: {advice}")
 
 
 def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepOptions) -> str:
