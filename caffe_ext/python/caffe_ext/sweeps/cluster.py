@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -92,6 +92,7 @@ class SweepCluster:
         self._local: LocalCluster | None = None
         self._client: Client | None = None
         self._scheduler = ""
+        self._dashboard = ""
         # What Dask says of lost workers is said by the engine in a sentence.
         self._quiet = dask.config.set({"logging.distributed": "critical"})
         for name in ("distributed", *logging.root.manager.loggerDict):
@@ -115,7 +116,8 @@ class SweepCluster:
     def connect(self) -> None:
         """Connect, again if need be; admit the workers that are there, and those to come."""
         if self._client is not None:
-            self._client.close(timeout=1)
+            with suppress(OSError):
+                self._client.close(timeout=1)
         settings = self._settings
         if settings.scheduler is None and self._local is None:
             self._local = LocalCluster(
@@ -135,6 +137,8 @@ class SweepCluster:
                 self._local or settings.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
             )
             self._scheduler = self._client.scheduler_info()["id"]
+            # Asked for once: the client asks its scheduler, which may have gone later.
+            self._dashboard = str(self._client.dashboard_link)
             self._client.subscribe_topic(remote.TOPIC, self._take_event)
             self._client.register_plugin(remote.Admission(self._resource, **self._needs))
         except (OSError, ValueError) as error:
@@ -145,7 +149,7 @@ class SweepCluster:
     @property
     def dashboard(self) -> str:
         """Return the address of Dask's dashboard."""
-        return "" if self._client is None else str(self._client.dashboard_link)
+        return self._dashboard
 
     @property
     def place(self) -> str:
