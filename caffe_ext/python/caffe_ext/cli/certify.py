@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from caffe_ext.cli import certify_bounds, certify_exact, certify_metrics, certify_smoothing
 from caffe_ext.cli.console import Console, run_program
-from caffe_ext.cli.parser import create_parser
+from caffe_ext.cli.parser import add_modules, create_parser
 
 EPILOG = """\
 `caffe-ext certify METHOD --help` shows the options of a method.
@@ -37,18 +37,7 @@ they are wrong, make_study(arguments), and show(result, arguments), which prints
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = create_parser("certify", __doc__, EPILOG)
-    methods = parser.add_subparsers(dest="method", metavar="METHOD", required=True)
-    for name, (module, about) in METHODS.items():
-        own = methods.add_parser(
-            name,
-            help=about,
-            usage="%(prog)s [options]",
-            description=module.__doc__,
-            epilog=module.EPILOG,
-            formatter_class=parser.formatter_class,
-        )
-        module.add_arguments(own)
-        own.set_defaults(parser=own)
+    add_modules(parser, "method", METHODS)
     return parser
 
 

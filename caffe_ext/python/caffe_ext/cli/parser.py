@@ -2,9 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from caffe_ext.reporting import suggest
@@ -62,6 +63,28 @@ def create_parser(
         ),
         usage=None if usage is None else f"{name} {usage}",
     )
+
+
+def add_modules(
+    parser: argparse.ArgumentParser, dest: str, modules: Mapping[str, tuple[ModuleType, str]]
+) -> None:
+    """Add a parser for each module: of a method of `certify`, say, or a study.
+
+    dest     the attribute that gets the chosen name
+    modules  each with its line in --help, by name; a module has EPILOG and add_arguments(parser)
+    """
+    several = parser.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
+    for name, (module, about) in modules.items():
+        own = several.add_parser(
+            name,
+            help=about,
+            usage="%(prog)s [options]",
+            description=module.__doc__,
+            epilog=module.EPILOG,
+            formatter_class=parser.formatter_class,
+        )
+        module.add_arguments(own)
+        own.set_defaults(parser=own)
 
 
 def check_at_least(

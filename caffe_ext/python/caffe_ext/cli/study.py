@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from caffe_ext.cli import study_human, study_report_table1
 from caffe_ext.cli.console import run_stoppable
-from caffe_ext.cli.parser import create_parser
+from caffe_ext.cli.parser import add_modules, create_parser
 
 EPILOG = """\
 `caffe-ext study STUDY --help` shows the options of a study.
@@ -32,18 +32,7 @@ they are wrong, and run(arguments).
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = create_parser("study", __doc__, EPILOG)
-    studies = parser.add_subparsers(dest="study", metavar="STUDY", required=True)
-    for name, (module, about) in STUDIES.items():
-        own = studies.add_parser(
-            name,
-            help=about,
-            usage="%(prog)s [options]",
-            description=module.__doc__,
-            epilog=module.EPILOG,
-            formatter_class=parser.formatter_class,
-        )
-        module.add_arguments(own)
-        own.set_defaults(parser=own)
+    add_modules(parser, "study", STUDIES)
     return parser
 
 

@@ -12,7 +12,6 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from caffe_ext.errors import DataError
 from caffe_ext.storage.numpy_file import load_array
 from caffe_ext.storage.read_errors import convert_read_errors
 from caffe_ext.storage.regular_file import AnyPath, require_regular_file
@@ -261,12 +260,9 @@ def read_mean(path: AnyPath) -> Float32s:
     path = Path(path)
     require_regular_file(path)
     if path.suffix == ".npy":
-        with path.open("rb") as file:  # OSError: as for other kinds
-            try:
-                with convert_read_errors(path):
-                    array = load_array(file)
-            except DataError as error:
-                raise ValueError(f"{error}") from error
+        # A file that cannot be opened is an OSError, as one of another kind is.
+        with path.open("rb") as file, convert_read_errors(path, ValueError):
+            array = load_array(file)
     else:
         blob = caffe_pb2.BlobProto()
         try:

@@ -12,8 +12,8 @@ from caffe_ext.errors import DataError
 
 
 @contextmanager
-def convert_read_errors(path: Path) -> Iterator[None]:
-    """Convert what h5py and NumPy raise for a damaged file to DataError."""
+def convert_read_errors(path: Path, kind: type[Exception] = DataError) -> Iterator[None]:
+    """Convert what h5py and NumPy raise for a damaged file to an exception of this kind."""
     try:
         yield
     except (
@@ -31,4 +31,4 @@ def convert_read_errors(path: Path) -> Iterator[None]:
         zlib.error,
         lzma.LZMAError,
     ) as error:
-        raise DataError(f"{path} cannot be read: {' '.join(f'{error}'.split())}") from error
+        raise kind(f"{path} cannot be read: {' '.join(f'{error}'.split())}") from error

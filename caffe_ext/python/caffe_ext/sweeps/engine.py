@@ -69,7 +69,6 @@ class Engine:
         """
         self._left.extend(points)
         self._progress = progress
-        self._progress.dashboard = self._cluster.dashboard
         told = False
         try:
             while self._left or self._pending:

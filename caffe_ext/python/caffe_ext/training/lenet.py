@@ -10,16 +10,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_ext.data import DataError, PreparedFolder, Request, prepare
+from caffe_ext.data import PreparedFolder, Request, prepare
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.training.model_file import write_model_file
 from caffe_ext.training.run import TrainingRequest
+from caffe_ext.training.schedule import format_schedule
 
 NETWORK = ROOT / "prototxt" / "lenet_train_test.prototxt"
 MODEL_FILE = ROOT / "prototxt" / "lenet.yaml"
-TEST_BATCH = 100
-"""The batch of the network's test phase."""
 # With 1,497 images instead of 60,000, the nets reach their best accuracy long before 10,000.
 DIGITS_ITERATIONS = 2000
 
@@ -77,34 +76,16 @@ class LeNetTraining:
         iterations = self.iterations or (DIGITS_ITERATIONS if data.record.embedded else None)
         folder = os.path.relpath(data.folder, ROOT)
         parts = ("train_lmdb", "test_lmdb")
+        schedule = format_schedule(iterations, data, NETWORK)
         return TrainingRequest(
             solver=ROOT / "solvers" / f"{solver}.prototxt",
             output=self.output / (name or solver),
-            overrides=f"{format_schedule(iterations, data)} random_seed: {self.seed} {overrides}",
+            overrides=f"{schedule} random_seed: {self.seed} {overrides}",
             sources={f"data/mnist/{part}": f"{folder}/{part}" for part in parts},
             root=ROOT,
             again=self.again,
             gpu=self.gpu,
         )
-
-
-def format_schedule(iterations: int | None, data: PreparedFolder) -> str:
-    """Return the number of iterations and the times of tests, as protobuf text.
-
-    Each test covers every test image once. Raises DataError if its batches cannot.
-    """
-    images = data.record.images["test_lmdb"]
-    if images % TEST_BATCH:
-        raise DataError(
-            f"{data.folder} has {images:,} test images, which {NETWORK.name} cannot cover exactly "
-            f"with its batches of {TEST_BATCH}"
-        )
-    overrides = [f"test_iter: {images // TEST_BATCH}"]
-    if iterations is not None:
-        overrides.append(f"max_iter: {iterations}")
-        if iterations % 500:
-            overrides.append(f"test_interval: {iterations}")  # to test at the end
-    return " ".join(overrides)
 
 
 def write_lenet_file(folder: Path, stem: str, weights: Path, name: str) -> Path:

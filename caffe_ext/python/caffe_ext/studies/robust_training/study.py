@@ -10,7 +10,7 @@ accuracy, a lower bound.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +18,12 @@ import numpy as np
 from msgspec import Meta
 
 from caffe_ext.attacks.budget import PerturbationBudget
-from caffe_ext.certification.decisions import certify
+from caffe_ext.certification.decisions import Certificates, certify
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.assessment import Assessment
 from caffe_ext.evaluation.presets import Extent
 from caffe_ext.evaluation.report_contents import Report
-from caffe_ext.models.base import Images, Ints
+from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.description import read_model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import allow_dark_pixels
@@ -41,6 +41,7 @@ STRICT = (PerturbationBudget("linf", 8.0), PerturbationBudget("l2", 127.5))
 CASCADE = ("autoattack+quick",)
 ALPHA, SELECTION_SAMPLES = 0.001, 100
 _AT_A_TIME = 500
+_RADII: tuple[Radii, Radii] = ("report", "standard")
 _ADVICE = "remove it, or use --again"
 
 
@@ -147,69 +148,48 @@ class ReportTable:
         self, images: Images, labels: Ints, source: ImageSource, reporter: Reporter
     ) -> dict[tuple[str, str], tuple[Measurement, Measurement]]:
         """Return the measurements of each row: with the report's radii, and the literature's."""
-        digest = source.compute_digest(reporter)
-        kinds: tuple[Radii, ...] = ("report", "standard")
+        about: dict[str, Any] = {"images": source.compute_digest(reporter)}
         found: dict[tuple[str, str], tuple[Measurement, Measurement]] = {}
         for one, model in zip(self.trained, self.models, strict=True):
-            about = {"weights": hash_file(one.result.weights), "images": digest}
-            measured = [
-                self._restore(
-                    f"{one.model.id}-{radii}",
-                    about | {"count": len(images), "attacks": _describe(radii)},
-                    lambda radii=radii, model=model: self._measure(  # type: ignore[misc]
-                        model, images, labels, radii, reporter
-                    ),
-                )
-                for radii in kinds
-            ]
-            found[one.model.id, one.model.title] = (measured[0], measured[1])
+            found[one.model.id, one.model.title] = self._restore_both(
+                one.model.id,
+                about | {"weights": hash_file(one.result.weights), "count": len(images)},
+                partial(self._measure, model, images, labels, reporter),
+            )
         for one, model in zip(self.trained, self.models, strict=True):
             if one.model.id == SMOOTHED_FROM:
-                found[SMOOTHED, "randomized smoothing"] = self._measure_smoothing(
-                    one, model, (images, labels, digest), reporter
-                )
-        return found
-
-    def _measure_smoothing(
-        self,
-        one: TrainedStudyModel,
-        model: LoadableModel,
-        given: tuple[Images, Ints, str],
-        reporter: Reporter,
-    ) -> tuple[Measurement, Measurement]:
-        """Return the measurements of the smoothed model on the first images."""
-        images, labels = given[0][: self.strict_limit], given[1][: self.strict_limit]
-        measured = []
-        kinds: tuple[Radii, ...] = ("report", "standard")
-        for radii in kinds:
-            about = {
-                "weights": hash_file(one.result.weights),
-                "images": given[2],
-                "count": len(images),
-                "attacks": _describe(radii),
-                "smoothing": {"sigma": SIGMA, "samples": self.samples, "alpha": ALPHA},
-            }
-            measured.append(
-                self._restore(
-                    f"{SMOOTHED}-{radii}",
-                    about,
-                    lambda radii=radii: self._measure_smoothed(  # type: ignore[misc]
-                        model, images, labels, radii, reporter
+                rows = slice(0, self.strict_limit)
+                smoothing = {"sigma": SIGMA, "samples": self.samples, "alpha": ALPHA}
+                found[SMOOTHED, "randomized smoothing"] = self._restore_both(
+                    SMOOTHED,
+                    about
+                    | {"weights": hash_file(one.result.weights), "count": len(images[rows])}
+                    | {"smoothing": smoothing},
+                    partial(
+                        self._measure_smoothed,
+                        _SmoothedModel(model, images[rows], self.samples, reporter),
+                        labels[rows],
                     ),
                 )
-            )
-        return measured[0], measured[1]
-
-    def _restore(
-        self, stem: str, depends: Mapping[str, Any], measure: Callable[[], Measurement]
-    ) -> Measurement:
-        """Return a measurement from its file; measure and write it if there is none."""
-        path = self.work / "protocol" / f"{stem}-{hash_description(depends)}.json"
-        if path.exists() and not self.again:
-            return read_json(path, StoredMeasurement, _ADVICE).found
-        found = measure()
-        write_json(path, asdict(StoredMeasurement(dict(depends), found)))
         return found
+
+    def _restore_both(
+        self, stem: str, depends: Mapping[str, Any], measure: Callable[[Radii], Measurement]
+    ) -> tuple[Measurement, Measurement]:
+        """Return what is measured with the report's radii, and with the literature's.
+
+        What is not in its file is measured and written.
+        """
+        found = []
+        for radii in _RADII:
+            about = {**depends, "attacks": _describe(radii)}
+            path = self.work / "protocol" / f"{stem}-{radii}-{hash_description(about)}.json"
+            if path.exists() and not self.again:
+                found.append(read_json(path, StoredMeasurement, _ADVICE).found)
+                continue
+            found.append(measure(radii))
+            write_json(path, asdict(StoredMeasurement(about, found[-1])))
+        return found[0], found[1]
 
     @allow_dark_pixels()
     def _measure(
@@ -217,8 +197,8 @@ class ReportTable:
         description: LoadableModel,
         images: Images,
         labels: Ints,
-        radii: Radii,
         reporter: Reporter,
+        radii: Radii,
     ) -> Measurement:
         model, attacks = description.load(), protocol.list_attacks(radii)
         correct: dict[str, int] = {}
@@ -233,34 +213,53 @@ class ReportTable:
         return Measurement(len(images), correct)
 
     @allow_dark_pixels()
-    def _measure_smoothed(
-        self,
-        description: LoadableModel,
-        images: Images,
-        labels: Ints,
-        radii: Radii,
-        reporter: Reporter,
-    ) -> Measurement:
-        model, attacks = description.load(), protocol.list_attacks(radii)
-        total = len(images) * ((1 + len(attacks)) * self.samples + SELECTION_SAMPLES)
-        with reporter.show_progress(f"smoothing, {radii} radii", total, "sample") as step:
-            # A class is selected by other samples than those that prove it.
-            others = range(self.samples, self.samples + SELECTION_SAMPLES)
-            selection = smoothed.count_classes(model, images, SIGMA, others, step)
-            counts = smoothed.count_classes(model, images, SIGMA, range(self.samples), step)
-            certificates = certify(selection, counts, ALPHA, SIGMA)
-            correct = {"natural": self._count_right(counts, labels)}
-            for name, pgd in attacks.items():
-                points = protocol.attack(model, images, labels, pgd)
-                attacked = np.rint(points).astype(np.uint8)
-                counts = smoothed.count_classes(model, attacked, SIGMA, range(self.samples), step)
-                correct[name] = self._count_right(counts, labels)
-        certified = int(certificates.find_certified(labels, STRICT[1].epsilon).sum())
-        return Measurement(len(images), correct, certified)
+    def _measure_smoothed(self, one: "_SmoothedModel", labels: Ints, radii: Radii) -> Measurement:
+        counts = {"natural": one.natural}
+        for name, pgd in protocol.list_attacks(radii).items():
+            points = protocol.attack(one.model, one.images, labels, pgd)
+            attacked = np.rint(points).astype(np.uint8)
+            counts[name] = one.count(attacked, range(self.samples), f"{name}, {radii} radii")
+        correct = {name: self._count_right(each, labels) for name, each in counts.items()}
+        certified = one.certificates.find_certified(labels, STRICT[1].epsilon)
+        return Measurement(len(labels), correct, int(certified.sum()))
 
     @staticmethod
     def _count_right(counts: Ints, labels: Ints) -> int:
         return int((smoothed.predict_smoothed(counts, ALPHA) == labels).sum())
+
+
+@dataclass(frozen=True)
+class _SmoothedModel:
+    """The smoothed model on some images; what both radii need is computed once."""
+
+    description: LoadableModel
+    images: Images
+    samples: int
+    reporter: Reporter
+
+    @cached_property
+    def model(self) -> Model:
+        """Return the base model."""
+        return self.description.load()
+
+    @cached_property
+    def natural(self) -> Ints:
+        """Return the counts for the images as they are."""
+        return self.count(self.images, range(self.samples), "natural")
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Return what is certified."""
+        # A class is selected by other samples than those that prove it.
+        others = range(self.samples, self.samples + SELECTION_SAMPLES)
+        selection = self.count(self.images, others, "selection")
+        return certify(selection, self.natural, ALPHA, SIGMA)
+
+    def count(self, images: Images, samples: range, what: str) -> Ints:
+        """Return the counts for images."""
+        total = len(images) * len(samples)
+        with self.reporter.show_progress(f"smoothing, {what}", total, "sample") as step:
+            return smoothed.count_classes(self.model, images, SIGMA, samples, step)
 
 
 def _describe(radii: Radii) -> dict[str, Any]:

@@ -13,16 +13,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_ext.data import DataError, PreparedFolder, Request, prepare
+from caffe_ext.data import PreparedFolder, Request, prepare
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA, ROOT
 from caffe_ext.studies.robust_training.models import EPOCH, EPOCHS, TABLE_1, Radii, StudyModel
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.model_file import write_model_file
+from caffe_ext.training.schedule import format_schedule
 
+NETWORK = ROOT / "prototxt" / "cifar10_quick_train_test.prototxt"
 MODEL_FILE = ROOT / "prototxt" / "cifar10_quick.yaml"
 
-_TEST_BATCH = 100
 _FILES = ("train_lmdb", "test_lmdb", "mean.binaryproto")
 
 
@@ -74,18 +75,13 @@ class RobustTraining:
 
         Raises DataError if the batches of the test cannot cover the test images exactly.
         """
-        images, length = data.record.images["test_lmdb"], self.length
-        if images % _TEST_BATCH:
-            raise DataError(
-                f"{data.folder} has {images:,} test images, which batches of {_TEST_BATCH} cannot "
-                "cover exactly"
-            )
+        length = self.length
         drops = dict.fromkeys(max(1, length * share // 100) for share in (90, 95))
         steps = " ".join(f"stepvalue: {drop}" for drop in drops)
+        seed = self.seed + TABLE_1.index(model)
         overrides = [
-            f"max_iter: {length} {steps} test_iter: {images // _TEST_BATCH}",
-            f"test_interval: {length if length % EPOCH else EPOCH}",
-            f"random_seed: {self.seed + TABLE_1.index(model)} {model.format_overrides(self.radii)}",
+            f"{format_schedule(length, data, NETWORK)} {steps}",
+            f"random_seed: {seed} {model.format_overrides(self.radii)}",
         ]
         folder = os.path.relpath(data.folder, ROOT)
         return TrainingRequest(
