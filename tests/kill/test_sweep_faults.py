@@ -10,8 +10,8 @@ import lmdb
 import pytest
 
 import caffe_ext
+from caffe_ext.sweeps.choices import DataChoice
 from caffe_ext.sweeps.data import prepare_data
-from caffe_ext.sweeps.file import DataChoice
 from programs import arguments, left
 from runner import Runner, Undisturbed, finish
 from sweep_cluster import POINTS, SweepProcesses, kill, list_descendants, list_trainings

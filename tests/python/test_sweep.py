@@ -15,6 +15,8 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, make_maps
+from caffe_ext.sweeps.means import average_rows, make_cells
+from caffe_ext.sweeps.means_figure import draw_means
 from caffe_ext.sweeps.progress import SweepProgress
 from caffe_ext.sweeps.run import SweepResult
 from caffe_ext.sweeps.sweep import Sweep
@@ -178,6 +180,71 @@ def test_maps_are_means_over_seeds_with_the_level_of_the_baseline() -> None:
     assert make_maps(table, {"a": [1, 2], "random_seed": [1, 2]}, {"x": "X"}) == []
 
 
+VARIANTS = [
+    {"name": "R0", "solver": "plain.prototxt", "published": {"accuracy": 0.9, "fgs.paper.linf": 8}},
+    {"name": "B0", "settings": {"bang_param.beta": 1.2, "bang_param.epsilon": 0.5}},
+]
+
+
+def test_variants_are_averaged_over_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = {"variant": VARIANTS, "random_seed": [1, 2]}
+    assert run(tmp_path, axes=axes, baseline=None) == 0
+    table = rows(tmp_path)
+    assert [(row["variant"], row["random_seed"]) for row in table] == [
+        ("R0", 1),
+        ("R0", 2),
+        ("B0", 1),
+        ("B0", 2),
+    ]
+    with (tmp_path / "out" / "means.csv").open() as file:
+        plain, bang = csv.DictReader(file)
+    assert (plain["variant"], plain["points"], bang["variant"]) == ("R0", "2", "B0")
+    for mean, same in ((plain, table[:2]), (bang, table[2:])):
+        for figure in ("accuracy", "fgs.strict.rate", "hc1.linf"):
+            values = [row[figure] for row in same]
+            assert float(mean[figure]) == pytest.approx(sum(values) / 2)
+            # The deviation of two values, divided by n - 1.
+            deviation = abs(values[0] - values[1]) / 2**0.5
+            assert float(mean[f"{figure}.deviation"]) == pytest.approx(deviation)
+    assert (plain["accuracy.published"], bang["accuracy.published"]) == ("0.9", "")
+    page = (tmp_path / "out" / "means.md").read_text()
+    assert "| *published* |  | *90.00%* |" in page
+    assert "fgs.paper.linf" not in page  # its title
+    assert (tmp_path / "out" / "means.png").stat().st_size > 1000
+    printed = capsys.readouterr().out
+    assert "published" in printed
+    assert "means.md" in printed
+
+
+def test_a_variant_is_what_its_settings_say(tmp_path: Path) -> None:
+    """Its points are those of a sweep that has the same settings as axes."""
+    run(tmp_path / "a", axes={"variant": VARIANTS}, baseline=None)
+    run(tmp_path / "b", axes={"bang_param.beta": [1.2], "bang_param.epsilon": [0.5]})
+    assert [row["digest"] for row in rows(tmp_path / "a")] == [
+        row["digest"] for row in rows(tmp_path / "b")
+    ]
+
+
+def test_means_of_a_failed_and_a_baseline_point() -> None:
+    table: list[dict[str, Any]] = [
+        {"baseline": True, "state": "done", "a": None, "random_seed": 1, "accuracy": 0.5},
+        {"baseline": False, "state": "done", "a": 1, "random_seed": 1, "accuracy": 0.25},
+        {"baseline": False, "state": "failed", "a": 1, "random_seed": 2, "accuracy": None},
+        {"baseline": False, "state": "missing", "a": 2, "random_seed": 1, "accuracy": None},
+    ]
+    found = average_rows(table, {"a": [1, 2], "random_seed": [1, 2]}, ["accuracy"])
+    assert make_cells(found, ["accuracy"]) == [
+        ["a", "points", "accuracy"],
+        ["baseline", "1", "50.00%"],
+        ["1", "1", "25.00%"],
+        ["2", "0", "–"],
+    ]
+    figure = draw_means(found, {"accuracy": "accuracy"})
+    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["baseline", "1", "2"]
+
+
 def test_figures_have_flat_names() -> None:
     spread = {"mean": 1.5, "std": 0.5}
     figures: dict[str, Any] = {
@@ -217,10 +284,15 @@ def test_the_table_of_points_without_figures() -> None:
     assert shown.splitlines() == ["b   state", "─────────", "1  failed"]
 
 
-def test_maps_of_unknown_figures_are_refused(tmp_path: Path) -> None:
+def test_unknown_figures_are_refused(tmp_path: Path) -> None:
+    meant = "unknown figure 'fgs.papr.rate' (did you mean fgs.paper.rate?)"
     with pytest.raises(SystemExit) as end:
         run(tmp_path, maps=["fgs.papr.rate"])
-    assert "unknown figure 'fgs.papr.rate' (did you mean fgs.paper.rate?)" in f"{end.value}"
+    assert f"`maps:` has the {meant}" in f"{end.value}"
+    variant = {"name": "B9", "published": {"fgs.papr.rate": 0.5}}
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, axes={"variant": [variant]}, baseline=None)
+    assert f"`published:` of B9 has the {meant}" in f"{end.value}"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from caffe_ext.errors import DataError, UnreachableError
+from caffe_ext.studies.table1.comparison import PAPER
+from caffe_ext.studies.table1.training import MODELS
 from caffe_ext.sweeps.fields import set_field
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.sweep import Sweep, SweepPlan
@@ -126,6 +128,30 @@ def test_wrong_fields_are_refused(path: str, value: Any, sentence: str) -> None:
         ({"baseline": {"settings": {}}}, "`baseline:` has no `solver:`"),
         ({"keep_weights": 1}, "must be true or false"),
         ({"axes": {"data": ["digits"]}}, "`data:` is an axis, and given for all points"),
+        ({"axes": {"variant": [{"settings": {}}]}}, "a variant without a `name:`"),
+        ({"axes": {"variant": [{"name": 3}]}}, "a variant without a `name:` that is text"),
+        ({"axes": {"variant": ["R0"]}}, "the axis variant must have lines"),
+        ({"axes": {"variant": [{"name": "a", "solvr": "x"}]}}, "did you mean solver?"),
+        ({"axes": {"variant": [{"name": "a", "solver": "x"}]}}, "which is not a file"),
+        ({"axes": {"variant": [{"name": "a", "model": "model.yaml"}]}}, "without a `net:`"),
+        ({"axes": {"variant": [{"name": "a", "published": [1]}]}}, "`published:` must have lines"),
+        (
+            {"axes": {"variant": [{"name": "a", "published": {"accuracy": "99%"}}]}},
+            "the axis variant, a: `published:` must have lines such as `accuracy: 0.9916`",
+        ),
+        (
+            {"axes": {"variant": [{"name": "a"}, {"name": "a", "settings": {"max_iter": 2}}]}},
+            "two variants called a",
+        ),
+        (
+            {
+                "axes": {
+                    "max_iter": [1, 2],
+                    "variant": [{"name": "a", "settings": {"max_iter": 2}}],
+                }
+            },
+            "max_iter is an axis, and in the variant a as well",
+        ),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, changes: Any, sentence: str) -> None:
@@ -234,11 +260,36 @@ def test_the_baseline_is_repeated_for_seeds_and_nets(tmp_path: Path) -> None:
     assert len(points) == 4 + 8
 
 
-@pytest.mark.parametrize("name", ["bang_lenet", "bang_cifar10_quick", "digits", "lenets"])
-def test_the_examples_are_as_in_the_papers(name: str) -> None:
-    file = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml")
-    sizes = [len(axis.values) for axis in file.axes]
-    assert sizes == {"digits": [2, 2], "lenets": [20]}.get(name, [13, 13])
+def test_the_examples_are_as_in_the_papers() -> None:
+    folder = CHECKOUT / "solvers" / "sweeps"
+    sizes = {
+        path.stem: [len(axis.values) for axis in read_sweep(path).axes]
+        for path in folder.glob("*.yaml")
+    }
+    assert sizes == {
+        "bang_cifar10_quick": [13, 13],
+        "bang_lenet": [13, 13],
+        "bang_table1": [7, 5],
+        "bang_table2": [7, 1],
+        "digits": [2, 2],
+        "lenets": [20],
+    }
+
+
+@pytest.mark.parametrize("name", ["bang_table1", "bang_table2"])
+def test_the_tables_of_the_paper(name: str) -> None:
+    variants, _ = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml").axes
+    assert [one.name for one in variants.values] == ["R0", *(f"B{n}" for n in range(6))]
+    for one in variants.values:
+        assert len(one.published) == 7
+        assert set(one.settings) == (
+            set() if one.name[0] == "R" else {"bang_param.beta", "bang_param.epsilon"}
+        )
+    if name == "bang_table1":
+        for one in variants.values:
+            assert MODELS[one.name].beta == one.settings.get("bang_param.beta")
+            assert MODELS[one.name].epsilon == one.settings.get("bang_param.epsilon")
+            assert 100 * one.published["accuracy"] == pytest.approx(PAPER[one.name][0])
 
 
 @pytest.mark.parametrize(

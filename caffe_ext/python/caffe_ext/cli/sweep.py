@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from caffe_ext.cli.console import run_stoppable
 from caffe_ext.cli.parser import check_at_least, check_at_most, create_parser, parse_path
 from caffe_ext.cli.sweep_display import SweepDisplay
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_table, pluralize
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ clusters
 what is written to --output
   sweep.csv, sweep.json       all points with all figures
   maps.png, maps.svg          figures over two axes, with the level of regular training
+  means.csv, means.md         with several seeds or variants: means and standard deviations over
+                              the seeds, beside published figures
+  means.png, means.svg        the same as a picture
   points/DIGEST.json          a finished point, and beside it its weights, DIGEST.caffemodel
   failed/DIGEST.json          why a point failed, with the end of its log
 
@@ -107,7 +110,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def format_results(result: "SweepResult") -> str:
-    """Return the table of the main figures, of the first points if there are many."""
+    """Return the table of the main figures: means over seeds, or the first of the points."""
+    if result.means:
+        more = len(result.means) - 1 - _MOST_ROWS
+        return format_table(result.means[: _MOST_ROWS + 1]) + _tell_of_more(more, "row")
+    from caffe_ext.sweeps.means import format_value
     from caffe_ext.sweeps.table import DONE, choose_figures
 
     figures = choose_figures(result.rows)
@@ -120,17 +127,13 @@ def format_results(result: "SweepResult") -> str:
         if row["baseline"]:
             named[0] = "baseline"
         state = [row["state"]] * (not whole)
-        rows.append([*named, *state, *(_format_cell(name, row.get(name)) for name in figures)])
+        rows.append([*named, *state, *(format_value(name, row.get(name)) for name in figures)])
     more = len(result.rows) - _MOST_ROWS
-    return format_table(rows) + (f"\n... and {more:,} more points" if more > 0 else "")
+    return format_table(rows) + _tell_of_more(more, "point")
 
 
-def _format_cell(name: str, value: float | None) -> str:
-    from caffe_ext.sweeps.table import is_share
-
-    if value is None:
-        return "–"
-    return f"{value:.2%}" if is_share(name) else f"{value:.4f}"
+def _tell_of_more(count: int, what: str) -> str:
+    return f"\n... and {pluralize(count, f'more {what}')}" if count > 0 else ""
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -20,9 +20,9 @@ from caffe_ext.runs.summary import MEASURES, AttackSummary
 from caffe_ext.runtime.device import Device
 from caffe_ext.runtime.engine import limit_threads
 from caffe_ext.runtime.quiet import silence_caffe
+from caffe_ext.sweeps.choices import DataChoice
 from caffe_ext.sweeps.data import SweepData, find_prepared, prepare_data
 from caffe_ext.sweeps.evaluation_plan import EvaluationPlan
-from caffe_ext.sweeps.file import DataChoice
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 
 

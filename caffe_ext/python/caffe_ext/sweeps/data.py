@@ -15,7 +15,7 @@ from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.json_file import Sha256, read_json
 from caffe_ext.storage.lock import lock_folder
 from caffe_ext.storage.provenance import hash_file
-from caffe_ext.sweeps.file import DataChoice
+from caffe_ext.sweeps.choices import DataChoice
 
 _DIGEST = "digest.json"
 FOLDER_VARIABLE = "CAFFE_EXT_SWEEP_DATA"

@@ -13,9 +13,9 @@ from google.protobuf import text_format
 from caffe_ext.models.settings import check_keys
 from caffe_ext.models.settings import read_settings as read_model_settings
 from caffe_ext.models.text_file import read_text
+from caffe_ext.sweeps.choices import DataChoice, NetChoice
 from caffe_ext.sweeps.data import SweepData
 from caffe_ext.sweeps.fields import OWN, set_field
-from caffe_ext.sweeps.file import DataChoice, NetChoice
 from caffe_ext.training.settings import SolverSettings, TrainingError, find_sources, read_settings
 
 FORMAT = 1

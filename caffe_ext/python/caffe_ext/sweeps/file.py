@@ -1,6 +1,6 @@
 """The YAML file of a sweep: reads it and checks each key; docs/sweeps.md explains them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -8,8 +8,21 @@ from typing import Any
 
 from caffe_ext.models.text_file import check_utf8
 from caffe_ext.models.yaml_file import read_yaml
-from caffe_ext.reporting import is_showable, suggest
+from caffe_ext.reporting import is_showable
 from caffe_ext.storage.regular_file import AnyPath
+from caffe_ext.sweeps.choices import (
+    DATA,
+    NET,
+    VARIANT,
+    DataChoice,
+    NetChoice,
+    VariantChoice,
+    find_file,
+    read_data,
+    read_net,
+    read_settings,
+    read_variant,
+)
 from caffe_ext.sweeps.evaluation_plan import EvaluationPlan, read_evaluation
 from caffe_ext.sweeps.values import MOST_VALUES, read_values
 from caffe_ext.sweeps.yaml_checks import check_mapping, read_text_list
@@ -27,46 +40,14 @@ KEYS = (
     "maps",
     "keep_weights",
 )
-DATA_SETS = ("mnist", "cifar10", "digits")
-DATA, NET, SEED = "data", "net", "random_seed"
-"""Axes that are no fields of the solver, and the one whose values are repetitions."""
-
-
-@dataclass(frozen=True)
-class DataChoice:
-    """A data set; validation: how many of the last training images are held out."""
-
-    name: str
-    validation: int = 0
-
-    def __str__(self) -> str:
-        """Return the value of the axis `data` in tables."""
-        return f"{self.name}-{self.validation}" if self.validation else self.name
-
-
-@dataclass(frozen=True)
-class NetChoice:
-    """A network: for training, and as a model for the evaluation.
-
-    net    the prototxt for training; None: the solver file's own
-    model  the YAML file of the model, of which the weights are not used
-    """
-
-    name: str
-    net: Path | None
-    model: Path
-
-    def __str__(self) -> str:
-        """Return the value of the axis `net` in tables."""
-        return self.name
 
 
 @dataclass(frozen=True)
 class Axis:
     """An axis of the grid.
 
-    name    a field of the solver by dotted path, or DATA or NET
-    values  of the field; DataChoice or NetChoice
+    name    a field of the solver by dotted path, or DATA, NET or VARIANT
+    values  of the field; DataChoice, NetChoice or VariantChoice
     """
 
     name: str
@@ -140,7 +121,10 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
     for key in (DATA, NET):
         if key in named and key in given:
             raise ValueError(f"`{key}:` is an axis, and given for all points as well")
-    settings = _read_settings("`settings:`", given.get("settings", {}))
+    by_name = {axis.name: axis for axis in axes}
+    if VARIANT in named:
+        _check_variants(by_name[VARIANT].values, named)
+    settings = read_settings("`settings:`", given.get("settings", {}))
     both = next((one for one in settings if one in named), None)
     if both:
         raise ValueError(f"{both} is an axis, and in `settings:` as well")
@@ -148,12 +132,11 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
     keep = given.get("keep_weights", True)
     if not isinstance(keep, bool):
         raise ValueError(f"`keep_weights:` must be true or false, not {keep!r}")
-    by_name = {axis.name: axis for axis in axes}
     return SweepFile(
         name=name,
-        solver=_find_file(folder, "`solver:`", given["solver"]),
+        solver=find_file(folder, "`solver:`", given["solver"]),
         axes=axes,
-        data=by_name[DATA].values[0] if DATA in named else _read_data(given.get("data", "mnist")),
+        data=by_name[DATA].values[0] if DATA in named else read_data(given.get("data", "mnist")),
         net=by_name[NET].values[0] if NET in named else _read_whole_net(folder, given),
         evaluation=read_evaluation(given["evaluation"]),
         settings=settings,
@@ -178,54 +161,36 @@ def _read_axes(folder: Path, given: Any) -> tuple[Axis, ...]:
             raise ValueError(f"{where} must be named by a field of the solver")
         values = read_values(where, value)
         if name == DATA:
-            values = tuple(map(_read_data, values))
+            values = tuple(map(read_data, values))
         elif name == NET:
-            values = tuple(_read_net(folder, where, one) for one in values)
-            names = [one.name for one in values]
-            twice = next((one for one in names if names.count(one) > 1), None)
-            if twice:
-                raise ValueError(f"{where} has two networks called {twice}; give each a `name:`")
+            values = tuple(read_net(folder, where, one) for one in values)
+            _check_names(where, [one.name for one in values], "networks")
+        elif name == VARIANT:
+            values = tuple(read_variant(folder, where, one) for one in values)
+            _check_names(where, [one.name for one in values], "variants")
         axes.append(Axis(name, values))
     return tuple(axes)
 
 
-def _read_settings(where: str, given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise ValueError(f"{where} must have lines such as `max_iter: 2000`")
-    return dict(given)
+def _check_variants(variants: Sequence[VariantChoice], axes: Collection[str]) -> None:
+    """Raise ValueError for a variant that sets what is an axis."""
+    for variant in variants:
+        both = next((one for one in variant.settings if one in axes), None)
+        if variant.net is not None and NET in axes:
+            both = NET
+        if both:
+            raise ValueError(f"{both} is an axis, and in the variant {variant.name} as well")
 
 
-def _read_data(given: Any) -> DataChoice:
-    if isinstance(given, dict):
-        known = check_mapping("`data:`", given, ("name", "validation"))
-        name, validation = known.get("name"), known.get("validation", 0)
-    else:
-        name, validation = given, 0
-    if name not in DATA_SETS:
-        meant = suggest(f"{name}", DATA_SETS)
-        raise ValueError(
-            f"unknown data set {name!r}{f' ({meant})' if meant else ''}; data sets: "
-            f"{', '.join(DATA_SETS)}"
-        )
-    if not isinstance(validation, int) or isinstance(validation, bool) or validation < 0:
-        raise ValueError(f"`validation:` must be a number of images, not {validation!r}")
-    return DataChoice(name, validation)
-
-
-def _read_net(folder: Path, where: str, given: Any) -> NetChoice:
-    known = check_mapping(where, given, ("name", "net", "model"))
-    for key in ("net", "model"):
-        if key not in known:
-            raise ValueError(f"{where} has a network without `{key}:`")
-    net = _find_file(folder, f"{where}: `net:`", known["net"])
-    return NetChoice(
-        str(known.get("name", net.stem)), net, _find_file(folder, "`model:`", known["model"])
-    )
+def _check_names(where: str, names: Sequence[str], what: str) -> None:
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice:
+        raise ValueError(f"{where} has two {what} called {twice}; give each a `name:`")
 
 
 def _read_whole_net(folder: Path, given: Mapping[str, Any]) -> NetChoice:
-    net = _find_file(folder, "`net:`", given["net"]) if "net" in given else None
-    model = _find_file(folder, "`model:`", given["model"])
+    net = find_file(folder, "`net:`", given["net"]) if "net" in given else None
+    model = find_file(folder, "`model:`", given["model"])
     return NetChoice(net.stem if net else model.stem, net, model)
 
 
@@ -234,15 +199,6 @@ def _read_baseline(folder: Path, given: Any) -> Baseline:
     if "solver" not in known:
         raise ValueError("`baseline:` has no `solver:`")
     return Baseline(
-        _find_file(folder, "`baseline:` `solver:`", known["solver"]),
-        _read_settings("`baseline:` `settings:`", known.get("settings", {})),
+        find_file(folder, "`baseline:` `solver:`", known["solver"]),
+        read_settings("`baseline:` `settings:`", known.get("settings", {})),
     )
-
-
-def _find_file(folder: Path, where: str, given: Any) -> Path:
-    if not isinstance(given, str) or not given:
-        raise ValueError(f"{where} must be the name of a file, not {given!r}")
-    path = folder / given
-    if not path.is_file():
-        raise ValueError(f"{where} names {path}, which is not a file")
-    return path

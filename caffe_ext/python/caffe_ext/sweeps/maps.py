@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.evaluation.plot_style import INK, use_style
 from caffe_ext.runs.titles import split_title
-from caffe_ext.sweeps.file import SEED
+from caffe_ext.sweeps.choices import SEED
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
 BASELINE_COLOUR = "#2ca02c"

@@ -5,10 +5,12 @@
 
 import importlib.util
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import as_csv
@@ -20,15 +22,18 @@ from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.provenance import collect_provenance
+from caffe_ext.sweeps.choices import CHOSEN, SEED, VARIANT
 from caffe_ext.sweeps.data import find_data_home
 from caffe_ext.sweeps.description import SweepPoint
-from caffe_ext.sweeps.file import DATA, NET
+from caffe_ext.sweeps.file import SweepFile
 from caffe_ext.sweeps.maps import draw_maps, find_map_axes, make_maps
+from caffe_ext.sweeps.means import average_rows, format_markdown, list_mean_rows, make_cells
+from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
 
-RESULTS, MAPS = "sweep", "maps"
+RESULTS, MAPS, MEANS = "sweep", "maps", "means"
 MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
 
 
@@ -65,12 +70,14 @@ class SweepResult:
     failed    how many points have failed
     computed  how many points were computed by this run
     files     what was written
+    means     the table of means over seeds, its head first; empty if it has none
     """
 
     rows: list[Row]
     failed: int
     computed: int
     files: tuple[Path, ...]
+    means: Sequence[Sequence[str]] = ()
 
 
 def run_sweep(
@@ -94,7 +101,7 @@ def run_sweep(
         check_same_sweep(sweep)
         sweep.store.remove_partial()
         plan = sweep.plan(reporter)
-        figures = check_maps(sweep)
+        figures = check_figures(sweep)
         state = sweep.read(plan.points)
         asked = [one for one in plan.distinct if one.digest not in state.done]
         if not options.retry:
@@ -105,8 +112,8 @@ def run_sweep(
             computed = run.compute(plan, state, asked)
             state = sweep.read(plan.points)
         rows = make_rows(plan.points, state.done, state.failed)
-        files = run.write(plan, rows, figures)
-    return SweepResult(rows, len(state.failed), computed, tuple(files))
+        files, means = run.write(plan, rows, figures)
+    return SweepResult(rows, len(state.failed), computed, tuple(files), means)
 
 
 def check_same_sweep(sweep: Sweep) -> None:
@@ -148,25 +155,32 @@ def estimate_seconds(plan: SweepPlan, state: SweepState) -> float:
     return sum(measured) / len(measured) if measured else plan.seconds
 
 
-def check_maps(sweep: Sweep) -> tuple[str, ...] | None:
+def check_figures(sweep: Sweep) -> tuple[str, ...] | None:
     """Return the figures that the sweep file wants as maps; None: the usual ones.
 
-    Raises ValueError for one that the evaluation does not have, and for maps without two axes.
+    Raises ValueError for one that the evaluation does not have, there or in `published:`, and for
+    maps without two axes.
     """
     wanted = sweep.file.maps
+    known = list(list_figures(sweep.file.evaluation.make_suite()))
+    for variant, figures in find_published(sweep.file).items():
+        _check_figures(f"`published:` of {variant}", figures, known)
     if wanted is None:
         return None
     if find_map_axes(_list_axes(sweep)) is None:
         raise ValueError("`maps:` needs exactly two axes, besides random_seed, with several values")
-    known = list(list_figures(sweep.file.evaluation.make_suite()))
-    for name in wanted:
+    _check_figures("`maps:`", wanted, known)
+    return wanted
+
+
+def _check_figures(where: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
         if name not in known:
             meant = suggest(name, known)
             raise ValueError(
-                f"`maps:` has the unknown figure {name!r}{f' ({meant})' if meant else ''}; "
+                f"{where} has the unknown figure {name!r}{f' ({meant})' if meant else ''}; "
                 f"figures: {', '.join(known)}"
             )
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ class _Run:
         return progress.done - before
 
     def write(self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None) -> list[Path]:
-        """Write the table and the maps; return their files."""
+        """Write the table, the means over seeds and the maps; return their files."""
         file, folder = self.sweep.file, self.sweep.folder
         record: dict[str, Any] = asdict(collect_provenance()) | {
             "sweep": file.name,
@@ -232,16 +246,63 @@ class _Run:
         chosen = {name: titles[name] for name in figures or choose_figures(rows)}
         maps = make_maps(rows, _list_axes(self.sweep), chosen)
         if maps:
-            figure = draw_maps(maps)
-            for suffix in (".png", ".svg"):
-                save_figure(figure, folder / f"{MAPS}{suffix}")
-                files.append(folder / f"{MAPS}{suffix}")
-        return files
+            files += _save(draw_maps(maps), folder / MAPS)
+        means: list[list[str]] = []
+        if has_means(self.sweep):
+            written, means = self._write_means(rows, titles, list(chosen))
+            files += written
+        return files, means
+
+    def _write_means(
+        self, rows: Sequence[Row], titles: Mapping[str, str], chosen: Sequence[str]
+    ) -> tuple[list[Path], list[list[str]]]:
+        """Write the means over seeds as a table and, of few settings, as a picture."""
+        file, path = self.sweep.file, self.sweep.folder / MEANS
+        found = average_rows(rows, _list_axes(self.sweep), list(titles), find_published(file))
+        shown = [
+            name
+            for name in titles
+            if name in chosen or any(name in each for each in find_published(file).values())
+        ]
+        figures = [name for name in titles if any(name in one.figures for one in found)]
+        write_text(path.with_suffix(".csv"), as_csv(list_mean_rows(found, figures)))
+        shown = [name for name in shown if name in figures]
+        if not shown:  # nothing is finished
+            return [path.with_suffix(".csv")], []
+        cells = make_cells(found, shown)
+        write_text(path.with_suffix(".md"), format_markdown(file.name, cells, titles))
+        files = [path.with_suffix(suffix) for suffix in (".csv", ".md")]
+        if len(found) <= MOST_SETTINGS:
+            files += _save(draw_means(found, {name: titles[name] for name in shown}), path)
+        return files, cells
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as .png and .svg; return the files."""
+    files = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    for file in files:
+        save_figure(figure, file)
+    return files
+
+
+def has_means(sweep: Sweep) -> bool:
+    """Tell whether there are seeds to average over, or variants to compare."""
+    return any(
+        axis.name == VARIANT or (axis.name == SEED and len(axis.values) > 1)
+        for axis in sweep.file.axes
+    )
+
+
+def find_published(file: SweepFile) -> dict[str, Mapping[str, float]]:
+    """Return the published figures of the variants, by their names."""
+    return {
+        one.name: one.published for axis in file.axes if axis.name == VARIANT for one in axis.values
+    }
 
 
 def _list_axes(sweep: Sweep) -> dict[str, list[Any]]:
     """Return the axes' values as they are in the rows, by name."""
     return {
-        axis.name: [f"{one}" if axis.name in (DATA, NET) else one for one in axis.values]
+        axis.name: [f"{one}" if axis.name in CHOSEN else one for one in axis.values]
         for axis in sweep.file.axes
     }

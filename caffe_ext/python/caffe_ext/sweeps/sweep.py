@@ -20,9 +20,10 @@ from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.sweeps.checks import check_settings, try_points
+from caffe_ext.sweeps.choices import CHOSEN, DATA, NET, SEED, VARIANT, DataChoice, VariantChoice
 from caffe_ext.sweeps.data import SweepData, find_data_home, prepare_data
 from caffe_ext.sweeps.description import PointWriter, SweepPoint
-from caffe_ext.sweeps.file import DATA, NET, SEED, DataChoice, SweepFile
+from caffe_ext.sweeps.file import SweepFile
 from caffe_ext.sweeps.store import FailedPoint, PointStore, StoredPoint
 
 DATA_FOLDER, SCRATCH = "data", "scratch"
@@ -120,23 +121,26 @@ class Sweep:
         baseline: bool,
     ) -> SweepPoint:
         """Return the point with chosen values of the axes."""
-        solver, settings = self.file.solver, dict(self.file.settings)
+        file = self.file
+        solver, settings = file.solver, dict(file.settings)
+        net = chosen.get(NET, file.net)
+        variant: VariantChoice | None = chosen.get(VARIANT)
         if baseline:
-            assert self.file.baseline is not None
-            solver = self.file.baseline.solver
-            settings |= self.file.baseline.settings
-        choice: DataChoice = chosen.get(DATA, self.file.data)
-        net = chosen.get(NET, self.file.net)
-        fields = {name: value for name, value in chosen.items() if name not in (DATA, NET)}
-        shown = {
-            name: f"{value}" if name in (DATA, NET) else value for name, value in chosen.items()
-        }
+            assert file.baseline is not None
+            solver = file.baseline.solver
+            settings |= file.baseline.settings
+        elif variant is not None:
+            solver, net = variant.solver or solver, variant.net or net
+            settings |= variant.settings
+        choice: DataChoice = chosen.get(DATA, file.data)
+        fields = {name: value for name, value in chosen.items() if name not in CHOSEN}
+        shown = {name: f"{value}" if name in CHOSEN else value for name, value in chosen.items()}
         try:
             description = writer.write(
                 solver, net, {**settings, **fields}, choice, data[f"{choice}"]
             )
         except ValueError as error:
-            raise ValueError(f"{self.file.name}: {error}") from error
+            raise ValueError(f"{file.name}: {error}") from error
         return SweepPoint(shown, description, baseline)
 
     def _find_values(self, name: str) -> Sequence[Any]:

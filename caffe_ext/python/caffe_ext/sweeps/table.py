@@ -11,6 +11,7 @@ from caffe_ext.sweeps.store import FailedPoint, StoredPoint
 
 Row = dict[str, Any]
 _SHARES = (".rate", ".saturated", ".zero_gradient")
+_WORDS = {"pass_published": "PASS", "linf": "Linf", "l2": "L2", "l2_per_pixel": "L2 per pixel"}
 DONE, FAILED, MISSING = "done", "failed", "missing"
 
 
@@ -92,8 +93,7 @@ def list_figures(suite: Suite) -> dict[str, str]:
             prefix = attack.text if variant.name == ALL else f"{attack.text}.{variant.name}"
             title = variant.title or attack.name
             for name in ("rate", "saturated", "zero_gradient", *MEASURES):
-                words = "PASS" if name == "pass_published" else name.replace("_", " ")
-                titles[f"{prefix}.{name}"] = f"{title}: {words}"
+                titles[f"{prefix}.{name}"] = f"{title}: {_WORDS.get(name, name.replace('_', ' '))}"
     for budget in suite.radii:
         radius = f"{budget.norm}={budget.epsilon:g}"
         titles[f"within {radius}"] = f"accuracy under attack within {radius}"
