@@ -15,7 +15,7 @@ from caffe_ext.certification.metrics_study import read_piece as read_metrics
 from caffe_ext.data import DataError, open_images, read_record
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import check_folder
-from caffe_ext.models.committee_description import read_loadable
+from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.runs.campaign_files import check_campaign_files
 from caffe_ext.runs.records import (
     load_adversarials,

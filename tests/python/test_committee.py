@@ -14,8 +14,9 @@ from caffe_ext.cli.evaluate import main as evaluate
 from caffe_ext.cli.hotcold import main as hotcold
 from caffe_ext.models.base import Floats, Model, softmax
 from caffe_ext.models.committee import Committee
-from caffe_ext.models.committee_description import CommitteeDescription, read_loadable
+from caffe_ext.models.committee_description import CommitteeDescription
 from caffe_ext.models.description import read_model
+from caffe_ext.models.loadable_file import read_loadable
 from classifier_models import LINEAR, write_model
 
 random = np.random.default_rng(0)

@@ -12,13 +12,13 @@ import yaml
 from numpy.typing import NDArray
 
 from attack_samples import linear, rows
-from caffe_ext.models.committee_description import read_loadable
 from caffe_ext.models.description import (
     ModelDescription,
     describe_model,
     make_names_distinct,
     read_model,
 )
+from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.models.settings import KEYS
 from caffe_ext.storage.provenance import hash_file
 

@@ -16,8 +16,8 @@ from caffe_ext.evaluation.assessment import Assessment
 from caffe_ext.evaluation.result import Settings
 from caffe_ext.exchange.caffe_to_onnx.export import OnnxModel
 from caffe_ext.exchange.onnx_to_caffe.importer import CaffeModel
-from caffe_ext.models.committee_description import read_loadable
 from caffe_ext.models.description import describe_model, read_model
+from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.models.pixels import read_mean
 from caffe_ext.models.settings import read_settings
 from caffe_ext.runs.campaign import AttackCampaign

@@ -74,13 +74,13 @@ class UnboundableError(ValueError):
 def read_network(description: LoadableModel) -> BoundableNetwork:
     """Return the net of a model.
 
-    Raises UnboundableError naming the layer that cannot be bounded, and for a committee, which is
-    not one net; and what load_net raises.
+    Raises UnboundableError naming the layer that cannot be bounded, and for a committee or a
+    smoothed net, which are not one net; and what load_net raises.
     """
     if not isinstance(description, ModelDescription):
         raise UnboundableError(
-            f"{description.name}: bounds are those of one network, and this is a committee of "
-            "several; randomized smoothing certifies committees (`caffe-ext certify smoothing`)"
+            f"{description.name}: bounds are those of one network, and this is several, or many "
+            "copies of one; randomized smoothing certifies these (`caffe-ext certify smoothing`)"
         )
     model = description.load(1)
     net = load_net(description.deploy, description.weights)

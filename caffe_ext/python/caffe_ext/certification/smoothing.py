@@ -31,6 +31,7 @@ from caffe_ext.certification.study import Study
 from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Ints, Model
 from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.smoothed_description import SmoothedDescription
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.processor_time import Stopwatch
@@ -90,6 +91,12 @@ class SmoothingStudy(Study):
         OSError for files that cannot be read or written.
         """
         reporter = reporter or SilentReporter()
+        for model in self.models:
+            if isinstance(model, SmoothedDescription):
+                raise ValueError(
+                    f"{model.name} is smoothed already: certify the network itself, with the same "
+                    "sigma"
+                )
         source = self.open_images(reporter)
         labels = _read_labels(source)
         shapes = [

@@ -126,7 +126,7 @@ def find_loadable(arguments: argparse.Namespace) -> "list[LoadableModel]":
 
     Raises FileNotFoundError and ValueError, each with a sentence for the user.
     """
-    from caffe_ext.models.committee_description import read_loadable
+    from caffe_ext.models.loadable_file import read_loadable
 
     return _find(arguments, read_loadable)
 

@@ -2,25 +2,18 @@
 
     p(x) = 1/M sum_m softmax(z_m(x)),    l_k(x) = log p_k(x)             z_m: logits of member m
 
-The committee's logits are l, of which the softmax is p exactly. They are computed from the members'
-log-probabilities in float64, so that nothing saturates: where all members are certain of a class,
-l still orders the others and has a gradient. For an objective E with d = dE/dl,
-
-    dE/dz_mj = d_j w_mj - p_mj sum_k d_k w_mk,     w_mk = p_mk / sum_n p_nk     (weights: sum_m = 1)
-
-and dE/dpixel is the sum of the members' gradients for these: an attack on a committee sees all
-members at once (Uličný, Lundström and Byttner, 2016, Section 3.3).
+The committee's logits are l, of which the softmax is p exactly (averages.py). dE/dpixel is the sum
+of the members' gradients: an attack on a committee sees all members at once (Uličný, Lundström and
+Byttner, 2016, Section 3.3).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from caffe_ext.models.averages import compute_log_mean, compute_member_diffs, log_softmax
 from caffe_ext.models.base import Diff, Floats, Model, Pixels
 from caffe_ext.runtime.exclusive import ExclusiveLock
-
-Doubles = NDArray[np.float64]
 
 
 class Committee(Model):
@@ -62,7 +55,7 @@ class Committee(Model):
         """Return log p, float32 (N, K): the logarithms of the averaged probabilities."""
         with self._exclusive.hold():
             scores = [member.logits(images) for member in self.members]
-            return _compute_log_mean(_log_softmax(scores))
+            return compute_log_mean(log_softmax(scores))
 
     def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
         """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
@@ -95,14 +88,14 @@ class Committee(Model):
         def go(number: int) -> None:
             nonlocal parts
             if number == len(self.members):
-                every = _log_softmax(scores)
-                logits = _compute_log_mean(every)
+                every = log_softmax(scores)
+                logits = compute_log_mean(every)
                 given = diff(logits, rows) if callable(diff) else diff[rows]
                 if np.shape(given) != logits.shape:
                     raise ValueError(
                         f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
                     )
-                parts = _compute_member_diffs(every, np.asarray(given, np.float64))
+                parts = compute_member_diffs(every, np.asarray(given, np.float64))
                 return
 
             def compute_own_diff(own: Floats, _: slice) -> Floats:
@@ -113,29 +106,3 @@ class Committee(Model):
             out[...] += self.members[number].gradient(images, compute_own_diff)
 
         go(0)
-
-
-def _log_softmax(scores: Sequence[Floats]) -> Doubles:
-    """Return the log-probabilities, float64 (M, N, K), for the logits of M members."""
-    values = np.asarray(scores, np.float64)
-    values = values - values.max(axis=2, keepdims=True, initial=-np.inf)
-    return np.asarray(values - np.log(np.exp(values).sum(axis=2, keepdims=True)))
-
-
-def _compute_log_mean(every: Doubles) -> Floats:
-    """Return log(1/M sum_m exp(l_m)), float32 (N, K), for the members' log-probabilities."""
-    largest = every.max(axis=0)
-    with np.errstate(invalid="ignore"):  # NaN, and -inf of all members, are kept
-        apart = np.where(np.isneginf(largest), 0, every - largest)
-    total = np.exp(apart).mean(axis=0)
-    return np.asarray(largest + np.log(total), np.float32)
-
-
-def _compute_member_diffs(every: Doubles, diff: Doubles) -> list[Floats]:
-    """Return dE/dz_m, float32 (N, K) for each member, for its log-probabilities and dE/dl."""
-    shares = np.exp(every - every.max(axis=0))
-    parts = diff * shares / shares.sum(axis=0)
-    return [
-        np.asarray(part - np.exp(mine) * part.sum(axis=1, keepdims=True), np.float32)
-        for part, mine in zip(parts, every, strict=True)
-    ]

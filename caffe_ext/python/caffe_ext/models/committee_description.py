@@ -13,11 +13,10 @@ from caffe_ext.models.committee import Committee
 from caffe_ext.models.description import ModelDescription, describe_model, read_model
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.models.settings import MEMBERS, read_settings
+from caffe_ext.models.settings import MEMBERS
 from caffe_ext.reporting import is_showable
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
-from caffe_ext.storage.regular_file import AnyPath
 
 _KEYS = ("name", MEMBERS)
 _FEWEST, _MOST = 2, 100
@@ -105,23 +104,11 @@ class CommitteeDescription(LoadableModel):
         return {"name": self.name, "average": "probabilities", MEMBERS: list(members)}
 
 
-def read_loadable(path: AnyPath, weights: AnyPath | None = None) -> LoadableModel:
-    """Read the YAML file of a network or of a committee.
-
-    weights  of a network, as in read_model()
+def describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDescription:
+    """Return the description for the keys of a committee's file.
 
     Raises FileNotFoundError, and ValueError that names the file and the key.
     """
-    settings = read_settings(path)
-    if MEMBERS not in settings:
-        return describe_model(settings, weights=weights, source=path)
-    if weights is not None:
-        raise ValueError(f"{path} is a committee, whose members have their own weights")
-    return _describe_committee(settings, Path(path))
-
-
-def _describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDescription:
-    """Return the description for the keys of a committee's file."""
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ValueError(

@@ -13,6 +13,7 @@ from caffe_ext.models.loadable import LoadableModel, Named, number_classes
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.models.settings import (
     MEMBERS,
+    SMOOTHING,
     check_keys,
     get_text,
     make_pixel_space,
@@ -143,8 +144,8 @@ def read_model(path: AnyPath, weights: AnyPath | None = None) -> ModelDescriptio
     """Read the YAML file of a network; `weights`, if given, replace the file's.
 
     The model is then named after the file of the weights.
-    Raises FileNotFoundError, and ValueError that names the file and the key; also for a committee,
-    which read_loadable() reads.
+    Raises FileNotFoundError, and ValueError that names the file and the key; also for a committee
+    and a smoothed network, which read_loadable() reads.
     """
     return describe_model(read_settings(path), weights=weights, source=path)
 
@@ -163,6 +164,11 @@ def describe_model(
     if MEMBERS in settings:
         raise ValueError(
             f"{where}`{MEMBERS}:` makes a committee of networks; a single one is needed here"
+        )
+    if SMOOTHING in settings:
+        raise ValueError(
+            f"{where}`{SMOOTHING}:` makes a smoothed model, which has no network of its own; the "
+            "network itself is needed here"
         )
     check_keys(settings, where)
     folder = Path(source).parent if source else Path()

@@ -29,6 +29,8 @@ KEYS = (
 )
 MEMBERS = "members"
 """The key of a committee's file."""
+SMOOTHING = "smoothing"
+"""The key of a smoothed model's file, beside those of the network."""
 _SYNSET = r"(n\d{8})\s+(.+)"
 
 

@@ -227,8 +227,10 @@ class _Run:
             ) from None
         return progress.done - before
 
-    def write(self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None) -> list[Path]:
-        """Write the table, the means over seeds and the maps; return their files."""
+    def write(
+        self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None
+    ) -> tuple[list[Path], list[list[str]]]:
+        """Write the table, the means and the maps; return their files, and the means as text."""
         file, folder = self.sweep.file, self.sweep.folder
         record: dict[str, Any] = asdict(collect_provenance()) | {
             "sweep": file.name,
