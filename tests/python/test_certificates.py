@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from caffe_ext.attacks.budget import PerturbationBudget
-from caffe_ext.cli import evaluate
+from caffe_ext.cli import certify, evaluate
 from caffe_ext.data import open_images
 from caffe_ext.evaluation.certificates import (
     Certificate,
@@ -53,10 +54,47 @@ def test_bounds_of_a_linear_network_leave_no_gap(
     assert {row["gap"] for row in rows} == {"0.0"}
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert [row["certified_accuracy"] for row in record["certificates"]] == shares
-    assert record["settings"]["certificates"] == {"methods": ["interval", "crown"], "images": 4}
+    settings = record["settings"]["certificates"]
+    assert (settings["methods"], settings["images"]) == (["interval", "crown"], 4)
     assert "<h2>Between the bounds</h2>" in (tmp_path / "out" / "report.html").read_text()
     run(tmp_path, *more)  # reads what is there
     assert "Between the bounds" in capsys.readouterr().out
+
+
+def test_smoothed_models_beside_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The certificates are those of `certify smoothing`; Linf e counts as L2 e sqrt(d)."""
+    plain = write_brightness(tmp_path, "open", OPEN)
+    keys = yaml.safe_load(plain.read_text())
+    smooth = plain.with_name("smooth.yaml")
+    noise = {"sigma": 8, "samples": 21}
+    smooth.write_text(yaml.safe_dump({**keys, "name": "smooth", "smoothing": noise}))
+    images, labels = write_images(tmp_path)
+    common = ["--images", images, "--labels", labels]
+    options = ["--model", plain, smooth, *common, "--output", tmp_path / "out", "--jobs", 1]
+    more = ["--noise-images", 0, "--probe", 0, "--within", 1, "l2=3", "--certify", "crown"]
+    evaluate.main([*map(str, [*options, *more, "--certify-samples", 200])])
+    printed = capsys.readouterr().out
+    with (tmp_path / "out" / "certified.csv").open() as file:
+        rows = {(row["model"], row["norm"]): row for row in csv.DictReader(file)}
+    assert set(rows) == {("open", "linf"), ("smooth", "linf"), ("smooth", "l2")}
+    argv = ["smoothing", "--model", plain, *common, "--output", tmp_path / "alone"]
+    certify.main([*map(str, [*argv, "--sigma", 8, "--n", 200])])
+    with (tmp_path / "alone" / "smoothing.csv").open() as file:
+        alone = list(csv.DictReader(file))
+    values = 12 * 12
+    for norm, radius in (("linf", 1 * values**0.5), ("l2", 3)):
+        certified = [
+            row["certified_class"] == row["label"] and float(row["l2_radius"]) > radius
+            for row in alone
+        ]
+        row = rows["smooth", norm]
+        assert float(row["certified_smoothing"]) == pytest.approx(np.mean(certified))
+        assert row["certified_crown"] == ""
+        assert float(row["robust_accuracy_real"]) >= float(row["certified_accuracy"])
+    assert 0 < float(rows["smooth", "l2"]["certified_smoothing"]) < 1
+    assert rows["open", "linf"]["certified_smoothing"] == ""
+    assert "smooth  Linf 1" in printed
+    assert "infinitely many noisy copies" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -65,6 +103,7 @@ def test_bounds_of_a_linear_network_leave_no_gap(
         (["--certify", "crown", "--within", "none"], True, "no radius in --within is"),
         (["--certify", "crown", "--within", "l2=1"], True, "certificates are for Linf"),
         (["--certify", "crown"], False, "certificates need images with labels"),
+        (["--certify", "smoothing"], True, "masked: smoothing certifies models whose file has"),
         (["--certify", "exact"], True, "invalid choice: 'exact'"),
         (["--certify", "crown", "--certify-images", 0], True, "--certify-images must be at least"),
     ],

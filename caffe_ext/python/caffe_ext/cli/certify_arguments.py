@@ -8,6 +8,8 @@ from caffe_ext.cli.distance_arguments import read_distances
 
 METHODS = ("interval", "crown-ibp", "crown", "dual")
 """Those of certification.bounds, which loads Caffe."""
+SMOOTHING = "smoothing"
+"""That of evaluation.certificates."""
 RADII = ("1", "2", "4", "8")
 
 

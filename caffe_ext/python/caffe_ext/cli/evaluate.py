@@ -16,7 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.attack_names import add_attack_help, parse_ranks
-from caffe_ext.cli.certify_arguments import METHODS
+from caffe_ext.cli.certify_arguments import METHODS, SMOOTHING
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.evaluation_report import print_assessment
@@ -83,7 +83,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 0, "seed", "probe", "noise_images")
-    check_at_least(parser, arguments, 1, "noise_copies", "jobs", "certify_images")
+    check_at_least(
+        parser, arguments, 1, "noise_copies", "jobs", "certify_images", "certify_samples"
+    )
     radius = arguments.probe_epsilon
     if radius is not None and not (isfinite(radius) and radius > 0):
         parser.error(f"--probe-epsilon must be above 0 grey levels, not {radius:g}")
@@ -126,10 +128,11 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     add(
         "--certify",
         nargs="+",
-        choices=METHODS,
+        choices=(*METHODS, SMOOTHING),
         metavar="METHOD",
         help="also give a lower bound of the accuracy within each Linf radius, by these methods: "
-        "interval, crown-ibp, crown, dual (see `caffe-ext certify bounds --help`)",
+        "interval, crown-ibp, crown, dual (see `caffe-ext certify bounds --help`); of models whose "
+        "file has `smoothing:`, within each radius, by smoothing",
     )
     add(
         "--certify-images",
@@ -137,6 +140,13 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         default=100,
         metavar="N",
         help="certify only the first N images (default: 100)",
+    )
+    add(
+        "--certify-samples",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="noisy copies of an image by which smoothing certifies (default: 10000)",
     )
     add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
     add(
@@ -231,7 +241,11 @@ def read_certificates(arguments: argparse.Namespace) -> "CertificateSettings | N
 
     if not arguments.certify:
         return None
-    return CertificateSettings(tuple(dict.fromkeys(arguments.certify)), arguments.certify_images)
+    return CertificateSettings(
+        tuple(one for one in dict.fromkeys(arguments.certify) if one != SMOOTHING),
+        arguments.certify_images,
+        arguments.certify_samples,
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

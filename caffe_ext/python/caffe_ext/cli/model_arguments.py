@@ -54,6 +54,10 @@ classes: synset_words.txt         # names of the classes, one per line, or a lis
                                   # listings of images may use them, or the WordNet ids before them,
                                   # as labels
 
+With this key beside them it is a smoothed model: the class that most noisy copies get.
+
+smoothing: {sigma: 63.75, samples: 100, seed: 1}    # in grey levels; the last two are the defaults
+
 A committee is a file with these two keys; the programs treat it as one model.
 
 name: committee             # in tables and figures; default: the name of the file

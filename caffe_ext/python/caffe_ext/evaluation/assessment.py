@@ -20,7 +20,7 @@ from caffe_ext.evaluation.certificates import (
     FOLDER,
     Certificate,
     CertificateSettings,
-    certify_models,
+    Certifier,
     check_certifiable,
     describe_contradictions,
 )
@@ -109,7 +109,7 @@ class Assessment:
         if self.certificates is not None:
             if not source.labelled:
                 raise ValueError("certificates need images with labels: leave out --certify")
-            check_certifiable(self.models, evaluator.suites)
+            check_certifiable(self.models, evaluator.suites, self.certificates)
         identity = evaluator.identify()
         if not self.settings.again:
             check_folder(self.folder, identity)
@@ -144,18 +144,15 @@ class Assessment:
         """
         if self.certificates is None:
             return {}
-        found = certify_models(
-            self.models,
+        certifier = Certifier(
             source,
             self.certificates,
-            evaluations,
             self.folder / FOLDER,
-            batch_size=self.resources.batch_size,
-            seed=self.sample_seed,
-            again=self.settings.again,
-            reporter=reporter,
+            self.resources.batch_size,
+            self.sample_seed,
+            self.settings.again,
         )
-        named = {model.name: one for model, one in zip(self.models, found, strict=True)}
+        named = certifier.certify(self.models, evaluations, reporter)
         for remark in describe_contradictions(named):
             reporter.warn(remark)
         return named

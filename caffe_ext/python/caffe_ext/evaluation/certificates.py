@@ -1,12 +1,18 @@
-"""Certificates beside attacks: a lower and an upper bound of the accuracy within each Linf radius.
+"""Certificates beside attacks: a lower and an upper bound of the accuracy within each radius.
 
-Bounds of the logits (certification.bounds) certify images: no perturbation within the radius
-changes their class. Attacks break images: one perturbation is known that does. On the same images
-the truth lies between the two shares; what neither decides is the gap.
+Bounds of the logits (certification.bounds) certify images within Linf radii: no perturbation within
+the radius changes their class. Attacks break images: one perturbation is known that does. On the
+same images the truth lies between the two shares; what neither decides is the gap.
+
+Smoothed models are certified by randomized smoothing, within L2 radii. The Linf ball of radius e
+lies within the L2 ball of radius e sqrt(d), for d values in an image, so that these models have
+certificates within Linf radii, too. Each holds with a probability, for the model with infinitely
+many noisy copies; attacks see the vote of the copies that the model's file names.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +21,42 @@ import numpy as np
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.criteria import Bools
 from caffe_ext.certification.bounds import Method
-from caffe_ext.certification.bounds_result import BoundedModel
 from caffe_ext.certification.bounds_study import BoundsSettings, BoundsStudy
 from caffe_ext.certification.network import read_network
+from caffe_ext.certification.smoothing import SmoothingSettings, SmoothingStudy
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.models.base import Ints
 from caffe_ext.models.loadable import LoadableModel
+from caffe_ext.models.smoothed_description import SmoothedDescription
 from caffe_ext.reporting import Reporter, pluralize
+from caffe_ext.runs.export import make_plain_name
 
-FOLDER = "certificates"
+FOLDER, SMOOTHING = "certificates", "smoothing"
 
 
 @dataclass(frozen=True)
 class CertificateSettings:
     """How images are certified.
 
-    methods  of bounds.METHODS
+    methods  of bounds.METHODS, for networks; may be empty if there are none
     images   how many of the evaluated images; of a folder or a listing, a sample of them
+    samples  noisy copies of an image, for smoothed models
+    alpha    probability that an image's certificate by smoothing is wrong
     """
 
     methods: tuple[Method, ...] = ("crown",)
     images: int = 100
+    samples: int = 10_000
+    alpha: float = 0.001
 
 
 @dataclass(frozen=True, eq=False)
 class CertifiedAccuracy:
-    """What is known of N images within a budget; the classifier is the same in both bounds.
+    """What is known of N images within a budget.
 
-    certified  bool (N,) by method: correct, and certified
+    certified  bool (N,) by method, of bounds.METHODS or SMOOTHING: correct, and certified
     robust     bool (N,): correct, and broken by no attack in whole grey levels
     robust_real
                the same in real-valued pixels, for which the certificates hold
@@ -72,7 +84,9 @@ class CertifiedAccuracy:
 
     @property
     def contradictions(self) -> int:
-        """Return how many images are certified and broken: more than 0 only by a defect."""
+        """Return how many images are certified and broken: more than 0 only by a defect, but for
+        smoothing, where a certificate has a probability.
+        """
         return int((self.best & ~self.robust_real).sum())
 
 
@@ -94,82 +108,161 @@ class Certificate:
         return float(self.correct.mean())
 
 
-def check_certifiable(models: Sequence[LoadableModel], suites: Mapping[str, Suite]) -> None:
+def check_certifiable(
+    models: Sequence[LoadableModel], suites: Mapping[str, Suite], settings: CertificateSettings
+) -> None:
     """Raise ValueError, naming layer or model, for what has no bounds, before the work begins."""
     for model in models:
+        radii = suites[model.name].radii
+        if isinstance(model, SmoothedDescription):
+            if not radii:
+                raise ValueError(f"{model.name}: there is no radius in --within; give one")
+            continue
+        if not settings.methods:
+            raise ValueError(
+                f"{model.name}: smoothing certifies models whose file has `smoothing:`; networks "
+                "need a method of bounds as well, such as crown"
+            )
         read_network(model)
-        if not any(budget.norm == "linf" for budget in suites[model.name].radii):
+        if not any(budget.norm == "linf" for budget in radii):
             raise ValueError(
                 f"{model.name}: certificates are for Linf, and no radius in --within is; give one"
             )
 
 
-def certify_models(  # noqa: PLR0913  they are independent of each other
-    models: Sequence[LoadableModel],
-    source: ImageSource,
-    settings: CertificateSettings,
-    evaluations: Sequence[ModelEvaluation],
-    folder: Path,
-    *,
-    batch_size: int = 100,
-    seed: int = 0,
-    again: bool = False,
-    reporter: Reporter | None = None,
-) -> tuple[Certificate, ...]:
-    """Certify images of a source that was evaluated; return what is known of them, by model.
+@dataclass(frozen=True)
+class Certifier:
+    """Certifies images of a source that was evaluated.
 
-    folder  for the bounds (bounds_study.py), which an interrupted run resumes
-    seed    draws another sample of a folder or listing
-
-    Raises what BoundsStudy.run() does.
+    folder      for the bounds and counts (bounds_study.py, smoothing.py), which an interrupted run
+                resumes
+    batch_size  images in a network at a time
+    seed        draws another sample of a folder or listing
+    again       discard what is in the folder
     """
-    radii = sorted({one.budget.epsilon for each in evaluations for one in _list_linf(each)})
-    study = BoundsStudy(
-        models,
-        source,
-        folder,
-        BoundsSettings(tuple(radii), settings.methods, attack=""),
-        limit=settings.images,
-        sample_seed=seed,
-        batch_size=batch_size,
-        again=again,
-    )
-    result = study.run(reporter)
-    rows = source.choose_sample_rows(settings.images, seed)
-    return tuple(
-        _combine(evaluation, bounded, rows, radii)
-        for evaluation, bounded in zip(evaluations, result.models, strict=True)
-    )
 
+    source: ImageSource
+    settings: CertificateSettings
+    folder: Path
+    batch_size: int = 100
+    seed: int = 0
+    again: bool = False
 
-def _list_linf(evaluation: ModelEvaluation) -> Iterator[Any]:
-    return (one for one in evaluation.robust if one.budget.norm == "linf")
+    def certify(
+        self,
+        models: Sequence[LoadableModel],
+        evaluations: Sequence[ModelEvaluation],
+        reporter: Reporter | None = None,
+    ) -> dict[str, Certificate]:
+        """Certify images; return what is known of them, by the models' names.
 
+        Raises what BoundsStudy.run() and SmoothingStudy.run() do.
+        """
+        found: dict[str, Certificate] = {}
+        pairs = list(zip(models, evaluations, strict=True))
+        plain = [pair for pair in pairs if not isinstance(pair[0], SmoothedDescription)]
+        if plain:
+            found |= self._bound(plain, reporter)
+        for model, evaluation in pairs:
+            if isinstance(model, SmoothedDescription):
+                found[model.name] = self._smooth(model, evaluation, reporter)
+        return {model.name: found[model.name] for model in models}
 
-def _combine(
-    evaluation: ModelEvaluation, bounded: BoundedModel, rows: Ints, radii: Sequence[float]
-) -> Certificate:
-    """Put the bounds of images beside what attacks have left of them."""
-    within = tuple(
-        CertifiedAccuracy(
-            one.budget,
-            {
-                method: bounded.correct & (margins[:, radii.index(one.budget.epsilon)] > 0)
-                for method, margins in bounded.margins.items()
-            },
-            one.robust[rows],
-            one.robust_real[rows],
+    def _bound(
+        self,
+        pairs: Sequence[tuple[LoadableModel, ModelEvaluation]],
+        reporter: Reporter | None,
+    ) -> dict[str, Certificate]:
+        """Put the bounds of networks beside what attacks have left of the images."""
+        within = [[one for one in each.robust if one.budget.norm == "linf"] for _, each in pairs]
+        radii = sorted({one.budget.epsilon for every in within for one in every})
+        study = BoundsStudy(
+            [model for model, _ in pairs],
+            self.source,
+            self.folder,
+            BoundsSettings(tuple(radii), self.settings.methods, attack=""),
+            **self._choose_images(),
         )
-        for one in _list_linf(evaluation)
-    )
-    return Certificate(rows, bounded.correct, within)
+        rows = self._choose_rows()
+        return {
+            model.name: Certificate(
+                rows,
+                bounded.correct,
+                tuple(
+                    CertifiedAccuracy(
+                        one.budget,
+                        {
+                            method: bounded.correct
+                            & (margins[:, radii.index(one.budget.epsilon)] > 0)
+                            for method, margins in bounded.margins.items()
+                        },
+                        one.robust[rows],
+                        one.robust_real[rows],
+                    )
+                    for one in mine
+                ),
+            )
+            for (model, _), mine, bounded in zip(
+                pairs, within, study.run(reporter).models, strict=True
+            )
+        }
+
+    def _smooth(
+        self, model: SmoothedDescription, evaluation: ModelEvaluation, reporter: Reporter | None
+    ) -> Certificate:
+        """Put the certificates of smoothing beside what attacks have left of the images."""
+        study = SmoothingStudy(
+            [model.base],
+            self.source,
+            self.folder / make_plain_name(model.name),
+            SmoothingSettings(
+                (model.smoothing.sigma,), (self.settings.samples,), alpha=self.settings.alpha
+            ),
+            **self._choose_images(),
+        )
+        result = study.run(reporter)
+        (row,) = result.rows
+        channels, height, width = self.source.image_shape
+        crop = model.pixel_space.crop
+        across = sqrt(channels * (crop * crop if crop else height * width))
+        rows = self._choose_rows()
+        return Certificate(
+            rows,
+            evaluation.attempted[rows],
+            tuple(
+                CertifiedAccuracy(
+                    one.budget,
+                    {
+                        SMOOTHING: row.certificates.find_certified(
+                            result.labels,
+                            one.budget.epsilon * (across if one.budget.norm == "linf" else 1),
+                        )
+                    },
+                    one.robust[rows],
+                    one.robust_real[rows],
+                )
+                for one in evaluation.robust
+            ),
+        )
+
+    def _choose_images(self) -> dict[str, Any]:
+        """Return the options of a Study that choose the images, and the rest that is shared."""
+        return {
+            "limit": self.settings.images,
+            "sample_seed": self.seed,
+            "batch_size": self.batch_size,
+            "again": self.again,
+        }
+
+    def _choose_rows(self) -> Ints:
+        return self.source.choose_sample_rows(self.settings.images, self.seed)
 
 
 def describe_contradictions(certificates: Mapping[str, Certificate]) -> Iterator[str]:
     """Yield a sentence for each budget in which a certified image is broken."""
     for name, certificate in certificates.items():
         for one in certificate.within:
-            if one.contradictions:
+            if one.contradictions and SMOOTHING not in one.certified:
                 yield (
                     f"{name}: {pluralize(one.contradictions, 'image')} certified within "
                     f"{one.budget}, and broken by an attack: one of the two is wrong. Please "
@@ -177,8 +270,15 @@ def describe_contradictions(certificates: Mapping[str, Certificate]) -> Iterator
                 )
 
 
+def list_methods(certificates: Mapping[str, Certificate]) -> list[str]:
+    """Return the methods that have certified anything, each once."""
+    within = (one for each in certificates.values() for one in each.within)
+    return list(dict.fromkeys(method for one in within for method in one.certified))
+
+
 def list_certified_rows(certificates: Mapping[str, Certificate]) -> list[dict[str, Any]]:
-    """Return a row for each model and budget, flat."""
+    """Return a row for each model and budget, flat; None for methods of other models."""
+    methods = list_methods(certificates)
     return [
         {
             "model": name,
@@ -186,7 +286,12 @@ def list_certified_rows(certificates: Mapping[str, Certificate]) -> list[dict[st
             "accuracy": certificate.accuracy,
             "norm": one.budget.norm,
             "epsilon": one.budget.epsilon,
-            **{f"certified_{method}": float(of.mean()) for method, of in one.certified.items()},
+            **{
+                f"certified_{method}": float(one.certified[method].mean())
+                if method in one.certified
+                else None
+                for method in methods
+            },
             "certified_accuracy": one.lower,
             "robust_accuracy": float(one.robust.mean()),
             "robust_accuracy_real": one.upper,

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.evaluation import plots
+from caffe_ext.evaluation.certificates import SMOOTHING, list_methods
 from caffe_ext.evaluation.number_text import NONE, format_both_units, format_of_one, format_percent
 from caffe_ext.evaluation.plot_style import DrawnPlot, Plot, draw_for_page, make_keys
 from caffe_ext.evaluation.report_contents import (
@@ -59,6 +60,8 @@ def as_page(report: Report) -> str:
         threats=_group_by_threat(report.models, titles),
         plots=_draw_plots(report),
         certified=list(report.certificates.items()),
+        methods=list_methods(report.certificates),
+        smoothing=SMOOTHING,
         dash=NONE,
     )
 

@@ -70,7 +70,8 @@ def draw_robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel |
 
 
 def draw_certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None:
-    """Draw between which shares each model's accuracy lies at each radius: a panel a model.
+    """Draw between which shares each model's accuracy lies at each radius: a panel for each model
+    and norm.
 
     None without certificates.
     """
@@ -78,21 +79,30 @@ def draw_certified_bands(certificates: Mapping[str, Certificate]) -> Plot | None
     with use_style():
         for key in make_keys(list(certificates)):
             certificate = certificates[key.name]
-            figure, axes = create_figure(*_CURVES)
-            within = sorted(certificate.within, key=lambda one: one.budget.epsilon)
-            radii = [0.0, *(one.budget.epsilon for one in within)]
-            lower = [certificate.accuracy, *(one.lower for one in within)]
-            upper = [certificate.accuracy, *(one.upper for one in within)]
-            low, high = (100 * np.array(shares) for shares in (lower, upper))
-            axes.fill_between(
-                *make_band(radii, low, high), color=key.colour, alpha=0.2, linewidth=0
-            )
-            axes.plot(radii, high, "o-", drawstyle=UPPER, color=key.colour, markersize=4)
-            axes.plot(radii, low, "s--", drawstyle=LOWER, color=key.colour, markersize=4)
-            axes.set(xlim=(0, max(radii)), ylim=(0, 102), ylabel="correct, %")
-            axes.set_xlabel("Linf, grey levels of 255")
-            panels.append(Panel(key.name, figure))
+            norms = dict.fromkeys(one.budget.norm for one in certificate.within)
+            for norm in norms:
+                title = key.name if len(norms) == 1 else f"{key.name}, {NORM_NAMES[norm]}"
+                panels.append(_draw_band(certificate, norm, key, title))
     return Plot(panels) if panels else None
+
+
+def _draw_band(certificate: Certificate, norm: Norm, key: Key, title: str) -> Panel:
+    figure, axes = create_figure(*_CURVES)
+    within = sorted(
+        (one for one in certificate.within if one.budget.norm == norm),
+        key=lambda one: one.budget.epsilon,
+    )
+    unit = 1 if norm == "linf" else FULL_SCALE
+    radii = [0.0, *(one.budget.epsilon / unit for one in within)]
+    lower = [certificate.accuracy, *(one.lower for one in within)]
+    upper = [certificate.accuracy, *(one.upper for one in within)]
+    low, high = (100 * np.array(shares) for shares in (lower, upper))
+    axes.fill_between(*make_band(radii, low, high), color=key.colour, alpha=0.2, linewidth=0)
+    axes.plot(radii, high, "o-", drawstyle=UPPER, color=key.colour, markersize=4)
+    axes.plot(radii, low, "s--", drawstyle=LOWER, color=key.colour, markersize=4)
+    axes.set(xlim=(0, max(radii)), ylim=(0, 102), ylabel="correct, %")
+    axes.set_xlabel("Linf, grey levels of 255" if norm == "linf" else "L2, pixels in 0..1")
+    return Panel(title, figure)
 
 
 def _compute_line(model: ModelEvaluation, radii: Distances, norm: Norm) -> Distances:
