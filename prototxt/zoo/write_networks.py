@@ -1,4 +1,5 @@
-"""Write the networks of this folder: deploy prototxts, from the tables of the papers.
+"""Write the networks of this folder: deploy prototxts, from the tables of the papers, and
+GoogLeNet's for training.
 
     python prototxt/zoo/write_networks.py
 
@@ -19,10 +20,16 @@ CLASSES = 1000
 class Network:
     """A deploy prototxt that grows by a layer at a time; each method returns the layer's top."""
 
+    multipliers = ""  # of the learning rate and the decay, in layers with weights
+
     def __init__(self, name: str, about: str, side: int) -> None:
         """Begin with the input: a batch of colour images of side x side pixels."""
         self._lines = [f"# {line}" for line in about.splitlines()]
         self._lines += [f'name: "{name}"']
+        self._add_input(side)
+
+    def _add_input(self, side: int) -> None:
+        """Add where the images come from."""
         self._add(
             "data", "Input", f"input_param {{ shape {{ dim: 1 dim: 3 {2 * f'dim: {side} '}}} }}"
         )
@@ -60,13 +67,18 @@ class Network:
             f"{key}: {value}" for key, (value, usual) in optional.items() if value != usual
         ]
         settings += [] if bias else ["bias_term: false"]
-        text = f"convolution_param {{ {' '.join(settings)} {FILLER} }}"
-        return self._add(name, "Convolution", text, [bottom])
+        text = f"convolution_param {{ {' '.join(settings)} {self._fill()} }}"
+        return self._add(name, "Convolution", self.multipliers + text, [bottom])
 
     def connect(self, bottom: str, name: str, outputs: int) -> str:
         """Add a fully connected layer."""
-        text = f"inner_product_param {{ num_output: {outputs} {FILLER} }}"
-        return self._add(name, "InnerProduct", text, [bottom])
+        filler = self._fill(classifies=outputs == CLASSES)
+        text = f"inner_product_param {{ num_output: {outputs} {filler} }}"
+        return self._add(name, "InnerProduct", self.multipliers + text, [bottom])
+
+    def _fill(self, *, classifies: bool = False) -> str:
+        """Return the fillers of a layer with weights."""
+        return FILLER
 
     def rectify(self, blob: str, name: str) -> str:
         """Add a ReLU, in place."""
@@ -111,10 +123,56 @@ class Network:
         """Add the sum of some blobs."""
         return self._add(name, "Eltwise", "", bottoms)
 
+    def assist(self, blob: str, name: str) -> None:
+        """Add a classifier that only helps to train."""
+
     def finish(self, bottom: str) -> "Network":
         """Add the softmax."""
         self._add("prob", "Softmax", "", [bottom])
         return self
+
+
+class TrainingNetwork(Network):
+    """A prototxt for training and tests with LMDBs, as BVLC trained GoogLeNet."""
+
+    multipliers = "param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 } "
+
+    def _add_input(self, side: int) -> None:
+        """Add the two Data layers; training images have the crop's size, as they are mixed."""
+        mean = "mean_value: 104 mean_value: 117 mean_value: 123"
+        for phase, transform, source, batch in (
+            ("TRAIN", "mirror: true", "data/imagenet_hardpositives/train_lmdb", 80),
+            ("TEST", f"crop_size: {side}", "data/ilsvrc12_val_lmdb", 50),
+        ):
+            self._lines.append(
+                f'layer {{ name: "data" type: "Data" top: "data" top: "label" '
+                f"include {{ phase: {phase} }} transform_param {{ {transform} {mean} }} "
+                f'data_param {{ source: "{source}" batch_size: {batch} backend: LMDB }} }}'
+            )
+
+    def _fill(self, *, classifies: bool = False) -> str:
+        bias = f'type: "constant" value: {0 if classifies else 0.2}'
+        return f'weight_filler {{ type: "xavier" }} bias_filler {{ {bias} }}'
+
+    def assist(self, blob: str, name: str) -> None:
+        """Add one of GoogLeNet's two classifiers at inner layers."""
+        blob = self.pool(blob, f"{name}/ave_pool", "AVE", 5, 3)
+        blob = self.rectify(self.convolve(blob, f"{name}/conv", 128, 1), f"{name}/relu_conv")
+        blob = self.rectify(self.connect(blob, f"{name}/fc", 1024), f"{name}/relu_fc")
+        self.drop(blob, f"{name}/drop_fc", 0.7)
+        scores = self.connect(blob, f"{name}/classifier", CLASSES)
+        self._lose(scores, name, f"{name}/loss", f"{name}/{name}", 0.3)
+
+    def finish(self, bottom: str) -> "Network":
+        """Add the loss, and the shares of images whose label is first and among the first five."""
+        self._lose(bottom, "loss3", "loss3/loss3", "loss3/loss3", 1)
+        return self
+
+    def _lose(self, scores: str, prefix: str, name: str, top: str, weight: float) -> None:
+        bottoms, test = [scores, "label"], "include { phase: TEST }"
+        self._add(name, "SoftmaxWithLoss", f"loss_weight: {weight}", bottoms, top)
+        self._add(f"{prefix}/top-1", "Accuracy", test, bottoms)
+        self._add(f"{prefix}/top-5", "Accuracy", f"{test} accuracy_param {{ top_k: 5 }}", bottoms)
 
 
 def make_alexnet(*, caffenet: bool = False) -> Network:
@@ -179,9 +237,9 @@ INCEPTIONS = {
 }
 
 
-def make_googlenet() -> Network:
-    """GoogLeNet, without the classifiers that help to train it."""
-    net = Network("GoogLeNet", "GoogLeNet: Szegedy and others, 2015, Table 1.", 224)
+def make_googlenet(kind: type[Network] = Network, about: str = "") -> Network:
+    """GoogLeNet; only to train does it have the classifiers at inner layers."""
+    net = kind("GoogLeNet", f"GoogLeNet: Szegedy and others, 2015, Table 1.{about}", 224)
 
     def convolve(bottom: str, prefix: str, name: str, outputs: int, kernel: int) -> str:
         stride, pad = (2 if kernel == 7 else 1), kernel // 2
@@ -204,6 +262,8 @@ def make_googlenet() -> Network:
         blob = net.concatenate(branches, f"{prefix}/output")
         if name in {"3b", "4e"}:
             blob = net.pool(blob, f"pool{name[0]}/3x3_s2", "MAX", 3, 2)
+        if name in {"4a", "4d"}:
+            net.assist(blob, f"loss{1 if name == '4a' else 2}")
     blob = net.pool(blob, "pool5/7x7_s1", "AVE", 7, 1)
     net.drop(blob, "pool5/drop_7x7_s1", 0.4)
     return net.finish(net.connect(blob, "loss3/classifier", CLASSES))
@@ -337,6 +397,11 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 }
 
 
+GOOGLENET_FINETUNED = """ Fine-tuning with hard positives:
+docs/hard-positives.md. `caffe-ext hardpositives --crop 224x224` writes the training images; the
+validation images, of 256 x 256 pixels, are those of Caffe's examples/imagenet."""
+
+
 def main() -> None:
     """Write all of them."""
     argparse.ArgumentParser(
@@ -344,6 +409,8 @@ def main() -> None:
     ).parse_args()
     for name, network in NETWORKS.items():
         (FOLDER / f"{name}_deploy.prototxt").write_text(network().text)
+    trained = make_googlenet(TrainingNetwork, GOOGLENET_FINETUNED)
+    (FOLDER / "googlenet_finetune_train_test.prototxt").write_text(trained.text)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,8 @@ def test_presets_are_the_papers() -> None:
         ({"min_pass": 1.1}, "PASS of at least 1.1 and at most 1"),
         ({"max_pass": float("nan")}, "no image has a PASS"),
         ({"limit": 0}, "1 image or more"),
+        ({"per_class": 0}, "per class must be 1 image or more"),
+        ({"per_class": 1, "limit": 1}, "exclude each other"),
         ({"seed": -1}, "0 or more"),
     ],
 )
@@ -343,6 +345,55 @@ def test_labels_are_read_once_for_all(request_: SetRequest, tmp_path: Path) -> N
     assert made.record["originals"] == len(source)
     assert content(made.folder) >= content(first.folder)
     assert images_of(tmp_path).compute_digest() != source.compute_digest()
+
+
+def test_of_each_class_some_that_are_classified_correctly(
+    request_: SetRequest, tmp_path: Path
+) -> None:
+    batch, classifier = request_.source.read(slice(None)), request_.model.load()
+    labels = batch.labels
+    assert labels is not None
+    correct = classifier.predict(batch.images) == labels
+    rows = [np.flatnonzero(correct & (labels == label))[:4] for label in range(4)]
+    counts = [len(some) for some in rows]
+    # Some classes have fewer, and others more than that.
+    assert min(counts) < 4 < max((correct & (labels == label)).sum() for label in range(4))
+    asked = replace(request_, recipe=replace(ALONE, per_class=4))
+    made = make_set(asked)
+    chosen = request_.source.choose(np.sort(np.concatenate(rows)), "")
+    assert content(made.folder) == counted(expected(replace(asked, source=chosen)))
+    assert [one["attempted"] for one in made.record["attacks"]] == [sum(counts)] * 3
+    assert made.record["settings"]["per_class"] == 4
+    assert made.attacked == 3 * sum(counts)
+    # Mixed, there are all originals.
+    mixed = make_set(replace(asked, recipe=replace(MIXED, per_class=4), again=True))
+    assert (mixed.record["originals"], mixed.attacked) == (COUNT, 0)
+    with pytest.raises(RecordError, match="per_class"):
+        make_set(replace(asked, recipe=replace(MIXED, per_class=3)))
+
+
+def test_an_interrupted_choice_goes_on(request_: SetRequest, tmp_path: Path) -> None:
+    asked = replace(request_, recipe=replace(MIXED, per_class=2))
+    with pytest.raises(KeyboardInterrupt):
+        make_set(asked, Interrupting("FGS"))
+    listener = Listener()
+    made = make_set(asked, listener)
+    assert [bar for bar, *_ in listener.bars if bar != "checking the images"] == [
+        "choosing the images",
+        "FGS",
+        "writing train_lmdb",
+    ]
+    whole = make_set(replace(asked, folder=tmp_path / "whole"))
+    assert records(made.database) == records(whole.database)
+
+
+def test_a_model_that_is_never_right(request_: SetRequest, tmp_path: Path) -> None:
+    labels = np.load(tmp_path / "labels.npy")
+    wrong = (request_.model.load().predict(np.load(tmp_path / "images.npy")) + 1) % 4
+    assert len(wrong) == len(labels)
+    np.save(tmp_path / "labels.npy", wrong)
+    with pytest.raises(DataError, match="classifies no image correctly"):
+        make_set(replace(request_, source=images_of(tmp_path), recipe=replace(MIXED, per_class=2)))
 
 
 def test_a_limit_attacks_a_sample_of_a_folder(request_: SetRequest, tmp_path: Path) -> None:

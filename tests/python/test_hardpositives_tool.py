@@ -1,6 +1,7 @@
 """caffe-ext hardpositives as a user sees it: output, files, refused input."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +63,11 @@ def test_a_set_and_its_record(
         [str(a), str(b)] for a, b in zip(dropped, kept, strict=True)
     ]
     assert f"{record['hard_positives']} hard positives and {COUNT} originals" in printed.out
+    assert re.search(
+        rf"^{2 * COUNT} images attacked: [\d,.]+ images a second; peak memory [\d,]+ MiB$",
+        printed.out,
+        re.MULTILINE,
+    )
     # Where it comes from, beside it.
     settings = record["settings"]
     assert (settings["attacks"], settings["max_pass"]) == (["hc1*1.05", "fgv"], 0.95)
@@ -99,6 +105,8 @@ def test_presets_have_as_many_attacks_as_there_are_classes(
     assert record["settings"]["attacks"] == ["hc1*1.05", "hc2*1.05", "hc3*1.05"]
     assert make_presets(10) == PRESETS
     assert make_presets(2)["HC-S-5"] == ("hc1-s",)
+    assert "HC-D-20" not in make_presets(20)
+    assert make_presets(1000)["HC-D-20"] == tuple(f"hc{rank}" for rank in range(1, 21))
     assert make_presets(7)["HC-D-9"] == tuple(f"hc{rank}" for rank in range(1, 7))
 
 
@@ -152,6 +160,17 @@ def test_a_damaged_image_is_named(
     assert "images.npy" in refusal("--preset", "FGS")
     np.save(tmp_path / "images.npy", np.zeros((0, 1, 12, 12), np.uint8))
     assert "images.npy" in refusal("--preset", "FGS")
+
+
+def test_images_per_class(
+    arguments: Arguments, refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    assert "per class must be 1 image or more" in refusal("--per-class", "0")
+    assert "exclude each other" in refusal("--per-class", "1", "--limit", "1")
+    assert "does not fit" in refusal("--crop", "13x13")
+    assert hardpositives.main([*arguments, "--preset", "FGS", "--per-class", "2"]) == 0
+    record = json.loads((tmp_path / "out" / "hard_positives.json").read_bytes())
+    assert record["attacks"][0]["attempted"] <= 8
 
 
 def test_help_needs_no_package() -> None:

@@ -35,6 +35,46 @@ def test_images_of_several_sizes_are_resized_if_asked_for(tmp_path: Path) -> Non
             open_images(tmp_path, resize=size)  # type: ignore[arg-type]
 
 
+def test_the_centre_is_that_of_caffes_crop(tmp_path: Path) -> None:
+    images = np.arange(2 * 3 * 7 * 9, dtype=np.uint8).reshape(2, 3, 7, 9)
+    np.save(tmp_path / "x.npy", images)
+    check(open_images(tmp_path / "x.npy", crop=(4, 6)), images[:, :, 1:5, 1:7], None)
+    check(open_images(tmp_path / "x.npy", crop=(7, 9)), images, None)
+    # After resizing.
+    larger = open_images(tmp_path / "x.npy", resize=(14, 18)).read(slice(None)).images
+    check(
+        open_images(tmp_path / "x.npy", resize=(14, 18), crop=(8, 8)),
+        larger[:, :, 3:11, 5:13],
+        None,
+    )
+    what = "a crop of 8 x 8 does not fit an image of 7 x 9; --resize"
+    refused(what, tmp_path / "x.npy", crop=(8, 8))
+    for size in ((0, 3), (3,)):
+        with pytest.raises(ValueError, match="crop must be"):
+            open_images(tmp_path / "x.npy", crop=size)  # type: ignore[arg-type]
+
+
+def test_rows_are_chosen_from_any_kind(tmp_path: Path) -> None:
+    images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 1, 4, 4)
+    np.savez(tmp_path / "x.npz", images=images, labels=[3, 1, 4, 1, 5])
+    for number, image in enumerate(images):
+        (tmp_path / "files" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        write_png(tmp_path / "files" / str(number % 2) / f"{number}.png", image)
+    rows = np.array([1, 4])
+    array = open_images(tmp_path / "x.npz")
+    chosen = array.choose(rows, "two of five")
+    check(chosen, images[rows], np.array([1, 5]))
+    assert chosen.selection == "two of five"
+    assert chosen.read(slice(None)).names == ("1", "4")
+    files = open_images(tmp_path / "files")
+    check(files.choose(rows, ""), images[[2, 3]], np.array([0, 1]))
+    # In order where samples are the first ones, else as samples are drawn.
+    assert array.draw_order(1).tolist() == [0, 1, 2, 3, 4]
+    orders = [files.draw_order(seed).tolist() for seed in range(4)]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len(set(map(tuple, orders))) > 1
+
+
 def test_a_size_that_no_memory_holds(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", np.zeros((1, 8, 8), np.uint8))
     refused(

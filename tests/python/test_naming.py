@@ -25,7 +25,7 @@ _VERBS = """
     join jump
     keep
     leave limit list listen load locate lock look
-    make match measure merge minimize move
+    make map match measure merge minimize move
     name normalize note number
     offer open
     pad parse perturb pick plan plot pluralize pool predict prefix prepare print probe

@@ -1,5 +1,6 @@
 """prototxt/zoo/: networks and inputs are those of Caffe's own files and of the papers."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from caffe_ext.data import ImageSet, open_images, write_database
 from caffe_ext.models.description import ModelDescription, read_model
 from data_samples import CHECKOUT
 
@@ -81,6 +83,102 @@ def test_the_input_is_that_of_caffes_own_files(name: str, folder: str, tmp_path:
     assert ours == theirs
 
 
+FINETUNED = CHECKOUT / "prototxt" / "zoo" / "googlenet_finetune_train_test.prototxt"
+
+
+def read_finetuned() -> tuple[caffe_pb2.NetParameter, caffe_pb2.SolverParameter]:
+    solver = text_format.Parse(
+        (CHECKOUT / "solvers" / "googlenet_finetune.prototxt").read_text(),
+        caffe_pb2.SolverParameter(),
+    )
+    assert CHECKOUT / solver.net == FINETUNED
+    return text_format.Parse(FINETUNED.read_text(), caffe_pb2.NetParameter()), solver
+
+
+def test_fine_tuning_is_bvlcs_training_of_googlenet() -> None:
+    """Rozsa, Rudd and Boult, 2016, Section 5.3: 500,000 iterations, batches of 80, centre crops."""
+    net, solver = read_finetuned()
+    train = net.layer[0]
+    assert (train.data_param.batch_size, train.transform_param.crop_size) == (80, 0)
+    assert (solver.max_iter, solver.snapshot_prefix) == (500_000, "snapshots/googlenet_finetune")
+    if not MODELS.is_dir():
+        pytest.skip(f"{MODELS} is not there: pycaffe is not that of a build folder")
+    folder = MODELS / "bvlc_googlenet"
+    theirs = text_format.Parse(
+        (folder / "train_val.prototxt").read_text(), caffe_pb2.NetParameter()
+    )
+    train.transform_param.crop_size = 224
+    train.data_param.batch_size = theirs.layer[0].data_param.batch_size
+    for layer in (*net.layer, *theirs.layer):
+        if layer.type == "Data":
+            layer.data_param.ClearField("source")
+            layer.transform_param.mirror = layer.transform_param.mirror  # written out or not
+        elif layer.type == "Pooling" and layer.pooling_param.stride == 1:
+            layer.pooling_param.ClearField("stride")
+    assert list(net.layer[:2]) == list(theirs.layer[:2])
+    assert {layer.name: layer for layer in net.layer} == {
+        layer.name: layer for layer in theirs.layer
+    }
+    quick = text_format.Parse(
+        (folder / "quick_solver.prototxt").read_text(), caffe_pb2.SolverParameter()
+    )
+    for one in (solver, quick):
+        for field in ("net", "type", "max_iter", "snapshot_prefix", "solver_mode"):
+            one.ClearField(field)
+    assert solver == quick
+
+
+def test_googlenet_is_fine_tuned_on_an_lmdb(tmp_path: Path) -> None:
+    net, solver = read_finetuned()
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224), np.uint8)
+    write_database(tmp_path / "lmdb", ImageSet(images, np.array([3, 999])), 8)
+    for layer in net.layer[:2]:
+        layer.data_param.source, layer.data_param.batch_size = str(tmp_path / "lmdb"), 1
+    solver.ClearField("net")
+    solver.net_param.CopyFrom(net)
+    solver.test_iter[:], solver.max_iter, solver.random_seed = [1], 1, 1
+    solver.snapshot_prefix = str(tmp_path / "x")
+    (tmp_path / "solver").write_text(text_format.MessageToString(solver))
+    trained = caffe.get_solver(str(tmp_path / "solver"))
+    deployed = set(caffe.Net(str(ZOO[0].parent / "googlenet_deploy.prototxt"), caffe.TEST).params)
+    before = {name: trained.net.params[name][0].data.copy() for name in deployed}
+    trained.step(1)
+    # All layers of the deploy prototxt are trained, under the names that it loads.
+    assert all((trained.net.params[name][0].data != before[name]).any() for name in deployed)
+
+
+def test_hard_positives_of_googlenet_take_less_than_a_gibibyte(tmp_path: Path) -> None:
+    model = read(ZOO[0].parent / "googlenet.yaml", tmp_path)
+    caffe.set_random_seed(1)
+    caffe.Net(str(model.deploy), caffe.TEST).save(str(model.weights))
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 256, 256), np.uint8)
+    predicted = model.load(4).predict(images)
+    write_database(tmp_path / "lmdb", ImageSet(images[:, ::-1], predicted), 8)
+    ran = subprocess.run(
+        [
+            *(sys.executable, CHECKOUT / "tools" / "hardpositives.py", "--batch-size", "10"),
+            *("--model", tmp_path / "googlenet.yaml", "--images", tmp_path / "lmdb"),
+            *("--image-order", "BGR", "--crop", "224x224", "--attacks", "hc1", "hc20"),
+            *("--per-class", "11", "--output", tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    memory = re.search(r"peak memory ([\d,]+) MiB", ran.stdout)
+    assert memory is not None
+    assert int(memory[1].replace(",", "")) < 1024
+    made = open_images(tmp_path / "out" / "train_lmdb", channel_order="BGR")
+    assert made.image_shape == (3, 224, 224)
+    # The originals are the centres of theirs; the others are misclassified.
+    batch = made.read(slice(None))
+    wrong = model.load(4).predict(batch.images) != batch.labels
+    kept = {image.tobytes() for image in batch.images[~wrong]}
+    assert kept == {image.tobytes() for image in images[:, :, 16:240, 16:240]}
+    assert len(made) == 12 + wrong.sum() > 12
+
+
 def layers_of(file: Path) -> dict[str, caffe_pb2.LayerParameter]:
     """Return what counts of the layers, by name: not the fillers and learning rates."""
     net = text_format.Parse(file.read_text(), caffe_pb2.NetParameter())
@@ -135,7 +233,7 @@ def test_the_files_are_what_the_script_writes(tmp_path: Path) -> None:
     written = {one.name: one.read_text() for one in tmp_path.glob("*.prototxt")}
     kept = {one.name: one.read_text() for one in script.parent.glob("*.prototxt")}
     assert written == kept
-    assert {f"{path.stem}_deploy.prototxt" for path in ZOO} == kept.keys()
+    assert {f"{path.stem}_deploy.prototxt" for path in ZOO} | {FINETUNED.name} == kept.keys()
 
 
 @pytest.mark.parametrize("name", ["googlenet", "mobilenet_v2", "squeezenet_v1.1"])
@@ -161,7 +259,7 @@ def test_networks_as_onnx(name: str, tmp_path: Path) -> None:
 def test_the_networks_as_onnx_have_all_layer_types() -> None:
     types = {
         path.stem: {layer.type for layer in layers_of(path).values()}
-        for path in ZOO[0].parent.glob("*.prototxt")
+        for path in ZOO[0].parent.glob("*_deploy.prototxt")
     }
     tried = [types[f"{name}_deploy"] for name in ("googlenet", "mobilenet_v2", "squeezenet_v1.1")]
     assert set().union(*tried) == set().union(*types.values())

@@ -1,8 +1,8 @@
 """How work reports to its caller (the package itself never prints), and the wording of messages."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import SequenceMatcher, get_close_matches
 from math import log
 from typing import Protocol
@@ -49,6 +49,30 @@ class SilentReporter:
     ) -> AbstractContextManager[Step]:
         """Return a function that ignores every step."""
         return nullcontext(lambda _: None)
+
+
+class StepCounter:
+    """A reporter that passes everything on to another one, and counts the steps of all progress.
+
+    steps  so far; may be set back
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        """Begin at 0."""
+        self.steps = 0
+        self.note, self.warn = reporter.note, reporter.warn
+        self._reporter = reporter
+
+    @contextmanager
+    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
+        """Open a progress bar, and count."""
+        with self._reporter.show_progress(what, total, unit, done) as step:
+
+            def report_count(number: int) -> None:
+                self.steps += number
+                step(number)
+
+            yield report_count
 
 
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:

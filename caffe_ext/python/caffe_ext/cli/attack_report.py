@@ -28,9 +28,16 @@ def print_campaign(result: "CampaignResult") -> None:
     for path in (result.summary, *result.pictures):
         print(f"  {shorten_path(path)}")
     attacked, seconds = sum(one.images for one in done), sum(one.seconds for one in done)
-    speed = f"{attacked / seconds:,.0f} images a second" if seconds else "nothing was left to do"
     count = f"{pluralize(result.images, 'image')}, {pluralize(len(done), 'attack')}"
-    print(f"{count}: {speed}; peak memory {measure_peak_memory_mib():,} MiB")
+    print(f"{count}: {format_speed(attacked, seconds)}")
+
+
+def format_speed(attacked: int, seconds: float) -> str:
+    """Return how fast images were attacked, and the memory that took."""
+    speed = attacked / seconds if seconds else 0
+    text = f"{speed:,.{0 if speed >= 10 else 1}f} images a second"
+    shown = text if seconds else "nothing was left to do"
+    return f"{shown}; peak memory {measure_peak_memory_mib():,} MiB"
 
 
 def format_attack_table(models: "Sequence[ModelOutcome]") -> str:

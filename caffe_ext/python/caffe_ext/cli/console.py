@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
 from caffe_ext.reporting import escape_text
+from caffe_ext.runtime.memory import map_large_blocks
 
 if TYPE_CHECKING:
     from caffe_ext.reporting import Step
@@ -59,6 +60,7 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     whatever names they quote.
     """
     _prepare_streams()
+    map_large_blocks()
     try:
         use_device(arguments)
         _load_extensions(arguments)

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from caffe_ext.cli.attack_names import EXAMPLES, add_attack_help
+from caffe_ext.cli.attack_report import format_speed
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import add_image_arguments, open_source
 from caffe_ext.cli.model_arguments import HELP, add_model_arguments, find_loadable
 from caffe_ext.cli.parser import add_again, add_output, create_parser
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_table, pluralize
 from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ which hard positives
     HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as needed; best in the paper, the default
     HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
     HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
-    With fewer than ten classes, HC-1 to HC-(K-1) of these.
+    With fewer than ten classes, HC-1 to HC-(K-1) of these. That of Section 5.3, for ImageNet:
+    HC-D-20      HC-1 to HC-20
   --attacks names others; --help-attacks lists all of them:
     {EXAMPLES}
-  --limit N attacks only N images, for a trial; the mix still has all originals.
+  --limit N attacks only N images, for a trial; --per-class N the first N of each class that the
+  model classifies correctly. The mix still has all originals.
 
 what is written
   data/mnist_hardpositives/train_lmdb            shuffled, as Caffe reads in order
@@ -51,6 +54,9 @@ examples
   caffe-ext hardpositives
   caffe-ext hardpositives --preset FGV --min-pass 0.8 --alone --output data/fgv
   caffe-ext hardpositives --weights build/table1/R0/R0_iter_10000.caffemodel --limit 5000
+  caffe-ext hardpositives --model googlenet.yaml --images ilsvrc12_train_lmdb \\
+      --image-order BGR --crop 224x224 --preset HC-D-20 --per-class 15 --min-pass 0.99 \\
+      --batch-size 10 --output data/imagenet_hardpositives         # Section 5.3 of the paper
   caffe train --solver={SOLVER} \\
       --weights=build/demo/lenet_sgd/lenet_sgd_iter_10000.caffemodel
 """
@@ -66,6 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_attack_help(parser)
     add("--min-pass", type=float, metavar="X", help="discard hard positives with a lower PASS")
     add("--max-pass", type=float, metavar="X", help="discard hard positives with a higher PASS")
+    add(
+        "--per-class",
+        type=int,
+        metavar="N",
+        help="attack N images of each class that are classified correctly",
+    )
     mixed = parser.add_mutually_exclusive_group().add_argument
     mixed("--mix", action="store_true", default=True, help="mix them with all originals (default)")
     mixed("--alone", dest="mix", action="store_false", help="hard positives only")
@@ -101,6 +113,7 @@ def read_recipe(arguments: argparse.Namespace, classes: int) -> "Recipe":
         mix=arguments.mix,
         limit=arguments.limit or None,
         seed=arguments.seed,
+        per_class=arguments.per_class,
     )
 
 
@@ -145,6 +158,11 @@ def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
     record, folder = made.record, shorten_path(made.folder)
     lines = [] if made.made else [f"{folder} is up to date"]
     lines += [format_yields(record), ""]
+    if made.made:
+        lines.append(
+            f"{pluralize(made.attacked, 'image')} attacked: "
+            f"{format_speed(made.attacked, made.seconds)}"
+        )
     lines.append(
         f"{shorten_path(made.database)}: {record['hard_positives']:,} hard positives and "
         f"{record['originals']:,} originals, shuffled"

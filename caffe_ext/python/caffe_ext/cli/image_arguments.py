@@ -55,6 +55,12 @@ def add_image_arguments(
         "classes; for an array, an IDX or .npy file",
     )
     add("--resize", type=_parse_size, metavar="HxW", help="resize all images, e.g. to 227x227")
+    add(
+        "--crop",
+        type=_parse_size,
+        metavar="HxW",
+        help="take the centre of all images, after --resize",
+    )
     kind = group.add_mutually_exclusive_group().add_argument
     kind("--grey", action="store_true", default=None, help="make all images grey")
     kind(
@@ -102,6 +108,7 @@ def open_source(
             images,
             arguments.labels,
             resize=arguments.resize,
+            crop=arguments.crop,
             grey=arguments.grey,
             channel_order=arguments.image_order,
             classes=classes,

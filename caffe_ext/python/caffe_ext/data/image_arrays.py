@@ -75,6 +75,23 @@ class StoredImages:
     part: "Callable[[Sequence[int]], StoredImages] | None" = None
 
 
+def choose_rows(stored: StoredImages, rows: Sequence[int]) -> StoredImages:
+    """Return just the images in these rows."""
+    if stored.part is not None:
+        return stored.part(rows)
+
+    def pull(start: int, stop: int) -> RawImages:
+        pulled = [stored.pull(row, row + 1) for row in rows[start:stop]]
+        labels = [one.labels for one in pulled if one.labels is not None]
+        return RawImages(
+            (image for one in pulled for image in one.images),
+            np.concatenate([np.empty(0, np.int64), *labels]) if stored.labelled else None,
+            [name for one in pulled for name in one.names],
+        )
+
+    return StoredImages(stored.origin, len(rows), pull, stored.labelled)
+
+
 def open_image_set(images: ImageSet, origin: str) -> StoredImages:
     """Return images that are in memory, or memory-mapped."""
     return _make_stored_images(

@@ -16,12 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.data.image_arrays import ChannelOrder, Reading, StoredImages, open_image_set
+from caffe_ext.data.image_arrays import (
+    ChannelOrder,
+    Reading,
+    StoredImages,
+    choose_rows,
+    open_image_set,
+)
 from caffe_ext.data.image_files import Image
 from caffe_ext.data.image_kinds import DATA_SETS, find_kind
 from caffe_ext.data.image_labels import ClassNumbers
 from caffe_ext.data.load import load_images
-from caffe_ext.data.sample import sample_rows
+from caffe_ext.data.sample import draw_order, sample_rows
 from caffe_ext.errors import DataError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.checkout import DATA
@@ -51,20 +57,41 @@ class Form:
 
     resize: tuple[int, int] | None = None
     grey: bool | None = None
+    crop: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Check the size."""
-        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
-            raise ValueError(f"resize must be (H, W), 1 or more, not {self.resize}")
+        """Check the sizes."""
+        for name, size in (("resize", self.resize), ("crop", self.crop)):
+            if size is not None and (len(size) != 2 or min(size) < 1):
+                raise ValueError(f"{name} must be (H, W), 1 or more, not {size}")
 
     def apply(self, image: Image) -> Image:
-        """Return an image (C, H, W) in this form; unchanged if it already has it."""
+        """Return an image (C, H, W) in this form; unchanged if it already has it.
+
+        Raises DataError for an image that is smaller than the crop.
+        """
         if self.grey and len(image) == 3:
             image = np.asarray(
                 cv2.cvtColor(_to_rows_first(image), cv2.COLOR_RGB2GRAY)[None], np.uint8
             )
         if self.grey is False and len(image) == 1:
             image = np.repeat(image, 3, axis=0)
+        return self._take_centre(self._change_size(image))
+
+    def _take_centre(self, image: Image) -> Image:
+        """Return the centre, as Caffe's Data layers take it when they test."""
+        if self.crop is None:
+            return image
+        (height, width), (whole_height, whole_width) = self.crop, image.shape[1:]
+        if height > whole_height or width > whole_width:
+            raise DataError(
+                f"a crop of {height} x {width} does not fit an image of {whole_height} x "
+                f"{whole_width}; --resize makes it larger"
+            )
+        top, left = (whole_height - height) // 2, (whole_width - width) // 2
+        return image[:, top : top + height, left : left + width]
+
+    def _change_size(self, image: Image) -> Image:
         if self.resize is None or image.shape[1:] == tuple(self.resize):
             return image
         height, width = self.resize
@@ -155,6 +182,21 @@ class ImageSource:
         selection = f"a sample of {limit:,} of {len(self):,}{shares} (seed {seed})"
         return ImageSource(self._stored.part(rows), self._form, selection)
 
+    def choose(self, rows: NDArray[np.int64], selection: str) -> "ImageSource":
+        """Return the images in these rows, one or more, as a new source.
+
+        selection  which these are, in words
+        """
+        return ImageSource(choose_rows(self._stored, rows.tolist()), self._form, selection)
+
+    def draw_order(self, seed: int = 0) -> NDArray[np.int64]:
+        """Return all rows, int64 (N,): in random order where sample() draws at random, else
+        ascending.
+        """
+        if not self.draws_samples:
+            return np.arange(len(self))
+        return np.array(draw_order(self._stored.pull(0, len(self)).names, seed), np.int64)
+
     def choose_sample_rows(self, limit: int, seed: int = 0) -> NDArray[np.int64]:
         """Return which of the images sample() takes, int64 (n,), ascending."""
         if limit >= len(self) or not self.draws_samples:
@@ -165,8 +207,10 @@ class ImageSource:
     def load_labels(self) -> NDArray[np.int64] | None:
         """Return all labels, int64 (N,), or None if there are none; image files are not read."""
         parts = []
-        for start in range(0, len(self), _ROWS_AT_A_TIME):
-            part = self._stored.pull(start, min(start + _ROWS_AT_A_TIME, len(self))).labels
+        # An LMDB has the images beside the labels.
+        at_a_time = max(1, min(_ROWS_AT_A_TIME, _BYTES_AT_A_TIME // int(np.prod(self.image_shape))))
+        for start in range(0, len(self), at_a_time):
+            part = self._stored.pull(start, min(start + at_a_time, len(self))).labels
             if part is None:
                 return None
             parts.append(part)
@@ -225,6 +269,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     labels: AnyPath | None = None,
     *,
     resize: tuple[int, int] | None = None,
+    crop: tuple[int, int] | None = None,
     grey: bool | None = None,
     channel_order: ChannelOrder = "RGB",
     classes: ClassNumbers | None = None,
@@ -242,6 +287,7 @@ def open_images(  # noqa: PLR0913  they are independent of each other
                    For an IDX, HDF5 or NumPy file: an IDX or .npy file
     resize         (H, W) of all images, by averaging if both sides shrink and otherwise by linear
                    interpolation
+    crop           (H, W) of the central part of each image that is taken, after resizing
     grey           True: make all images grey; False: make all RGB; None: they must all be alike.
                    For image files, this is Caffe's `is_color`
     channel_order  of the arrays in an LMDB, HDF5 or NumPy file: "BGR" if convert_imageset wrote it
@@ -250,15 +296,15 @@ def open_images(  # noqa: PLR0913  they are independent of each other
     data_dir, homes  where data sets are searched for, as in load_images()
 
     Raises DataError naming the file if it is not, or has no, images, is damaged, or does not fit
-    the arguments; ValueError for an invalid resize or channel_order, TypeError for images in memory
-    (see ImageBatch).
+    the arguments; ValueError for an invalid resize, crop or channel_order, TypeError for images in
+    memory (see ImageBatch).
     """
     if not isinstance(spec, (str, PathLike)):
         raise TypeError(
             f"open_images() takes the name of a data set or a path, not {type(spec).__name__}; "
             "images in memory are attacked as ImageBatch(images, labels)"
         )
-    form = Form(resize, grey)
+    form = Form(resize, grey, crop)
     if channel_order not in ("RGB", "BGR"):
         raise ValueError(f"channel_order must be RGB or BGR, not {channel_order!r}")
     name, colon, split = spec.partition(":") if isinstance(spec, str) else ("", "", "")

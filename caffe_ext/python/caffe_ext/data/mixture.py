@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.data.image_set import ImageSet
 
-_BYTES_AT_A_TIME = 64 << 20
+_BYTES_AT_A_TIME = 16 << 20
 _IMAGES_AT_A_TIME = 5_000
 
 
@@ -32,7 +32,7 @@ def shuffle(
 ) -> Iterator[ImageSet]:
     """Yield all images (C, H, W) of all pools in an order that depends only on the seed.
 
-    at_a_time  images per part, which are in memory; by default at most 64 MiB
+    at_a_time  images per part, which are in memory; by default at most 16 MiB
     """
     size = at_a_time or max(1, min(_IMAGES_AT_A_TIME, _BYTES_AT_A_TIME // int(np.prod(shape))))
     counts = [len(pool.labels) for pool in pools]

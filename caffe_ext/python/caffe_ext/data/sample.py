@@ -7,6 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def draw_order(names: Sequence[str], seed: int) -> list[int]:
+    """Return all rows in random order: by the SHA-256 of seed and name."""
+    return sorted(range(len(names)), key=lambda row: (_draw_key(names[row], seed), row))
+
+
 def sample_rows(
     names: Sequence[str], labels: NDArray[np.int64] | None, count: int, seed: int
 ) -> list[int]:
@@ -16,7 +21,7 @@ def sample_rows(
     without labels, the choice is random: by the SHA-256 of seed and name, so that images added
     later change little.
     """
-    order = sorted(range(len(names)), key=lambda row: (_draw_key(names[row], seed), row))
+    order = draw_order(names, seed)
     if labels is None:
         return sorted(order[:count])
     classes, sizes = np.unique(labels, return_counts=True)

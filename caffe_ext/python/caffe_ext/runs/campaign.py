@@ -10,8 +10,7 @@ campaign_files.py describes the files in the folder. Running the same campaign a
 interrupted one, and returns the results of a finished one at once.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +21,7 @@ from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import clear_cache, load_cached
 from caffe_ext.models.loadable import LoadableModel
-from caffe_ext.reporting import Reporter, SilentReporter, Step
+from caffe_ext.reporting import Reporter, SilentReporter, StepCounter
 from caffe_ext.runs.campaign_files import (
     FIGURE,
     SUMMARY,
@@ -137,7 +136,7 @@ class AttackCampaign:
             work = self._measure(planned, source)
             report_estimate(work, 1, reporter)
             with OverallProgress(reporter, "attacks", work) as progress:
-                counter = _StepCounter(progress)
+                counter = StepCounter(progress)
                 outcomes = tuple(self._attack_model(one, source, counter) for one in planned)
             clear_cache()
             # The summary goes first: pictures without it are not taken for this program's.
@@ -193,7 +192,7 @@ class AttackCampaign:
         return work
 
     def _attack_model(
-        self, exports: Sequence[Export], source: ImageSource, counter: "_StepCounter"
+        self, exports: Sequence[Export], source: ImageSource, counter: StepCounter
     ) -> ModelOutcome:
         """Run the attacks on a model, and write what they find."""
         model, done = exports[0].model, []
@@ -219,23 +218,3 @@ class AttackCampaign:
                 AttackOutcome(finished, export.folder, verified, steps, seconds if steps else 0.0)
             )
         return ModelOutcome(exports[0].common["model"], exports[0].run.folder, tuple(done))
-
-
-class _StepCounter:
-    """A reporter that counts the steps of all progress."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.steps = 0
-        self.note, self.warn = reporter.note, reporter.warn
-        self._reporter = reporter
-
-    @contextmanager
-    def show_progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Step]:
-        """Open a progress bar, and count."""
-        with self._reporter.show_progress(what, total, unit, done) as step:
-
-            def report_count(number: int) -> None:
-                self.steps += number
-                step(number)
-
-            yield report_count

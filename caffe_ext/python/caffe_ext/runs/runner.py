@@ -45,7 +45,7 @@ from caffe_ext.storage.atomic import move_into_place
 __all__ = ["AttackRun", "Batch", "Source", "attack_images", "check_run", "run_attack"]
 
 # The most float64 values for the directions and candidates of a piece, besides the net.
-_VALUES = 1 << 24
+_VALUES = 1 << 22
 _SMALLEST_FOR_PASS = 11
 
 

@@ -43,11 +43,16 @@ class _SavedRecord:
 
 @dataclass(frozen=True)
 class HardPositiveSet:
-    """A finished set: its record, and whether it was made now or was there before."""
+    """A finished set: its record, and whether it was made now or was there before.
+
+    attacked, seconds  how many images attacks went through now, each attack counted, and the time
+    """
 
     folder: Path
     record: dict[str, Any]
     made: bool
+    attacked: int = 0
+    seconds: float = 0.0
 
     @property
     def database(self) -> Path:

@@ -26,9 +26,11 @@ def make_presets(classes: int = _CLASSES) -> dict[str, tuple[str, ...]]:
     """Return the training sets of Table 1, as names of attacks by the paper's names.
 
     D is along derivatives, S along their signs. K classes have HC-1 to HC-(K-1): with fewer than
-    ten classes, a set has only those of its attacks that exist.
+    ten classes, a set has only those of its attacks that exist. With more than 20 there is also
+    HC-D-20, that of Section 5.3 for ImageNet.
     """
     nine, five = (range(1, min(count, classes - 1) + 1) for count in (9, 5))
+    twenty = {"HC-D-20": tuple(f"hc{rank}" for rank in range(1, 21))}
     return {
         "HC-D-9-1.05": tuple(f"hc{rank}*1.05" for rank in nine),
         "HC-D-9": tuple(f"hc{rank}" for rank in nine),
@@ -36,6 +38,7 @@ def make_presets(classes: int = _CLASSES) -> dict[str, tuple[str, ...]]:
         "HC-S-5": tuple(f"hc{rank}-s" for rank in five),
         "FGV": ("fgv",),
         "FGS": ("fgs",),
+        **(twenty if classes > 20 else {}),
     }
 
 
@@ -47,15 +50,16 @@ BEST = "HC-D-9-1.05"
 class Recipe:
     """Which hard positives are made, and how they are used.
 
-    attacks   that make them, by name; default: the best in the paper
-    min_pass  only those with this PASS (standard protocol) or more; None: any
-    max_pass  only those with this PASS or less; None: any
-    mix       with all originals, or alone
-    limit     how many images are attacked, a sample of the source; None: all
-    seed      of the order, and of the attacks that start at random
+    attacks    that make them, by name; default: the best in the paper
+    min_pass   only those with this PASS (standard protocol) or more; None: any
+    max_pass   only those with this PASS or less; None: any
+    mix        with all originals, or alone
+    limit      how many images are attacked, a sample of the source; None: all
+    seed       of the order, and of the attacks that start at random
+    per_class  how many correctly classified images of each class are attacked, in place of a limit
 
-    Raises ValueError for unknown or repeated attacks, an empty range of PASS, and an invalid limit
-    or seed.
+    Raises ValueError for unknown or repeated attacks, an empty range of PASS, and an invalid limit,
+    per_class or seed.
     """
 
     attacks: tuple[str, ...] = PRESETS[BEST]
@@ -64,6 +68,7 @@ class Recipe:
     mix: bool = True
     limit: int | None = None
     seed: int = 0
+    per_class: int | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -71,6 +76,10 @@ class Recipe:
             raise ValueError(f"the seed must be 0 or more, not {self.seed}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"the limit must be 1 image or more, not {self.limit}")
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"per class must be 1 image or more, not {self.per_class}")
+        if self.per_class is not None and self.limit is not None:
+            raise ValueError("a limit and a number of images per class exclude each other")
         texts = [attack.text for attack in self.parse_attacks()]
         if not texts:
             raise ValueError("at least one attack is needed")

@@ -8,7 +8,9 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,11 @@ from caffe_ext.errors import DataError, RecordError
 from caffe_ext.metrics.ssim import WINDOW
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
-from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.reporting import Reporter, SilentReporter, StepCounter
 from caffe_ext.runs.records import load_adversarials
 from caffe_ext.runs.runner import AttackRun, check_run, run_attack
 from caffe_ext.storage.staging import explain_full_disk, lock_for_making
+from caffe_ext.training.hard_positives.choice import choose_per_class
 from caffe_ext.training.hard_positives.folder import (
     ATTACKS,
     HardPositiveSet,
@@ -37,7 +40,6 @@ from caffe_ext.training.hard_positives.presets import AttackYield, Recipe, count
 
 # What a row of an attack's records takes besides the image.
 _ROW = 256
-_READ_AT_A_TIME = 500
 _ENDS = ("below", "above")
 
 
@@ -50,7 +52,7 @@ class SetRequest:
     folder       for the set; nothing else may be in it
     batch_size   images in the network at a time
     again        make it again, and replace the results of other settings
-    sample_seed  chooses the images that are attacked, if a limit takes a sample of the source
+    sample_seed  chooses the images that are attacked, if not all of a folder or listing are
     about        further entries of the record, for JSON: provenance
     """
 
@@ -62,11 +64,6 @@ class SetRequest:
     again: bool = False
     sample_seed: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def attacked(self) -> ImageSource:
-        """Return the images that are attacked; the originals in the mix are all of the source."""
-        return self.source.sample(self.recipe.limit, self.sample_seed)
 
     @property
     def swaps_channels(self) -> bool:
@@ -92,9 +89,14 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
         if present and not request.again:
             refuse_other(present, settings)
             return present
-        runs = _list_runs(request, settings)
-        _check_room(request, runs, len(labels))
-        pools, yields = _find_hard_positives(classifier, request, runs, reporter)
+        attacked, identity = _choose_attacked(classifier, request, labels, reporter)
+        runs = _list_runs(request, settings, identity)
+        _check_room(request, runs, len(attacked), len(labels))
+        counter, began = StepCounter(reporter), perf_counter()
+        pools, yields = _find_hard_positives(classifier, attacked, request, runs, counter)
+        steps, seconds = counter.steps, perf_counter() - began
+        classes = classifier.classes
+        del classifier  # a large network's memory is needed no longer
         if request.recipe.mix:
             pools.append(Pool(labels, lambda rows: _read_originals(request.source, rows)))
         every = np.concatenate([pool.labels for pool in pools])
@@ -104,7 +106,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
             "hard_positives": hard,
             "originals": len(every) - hard,
             "channel_order": "BGR" if request.swaps_channels else "RGB",
-            "classes": count_per_class(every, classifier.classes),
+            "classes": count_per_class(every, classes),
             "attacks": [asdict(one) for one in yields],
             "settings": settings,
             **request.about,
@@ -116,7 +118,7 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
         raise DataError(
             f"{request.folder} was changed by another program while it was being written"
         )
-    return replace(finished, made=True)
+    return replace(finished, made=True, attacked=steps, seconds=seconds if steps else 0.0)
 
 
 def _check_images(classifier: Model, request: SetRequest) -> Ints:
@@ -134,16 +136,12 @@ def _check_images(classifier: Model, request: SetRequest) -> Ints:
             attack.check(classifier)
         except ValueError as error:
             raise ValueError(f"{attack.text} on {source.origin}: {error}") from error
-    parts = []
-    for start in range(0, len(source), _READ_AT_A_TIME):
-        batch = source.read(slice(start, start + _READ_AT_A_TIME))
-        if batch.labels is None:
-            raise DataError(
-                f"{source.origin}: there are no labels, and a hard positive gets the label of its "
-                "original; give them with --labels"
-            )
-        parts.append(batch.labels)
-    labels = np.concatenate(parts)
+    labels = source.load_labels()
+    if labels is None:
+        raise DataError(
+            f"{source.origin}: there are no labels, and a hard positive gets the label of its "
+            "original; give them with --labels"
+        )
     try:
         return classifier.check_labels(labels, len(labels))
     except ValueError as error:
@@ -159,15 +157,35 @@ def _collect_settings(request: SetRequest, reporter: Reporter) -> dict[str, Any]
         **asdict(recipe),
         "attacks": [attack.text for attack in recipe.parse_attacks()],
     }
-    if recipe.limit is not None and request.source.draws_samples:
+    if recipe.per_class is None:
+        del settings["per_class"]
+    if (recipe.per_class or recipe.limit) is not None and request.source.draws_samples:
         settings["sample_seed"] = request.sample_seed
     return dict(json.loads(json.dumps(settings)))
 
 
-def _list_runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackRun]:
+def _choose_attacked(
+    classifier: Model, request: SetRequest, labels: Ints, reporter: Reporter
+) -> tuple[ImageSource, dict[str, str]]:
+    """Return the images that are attacked, and what else the attacks' results depend on."""
+    source, per_class = request.source, request.recipe.per_class
+    if per_class is None:
+        return source.sample(request.recipe.limit, request.sample_seed), {}
+    rows = choose_per_class(
+        classifier, source, labels, per_class, seed=request.sample_seed, reporter=reporter
+    )
+    if not len(rows):
+        raise DataError(f"{source.origin}: {request.model.name} classifies no image correctly")
+    chosen = source.choose(rows, f"{per_class:,} of each class, classified correctly")
+    return chosen, {"rows": sha256(rows.astype("<i8").tobytes()).hexdigest()}
+
+
+def _list_runs(
+    request: SetRequest, settings: Mapping[str, Any], further: Mapping[str, str]
+) -> list[AttackRun]:
     """Return the attacks to run; results of other settings are only discarded on request."""
-    keys = ("model", "images", "sample_seed")
-    identity = {key: settings[key] for key in keys if key in settings}
+    keys = ("model", "images", "sample_seed", "per_class")
+    identity = {**{key: settings[key] for key in keys if key in settings}, **further}
     folder, limit = request.folder / ATTACKS, request.recipe.limit
     runs = []
     for attack in request.recipe.parse_attacks():
@@ -182,9 +200,10 @@ def _list_runs(request: SetRequest, settings: Mapping[str, Any]) -> list[AttackR
     return runs
 
 
-def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) -> None:
+def _check_room(
+    request: SetRequest, runs: Sequence[AttackRun], attacked: int, originals: int
+) -> None:
     """Raise DataError unless there is room for the largest possible set."""
-    attacked = min(request.recipe.limit or originals, originals)
     count = len(runs) * attacked + (originals if request.recipe.mix else 0)
     to_run = sum(not run.path.exists() for run in runs)
     # The pieces of an attack and the file that they become are there at the same time.
@@ -200,12 +219,18 @@ def _check_room(request: SetRequest, runs: Sequence[AttackRun], originals: int) 
 
 
 def _find_hard_positives(
-    classifier: Model, request: SetRequest, runs: Sequence[AttackRun], reporter: Reporter
+    classifier: Model,
+    attacked: ImageSource,
+    request: SetRequest,
+    runs: Sequence[AttackRun],
+    reporter: Reporter,
 ) -> tuple[list[Pool], list[AttackYield]]:
     """Run the attacks; return their filtered results."""
     pools, yields = [], []
+    # Images that were chosen for it are known to be classified as their label.
+    predicted = attacked.load_labels() if request.recipe.per_class else None
     for run in runs:
-        records = run_attack(classifier, request.attacked, run, reporter)
+        records = run_attack(classifier, attacked, run, reporter, predicted=predicted)
         kept, amount = select(records, request.recipe, run.attack, classifier.classes)
         # A file of records has the adversarials of those rows only that were found.
         places = (np.cumsum(records.found) - 1)[kept]
