@@ -179,6 +179,20 @@ def test_every_point_is_checked_before_any_work(
         plan(tmp_path, **changes)
 
 
+def test_adversarial_training_is_checked(tmp_path: Path) -> None:
+    """On the tiny network of the checks, whose layers and blobs have other names."""
+    attack = 'adversarial_param { loss_layer: "loss" attack { epsilon: 8 } }'
+    path = write_sweep(tmp_path / "files", axes={"max_iter": [1, 2]}, baseline=None)
+    solver = path.with_name("solver.prototxt")
+    text = solver.read_text().replace('"BANG"', '"Adversarial"')
+    solver.write_text(text + attack)
+    assert len(Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan().points) == 2
+    solver.write_text(text + attack.replace("8", "-8"))
+    with pytest.raises(ValueError, match=r"max_iter 1: .*epsilon") as caught:
+        Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
+    assert "/tmp" not in f"{caught.value}"
+
+
 def test_paths_in_solver_files_are_relative_to_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +287,7 @@ def test_the_examples_are_as_in_the_papers() -> None:
         "bang_table2": [7, 1],
         "digits": [2, 2],
         "lenets": [20],
+        "robust_lenet": [4, 3],
     }
 
 

@@ -45,10 +45,14 @@ def check_settings(points: Iterable[SweepPoint]) -> None:
             text_format.Parse(point.description["solver"], parameter)
             for key in ("net", "train_net", "net_param", "train_net_param"):
                 parameter.ClearField(key)
-            # Settings of single layers name those of the point's own network.
+            # Settings of single layers and blobs name those of the point's own network.
             parameter.bang_param.ClearField("layer")
             if not parameter.bang_param.ByteSize():
                 parameter.ClearField("bang_param")
+            if parameter.HasField("adversarial_param"):
+                for key in ("loss_layer", "data_blob"):
+                    parameter.adversarial_param.ClearField(key)
+                parameter.adversarial_param.transform_param.scale = 1 / 256
             parameter.net_param.CopyFrom(tiny)
             parameter.snapshot_prefix = f"{folder}/tiny"
             parameter.display = 0
@@ -60,7 +64,8 @@ def check_settings(points: Iterable[SweepPoint]) -> None:
             try:
                 caffe.get_solver(str(path)).step(1)
             except (caffe.Error, RuntimeError, ValueError) as error:
-                raise ValueError(f"{point.title}: {error}") from error
+                said = f"{error}".replace(f"{path}: ", "")  # which nobody has seen
+                raise ValueError(f"{point.title}: {said}") from error
 
 
 def try_points(points: Sequence[SweepPoint], data: Sequence[SweepData]) -> float:

@@ -67,7 +67,7 @@ def flatten_figures(figures: Mapping[str, Any]) -> Row:
 
 def choose_figures(rows: Sequence[Row]) -> list[str]:
     """Return the figures that are drawn: accuracy, the attacks' rates, the PASS of hot/cold
-    adversarials, and robust accuracies.
+    adversarials, and robust accuracies, in real-valued pixels where these differ.
     """
     columns = [key for row in rows for key, value in row.items() if value is not None]
     return [
@@ -76,8 +76,13 @@ def choose_figures(rows: Sequence[Row]) -> list[str]:
         if key == "accuracy"
         or key.endswith(".rate")
         or (key.startswith("hc") and key.endswith(".pass_published"))
-        or (key.startswith("within ") and not key.endswith(".real"))
+        or (key.startswith("within ") and _adds_to_others(rows, key))
     ]
+
+
+def _adds_to_others(rows: Sequence[Row], key: str) -> bool:
+    whole = key.removesuffix(".real")
+    return whole == key or any(row.get(key) != row.get(whole) for row in rows)
 
 
 def is_share(figure: str) -> bool:
