@@ -14,7 +14,7 @@ from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
 from caffe_ext.sweeps.file import read_sweep
-from caffe_ext.sweeps.maps import draw_maps, make_maps
+from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, make_maps
 from caffe_ext.sweeps.means import average_rows, make_cells
 from caffe_ext.sweeps.means_figure import draw_means
 from caffe_ext.sweeps.progress import SweepProgress
@@ -55,7 +55,7 @@ def test_all_points_are_in_the_table(finished: Path) -> None:
     assert all(row["fgs.paper.rate"] <= row["fgs.strict.rate"] for row in table)
     with (finished / "out" / "sweep.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5
-    for name in ("maps.png", "maps.svg"):
+    for name in ("maps.png", "maps.svg", "surfaces.png", "surfaces.svg"):
         assert (finished / "out" / name).stat().st_size > 1000
 
 
@@ -177,6 +177,10 @@ def test_maps_are_means_over_seeds_with_the_level_of_the_baseline() -> None:
     assert place.get_title() == "X\nregular training: 15"
     assert [one.get_text() for one in place.get_yticklabels()] == ["1", "2"]
     assert place.get_xlabel() == "c"
+    (solid,) = draw_surfaces([found]).axes
+    assert solid.get_title() == "X\nregular training: 15"
+    lines: list[Any] = solid.get_lines()
+    assert [line.get_data_3d()[2].tolist() for line in lines] == [[15, 15]] * 2
     assert make_maps(table, {"a": [1, 2], "random_seed": [1, 2]}, {"x": "X"}) == []
 
 

@@ -47,6 +47,7 @@ clusters
 what is written to --output
   sweep.csv, sweep.json       all points with all figures
   maps.png, maps.svg          figures over two axes, with the level of regular training
+  surfaces.png, surfaces.svg  the same in three dimensions
   means.csv, means.md         with several seeds or variants: means and standard deviations over
                               the seeds, beside published figures
   means.png, means.svg        the same as a picture

@@ -1,4 +1,4 @@
-"""Maps of figures over two axes of a sweep, with the level of regular training as a contour."""
+"""Figures over two axes of a sweep, flat and in three dimensions, beside those of the baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +109,50 @@ def draw_maps(maps: Sequence[SurfaceMap]) -> Figure:
     return figure
 
 
+def draw_surfaces(maps: Sequence[SurfaceMap]) -> Figure:
+    """Draw the same in three dimensions, as the BANG paper does, with the level of the baseline as
+    a green line on the walls.
+    """
+    with use_style():
+        columns = min(_ACROSS, len(maps))
+        rows = -(-len(maps) // columns)
+        figure = Figure(figsize=(4.4 * columns, 4 * rows), layout="constrained")
+        figure.set_facecolor("white")
+        for number, one in enumerate(maps, 1):
+            _draw_surface(figure.add_subplot(rows, columns, number, projection="3d"), one)
+    return figure
+
+
+def _draw_surface(axes: Any, one: SurfaceMap) -> None:
+    percent = is_share(one.figure)
+    values = (100 if percent else 1) * one.values
+    down, across = (np.arange(len(labels)) for _, labels in (one.down, one.across))
+    x, y = np.meshgrid(across, down)
+    if np.isfinite(values).any():
+        axes.plot_surface(
+            x, y, values, cmap=_COLOURS, rstride=1, cstride=1, edgecolor=INK, linewidth=0.3
+        )
+    title = split_title(one.title, _TITLE)
+    if one.baseline is not None:
+        level = (100 if percent else 1) * one.baseline
+        for edge in ((across, np.full(len(across), down[-1])), (np.full(len(down), 0), down)):
+            axes.plot(*edge, level, color=BASELINE_COLOUR, linewidth=2)
+        title.append(f"regular training: {_format_level(level, percent=percent)}")
+    axes.set_title("\n".join(title), fontsize="medium")
+    for (name, labels), set_ticks, set_label in (
+        (one.across, axes.set_xticks, axes.set_xlabel),
+        (one.down, axes.set_yticks, axes.set_ylabel),
+    ):
+        places = range(0, len(labels), -(-len(labels) // 5))
+        set_ticks(list(places), [f"{labels[place]}" for place in places])
+        set_label(name.rpartition(".")[2])
+    axes.set_zlabel("%" if percent else "")
+
+
+def _format_level(level: float, *, percent: bool) -> str:
+    return f"{level:.2f}%" if percent else f"{level:.4g}"
+
+
 def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
     """Draw fields without interpolation, the level of the baseline as a contour between them."""
     percent = is_share(one.figure)
@@ -123,9 +167,9 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
         level = factor * one.baseline
         _draw_level(axes, one.values * factor, level)
         bar.ax.axhline(level, color=BASELINE_COLOUR, linewidth=2)
-        form = f"{level:.2f}%" if percent else f"{level:.4g}"
+        shown = f"regular training: {_format_level(level, percent=percent)}"
         axes.set_title(
-            "\n".join([*split_title(one.title, _TITLE), f"regular training: {form}"]),
+            "\n".join([*split_title(one.title, _TITLE), shown]),
             fontsize="medium",
         )
     else:

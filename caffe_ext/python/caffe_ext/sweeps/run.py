@@ -26,14 +26,14 @@ from caffe_ext.sweeps.choices import CHOSEN, SEED, VARIANT
 from caffe_ext.sweeps.data import find_data_home
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import SweepFile
-from caffe_ext.sweeps.maps import draw_maps, find_map_axes, make_maps
+from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, find_map_axes, make_maps
 from caffe_ext.sweeps.means import average_rows, format_markdown, list_mean_rows, make_cells
 from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
 
-RESULTS, MAPS, MEANS = "sweep", "maps", "means"
+RESULTS, MAPS, SURFACES, MEANS = "sweep", "maps", "surfaces", "means"
 MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
 
 
@@ -249,6 +249,7 @@ class _Run:
         maps = make_maps(rows, _list_axes(self.sweep), chosen)
         if maps:
             files += _save(draw_maps(maps), folder / MAPS)
+            files += _save(draw_surfaces(maps), folder / SURFACES)
         means: list[list[str]] = []
         if has_means(self.sweep):
             written, means = self._write_means(rows, titles, list(chosen))

@@ -5,7 +5,8 @@ print(len(sweep.plan().points))
 result = sweep.run()
 
 sweep.json, sweep.csv    all points with all figures (table.py)
-maps.png, maps.svg       figures over two axes (maps.py)
+maps.png, surfaces.png   figures over two axes (maps.py), also as .svg
+means.csv, .md, .png     means over seeds (means.py)
 points/, failed/         results and failures of single points (store.py)
 data/                    databases
 """
