@@ -299,6 +299,18 @@ def test_unknown_figures_are_refused(tmp_path: Path) -> None:
     assert f"`published:` of B9 has the {meant}" in f"{end.value}"
 
 
+def test_wrong_fields_are_refused_before_any_work(tmp_path: Path) -> None:
+    for changes in (
+        {"axes": {"bang_param.beta": [1, "high"]}},
+        {"settings": {"base_lr": "high"}},
+        {"baseline": {"solver": "plain.prototxt", "settings": {"base_lr": "high"}}},
+        {"axes": {"variant": [{"name": "a", "settings": {"base_lr": "high"}}]}},
+    ):
+        with pytest.raises(SystemExit, match="must be a number, not 'high'"):
+            run(tmp_path, **changes)
+        assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [

@@ -77,8 +77,15 @@ def test_replaces_nothing_unasked(
         (["--method", "jacob", "--epsilon", "8"], "the method jacob has no --epsilon"),
         (["--method", "sm", "--epsilon", "0"], "--epsilon must be above 0 grey levels"),
         (["--method", "sm", "--epsilon", "300"], "no pixel changes by more than 255"),
-        (["--method", "sm", "--weight", "-1"], "--weight must be a number above 0, not -1.0"),
-        (["--method", "sm", "--weight", "nan"], "--weight must be a number above 0, not nan"),
+        (
+            ["--method", "sm", "--weight", "-1"],
+            "--weight must be a number from 1e-30 to 1e+30, not -1.0",
+        ),
+        (["--method", "sm", "--weight", "1e39"], "from 1e-30 to 1e+30, not 1e+39"),
+        (
+            ["--method", "sm", "--weight", "nan"],
+            "--weight must be a number from 1e-30 to 1e+30, not nan",
+        ),
         (["--method", "smm"], "did you mean"),
     ],
 )

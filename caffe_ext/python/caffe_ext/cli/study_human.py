@@ -79,10 +79,17 @@ what is written to --output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their options."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    parser.usage = "%(prog)s ACTION [options]"
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", required=True, prog=parser.prog
+    )
     for name, (about, description, add_options, _) in _ACTIONS.items():
         own = actions.add_parser(
-            name, help=about, description=description, formatter_class=parser.formatter_class
+            name,
+            help=about,
+            usage="%(prog)s [options]",
+            description=description,
+            formatter_class=parser.formatter_class,
         )
         add_options(own)
         add_output(own.add_argument_group("output"), OUTPUT, "everything about the study")

@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.robust_training.training import RobustTraining
 
     if arguments.results is not None:
-        check_writable(arguments.results)
+        check_writable(arguments.results, "--results")
     training = RobustTraining(
         output=arguments.output,
         iterations=arguments.iterations,

@@ -4,7 +4,6 @@
 # ruff: noqa: PLC0415
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,8 @@ arguments are wrong.
 """
 
 ENDING = "_train_test"
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-30, 1e30
+"""Caffe computes with them in float32."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -106,10 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    if arguments.weight is not None and not (
-        math.isfinite(arguments.weight) and arguments.weight > 0
-    ):
-        parser.error(f"--weight must be a number above 0, not {arguments.weight}")
+    if arguments.weight is not None and not _LEAST_WEIGHT <= arguments.weight <= _MOST_WEIGHT:
+        parser.error(
+            f"--weight must be a number from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}, not "
+            f"{arguments.weight}"
+        )
     if arguments.method in ("sm", "kw"):
         given = ["0.05of1" if arguments.epsilon is None else arguments.epsilon]
         (arguments.epsilon,) = read_distances(parser, "epsilon", given, small=True, linf=True)

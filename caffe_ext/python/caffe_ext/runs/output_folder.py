@@ -9,13 +9,16 @@ from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.storage.lock import lock_folder
 
 
-def check_writable(folder: Path) -> None:
-    """Raise OSError unless the folder is writable or can be created; nothing is created."""
+def check_writable(folder: Path, option: str = "--output") -> None:
+    """Raise OSError, which names the option, unless the folder is writable or can be created.
+
+    Nothing is created.
+    """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise OSError(f"--output {folder}: {there} is not a folder")
+        raise OSError(f"{option} {folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise OSError(f"--output {folder}: {there} cannot be written")
+        raise OSError(f"{option} {folder}: {there} cannot be written")
 
 
 def claim_output(folder: Path) -> AbstractContextManager[int]:

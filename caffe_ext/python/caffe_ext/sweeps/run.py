@@ -96,6 +96,7 @@ def run_sweep(
     check_writable(sweep.folder)
     if importlib.util.find_spec("distributed") is None:
         raise ModuleNotFoundError(MISSING)
+    sweep.check_fields()
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
         check_same_sweep(sweep)
