@@ -23,6 +23,7 @@ from caffe_ext.runs.records import (
     load_records,
 )
 from caffe_ext.storage.json_file import read_json
+from caffe_ext.studies.distortion.study import StoredCurve
 from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_people_curve
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
@@ -38,6 +39,7 @@ from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError, read_settings
 from good_files import (
     BOUNDS,
+    CURVE,
     EXACT,
     IMAGES,
     METRICS,
@@ -48,6 +50,7 @@ from good_files import (
     TRAINING,
     counts_in,
     make_counts,
+    make_first_stage,
     make_hdf5,
     make_human_study,
     make_idx,
@@ -62,6 +65,7 @@ from good_files import (
     make_pictures,
     make_records,
     make_solver,
+    make_stage,
     make_sweep,
     note,
 )
@@ -131,6 +135,13 @@ def use_human_study(folder: Path) -> None:
     store.count_people()
     make_rows(stimuli, answers)
     compute_people_curve(stimuli, answers)
+
+
+def use_curve(folder: Path) -> None:
+    """Read a curve and what the tables have of it."""
+    curve = read_json(folder / "x.json", StoredCurve, "remove it").found
+    assert ((curve.rates >= 0) & (curve.rates <= 1)).all()
+    curve.interpolate(0.1)
 
 
 def place_point(folder: Path, place: Path) -> None:
@@ -236,6 +247,8 @@ FORMATS = {
         note({"depends": {"count": 5}, "found": {"images": 5, "correct": {"natural": 4}}}),
         lambda folder: read_json(folder / "x.json", StoredMeasurement, "remove it"),
     ),
+    "distortion_curve.json": Format("x.json", note(CURVE), use_curve),
+    "stage_set.json": Format("stage/set.json", make_first_stage, make_stage),
     "sweep.yaml": Format(
         "sweep.yaml", make_sweep, lambda folder: read_sweep(folder / "sweep.yaml")
     ),

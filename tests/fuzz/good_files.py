@@ -14,6 +14,7 @@ from caffe.proto import caffe_pb2
 from caffe_ext.certification.class_counts import ClassCounts
 from caffe_ext.data import ImageSet, write_database
 from caffe_ext.models.description import read_model
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.runs.records import (
     AttackRecords,
     make_empty_columns,
@@ -21,6 +22,7 @@ from caffe_ext.runs.records import (
 )
 from caffe_ext.storage.atomic import encode_json, write_json
 from caffe_ext.storage.provenance import hash_file
+from caffe_ext.studies.distortion.stages import make_stage_set
 from caffe_ext.studies.human.design import SUBSETS
 from caffe_ext.studies.human.stimuli import IMAGES as STIMULI
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
@@ -189,6 +191,24 @@ def make_counts(folder: Path) -> None:
     counts.save()
 
 
+def make_stage(folder: Path) -> None:
+    """Write the images of a stage of adversarial training, or find them there."""
+    make_stage_set(
+        folder / "stage",
+        lambda: read_model(folder / "model.yaml").load(),
+        folder / "db",
+        {"order": 1, "weights": "x"},
+        SilentReporter(),
+    )
+
+
+def make_first_stage(folder: Path) -> None:
+    """Write the images of a stage, the clean ones, and the model."""
+    make_model(folder)
+    make_lmdb(folder)
+    make_stage(folder)
+
+
 def make_human_study(folder: Path) -> None:
     """Write the stimuli of the human study, and the answers of one person."""
     np.save(folder / STIMULI, np.zeros((len(SUBSETS), 3, 2, 2), np.uint8))
@@ -219,6 +239,13 @@ def note(content: Any) -> Callable[[Path], object]:
 
 
 SETTINGS = "0123456789abcdef" * 4
+CURVE = {
+    "depends": {"attack": "gaussian"},
+    "found": {
+        **{"images": 10, "strengths": [0, 0.05, 0.2], "distortions": [0, 0.04, 0.15]},
+        **{"errors": [0, 2, 9], "seconds": 0.5},
+    },
+}
 METRICS = {
     "description": {"method": "crown"},
     "images": {

@@ -142,6 +142,10 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("--model", f"{inputs / 'model.yaml'}", f"{inputs / 'other.yaml'}", *images),
             *("--limit", "2", "--accuracy", "--within", "255", "l2=20of1"),
         ],
+        "distortion": [
+            *("distortion", "--digits", "--iterations", "2", "--limit", "10", "--levels", "2"),
+            *("--defences", "lowpass-3", "stage-5", "--output", f"{output}"),
+        ],
         "get_data": ["digits", "--output", f"{output}"],
         "sweep": [f"{inputs / 'sweep.yaml'}", "--workers", "1", "--output", f"{output}"],
         "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],

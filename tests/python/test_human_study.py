@@ -15,10 +15,11 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import RecordError
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.studies.gradient_sign import compute_loss_signs
 from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_interval, compute_people_curve
 from caffe_ext.studies.human.design import EPSILONS, GAUSSIAN, HARD, NATURAL, SIGMAS, SIGN, SUBSETS
-from caffe_ext.studies.human.preparation import compute_loss_signs, make_subsets
+from caffe_ext.studies.human.preparation import make_subsets
 from caffe_ext.studies.human.stimuli import IMAGES, RECORD, get_subset, load_stimuli
 from caffe_ext.studies.human.store import (
     ANSWERS,

@@ -12,7 +12,7 @@ _VERBS = """
     absorb activate add advance align allow anneal announce append apply arrange ascend ask
     assess assign attack attempt average
     begin bound broadcast build
-    call cancel centre certify change check choose claim classify clear climb close collect combine
+    call cancel centre certify change check choose claim classify clear climb clip close collect
     commit compare complete compose compute concatenate concretize confirm connect construct
     convert copy count create cut
     decide decode defer deform describe detect differentiate discard download draw drop
@@ -34,7 +34,7 @@ _VERBS = """
     read receive record refuse register regroup remove render reorder replace report require
     reshape resolve restore resume round run
     sample save say scale scatter score search seek select serve set shift shorten show shrink
-    shuffle silence solve split stack stage start step stop stretch strip submit suggest sum
+    shuffle silence smooth solve split stack stage start step stop stretch strip submit suggest sum
     summarize surround swap switch sync synchronize
     take tell tighten time train transform transliterate truncate try turn
     undo unite use
@@ -43,7 +43,7 @@ _VERBS = """
 """
 VERBS = _VERBS.split()
 # The first words of predicates and of conversions.
-CLAIMS = ["describes", "has", "is", "looks", "matches", "may", "needs", "uses"]
+CLAIMS = ["adds", "describes", "has", "is", "looks", "matches", "may", "needs", "uses"]
 CONVERSIONS = ["as", "from", "to", "with"]
 # Names without their underscores, and why they stay.
 EXCEPTIONS = {

@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "fastgradient": ("fastgradient", "find adversarials along the loss gradient: FGS and FGV"),
     "evaluate": ("evaluate", "report how robust models are: attacks, noise, masked gradients"),
     "transfer": ("transfer", "try the adversarials of each model on all others"),
-    "study": ("study", "reproduce experiments of papers: robust training, a human study"),
+    "study": ("study", "reproduce experiments of papers: robust training, noisy digits"),
     "certify": ("certify", "prove how robust models are: randomized smoothing, bounds, exact"),
     "hardpositives": ("hardpositives", "make a training set of adversarials"),
     "write-robust-net": ("write_robust_net", "write a training net with a loss for robustness"),

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from caffe_ext.cli import study_human, study_report_table1
+from caffe_ext.cli import study_distortion, study_human, study_report_table1
 from caffe_ext.cli.console import run_stoppable
 from caffe_ext.cli.parser import add_modules, create_parser
 
@@ -15,10 +15,15 @@ EPILOG = """\
 `caffe-ext study STUDY --help` shows the options of a study.
 
 examples
+  caffe-ext study distortion
   caffe-ext study report-table1
   caffe-ext study human prepare
 """
 STUDIES = {
+    "distortion": (
+        study_distortion,
+        "dropout, filters, autoencoder, committees (Uličný et al., Table 2, Figures 3 to 7)",
+    ),
     "human": (study_human, "people and networks on noisy digits (Uličný et al., Figure 8)"),
     "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
 }

@@ -7,9 +7,10 @@ import numpy as np
 
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
+from caffe_ext.studies.gradient_sign import compute_loss_signs
 from caffe_ext.studies.human.curves import Values
 from caffe_ext.studies.human.design import NATURAL, SIGN, SUBSETS
-from caffe_ext.studies.human.preparation import change_images, compute_loss_signs
+from caffe_ext.studies.human.preparation import change_images
 from caffe_ext.studies.human.stimuli import Stimuli
 
 OWN = tuple(subset for subset in SUBSETS if subset.kind in (NATURAL, SIGN))

@@ -24,6 +24,7 @@ from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import replace_file, write_json
 from caffe_ext.storage.description import check_same
 from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.studies.gradient_sign import compute_loss_signs
 from caffe_ext.studies.human.design import CLASSES, FULL_SCALE, GAUSSIAN, SIGN, SUBSETS, Subset
 from caffe_ext.studies.human.stimuli import (
     HARD_IMAGES,
@@ -213,26 +214,3 @@ def change_images(images: Images, signs: Floats, subset: Subset, seed: list[int]
         normals = np.random.default_rng(seed).standard_normal(images.shape, np.float32)
         return add_noise(images, normals, FULL_SCALE * subset.level)
     return images
-
-
-def compute_loss_signs(model: Model, images: Images, labels: Ints) -> Floats:
-    """Return sign(dL/dx), float32 (N, C, H, W), L = -ln softmax(z)_y the loss of the labels y.
-
-    dL/dz_j = p_j for j != y, and p_y - 1, divided by 1 - p_y > 0, which changes no sign:
-
-        p_j / sum_{i != y} p_i   for j != y,     and -1 for y
-
-    This does not vanish where p_y is 1 in float32.
-    """
-    labels = model.check_labels(labels, len(images))
-
-    def compute_diff(logits: Floats, rows: slice) -> Floats:
-        every = np.arange(len(logits))
-        scores = logits.astype(np.float64)
-        scores[every, labels[rows]] = -np.inf
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        shares[every, labels[rows]] = -1
-        return np.asarray(shares, np.float32)
-
-    return np.asarray(np.sign(model.gradient(images, compute_diff)), np.float32)
