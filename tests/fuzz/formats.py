@@ -28,6 +28,9 @@ from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_people_curve
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
 from caffe_ext.studies.human.store import ANSWERS, AnswerStore
+from caffe_ext.studies.pass_table1.design import StudyNetwork, StudySettings
+from caffe_ext.studies.pass_table1.study import Finding, StoredPoint
+from caffe_ext.studies.pass_table1.table import format_markdown as format_pass_table
 from caffe_ext.studies.robust_training.study import StoredMeasurement
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.sweeps.description import SweepPoint
@@ -43,6 +46,7 @@ from good_files import (
     EXACT,
     IMAGES,
     METRICS,
+    PASS_POINT,
     POINT,
     SET,
     SETTINGS,
@@ -168,6 +172,15 @@ def use_failure(folder: Path) -> None:
     make_rows_of_points([point], {}, {point.digest: failed})
 
 
+def use_pass_point(folder: Path) -> None:
+    """Read a measured network of the study, and make the table of it."""
+    found = read_json(folder / "x.json", StoredPoint, "remove it").found
+    if found is not None:
+        networks = (StudyNetwork("FGS", 1, 1), StudyNetwork("HC-D-9-1.05", 1, 1, (0.5, 0.6)))
+        findings = [Finding(network, found) for network in networks]
+        format_pass_table(StudySettings(), findings, "MNIST")
+
+
 def named(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]:
     """Return what reads x.json under the name that its reader looks for."""
 
@@ -249,6 +262,11 @@ FORMATS = {
     ),
     "distortion_curve.json": Format("x.json", note(CURVE), use_curve),
     "stage_set.json": Format("stage/set.json", make_first_stage, make_stage),
+    "pass_table1.json": Format(
+        "x.json",
+        note({"depends": {"base": "x"}, "found": PASS_POINT}),
+        use_pass_point,
+    ),
     "sweep.yaml": Format(
         "sweep.yaml", make_sweep, lambda folder: read_sweep(folder / "sweep.yaml")
     ),

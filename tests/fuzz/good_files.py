@@ -27,6 +27,7 @@ from caffe_ext.studies.human.design import SUBSETS
 from caffe_ext.studies.human.stimuli import IMAGES as STIMULI
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
 from caffe_ext.studies.human.store import AnswerStore
+from caffe_ext.studies.pass_table1.design import HELD_OUT
 
 NET = """
 layer { name: 'data' type: 'Input' top: 'data'
@@ -80,6 +81,12 @@ POINT = {
     },
     "measured": {"seconds": {"training": 1.5}, "processor_seconds": 2.5, "machine": {"cores": 2}},
     "weights": {"sha256": "0" * 64},
+}
+
+PASS_POINT = {
+    **{"images": 10, "wrong": 1, "hard_positives": 4, "trained_on": 14},
+    "adversarials": dict.fromkeys(HELD_OUT, 5),
+    "wrong_of": dict.fromkeys(HELD_OUT, 2),
 }
 
 

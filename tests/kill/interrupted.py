@@ -84,6 +84,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "hardpositives": hardpositives.main,
     "hotcold": hotcold.main,
     "noise_curves": noise_curves.main,
+    "pass_table1": study.main,
     "sweep": sweep.main,
     "table1": table1.main,
     "transfer": transfer.main,

@@ -146,6 +146,11 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("distortion", "--digits", "--iterations", "2", "--limit", "10", "--levels", "2"),
             *("--defences", "lowpass-3", "stage-5", "--output", f"{output}"),
         ],
+        "pass_table1": [
+            *("pass-table1", "--digits", "--bases", "1", "--orderings", "1", "--no-ranges"),
+            *("--rows", "FGS", "deformed", "basic", "--iterations", "30", "--fine-tuning", "4"),
+            *("--attacked", "20", "--held-out", "2", "--deformed", "10", "--output", f"{output}"),
+        ],
         "get_data": ["digits", "--output", f"{output}"],
         "sweep": [f"{inputs / 'sweep.yaml'}", "--workers", "1", "--output", f"{output}"],
         "training": [f"{inputs / 'solver.prototxt'}", f"{output}"],

@@ -7,7 +7,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from caffe_ext.cli import study_distortion, study_human, study_report_table1
+from caffe_ext.cli import (
+    study_distortion,
+    study_human,
+    study_pass_table1,
+    study_report_table1,
+)
 from caffe_ext.cli.console import run_stoppable
 from caffe_ext.cli.parser import add_modules, create_parser
 
@@ -16,6 +21,7 @@ EPILOG = """\
 
 examples
   caffe-ext study distortion
+  caffe-ext study pass-table1 --bases 1 --orderings 1
   caffe-ext study report-table1
   caffe-ext study human prepare
 """
@@ -25,6 +31,7 @@ STUDIES = {
         "dropout, filters, autoencoder, committees (Uličný et al., Table 2, Figures 3 to 7)",
     ),
     "human": (study_human, "people and networks on noisy digits (Uličný et al., Figure 8)"),
+    "pass-table1": (study_pass_table1, "LeNets fine-tuned on hard positives (Rozsa et al., 2016)"),
     "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
 }
 """The module of each study in this folder, and what it is about in one line.

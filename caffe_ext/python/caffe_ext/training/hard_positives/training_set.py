@@ -43,6 +43,10 @@ _ROW = 256
 _ENDS = ("below", "above")
 
 
+class NothingLeftError(DataError):
+    """The attacks found nothing, or nothing with a PASS in the range."""
+
+
 @dataclass(frozen=True, eq=False)
 class SetRequest:
     """What the training set is made of.
@@ -75,9 +79,10 @@ def make_set(request: SetRequest, reporter: Reporter | None = None) -> HardPosit
     """Attack, filter, mix, shuffle, write; or return the set that exists for these settings.
 
     Everything that can be checked is checked before the first attack.
-    Raises DataError for a folder with other things in it or without room, for images that are
-    damaged or have no labels, and where the filter leaves nothing; RecordError for attacks on
-    something else in the folder; ValueError if model, images and attacks do not go together.
+    Raises DataError for a folder with other things in it or without room, and for images that are
+    damaged or have no labels; NothingLeftError where the filter leaves nothing; RecordError for
+    attacks on something else in the folder; ValueError if model, images and attacks do not go
+    together.
     """
     reporter = reporter or SilentReporter()
     refuse_foreign(request.folder)
@@ -241,7 +246,7 @@ def _find_hard_positives(
 
 
 def _refuse_nothing(yields: Sequence[AttackYield], recipe: Recipe) -> None:
-    """Raise DataError if no hard positive is left."""
+    """Raise NothingLeftError if no hard positive is left."""
     if any(one.kept for one in yields):
         return
     below, above = (sum(getattr(one, f"{end}_pass") for one in yields) for end in _ENDS)
@@ -251,7 +256,7 @@ def _refuse_nothing(yields: Sequence[AttackYield], recipe: Recipe) -> None:
         if count
     ]
     found = sum(one.found for one in yields)
-    raise DataError(
+    raise NothingLeftError(
         f"no hard positive is left of the {found:,} adversarials "
         f"found{''.join(f'; {reason}' for reason in reasons)}; no training set was written"
     )
