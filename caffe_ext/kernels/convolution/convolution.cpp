@@ -12,6 +12,7 @@
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/convolution/depthwise.hpp"
 #include "caffe_ext/kernels/convolution/padding.hpp"
+#include "caffe_ext/kernels/convolution/panels.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
 
 namespace caffe_ext {
@@ -123,12 +124,6 @@ const float* Columns(const ConvolutionShape& s, const float* image) {
   return columns;
 }
 
-void FillRows(const float* values, int rows, int width, float* matrix) {
-  for (int row = 0; row < rows; ++row, matrix += width) {
-    std::fill(matrix, matrix + width, values[row]);
-  }
-}
-
 CAFFE_EXT_CLONES void AddRowSums(const float* matrix, int rows, int width, float* sums) {
   constexpr int kLanes = 16;
   const int whole = width - width % kLanes;
@@ -187,16 +182,37 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
   }
 }
 
+/// Applies an epilogue to an image's outputs.
+void FinishImage(const ConvolutionShape& s, const Epilogue& epilogue, int image, float* top) {
+  for (int c = 0; c < s.outputs; ++c) {
+    const std::ptrdiff_t at = image * s.TopSize() + std::ptrdiff_t{c} * s.Positions();
+    FinishChannel(epilogue, c, s.Positions(), top + at,
+                  epilogue.unscaled != nullptr ? epilogue.unscaled + at : nullptr);
+  }
+}
+
 }  // namespace
 
 void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const float* weights,
-                        const float* bias, float* top) {
+                        const Epilogue& epilogue, float* top) {
   if (s.IsDepthwise()) {
-    DepthwiseForward(s, bottom, weights, bias, top);
+    DepthwiseForward(s, bottom, weights, epilogue, top);
     return;
   }
   if (WinogradPays(s)) {
-    WinogradForward(s, bottom, weights, bias, top);
+    const bool apart = epilogue.unscaled != nullptr;
+    WinogradForward(s, bottom, weights, apart ? Epilogue() : epilogue, top);
+    if (apart) {
+      ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
+        for (int image = begin; image < end; ++image) {
+          FinishImage(s, epilogue, image, top);
+        }
+      });
+    }
+    return;
+  }
+  if (PanelLanes() > 0) {
+    PanelForward(s, bottom, weights, epilogue, top);
     return;
   }
   const int m = s.outputs / s.groups;
@@ -206,14 +222,12 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
     for (int image = begin; image < end; ++image) {
       float* y = top + image * s.TopSize();
       const float* columns = Columns(s, bottom + image * s.BottomSize());
-      if (bias != nullptr) {
-        FillRows(bias, s.outputs, n, y);
-      }
       for (int g = 0; g < s.groups; ++g) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1,
                     weights + std::ptrdiff_t{g} * m * k, k, columns + std::ptrdiff_t{g} * k * n, n,
-                    bias != nullptr ? 1 : 0, y + std::ptrdiff_t{g} * m * n, n);
+                    0, y + std::ptrdiff_t{g} * m * n, n);
       }
+      FinishImage(s, epilogue, image, top);
     }
   });
 }

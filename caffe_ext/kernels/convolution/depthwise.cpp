@@ -36,7 +36,7 @@ CAFFE_EXT_INLINE void WithKernel(const ConvolutionShape& s, const Visit& visit) 
 // In these, the shape is that of one channel.
 
 CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* padded,
-                                      const float* weights, float bias, float* top) {
+                                      const float* weights, float* top) {
   WithKernel(
       s, [&](auto side, auto step) __attribute__((always_inline)) {
         const int height = side > 0 ? side : s.kernel_height;
@@ -49,7 +49,7 @@ CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* pa
               padded + std::ptrdiff_t{y} * s.stride_height * s.PaddedWidth();
           float* __restrict to = top;
           for (int x = 0; x < columns; ++x) {
-            float sum = bias;
+            float sum = 0;
             for (int i = 0; i < height; ++i) {
               for (int j = 0; j < width; ++j) {
                 sum += weights[i * width + j] * from[i * row + x * stride + j];
@@ -126,15 +126,17 @@ int Parts(const ConvolutionShape& s, int count) {
 }  // namespace
 
 void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const float* weights,
-                      const float* bias, float* top) {
+                      const Epilogue& epilogue, float* top) {
   const ConvolutionShape channel = s.OneGroup();
   const int count = s.images * s.channels;
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
     for (int i = begin; i < end; ++i) {
       const int c = i % s.channels;
+      const std::ptrdiff_t at = i * channel.TopSize();
       ConvolveChannel(channel, PadImage(channel, bottom + i * channel.BottomSize(), kPaddedSlot),
-                      weights + c * channel.WeightSize(), bias != nullptr ? bias[c] : 0.0F,
-                      top + i * channel.TopSize());
+                      weights + c * channel.WeightSize(), top + at);
+      FinishChannel(epilogue, c, channel.Positions(), top + at,
+                    epilogue.unscaled != nullptr ? epilogue.unscaled + at : nullptr);
     }
   });
 }

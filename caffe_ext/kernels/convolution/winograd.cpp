@@ -24,6 +24,9 @@ struct WinogradCode {
 /// Kernels whose transform is still read from a cache: 4 MiB.
 constexpr std::int64_t kMostKernelsInCache = 1 << 14;
 
+/// Tiles that are multiplied by the kernels at once.
+constexpr int kBlockTiles = 32;
+
 /// Of planes of height x width.
 std::int64_t Tiles(const ConvolutionShape& s, int height, int width) {
   const int step = 9 - s.kernel_height;
@@ -110,14 +113,29 @@ std::int64_t CountOperations(const ConvolutionShape& s) {
   return CountKernels(s) * s.kernel_height * s.kernel_width * s.Positions();
 }
 
-/// For a tile of `channels` planes transformed into `outputs`. The costs of the transforms were
-/// measured.
+// What follows is in multiplications of a product of matrices by BLAS, as measured.
+
+/// For a tile of `channels` planes transformed into `outputs`.
 std::int64_t CountTileOperations(int channels, int outputs) {
-  constexpr int kInput = 450;
-  constexpr int kOutput = 300;
+  constexpr int kInput = 600;
+  constexpr int kOutput = 400;
   return std::int64_t{64} * channels * RoundUpToLanes(outputs) +
          std::int64_t{kInput} * RoundUpToLanes(channels) +
          std::int64_t{kOutput} * RoundUpToLanes(outputs);
+}
+
+/// For the kernels from `channels` planes to `outputs`, which are transformed once if the cache
+/// holds them, else for each block of `tiles`.
+std::int64_t CountKernelOperations(int channels, int outputs, std::int64_t tiles) {
+  constexpr int kKernel = 850;
+  const std::int64_t kernels = std::int64_t{channels} * RoundUpToLanes(outputs);
+  const bool fits = kernels <= kMostKernelsInCache;
+  return kKernel * kernels * (fits ? 1 : (tiles + kBlockTiles - 1) / kBlockTiles);
+}
+
+std::int64_t CountWinogradOperations(int channels, int outputs, std::int64_t tiles) {
+  return tiles * CountTileOperations(channels, outputs) +
+         CountKernelOperations(channels, outputs, tiles);
 }
 
 }  // namespace
@@ -133,9 +151,11 @@ bool WinogradFits(const ConvolutionShape& s) {
 }
 
 bool WinogradPays(const ConvolutionShape& shape) {
+  constexpr double kPanels = 0.8;  // panels.hpp: faster than BLAS
   const ConvolutionShape s = shape.OneGroup();
   return WinogradFits(s) &&
-         TilesOfTop(s) * CountTileOperations(s.channels, s.outputs) < CountOperations(s);
+         CountWinogradOperations(s.channels, s.outputs, s.images * TilesOfTop(s)) <
+             kPanels * s.images * CountOperations(s);
 }
 
 bool WinogradPaysBackwardWeights(const ConvolutionShape& shape) {
@@ -151,14 +171,14 @@ bool WinogradPaysBackwardWeights(const ConvolutionShape& shape) {
 
 bool WinogradPaysBackwardData(const ConvolutionShape& shape) {
   const ConvolutionShape s = shape.OneGroup();
+  const std::int64_t tiles = s.images * std::min(TilesOfTop(s), TilesOfBottom(s));
   return WinogradFits(s) &&
-         std::min(TilesOfTop(s), TilesOfBottom(s)) * CountTileOperations(s.outputs, s.channels) <
-             CountOperations(s);
+         CountWinogradOperations(s.outputs, s.channels, tiles) < s.images * CountOperations(s);
 }
 
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
-                     const float* bias, float* top) {
-  Code(shape).forward(shape, bottom, weights, bias, top);
+                     const Epilogue& epilogue, float* top) {
+  Code(shape).forward(shape, bottom, weights, epilogue, top);
 }
 
 void WinogradBackwardWeights(const ConvolutionShape& shape, const float* bottom,

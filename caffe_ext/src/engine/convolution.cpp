@@ -42,9 +42,10 @@ void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
     ConvolutionLayer::Forward_cpu(bottom, top);
     return;
   }
-  const float* bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
+  Epilogue epilogue;
+  epilogue.bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
   for (std::size_t i = 0; i < bottom.size(); ++i) {
-    ConvolutionForward(Shape(*bottom[i]), bottom[i]->cpu_data(), blobs_[0]->cpu_data(), bias,
+    ConvolutionForward(Shape(*bottom[i]), bottom[i]->cpu_data(), blobs_[0]->cpu_data(), epilogue,
                        top[i]->mutable_cpu_data());
   }
 }

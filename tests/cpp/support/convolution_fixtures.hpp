@@ -39,6 +39,13 @@ inline void ForProducts(const ConvolutionShape& s, const Visit& visit) {
   }
 }
 
+/// @param bias null: none
+inline Epilogue AddBias(const float* bias) {
+  Epilogue epilogue;
+  epilogue.bias = bias;
+  return epilogue;
+}
+
 struct ConvolutionArrays {
   explicit ConvolutionArrays(const ConvolutionShape& shape)
       : s(shape),
@@ -53,7 +60,7 @@ struct ConvolutionArrays {
         factors(Random(s.images, 7)) {}
 
   void Run() {
-    ConvolutionForward(s, x.data(), weights.data(), bias.data(), y.data());
+    ConvolutionForward(s, x.data(), weights.data(), AddBias(bias.data()), y.data());
     ConvolutionBackwardWeights(s, x.data(), dy.data(), factors.data(), dw.data(), db.data());
     ConvolutionBackwardData(s, dy.data(), weights.data(), dx.data());
   }

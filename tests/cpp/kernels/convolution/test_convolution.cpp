@@ -88,9 +88,9 @@ TEST_F(EngineKernels, ConvolutionLeavesOutWhatIsNotAskedFor) {
                                bias.db.data());
     EXPECT_TRUE(SameBits(weights.dw, all.dw));
     EXPECT_TRUE(SameBits(bias.db, all.db));
-    ConvolutionForward(s, weights.x.data(), weights.weights.data(), nullptr, weights.y.data());
+    ConvolutionForward(s, weights.x.data(), weights.weights.data(), Epilogue(), weights.y.data());
     const Floats zeros(s.outputs, 0);
-    ConvolutionForward(s, all.x.data(), all.weights.data(), zeros.data(), all.y.data());
+    ConvolutionForward(s, all.x.data(), all.weights.data(), AddBias(zeros.data()), all.y.data());
     ExpectClose(weights.y, {all.y.begin(), all.y.end()}, "y");
   }
 }

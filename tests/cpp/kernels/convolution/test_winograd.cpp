@@ -22,7 +22,7 @@ class EngineKernelsWinograd : public EngineKernels, public ::testing::WithParamI
 
   static void Run(ConvolutionArrays* a) {
     ASSERT_TRUE(WinogradFits(a->s));
-    WinogradForward(a->s, a->x.data(), a->weights.data(), a->bias.data(), a->y.data());
+    WinogradForward(a->s, a->x.data(), a->weights.data(), AddBias(a->bias.data()), a->y.data());
     WinogradBackwardWeights(a->s, a->x.data(), a->dy.data(), a->factors.data(), a->dw.data(),
                             a->db.data());
     WinogradBackwardData(a->s, a->dy.data(), a->weights.data(), a->dx.data());
@@ -80,7 +80,7 @@ TEST_P(EngineKernelsWinograd, LeavesOutWhatIsNotAskedFor) {
   std::fill(all.bias.begin(), all.bias.end(), 0.0F);
   std::fill(all.factors.begin(), all.factors.end(), 1.0F);
   Run(&all);
-  WinogradForward(s, some.x.data(), some.weights.data(), nullptr, some.y.data());
+  WinogradForward(s, some.x.data(), some.weights.data(), Epilogue(), some.y.data());
   WinogradBackwardWeights(s, some.x.data(), some.dy.data(), nullptr, some.dw.data(), nullptr);
   EXPECT_TRUE(SameBits(some.y, all.y));
   EXPECT_TRUE(SameBits(some.dw, all.dw));
@@ -158,9 +158,13 @@ TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
   EXPECT_TRUE(WinogradPaysBackwardWeights(good));
   EXPECT_FALSE(WinogradPaysBackwardWeights(Square(64, 1024, 14, 14, 1024, 3, 1)));  // memory
   // ResNet-50's last 3 x 3 convolutions: one image has too few tiles for so many kernels.
-  EXPECT_TRUE(WinogradPays(Square(1, 512, 7, 7, 512, 3, 1)));
-  EXPECT_FALSE(WinogradPaysBackwardWeights(Square(1, 512, 7, 7, 512, 3, 1)));
-  EXPECT_TRUE(WinogradPaysBackwardWeights(Square(16, 512, 7, 7, 512, 3, 1)));
+  EXPECT_FALSE(WinogradPays(Square(1, 256, 14, 14, 256, 3, 1)));
+  EXPECT_TRUE(WinogradPays(Square(8, 256, 14, 14, 256, 3, 1)));
+  for (const int images : {1, 64}) {
+    const ConvolutionShape last = Square(images, 512, 7, 7, 512, 3, 1);
+    EXPECT_EQ(WinogradPaysBackwardData(last), images > 1);
+    EXPECT_EQ(WinogradPaysBackwardWeights(last), images > 1);
+  }
 
   SetWinogradLanes(0);
   EXPECT_FALSE(WinogradFits(good));

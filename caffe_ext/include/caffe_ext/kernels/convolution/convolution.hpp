@@ -2,9 +2,12 @@
 
 #include <cstddef>
 
+#include "caffe_ext/kernels/convolution/epilogue.hpp"
+
 /// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
-/// by depthwise.hpp if each channel has its own kernel, by winograd.hpp where that pays; else, each
-/// image is one matrix product (im2col, then BLAS on one thread).
+/// by depthwise.hpp if each channel has its own kernel, by winograd.hpp where that pays, and
+/// forward by panels.hpp where the processor has the vectors for it; else, each image is one matrix
+/// product (im2col, then BLAS on one thread).
 ///
 /// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
 /// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
@@ -49,10 +52,9 @@ struct ConvolutionShape {
   std::ptrdiff_t WeightSize() const { return std::ptrdiff_t{outputs} * KernelSize(); }
 };
 
-/// @brief @f$ y_i = W * x_i + b @f$
-/// @param bias `outputs` values, or null: 0
+/// @brief @f$ y_i = e(W * x_i) @f$, where the epilogue e adds the bias, if there is one.
 void ConvolutionForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
-                        const float* bias, float* top);
+                        const Epilogue& epilogue, float* top);
 
 /// @brief @f$ dW \mathrel{+}= \sum_i f_i\,dE_i/dW, \quad db \mathrel{+}= \sum_i f_i\,dE_i/db @f$
 ///

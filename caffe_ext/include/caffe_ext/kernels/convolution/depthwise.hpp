@@ -10,9 +10,9 @@
 /// these if IsDepthwise().
 namespace caffe_ext {
 
-/// @brief @f$ y_c = W_c * x_c + b_c @f$
+/// @brief @f$ y_c = e(W_c * x_c) @f$
 void DepthwiseForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
-                      const float* bias, float* top);
+                      const Epilogue& epilogue, float* top);
 
 /// @brief @f$ dW_c \mathrel{+}= \sum_i f_i\,dE_i/dW_c, \quad db_c \mathrel{+}= \sum_i
 /// f_i\,dE_i/db_c

@@ -20,7 +20,8 @@
 /// whichever has fewer tiles: without pads there are fewer outputs than values.
 ///
 /// The error is about five times that of the plain sum in float: 2.5e-6 of the outputs' standard
-/// deviation (5 x 5, 32 channels). An image's results do not depend on the rest of its batch.
+/// deviation (5 x 5, 32 channels). The results of these functions for
+/// an image do not depend on the rest of its batch.
 ///
 /// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 namespace caffe_ext {
@@ -30,18 +31,16 @@ namespace caffe_ext {
 /// AVX2 or AVX-512.
 bool WinogradFits(const ConvolutionShape& shape);
 
-/// @brief True if it fits and WinogradForward is expected to be faster than a matrix product.
+/// @brief True if it fits and WinogradForward is expected to be faster than the alternative.
 ///
-/// With few channels or outputs, transforming the tiles costs more than it saves. Depends on
-/// neither the number of images nor the processor's vectors.
+/// With few channels or outputs, transforming the tiles costs more than it saves, and with few
+/// tiles in the batch, transforming the kernels does. Does not depend on the processor's vectors.
 bool WinogradPays(const ConvolutionShape& shape);
 
-/// @brief The same for WinogradBackwardWeights; depends on the number of images.
-///
-/// With few tiles in the batch, transforming the kernels costs more than it saves.
+/// The same for WinogradBackwardWeights.
 bool WinogradPaysBackwardWeights(const ConvolutionShape& shape);
 
-/// The same for WinogradBackwardData, for any number of images.
+/// The same for WinogradBackwardData.
 bool WinogradPaysBackwardData(const ConvolutionShape& shape);
 
 /// Floats that this processor computes at once: 16 (AVX-512), 8 (AVX2) or 0 (neither).
@@ -50,9 +49,9 @@ int WinogradLanes();
 /// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.
 void SetWinogradLanes(int lanes);
 
-/// As ConvolutionForward.
+/// As ConvolutionForward. @param epilogue without `unscaled`
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
-                     const float* bias, float* top);
+                     const Epilogue& epilogue, float* top);
 
 /// As ConvolutionBackwardWeights. @param weight_diff not null
 void WinogradBackwardWeights(const ConvolutionShape& shape, const float* bottom,

@@ -1,0 +1,36 @@
+#include "caffe_ext/kernels/convolution/epilogue.hpp"
+
+#include <algorithm>
+
+#include "caffe_ext/kernels/common/vector_clones.hpp"
+
+namespace caffe_ext {
+
+CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, int count, float* values,
+                                    float* unscaled) {
+  // What is left out does not change any bit: x + -0, x - 0 and 1 x are x.
+  const auto read = [channel](const float* from, float other) {
+    return from != nullptr ? from[channel] : other;
+  };
+  const float bias = read(epilogue.bias, -0.0F), mean = read(epilogue.means, 0.0F),
+              inverse = read(epilogue.inverse_deviations, 1.0F),
+              factor = read(epilogue.factors, 1.0F), shift = read(epilogue.shifts, -0.0F),
+              slope = epilogue.slope;
+  if (unscaled != nullptr) {
+    for (int i = 0; i < count; ++i) {
+      unscaled[i] = (values[i] + bias - mean) * inverse;
+    }
+  }
+  if (epilogue.relu) {
+    for (int i = 0; i < count; ++i) {
+      const float x = factor * ((values[i] + bias - mean) * inverse) + shift;
+      values[i] = std::max(x, 0.0F) + slope * std::min(x, 0.0F);
+    }
+  } else if (!epilogue.IsEmpty()) {
+    for (int i = 0; i < count; ++i) {
+      values[i] = factor * ((values[i] + bias - mean) * inverse) + shift;
+    }
+  }
+}
+
+}  // namespace caffe_ext
