@@ -379,7 +379,7 @@ def make_mobilenet_v2() -> Network:
 
 def _normalize(net: Network, blob: str) -> str:
     """Add MobileNet's BatchNorm and Scale."""
-    return net.normalize_batch(blob, f"{blob}/bn", f"{blob}/scale", top=f"{blob}/bn", eps=1e-5)
+    return net.normalize_batch(blob, f"{blob}/bn", f"{blob}/scale", top=blob, eps=1e-5)
 
 
 NETWORKS: dict[str, Callable[[], Network]] = {

@@ -10,9 +10,9 @@ namespace caffe_ext {
 
 namespace {
 
-CAFFE_EXT_CLONES void Normalize(const float* x, int count, float mean, float deviation, float* y) {
+CAFFE_EXT_CLONES void Normalize(const float* x, int count, float mean, float inverse, float* y) {
   for (int i = 0; i < count; ++i) {
-    y[i] = (x[i] - mean) / deviation;
+    y[i] = (x[i] - mean) * inverse;
   }
 }
 
@@ -44,9 +44,10 @@ void ForChannels(const ChannelShape& s, const Visit& visit) {
 }  // namespace
 
 void NormalizeChannels(const ChannelShape& s, const float* x, const float* means,
-                       const float* deviations, float* y) {
+                       const float* inverse_deviations, float* y) {
   ForChannels(s, [&](int c, std::ptrdiff_t first) {
-    Normalize(x + first, s.positions, means != nullptr ? means[c] : 0.0F, deviations[c], y + first);
+    Normalize(x + first, s.positions, means != nullptr ? means[c] : 0.0F, inverse_deviations[c],
+              y + first);
   });
 }
 

@@ -186,8 +186,7 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
 void FinishImage(const ConvolutionShape& s, const Epilogue& epilogue, int image, float* top) {
   for (int c = 0; c < s.outputs; ++c) {
     const std::ptrdiff_t at = image * s.TopSize() + std::ptrdiff_t{c} * s.Positions();
-    FinishChannel(epilogue, c, s.Positions(), top + at,
-                  epilogue.unscaled != nullptr ? epilogue.unscaled + at : nullptr);
+    FinishChannel(epilogue, c, at, s.Positions(), top);
   }
 }
 
@@ -200,7 +199,7 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
     return;
   }
   if (WinogradPays(s)) {
-    const bool apart = epilogue.unscaled != nullptr;
+    const bool apart = epilogue.WritesMore();
     WinogradForward(s, bottom, weights, apart ? Epilogue() : epilogue, top);
     if (apart) {
       ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {

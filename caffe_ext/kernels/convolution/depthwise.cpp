@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <numeric>
 #include <type_traits>
+#include <vector>
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/convolution/padding.hpp"
+#include "caffe_ext/kernels/convolution/panels.hpp"
 
 namespace caffe_ext {
 
@@ -35,30 +38,76 @@ CAFFE_EXT_INLINE void WithKernel(const ConvolutionShape& s, const Visit& visit) 
 
 // In these, the shape is that of one channel.
 
-CAFFE_EXT_CLONES void ConvolveChannel(const ConvolutionShape& s, const float* padded,
-                                      const float* weights, float* top) {
-  WithKernel(
-      s, [&](auto side, auto step) __attribute__((always_inline)) {
-        const int height = side > 0 ? side : s.kernel_height;
-        const int width = side > 0 ? side : s.kernel_width;
-        const std::ptrdiff_t stride = step > 0 ? step : s.stride_width;
-        const std::ptrdiff_t row = s.PaddedWidth();
-        const int columns = s.OutWidth();
-        for (int y = 0; y < s.OutHeight(); ++y, top += columns) {
-          const float* __restrict from =
-              padded + std::ptrdiff_t{y} * s.stride_height * s.PaddedWidth();
-          float* __restrict to = top;
-          for (int x = 0; x < columns; ++x) {
-            float sum = 0;
-            for (int i = 0; i < height; ++i) {
-              for (int j = 0; j < width; ++j) {
-                sum += weights[i * width + j] * from[i * row + x * stride + j];
-              }
-            }
-            to[x] = sum;
-          }
+/// How the values of a padded channel are arranged: those at equal places between two steps of the
+/// stride form a plane, so that what is under one value of the kernel in consecutive positions is
+/// consecutive. Without a stride, there is one plane.
+struct Planes {
+  int rows, columns;  ///< of planes, among the values between two steps
+  int height, width;  ///< of a plane
+
+  std::vector<int> offsets;  ///< of the values under the kernel
+
+  explicit Planes(const ConvolutionShape& s)
+      : rows(std::min(s.stride_height, s.kernel_height)),
+        columns(std::min(s.stride_width, s.kernel_width)),
+        height((s.PaddedHeight() + s.stride_height - 1) / s.stride_height),
+        width((s.PaddedWidth() + s.stride_width - 1) / s.stride_width) {
+    for (int y = 0; y < s.kernel_height; ++y) {
+      for (int x = 0; x < s.kernel_width; ++x) {
+        offsets.push_back(At(y % s.stride_height, x % s.stride_width) +
+                          y / s.stride_height * width + x / s.stride_width);
+      }
+    }
+  }
+  int Size() const { return height * width; }
+  int At(int row, int column) const { return (row * columns + column) * Size(); }
+};
+
+CAFFE_EXT_INLINE void CopyFloats(const float* from, int count, float* to) {
+  constexpr int kBlock = 8;
+  if (count < kBlock) {
+    for (int i = 0; i < count; ++i) {
+      to[i] = from[i];
+    }
+    return;
+  }
+  for (int i = 0; i < count - kBlock; i += kBlock) {
+    std::memcpy(to + i, from + i, kBlock * sizeof(float));
+  }
+  std::memcpy(to + count - kBlock, from + count - kBlock, kBlock * sizeof(float));
+}
+
+/// Writes a channel's values into the planes, whose pads are 0 already.
+CAFFE_EXT_CLONES void SplitChannel(const ConvolutionShape& s, const Planes& planes,
+                                   const float* channel, float* to) {
+  for (int y = 0; y < s.height; ++y, channel += s.width) {
+    const int padded = y + s.pad_height;
+    const int row = padded % s.stride_height;
+    if (row >= planes.rows) {
+      continue;  // between the kernel's positions
+    }
+    float* line = to + planes.At(row, 0) + padded / s.stride_height * planes.width;
+    if (s.stride_width == 1) {
+      CopyFloats(channel, s.width, line + s.pad_width);
+      continue;
+    }
+    for (int column = 0; column < planes.columns; ++column, line += planes.Size()) {
+      const int stride = s.stride_width;
+      const int begin = std::max(0, (s.pad_width - column + stride - 1) / stride);
+      const float* __restrict from = channel + begin * stride + column - s.pad_width;
+      float* __restrict inside = line + begin;
+      const int count = (s.width + s.pad_width - column + stride - 1) / stride - begin;
+      if (stride == 2) {
+        for (int i = 0; i < count; ++i) {
+          inside[i] = from[2 * i];
         }
-      });
+      } else {
+        for (int i = 0; i < count; ++i) {
+          inside[i] = from[i * stride];
+        }
+      }
+    }
+  }
 }
 
 /// The reverse: adds each output's gradient to those of the values under the kernel.
@@ -125,18 +174,84 @@ int Parts(const ConvolutionShape& s, int count) {
 
 }  // namespace
 
+// The same source, compiled for each instruction set. Only after all other headers: what they
+// define must run on any processor.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CAFFE_EXT_DEPTHWISE 1
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,fma")
+namespace avx512 {
+namespace {
+constexpr int kLanes = 16;
+#include "depthwise_lanes.inc"
+}  // namespace
+}  // namespace avx512
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+namespace {
+constexpr int kLanes = 8;
+#include "depthwise_lanes.inc"
+}  // namespace
+}  // namespace avx2
+#pragma GCC pop_options
+
+#endif
+
+namespace {
+
+/// One channel by its definition.
+void ConvolveChannel(const ConvolutionShape& s, const Planes& planes, const float* values,
+                     const float* weights, const Epilogue& epilogue, int channel, std::ptrdiff_t at,
+                     float* top) {
+  float* to = top + at;
+  for (int y = 0; y < s.OutHeight(); ++y) {
+    for (int x = 0; x < s.OutWidth(); ++x) {
+      float sum = 0;
+      for (int i = 0; i < s.KernelSize(); ++i) {
+        sum += weights[i] * values[y * planes.width + x + planes.offsets[i]];
+      }
+      *to++ = sum;
+    }
+  }
+  FinishChannel(epilogue, channel, at, s.Positions(), top);
+}
+
+/// @param width of the outputs: short rows take shorter vectors
+decltype(ConvolveChannel)* ChooseCode(int width) {
+#if CAFFE_EXT_DEPTHWISE
+  if (PanelLanes() == 16 && width > 8) {
+    return avx512::ConvolveChannel;
+  }
+  if (PanelLanes() > 0) {
+    return avx2::ConvolveChannel;
+  }
+#endif
+  (void)width;
+  return ConvolveChannel;
+}
+
+}  // namespace
+
 void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const float* weights,
                       const Epilogue& epilogue, float* top) {
   const ConvolutionShape channel = s.OneGroup();
   const int count = s.images * s.channels;
+  const Planes planes(channel);
+  decltype(ConvolveChannel)* const convolve = ChooseCode(channel.OutWidth());
+  const int size = planes.At(planes.rows, 0);
   ParallelParts(count, Parts(s, count), [&](int begin, int end, int /*part*/) {
+    constexpr int kSlack = 16;  // read behind the last value, and not used
+    float* values = GetThreadBuffer(kPaddedSlot, size + kSlack);
+    std::fill(values, values + size + kSlack, 0.0F);
     for (int i = begin; i < end; ++i) {
       const int c = i % s.channels;
-      const std::ptrdiff_t at = i * channel.TopSize();
-      ConvolveChannel(channel, PadImage(channel, bottom + i * channel.BottomSize(), kPaddedSlot),
-                      weights + c * channel.WeightSize(), top + at);
-      FinishChannel(epilogue, c, channel.Positions(), top + at,
-                    epilogue.unscaled != nullptr ? epilogue.unscaled + at : nullptr);
+      SplitChannel(channel, planes, bottom + i * channel.BottomSize(), values);
+      convolve(channel, planes, values, weights + c * channel.WeightSize(), epilogue, c,
+               i * channel.TopSize(), top);
     }
   });
 }

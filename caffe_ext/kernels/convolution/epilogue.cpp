@@ -6,8 +6,8 @@
 
 namespace caffe_ext {
 
-CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, int count, float* values,
-                                    float* unscaled) {
+CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, std::ptrdiff_t at,
+                                    int count, float* top) {
   // What is left out does not change any bit: x + -0, x - 0 and 1 x are x.
   const auto read = [channel](const float* from, float other) {
     return from != nullptr ? from[channel] : other;
@@ -16,7 +16,15 @@ CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, int c
               inverse = read(epilogue.inverse_deviations, 1.0F),
               factor = read(epilogue.factors, 1.0F), shift = read(epilogue.shifts, -0.0F),
               slope = epilogue.slope;
-  if (unscaled != nullptr) {
+  float* values = top + at;
+  if (epilogue.raw != nullptr) {
+    float* raw = epilogue.raw + at;
+    for (int i = 0; i < count; ++i) {
+      raw[i] = values[i] + bias;
+    }
+  }
+  if (epilogue.unscaled != nullptr) {
+    float* unscaled = epilogue.unscaled + at;
     for (int i = 0; i < count; ++i) {
       unscaled[i] = (values[i] + bias - mean) * inverse;
     }

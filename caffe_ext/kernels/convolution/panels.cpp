@@ -41,8 +41,7 @@ struct Prepared {
 struct PanelCode {
   int (*count_panels)(const ConvolutionShape& s);
   void (*compute)(const ConvolutionShape& s, const Prepared& image, int panel_begin, int panel_end,
-                  int begin, int end, const float* weights, const Epilogue& epilogue, float* top,
-                  float* unscaled);
+                  int begin, int end, const float* weights, const Epilogue& epilogue, float* top);
   int rows;  ///< outputs that are computed at once
 };
 
@@ -203,11 +202,10 @@ void PanelForward(const ConvolutionShape& shape, const float* bottom, const floa
                         s.outputs);
       };
       const Prepared prepared = Prepare(s, bottom + image * s.BottomSize(), kMostLanes);
-      code.compute(
-          s, prepared, panel, panel + count, at(chunk), at(chunk + 1),
-          weights + group * s.WeightSize(), epilogue.From(group * s.outputs),
-          top + image * s.TopSize(),
-          epilogue.unscaled != nullptr ? epilogue.unscaled + image * s.TopSize() : nullptr);
+      code.compute(s, prepared, panel, panel + count, at(chunk), at(chunk + 1),
+                   weights + group * s.WeightSize(),
+                   epilogue.From(group * s.outputs, image * s.TopSize()),
+                   top + image * s.TopSize());
       unit += count;
     }
   });

@@ -32,6 +32,13 @@ CAFFE_EXT_CLONES void Relu(const float* x, int count, float slope, float* y) {
   }
 }
 
+CAFFE_EXT_CLONES void Add(const float* a, const float* b, int count, float slope, float* y) {
+  for (int i = 0; i < count; ++i) {
+    const float x = a[i] + b[i];
+    y[i] = std::max(x, 0.0F) + slope * std::min(x, 0.0F);
+  }
+}
+
 CAFFE_EXT_CLONES void ReluDiff(const float* x, const float* dy, int count, float slope, float* dx) {
   for (int i = 0; i < count; ++i) {
     dx[i] = dy[i] * (static_cast<float>(x[i] > 0) + slope * static_cast<float>(x[i] <= 0));
@@ -105,6 +112,11 @@ void FillWithRow(const float* values, int rows, int columns, float* matrix) {
 
 void ReluForward(const float* x, std::ptrdiff_t count, float slope, float* y) {
   ForValues(count, [&](std::ptrdiff_t first, int n) { Relu(x + first, n, slope, y + first); });
+}
+
+void AddValues(const float* a, const float* b, std::ptrdiff_t count, float slope, float* y) {
+  ForValues(count,
+            [&](std::ptrdiff_t first, int n) { Add(a + first, b + first, n, slope, y + first); });
 }
 
 void ReluBackward(const float* x, const float* dy, std::ptrdiff_t count, float slope, float* dx) {

@@ -42,7 +42,14 @@ void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
     ConvolutionLayer::Forward_cpu(bottom, top);
     return;
   }
-  Epilogue epilogue;
+  ForwardJointly(bottom, top, Epilogue());
+}
+
+bool EngineConvolution::Supports(const Epilogue& /*epilogue*/) {
+  return Supported() && channel_axis_ == 1;
+}
+
+void EngineConvolution::ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) {
   epilogue.bias = bias_term_ ? blobs_[1]->cpu_data() : nullptr;
   for (std::size_t i = 0; i < bottom.size(); ++i) {
     ConvolutionForward(Shape(*bottom[i]), bottom[i]->cpu_data(), blobs_[0]->cpu_data(), epilogue,

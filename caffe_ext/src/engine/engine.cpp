@@ -9,6 +9,7 @@
 #include <caffe/layer_factory.hpp>
 #include "caffe_ext/engine/batch_norm.hpp"
 #include "caffe_ext/engine/convolution.hpp"
+#include "caffe_ext/engine/eltwise.hpp"
 #include "caffe_ext/engine/inner_product.hpp"
 #include "caffe_ext/engine/lrn.hpp"
 #include "caffe_ext/engine/pooling.hpp"
@@ -86,6 +87,7 @@ const bool replaced = [] {
   Replace<EngineLrn>("LRN");
   Replace<EngineBatchNorm>("BatchNorm");
   Replace<EngineScale>("Scale");
+  Replace<EngineEltwise>("Eltwise");
   const char* wanted = std::getenv("CAFFE_EXT_ENGINE");
   SetEngine(wanted == nullptr || std::string(wanted) != "0");
   return true;

@@ -14,6 +14,16 @@ void EngineRelu::Forward_cpu(const Blobs& bottom, const Blobs& top) {
               top[0]->mutable_cpu_data());
 }
 
+bool EngineRelu::Join(const Blobs& /*bottom*/, const Blobs& /*top*/, bool /*needs_backward*/,
+                      Epilogue* epilogue) {
+  if (epilogue->relu) {
+    return false;
+  }
+  epilogue->relu = true;
+  epilogue->slope = layer_param_.relu_param().negative_slope();
+  return true;
+}
+
 void EngineRelu::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                               const Blobs& bottom) {
   if (propagate_down[0]) {

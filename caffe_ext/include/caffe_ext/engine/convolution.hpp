@@ -3,14 +3,16 @@
 #include <caffe/layers/conv_layer.hpp>
 #include <vector>
 
-#include "caffe_ext/engine/engine_layer.hpp"
+#include "caffe_ext/engine/joint_layer.hpp"
 #include "caffe_ext/engine/sample_weighted_layer.hpp"
 #include "caffe_ext/kernels/convolution/convolution.hpp"
 
 namespace caffe_ext {
 
 /// Two spatial axes, no dilation; everything else is left to Caffe.
-class EngineConvolution : public caffe::ConvolutionLayer<float>, public SampleWeightedLayer<float> {
+class EngineConvolution : public caffe::ConvolutionLayer<float>,
+                          public SampleWeightedLayer<float>,
+                          public JointLayer {
  public:
   using ConvolutionLayer::ConvolutionLayer;
   void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
@@ -19,6 +21,8 @@ class EngineConvolution : public caffe::ConvolutionLayer<float>, public SampleWe
   void BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
   /// Whether this layer's shape is one that the engine computes.
   bool Supported();
+  bool Supports(const Epilogue& epilogue) override;
+  void ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) override;
 
  protected:
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;

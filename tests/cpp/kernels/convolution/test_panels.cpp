@@ -136,9 +136,10 @@ struct Constants {
 };
 
 /// Step by step; no operation is contracted in tests.
-void Finish(const Epilogue& e, int channel, float* y, float* t) {
+void Finish(const Epilogue& e, int channel, float* y, float* r, float* t) {
   volatile float x = *y;
   x = e.bias != nullptr ? x + e.bias[channel] : x;
+  *r = x;
   x = e.means != nullptr ? x - e.means[channel] : x;
   x = e.means != nullptr ? x * e.inverse_deviations[channel] : x;
   *t = x;
@@ -163,23 +164,25 @@ TEST_P(EngineKernelsPanels, EpiloguesAreBitIdenticalToTheirSteps) {
       SCOPED_TRACE("steps " + std::to_string(steps) + ", groups " + std::to_string(s.groups) +
                    ", kernel " + std::to_string(s.kernel_height));
       Epilogue e = constants.Choose(steps);
-      Floats expected = plain, expected_t(plain.size());
+      Floats expected = plain, expected_r(plain.size()), expected_t(plain.size());
       for (std::size_t i = 0; i < expected.size(); ++i) {
-        Finish(e, static_cast<int>(i) / s.Positions() % s.outputs, &expected[i], &expected_t[i]);
+        Finish(e, static_cast<int>(i) / s.Positions() % s.outputs, &expected[i], &expected_r[i],
+               &expected_t[i]);
       }
       for (const int threads : {1, 2}) {
         SetKernelThreads(threads);
         Floats y(plain.size(), NAN), t(plain.size(), NAN);
         ConvolutionForward(s, a.x.data(), a.weights.data(), e, y.data());
         ASSERT_TRUE(SameBits(y, expected));
-        if (e.means != nullptr || e.factors != nullptr) {
-          e.unscaled = t.data();
-          std::fill(y.begin(), y.end(), NAN);
-          ConvolutionForward(s, a.x.data(), a.weights.data(), e, y.data());
-          ASSERT_TRUE(SameBits(y, expected));
-          ASSERT_TRUE(SameBits(t, expected_t));
-          e.unscaled = nullptr;
-        }
+        Floats r(plain.size(), NAN);
+        e.raw = r.data();
+        e.unscaled = e.means != nullptr || e.factors != nullptr ? t.data() : nullptr;
+        std::fill(y.begin(), y.end(), NAN);
+        ConvolutionForward(s, a.x.data(), a.weights.data(), e, y.data());
+        ASSERT_TRUE(SameBits(y, expected));
+        ASSERT_TRUE(SameBits(r, expected_r));
+        ASSERT_TRUE(e.unscaled == nullptr || SameBits(t, expected_t));
+        e.raw = e.unscaled = nullptr;
       }
     }
   }
@@ -191,16 +194,19 @@ TEST_F(EngineKernels, EpiloguesWithoutVectors) {
   const ConvolutionShape s = {3, 4, 7, 6, 6, 3, 3, 1, 1, 1, 1, 2};
   const Constants constants(s.outputs);
   const ConvolutionArrays a(s);
-  Floats expected(a.y.size()), t(a.y.size()), y(a.y.size()), unscaled(a.y.size());
+  Floats expected(a.y.size()), r(a.y.size()), t(a.y.size()), y(a.y.size()), raw(a.y.size()),
+      unscaled(a.y.size());
   ConvolutionForward(s, a.x.data(), a.weights.data(), Epilogue(), expected.data());
   Epilogue e = constants.Choose(63);
+  e.raw = raw.data();
   e.unscaled = unscaled.data();
   SetKernelThreads(2);
   ConvolutionForward(s, a.x.data(), a.weights.data(), e, y.data());
   for (std::size_t i = 0; i < y.size(); ++i) {
-    Finish(e, static_cast<int>(i) / s.Positions() % s.outputs, &expected[i], &t[i]);
+    Finish(e, static_cast<int>(i) / s.Positions() % s.outputs, &expected[i], &r[i], &t[i]);
   }
   EXPECT_TRUE(SameBits(y, expected));
+  EXPECT_TRUE(SameBits(raw, r));
   EXPECT_TRUE(SameBits(unscaled, t));
   SetPanelLanes(-1);
   SetWinogradLanes(-1);

@@ -10,10 +10,10 @@ struct ChannelShape {
   int images, channels, positions;
 };
 
-/// @brief @f$ y = (x - m_c) / d_c @f$; y may be x
+/// @brief @f$ y = (x - m_c)\,v_c @f$; y may be x
 /// @param means one per channel, or null: 0
 void NormalizeChannels(const ChannelShape& shape, const float* x, const float* means,
-                       const float* deviations, float* y);
+                       const float* inverse_deviations, float* y);
 
 /// @brief @f$ y = f_c\,x + b_c @f$; y may be x
 /// @param shifts one per channel, or null: 0

@@ -49,7 +49,7 @@ int WinogradLanes();
 /// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.
 void SetWinogradLanes(int lanes);
 
-/// As ConvolutionForward. @param epilogue without `unscaled`
+/// As ConvolutionForward. @param epilogue not one that WritesMore()
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
                      const Epilogue& epilogue, float* top);
 

@@ -24,6 +24,9 @@ void FillWithRow(const float* values, int rows, int columns, float* matrix);
 /// @brief @f$ y = \max(x, 0) + s \min(x, 0) @f$; y may be x
 void ReluForward(const float* x, std::ptrdiff_t count, float slope, float* y);
 
+/// @brief The same of x = a + b; y may be a or b. With s = 1, the sum alone.
+void AddValues(const float* a, const float* b, std::ptrdiff_t count, float slope, float* y);
+
 /// @brief @f$ dx = dy\,(x > 0\;?\;1 : s) @f$; dx may be dy. NaN in x counts as neither: 0.
 void ReluBackward(const float* x, const float* dy, std::ptrdiff_t count, float slope, float* dx);
 
