@@ -5,7 +5,9 @@
 /// about five times the rounding error (kernels/convolution/winograd.hpp).
 ///
 /// On the CPU, Convolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with its running
-/// averages, and Scale in float distribute the batch over threads. On a GPU, where a small net
+/// averages, Scale and sums by Eltwise in float distribute the batch over threads. BatchNorm, Scale
+/// and ReLU behind a convolution, and a ReLU behind a sum, are computed with it (joint_layer.hpp).
+/// On a GPU, where a small net
 /// spends its time on launches and on waiting, Convolution in float needs two or three launches per
 /// batch instead of several per image, SoftmaxWithLoss in float two without waiting, and the update
 /// of the solver type "SGD" one for all weights.
