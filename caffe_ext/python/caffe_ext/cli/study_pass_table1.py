@@ -31,10 +31,12 @@ rows
   originals    fine-tuned for as long without hard positives (not in the paper)
 
 time
-  The whole takes about 6 hours on a core of a current server, the second example an hour.
+  The whole takes 3.6 hours on a core of a current server, the second example an hour.
+
 examples
   caffe-ext study pass-table1 --results results/pass_table1
-  caffe-ext study pass-table1 --orderings 1 --attacked 5000 --fine-tuning 5000 --deformed 250000
+  caffe-ext study pass-table1 --orderings 1 --attacked 10000 --fine-tuning 10000 \\
+      --deformed 250000
   caffe-ext study pass-table1 --digits --bases 1 --orderings 1 --iterations 500 --fine-tuning 500
 """
 
