@@ -28,6 +28,10 @@ from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_people_curve
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
 from caffe_ext.studies.human.store import ANSWERS, AnswerStore
+from caffe_ext.studies.landscape.samples import load_iris_samples
+from caffe_ext.studies.landscape.search import collect_minima
+from caffe_ext.studies.landscape.sensitivity import measure_sensitivity
+from caffe_ext.studies.landscape.store import read_connection, read_hop, read_widths
 from caffe_ext.studies.pass_table1.design import StudyNetwork, StudySettings
 from caffe_ext.studies.pass_table1.study import Finding, StoredPoint
 from caffe_ext.studies.pass_table1.table import format_markdown as format_pass_table
@@ -42,6 +46,7 @@ from caffe_ext.training.hard_positives.folder import read_set
 from caffe_ext.training.settings import TrainingError, read_settings
 from good_files import (
     BOUNDS,
+    CONNECTION,
     CURVE,
     EXACT,
     IMAGES,
@@ -51,7 +56,9 @@ from good_files import (
     SET,
     SETTINGS,
     SOURCE,
+    STATIONARY,
     TRAINING,
+    WIDTHS,
     counts_in,
     make_counts,
     make_first_stage,
@@ -172,6 +179,14 @@ def use_failure(folder: Path) -> None:
     make_rows_of_points([point], {}, {point.digest: failed})
 
 
+def use_minimum(folder: Path) -> None:
+    """Read a minimum and measure it."""
+    point, samples = read_hop(folder / "x.json", (4, 5, 3)), load_iris_samples()
+    if point is not None:
+        collect_minima([point, point], samples.inputs)
+        measure_sensitivity(point.parameters, point.widths, samples.inputs, samples.ranges)
+
+
 def use_pass_point(folder: Path) -> None:
     """Read a measured network of the study, and make the table of it."""
     found = read_json(folder / "x.json", StoredPoint, "remove it").found
@@ -259,6 +274,13 @@ FORMATS = {
         "x.json",
         note({"depends": {"count": 5}, "found": {"images": 5, "correct": {"natural": 4}}}),
         lambda folder: read_json(folder / "x.json", StoredMeasurement, "remove it"),
+    ),
+    "landscape_minimum.json": Format("x.json", note({"point": STATIONARY}), use_minimum),
+    "landscape_connection.json": Format(
+        "x.json", note(CONNECTION), lambda folder: read_connection(folder / "x.json", (4, 5, 3))
+    ),
+    "landscape_widths.json": Format(
+        "x.json", note(WIDTHS), lambda folder: read_widths(folder / "x.json", 3)
     ),
     "distortion_curve.json": Format("x.json", note(CURVE), use_curve),
     "stage_set.json": Format("stage/set.json", make_first_stage, make_stage),

@@ -259,6 +259,19 @@ METRICS = {
         name: [0.5, 1.0] for name in ("ce", "err", "log_sense", "jacob", "adv_loss", "adv_err")
     },
 }
+STATIONARY = {
+    **{"energy": 0.5, "widths": [4, 1, 3], "parameters": [0.5] * 11, "residual": 1e-12},
+    "kinks": [{"layer": 0, "sample": 5, "unit": 0, "slope": 0.5, "falling": False}],
+    **{"signs": [0, 1, 10], "lowest": 0.0, "rank": 1, "strict": True, "pull": 1.0},
+}
+CONNECTION = {
+    **{"highest": 0.75, "candidates": 2},
+    "states": [{"point": STATIONARY, "below": [STATIONARY, None]}],
+}
+WIDTHS = {
+    **{"samples": [0, 50], "lower": [[0.5, 1.0, 1.5]] * 2, "upper": [[0.5, 1.0, 2.5]] * 2},
+    "seconds": 1.5,
+}
 TRAINING = {"format": 1, "settings": SETTINGS, "finished": True, "seconds": 1.5, "started": None}
 SOURCE = {
     **{"format": 1, "finished": True, "data_set": "mnist", "holds": "MNIST", "origin": "here"},

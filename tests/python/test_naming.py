@@ -11,29 +11,31 @@ PACKAGE = Path(caffe_ext.__file__).parent
 _VERBS = """
     absorb activate add advance align allow anneal announce append apply arrange ascend ask
     assess assign attack attempt average
-    begin bound broadcast build
+    begin bisect bound broadcast build
     call cancel centre certify change check choose claim classify clear climb clip close collect
     commit compare complete compose compute concatenate concretize confirm connect construct
-    convert copy count create cut
-    decide decode defer deform describe detect differentiate discard download draw drop
+    convert copy correlate count create cut
+    decide decode decompose decorate defer deform descend describe detect differentiate discard
+    download draw drop
     embed enable encode end enlarge escape estimate evaluate examine exchange expand
     explain export
     feed fetch find finish fit fix flatten flush fold follow forget fork form format
     gather get go group
     halve hash hold
-    identify import insert interpolate intersect iterate
+    identify import initialize insert interpolate intersect iterate
     join jump
     keep
     leave limit list listen load locate lock look
-    make map match measure merge minimize move
+    make map match measure merge minimize move multiply
     name normalize note number
     offer open
     pad parse perturb pick plan plot pluralize pool predict prefix prepare print probe
-    project propose pull put
+    project propose pull put quench
     query
-    read receive record refuse register regroup remove render reorder replace report require
+    read receive record reduce refuse register regroup remove render reorder replace report require
     reshape resolve restore resume round run
-    sample save say scale scatter score search seek select serve set shift shorten show shrink
+    sample save say scale scatter score search seek select serve set settle shift shorten show
+    shrink
     shuffle silence smooth solve split stack stage start step stop stretch strip submit suggest sum
     summarize surround swap switch sync synchronize
     take tell tighten time train transform transliterate truncate try turn

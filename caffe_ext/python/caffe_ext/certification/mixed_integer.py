@@ -136,9 +136,16 @@ class Program:
         The search ends when the goal is reached, is proved unreachable, or the time runs out.
         The bound of a relaxation is valid, but its point need not be one of the net's.
         """
+        factors = np.zeros(len(self.logits.offset))
+        factors[label] += 1
+        factors[target] -= 1
+        return self.minimize_sum(factors, limits, goal)
+
+    def minimize_sum(self, factors: Doubles, limits: Limits, goal: Goal = "point") -> Minimum:
+        """Search for a point with sum_t factors_t z_t at or below the threshold, as above."""
         integral = np.array([*self.integral, False], np.int64) * (goal != "relaxation")
-        difference = self.logits.matrix[[label]] - self.logits.matrix[[target]]
-        offset = self.logits.offset[label] - self.logits.offset[target]
+        difference = sparse.csr_array(factors[None]) @ self.logits.matrix
+        offset = float(factors @ self.logits.offset)
         count = len(self.lower) + 1
         matrices = [_stretch(matrix, count) for matrix, _, _ in self.rows]
         margin = sparse.csr_array(([-1.0], ([0], [count - 1])), shape=(1, count))

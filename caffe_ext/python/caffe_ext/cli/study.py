@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from caffe_ext.cli import (
     study_distortion,
     study_human,
+    study_landscape,
     study_pass_table1,
     study_report_table1,
 )
@@ -24,6 +25,7 @@ examples
   caffe-ext study pass-table1 --bases 1 --orderings 1
   caffe-ext study report-table1
   caffe-ext study human prepare
+  caffe-ext study landscape
 """
 STUDIES = {
     "distortion": (
@@ -31,6 +33,7 @@ STUDIES = {
         "dropout, filters, autoencoder, committees (Uličný et al., Table 2, Figures 3 to 7)",
     ),
     "human": (study_human, "people and networks on noisy digits (Uličný et al., Figure 8)"),
+    "landscape": (study_landscape, "minima of a net on Iris and their sensitivity (Wang et al.)"),
     "pass-table1": (study_pass_table1, "LeNets fine-tuned on hard positives (Rozsa et al., 2016)"),
     "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
 }
