@@ -83,6 +83,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "get_data": get_data.main,
     "hardpositives": hardpositives.main,
     "hotcold": hotcold.main,
+    "landscape": study.main,
     "noise_curves": noise_curves.main,
     "pass_table1": study.main,
     "sweep": sweep.main,

@@ -132,6 +132,10 @@ def arguments(program: str, inputs: Path, output: Path) -> list[str]:
             *("exact", "--model", f"{inputs / 'relu.yaml'}", *images, "--limit", "6"),
             *("--radii", "8", "--no-attack"),
         ],
+        "landscape": [
+            *("landscape", "--starts", "1", "--hops", "1", "--hidden", "4", "4", "--exact", "1"),
+            *("--jobs", "1", "--output", f"{output}"),
+        ],
         "fastgradient": [*model, "--logits", "--limit", "12"],
         "demo": ["--digits", "--iterations", "6", "--output", f"{output}"],
         "table1": [

@@ -17,7 +17,7 @@ KILLS = int(os.environ.get("CAFFE_EXT_KILLS", "1"))
 PROGRAMS = (
     *("hotcold", "evaluate", "noise_curves", "hardpositives", "get_data", "training"),
     *("transfer", "certify", "bounds", "exact", "fastgradient", "table1"),
-    *("demo", "bench_attacks", "sweep", "distortion", "pass_table1"),
+    *("demo", "bench_attacks", "sweep", "distortion", "pass_table1", "landscape"),
 )
 
 

@@ -3,17 +3,20 @@
 It imports nothing of the package, so that it starts at once.
 """
 
+# maraboupy is an option: this module can be imported without it.
+# ruff: noqa: PLC0415
+
 import json
 import sys
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from maraboupy import MarabouCore
-
 
 def build_query(problem: dict[str, Any]) -> tuple[Any, list[int]]:
     """Return a query that has the net, in the box, and the variables of the logits."""
+    from maraboupy import MarabouCore
+
     query = MarabouCore.InputQuery()
     inputs = list(range(len(problem["lower"])))
     total = len(inputs)
@@ -55,6 +58,8 @@ def build_query(problem: dict[str, Any]) -> tuple[Any, list[int]]:
 
 def ask(problem: dict[str, Any], logit: int, limit: float, sign: int, seconds: float) -> Any:
     """Return the logit at an input where sign z <= limit; None if there is none; "unknown"."""
+    from maraboupy import MarabouCore
+
     query, outputs = build_query(problem)
     variable = outputs[logit]
     if sign > 0:

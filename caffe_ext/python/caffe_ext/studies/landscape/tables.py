@@ -156,11 +156,11 @@ def _format_states(result: LandscapeResult) -> str:
 
 
 def _format_widths(result: LandscapeResult) -> str:
-    head = ["minimum", "boxes", "S_dual", "S_exact", "S_reached", "relative", "seconds"]
+    head = ["minimum", "boxes", "S_dual", "S_exact", "S_reached", "relative"]
     rows: list[list[Any]] = [head]
     for it in result.overestimates:
         sizes = (f"{size:.8g}" for size in (it.dual, it.exact, it.reached))
-        rows.append([it.number, it.samples, *sizes, f"{it.relative:.6g}", f"{it.seconds:.2f}"])
+        rows.append([it.number, it.samples, *sizes, f"{it.relative:.6g}"])
     return _join(rows)
 
 
