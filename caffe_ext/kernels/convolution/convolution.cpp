@@ -10,6 +10,7 @@
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/convolution/depthwise.hpp"
 #include "caffe_ext/kernels/convolution/padding.hpp"
 #include "caffe_ext/kernels/convolution/panels.hpp"
@@ -210,7 +211,7 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
     }
     return;
   }
-  if (PanelLanes() > 0) {
+  if (VectorLanes() > 0) {
     PanelForward(s, bottom, weights, epilogue, top);
     return;
   }

@@ -9,8 +9,8 @@
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/convolution/padding.hpp"
-#include "caffe_ext/kernels/convolution/panels.hpp"
 
 namespace caffe_ext {
 
@@ -223,10 +223,10 @@ void ConvolveChannel(const ConvolutionShape& s, const Planes& planes, const floa
 /// @param width of the outputs: short rows take shorter vectors
 decltype(ConvolveChannel)* ChooseCode(int width) {
 #if CAFFE_EXT_DEPTHWISE
-  if (PanelLanes() == 16 && width > 8) {
+  if (VectorLanes() == 16 && width > 8) {
     return avx512::ConvolveChannel;
   }
-  if (PanelLanes() > 0) {
+  if (VectorLanes() > 0) {
     return avx2::ConvolveChannel;
   }
 #endif

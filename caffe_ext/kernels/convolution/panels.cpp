@@ -7,9 +7,9 @@
 #include <cstring>
 #include <type_traits>
 
-#include "caffe_ext/kernels/common/lanes_in_use.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 
 namespace caffe_ext {
 
@@ -143,36 +143,15 @@ constexpr int kVectors = 3;
 
 namespace {
 
-int ProcessorLanes() {
-#if CAFFE_EXT_PANELS
-  if (__builtin_cpu_supports("avx512f")) {
-    return 16;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return 8;
-  }
-#endif
-  return 0;
-}
-
-LanesInUse& Lanes() {
-  static LanesInUse lanes(ProcessorLanes());
-  return lanes;
-}
-
 const PanelCode& Code() {
 #if CAFFE_EXT_PANELS
-  return Lanes().Get() == 16 ? avx512::kCode : avx2::kCode;
+  return VectorLanes() == 16 ? avx512::kCode : avx2::kCode;
 #else
   std::abort();  // there are no lanes
 #endif
 }
 
 }  // namespace
-
-int PanelLanes() { return Lanes().Get(); }
-
-void SetPanelLanes(int lanes) { Lanes().Set(lanes); }
 
 void PanelForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
                   const Epilogue& epilogue, float* top) {

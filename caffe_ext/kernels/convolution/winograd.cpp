@@ -6,9 +6,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "caffe_ext/kernels/common/lanes_in_use.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 
 namespace caffe_ext {
 
@@ -72,27 +72,10 @@ constexpr int kVectors = 3;
 
 namespace {
 
-int ProcessorLanes() {
-#if CAFFE_EXT_WINOGRAD
-  if (__builtin_cpu_supports("avx512f")) {
-    return 16;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return 8;
-  }
-#endif
-  return 0;
-}
-
-LanesInUse& Lanes() {
-  static LanesInUse lanes(ProcessorLanes());
-  return lanes;
-}
-
 const WinogradCode& Code(const ConvolutionShape& shape) {
 #if CAFFE_EXT_WINOGRAD
   const bool is_five = shape.kernel_height == 5;
-  if (Lanes().Get() == 16) {
+  if (VectorLanes() == 16) {
     return is_five ? avx512::kCode<4> : avx512::kCode<6>;
   }
   return is_five ? avx2::kCode<4> : avx2::kCode<6>;
@@ -140,12 +123,8 @@ std::int64_t CountWinogradOperations(int channels, int outputs, std::int64_t til
 
 }  // namespace
 
-int WinogradLanes() { return Lanes().Get(); }
-
-void SetWinogradLanes(int lanes) { Lanes().Set(lanes); }
-
 bool WinogradFits(const ConvolutionShape& s) {
-  return Lanes().Get() > 0 && (s.kernel_height == 3 || s.kernel_height == 5) &&
+  return VectorLanes() > 0 && (s.kernel_height == 3 || s.kernel_height == 5) &&
          s.kernel_width == s.kernel_height && s.pad_width == s.pad_height &&
          s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
 }

@@ -186,6 +186,35 @@ CAFFE_EXT_CLONES void MeanOfPlanes(PoolingShape s, const float* bottom, int begi
       });
 }
 
+/// Whether one window covers a plane.
+bool IsGlobal(const PoolingShape& s) {
+  return s.pooled_height == 1 && s.pooled_width == 1 && s.pad_height == 0 && s.pad_width == 0 &&
+         s.kernel_height == s.height && s.kernel_width == s.width;
+}
+
+/// Of whole planes: some at a time, as each sum waits for its last addition.
+CAFFE_EXT_CLONES void MeanOfWholePlanes(PoolingShape s, const float* bottom, int begin, int end,
+                                        float* top) {
+  constexpr int kPlanes = 8;
+  const std::ptrdiff_t size = std::ptrdiff_t{s.height} * s.width;
+  for (int plane = begin; plane < end; plane += kPlanes) {
+    const int count = std::min(kPlanes, end - plane);
+    const float* from[kPlanes];
+    float sums[kPlanes] = {};
+    for (int j = 0; j < kPlanes; ++j) {
+      from[j] = bottom + (plane + std::min(j, count - 1)) * size;
+    }
+    for (std::ptrdiff_t i = 0; i < size; ++i) {
+      for (int j = 0; j < kPlanes; ++j) {
+        sums[j] += from[j][i];
+      }
+    }
+    for (int j = 0; j < count; ++j) {
+      top[plane + j] = sums[j] / static_cast<float>(size);
+    }
+  }
+}
+
 /// If nothing is larger than -FLT_MAX, the first value counts.
 void TakeFirstValues(const PoolingShape& s, const float* bottom, int begin, int end, float* top,
                      int* mask) {
@@ -279,7 +308,8 @@ void MaxPoolingBackward(const PoolingShape& s, const float* top_diff, const int*
 }
 
 void AveragePoolingForward(const PoolingShape& s, const float* bottom, float* top) {
-  ForPlanes(s, [&](int begin, int end) { MeanOfPlanes(s, bottom, begin, end, top); });
+  const auto mean = IsGlobal(s) ? MeanOfWholePlanes : MeanOfPlanes;
+  ForPlanes(s, [&](int begin, int end) { mean(s, bottom, begin, end, top); });
 }
 
 void AveragePoolingBackward(const PoolingShape& s, const float* top_diff, float* bottom_diff) {

@@ -8,8 +8,7 @@
 
 #include "caffe_ext/engine/engine.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
-#include "caffe_ext/kernels/convolution/panels.hpp"
-#include "caffe_ext/kernels/convolution/winograd.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "tests/cpp/support/layer_fixtures.hpp"
 #include "tests/cpp/support/log_capture.hpp"
 #include "tests/cpp/support/net_fixtures.hpp"
@@ -119,8 +118,7 @@ class EngineJointForward : public ::testing::Test {
   ~EngineJointForward() override {
     SetEngine(enabled_);
     SetKernelThreads(0);
-    SetPanelLanes(-1);
-    SetWinogradLanes(-1);
+    SetVectorLanes(-1);
   }
 
   static caffe::shared_ptr<Net> Make(const std::string& text, bool engine = true) {
@@ -172,8 +170,7 @@ class EngineJointForward : public ::testing::Test {
 
 TEST_F(EngineJointForward, IsBitIdenticalToLayersOneByOne) {
   for (const int lanes : {-1, 8, 0}) {
-    SetPanelLanes(lanes);
-    SetWinogradLanes(lanes);
+    SetVectorLanes(lanes);
     for (const int threads : {1, 2}) {
       SetKernelThreads(threads);
       for (const std::string& middle : Middles()) {

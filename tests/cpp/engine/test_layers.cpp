@@ -113,6 +113,14 @@ TEST_F(EngineLayers, PoolingIsExactlyCaffes) {
   }
 }
 
+TEST_F(EngineLayers, PoolingOfWholePlanesIsExactlyCaffes) {
+  for (const int channels : {1, 7, 8, 19}) {
+    for (const std::string kind : {"pool: AVE ", "pool: MAX "}) {
+      Compare<EnginePooling>({Pooling(kind + "global_pooling: true"), {{3, channels, 9, 7}}}, 0);
+    }
+  }
+}
+
 TEST_F(EngineLayers, PoolingThatIsNotSupportedIsCaffes) {
   LayerCase c = {Pooling("pool: MAX kernel_size: 2 stride: 2"), {{3, 2, 7, 8}}};
   c.tops = 2;  // the mask

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
 #include "tests/cpp/support/convolution_fixtures.hpp"
 
@@ -15,16 +16,13 @@ namespace {
 class EngineKernelsPanels : public EngineKernels, public ::testing::WithParamInterface<int> {
  protected:
   void SetUp() override {
-    SetPanelLanes(GetParam());
-    if (PanelLanes() != GetParam()) {
+    SetVectorLanes(GetParam());
+    if (VectorLanes() != GetParam()) {
       GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
     }
-    SetWinogradLanes(GetParam());
+    SetVectorLanes(GetParam());
   }
-  void TearDown() override {
-    SetPanelLanes(-1);
-    SetWinogradLanes(-1);
-  }
+  void TearDown() override { SetVectorLanes(-1); }
 };
 
 INSTANTIATE_TEST_SUITE_P(Lanes, EngineKernelsPanels, ::testing::Values(8, 16));
@@ -189,8 +187,7 @@ TEST_P(EngineKernelsPanels, EpiloguesAreBitIdenticalToTheirSteps) {
 }
 
 TEST_F(EngineKernels, EpiloguesWithoutVectors) {
-  SetPanelLanes(0);
-  SetWinogradLanes(0);
+  SetVectorLanes(0);
   const ConvolutionShape s = {3, 4, 7, 6, 6, 3, 3, 1, 1, 1, 1, 2};
   const Constants constants(s.outputs);
   const ConvolutionArrays a(s);
@@ -208,8 +205,7 @@ TEST_F(EngineKernels, EpiloguesWithoutVectors) {
   EXPECT_TRUE(SameBits(y, expected));
   EXPECT_TRUE(SameBits(raw, r));
   EXPECT_TRUE(SameBits(unscaled, t));
-  SetPanelLanes(-1);
-  SetWinogradLanes(-1);
+  SetVectorLanes(-1);
 }
 
 }  // namespace

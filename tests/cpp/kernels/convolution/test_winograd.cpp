@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "tests/cpp/support/convolution_fixtures.hpp"
 
 namespace caffe_ext {
@@ -13,12 +14,12 @@ namespace {
 class EngineKernelsWinograd : public EngineKernels, public ::testing::WithParamInterface<int> {
  protected:
   void SetUp() override {
-    SetWinogradLanes(GetParam());
-    if (WinogradLanes() != GetParam()) {
+    SetVectorLanes(GetParam());
+    if (VectorLanes() != GetParam()) {
       GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
     }
   }
-  void TearDown() override { SetWinogradLanes(-1); }
+  void TearDown() override { SetVectorLanes(-1); }
 
   static void Run(ConvolutionArrays* a) {
     ASSERT_TRUE(WinogradFits(a->s));
@@ -131,7 +132,7 @@ TEST_P(EngineKernelsWinograd, ZeroStaysZero) {
 }
 
 TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
-  if (WinogradLanes() == 0) {
+  if (VectorLanes() == 0) {
     GTEST_SKIP() << "skipped: this processor has neither AVX2 nor AVX-512";
   }
   const ConvolutionShape good = Square(1, 32, 16, 16, 32, 5, 2);
@@ -166,9 +167,9 @@ TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
     EXPECT_EQ(WinogradPaysBackwardWeights(last), images > 1);
   }
 
-  SetWinogradLanes(0);
+  SetVectorLanes(0);
   EXPECT_FALSE(WinogradFits(good));
-  SetWinogradLanes(-1);
+  SetVectorLanes(-1);
   EXPECT_TRUE(WinogradFits(good));
 }
 

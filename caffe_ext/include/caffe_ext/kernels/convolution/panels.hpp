@@ -14,14 +14,7 @@
 /// An image's results depend neither on the rest of its batch nor on the number of threads.
 namespace caffe_ext {
 
-/// Floats that this processor computes at once: 16 (AVX-512), 8 (AVX2 and FMA) or 0 (neither: there
-/// is no code for it).
-int PanelLanes();
-
-/// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.
-void SetPanelLanes(int lanes);
-
-/// As ConvolutionForward, for any shape; PanelLanes() must not be 0.
+/// As ConvolutionForward, for any shape; VectorLanes() must not be 0.
 void PanelForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
                   const Epilogue& epilogue, float* top);
 

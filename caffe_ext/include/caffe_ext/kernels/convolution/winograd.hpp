@@ -43,12 +43,6 @@ bool WinogradPaysBackwardWeights(const ConvolutionShape& shape);
 /// The same for WinogradBackwardData.
 bool WinogradPaysBackwardData(const ConvolutionShape& shape);
 
-/// Floats that this processor computes at once: 16 (AVX-512), 8 (AVX2) or 0 (neither).
-int WinogradLanes();
-
-/// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.
-void SetWinogradLanes(int lanes);
-
 /// As ConvolutionForward. @param epilogue not one that WritesMore()
 void WinogradForward(const ConvolutionShape& shape, const float* bottom, const float* weights,
                      const Epilogue& epilogue, float* top);
