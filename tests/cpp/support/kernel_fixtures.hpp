@@ -28,7 +28,8 @@ inline Floats Random(std::size_t size, unsigned seed) {
 }
 
 inline bool SameBits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 /// @param tolerance in units of the largest value expected
