@@ -1,4 +1,4 @@
-"""runtime/quiet.py: Caffe's log is hidden for a while, and only then."""
+"""runtime/quiet.py: Caffe's log and others' output are hidden for a while, and only then."""
 
 import ctypes
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import caffe
 import pytest
 
-from caffe_ext.runtime.quiet import silence_caffe
+from caffe_ext.runtime.quiet import silence_caffe, silence_stdout
 
 NET = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 1 } } }"
 
@@ -53,3 +53,14 @@ def test_without_glog_s_setting_nothing_is_hidden(monkeypatch: pytest.MonkeyPatc
         pass
     monkeypatch.undo()
     assert level() == before
+
+
+def test_what_libraries_print_is_dropped_inside_only(capfd: pytest.CaptureFixture[str]) -> None:
+    library = ctypes.CDLL(None)
+    print("before")
+    with pytest.raises(ZeroDivisionError), silence_stdout():
+        library.puts(b"inside")
+        raise ZeroDivisionError
+    library.puts(b"after")
+    library.fflush(None)
+    assert capfd.readouterr().out == "before\nafter\n"

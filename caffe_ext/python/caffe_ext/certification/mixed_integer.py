@@ -33,6 +33,7 @@ from caffe_ext.certification.layers import Interval, LinearLayer, MaxPooling, Re
 from caffe_ext.certification.network import BoundableNetwork, Node
 from caffe_ext.certification.windows import Doubles, Window
 from caffe_ext.models.base import Ints
+from caffe_ext.runtime.quiet import silence_stdout
 
 _VALUES = 1 << 22
 """Values of a layer's matrix that are held dense at a time."""
@@ -367,9 +368,10 @@ def _solve(objective: Doubles, **settings: Any) -> Any:
             found.append(error)
 
     thread = Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_PAUSE)
+    with silence_stdout():  # HiGHS prints the names of some of its functions
+        thread.start()
+        while thread.is_alive():
+            thread.join(_PAUSE)
     if isinstance(found[0], Exception):
         raise found[0]
     return found[0]

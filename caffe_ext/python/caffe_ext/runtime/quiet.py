@@ -1,6 +1,10 @@
-"""Keep Caffe's log, a hundred lines for every net, out of a program's own output."""
+"""Keep the log of Caffe, a hundred lines for every net, and what other libraries print out of a
+program's own output.
+"""
 
 import ctypes
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +30,31 @@ def silence_caffe(least: int = WARNING) -> Iterator[None]:
         yield
     finally:
         level.value = before
+
+
+@contextmanager
+def silence_stdout() -> Iterator[None]:
+    """Drop what libraries print on standard output for a while; Python's own output is flushed.
+
+    Without a standard output, nothing is done.
+    """
+    sys.stdout.flush()
+    library = ctypes.CDLL(None)
+    library.fflush(None)
+    try:
+        kept = os.dup(1)
+    except OSError:
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        library.fflush(None)  # what C's library has buffered would be printed later
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def find_log_level() -> ctypes.c_int | None:

@@ -5,6 +5,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from caffe_ext.evaluation.plot_style import COLOURS
 from caffe_ext.reporting import pluralize
@@ -43,27 +44,36 @@ def draw_sensitivity(result: LandscapeResult, samples: int) -> Figure:
 
 
 def draw_overestimates(result: LandscapeResult) -> Figure:
-    """Draw Figure 4, (S_dual - S_exact) / S_exact over the minima, and its distribution."""
-    figure = _create(9, 3.6)
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    """Draw Figure 4, (S_dual - S_exact) / S_exact over the minima, its distribution, and both S."""
+    figure = _create(11, 3.6)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(4, 2, 4))
     found = result.overestimates
     relative = 100 * np.array([it.relative for it in found])
     left.plot([it.number for it in found], relative, "o", ms=4, color=COLOURS[0])
     left.set_xlabel("minimum, by energy")
     left.set_ylabel("(S dual − S exact) / S exact (%)")
     left.set_ylim(0, None)
-    right.hist(relative, bins=min(20, max(5, len(relative) // 3)), color=COLOURS[0])
-    right.axvline(float(np.median(relative)), color="#202020", lw=1)
-    right.set_title(f"median {np.median(relative):.0f}%", fontsize=9)
-    right.set_xlabel("%")
-    right.set_ylabel("minima")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    middle.hist(relative, bins=min(20, max(5, len(relative) // 3)), color=COLOURS[0])
+    middle.axvline(float(np.median(relative)), color="#202020", lw=1)
+    middle.set_title(f"median {np.median(relative):.0f}%", fontsize=9)
+    middle.set_xlabel("%")
+    middle.set_ylabel("minima")
+    middle.yaxis.set_major_locator(MaxNLocator(integer=True))
     settings = result.settings
     left.set_title(
         f"{pluralize(len(found), 'minimum', 'minima')}, σ = {settings.exact_sigma:g}, "
         f"{found[0].samples} samples, exact by {settings.method}",
         fontsize=9,
     )
-    for panel in (left, right):
+    energies = [result.minima[it.number].point.energy for it in found]
+    right.plot(energies, [it.dual for it in found], "o", ms=4, color=COLOURS[0], label="dual bound")
+    right.plot(energies, [it.exact for it in found], "s", ms=4, color=COLOURS[2], label="exact")
+    right.set_yscale("log")
+    right.set_xlabel("energy of the minimum")
+    right.set_ylabel("sensitivity S")
+    right.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    for panel in (left, middle, right):
         _decorate(panel)
     return figure
 

@@ -195,7 +195,9 @@ class LandscapeStudy:
             minima, pairs, states, tried = self._connect(points, samples, reporter)
             overestimates = self._measure_exactly(minima, reporter)
             edges = self._list_edges(minima, pairs, samples)
-            below = [self._number_minima(state, minima, samples) for state in states]
+            states, below = self._drop_equal(
+                states, [self._number_minima(it, minima, samples) for it in states]
+            )
             edges += [
                 Edge(state.point.energy, one, other, certain=True)
                 for state, (one, other) in zip(states, below, strict=True)
@@ -288,6 +290,15 @@ class LandscapeStudy:
             None if it is None else find_equal(it, minima, samples.inputs) for it in state.below
         )
         return one, other
+
+    def _drop_equal(
+        self, states: list[State], below: list[tuple[int | None, int | None]]
+    ) -> tuple[list[State], list[tuple[int | None, int | None]]]:
+        """Return the states, each once: equal are those with the same energy and minima below."""
+        kept: dict[Any, int] = {}
+        for place, (state, numbers) in enumerate(zip(states, below, strict=True)):
+            kept.setdefault((round(state.point.energy, 9), frozenset(numbers)), place)
+        return [states[it] for it in kept.values()], [below[it] for it in kept.values()]
 
     def _measure_sensitivities(self, minima: list[Minimum], samples: Samples) -> list[Sensitivity]:
         energies = np.array([it.point.energy for it in minima])

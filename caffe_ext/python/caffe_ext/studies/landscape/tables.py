@@ -22,7 +22,7 @@ from caffe_ext.reporting import format_table, pluralize
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
-from caffe_ext.studies.landscape.correlation import Correlation
+from caffe_ext.studies.landscape.correlation import Correlation, Correlations, correlate
 from caffe_ext.studies.landscape.figures import (
     draw_overestimates,
     draw_sensitivity,
@@ -98,15 +98,27 @@ def _list_sensitivities(found: Sequence[Sensitivity]) -> list[list[str]]:
 
 
 def _list_overestimates(result: LandscapeResult) -> list[list[str]]:
-    relative = np.array([it.relative for it in result.overestimates])
-    settings = result.settings
-    head = ["S dual over exact", "sigma", "minima", "boxes", "median", "smallest", "largest"]
-    boxes = sum(it.samples for it in result.overestimates)
+    found = result.overestimates
+    relative = np.array([it.relative for it in found])
+    head = ["exact by", "sigma", "minima", "boxes", "dual over exact", "from", "to"]
+    boxes = sum(it.samples for it in found)
     sizes = (f"{100 * it:.1f}%" for it in (np.median(relative), relative.min(), relative.max()))
-    return [
-        head,
-        [settings.method, f"{settings.exact_sigma:g}", f"{len(relative)}", f"{boxes}", *sizes],
-    ]
+    settings = result.settings
+    row = [settings.method, f"{settings.exact_sigma:g}", f"{len(found)}", f"{boxes}", *sizes]
+    for name, both in correlate_exact(result).items():
+        head.append(f"Spearman, {name}")
+        row.append(_NONE if both is None else _format(both.spearman))
+    return [head, row]
+
+
+def correlate_exact(result: LandscapeResult) -> dict[str, Correlations | None]:
+    """Return the correlations of energy with S by both bounds, of minima with exact widths."""
+    found = result.overestimates
+    energies = np.array([result.minima[it.number].point.energy for it in found])
+    return {
+        "dual S": correlate(energies, np.array([it.dual for it in found])),
+        "exact S": correlate(energies, np.array([it.exact for it in found])),
+    }
 
 
 def _format(found: Correlation) -> str:
@@ -191,4 +203,8 @@ def _make_record(result: LandscapeResult) -> dict[str, Any]:
         ],
         "connections": [asdict(it) for it in result.edges],
         "overestimates": [asdict(it) for it in result.overestimates],
+        "exact": {
+            name: None if both is None else asdict(both)
+            for name, both in correlate_exact(result).items()
+        },
     }
