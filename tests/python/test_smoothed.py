@@ -179,7 +179,9 @@ def test_a_file_describes_it(folder: Path) -> None:
     assert other.identify() != described.identify()
     assert other.cache_key != described.cache_key
     named = read_loadable(folder / "smooth.yaml", folder / "net" / "w.caffemodel")
-    assert (named.name, named.with_name("x").name) == ("w", "x")
+    assert (described.name, named.with_name("x").name) == ("smooth", "x")
+    unnamed = read_loadable(write(folder, {"sigma": 62.5}, name=""))
+    assert (named.name, unnamed.name) == ("w_smoothed_31", "w_smoothed_62.5")
 
 
 @pytest.mark.parametrize(
@@ -226,3 +228,6 @@ def test_the_report_takes_it(folder: Path, capsys: pytest.CaptureFixture[str]) -
     budget = ["--within", "8", "--norm", "linf", "--cascade", "pgd=E/4x3"]
     assert evaluate([*argv, "--quick", *budget, "--output", f"{folder / 'out'}"]) == 0
     assert "smooth" in capsys.readouterr().out
+    page = (folder / "out" / "report.html").read_text()
+    noise = "vote on 5 copies with Gaussian noise of sigma 30 grey levels (0.118 of 1), seed 1"
+    assert noise in page

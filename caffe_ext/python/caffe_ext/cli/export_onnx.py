@@ -101,7 +101,9 @@ def run(arguments: argparse.Namespace) -> None:
         f"{model.difference:.1e}"
     )
     for file in files:
-        print(f"  {file}  {file.stat().st_size / 2**20:.1f} MiB")
+        size = file.stat().st_size
+        shown = f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+        print(f"  {file}  {shown}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """SmoothedDescription: a smoothed Caffe model, as described by its YAML file.
 
 smoothing  {sigma: 63.75, samples: 100, seed: 1}: the noise, in grey levels; samples and seed have
-           these defaults. All other keys are those of the network that is smoothed.
+           these defaults. All other keys are those of the network that is smoothed. Without a
+           name it is WEIGHTS_smoothed_SIGMA, so that it is not taken for that network.
 """
 
 from collections.abc import Hashable, Mapping
@@ -82,7 +83,10 @@ def describe_smoothed(
     """
     smoothing = _read_smoothing(settings[SMOOTHING], f"{path}: `{SMOOTHING}:`")
     own = {key: value for key, value in settings.items() if key != SMOOTHING}
-    return SmoothedDescription(describe_model(own, weights=weights, source=path), smoothing)
+    base = describe_model(own, weights=weights, source=path)
+    if weights or not own.get("name"):
+        base = base.with_name(f"{base.name}_smoothed_{smoothing.sigma:g}")
+    return SmoothedDescription(base, smoothing)
 
 
 def _read_smoothing(given: Any, where: str) -> Smoothing:
