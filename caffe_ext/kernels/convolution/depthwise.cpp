@@ -204,9 +204,12 @@ constexpr int kLanes = 8;
 namespace {
 
 /// One channel by its definition.
-void ConvolveChannel(const ConvolutionShape& s, const Planes& planes, const float* values,
-                     const float* weights, const Epilogue& epilogue, int channel, std::ptrdiff_t at,
-                     float* top) {
+/// @param right values of the batch from the channel on, which vectors may read
+/// @param values memory for the planes, whose pads are 0 already
+void ConvolveChannel(const ConvolutionShape& s, const Planes& planes, const float* bottom,
+                     std::ptrdiff_t /*right*/, float* values, const float* weights,
+                     const Epilogue& epilogue, int channel, std::ptrdiff_t at, float* top) {
+  SplitChannel(s, planes, bottom, values);
   float* to = top + at;
   for (int y = 0; y < s.OutHeight(); ++y) {
     for (int x = 0; x < s.OutWidth(); ++x) {
@@ -249,9 +252,9 @@ void DepthwiseForward(const ConvolutionShape& s, const float* bottom, const floa
     std::fill(values, values + size + kSlack, 0.0F);
     for (int i = begin; i < end; ++i) {
       const int c = i % s.channels;
-      SplitChannel(channel, planes, bottom + i * channel.BottomSize(), values);
-      convolve(channel, planes, values, weights + c * channel.WeightSize(), epilogue, c,
-               i * channel.TopSize(), top);
+      convolve(channel, planes, bottom + i * channel.BottomSize(),
+               (count - i) * channel.BottomSize(), values, weights + c * channel.WeightSize(),
+               epilogue, c, i * channel.TopSize(), top);
     }
   });
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "caffe_ext/kernels/common/vector_lanes.hpp"
+#include "caffe_ext/kernels/convolution/depthwise.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
 #include "tests/cpp/support/convolution_fixtures.hpp"
 
@@ -83,6 +84,35 @@ TEST_P(EngineKernelsPanels, AgreesWithTheDefinition) {
       ExpectClose(a.y, expected, "y");
       first = threads == 1 ? a.y : first;
       ASSERT_TRUE(SameBits(a.y, first));
+    }
+  }
+}
+
+TEST_P(EngineKernelsPanels, DepthwiseOfAllShapes) {
+  for (const int side : {1, 3, 7, 14, 17, 40}) {
+    for (const int kernel : {1, 2, 3, 5}) {
+      for (const int stride : {1, 2, 3}) {
+        for (const int pad : {0, 1, 2}) {
+          ConvolutionShape s = Square(2, 3, side, 3, kernel, pad, stride);
+          s.groups = 3;
+          if (side + 2 * pad < kernel) {
+            continue;
+          }
+          ConvolutionArrays a(s);
+          std::vector<double> expected(a.y.size());
+          ForProducts(s, [&](int bottom, int weight, int top) {
+            expected[top] += double{a.x[bottom]} * a.weights[weight];
+          });
+          for (const int threads : {1, 2}) {
+            SetKernelThreads(threads);
+            SCOPED_TRACE("side " + std::to_string(side) + ", kernel " + std::to_string(kernel) +
+                         ", stride " + std::to_string(stride) + ", pad " + std::to_string(pad));
+            std::fill(a.y.begin(), a.y.end(), NAN);
+            DepthwiseForward(s, a.x.data(), a.weights.data(), Epilogue(), a.y.data());
+            ExpectClose(a.y, expected, "y");
+          }
+        }
+      }
     }
   }
 }
