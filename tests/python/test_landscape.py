@@ -1,10 +1,13 @@
 """The loss surface of small nets: its derivatives, reduced nets, minima and transition states."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caffe_ext.errors import RecordError
 from caffe_ext.studies.landscape.correlation import correlate
 from caffe_ext.studies.landscape.network import (
     Doubles,
@@ -29,6 +32,12 @@ from caffe_ext.studies.landscape.stationary import (
     StationaryPoint,
     compute_way_down,
     find_stationary_point,
+)
+from caffe_ext.studies.landscape.store import (
+    Connection,
+    State,
+    read_connection,
+    write_connection,
 )
 from caffe_ext.studies.landscape.transition import (
     descend_both_sides,
@@ -201,6 +210,23 @@ def test_it_is_a_minimum_among_the_nets_with_its_kink(state: StationaryPoint) ->
         found = SURFACE.compute_pass(held, STATE_WIDTHS)
         assert abs(found.values[0][41, 2]) < 1e-12
         assert found.energy >= state.energy - 1e-13
+
+
+def test_it_is_the_same_from_its_file(state: StationaryPoint, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_connection(path, Connection(0.5, 2, [State(state, [state, None])]))
+    read = read_connection(path, (4, 25, 25, 25, 3))
+    assert (read.highest, read.candidates) == (0.5, 2)
+    (found,) = read.states
+    assert found.below[1] is None
+    for point in (found.point, found.below[0]):
+        assert point is not None
+        assert point.is_transition_state
+        assert (point.parameters == state.parameters).all()
+        assert (point.kinks, point.falling) == (state.kinks, state.falling)
+        assert (point.signs, point.energy) == (state.signs, state.energy)
+    with pytest.raises(RecordError, match=r"x\.json is damaged: .* are not within"):
+        read_connection(path, (4, 3, 25, 25, 3))
 
 
 def test_two_minima_are_below_it(state: StationaryPoint) -> None:
