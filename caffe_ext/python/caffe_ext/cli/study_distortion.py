@@ -43,8 +43,8 @@ defences
   stage-committee  LeNet and its five stages, averaged
 
 time
-  About half an hour of processor time to train, and as much to measure; --limit, --levels and
-  --defences shorten it. --digits --iterations 100 tries everything out in minutes.
+  About 20 minutes of processor time to train, and 50 to measure; --limit, --levels and --defences
+  shorten it. --digits --iterations 100 tries everything out in minutes.
 
 examples
   caffe-ext study distortion
