@@ -131,10 +131,11 @@ def test_help_as_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"usage: {name_program('pass')}" in capsys.readouterr().out
 
 
-def test_a_reader_that_has_gone() -> None:
+@pytest.mark.parametrize("options", [("doctor", "--json"), ("completion", "bash")])
+def test_a_reader_that_has_gone(options: tuple[str, ...]) -> None:
     """`caffe-ext doctor | head -1`: no sentence, and the shell's exit status of SIGPIPE."""
     started = subprocess.Popen(
-        [sys.executable, "-m", "caffe_ext.cli", "doctor", "--json"],
+        [sys.executable, "-m", "caffe_ext.cli", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import caffe
@@ -11,7 +12,8 @@ import pytest
 
 from caffe_ext import PLUGIN, __version__
 from caffe_ext.cli import doctor
-from caffe_ext.runtime import checkout, engine
+from caffe_ext.cli.console import run_program
+from caffe_ext.runtime import checkout, engine, installation
 from data_samples import CHECKOUT
 
 BIN = PLUGIN.parents[1] / "bin"
@@ -137,6 +139,17 @@ def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.status, found.remedy) == ("note", "caffe-ext get-data mnist")
     (tmp_path / "mnist").mkdir()
     assert "not by get-data" in doctor.find_data("mnist").found
+
+
+def test_the_remedy_is_that_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installation.explain_reinstallation().startswith("run `make`")
+    monkeypatch.setattr(installation, "is_wheel", lambda: True)
+    with pytest.raises(SystemExit, match=r"^no numpy; install the wheel again: "):
+        run_program(_fail_to_import, Namespace())
+
+
+def _fail_to_import(_: Namespace) -> None:
+    raise ImportError("no numpy")
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:

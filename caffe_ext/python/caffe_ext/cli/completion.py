@@ -7,11 +7,11 @@ The script contains the options of this version; nothing of this package runs wh
 # ruff: noqa: PLC0415
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from caffe_ext import __version__
+from caffe_ext.cli.console import run_program
 from caffe_ext.cli.main import SUBCOMMANDS, import_subcommand
 from caffe_ext.cli.parser import create_parser, parse_path
 
@@ -52,12 +52,13 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
             marked.complete = shtab.DIRECTORY if folder else shtab.FILE
 
 
+def run(arguments: argparse.Namespace) -> None:
+    """Print the script."""
+    import shtab
+
+    print(shtab.complete(make_whole_parser(), shell=arguments.shell))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        import shtab
-    except ImportError as error:
-        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
-    print(shtab.complete(make_whole_parser(), shell=arguments.shell))
-    return 0
+    return run_program(run, make_parser().parse_args(argv))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
 from caffe_ext.reporting import escape_text
+from caffe_ext.runtime.installation import explain_reinstallation
 from caffe_ext.runtime.memory import map_large_blocks
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
         print(sentence, file=sys.stderr)
         return 130
     except ImportError as error:
-        sys.exit(f"{error}; run `make`, then `. build/venv/bin/activate`")
+        sys.exit(f"{error}; {explain_reinstallation()}")
     except OSError as error:
         named = f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
         sys.exit(escape_text(named))

@@ -18,6 +18,7 @@ from caffe_ext import __version__
 from caffe_ext._plugin import describe_hiding_module, find_module_hiding_pycaffe
 from caffe_ext.cli.console import run_program
 from caffe_ext.cli.parser import create_parser
+from caffe_ext.runtime.installation import explain_reinstallation, is_wheel
 
 EPILOG = """\
 each line
@@ -81,9 +82,7 @@ def find_caffe() -> Finding:
         import caffe
     except ImportError as error:
         found = f"pycaffe cannot be imported: {error}"
-        return Finding(
-            "Caffe", "problem", found, describe_mixed_libraries() or explain_reinstallation()
-        )
+        return Finding("Caffe", "problem", found, describe_mixed_libraries() or _explain_import())
     return Finding("Caffe", "ok", f"{caffe.__version__} in {Path(caffe.__file__).parent}")
 
 
@@ -95,16 +94,9 @@ def describe_mixed_libraries() -> str:
     return ""
 
 
-def is_wheel() -> bool:
-    """Tell whether the package is from a wheel, which has Caffe in it."""
-    return (Path(__file__).parents[1] / "lib").is_dir()
-
-
-def explain_reinstallation() -> str:
-    """Return how to get a Caffe that works."""
-    if is_wheel():
-        return "install the wheel again: pip install --force-reinstall caffe_ext-*.whl"
-    return "run `make`, then `. build/venv/bin/activate`, or put its folder on PYTHONPATH"
+def _explain_import() -> str:
+    """Return how to get a Caffe that can be imported."""
+    return explain_reinstallation() + ("" if is_wheel() else ", or put its folder on PYTHONPATH")
 
 
 def find_plugin() -> Finding:
@@ -201,7 +193,7 @@ def examine() -> list[Finding]:
         try:
             findings.append(check())
         except ImportError as error:  # the plug-in
-            findings.append(Finding("plug-in", "problem", f"{error}", explain_reinstallation()))
+            findings.append(Finding("plug-in", "problem", f"{error}", _explain_import()))
             return findings
     return [*findings, *map(find_data, DATA_SETS)]
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from caffe_ext.errors import DeviceError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.device import Device
+from caffe_ext.runtime.installation import explain_reinstallation
 from caffe_ext.storage.regular_file import require_regular_file
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
@@ -134,7 +135,7 @@ def find_caffe_program() -> str:
     program = str(beside) if beside.exists() else shutil.which("caffe")
     if program:
         return program
-    raise TrainingError("no program caffe was found; run `make`, then `. build/venv/bin/activate`")
+    raise TrainingError(f"no program caffe was found; {explain_reinstallation()}")
 
 
 @dataclass(frozen=True)
