@@ -86,7 +86,7 @@ CAFFE_EXT_CLONES void SplitChannel(const ConvolutionShape& s, const Planes& plan
     if (row >= planes.rows) {
       continue;  // between the kernel's positions
     }
-    float* line = to + planes.At(row, 0) + padded / s.stride_height * planes.width;
+    float* line = to + planes.At(row, 0) + std::ptrdiff_t{padded / s.stride_height} * planes.width;
     if (s.stride_width == 1) {
       CopyFloats(channel, s.width, line + s.pad_width);
       continue;
@@ -94,16 +94,17 @@ CAFFE_EXT_CLONES void SplitChannel(const ConvolutionShape& s, const Planes& plan
     for (int column = 0; column < planes.columns; ++column, line += planes.Size()) {
       const int stride = s.stride_width;
       const int begin = std::max(0, (s.pad_width - column + stride - 1) / stride);
-      const float* __restrict from = channel + begin * stride + column - s.pad_width;
+      const int first = begin * stride + column - s.pad_width;
+      const float* __restrict from = channel + first;
       float* __restrict inside = line + begin;
       const int count = (s.width + s.pad_width - column + stride - 1) / stride - begin;
       if (stride == 2) {
         for (int i = 0; i < count; ++i) {
-          inside[i] = from[2 * i];
+          inside[i] = from[std::ptrdiff_t{2} * i];
         }
       } else {
         for (int i = 0; i < count; ++i) {
-          inside[i] = from[i * stride];
+          inside[i] = from[std::ptrdiff_t{i} * stride];
         }
       }
     }

@@ -12,10 +12,12 @@ CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, std::
   const auto read = [channel](const float* from, float other) {
     return from != nullptr ? from[channel] : other;
   };
-  const float bias = read(epilogue.bias, -0.0F), mean = read(epilogue.means, 0.0F),
-              inverse = read(epilogue.inverse_deviations, 1.0F),
-              factor = read(epilogue.factors, 1.0F), shift = read(epilogue.shifts, -0.0F),
-              slope = epilogue.slope;
+  const float bias = read(epilogue.bias, -0.0F);
+  const float mean = read(epilogue.means, 0.0F);
+  const float inverse = read(epilogue.inverse_deviations, 1.0F);
+  const float factor = read(epilogue.factors, 1.0F);
+  const float shift = read(epilogue.shifts, -0.0F);
+  const float slope = epilogue.slope;
   float* values = top + at;
   if (epilogue.raw != nullptr) {
     float* raw = epilogue.raw + at;

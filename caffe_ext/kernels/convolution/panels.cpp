@@ -15,7 +15,6 @@ namespace caffe_ext {
 
 namespace {
 
-constexpr int kColumnsSlot = 0;
 constexpr int kPreparedSlot = 1;
 constexpr int kMostLanes = 16;
 
@@ -33,7 +32,7 @@ struct Prepared {
   /// Where the values begin that are under a place of the kernel.
   const float* At(const ConvolutionShape& s, int channel, int y, int x) const {
     return values + channel * channel_step + std::ptrdiff_t{y} * row_step +
-           x % s.stride_width * phase_step + x / s.stride_width;
+           std::ptrdiff_t{x % s.stride_width} * phase_step + x / s.stride_width;
   }
 };
 
@@ -71,11 +70,12 @@ CAFFE_EXT_CLONES void SplitRow(const ConvolutionShape& s, const float* row, int 
           const int begin = std::max(0, (s.pad_width - phase + stride - 1) / stride);
           const int end =
               std::clamp((s.width + s.pad_width - phase + stride - 1) / stride, begin, phase_step);
-          const float* __restrict from = row + begin * stride + phase - s.pad_width;
+          const int first = begin * stride + phase - s.pad_width;
+          const float* __restrict from = row + first;
           float* __restrict inside = to + begin;
           std::fill(to, inside, 0.0F);
           for (int i = 0; i < end - begin; ++i) {
-            inside[i] = from[i * stride];
+            inside[i] = from[std::ptrdiff_t{i} * stride];
           }
           std::fill(to + end, to + phase_step, 0.0F);
         }
