@@ -69,6 +69,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
+def test_no_file_depends_on_where_it_was_built() -> None:
+    with zipfile.ZipFile(WHEEL) as wheel:
+        for name in wheel.namelist():
+            content = wheel.read(name)
+            for folder in (BUILD, CHECKOUT):
+                assert os.fsencode(folder) not in content, f"{name} names {folder}"
+
+
 def test_nothing_is_missing_or_too_large() -> None:
     assert WHEEL.stat().st_size < LARGEST
     with zipfile.ZipFile(WHEEL) as wheel:
