@@ -111,6 +111,9 @@ def test_files_of_others_stay(
 
 
 def test_refused(given: Arguments, tmp_path: Path, refusal: Callable[..., str]) -> None:
+    # 255 times the root of 144 pixels.
+    apart = "no two images of 1 x 12 x 12 are further apart than L2 3060 (12.0 of 1), and L2 3060"
+    assert apart in refusal(*given, "--within", "8", "l2=3060")
     assert "there is no HC2: the network has 2 classes" in refusal(*given, "--hot", "1-2")
     assert "--hot takes ranks" in refusal(*given, "--hot", "0")
     assert "unknown attack 'hc'" in refusal(*given, "--attacks", "hc")

@@ -12,9 +12,10 @@ An interrupted evaluation resumes, and finished results are read. Each process l
 and images are classified once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import prod, sqrt
 
 from caffe_ext.attacks.budget import PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.own import check_picklable
@@ -25,6 +26,7 @@ from caffe_ext.evaluation.stages import Records, measure_noise, probe_models, ru
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.tasks import PredictionTask
 from caffe_ext.evaluation.work import EvaluationWork
+from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.models.base import Ints
 from caffe_ext.models.cache import clear_cache, load_cached
 from caffe_ext.reporting import Reporter
@@ -138,6 +140,7 @@ class Evaluator(EvaluationWork):
                 model.predict(first)
             except ValueError as error:
                 raise ValueError(f"{description.name}: {error}") from error
+            _check_radii(suite.radii, first.shape[1:])
             for attack in suite.every_attack:
                 try:
                     if self.resources.processes > 1:
@@ -250,3 +253,14 @@ class Evaluator(EvaluationWork):
             }
             for name, suite in suites.items()
         }
+
+
+def _check_radii(radii: Sequence[PerturbationBudget], shape: tuple[int, ...]) -> None:
+    """Raise ValueError for an L2 radius that all images (C, H, W) of this shape are within."""
+    largest = FULL_SCALE * sqrt(prod(shape))
+    for budget in radii:
+        if budget.norm == "l2" and budget.epsilon >= largest:
+            raise ValueError(
+                f"no two images of {' x '.join(map(str, shape))} are further apart than L2 "
+                f"{largest:.0f} ({largest / FULL_SCALE:.1f} of 1), and {budget} is asked for"
+            )
