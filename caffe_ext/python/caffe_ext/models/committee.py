@@ -9,21 +9,20 @@ Byttner, 2016, Section 3.3).
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from caffe_ext.models.averages import compute_log_mean, compute_member_diffs, log_softmax
-from caffe_ext.models.base import Diff, Floats, Model, Pixels
-from caffe_ext.runtime.exclusive import ExclusiveLock
+from caffe_ext.models.base import Floats, Model, Pixels
+from caffe_ext.models.composite import CompositeModel, DiffOfLogits
 
 
-class Committee(Model):
+class Committee(CompositeModel):
     """The averaged prediction of several models with the same images and classes.
 
     members  the models, one or more
 
-    The batch size is the smallest of the members'. Calls from several threads run one after the
-    other, and a call from inside another one raises RuntimeError.
+    The batch size is the smallest of the members'.
     """
+
+    title, parts = "a committee", "members"
 
     def __init__(self, members: Sequence[Model]) -> None:
         """Raise ValueError unless the members take the same images and have the same classes."""
@@ -46,10 +45,8 @@ class Committee(Model):
                         f"the members of a committee must fit together: one has {what} {mine}, "
                         f"member {number} {theirs}"
                     )
+        super().__init__(first)
         self.batch_size = min(member.batch_size for member in members)
-        self.classes, self.device = first.classes, first.device
-        self.input_shape, self.pixel_space = first.input_shape, first.pixel_space
-        self._exclusive = ExclusiveLock("a Committee")
 
     def logits(self, images: Pixels) -> Floats:
         """Return log p, float32 (N, K): the logarithms of the averaged probabilities."""
@@ -57,26 +54,7 @@ class Committee(Model):
             scores = [member.logits(images) for member in self.members]
             return compute_log_mean(log_softmax(scores))
 
-    def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
-        """Return dE/dpixel, float32 (N, C, H, W), for an objective E of the committee's logits.
-
-        diff  dE/dlogits, or a function of them, as in Model.gradient()
-
-        Raises ValueError for other images, a diff of another shape, and for `through`: a committee
-        has no inner blobs.
-        """
-        if through is not None:
-            raise ValueError(f"a committee has no blob '{through}': only its members have blobs")
-        if not callable(diff) and len(diff) != len(images):
-            raise ValueError(f"the diff has {len(diff)} rows for {len(images)} images")
-        results = np.zeros(images.shape, np.float32)
-        with self._exclusive.hold():
-            for start in range(0, len(images), self.batch_size):
-                rows = slice(start, min(start + self.batch_size, len(images)))
-                self._add_gradients(images[rows], diff, rows, results[rows])
-        return results
-
-    def _add_gradients(self, images: Pixels, diff: Diff, rows: slice, out: Floats) -> None:
+    def _add_gradients(self, images: Pixels, compute_diff: DiffOfLogits, out: Floats) -> None:
         """Add the gradients of one batch.
 
         The members' passes are nested: between its forward and backward pass, each calls the next
@@ -89,13 +67,7 @@ class Committee(Model):
             nonlocal parts
             if number == len(self.members):
                 every = log_softmax(scores)
-                logits = compute_log_mean(every)
-                given = diff(logits, rows) if callable(diff) else diff[rows]
-                if np.shape(given) != logits.shape:
-                    raise ValueError(
-                        f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
-                    )
-                parts = compute_member_diffs(every, np.asarray(given, np.float64))
+                parts = compute_member_diffs(every, compute_diff(compute_log_mean(every)))
                 return
 
             def compute_own_diff(own: Floats, _: slice) -> Floats:

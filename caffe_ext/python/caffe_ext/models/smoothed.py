@@ -17,8 +17,8 @@ from math import isfinite
 import numpy as np
 
 from caffe_ext.models.averages import Doubles, compute_log_mean, compute_member_diffs, log_softmax
-from caffe_ext.models.base import NO_CLASS, Diff, Floats, Images, Model, Pixels, find_top_class
-from caffe_ext.runtime.exclusive import ExclusiveLock
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, Pixels, find_top_class
+from caffe_ext.models.composite import CompositeModel, DiffOfLogits
 
 MOST_SAMPLES = 100_000
 _MOST_NOISE = 2**30
@@ -49,24 +49,23 @@ class Smoothing:
             raise ValueError(f"the seed must be from 0 to 2^64 - 1, not {self.seed}")
 
 
-class SmoothedModel(Model):
+class SmoothedModel(CompositeModel):
     """The majority vote of another model on noisy copies of an image.
 
     base       the other model
     smoothing  the noise
 
     An image costs S forward passes of the base model, a gradient S forward and backward passes
-    more. Calls from several threads run one after the other, and a call from inside another one
-    raises RuntimeError.
+    more.
     """
+
+    title, parts = "a smoothed model", "copies"
 
     def __init__(self, base: Model, smoothing: Smoothing) -> None:
         """Draw no noise yet."""
+        super().__init__(base)
         self.base, self.smoothing = base, smoothing
-        self.batch_size, self.classes, self.device = base.batch_size, base.classes, base.device
-        self.input_shape, self.pixel_space = base.input_shape, base.pixel_space
         self._noise = np.zeros((0, 0, 0, 0), np.float32)
-        self._exclusive = ExclusiveLock("a SmoothedModel")
 
     def logits(self, images: Pixels) -> Floats:
         """Return l, float32 (N, K)."""
@@ -76,39 +75,13 @@ class SmoothedModel(Model):
                 + [self._count_votes(self._score_copies(image)[:, None]) for image in images]
             )
 
-    def gradient(self, images: Pixels, diff: Diff, *, through: str | None = None) -> Floats:
-        """Return dE/dpixel, float32 (N, C, H, W), with log p in place of l in the derivative.
-
-        diff  dE/dl, or a function of l, as in Model.gradient()
-
-        Raises ValueError for other images, a diff of another shape, and for `through`: blobs belong
-        to single copies.
-        """
-        if through is not None:
-            raise ValueError(
-                f"a smoothed model has no blob '{through}': only its copies have blobs"
-            )
-        if not callable(diff) and len(diff) != len(images):
-            raise ValueError(f"the diff has {len(diff)} rows for {len(images)} images")
-        results = np.zeros(images.shape, np.float32)
-        with self._exclusive.hold():
-            for start in range(0, len(images), self.batch_size):
-                rows = slice(start, min(start + self.batch_size, len(images)))
-                scores = [self._score_copies(image) for image in images[rows]]
-                every = np.stack(scores, axis=1)
-                logits = self._count_votes(every)
-                given = diff(logits, rows) if callable(diff) else diff[rows]
-                if np.shape(given) != logits.shape:
-                    raise ValueError(
-                        f"the diff has shape {np.shape(given)}, the logits {logits.shape}"
-                    )
-                parts = np.asarray(
-                    compute_member_diffs(log_softmax(every), np.asarray(given, np.float64))
-                )
-                for number, image in enumerate(images[rows]):
-                    each = self.base.gradient(self._make_copies(image), parts[:, number])
-                    results[start + number] = each.sum(axis=0)
-        return results
+    def _add_gradients(self, images: Pixels, compute_diff: DiffOfLogits, out: Floats) -> None:
+        """Add the gradients of one batch, with log p in place of l in the derivative."""
+        every = np.stack([self._score_copies(image) for image in images], axis=1)
+        diffs = compute_member_diffs(log_softmax(every), compute_diff(self._count_votes(every)))
+        for number, image in enumerate(images):
+            own = np.asarray([diff[number] for diff in diffs])
+            out[number] += self.base.gradient(self._make_copies(image), own).sum(axis=0)
 
     def _score_copies(self, image: Pixels) -> Floats:
         """Return the base model's logits of the noisy copies of an image, float32 (S, K)."""
