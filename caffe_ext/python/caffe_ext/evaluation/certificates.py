@@ -10,17 +10,18 @@ certificates within Linf radii, too. Each holds with a probability, for the mode
 many noisy copies; attacks see the vote of the copies that the model's file names.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_ext.attacks.budget import PerturbationBudget
+from caffe_ext.attacks.budget import Norm, PerturbationBudget
 from caffe_ext.attacks.criteria import Bools
 from caffe_ext.certification.bounds import Method
+from caffe_ext.certification.bounds_result import BoundedModel
 from caffe_ext.certification.bounds_study import BoundsSettings, BoundsStudy
 from caffe_ext.certification.network import read_network
 from caffe_ext.certification.smoothing import SmoothingSettings, SmoothingStudy
@@ -34,6 +35,7 @@ from caffe_ext.reporting import Reporter, pluralize
 from caffe_ext.runs.export import make_plain_name
 
 FOLDER, SMOOTHING = "certificates", "smoothing"
+_ByMethod = Mapping[str, Bools]
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,14 @@ class Certifier:
         reporter: Reporter | None,
     ) -> dict[str, Certificate]:
         """Put the bounds of networks beside what attacks have left of the images."""
-        within = [[one for one in each.robust if one.budget.norm == "linf"] for _, each in pairs]
-        radii = sorted({one.budget.epsilon for every in within for one in every})
+        radii = sorted(
+            {
+                one.budget.epsilon
+                for _, evaluation in pairs
+                for one in evaluation.robust
+                if one.budget.norm == "linf"
+            }
+        )
         study = BoundsStudy(
             [model for model, _ in pairs],
             self.source,
@@ -183,29 +191,18 @@ class Certifier:
             BoundsSettings(tuple(radii), self.settings.methods, attack=""),
             **self._choose_images(),
         )
-        rows = self._choose_rows()
-        return {
-            model.name: Certificate(
-                rows,
-                bounded.correct,
-                tuple(
-                    CertifiedAccuracy(
-                        one.budget,
-                        {
-                            method: bounded.correct
-                            & (margins[:, radii.index(one.budget.epsilon)] > 0)
-                            for method, margins in bounded.margins.items()
-                        },
-                        one.robust[rows],
-                        one.robust_real[rows],
-                    )
-                    for one in mine
-                ),
-            )
-            for (model, _), mine, bounded in zip(
-                pairs, within, study.run(reporter).models, strict=True
-            )
-        }
+        found = {}
+        for (model, evaluation), bounded in zip(pairs, study.run(reporter).models, strict=True):
+
+            def certify(budget: PerturbationBudget, bounded: BoundedModel = bounded) -> _ByMethod:
+                column = radii.index(budget.epsilon)
+                return {
+                    method: bounded.correct & (margins[:, column] > 0)
+                    for method, margins in bounded.margins.items()
+                }
+
+            found[model.name] = self._put_together(evaluation, bounded.correct, certify, ("linf",))
+        return found
 
     def _smooth(
         self, model: SmoothedDescription, evaluation: ModelEvaluation, reporter: Reporter | None
@@ -222,28 +219,34 @@ class Certifier:
         )
         result = study.run(reporter)
         (row,) = result.rows
-        channels, height, width = self.source.image_shape
-        crop = model.pixel_space.crop
-        across = sqrt(channels * (crop * crop if crop else height * width))
+        channels, *size = self.source.image_shape
+        seen = model.pixel_space.find_visible_window((size[0], size[1]))
+        across = sqrt(channels * prod(one.stop - one.start for one in seen))
+
+        def certify(budget: PerturbationBudget) -> _ByMethod:
+            radius = budget.epsilon * (across if budget.norm == "linf" else 1)
+            return {SMOOTHING: row.certificates.find_certified(result.labels, radius)}
+
+        correct = evaluation.attempted[self._choose_rows()]
+        return self._put_together(evaluation, correct, certify, ("linf", "l2"))
+
+    def _put_together(
+        self,
+        evaluation: ModelEvaluation,
+        correct: Bools,
+        certify: Callable[[PerturbationBudget], _ByMethod],
+        norms: Sequence[Norm],
+    ) -> Certificate:
+        """Put what is certified within the budgets of some norms beside what attacks have left."""
         rows = self._choose_rows()
-        return Certificate(
-            rows,
-            evaluation.attempted[rows],
-            tuple(
-                CertifiedAccuracy(
-                    one.budget,
-                    {
-                        SMOOTHING: row.certificates.find_certified(
-                            result.labels,
-                            one.budget.epsilon * (across if one.budget.norm == "linf" else 1),
-                        )
-                    },
-                    one.robust[rows],
-                    one.robust_real[rows],
-                )
-                for one in evaluation.robust
-            ),
+        within = tuple(
+            CertifiedAccuracy(
+                one.budget, certify(one.budget), one.robust[rows], one.robust_real[rows]
+            )
+            for one in evaluation.robust
+            if one.budget.norm in norms
         )
+        return Certificate(rows, correct, within)
 
     def _choose_images(self) -> dict[str, Any]:
         """Return the options of a Study that choose the images, and the rest that is shared."""
