@@ -17,7 +17,7 @@ from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
 from caffe_ext.reporting import format_table
 from caffe_ext.storage.atomic import write_json, write_text
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 
 STEM = "bounds"
 Bools = NDArray[np.bool_]
@@ -154,6 +154,4 @@ def save_results(folder: Path, result: BoundsResult, record: Mapping[str, Any]) 
     write_text(path.with_suffix(".csv"), to_csv(result))
     content = {"images_bounded": len(result.labels), "results": list(_list_entries(result))}
     write_json(path.with_suffix(".json"), dict(record) | content)
-    figure = plot_bounds(result)
-    for suffix in (".svg", ".png"):
-        save_figure(figure, path.with_suffix(suffix))
+    save_png_and_svg(plot_bounds(result), path)

@@ -18,7 +18,7 @@ from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.reporting import format_table
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 
 STEM = "exact"
 
@@ -199,9 +199,7 @@ def save_results(folder: Path, result: ExactResult, record: Mapping[str, Any]) -
     content = {"images_decided": len(result.labels), "results": list(_list_entries(result))}
     write_json(path.with_suffix(".json"), dict(record) | content)
     _save_adversarials(path.with_suffix(".npz"), result)
-    figure = plot_decisions(result)
-    for suffix in (".svg", ".png"):
-        save_figure(figure, path.with_suffix(suffix))
+    save_png_and_svg(plot_decisions(result), path)
 
 
 def _save_adversarials(path: Path, result: ExactResult) -> None:

@@ -33,7 +33,7 @@ from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.json_file import Object, read_json
 
 _IMAGES_AT_A_TIME = 50
@@ -116,9 +116,7 @@ class MetricsStudy(Study):
             record = self.make_record(source, digest, {"norm": "Linf", "margin": MARGIN})
             save_results(self.folder, result, record)
             if runs := group_snapshots(result):
-                figure = plot_training(runs, len(images))
-                for suffix in (".svg", ".png"):
-                    save_figure(figure, (self.folder / STEM).with_suffix(suffix))
+                save_png_and_svg(plot_training(runs, len(images)), self.folder / STEM)
         return result
 
     def _describe(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:

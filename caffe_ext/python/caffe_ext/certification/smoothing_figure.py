@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.reporting import pluralize
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 
 if TYPE_CHECKING:
     from caffe_ext.certification.smoothing_result import SmoothingResult, SmoothingRow
@@ -26,9 +26,7 @@ def draw_curves(result: "SmoothingResult", path: Path) -> None:
     The left panel has a curve for each sigma, with the most samples; if there are several numbers
     of samples, the right one has a curve for each of them, at the middle sigma.
     """
-    figure = plot_smoothing(result)
-    for suffix in (".svg", ".png"):
-        save_figure(figure, path.with_suffix(suffix))
+    save_png_and_svg(plot_smoothing(result), path)
 
 
 @rc_context({"text.parse_math": False})  # a name with two "$" is not a formula

@@ -15,3 +15,11 @@ def save_figure(figure: Figure, path: Path) -> None:
     # Without a date and random names, equal results give equal files.
     with rc_context({"svg.hashsalt": "caffe_ext"}), replace_file(path) as file:
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+
+
+def save_png_and_svg(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure in both formats, path.png and path.svg; return the files."""
+    files = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    for file in files:
+        save_figure(figure, file)
+    return files

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.reporting import is_showable, suggest
+from caffe_ext.sweeps.fields import check_field
 from caffe_ext.sweeps.yaml_checks import check_mapping
 
 DATA, NET, VARIANT, SEED = "data", "net", "variant", "random_seed"
@@ -125,6 +126,8 @@ def read_settings(where: str, given: Any) -> dict[str, Any]:
     """Return fields of a solver by dotted path; ValueError if they are something else."""
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
         raise ValueError(f"{where} must have lines such as `max_iter: 2000`")
+    for name, value in given.items():
+        check_field(name, value)
     return dict(given)
 
 

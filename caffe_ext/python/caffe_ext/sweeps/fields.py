@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from caffe.proto import caffe_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -36,6 +37,11 @@ _WHOLE = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64),
 }
+
+
+def check_field(path: str, value: Any) -> None:
+    """Raise ValueError as set_field() does, for a field of a solver and a value of it."""
+    set_field(caffe_pb2.SolverParameter(), path, value)
 
 
 def set_field(message: Message, path: str, value: Any) -> None:

@@ -24,6 +24,7 @@ from caffe_ext.sweeps.choices import (
     read_variant,
 )
 from caffe_ext.sweeps.evaluation_plan import EvaluationPlan, read_evaluation
+from caffe_ext.sweeps.fields import check_field
 from caffe_ext.sweeps.values import MOST_VALUES, read_values
 from caffe_ext.sweeps.yaml_checks import check_mapping, read_text_list
 
@@ -168,6 +169,9 @@ def _read_axes(folder: Path, given: Any) -> tuple[Axis, ...]:
         elif name == VARIANT:
             values = tuple(read_variant(folder, where, one) for one in values)
             _check_names(where, [one.name for one in values], "variants")
+        else:
+            for one in values:
+                check_field(name, one)
         axes.append(Axis(name, values))
     return tuple(axes)
 

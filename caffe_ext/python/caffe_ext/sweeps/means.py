@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.sweeps.choices import SEED
+from caffe_ext.sweeps.choices import SEED, VARIANT
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
 DEVIATION, PUBLISHED = ".deviation", ".published"
@@ -69,7 +69,7 @@ def average_rows(
     rows       of table.make_rows()
     axes       values by name, as they are in the rows
     figures    names of columns
-    published  figures by the values of an axis, such as the names of variants
+    published  figures by the names of variants
     """
     settings: dict[tuple[Any, ...], list[Row]] = {}
     names = [name for name in axes if name != SEED]
@@ -77,16 +77,14 @@ def average_rows(
         settings.setdefault((row["baseline"], *(row[name] for name in names)), []).append(row)
     found = []
     for (baseline, *values), same in settings.items():
-        elsewhere: dict[str, float] = {}
-        for value in values:
-            elsewhere |= (published or {}).get(value, {}) if isinstance(value, str) else {}
+        shown = dict(zip(names, values, strict=True))
+        elsewhere = (published or {}).get(shown.get(VARIANT, ""), {})
         done = [row for row in same if row["state"] == DONE]
         means = {
             figure: Mean(known, elsewhere.get(figure))
             for figure in figures
             if (known := [row[figure] for row in done if row.get(figure) is not None])
         }
-        shown = dict(zip(names, values, strict=True))
         found.append(Repetitions(shown, baseline, len(done), means))
     return found
 

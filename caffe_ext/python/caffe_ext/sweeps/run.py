@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import as_csv
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize, suggest
@@ -19,7 +17,7 @@ from caffe_ext.runs.output_folder import check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.processor_time import count_cores
 from caffe_ext.storage.atomic import write_json, write_text
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.json_file import read_json
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.sweeps.choices import CHOSEN, SEED, VARIANT
@@ -96,7 +94,6 @@ def run_sweep(
     check_writable(sweep.folder)
     if importlib.util.find_spec("distributed") is None:
         raise ModuleNotFoundError(MISSING)
-    sweep.check_fields()
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
         check_same_sweep(sweep)
@@ -249,8 +246,8 @@ class _Run:
         chosen = {name: titles[name] for name in figures or choose_figures(rows)}
         maps = make_maps(rows, _list_axes(self.sweep), chosen)
         if maps:
-            files += _save(draw_maps(maps), folder / MAPS)
-            files += _save(draw_surfaces(maps), folder / SURFACES)
+            files += save_png_and_svg(draw_maps(maps), folder / MAPS)
+            files += save_png_and_svg(draw_surfaces(maps), folder / SURFACES)
         means: list[list[str]] = []
         if has_means(self.sweep):
             written, means = self._write_means(rows, titles, list(chosen))
@@ -262,31 +259,22 @@ class _Run:
     ) -> tuple[list[Path], list[list[str]]]:
         """Write the means over seeds as a table and, of few settings, as a picture."""
         file, path = self.sweep.file, self.sweep.folder / MEANS
-        found = average_rows(rows, _list_axes(self.sweep), list(titles), find_published(file))
-        shown = [
-            name
-            for name in titles
-            if name in chosen or any(name in each for each in find_published(file).values())
-        ]
+        published = find_published(file)
+        found = average_rows(rows, _list_axes(self.sweep), list(titles), published)
         figures = [name for name in titles if any(name in one.figures for one in found)]
         write_text(path.with_suffix(".csv"), as_csv(list_mean_rows(found, figures)))
-        shown = [name for name in shown if name in figures]
+        wanted = {*chosen, *(name for each in published.values() for name in each)}
+        shown = [name for name in figures if name in wanted]
         if not shown:  # nothing is finished
             return [path.with_suffix(".csv")], []
         cells = make_cells(found, shown)
         write_text(path.with_suffix(".md"), format_markdown(file.name, cells, titles))
         files = [path.with_suffix(suffix) for suffix in (".csv", ".md")]
         if len(found) <= MOST_SETTINGS:
-            files += _save(draw_means(found, {name: titles[name] for name in shown}), path)
+            files += save_png_and_svg(
+                draw_means(found, {name: titles[name] for name in shown}), path
+            )
         return files, cells
-
-
-def _save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as .png and .svg; return the files."""
-    files = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    for file in files:
-        save_figure(figure, file)
-    return files
 
 
 def has_means(sweep: Sweep) -> bool:

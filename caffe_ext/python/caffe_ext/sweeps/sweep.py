@@ -17,8 +17,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from caffe.proto import caffe_pb2
-
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import ROOT
@@ -26,7 +24,6 @@ from caffe_ext.sweeps.checks import check_settings, try_points
 from caffe_ext.sweeps.choices import CHOSEN, DATA, NET, SEED, VARIANT, DataChoice, VariantChoice
 from caffe_ext.sweeps.data import SweepData, find_data_home, prepare_data
 from caffe_ext.sweeps.description import PointWriter, SweepPoint
-from caffe_ext.sweeps.fields import set_field
 from caffe_ext.sweeps.file import SweepFile
 from caffe_ext.sweeps.store import FailedPoint, PointStore, StoredPoint
 
@@ -76,24 +73,6 @@ class Sweep:
         """Return the results in the folder."""
         return PointStore(self.folder, self.file.keep_weights)
 
-    def check_fields(self) -> None:
-        """Raise ValueError, with a sentence, for fields that the solver does not have, and for
-        values of another type; nothing is read or written.
-        """
-        file = self.file
-        fields = [(axis.name, one) for axis in file.axes for one in axis.values]
-        variants: Sequence[VariantChoice] = self._find_values(VARIANT)
-        settings = [file.settings, *(one.settings for one in variants)]
-        if file.baseline:
-            settings.append(file.baseline.settings)
-        fields += [item for each in settings for item in each.items()]
-        for name, value in fields:
-            if name not in CHOSEN:
-                try:
-                    set_field(caffe_pb2.SolverParameter(), name, value)
-                except ValueError as error:
-                    raise ValueError(f"{file.name}: {error}") from error
-
     def plan(self, reporter: Reporter | None = None) -> SweepPlan:
         """Prepare the data sets, and check every point.
 
@@ -102,7 +81,6 @@ class Sweep:
         """
         reporter = reporter or SilentReporter()
         check_writable(self.folder)
-        self.check_fields()
         home = find_data_home(self.folder / DATA_FOLDER)
         choices = self._find_values(DATA) or [self.file.data]
         data = {f"{one}": prepare_data(one, home, reporter) for one in choices}

@@ -14,7 +14,7 @@ from caffe_ext.evaluation.report import as_csv
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter, SilentReporter, pluralize
 from caffe_ext.storage.atomic import write_json, write_text
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.human.curves import Curve, compute_people_curve, make_curve, make_rows
 from caffe_ext.studies.human.design import SUBSETS
@@ -89,9 +89,7 @@ class HumanStudy:
         path = self.folder / RESULTS
         write_text(path.with_suffix(".csv"), as_csv(make_rows(curves)))
         write_json(path.with_suffix(".json"), record)
-        figure = plot_curves(curves, note)
-        for suffix in (".svg", ".png"):
-            save_figure(figure, path.with_suffix(suffix))
+        save_png_and_svg(plot_curves(curves, note), path)
 
 
 def describe(people: int, networks: int, images: int) -> str:

@@ -23,7 +23,7 @@ from caffe_ext.models.description import ModelDescription
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize
 from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.noise_curves.curves import PAPER_PER_CLASS, NoiseCurves, NoiseProtocol
 from caffe_ext.studies.noise_curves.figure import plot_noise_curves
@@ -186,6 +186,4 @@ def save_results(
     # The figures last: if something cannot be drawn, the results are on the disk by now.
     write_text(path.with_suffix(".csv"), curves.as_csv())
     write_json(path.with_suffix(".json"), as_record(run, chosen, curves))
-    figure = plot_noise_curves(curves, subtitle)
-    for suffix in (".svg", ".png"):
-        save_figure(figure, path.with_suffix(suffix))
+    save_png_and_svg(plot_noise_curves(curves, subtitle), path)

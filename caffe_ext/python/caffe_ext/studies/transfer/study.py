@@ -35,7 +35,7 @@ from caffe_ext.runs.records import read_adversarial_batches
 from caffe_ext.runtime.checkout import shorten_path, shorten_paths
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.description import check_same
-from caffe_ext.storage.figure_file import save_figure
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.transfer.figure import plot_transfer
@@ -176,9 +176,7 @@ class TransferStudy:
         rows = [row for one in matrices for row in one.list_rows()]
         write_text(path.with_suffix(".csv"), as_csv(rows))
         # The pictures last: whatever there is that cannot be drawn, the results are on the disk.
-        figure = plot_transfer(matrices)
-        for suffix in (".svg", ".png"):
-            save_figure(figure, path.with_suffix(suffix))
+        save_png_and_svg(plot_transfer(matrices), path)
 
 
 @dataclass(frozen=True)
