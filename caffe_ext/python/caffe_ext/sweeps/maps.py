@@ -132,25 +132,28 @@ def _draw_surface(axes: Any, one: SurfaceMap) -> None:
         axes.plot_surface(
             x, y, values, cmap=_COLOURS, rstride=1, cstride=1, edgecolor=INK, linewidth=0.3
         )
-    title = split_title(one.title, _TITLE)
     if one.baseline is not None:
         level = (100 if percent else 1) * one.baseline
         for edge in ((across, np.full(len(across), down[-1])), (np.full(len(down), 0), down)):
             axes.plot(*edge, level, color=BASELINE_COLOUR, linewidth=2)
-        title.append(f"regular training: {_format_level(level, percent=percent)}")
+    _label(axes, one, most_ticks=5)
+    axes.set_zlabel("%" if percent else "")
+
+
+def _label(axes: Any, one: SurfaceMap, most_ticks: int) -> None:
+    """Write the title, with the level of the baseline, and the values of both axes."""
+    title = split_title(one.title, _TITLE)
+    if one.baseline is not None:
+        level = f"{100 * one.baseline:.2f}%" if is_share(one.figure) else f"{one.baseline:.4g}"
+        title.append(f"regular training: {level}")
     axes.set_title("\n".join(title), fontsize="medium")
     for (name, labels), set_ticks, set_label in (
         (one.across, axes.set_xticks, axes.set_xlabel),
         (one.down, axes.set_yticks, axes.set_ylabel),
     ):
-        places = range(0, len(labels), -(-len(labels) // 5))
+        places = range(0, len(labels), -(-len(labels) // most_ticks))
         set_ticks(list(places), [f"{labels[place]}" for place in places])
         set_label(name.rpartition(".")[2])
-    axes.set_zlabel("%" if percent else "")
-
-
-def _format_level(level: float, *, percent: bool) -> str:
-    return f"{level:.2f}%" if percent else f"{level:.4g}"
 
 
 def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
@@ -167,21 +170,7 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
         level = factor * one.baseline
         _draw_level(axes, one.values * factor, level)
         bar.ax.axhline(level, color=BASELINE_COLOUR, linewidth=2)
-        shown = f"regular training: {_format_level(level, percent=percent)}"
-        axes.set_title(
-            "\n".join([*split_title(one.title, _TITLE), shown]),
-            fontsize="medium",
-        )
-    else:
-        axes.set_title("\n".join(split_title(one.title, _TITLE)), fontsize="medium")
-    for (name, labels), set_ticks, set_label in (
-        (one.across, axes.set_xticks, axes.set_xlabel),
-        (one.down, axes.set_yticks, axes.set_ylabel),
-    ):
-        step = -(-len(labels) // 7)
-        places = range(0, len(labels), step)
-        set_ticks(list(places), [f"{labels[place]}" for place in places])
-        set_label(name.rpartition(".")[2])
+    _label(axes, one, most_ticks=7)
     axes.grid(visible=False)
     axes.tick_params(length=0, colors=INK)
 
