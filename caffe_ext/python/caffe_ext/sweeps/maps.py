@@ -136,11 +136,11 @@ def _draw_surface(axes: Any, one: SurfaceMap) -> None:
         level = (100 if percent else 1) * one.baseline
         for edge in ((across, np.full(len(across), down[-1])), (np.full(len(down), 0), down)):
             axes.plot(*edge, level, color=BASELINE_COLOUR, linewidth=2)
-    _label(axes, one, most_ticks=5)
+    _write_labels(axes, one, most_ticks=5)
     axes.set_zlabel("%" if percent else "")
 
 
-def _label(axes: Any, one: SurfaceMap, most_ticks: int) -> None:
+def _write_labels(axes: Any, one: SurfaceMap, most_ticks: int) -> None:
     """Write the title, with the level of the baseline, and the values of both axes."""
     title = split_title(one.title, _TITLE)
     if one.baseline is not None:
@@ -170,7 +170,7 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
         level = factor * one.baseline
         _draw_level(axes, one.values * factor, level)
         bar.ax.axhline(level, color=BASELINE_COLOUR, linewidth=2)
-    _label(axes, one, most_ticks=7)
+    _write_labels(axes, one, most_ticks=7)
     axes.grid(visible=False)
     axes.tick_params(length=0, colors=INK)
 
