@@ -7,7 +7,7 @@ namespace caffe_ext {
 namespace {
 
 int CountProcessorLanes() {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if CAFFE_EXT_HAS_LANES
   if (__builtin_cpu_supports("avx512f")) {
     return 16;
   }

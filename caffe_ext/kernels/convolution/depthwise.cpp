@@ -175,32 +175,8 @@ int Parts(const ConvolutionShape& s, int count) {
 
 }  // namespace
 
-// The same source, compiled for each instruction set. Only after all other headers: what they
-// define must run on any processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CAFFE_EXT_DEPTHWISE 1
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-namespace {
-constexpr int kLanes = 16;
-#include "depthwise_lanes.inc"
-}  // namespace
-}  // namespace avx512
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-namespace {
-constexpr int kLanes = 8;
-#include "depthwise_lanes.inc"
-}  // namespace
-}  // namespace avx2
-#pragma GCC pop_options
-
-#endif
+#define CAFFE_EXT_LANES_CODE "depthwise_lanes.inc"
+#include "instruction_sets.inc"
 
 namespace {
 
@@ -226,7 +202,7 @@ void ConvolveChannel(const ConvolutionShape& s, const Planes& planes, const floa
 
 /// @param width of the outputs: short rows take shorter vectors
 decltype(ConvolveChannel)* ChooseCode(int width) {
-#if CAFFE_EXT_DEPTHWISE
+#if CAFFE_EXT_HAS_LANES
   if (VectorLanes() == 16 && width > 8) {
     return avx512::ConvolveChannel;
   }

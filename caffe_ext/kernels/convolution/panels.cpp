@@ -110,41 +110,13 @@ Prepared Prepare(const ConvolutionShape& s, const float* image, int slack) {
 
 }  // namespace
 
-// The same source, compiled for each instruction set. Only after all other headers: what they
-// define must run on any processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CAFFE_EXT_PANELS 1
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-namespace {
-constexpr int kLanes = 16;
-constexpr int kRows = 8;
-constexpr int kVectors = 3;
-#include "panels_lanes.inc"
-}  // namespace
-}  // namespace avx512
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-namespace {
-constexpr int kLanes = 8;
-constexpr int kRows = 4;
-constexpr int kVectors = 3;
-#include "panels_lanes.inc"
-}  // namespace
-}  // namespace avx2
-#pragma GCC pop_options
-
-#endif
+#define CAFFE_EXT_LANES_CODE "panels_lanes.inc"
+#include "instruction_sets.inc"
 
 namespace {
 
 const PanelCode& Code() {
-#if CAFFE_EXT_PANELS
+#if CAFFE_EXT_HAS_LANES
   return VectorLanes() == 16 ? avx512::kCode : avx2::kCode;
 #else
   std::abort();  // there are no lanes

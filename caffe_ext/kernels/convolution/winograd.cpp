@@ -39,41 +39,13 @@ std::int64_t TilesOfBottom(const ConvolutionShape& s) { return Tiles(s, s.height
 
 }  // namespace
 
-// The same source, compiled for each instruction set. Only after all other headers: what they
-// define must run on any processor.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CAFFE_EXT_WINOGRAD 1
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,fma")
-namespace avx512 {
-namespace {
-constexpr int kLanes = 16;
-constexpr int kRows = 8;
-constexpr int kVectors = 2;
-#include "winograd_lanes.inc"
-}  // namespace
-}  // namespace avx512
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-namespace avx2 {
-namespace {
-constexpr int kLanes = 8;
-constexpr int kRows = 4;
-constexpr int kVectors = 3;
-#include "winograd_lanes.inc"
-}  // namespace
-}  // namespace avx2
-#pragma GCC pop_options
-
-#endif
+#define CAFFE_EXT_LANES_CODE "winograd_lanes.inc"
+#include "instruction_sets.inc"
 
 namespace {
 
 const WinogradCode& Code(const ConvolutionShape& shape) {
-#if CAFFE_EXT_WINOGRAD
+#if CAFFE_EXT_HAS_LANES
   const bool is_five = shape.kernel_height == 5;
   if (VectorLanes() == 16) {
     return is_five ? avx512::kCode<4> : avx512::kCode<6>;

@@ -13,9 +13,9 @@
 
 #include "caffe_ext/kernels/common/lanes_in_use.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CAFFE_EXT_ECC_WIDE 1
+#if CAFFE_EXT_HAS_LANES
 #include <immintrin.h>
 #endif
 
@@ -26,7 +26,7 @@ namespace caffe_ext {
 
 // The same source, compiled for each instruction set. Only after all other headers: what they
 // define must run on any processor.
-#if CAFFE_EXT_ECC_WIDE
+#if CAFFE_EXT_HAS_LANES
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512cd,avx512bw,avx512dq,avx512vl,avx2,fma")
@@ -88,7 +88,7 @@ namespace {
 
 /// OpenCV's conditions.
 int ProcessorLanes() {
-#if CAFFE_EXT_ECC_WIDE
+#if CAFFE_EXT_HAS_LANES
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -114,7 +114,7 @@ struct EccCode {
 };
 
 EccCode Code() {
-#if CAFFE_EXT_ECC_WIDE
+#if CAFFE_EXT_HAS_LANES
   if (Lanes().Get() == 16) {
     return {avx512::FindEccHomographies, avx512::WarpImages};
   }
