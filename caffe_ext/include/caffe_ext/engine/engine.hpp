@@ -7,10 +7,9 @@
 /// On the CPU, Convolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with its running
 /// averages, Scale and sums by Eltwise in float distribute the batch over threads. BatchNorm, Scale
 /// and ReLU behind a convolution, and a ReLU behind a sum, are computed with it (joint_layer.hpp).
-/// On a GPU, where a small net
-/// spends its time on launches and on waiting, Convolution in float needs two or three launches per
-/// batch instead of several per image, SoftmaxWithLoss in float two without waiting, and the update
-/// of the solver type "SGD" one for all weights.
+/// On a GPU, where a small net spends its time on launches and on waiting, Convolution in float
+/// needs two or three launches per batch instead of several per image, SoftmaxWithLoss in float two
+/// without waiting, and the update of the solver type "SGD" one for all weights.
 ///
 /// The layers are subclasses of Caffe's, made by the same registry entries, so that no prototxt
 /// changes; where a layer's shape or mode is not supported (dilation, N-D, stochastic pooling, LRN

@@ -10,8 +10,8 @@ namespace caffe_ext {
 /// output x of channel c.
 ///
 /// Null: that step is left out; means and inverse_deviations come together, and shifts only with
-/// factors. Each step rounds as in channels.hpp and in ReluForward(), so
-/// that y is bit-identical to what these make of x + b.
+/// factors. Each step rounds as in channels.hpp and in ReluForward(), so that y is bit-identical to
+/// what these make of x + b.
 struct Epilogue {
   const float* bias = nullptr;
   const float* means = nullptr;

@@ -20,8 +20,8 @@
 /// whichever has fewer tiles: without pads there are fewer outputs than values.
 ///
 /// The error is about five times that of the plain sum in float: 2.5e-6 of the outputs' standard
-/// deviation (5 x 5, 32 channels). The results of these functions for
-/// an image do not depend on the rest of its batch.
+/// deviation (5 x 5, 32 channels). The results of these functions for an image do not depend on the
+/// rest of its batch.
 ///
 /// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 namespace caffe_ext {
