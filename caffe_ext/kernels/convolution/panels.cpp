@@ -86,7 +86,7 @@ CAFFE_EXT_CLONES void SplitRow(const ConvolutionShape& s, const float* row, int 
 /// @param slack values that may be read behind the last one that is needed
 Prepared Prepare(const ConvolutionShape& s, const float* image, int slack) {
   if (s.IsPointwise()) {
-    return {image, true, s.Positions(), 0, 0};
+    return {image, true, s.Positions(), s.width, 0};
   }
   const int phases = std::min(s.stride_width, s.kernel_width);
   const int phase_step = (s.PaddedWidth() + s.stride_width - 1) / s.stride_width;
