@@ -92,21 +92,7 @@ CAFFE_EXT_CLONES void SplitChannel(const ConvolutionShape& s, const Planes& plan
       continue;
     }
     for (int column = 0; column < planes.columns; ++column, line += planes.Size()) {
-      const int stride = s.stride_width;
-      const int begin = std::max(0, (s.pad_width - column + stride - 1) / stride);
-      const int first = begin * stride + column - s.pad_width;
-      const float* __restrict from = channel + first;
-      float* __restrict inside = line + begin;
-      const int count = (s.width + s.pad_width - column + stride - 1) / stride - begin;
-      if (stride == 2) {
-        for (int i = 0; i < count; ++i) {
-          inside[i] = from[std::ptrdiff_t{2} * i];
-        }
-      } else {
-        for (int i = 0; i < count; ++i) {
-          inside[i] = from[std::ptrdiff_t{i} * stride];
-        }
-      }
+      CopyPhase(s, channel, s.stride_width, column, line);
     }
   }
 }

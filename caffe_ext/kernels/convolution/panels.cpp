@@ -10,6 +10,7 @@
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/common/vector_lanes.hpp"
+#include "caffe_ext/kernels/convolution/padding.hpp"
 
 namespace caffe_ext {
 
@@ -59,24 +60,15 @@ CAFFE_EXT_INLINE void WithStride(int stride, const Visit& visit) {
   }
 }
 
-/// Writes phases of a row: the values `stride` apart that begin at each of the first ones.
+/// Writes phases of a row, with their pads.
 CAFFE_EXT_CLONES void SplitRow(const ConvolutionShape& s, const float* row, int phases,
                                int phase_step, float* to) {
   WithStride(
       s.stride_width, [&](auto constant) __attribute__((always_inline)) {
         const int stride = constant > 0 ? constant : s.stride_width;
         for (int phase = 0; phase < phases; ++phase, to += phase_step) {
-          // Value i of the phase is at i * stride + phase, with the pad before the row.
-          const int begin = std::max(0, (s.pad_width - phase + stride - 1) / stride);
-          const int end =
-              std::clamp((s.width + s.pad_width - phase + stride - 1) / stride, begin, phase_step);
-          const int first = begin * stride + phase - s.pad_width;
-          const float* __restrict from = row + first;
-          float* __restrict inside = to + begin;
-          std::fill(to, inside, 0.0F);
-          for (int i = 0; i < end - begin; ++i) {
-            inside[i] = from[std::ptrdiff_t{i} * stride];
-          }
+          const auto [begin, end] = CopyPhase(s, row, stride, phase, to);
+          std::fill(to, to + begin, 0.0F);
           std::fill(to + end, to + phase_step, 0.0F);
         }
       });
