@@ -7,28 +7,24 @@ namespace caffe_ext {
 
 namespace {
 
-/// Whether a layer reads the blob alone and writes one, and has no loss.
-bool Follows(const caffe::Net<float>& net, int index, const Blobs& blob) {
-  return net.bottom_vecs()[index] == blob && net.top_vecs()[index].size() == 1 &&
-         net.layers()[index]->loss(0) == 0;
+/// Whether a layer writes one blob, and has no loss.
+bool WritesOne(const caffe::Net<float>& net, int index) {
+  return net.top_vecs()[index].size() == 1 && net.layers()[index]->loss(0) == 0;
 }
 
 /// @return how many layers from `first` on have run; 0: none
 int RunJointly(const caffe::Net<float>& net, int first, int last) {
   auto* layer = dynamic_cast<JointLayer*>(net.layers()[first].get());
-  if (layer == nullptr || caffe::Caffe::mode() != caffe::Caffe::CPU) {
+  if (layer == nullptr || caffe::Caffe::mode() != caffe::Caffe::CPU || !WritesOne(net, first)) {
     return 0;
   }
   const Blobs& bottom = net.bottom_vecs()[first];
   const Blobs& own = net.top_vecs()[first];
-  if (own.size() != 1 || net.layers()[first]->loss(0) != 0) {
-    return 0;
-  }
   net.layers()[first]->Reshape(bottom, own);
   Epilogue epilogue;
   const Blobs* top = &own;
   int next = first + 1;
-  for (; next <= last && Follows(net, next, *top); ++next) {
+  for (; next <= last && net.bottom_vecs()[next] == *top && WritesOne(net, next); ++next) {
     const Blobs& to = net.top_vecs()[next];
     auto* follower = dynamic_cast<EpilogueLayer*>(net.layers()[next].get());
     const bool in_place = to == *top;

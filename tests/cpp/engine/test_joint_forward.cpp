@@ -18,30 +18,39 @@ namespace {
 
 using Net = caffe::Net<float>;
 
-std::string InPlace(const std::string& type, const std::string& settings = "") {
+/// A layer that reads `bottom` and writes y: by default, in place.
+std::string Follow(const std::string& type, const std::string& settings = "",
+                   const std::string& bottom = "y") {
   static int number = 0;
-  return "layer { name: '" + type + std::to_string(++number) + "' type: '" + type +
-         "' bottom: 'y' top: 'y' " + settings + " }";
+  return "layer { name: '" + type + std::to_string(++number) + "' type: '" + type + "' bottom: '" +
+         bottom + "' top: 'y' " + settings + " }";
 }
 
-std::string Normalize() {
-  return InPlace("BatchNorm", "batch_norm_param { use_global_stats: true }");
+std::string Normalize(const std::string& bottom = "y") {
+  return Follow("BatchNorm", "batch_norm_param { use_global_stats: true }", bottom);
 }
 
 std::string Scale(const std::string& settings = "bias_term: true") {
-  return InPlace("Scale",
-                 "scale_param { filler { type: 'gaussian' std: 1 } "
-                 "bias_filler { type: 'gaussian' std: 1 } " +
-                     settings + " }");
+  return Follow("Scale",
+                "scale_param { filler { type: 'gaussian' std: 1 } "
+                "bias_filler { type: 'gaussian' std: 1 } " +
+                    settings + " }");
 }
 
-std::string Relu(const std::string& settings = "") {
-  return InPlace("ReLU", "relu_param { " + settings + " }");
+std::string Relu(const std::string& settings = "", const std::string& bottom = "y") {
+  return Follow("ReLU", "relu_param { " + settings + " }", bottom);
 }
 
-/// From the blob x to y.
-std::string Convolve(const std::string& settings) {
-  return "layer { name: 'convolution' bottom: 'x' top: 'y' " + Convolution(settings) + " }";
+/// From the blob x.
+std::string Convolve(const std::string& settings, const std::string& top = "y") {
+  return "layer { name: 'convolution' bottom: 'x' top: '" + top + "' " + Convolution(settings) +
+         " }";
+}
+
+/// Of the blob x and itself.
+std::string Combine(const std::string& settings = "", const std::string& top = "y") {
+  return "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: '" + top + "' " +
+         settings + " }";
 }
 
 /// Joint layers in the middle of a net with a loss; x has 8 channels.
@@ -74,40 +83,25 @@ const std::vector<std::string>& Middles() {
       Convolve("kernel_size: 1") + Scale("axis: 0 num_axes: 2") + Relu(),
       Convolve("kernel_size: 1") + Scale("axis: 0 num_axes: 1") + Relu(),
       Convolve("kernel_size: 1") +
-          InPlace("BatchNorm",
-                  "batch_norm_param { use_global_stats: "
-                  "false }") +
-          Relu(),
-      Convolve("kernel_size: 1") + InPlace("TanH") + Relu(),
-      Convolve("kernel_size: 1") + InPlace("ReLU", "loss_weight: 0.01"),
+          Follow("BatchNorm", "batch_norm_param { use_global_stats: false }") + Relu(),
+      Convolve("kernel_size: 1") + Follow("TanH") + Relu(),
+      Convolve("kernel_size: 1") + Follow("ReLU", "loss_weight: 0.01"),
       "layer { name: 'convolution' bottom: 'x' top: 'z' loss_weight: 0.01 " +
-          Convolution("kernel_size: 1") + "} layer { name: 'r' type: 'ReLU' bottom: 'z' top: 'y' }",
+          Convolution("kernel_size: 1") + "}" + Relu("", "z"),
       // The convolution's own blob can be seen.
-      "layer { name: 'convolution' bottom: 'x' top: 'z' " + Convolution("kernel_size: 1") +
-          "} layer { name: 'r' type: 'ReLU' bottom: 'z' top: 'y' }",
-      "layer { name: 'convolution' bottom: 'x' top: 'z' " + Convolution("kernel_size: 3 group: 8") +
-          "} layer { name: 'b' type: 'BatchNorm' bottom: 'z' top: 'y' "
-          "batch_norm_param { use_global_stats: true } }" +
-          Scale() + Relu(),
-      "layer { name: 'convolution' bottom: 'x' top: 'z' " + Convolution("kernel_size: 1") +
-          "} layer { name: 's' type: 'Scale' bottom: 'z' top: 'y' }" + Relu(),
+      Convolve("kernel_size: 1", "z") + Relu("", "z"),
+      Convolve("kernel_size: 3 group: 8", "z") + Normalize("z") + Scale() + Relu(),
+      Convolve("kernel_size: 1", "z") + Follow("Scale", "", "z") + Relu(),
       // A second blob is not.
-      "layer { name: 'convolution' bottom: 'x' top: 'z' " + Convolution("kernel_size: 1") +
-          "} layer { name: 's' type: 'Scale' bottom: 'z' top: 'z' } "
-          "layer { name: 'r' type: 'ReLU' bottom: 'z' top: 'y' }",
-      "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 'z' } "
-      "layer { name: 'r' type: 'ReLU' bottom: 'z' top: 'y' }",
+      Convolve("kernel_size: 1", "z") + "layer { name: 's' type: 'Scale' bottom: 'z' top: 'z' }" +
+          Relu("", "z"),
+      Combine("", "z") + Relu("", "z"),
       // Sums.
-      "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 'y' }" + Relu(),
-      "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' bottom: 'x' top: 'y' }" +
-          Relu("negative_slope: 0.2"),
-      "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 'y' }" + Scale() + Relu(),
-      "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 'y' "
-      "eltwise_param { coeff: 1 coeff: -2 } }" +
-          Relu(),
-      "layer { name: 'product' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 'y' "
-      "eltwise_param { operation: PROD } }" +
-          Relu(),
+      Combine() + Relu(),
+      Combine("bottom: 'x'") + Relu("negative_slope: 0.2"),
+      Combine() + Scale() + Relu(),
+      Combine("eltwise_param { coeff: 1 coeff: -2 }") + Relu(),
+      Combine("eltwise_param { operation: PROD }") + Relu(),
   };
   return all;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/matrix/blas.hpp"
 #include "caffe_ext/kernels/matrix/matrix.hpp"
 
@@ -45,17 +46,29 @@ inline void ExpectClose(const Floats& actual, const std::vector<double>& expecte
   }
 }
 
-/// Every test sets the threads that it wants; afterwards they are as they were.
+/// Every test sets the threads and lanes that it wants; afterwards they are as they were.
 class EngineKernels : public ::testing::Test {
  protected:
   EngineKernels() : blas_threads_(SetBlasThreads(1)) {}
   ~EngineKernels() override {
     SetKernelThreads(0);
+    SetVectorLanes(-1);
     SetBlasThreads(blas_threads_);
   }
 
  private:
   int blas_threads_;
+};
+
+/// Every test runs with the code for a width of vectors, if the processor has it.
+class EngineKernelsOfLanes : public EngineKernels, public ::testing::WithParamInterface<int> {
+ protected:
+  void SetUp() override {
+    SetVectorLanes(GetParam());
+    if (VectorLanes() != GetParam()) {
+      GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
+    }
+  }
 };
 
 }  // namespace caffe_ext

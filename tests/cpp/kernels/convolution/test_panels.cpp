@@ -13,18 +13,7 @@
 namespace caffe_ext {
 namespace {
 
-/// Every test runs with the code for each width of vectors that the processor has.
-class EngineKernelsPanels : public EngineKernels, public ::testing::WithParamInterface<int> {
- protected:
-  void SetUp() override {
-    SetVectorLanes(GetParam());
-    if (VectorLanes() != GetParam()) {
-      GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
-    }
-    SetVectorLanes(GetParam());
-  }
-  void TearDown() override { SetVectorLanes(-1); }
-};
+class EngineKernelsPanels : public EngineKernelsOfLanes {};
 
 INSTANTIATE_TEST_SUITE_P(Lanes, EngineKernelsPanels, ::testing::Values(8, 16));
 
@@ -235,7 +224,6 @@ TEST_F(EngineKernels, EpiloguesWithoutVectors) {
   EXPECT_TRUE(SameBits(y, expected));
   EXPECT_TRUE(SameBits(raw, r));
   EXPECT_TRUE(SameBits(unscaled, t));
-  SetVectorLanes(-1);
 }
 
 }  // namespace

@@ -10,17 +10,8 @@
 namespace caffe_ext {
 namespace {
 
-/// Every test runs with the code for each width of vectors that the processor has.
-class EngineKernelsWinograd : public EngineKernels, public ::testing::WithParamInterface<int> {
+class EngineKernelsWinograd : public EngineKernelsOfLanes {
  protected:
-  void SetUp() override {
-    SetVectorLanes(GetParam());
-    if (VectorLanes() != GetParam()) {
-      GTEST_SKIP() << "skipped: this processor has no vectors of " << GetParam() << " floats";
-    }
-  }
-  void TearDown() override { SetVectorLanes(-1); }
-
   static void Run(ConvolutionArrays* a) {
     ASSERT_TRUE(WinogradFits(a->s));
     WinogradForward(a->s, a->x.data(), a->weights.data(), AddBias(a->bias.data()), a->y.data());
