@@ -2,9 +2,9 @@
 
 Networks of prototxt/zoo with random weights, the same for all; a forward pass, one with the
 gradient with respect to the pixels, and one with the gradients with respect to all weights. Beside
-Caffe's own code: PyTorch (eager and channels_last; the faster counts), ONNX Runtime, OpenVINO and
-OpenCV, as far as they are installed: `pip install -e .[zoo]` installs them. All of a network run in
-one process, in turns; the figures are medians.
+Caffe's own code: PyTorch (eager, channels_last and, with --compile, torch.compile; the fastest
+counts), ONNX Runtime, OpenVINO and OpenCV, as far as they are installed: `pip install -e .[zoo]`
+installs them. All of a network run in one process, in turns; the figures are medians.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -54,7 +54,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--batches", nargs="+", type=int, metavar="N", default=[1, 8], help="(default: 1 8)")
     add("--threads", nargs="+", type=int, metavar="N", default=[1], help="(default: 1)")
     add("--rounds", type=int, metavar="N", default=3, help="of 4 runs each (default: 3)")
+    add(
+        "--compile",
+        action="store_true",
+        help="compile the networks for PyTorch, too; takes minutes for each row of the table",
+    )
     add_output(parser, ROOT / "results", "bench_zoo.json, .md and .svg")
+    add(
+        "--add",
+        action="store_true",
+        help="add rows to those in --output; they must be of this commit and machine",
+    )
     add("--child", nargs=3, metavar=("NETWORK", "BATCH", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "rounds")
@@ -63,23 +73,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def measure(name: str, batch: int, threads: int, rounds: int) -> dict[str, Any]:
+def measure(asked: argparse.Namespace, name: str, batch: int, threads: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
-    arguments = ["--rounds", rounds, "--child", name, batch, threads]
+    arguments = ["--rounds", asked.rounds, "--child", name, batch, threads]
+    arguments += ["--compile"] * asked.compile
     result: dict[str, Any] = measure_in_child(__file__, arguments, threads, name)
     return result
 
 
-def print_figures(name: str, batch: int, threads: int, rounds: int) -> None:
+def print_figures(name: str, batch: int, threads: int, asked: argparse.Namespace) -> None:
     """Measure in this process, and print the figures as JSON."""
     import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
 
     with tempfile.TemporaryDirectory() as folder:
-        subject = make_subject(name, Path(folder) / f"{name}.caffemodel", batch, threads)
+        weights = Path(folder) / f"{name}.caffemodel"
+        subject = make_subject(name, weights, batch, threads, asked.compile)
         found = list(make_peers(subject))
     jobs = [job for peer in found for job in peer.jobs] + [make_peak_job(threads)]
-    with Console().show_progress(f"{name}, batch {batch}", rounds + 1, "round") as step:
-        times = time_jobs(jobs, rounds, lambda: step(1))
+    with Console().show_progress(f"{name}, batch {batch}", asked.rounds + 1, "round") as step:
+        times = time_jobs(jobs, asked.rounds, lambda: step(1))
     differ = {peer.title: peer.differ for peer in found}
     about = {"network": name, "batch": batch, "threads": threads, "differ": differ}
     print(json.dumps(about | {"jobs": times}))
@@ -218,20 +230,40 @@ def find_peers() -> dict[str, str]:
     return found
 
 
+def add_to(path: Path, record: dict[str, Any]) -> None:
+    """Put the measurements and the command of a file before those of a record.
+
+    Ends the program with a sentence if the file was measured elsewhere.
+    """
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path}: cannot be added to: {error}")
+    for key in ("commit", "machine", "peers"):
+        if before[key] != record[key]:
+            sys.exit(f"{path}: cannot be added to: its {key} is {before[key]}, not {record[key]}")
+    record["measurements"] = before["measurements"]
+    record["command"] = f"{before['command']} && {record['command']}"
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
+    stem = arguments.output / "bench_zoo"
     record = begin_record(arguments.output, peers=find_peers(), measurements=[])
+    if arguments.add:
+        add_to(stem.with_suffix(".json"), record)
     missing = [title for title in TITLES[2:] if title not in record["peers"]]
     if missing:
         Console().note(
             f"{', '.join(missing)} not installed and left out: pip install -e .[bench,zoo]"
         )
+    done = {(one["network"], one["batch"], one["threads"]) for one in record["measurements"]}
     for name in arguments.networks:
         for threads in arguments.threads:
             for batch in arguments.batches:
-                record["measurements"].append(measure(name, batch, threads, arguments.rounds))
-    stem = arguments.output / "bench_zoo"
-    write_json(stem.with_suffix(".json"), record)
+                if (name, batch, threads) not in done:
+                    record["measurements"].append(measure(arguments, name, batch, threads))
+                    write_json(stem.with_suffix(".json"), record)
     write_text(stem.with_suffix(".md"), report(record))
     draw(record["measurements"], stem.with_suffix(".svg"))
     print(format_table(record["measurements"]))
@@ -243,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.child:
         return run_program(run, arguments)
     name, batch, threads = arguments.child
-    return run_child(lambda: print_figures(name, int(batch), int(threads), arguments.rounds))
+    return run_child(lambda: print_figures(name, int(batch), int(threads), arguments))
 
 
 if __name__ == "__main__":

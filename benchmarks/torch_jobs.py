@@ -82,23 +82,26 @@ def compute_torch_scores(network: Network, device: str = "cpu") -> Any:
         return model.to(device)(images).cpu().numpy()
 
 
-def set_torch_modes(threads: int) -> Iterator[tuple[str, Any, Wrap]]:
+def set_torch_modes(threads: int, compiled: bool = True) -> Iterator[tuple[str, Any, Wrap]]:
     """Set the threads; yield title, layout and compiler of PyTorch's ways to run a network.
 
     Eager, in the layout that it likes better, compiled, and both.
+
+    compiled  whether torch.compile is among them
     """
     import torch
 
     torch.set_num_threads(threads)
-    for title, last, compiled in (
+    for title, last, compiles in (
         ("PyTorch eager", False, False),
         ("PyTorch channels_last", True, False),
         ("PyTorch compile", False, True),
         ("PyTorch compile channels_last", True, True),
     ):
         layout = torch.channels_last if last else torch.contiguous_format
-        wrap = torch.compile if compiled else lambda function: function
-        yield title, layout, wrap
+        wrap = torch.compile if compiles else lambda function: function
+        if compiled or not compiles:
+            yield title, layout, wrap
 
 
 def make_torch_jobs(network: Network, threads: int) -> Iterator[Job]:

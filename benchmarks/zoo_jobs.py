@@ -54,13 +54,15 @@ def locate_deploy(name: str) -> Path:
 class Subject:
     """One network, with weights, images and threads.
 
-    images  float32 (N, C, H, W), 0..255
+    images    float32 (N, C, H, W), 0..255
+    compiled  whether PyTorch runs it compiled, too
     """
 
     name: str
     weights: Path
     images: Any
     threads: int
+    compiled: bool = False
 
     def onnx(self) -> bytes:
         """Return it as ONNX, of pixels as they are."""
@@ -83,7 +85,9 @@ class Peer:
     differ: float
 
 
-def make_subject(name: str, weights: Path, batch: int, threads: int) -> Subject:
+def make_subject(
+    name: str, weights: Path, batch: int, threads: int, compiled: bool = False
+) -> Subject:
     """Return a network with random images; writes its weights."""
     import caffe
     import numpy as np
@@ -91,7 +95,7 @@ def make_subject(name: str, weights: Path, batch: int, threads: int) -> Subject:
     write_random_weights(name, weights)
     side = caffe.Net(str(locate_deploy(name)), caffe.TEST).blobs["data"].data.shape[-1]
     images = np.random.default_rng(0).uniform(0, 255, (batch, 3, side, side))
-    return Subject(name, weights, images.astype(np.float32), threads)
+    return Subject(name, weights, images.astype(np.float32), threads, compiled)
 
 
 def make_peers(subject: Subject) -> Iterator[Peer]:
@@ -188,16 +192,14 @@ def _make_torch(subject: Subject) -> Iterator[Made]:
     import torch
     from torch import nn
 
+    from torch_jobs import set_torch_modes
     from zoo_torch import read_torch_network
 
-    torch.set_num_threads(subject.threads)
     labels = torch.zeros(len(subject.images), dtype=torch.long)
-    for title, layout in (
-        ("PyTorch eager", torch.contiguous_format),
-        ("PyTorch channels_last", torch.channels_last),
-    ):
-        net = read_torch_network(locate_deploy(subject.name), subject.weights)
-        net = net.to(memory_format=layout)
+    for title, layout, wrap in set_torch_modes(subject.threads, subject.compiled):
+        nets = [read_torch_network(locate_deploy(subject.name), subject.weights) for _ in range(2)]
+        weights = list(nets[1].requires_grad_().parameters())
+        net, trained = (wrap(one.to(memory_format=layout)) for one in nets)
         images = torch.from_numpy(subject.images).contiguous(memory_format=layout)
         asked = images.clone(memory_format=torch.preserve_format).requires_grad_()
 
@@ -207,10 +209,6 @@ def _make_torch(subject: Subject) -> Iterator[Made]:
 
         def gradient(net: Any = net, asked: Any = asked) -> Any:
             return torch.autograd.grad(net(asked).sum(), asked)[0]
-
-        trained = read_torch_network(locate_deploy(subject.name), subject.weights)
-        trained = trained.to(memory_format=layout).requires_grad_()
-        weights = list(trained.parameters())
 
         def train(net: Any = trained, images: Any = images, weights: Any = weights) -> Any:
             return torch.autograd.grad(nn.functional.cross_entropy(net(images), labels), weights)

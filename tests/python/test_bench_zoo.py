@@ -115,3 +115,27 @@ def test_a_small_network_is_measured(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(record["measurements"]) == 1
     assert "</svg>" in (tmp_path / "bench_zoo.svg").read_text()
     assert (tmp_path / "bench_zoo.md").read_text().startswith("# How fast networks of real size")
+
+
+def test_rows_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_: Any, network: str, batch: int, threads: int) -> dict[str, Any]:
+        jobs = [job(task, "caffe_ext", 10, 1.0) for task in zoo_jobs.TASKS]
+        jobs += [job(task, "stock Caffe", 20, 1.0) for task in zoo_jobs.TASKS]
+        jobs += [job("peak", "OpenBLAS", 20, 4.0)]
+        differ = {"stock Caffe": 1e-7}
+        about = {"network": network, "batch": batch, "threads": threads, "differ": differ}
+        return about | {"jobs": jobs}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    few = ["--networks", "mobilenet", "--output", str(tmp_path), "--batches"]
+    assert bench.main([*few, "1", "8"]) == 0
+    assert bench.main([*few, "8", "32", "--add"]) == 0
+    path = tmp_path / "bench_zoo.json"
+    record = json.loads(path.read_text())
+    assert [one["batch"] for one in record["measurements"]] == [1, 8, 32]
+    assert record["command"].count(" && ") == 1
+    path.write_text(json.dumps(record | {"commit": "another"}))
+    with pytest.raises(SystemExit, match="cannot be added to: its commit is another, not"):
+        bench.main([*few, "16", "--add"])
+    with pytest.raises(SystemExit, match="cannot be added to"):
+        bench.main(["--networks", "mobilenet", "--output", str(tmp_path / "empty"), "--add"])
