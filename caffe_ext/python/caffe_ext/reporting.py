@@ -134,6 +134,15 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
+def format_markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, all columns but the first to the right; the first row is the
+    header.
+    """
+    head, *rest = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rest))
+
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _DURATIONS = {
     **{number: f"{number} s" for number in (1, 2, 5, 10, 20, 30)},

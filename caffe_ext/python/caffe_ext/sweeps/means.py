@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from caffe_ext.reporting import format_markdown_table
 from caffe_ext.sweeps.choices import SEED, VARIANT
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
@@ -145,14 +146,13 @@ def format_markdown(name: str, cells: Sequence[Sequence[str]], titles: Mapping[s
     titles  of the figures, by name
     """
     head, *rows = cells
-    lines = [[titles.get(cell, cell) for cell in head], ["---"] * len(head)]
+    lines = [[titles.get(cell, cell) for cell in head]]
     for row in rows:
         italic = row[0] == "published"
         lines.append([f"*{cell}*" if italic and cell else cell for cell in row])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
         f"# {name}\n\nMeans over the finished points of each setting, which differ in the random "
         "seed, and standard\ndeviations between them (of the sample: divided by n - 1). The points "
         "are in `sweep.csv`.\n\n"
-        f"{table}\n"
+        f"{format_markdown_table(lines)}\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe_ext.evaluation.report import as_csv
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.distortion.figure import draw_figure
@@ -111,13 +111,13 @@ def format_markdown(study: DistortionStudy, rows: Sequence[Row]) -> str:
         d=shown,
         first=rows[0].defence.title,
         epsilon_there=float(np.interp(shown, curve.distortions, curve.strengths)),
-        table=_format_markdown_table(_list_table(rows, SIGN, italics=True)),
+        table=format_markdown_table(_list_table(rows, SIGN, italics=True)),
         figures="\n\n".join(pictures),
-        gaussian=_format_markdown_table(_list_table(rows, GAUSSIAN, italics=False)),
+        gaussian=format_markdown_table(_list_table(rows, GAUSSIAN, italics=False)),
         epsilon=EPSILON,
         scale=GRADIENT_SCALE,
-        networks=_format_markdown_table(_list_networks(study)),
-        costs=_format_markdown_table(_list_costs(study, rows)),
+        networks=format_markdown_table(_list_networks(study)),
+        costs=format_markdown_table(_list_costs(study, rows)),
     )
     return "\n\n".join(_wrap_part(part) for part in text.split("\n\n"))
 
@@ -220,9 +220,3 @@ def _list_points(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
 
 def _name_gradient(attack: Attack) -> str:
     return "" if attack.kind == GAUSSIAN else attack.part or "whole"
-
-
-def _format_markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    head, *rest = lines
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rest))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
@@ -120,7 +120,7 @@ def format_markdown(settings: StudySettings, findings: Sequence[Finding], data: 
     )
     figure = ""
     if group_by_range(findings):
-        table = _format_markdown(_list_ranges(findings))
+        table = format_markdown_table(_list_ranges(findings))
         figure = _FIGURE.format(row=FIGURE_6, table=table)
     return _PAGE.format(
         extent=extent,
@@ -128,13 +128,13 @@ def format_markdown(settings: StudySettings, findings: Sequence[Finding], data: 
         data=data,
         adversarials=sum(first.adversarials.values()),
         types=len(HELD_OUT),
-        table=_format_markdown(_list_rows(findings)),
+        table=format_markdown_table(_list_rows(findings)),
         about=_ABOUT.format(
             deformed=settings.deformed,
             whole=settings.iterations + settings.fine_tuning,
             mixed="mixed with all originals" if settings.mix else "not mixed with originals",
         ),
-        types_table=_format_markdown(_list_types(findings)),
+        types_table=format_markdown_table(_list_types(findings)),
         figure=figure,
     )
 
@@ -208,12 +208,6 @@ def _format_spread(errors: Sequence[float], digits: int) -> str:
         return _NONE
     spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{values.mean():.{digits}f}%{spread}"
-
-
-def _format_markdown(lines: Sequence[Sequence[str]]) -> str:
-    head, *rest = lines
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rest))
 
 
 def _format_csv(findings: Sequence[Finding]) -> str:

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.evaluation.plot_style import COLOURS
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.robust_training.models import COLUMNS, REPORT, Radii
@@ -98,8 +98,8 @@ def format_markdown(study: ReportTable, rows: Sequence[Row], radii: Radii) -> st
         but=trained,
         images=rows[0].report.images,
         strict=study.strict_limit,
-        report=_format_markdown_table(_list_report(rows, italics=True)),
-        standard=_format_markdown_table(_list_standard(rows)),
+        report=format_markdown_table(_list_report(rows, italics=True)),
+        standard=format_markdown_table(_list_standard(rows)),
         smoothing=smoothing,
     )
 
@@ -125,12 +125,6 @@ def _list_standard(rows: Sequence[Row]) -> list[list[str]]:
             cells += [_NONE, _NONE] if both is None else [f"{one:.1%}" for one in both]
         lines.append([row.title, *cells])
     return lines
-
-
-def _format_markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    head, *rest = lines
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rest))
 
 
 def _format_csv(rows: Sequence[Row]) -> str:

@@ -13,7 +13,7 @@ from caffe_ext.evaluation.presets import USUAL
 from caffe_ext.evaluation.report import FILES, RECORD
 from caffe_ext.evaluation.report_contents import Report
 from caffe_ext.models.description import ModelDescription
-from caffe_ext.reporting import Reporter
+from caffe_ext.reporting import Reporter, format_markdown_table
 from caffe_ext.runs.campaign import AttackCampaign, CampaignResult
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.json_file import Object, read_json
@@ -156,16 +156,14 @@ def format_markdown(report: Mapping[str, Any], otherwise: str = "", *, picture: 
         rows.append(_format_row(model))
         if model["name"] in PAPER:
             rows.append(_format_paper_row(PAPER[model["name"]]))
-    lines = [f"| {' | '.join(row)} |" for row in (HEADS, ["---"] * len(HEADS), *rows)]
     about = ABOUT.format(
         what="models trained otherwise" if otherwise else "the same measured here",
         but=f", but {otherwise}: not comparable with the paper's figures" if otherwise else "",
         n=report["models"][0]["images"],
         origin=report["images"]["origin"],
     )
-    if picture:
-        lines += ["", f"![The smallest HC1 adversarials]({FIGURE})"]
-    return "\n".join([about, *lines, ""])
+    figure = f"\n![The smallest HC1 adversarials]({FIGURE})\n" if picture else ""
+    return f"{about}\n{format_markdown_table([HEADS, *rows])}\n{figure}"
 
 
 def _format_row(model: Mapping[str, Any]) -> list[str]:
