@@ -121,6 +121,12 @@ def add_output(group: argparse._ActionsContainer, default: Path, files: str = ""
     group.add_argument("--output", type=parse_path, metavar="DIR", default=default, help=about)
 
 
+def add_results(group: argparse._ActionsContainer) -> None:
+    """Add --results, the folder for what a study publishes, beside --output for all it keeps."""
+    about = "write tables and pictures to DIR, too"
+    group.add_argument("--results", type=parse_path, metavar="DIR", help=about)
+
+
 class _RenamedFlag(argparse.Action):
     """A flag under its old name: it works, and names the new one."""
 

@@ -17,8 +17,14 @@ from functools import partial
 
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, parse_path
-from caffe_ext.cli.training_arguments import format_outcome, make_lenet_training, print_data
+from caffe_ext.cli.parser import add_again, add_output, add_results, check_at_least
+from caffe_ext.cli.training_arguments import (
+    add_digits,
+    check_digits,
+    format_outcome,
+    make_lenet_training,
+    print_data,
+)
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -55,7 +61,8 @@ examples
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add = parser.add_argument_group("training").add_argument
+    training = parser.add_argument_group("training")
+    add = training.add_argument
     add(
         "--defences",
         nargs="+",
@@ -64,8 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(IDS),
         help="defences to train and measure (default: all)",
     )
-    add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
-    add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
+    add_digits(training)
     add("--iterations", type=int, metavar="N", help="train each network for N iterations")
     add("--seed", type=int, default=1, metavar="N", help="of the first network (default: 1)")
     add_device_argument(parser)
@@ -79,9 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of distortion, in equal steps from 0 to below 0.25 (default: %(default)s)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--results", type=parse_path, metavar="DIR", help="write tables and pictures to DIR"
-    )
+    add_results(output)
     add_again(output, "discard earlier results, train and measure again")
     add_output(output, ROOT / "build" / "distortion")
 
@@ -90,8 +94,7 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     """End the program with a sentence if the arguments make no sense."""
     check_at_least(parser, arguments, 1, "iterations", "levels")
     check_at_least(parser, arguments, 0, "seed", "limit")
-    if arguments.digits and arguments.data_dir:
-        parser.error("--data-dir does not apply to --digits")
+    check_digits(parser, arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ what was found.
 import argparse
 
 from caffe_ext.cli.console import Console
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, parse_path
+from caffe_ext.cli.parser import add_again, add_output, add_results, check_at_least
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 METHODS = ("milp", "branch", "marabou")
@@ -103,9 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
-    output.add_argument(
-        "--results", type=parse_path, metavar="DIR", help="write tables and pictures to DIR, too"
-    )
+    add_results(output)
     add_again(output, "discard earlier results and search again")
     add_output(output, ROOT / "build" / "landscape")
 

@@ -14,8 +14,8 @@ import argparse
 
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_output, check_at_least, parse_path
-from caffe_ext.cli.training_arguments import print_data
+from caffe_ext.cli.parser import add_output, add_results, check_at_least
+from caffe_ext.cli.training_arguments import add_digits, check_digits, print_data
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 ROWS = (
@@ -90,8 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fine-tune on hard positives only (default: mixed with all originals)",
     )
     add("--seed", type=int, default=1, metavar="N", help="of the first LeNet (default: 1)")
-    add("--digits", action="store_true", help="scikit-learn's digits instead of MNIST")
-    add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
+    add_digits(training)
     add_device_argument(parser)
     parser.add_argument_group("measurement").add_argument(
         "--held-out",
@@ -101,9 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="adversarials of each type in the test set (default: 5,000)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--results", type=parse_path, metavar="DIR", help="write tables and pictures to DIR"
-    )
+    add_results(output)
     add_output(output, ROOT / "build" / "pass_table1")
 
 
@@ -112,8 +109,7 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
     names = ("bases", "orderings", "iterations", "fine_tuning", "attacked", "deformed", "held_out")
     check_at_least(parser, arguments, 1, *names)
     check_at_least(parser, arguments, 0, "seed")
-    if arguments.digits and arguments.data_dir:
-        parser.error("--data-dir does not apply to --digits")
+    check_digits(parser, arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:

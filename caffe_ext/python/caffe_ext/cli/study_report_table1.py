@@ -16,7 +16,7 @@ from functools import partial
 
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, parse_path
+from caffe_ext.cli.parser import add_again, add_output, add_results, check_at_least, parse_path
 from caffe_ext.cli.training_arguments import format_outcome, print_data
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
@@ -85,9 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="noisy samples of an image for randomized smoothing (default: %(default)s)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--results", type=parse_path, metavar="DIR", help="write the tables and a picture to DIR"
-    )
+    add_results(output)
     add_again(output, "discard earlier results, train and measure again")
     add_output(output, ROOT / "build" / "report_table1")
 

@@ -26,9 +26,8 @@ def make_training_parser(
     seed_of  what the seed is of, for --help
     """
     parser = create_parser(subcommand, description, epilog)
+    add_digits(parser)
     add = parser.add_argument
-    add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
-    add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
     add("--iterations", type=int, metavar="N", help="train for N iterations")
     add("--seed", type=int, default=1, metavar="N", help=f"{seed_of} (default: %(default)s)")
     add_again(parser, "discard earlier results and train again")
@@ -44,9 +43,21 @@ def parse_training(
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "iterations")
     check_at_least(parser, arguments, 0, "seed")
+    check_digits(parser, arguments)
+    return arguments
+
+
+def add_digits(group: argparse._ActionsContainer) -> None:
+    """Add the options about the digits to train on, of MNIST or of scikit-learn."""
+    add = group.add_argument
+    add("--data-dir", type=parse_path, metavar="DIR", help="folder with MNIST's raw files")
+    add("--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST")
+
+
+def check_digits(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the program with a sentence if they contradict each other."""
     if arguments.digits and arguments.data_dir:
         parser.error("--data-dir does not apply to --digits")
-    return arguments
 
 
 def make_lenet_training(arguments: argparse.Namespace) -> "LeNetTraining":
