@@ -3,6 +3,8 @@
 import csv
 import importlib
 import math
+import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -47,15 +49,28 @@ def root() -> Path:
     return root
 
 
-def run(program: Path, *arguments: object, folder: Path) -> str:
-    """Run a program of Caffe's in `folder`; return what it prints."""
+def run(
+    program: Path, *arguments: object, folder: Path, status: int = 0, **variables: object
+) -> str:
+    """Run a program of Caffe's in `folder`; return what it prints, or its errors."""
     # -P: the program's own folder holds a `caffe` that was not built.
     command = [sys.executable, "-P", program, *arguments]
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=folder,
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
+
+
+def make_module(folder: Path, name: str, source: str = "raise ImportError") -> None:
+    """Write a module, by default one that is as if it were not installed."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.py").write_text(f"{source}\n")
 
 
 @pytest.mark.parametrize("day", DAYS)
@@ -93,6 +108,27 @@ def test_extract_seconds_reads_the_date(
     assert extract_seconds.extract_datetime_from_line(line, 2026) == expected
 
 
+def test_parse_log_sh_needs_no_column(root: Path, tmp_path: Path) -> None:
+    # Debian's images for containers lack this program; plot_training_log.py calls the script.
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("awk", "basename", "cat", "dirname", "grep", "paste", "python3", "rm", "sed"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    (tmp_path / "caffe.log").write_text(LOG.format(day=DAYS[1]), encoding="utf-8")
+    done = subprocess.run(
+        [shutil.which("bash") or "", root / "tools" / "extra" / "parse_log.sh", "caffe.log"],
+        cwd=tmp_path,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    test, train = ((tmp_path / f"caffe.log.{kind}").read_text() for kind in ("test", "train"))
+    assert test.splitlines()[1].split() == ["0", "0.500000", "0.125", "2.5"]
+    assert train.splitlines()[2].split() == ["100", "12.000000", "nan", "0.005"]
+
+
 def test_summarize(root: Path, tmp_path: Path) -> None:
     net = root / "examples" / "mnist" / "lenet_train_test.prototxt"
     lines = run(root / "tools" / "extra" / "summarize.py", net, folder=tmp_path).splitlines()
@@ -108,6 +144,61 @@ def test_draw_net(root: Path, tmp_path: Path) -> None:
     text = (tmp_path / "net.raw").read_text(encoding="utf-8")
     assert '"accuracy (Accuracy)"' in text
     assert "rankdir=TB" in text
+
+
+def test_draw_net_without_pydot(root: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    make_module(hidden, "pydot")
+    make_module(hidden, "pydotplus")
+    net = root / "examples" / "mnist" / "lenet_train_test.prototxt"
+    path = os.pathsep.join((str(hidden), os.environ.get("PYTHONPATH", "")))
+    program = root / "python" / "draw_net.py"
+    says = run(program, net, "net.png", folder=tmp_path, status=1, PYTHONPATH=path)
+    assert says == "draw_net.py: caffe.draw needs pydot: `pip install caffe_ext[draw]` brings it\n"
+    assert "usage:" in run(program, "--help", folder=tmp_path, PYTHONPATH=path)
+
+
+def test_draw_net_calls_graphviz(root: Path, tmp_path: Path) -> None:
+    net = root / "examples" / "mnist" / "lenet_train_test.prototxt"
+    program, picture = root / "python" / "draw_net.py", tmp_path / "net.png"
+    path = tmp_path / "path"
+    path.mkdir()
+    says = run(program, net, picture, folder=tmp_path, status=1, PATH=path)
+    assert len(says.splitlines()) == 1
+    assert "`apt install graphviz`" in says
+    assert not picture.exists()
+    dot = path / "dot"
+    dot.write_text("#!/bin/sh\necho a picture $1\n")
+    dot.chmod(0o755)
+    run(program, net, picture, folder=tmp_path, PATH=path)
+    assert picture.read_text() == "a picture -Tpng\n"
+
+
+def test_detect_says_what_it_needs_before_long_work(root: Path, tmp_path: Path) -> None:
+    modules = tmp_path / "modules"
+    path = os.pathsep.join((str(modules), os.environ.get("PYTHONPATH", "")))
+
+    def detect(output: str, *options: str) -> str:
+        arguments = (*options, "windows.csv", output)
+        program = root / "python" / "detect.py"
+        return run(program, *arguments, folder=tmp_path, status=1, PYTHONPATH=path)
+
+    make_module(modules, "pandas")
+    assert detect("found.csv") == (
+        "detect.py needs pandas: `pip install caffe_ext[detect]` brings it\n"
+    )
+    make_module(modules, "pandas", "")
+    make_module(modules, "tables")
+    assert detect("found.h5").startswith("detect.py needs PyTables for other output than .csv: ")
+    (sentence,) = detect("found.csv").splitlines()
+    assert sentence.startswith("detect.py: --crop_mode selective_search, the default, needs https:")
+
+
+def test_train_without_nccl(root: Path, tmp_path: Path) -> None:
+    if caffe.has_nccl():
+        pytest.skip("this Caffe has NCCL")
+    says = run(root / "python" / "train.py", "--solver", "none", folder=tmp_path, status=1)
+    assert says.startswith("train.py: this Caffe was built without NCCL; ")
 
 
 def test_classify(root: Path, tmp_path: Path) -> None:

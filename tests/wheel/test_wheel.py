@@ -1,6 +1,7 @@
 """The wheel in an empty environment, by a user who has nothing else: installed, used, removed.
 
-The third-party packages are those of the build, found by PYTHONPATH, so that no network is needed.
+The third-party packages are those of the build, found by PYTHONPATH, so that no network is needed;
+of these, only the ones that the wheel depends on, so that one that it should depend on is missed.
 """
 
 import json
@@ -8,9 +9,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 BUILD = Path(os.environ["CAFFE_EXT_BUILD"])
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,21 +31,51 @@ def is_there(module: str) -> bool:
     return module == "caffe_ext" or (PACKAGES / module.partition(".")[0]).exists()
 
 
+def list_dependencies() -> Iterator[Distribution]:
+    """Yield what pip installs with the wheel, without extras, as the build has it."""
+    installed = {canonicalize_name(one.name): one for one in distributions(path=[str(PACKAGES)])}
+    wanted = [canonicalize_name("caffe_ext")]
+    seen = {*wanted}
+    while wanted:
+        for line in installed[wanted.pop()].requires or ():
+            requirement = Requirement(line)
+            name = canonicalize_name(requirement.name)
+            if name in seen or not (
+                requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            ):
+                continue
+            assert not requirement.extras, line
+            seen.add(name)
+            wanted.append(name)
+            yield installed[name]
+
+
+def link_dependencies(folder: Path) -> None:
+    """Make a folder in which Python finds the wheel's dependencies, and nothing else."""
+    folder.mkdir()
+    for dependency in list_dependencies():
+        for name in {file.parts[0] for file in dependency.files or ()} - {"..", "__pycache__"}:
+            link = folder / name
+            if not link.exists():
+                link.symlink_to(PACKAGES / name)
+
+
 class Place:
     """An environment with the wheel, and a folder to work in."""
 
     def __init__(self, folder: Path) -> None:
         self.environment, self.folder = folder / "environment", folder / "work"
+        self.dependencies = folder / "dependencies"
         self.folder.mkdir()
+        link_dependencies(self.dependencies)
         subprocess.run([sys.executable, "-m", "venv", self.environment], check=True)
 
     def run(
-        self, *command: str | Path, packages: bool = True
+        self, *command: str | Path, packages: Path | None = None, status: int = 0
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command of the environment with no variable but these, HOME not writable."""
         variables = {"PATH": f"{self.environment / 'bin'}:/usr/bin:/bin", "HOME": "/proc"}
-        if packages:
-            variables["PYTHONPATH"] = str(PACKAGES)
+        variables["PYTHONPATH"] = str(packages or self.dependencies)
         done = subprocess.run(
             [self.environment / "bin" / command[0], *command[1:]],
             cwd=self.folder,
@@ -49,11 +84,13 @@ class Place:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        says = f"{command}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert done.returncode == status, says
         return done
 
     def pip(self, *arguments: str | Path) -> None:
-        self.run("pip", "--disable-pip-version-check", "--no-cache-dir", *arguments, packages=False)
+        options = ("--disable-pip-version-check", "--no-cache-dir")
+        self.run("pip", *options, *arguments, packages=self.folder)  # none
 
     def files(self) -> set[Path]:
         """Return all files of the environment but compiled Python."""
@@ -148,6 +185,32 @@ def test_programs_end_with_their_status(place: Place) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_programs_in_python_explain_themselves_without_extras(place: Place) -> None:
+    names = [path.name for path in (place.environment / "bin").glob("*.py")]
+    assert {"classify.py", "detect.py", "draw_net.py", "train.py"} < set(names)
+    for name in {*names} - {"extract_seconds.py", "plot_training_log.py"}:  # these have no --help
+        assert "usage:" in place.run(name, "--help").stdout
+    assert "Usage:" in place.run("plot_training_log.py").stdout
+
+
+@pytest.mark.parametrize(
+    "command, needed",
+    [
+        ("caffe-ext export-onnx prototxt/lenet.yaml", "caffe_ext[onnx]"),
+        ("caffe-ext import-onnx model.onnx", "caffe_ext[onnx]"),
+        ("caffe-ext study human serve", "caffe_ext[study]"),
+        ("caffe-ext sweep solvers/sweeps/robust_lenet.yaml", "caffe_ext[sweep]"),
+        ("detect.py --crop_mode list windows.csv found.csv", "caffe_ext[detect]"),
+        ("draw_net.py prototxt/lenet_train_test.prototxt net.png", "caffe_ext[draw]"),
+        ("train.py --solver solvers/lenet_sgd.prototxt", "NCCL"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(place: Place, command: str, needed: str) -> None:
+    says = place.run(*command.split(), status=1).stderr
+    assert needed in says.splitlines()[-1]
+    assert "Traceback" not in says
+
+
 @pytest.mark.parametrize("first", TOGETHER)
 def test_imports_in_any_order(place: Place, first: str) -> None:
     if not is_there(first):
@@ -169,7 +232,7 @@ def test_imports_in_any_order(place: Place, first: str) -> None:
         "        os._exit(0)\n"
         "    assert os.waitpid(child, 0)[1] == 0, order\n"
     )
-    place.run("python", "-c", program, json.dumps(orders))
+    place.run("python", "-c", program, json.dumps(orders), packages=PACKAGES)
 
 
 def test_uninstalling_leaves_nothing(tmp_path: Path) -> None:
