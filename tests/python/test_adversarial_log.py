@@ -71,7 +71,7 @@ def test_solver_files_are_those_of_the_plain_training() -> None:
     robust = [
         name for name in names if "Adversarial" in (ROOT / f"solvers/{name}.prototxt").read_text()
     ]
-    assert len(robust) == 12
+    assert len(robust) == 13
     for name in robust:
         stem = "lenet" if name.startswith("lenet") else "cifar10_quick"
         plain, other = (solver_settings(one) for one in (f"{stem}_sgd", name))
