@@ -75,7 +75,9 @@ def main() -> None:
     for name in names_to_provide(asked, left_out, kept):
         function = "ignore" if CALLED_AT_START.match(name) else "refuse"
         lines.append(f"PROVIDE({name} = caffe_left_out_{function});")
-    script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    text = "".join(f"{line}\n" for line in lines)
+    if not (script.exists() and script.read_text(encoding="utf-8") == text):
+        script.write_text(text, encoding="utf-8")  # otherwise every `make` would link again
 
 
 if __name__ == "__main__":
