@@ -31,6 +31,12 @@ if(EXISTS ${stamp})
 endif()
 
 if(NOT have STREQUAL wanted)
+  execute_process(COMMAND ${CAFFE_EXT_PYTHON} -c "import sys; print('%d.%d' % sys.version_info[:2])"
+    OUTPUT_VARIABLE version OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  if(version VERSION_LESS 3.11)
+    message(FATAL_ERROR "${CAFFE_EXT_PYTHON} is Python ${version}; caffe_ext needs 3.11 or newer. "
+      "-DCAFFE_EXT_PYTHON= names another Python, for which Boost.Python must be installed.")
+  endif()
   message(STATUS "Python environment: ${CAFFE_EXT_VENV} (${CAFFE_EXT_PYTHON})")
   execute_process(COMMAND ${CAFFE_EXT_PYTHON} -m venv --clear ${CAFFE_EXT_VENV}
     RESULT_VARIABLE failed)
