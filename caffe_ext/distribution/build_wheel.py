@@ -12,7 +12,8 @@ libraries are packed as they are, with caffe_ext and the networks, by the layout
     caffe_ext/share/      prototxt/ and solvers/
     caffe_ext.libs/       the system's libraries that these need, copied and renamed by auditwheel
 
-The wheel and its SHA-256 are in BUILD/wheel. The same build gives the same wheel, byte by byte.
+The wheel and its SHA-256 are in BUILD/wheel. The same build gives the same wheel, byte by byte,
+and so does another build in the same system.
 """
 
 from __future__ import annotations
@@ -135,6 +136,13 @@ def set_tag(tree: Path, build: Path) -> None:
     file.write_text(text.replace("Tag: py3-none-any", f"Tag: {done.stdout.strip()}"))
 
 
+def set_modes(tree: Path) -> None:
+    """Let everybody read all files, and run programs, whatever the build's umask was."""
+    for file in tree.rglob("*"):
+        executable = file.is_dir() or file.stat().st_mode & 0o100
+        file.chmod(0o755 if executable else 0o644)
+
+
 def time_of_commit() -> str:
     """Return when the checkout was committed, in seconds: the time of all files in the wheel."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
@@ -165,6 +173,7 @@ def make_wheel(build: Path, scratch: Path) -> Path:
     run(TOOLS / "wheel", "unpack", "--dest", scratch / "final", only(repaired, "*.whl"))
     final = only(scratch / "final", "*")
     print(add_licences(final, build, stand_ins))
+    set_modes(final)
     output = build / "wheel"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
