@@ -199,9 +199,9 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
     DepthwiseForward(s, bottom, weights, epilogue, top);
     return;
   }
-  if (WinogradPays(s)) {
+  if (const int tile = ChooseWinogradTile(s)) {
     const bool apart = epilogue.WritesMore();
-    WinogradForward(s, bottom, weights, apart ? Epilogue() : epilogue, top);
+    WinogradForward(s, tile, bottom, weights, apart ? Epilogue() : epilogue, top);
     if (apart) {
       ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
         for (int image = begin; image < end; ++image) {
@@ -239,9 +239,11 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     DepthwiseBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
-  if (weight_diff != nullptr && WinogradPaysBackwardWeights(s)) {
-    WinogradBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
-    return;
+  if (weight_diff != nullptr) {
+    if (const int tile = ChooseWinogradTileBackwardWeights(s)) {
+      WinogradBackwardWeights(s, tile, bottom, top_diff, factors, weight_diff, bias_diff);
+      return;
+    }
   }
   const int parts = Parts(s);
   if (parts <= 1) {
@@ -272,8 +274,8 @@ void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, c
     DepthwiseBackwardData(s, top_diff, weights, bottom_diff);
     return;
   }
-  if (WinogradPaysBackwardData(s)) {
-    WinogradBackwardData(s, top_diff, weights, bottom_diff);
+  if (const int tile = ChooseWinogradTileBackwardData(s)) {
+    WinogradBackwardData(s, tile, top_diff, weights, bottom_diff);
     return;
   }
   const int m = s.KernelSize();
