@@ -11,12 +11,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kMostBlocks = 65535;
 
-struct Sum {
-  double value;
-
-  __device__ void Add(const Sum& other) { value += other.value; }
-};
-
 template <typename Dtype>
 __device__ Dtype Bound(Dtype x, Dtype lower, Dtype upper) {
   x = x < lower ? lower : x;

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "caffe_ext/kernels/common/blocks_gpu.hpp"
+#include "caffe_ext/kernels/common/label.hpp"
 
 namespace caffe_ext {
 namespace {
@@ -13,22 +14,6 @@ constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr int kRowsABlock = kThreads / kWarp;
 constexpr unsigned kAllLanes = 0xffffffffU;
-
-struct Sum {
-  double value;
-
-  __device__ void Add(const Sum& other) { value += other.value; }
-};
-
-// The class of a row; -1 if its label is not one: out of range, not a whole number, or NaN.
-template <typename Dtype>
-__device__ int ClassOf(Dtype label, int classes) {
-  if (!(label >= 0 && label < classes)) {
-    return -1;
-  }
-  const int number = static_cast<int>(label);
-  return static_cast<Dtype>(number) == label ? number : -1;
-}
 
 // Each row has a warp. The sum goes from class to class, as in Caffe's kernel, so probabilities
 // have the same bits. In another order they would differ; and where one is almost 1, its difference

@@ -5,25 +5,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "caffe_ext/kernels/attack/steps_gpu.hpp"
 #include "tests/cpp/support/device_array.hpp"
 #include "tests/cpp/support/gpu.hpp"
+#include "tests/cpp/support/random_values.hpp"
 
 namespace caffe_ext {
 namespace {
-
-template <typename Dtype>
-std::vector<Dtype> RandomValues(int count, unsigned seed, Dtype scale) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<Dtype> normal(0, scale);
-  std::vector<Dtype> values(count);
-  std::generate(values.begin(), values.end(), [&] { return normal(generator); });
-  return values;
-}
 
 // A gradient of zero, and one with a value that is not finite, among those of all sizes.
 template <typename Dtype>

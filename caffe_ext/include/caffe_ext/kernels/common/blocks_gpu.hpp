@@ -11,6 +11,13 @@ __device__ Value Read(const Value* value) {
   return *static_cast<const volatile Value*>(value);
 }
 
+/// A number for AddUp.
+struct Sum {
+  double value;
+
+  __device__ void Add(const Sum& other) { value += other.value; }
+};
+
 /// @brief Adds up values of a group of threads, by their Add, in a fixed order.
 ///
 /// Every thread of the block must call it, and all must synchronize before `shared` is reused.
