@@ -6,7 +6,8 @@ set(kernels ${PROJECT_SOURCE_DIR}/caffe_ext/kernels)
 file(GLOB_RECURSE gpu_kernel_tests CONFIGURE_DEPENDS cpp/kernels/*_gpu.cpp)
 file(GLOB_RECURSE gpu_kernels CONFIGURE_DEPENDS ${kernels}/*.cu)
 add_executable(caffe_ext_gpu_kernel_tests EXCLUDE_FROM_ALL ${gpu_kernel_tests} ${gpu_kernels}
-  ${kernels}/attack/steps.cpp ${kernels}/bang/balancing.cpp ${kernels}/common/threads.cpp)
+  ${kernels}/attack/steps.cpp ${kernels}/bang/balancing.cpp ${kernels}/bounds/dual_spread.cpp
+  ${kernels}/common/threads.cpp)
 target_include_directories(caffe_ext_gpu_kernel_tests PRIVATE
   ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/caffe_ext/include)
 target_compile_options(caffe_ext_gpu_kernel_tests PRIVATE
@@ -29,7 +30,7 @@ add_test(NAME gpu.kernels COMMAND caffe_ext_gpu_kernel_tests)
 set_tests_properties(gpu.kernels PROPERTIES FIXTURES_REQUIRED caffe_ext_gpu_kernel_tests)
 add_cpp_test(gpu *Gpu*)
 # CPU tests, repeated with Caffe in GPU mode.
-add_cpp_test(gpu_mode AdversarialSolver*:BangBalancer*:BangSolver*:GaussianNoise*:GoodState*:Misclassification*)
+add_cpp_test(gpu_mode ${any_device_tests})
 set_property(TEST cpp.gpu_mode APPEND PROPERTY ENVIRONMENT CAFFE_EXT_TEST_MODE=GPU)
 # The same for Python tests; Python tests that need a GPU are part of every build.
 add_test(NAME gpu.python_gpu_mode

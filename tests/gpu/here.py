@@ -96,13 +96,18 @@ def steps(python: Path, output: Path) -> list[Step]:
     kernels = tests / "caffe_ext_gpu_kernel_tests"
     sanitizer = shutil.which("compute-sanitizer", path=search_path())
     upstream = BUILD / "caffe" / "src"
-    bang = "--gtest_filter=BangBalancer*:BangSolver*:GoodState*:Misclassification*"
+    # As any_device_tests in tests/CMakeLists.txt.
+    any_device = (
+        "--gtest_filter=AdversarialSolver*:BangBalancer*:BangSolver*:DualBounds*:GaussianNoise*:"
+        "GoodState*:Interval*:Misclassification*:ReLURelaxation*:RowSpread*:SensitivityLoss*:"
+        "SpectralLoss*"
+    )
     found = [
         Step("kernels", [kernels]),
         Step("cpp", [tests / "caffe_ext_tests"]),
         Step(
             "cpp_gpu_mode",
-            [tests / "caffe_ext_tests", bang],
+            [tests / "caffe_ext_tests", any_device],
             environment={"CAFFE_EXT_TEST_MODE": "GPU"},
         ),
         Step(

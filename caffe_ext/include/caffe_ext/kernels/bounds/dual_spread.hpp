@@ -17,6 +17,12 @@ struct ChainLayer {
   int Fan() const { return channels * (is_convolution ? kernel * kernel : height * width); }
   int Below() const { return channels * height * width; }
   int Units() const { return outputs * out_height * out_width; }
+
+  bool operator==(const ChainLayer& other) const {
+    return is_convolution == other.is_convolution && outputs == other.outputs &&
+           kernel == other.kernel && stride == other.stride && pad == other.pad &&
+           channels == other.channels && height == other.height && width == other.width;
+  }
 };
 
 /// @brief How far the units of the last of several linear layers, with a ReLU between each two, can
