@@ -39,6 +39,7 @@ def bounds_of(layers: list[Affine], image: np.ndarray) -> list[Affine]:
     return dual_bounds(layers, image, np.full(image.size, RADIUS))
 
 
+@pytest.mark.any_device
 @nets
 def test_sensitivity_is_that_of_the_dual_bound(tmp_path: Path, name: str) -> None:
     net, chain = build(tmp_path, NETS[name], RobustLoss("sm", EPSILON))
@@ -56,6 +57,7 @@ def test_sensitivity_is_that_of_the_dual_bound(tmp_path: Path, name: str) -> Non
     assert net.blobs["sensitivity"].data == pytest.approx(np.mean(volumes), rel=1e-4)
 
 
+@pytest.mark.any_device
 @nets
 def test_worst_case_loss_is_that_of_the_dual_bound(tmp_path: Path, name: str) -> None:
     net, chain = build(tmp_path, NETS[name], RobustLoss("kw", EPSILON))
@@ -69,6 +71,7 @@ def test_worst_case_loss_is_that_of_the_dual_bound(tmp_path: Path, name: str) ->
     assert net.blobs["worst_loss"].data == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+@pytest.mark.any_device
 @nets
 def test_jacobian_loss_is_the_squared_norm(tmp_path: Path, name: str) -> None:
     net, chain = build(tmp_path, NETS[name], RobustLoss("jacob"))
@@ -84,6 +87,7 @@ def test_jacobian_loss_is_the_squared_norm(tmp_path: Path, name: str) -> None:
     assert net.blobs["jacobian"].data == pytest.approx(np.mean(norms), rel=1e-4)
 
 
+@pytest.mark.any_device
 @nets
 def test_spectral_loss_is_half_the_squared_singular_value(tmp_path: Path, name: str) -> None:
     net, chain = build(tmp_path, NETS[name], RobustLoss("spectral"))
@@ -95,6 +99,7 @@ def test_spectral_loss_is_half_the_squared_singular_value(tmp_path: Path, name: 
         assert net.blobs[f"{step.name}_spectral"].data == pytest.approx(sigma**2 / 2, rel=1e-3)
 
 
+@pytest.mark.any_device
 @nets
 @pytest.mark.parametrize("method", METHODS)
 def test_gradient_of_the_shared_weights(tmp_path: Path, name: str, method: Method) -> None:
@@ -138,6 +143,7 @@ def test_caffe_logs_losses_only(tmp_path: Path, name: str, method: Method) -> No
     assert [blob for blob in net.outputs if net.blobs[blob].data.size != 1] == []
 
 
+@pytest.mark.any_device
 def test_caffe_trains_it(tmp_path: Path) -> None:
     """Descent along the gradient lowers the sensitivity; the shared weights stay the same."""
     net, chain = build(tmp_path, NETS["conv2"], RobustLoss("sm", EPSILON, weight=1e3))

@@ -4,6 +4,7 @@
 #include <caffe/util/math_functions.hpp>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/layers/refusal.hpp"
@@ -86,8 +87,14 @@ void DualBoundsLayer<Dtype>::LayerSetUp(const Blobs& bottom, const Blobs& /*top*
 
 template <typename Dtype>
 void DualBoundsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
-  chain_ = ReadChain(*bottom[0]);
-  spreads_.clear();
+  std::vector<ChainLayer> chain = ReadChain(*bottom[0]);
+  if (!(chain == chain_)) {
+    chain_ = std::move(chain);
+    spreads_.clear();
+#ifndef CPU_ONLY
+    spread_gpu_.reset();
+#endif
+  }
   const auto refuse_size = [&](std::size_t number, int wanted) {
     RefuseLayer(this->layer_param_, "bottom " + std::to_string(number) + " has the shape " +
                                         bottom[number]->shape_string() + "; it must have " +
@@ -227,6 +234,67 @@ void DualBoundsLayer<Dtype>::Backward_cpu(const Blobs& top, const std::vector<bo
     spreads_[part].AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
   }
 }
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+typename DualSpreadGpu<Dtype>::Input DualBoundsLayer<Dtype>::PrepareInput(const Blobs& bottom) {
+  if (spread_gpu_ == nullptr) {
+    spread_gpu_ = std::make_unique<DualSpreadGpu<Dtype>>(chain_);
+  }
+  typename DualSpreadGpu<Dtype>::Input input = {{}, {}, {}, images_, epsilon_};
+  for (const auto& blob : this->blobs_) {
+    input.weights.push_back(blob->gpu_data());
+  }
+  for (std::size_t k = 1; k < chain_.size(); ++k) {
+    input.slopes.push_back(bottom[2 * k]->gpu_data());
+    input.heights.push_back(bottom[2 * k + 1]->gpu_data());
+  }
+  return input;
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  const int count = top[0]->count();
+  const Dtype* middle = bottom[1]->gpu_data();
+  Dtype* lower = top[0]->mutable_gpu_data();
+  Dtype* upper = top[1]->mutable_gpu_data();
+  const auto input = PrepareInput(bottom);
+  spread_gpu_->Compute(caffe::Caffe::cublas_handle(), input, upper, lower);
+  caffe::caffe_gpu_add(count, middle, upper, upper);
+  caffe::caffe_gpu_sub(count, middle, lower, lower);
+}
+
+template <typename Dtype>
+void DualBoundsLayer<Dtype>::Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                                          const Blobs& bottom) {
+  const int count = top[0]->count();
+  const Dtype* lower_diff = top[0]->gpu_diff();
+  const Dtype* upper_diff = top[1]->gpu_diff();
+  if (propagate_down[1]) {
+    caffe::caffe_gpu_add(count, lower_diff, upper_diff, bottom[1]->mutable_gpu_diff());
+  }
+  for (std::size_t i = 0; i < bottom.size(); ++i) {
+    if (i != 1) {  // the slopes' and heights' are added to
+      caffe::caffe_gpu_set(bottom[i]->count(), Dtype(0), bottom[i]->mutable_gpu_diff());
+    }
+  }
+  Pointers weights_diff;
+  Pointers slopes_diff;
+  Pointers heights_diff;
+  for (const auto& blob : this->blobs_) {
+    weights_diff.push_back(blob->mutable_gpu_diff());
+  }
+  for (std::size_t k = 1; k < chain_.size(); ++k) {
+    slopes_diff.push_back(bottom[2 * k]->mutable_gpu_diff());
+    heights_diff.push_back(bottom[2 * k + 1]->mutable_gpu_diff());
+  }
+  down_diff_.ReshapeLike(*top[0]);
+  caffe::caffe_gpu_scale(count, Dtype(-1), lower_diff, down_diff_.mutable_gpu_data());
+  const auto input = PrepareInput(bottom);
+  spread_gpu_->AddDiffs(caffe::Caffe::cublas_handle(), input, upper_diff, down_diff_.gpu_data(),
+                        weights_diff, slopes_diff, heights_diff);
+}
+#endif
 
 template class DualBoundsLayer<float>;
 template class DualBoundsLayer<double>;

@@ -2,8 +2,12 @@
 
 #include <caffe/util/math_functions.hpp>
 
+#include "caffe_ext/kernels/bounds/relaxation.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/bounds/relaxation_gpu.hpp"
+#endif
 
 namespace caffe_ext {
 
@@ -26,14 +30,10 @@ void ReLURelaxationLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& t
   Dtype* slope = top[0]->mutable_cpu_data();
   Dtype* height = top.size() > 1 ? top[1]->mutable_cpu_data() : nullptr;
   for (int i = 0; i < bottom[0]->count(); ++i) {
-    const bool is_open = lower[i] < 0 && upper[i] > 0;
-    if (is_open) {
-      slope[i] = upper[i] / (upper[i] - lower[i]);
-    } else {
-      slope[i] = upper[i] > 0 ? Dtype(1) : Dtype(0);
-    }
+    const ReLULine<Dtype> line = RelaxReLU(lower[i], upper[i]);
+    slope[i] = line.slope;
     if (height != nullptr) {
-      height[i] = is_open ? -lower[i] : Dtype(0);
+      height[i] = line.height;
     }
   }
 }
@@ -56,20 +56,43 @@ void ReLURelaxationLayer<Dtype>::Backward_cpu(const Blobs& top,
   Dtype* lower_diff = propagate_down[0] ? bottom[0]->mutable_cpu_diff() : nullptr;
   Dtype* upper_diff = propagate_down[1] ? bottom[1]->mutable_cpu_diff() : nullptr;
   for (int i = 0; i < count; ++i) {
-    const bool is_open = lower[i] < 0 && upper[i] > 0;
-    const Dtype width = upper[i] - lower[i];
-    const Dtype scaled = is_open ? slope_diff[i] / (width * width) : Dtype(0);
+    const BoundDiffs<Dtype> diffs = RelaxReLUDiff(
+        lower[i], upper[i], slope_diff[i], height_diff != nullptr ? height_diff[i] : Dtype(0));
     if (lower_diff != nullptr) {
-      lower_diff[i] = scaled * upper[i];
-      if (is_open && height_diff != nullptr) {
-        lower_diff[i] -= height_diff[i];
-      }
+      lower_diff[i] = diffs.lower;
     }
     if (upper_diff != nullptr) {
-      upper_diff[i] = -scaled * lower[i];
+      upper_diff[i] = diffs.upper;
     }
   }
 }
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+void ReLURelaxationLayer<Dtype>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  RelaxReLUs(bottom[0]->gpu_data(), bottom.back()->gpu_data(), bottom[0]->count(),
+             top[0]->mutable_gpu_data(), top.size() > 1 ? top[1]->mutable_gpu_data() : nullptr,
+             /*stream=*/nullptr);
+}
+
+template <typename Dtype>
+void ReLURelaxationLayer<Dtype>::Backward_gpu(const Blobs& top,
+                                              const std::vector<bool>& propagate_down,
+                                              const Blobs& bottom) {
+  const int count = bottom[0]->count();
+  if (bottom.size() == 1) {
+    if (propagate_down[0]) {
+      caffe::caffe_gpu_set(count, Dtype(0), bottom[0]->mutable_gpu_diff());
+    }
+    return;
+  }
+  RelaxReLUsDiff<Dtype>(bottom[0]->gpu_data(), bottom[1]->gpu_data(), top[0]->gpu_diff(),
+                        top.size() > 1 ? top[1]->gpu_diff() : nullptr, count,
+                        propagate_down[0] ? bottom[0]->mutable_gpu_diff() : nullptr,
+                        propagate_down[1] ? bottom[1]->mutable_gpu_diff() : nullptr,
+                        /*stream=*/nullptr);
+}
+#endif
 
 template class ReLURelaxationLayer<float>;
 template class ReLURelaxationLayer<double>;

@@ -8,6 +8,9 @@
 #include "caffe_ext/kernels/bounds/side.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/bounds/rows_gpu.hpp"
+#endif
 
 namespace caffe_ext {
 
@@ -118,6 +121,45 @@ void RowSpreadLayer<Dtype>::Backward_cpu(const Blobs& top,
     }
   }
 }
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+void RowSpreadLayer<Dtype>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  const int rows = bottom[0]->shape(0);
+  const int images = bottom[0]->shape(1);
+  up_.Reshape({rows, images});
+  down_.Reshape({rows, images});
+  double* up = up_.mutable_gpu_data();
+  double* down = down_.mutable_gpu_data();
+  SpreadInput(bottom[0]->gpu_data(), rows, images, bottom[0]->count(2), epsilon_, up, down,
+              /*stream=*/nullptr);
+  for (std::size_t k = 1; k < bottom.size(); k += 2) {
+    AddReLUSpread(bottom[k]->gpu_data(), bottom[k + 1]->gpu_data(), rows, images,
+                  bottom[k]->count(2), up, down, /*stream=*/nullptr);
+  }
+  StoreSpread(up, rows, images, top[0]->mutable_gpu_data(), /*stream=*/nullptr);
+  if (top.size() > 1) {
+    StoreSpread(down, rows, images, top[1]->mutable_gpu_data(), /*stream=*/nullptr);
+  }
+}
+
+template <typename Dtype>
+void RowSpreadLayer<Dtype>::Backward_gpu(const Blobs& top,
+                                         const std::vector<bool>& /*propagate_down*/,
+                                         const Blobs& bottom) {
+  const int rows = bottom[0]->shape(0);
+  const int images = bottom[0]->shape(1);
+  const Dtype* up_diff = top[0]->gpu_diff();
+  const Dtype* down_diff = top.size() > 1 ? top[1]->gpu_diff() : nullptr;
+  SpreadInputDiff(bottom[0]->gpu_data(), up_diff, down_diff, rows, images, bottom[0]->count(2),
+                  epsilon_, bottom[0]->mutable_gpu_diff(), /*stream=*/nullptr);
+  for (std::size_t k = 1; k < bottom.size(); k += 2) {
+    ReLUSpreadDiff(bottom[k]->gpu_data(), bottom[k + 1]->gpu_data(), up_diff, down_diff, rows,
+                   images, bottom[k]->count(2), bottom[k]->mutable_gpu_diff(),
+                   bottom[k + 1]->mutable_gpu_diff(), /*stream=*/nullptr);
+  }
+}
+#endif
 
 template class RowSpreadLayer<float>;
 template class RowSpreadLayer<double>;

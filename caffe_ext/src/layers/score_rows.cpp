@@ -3,8 +3,12 @@
 #include <caffe/util/math_functions.hpp>
 #include <sstream>
 
+#include "caffe_ext/kernels/common/label.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/bounds/rows_gpu.hpp"
+#endif
 
 namespace caffe_ext {
 
@@ -24,6 +28,15 @@ void ScoreRowsLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
 }
 
 template <typename Dtype>
+void ScoreRowsLayer<Dtype>::RefuseLabel(const Blobs& bottom, int image) const {
+  const int classes = bottom[0]->shape(1);
+  std::ostringstream message;
+  message << "the label of image " << image << " is " << bottom[1]->cpu_data()[image]
+          << "; there are " << classes << " scores, so it must be 0 to " << classes - 1;
+  RefuseLayer(this->layer_param_, message.str());
+}
+
+template <typename Dtype>
 void ScoreRowsLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   const int images = bottom[0]->shape(0);
   const int classes = bottom[0]->shape(1);
@@ -37,13 +50,9 @@ void ScoreRowsLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
       at(t, t) = 1;
     }
     if (bottom.size() > 1) {
-      const Dtype label = bottom[1]->cpu_data()[n];
-      const int y = label >= 0 && label < classes ? static_cast<int>(label) : -1;
-      if (y < 0 || static_cast<Dtype>(y) != label) {
-        std::ostringstream message;
-        message << "the label of image " << n << " is " << label << "; there are " << classes
-                << " scores, so it must be 0 to " << classes - 1;
-        RefuseLayer(this->layer_param_, message.str());
+      const int y = ClassOf(bottom[1]->cpu_data()[n], classes);
+      if (y < 0) {
+        RefuseLabel(bottom, n);
       }
       for (int t = 0; t < classes; ++t) {
         at(t, y) -= 1;
@@ -62,6 +71,31 @@ void ScoreRowsLayer<Dtype>::Backward_cpu(const Blobs& /*top*/,
     }
   }
 }
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+void ScoreRowsLayer<Dtype>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  const int images = bottom[0]->shape(0);
+  const bool with_labels = bottom.size() > 1 && images > 0;
+  MakeScoreRows<Dtype>(with_labels ? bottom[1]->gpu_data() : nullptr, images, bottom[0]->shape(1),
+                       top[0]->mutable_gpu_data(), first_bad_.mutable_gpu_data(),
+                       /*stream=*/nullptr);
+  if (with_labels && first_bad_.cpu_data()[0] < images) {
+    RefuseLabel(bottom, first_bad_.cpu_data()[0]);
+  }
+}
+
+template <typename Dtype>
+void ScoreRowsLayer<Dtype>::Backward_gpu(const Blobs& /*top*/,
+                                         const std::vector<bool>& propagate_down,
+                                         const Blobs& bottom) {
+  for (std::size_t i = 0; i < bottom.size(); ++i) {
+    if (propagate_down[i]) {
+      caffe::caffe_gpu_set(bottom[i]->count(), Dtype(0), bottom[i]->mutable_gpu_diff());
+    }
+  }
+}
+#endif
 
 template class ScoreRowsLayer<float>;
 template class ScoreRowsLayer<double>;

@@ -1,29 +1,16 @@
 #include "caffe_ext/layers/sensitivity_loss.hpp"
 
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 
+#include "caffe_ext/kernels/bounds/volume.hpp"
 #include "caffe_ext/layers/refusal.hpp"
 #include "caffe_ext/layers/registration.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/bounds/volume_gpu.hpp"
+#endif
 
 namespace caffe_ext {
-
-namespace {
-
-/// The product of up + down, without one of them if `without` is in 0..count-1.
-template <typename Dtype>
-double Volume(const Dtype* up, const Dtype* down, int count, int without) {
-  double sum = 0;
-  for (int t = 0; t < count; ++t) {
-    if (t != without) {
-      sum += std::log(double{up[t]} + double{down[t]});
-    }
-  }
-  return std::exp(sum);
-}
-
-}  // namespace
 
 template <typename Dtype>
 void SensitivityLossLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top) {
@@ -36,21 +23,25 @@ void SensitivityLossLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top)
 }
 
 template <typename Dtype>
+void SensitivityLossLayer<Dtype>::CheckRange(const caffe::Blob<Dtype>& loss) const {
+  if (!std::isfinite(loss.cpu_data()[0])) {
+    throw std::runtime_error("layer '" + this->layer_param_.name() +
+                             "' (SensitivityLoss): the sensitivity exceeds the range of numbers; a "
+                             "smaller epsilon, smaller weights or fewer scores keep it within");
+  }
+}
+
+template <typename Dtype>
 void SensitivityLossLayer<Dtype>::Forward_cpu(const Blobs& bottom, const Blobs& top) {
   const int images = bottom[0]->shape(0);
   const int classes = bottom[0]->shape(1);
   double sum = 0;
   for (int n = 0; n < images; ++n) {
-    sum += Volume(bottom[0]->cpu_data() + n * classes, bottom[1]->cpu_data() + n * classes, classes,
-                  -1);
+    sum += ComputeVolume(bottom[0]->cpu_data() + n * classes, bottom[1]->cpu_data() + n * classes,
+                         classes, -1);
   }
-  const double mean = images > 0 ? sum / images : 0;
-  if (!(mean <= std::numeric_limits<Dtype>::max())) {
-    throw std::runtime_error("layer '" + this->layer_param_.name() +
-                             "' (SensitivityLoss): the sensitivity exceeds the range of numbers; a "
-                             "smaller epsilon, smaller weights or fewer scores keep it within");
-  }
-  top[0]->mutable_cpu_data()[0] = static_cast<Dtype>(mean);
+  top[0]->mutable_cpu_data()[0] = static_cast<Dtype>(images > 0 ? sum / images : 0);
+  CheckRange(*top[0]);
 }
 
 template <typename Dtype>
@@ -64,8 +55,8 @@ void SensitivityLossLayer<Dtype>::Backward_cpu(const Blobs& top,
     const int first = n * classes;
     for (int t = 0; t < classes; ++t) {
       const auto diff =
-          static_cast<Dtype>(weight * Volume(bottom[0]->cpu_data() + first,
-                                             bottom[1]->cpu_data() + first, classes, t));
+          static_cast<Dtype>(weight * ComputeVolume(bottom[0]->cpu_data() + first,
+                                                    bottom[1]->cpu_data() + first, classes, t));
       for (const int i : {0, 1}) {
         if (propagate_down[i]) {
           bottom[i]->mutable_cpu_diff()[first + t] = diff;
@@ -74,6 +65,26 @@ void SensitivityLossLayer<Dtype>::Backward_cpu(const Blobs& top,
     }
   }
 }
+
+#ifndef CPU_ONLY
+template <typename Dtype>
+void SensitivityLossLayer<Dtype>::Forward_gpu(const Blobs& bottom, const Blobs& top) {
+  AverageVolumes(bottom[0]->gpu_data(), bottom[1]->gpu_data(), bottom[0]->shape(0),
+                 bottom[0]->shape(1), top[0]->mutable_gpu_data(), /*stream=*/nullptr);
+  CheckRange(*top[0]);  // one number comes to the host, as Caffe wants of every loss
+}
+
+template <typename Dtype>
+void SensitivityLossLayer<Dtype>::Backward_gpu(const Blobs& top,
+                                               const std::vector<bool>& propagate_down,
+                                               const Blobs& bottom) {
+  const int images = bottom[0]->shape(0);
+  const double weight = images > 0 ? double{top[0]->cpu_diff()[0]} / images : 0;
+  VolumesDiff(bottom[0]->gpu_data(), bottom[1]->gpu_data(), images, bottom[0]->shape(1), weight,
+              propagate_down[0] ? bottom[0]->mutable_gpu_diff() : nullptr,
+              propagate_down[1] ? bottom[1]->mutable_gpu_diff() : nullptr, /*stream=*/nullptr);
+}
+#endif
 
 template class SensitivityLossLayer<float>;
 template class SensitivityLossLayer<double>;

@@ -1,9 +1,13 @@
 #pragma once
 
 #include <caffe/layer.hpp>
+#include <memory>
 #include <vector>
 
 #include "caffe_ext/kernels/bounds/dual_spread.hpp"
+#ifndef CPU_ONLY
+#include "caffe_ext/kernels/bounds/dual_spread_gpu.hpp"
+#endif
 
 namespace caffe_ext {
 
@@ -34,8 +38,8 @@ namespace caffe_ext {
  * shape of c. Gradients flow to c, the slopes, the heights and the weights; x itself gets none,
  * since it acts through c and the slopes.
  *
- * Computed on the CPU, in GPU mode as well, with the images shared between threads. The gradients
- * of the weights are sums of each thread's, in the same order in every run.
+ * On the CPU, the images are shared between threads, and the gradients of the weights are sums of
+ * each thread's. Sums have the same order in every run, on a GPU as well.
  */
 template <typename Dtype>
 class DualBoundsLayer : public caffe::Layer<Dtype> {
@@ -55,6 +59,11 @@ class DualBoundsLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 
  private:
   using ConstPointers = std::vector<const Dtype*>;
@@ -70,6 +79,12 @@ class DualBoundsLayer : public caffe::Layer<Dtype> {
   int images_ = 0;
   std::vector<ChainLayer> chain_;
   std::vector<DualSpread<Dtype>> spreads_;  // one a thread
+#ifndef CPU_ONLY
+  typename DualSpreadGpu<Dtype>::Input PrepareInput(const Blobs& bottom);
+
+  std::unique_ptr<DualSpreadGpu<Dtype>> spread_gpu_;
+  caffe::Blob<Dtype> down_diff_;
+#endif
 };
 
 }  // namespace caffe_ext

@@ -45,8 +45,16 @@ class IntervalLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 
  private:
+  void FillChanges(const caffe::Blob<Dtype>& input);
+  void BackwardLinear(const std::vector<bool>& propagate_down, const Blobs& bottom);
+
   Dtype epsilon_ = 0;
   caffe::shared_ptr<caffe::Layer<Dtype>> linear_, magnitude_;  // W x + b and |W| x
   caffe::Blob<Dtype> middle_;                                  // W x + b

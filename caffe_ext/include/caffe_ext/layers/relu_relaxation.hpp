@@ -38,6 +38,11 @@ class ReLURelaxationLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 };
 
 }  // namespace caffe_ext

@@ -42,9 +42,15 @@ class RowSpreadLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 
  private:
   Dtype epsilon_ = 0;
+  caffe::Blob<double> up_, down_;  // rows x images, on a GPU
 };
 
 }  // namespace caffe_ext

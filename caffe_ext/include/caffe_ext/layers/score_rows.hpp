@@ -36,6 +36,16 @@ class ScoreRowsLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
+
+ private:
+  [[noreturn]] void RefuseLabel(const Blobs& bottom, int image) const;
+
+  caffe::Blob<int> first_bad_{std::vector<int>{1}};  // the first image with a bad label, on a GPU
 };
 
 }  // namespace caffe_ext

@@ -34,6 +34,14 @@ class SensitivityLossLayer : public caffe::LossLayer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
+
+ private:
+  void CheckRange(const caffe::Blob<Dtype>& loss) const;
 };
 
 }  // namespace caffe_ext

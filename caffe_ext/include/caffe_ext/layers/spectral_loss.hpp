@@ -40,10 +40,15 @@ class SpectralLossLayer : public caffe::Layer<Dtype> {
   void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
   void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
                     const Blobs& bottom) override;
+#ifndef CPU_ONLY
+  void Forward_gpu(const Blobs& bottom, const Blobs& top) override;
+  void Backward_gpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override;
+#endif
 
  private:
-  caffe::Blob<Dtype> v_;
-  Dtype sigma_ = 0;
+  caffe::Blob<Dtype> v_, next_u_;  // next_u_: W v, on a GPU
+  caffe::Blob<Dtype> sigma_;
 };
 
 }  // namespace caffe_ext
