@@ -7,7 +7,7 @@ bounds-*.json           the bounds of all logits, by model and method, which are
                         interruption
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.periodic import save_periodically
 
 _IMAGES_AT_A_TIME = 4
 _ADVICE = "remove it, or use --again"
@@ -73,6 +74,12 @@ class BoundsPiece:
     upper: list[list[list[float]]]
     margins: list[list[float]]
     largest: list[float]
+
+    def append(self, more: "BoundsPiece") -> "BoundsPiece":
+        """Return these results and those for the images that follow."""
+        names = [field.name for field in fields(self) if field.name != "description"]
+        columns = {name: getattr(self, name) + getattr(more, name) for name in names}
+        return BoundsPiece(self.description, **columns)
 
 
 @dataclass(frozen=True)
@@ -153,21 +160,31 @@ class BoundsStudy(Study):
             piece = read_piece(path, description, len(images), len(self.settings.radii))
         step(len(piece.margins))
         radii = self.settings.radii
-        for start in range(len(piece.margins), len(images), _IMAGES_AT_A_TIME):
-            rows = slice(start, min(start + _IMAGES_AT_A_TIME, len(images)))
-            some, theirs = images[rows], labels[rows]
-            count = len(some)
-            found = [bounder.bound(some, theirs, np.full(count, radius)) for radius in radii]
-            piece.margins.extend(_regroup_by_image([bound.margins.min(axis=1) for bound in found]))
-            piece.lower.extend(_regroup_by_image([bound.lower for bound in found]))
-            piece.upper.extend(_regroup_by_image([bound.upper for bound in found]))
-            correct = predicted[rows] == theirs
-            largest = np.full(count, 0.0)
-            if self.settings.largest and correct.any():
-                largest[correct] = find_largest_radii(bounder, some[correct], theirs[correct])
-            piece.largest.extend(largest.tolist())
+
+        def save() -> None:
             write_json(path, asdict(piece), indent=None)
-            step(count)
+
+        with save_periodically(save) as note_change:
+            for start in range(len(piece.margins), len(images), _IMAGES_AT_A_TIME):
+                rows = slice(start, min(start + _IMAGES_AT_A_TIME, len(images)))
+                some, theirs = images[rows], labels[rows]
+                count = len(some)
+                found = [bounder.bound(some, theirs, np.full(count, radius)) for radius in radii]
+                correct = predicted[rows] == theirs
+                largest = np.full(count, 0.0)
+                if self.settings.largest and correct.any():
+                    largest[correct] = find_largest_radii(bounder, some[correct], theirs[correct])
+                piece = piece.append(
+                    BoundsPiece(
+                        description,
+                        lower=_regroup_by_image([bound.lower for bound in found]),
+                        upper=_regroup_by_image([bound.upper for bound in found]),
+                        margins=_regroup_by_image([bound.margins.min(axis=1) for bound in found]),
+                        largest=largest.tolist(),
+                    )
+                )
+                note_change()
+                step(count)
         return piece
 
     def _attack_images(

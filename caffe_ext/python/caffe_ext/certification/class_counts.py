@@ -16,7 +16,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from caffe_ext.runs.runner import Source
 from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.hdf5_file import create_hdf5, open_hdf5
 from caffe_ext.storage.json_file import Object, parse_json
+from caffe_ext.storage.periodic import save_periodically
 
 SELECTION, ESTIMATION = "selection", "estimation"
 # The numbers of the selection's samples start here, to differ from the estimation's.
@@ -38,7 +38,6 @@ MOST_COUNTED = MOST_SAMPLES // 2
 
 # Values of noisy images in memory at a time, besides a batch.
 _VALUES = 1 << 22
-_SECONDS_BETWEEN_WRITES = 10.0
 _ADVICE = "remove it, or use --again"
 
 
@@ -140,20 +139,13 @@ class ClassCounts:
         counts = _resume_counts(self.counts, kind, number, (self.images, self.columns))
         self.counts[kind, number] = counts
         missing = number - counts.sum(axis=1)
-        written, changed = monotonic(), False
-        try:
+        with save_periodically(self.save) as note_change:
             for rows, samples in _split_samples(missing, number, sampler.at_a_time):
                 classes = sampler.classify(rows, _FIRST[kind] + samples)
                 columns = np.where(classes == NO_CLASS, self.columns - 1, classes)
                 np.add.at(counts, (rows, columns), 1)
+                note_change()
                 step(len(rows))
-                changed = True
-                if monotonic() - written > _SECONDS_BETWEEN_WRITES:
-                    self.save()
-                    written, changed = monotonic(), False
-        finally:
-            if changed:
-                self.save()
         return counts
 
 

@@ -45,6 +45,7 @@ from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import read_json
+from caffe_ext.storage.periodic import save_periodically
 
 _ADVICE = "remove it, or use --again"
 
@@ -156,16 +157,21 @@ class ExactStudy(Study):
             if wrong:
                 raise RecordError(f"{path} is damaged: {_ADVICE} ({wrong})")
         predicted = decider.model.predict(images)
-        for number, image in enumerate(images):
-            found = piece.images[number] if number < len(piece.images) else None
-            if found is None or self._may_be_decided(found):
-                label = int(labels[number])
-                right = predicted[number] == label
-                subject = Subject(image, label, number)
-                new = self._decide(decider, subject if right else None)
-                piece.images[number : number + 1] = [new]
-                write_json(path, asdict(piece), indent=None)
-            step(1)
+
+        def save() -> None:
+            write_json(path, asdict(piece), indent=None)
+
+        with save_periodically(save) as note_change:
+            for number, image in enumerate(images):
+                found = piece.images[number] if number < len(piece.images) else None
+                if found is None or self._may_be_decided(found):
+                    label = int(labels[number])
+                    right = predicted[number] == label
+                    subject = Subject(image, label, number)
+                    new = self._decide(decider, subject if right else None)
+                    piece.images[number : number + 1] = [new]
+                    note_change()
+                step(1)
         return piece
 
     def _may_be_decided(self, found: StoredImage) -> bool:

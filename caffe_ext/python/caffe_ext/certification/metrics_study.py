@@ -35,8 +35,9 @@ from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.json_file import Object, read_json
+from caffe_ext.storage.periodic import save_periodically
 
-_IMAGES_AT_A_TIME = 50
+_IMAGES_AT_A_TIME = 10
 _ADVICE = "remove it, or use --again"
 _NAMES = tuple(field.name for field in fields(ImageMetrics))
 # Of log SENSE 0, minus infinity, which JSON lacks.
@@ -145,16 +146,22 @@ class MetricsStudy(Study):
             piece = read_piece(path, description, len(images))
         done = len(piece.images[_NAMES[0]])
         step(done)
-        for start in range(done, len(images), _IMAGES_AT_A_TIME):
-            rows = slice(start, min(start + _IMAGES_AT_A_TIME, len(images)))
-            found = measure_images(
-                model, bounder, images[rows], labels[rows], self.settings.epsilon
-            )
-            for name in _NAMES:
-                values = np.maximum(getattr(found, name), _LEAST)
-                piece.images[name].extend(values.tolist())
+
+        def save() -> None:
             write_json(path, asdict(piece), indent=None)
-            step(rows.stop - rows.start)
+
+        with save_periodically(save) as note_change:
+            for start in range(done, len(images), _IMAGES_AT_A_TIME):
+                rows = slice(start, min(start + _IMAGES_AT_A_TIME, len(images)))
+                found = measure_images(
+                    model, bounder, images[rows], labels[rows], self.settings.epsilon
+                )
+                more = {name: np.maximum(getattr(found, name), _LEAST).tolist() for name in _NAMES}
+                piece = MetricsPiece(
+                    description, {name: piece.images[name] + more[name] for name in _NAMES}
+                )
+                note_change()
+                step(rows.stop - rows.start)
         return piece
 
 
