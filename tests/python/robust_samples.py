@@ -87,6 +87,7 @@ def build(folder: Path, layers: str, loss: RobustLoss, seed: int = 0) -> tuple[A
     data.input_param.shape.add(dim=(BATCH,))
     path = folder / "robust.prototxt"
     path.write_text(text_format.MessageToString(network))
+    caffe.set_random_seed(seed)  # of the vectors that SpectralLoss begins with
     net = caffe.Net(str(path), caffe.TRAIN)
     random = np.random.default_rng(seed)
     for step in chain.steps:

@@ -240,6 +240,40 @@ def test_refuses_by_name(tmp_path: Path, layers: str, message: str) -> None:
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("scale: 0.01", "scale: 0", "layer 'data' (Data): scale must be above 0"),
+        ("scale: 0.01", "scale: -0.01", "layer 'data' (Data): scale must be above 0"),
+        ("scale: 0.01", "scale: nan", "layer 'data' (Data): scale must be above 0"),
+        (
+            "scale: 0.01",
+            "scale: 0.01 crop_size: 6",
+            "layer 'data' (Data): its crop_size makes images of 6 x 6, and the shape says 8 x 8",
+        ),
+        ("batch_size: 3", "batch_size: 0", "layer 'data' (Data): batch_size must be 1 or more"),
+        ("top: 'label'", "", "layer 'data' (Data): its tops must be images and labels"),
+        ("'Data'", "'Input'", "layer 'data' (Input): only Data can be the data layer"),
+        ("num_output: 3", "num_output: 0", "layer 'c1' (Convolution): num_output must be 1"),
+        ("num_output: 5", "num_output: 0", "layer 'ip' (InnerProduct): num_output must be 1"),
+    ],
+)
+def test_refuses_data_layers(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_stock(tmp_path, NETS["conv1"])
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ChainError) as raised:
+        read_chain(path, SHAPE)
+    assert f"{path}: {message}" in str(raised.value)
+
+
+def test_takes_images_that_are_cropped(tmp_path: Path) -> None:
+    path = write_stock(tmp_path, NETS["conv1"])
+    path.write_text(path.read_text().replace("scale: 0.01", "scale: 0.01 crop_size: 8"))
+    assert read_chain(path, SHAPE).steps[0].above == (3, 8, 8)
+
+
 def test_refuses_a_name_that_a_new_layer_needs(tmp_path: Path) -> None:
     layers = NETS["conv1"].replace("'ip'", "'rows'")
     chain = read_chain(write_stock(tmp_path, layers), SHAPE)

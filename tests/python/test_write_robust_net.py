@@ -120,5 +120,7 @@ def test_refused_outputs(
 
 
 def test_a_net_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="No such file"):
-        main([f"{tmp_path}/no.prototxt", "--method", "sm", "--shape", "1,28,28"])
+    options = ["--method", "sm", "--shape", "1,28,28"]
+    for net, why in ((tmp_path / "no.prototxt", "No such file"), (tmp_path, "not a regular file")):
+        with pytest.raises(SystemExit, match=f"^{net}: {why}"):
+            main([f"{net}", *options])

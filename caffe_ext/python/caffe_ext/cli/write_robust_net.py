@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         chain = read_chain(arguments.net, arguments.shape)
         text = write_robust_net(chain, loss, heading)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         sys.exit(f"{error}")
     write_text(path, text)
     print(f"{path}: {text.count(chr(10) + 'layer {')} layers")

@@ -6,7 +6,7 @@ Accuracy. Anything else is refused by name.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -124,7 +124,7 @@ class _Reader:
 
     def read(self, shape: tuple[int, int, int]) -> Chain:
         training = list(self._iterate_training_layers())
-        data_layer = self._find_data(training)
+        data_layer = self._find_data(training, shape)
         losses = [layer for layer in training if layer.type == "SoftmaxWithLoss"]
         if len(losses) != 1 or len(losses[0].bottom) != 2:
             raise ChainError(
@@ -144,16 +144,29 @@ class _Reader:
             if not phases or caffe_pb2.TRAIN in phases:
                 yield layer
 
-    def _find_data(self, training: list[Any]) -> Any:
+    def _find_data(self, training: list[Any], shape: tuple[int, int, int]) -> Any:
         found = [layer for layer in training if not layer.bottom]
-        if len(found) != 1 or len(found[0].top) < 2:
+        if len(found) != 1:
             raise ChainError(
-                f"{self.path}: it needs one data layer with images and labels in the training "
-                f"phase, and has {len(found)}"
+                f"{self.path}: it needs one data layer in the training phase, and has {len(found)}"
             )
-        if found[0].type != "Data":
-            self.refuse(found[0], "only Data can be the data layer")
-        return found[0]
+        layer = found[0]
+        if layer.type != "Data":
+            self.refuse(layer, "only Data can be the data layer, as in a train_test prototxt")
+        if len(layer.top) != 2:
+            self.refuse(layer, "its tops must be images and labels")
+        if layer.data_param.batch_size < 1:
+            self.refuse(layer, "batch_size must be 1 or more")
+        if not 0 < layer.transform_param.scale < inf:
+            self.refuse(layer, "scale must be above 0: it converts epsilon to the input's units")
+        crop = layer.transform_param.crop_size
+        if crop and shape[1:] != (crop, crop):
+            self.refuse(
+                layer,
+                f"its crop_size makes images of {crop} x {crop}, and the shape says "
+                f"{shape[1]} x {shape[2]}",
+            )
+        return layer
 
     def _read_steps(
         self, training: list[Any], blob: str, shape: Shape, scores: str
@@ -204,8 +217,10 @@ class _Reader:
             param = layer.inner_product_param
             if param.axis != 1 or param.transpose:
                 self.refuse(layer, "only axis 1 without transpose can")
+            self._check_outputs(layer, param)
             return LinearStep(layer, shape, (int(param.num_output),))
         param = layer.convolution_param
+        self._check_outputs(layer, param)
         if len(shape) != 3:
             self.refuse(layer, "a Convolution can follow no InnerProduct")
         settings = []
@@ -232,6 +247,10 @@ class _Reader:
                 )
             sides.append(free // stride + 1)
         return LinearStep(layer, shape, (int(param.num_output), *sides), kernel, stride, pad)
+
+    def _check_outputs(self, layer: Any, param: Any) -> None:
+        if param.num_output < 1:
+            self.refuse(layer, "num_output must be 1 or more")
 
 
 def _format_shape(shape: Shape) -> str:
