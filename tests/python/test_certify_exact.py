@@ -16,6 +16,7 @@ from caffe_ext.certification.bounds_study import BoundsSettings
 from caffe_ext.certification.exact import Decider, Decision, Subject
 from caffe_ext.certification.exact_study import ExactSettings
 from caffe_ext.certification.largest_radius import TOLERANCE
+from caffe_ext.certification.mixed_integer import Program
 from caffe_ext.cli.certify import main
 from caffe_ext.models.description import read_model
 from test_certify_bounds import IMAGES, arguments
@@ -205,6 +206,15 @@ def test_more_time_is_for_what_was_undecided(
     assert main([*line, "60"]) == 0
     assert asked == [1] * 5 + [60]
     assert "undecided" not in [row["verdict"] for row in rows_of(tmp_path)]
+
+
+def test_without_time_nothing_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "minimize_margin", None)
+    line = exact_line(tmp_path, "--radii", "12", "--no-attack", "--time-limit", "1e-9")
+    assert main(line) == 0
+    undecided = [row for row in rows_of(tmp_path) if row["verdict"] == "undecided"]
+    assert undecided
+    assert all(float(row["least_margin_at_least"]) < 0 for row in undecided)  # that of the bounds
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ class Decider:
         """Return the decision on an image.
 
         radius   Linf, in grey levels, 0 or more
-        seconds  that the search may take
+        seconds  that the search may take; writing its program takes part of them, and is finished
+                 in any case
         known    a decision at a smaller radius
 
         Raises ValueError for a radius that is not 0 or more, and for too little memory.
@@ -196,6 +197,9 @@ class Decider:
             left, open_ = open_, []
             for place, target in enumerate(left):
                 share = (begin + end - monotonic()) / (len(left) - place)
+                if share <= 0:  # even a search without time takes a second in large nets
+                    open_.append(target)
+                    continue
                 found = program.minimize_margin(label, target, Limits(share, most), goal)
                 if found.changes is not None:
                     adversarial = self._find_adversarial(ball, found.changes, label)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 EPILOG = f"""\
 {MODELS_HELP}
   Nets of Convolution, InnerProduct, ReLU, Pooling (MAX, AVE), BatchNorm, Scale, Bias, Flatten,
-  Eltwise SUM and Dropout can be decided; any other layer is refused by name. The time grows fast
-  with the number of units that are neither always on nor always off within the radius.
+  Eltwise SUM and Dropout can be decided; any other layer is refused by name, and so are
+  committees and smoothed models. The time grows fast with the number of units that are neither
+  always on nor always off within the radius.
 
 {IMAGES_HELP}
 methods
@@ -79,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for the search of an image at a radius (default: %(default)g)",
+        help="for the search of an image at a radius, with the writing of its program, which is "
+        "finished in any case (default: %(default)g)",
     )
     add(
         "--largest",
