@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bounds_samples import layer, write_net
 from caffe_ext.certification.bounds import Bounder, LogitBounds
@@ -130,6 +131,28 @@ def test_a_folder_that_cannot_be_written_is_named_first(
     monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / "out")
     monkeypatch.setattr(ImageSource, "sample", None)
     with pytest.raises(SystemExit, match=rf"^--output {tmp_path / 'out'}: .*cannot be written$"):
+        main(line)
+
+
+@pytest.mark.parametrize("method", ["bounds", "exact", "metrics", "smoothing"])
+def test_images_that_do_not_fit_are_named_with_what_helps(tmp_path: Path, method: str) -> None:
+    line = [method, *arguments(tmp_path)[1:]]
+    np.save(tmp_path / "images.npy", np.zeros((6, 3, 9, 8), np.uint8))
+    with pytest.raises(SystemExit) as stopped:
+        main(line)
+    says = "images are 9 x 8 colour and the network takes 7 x 6 grey; use --grey --resize 7x6"
+    assert says in str(stopped.value.code)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["bounds", "exact", "metrics", "smoothing"])
+def test_a_label_that_does_not_exist_is_named_with_its_file(tmp_path: Path, method: str) -> None:
+    line = [method, *arguments(tmp_path)[1:]]
+    (tmp_path / "pictures" / "7").mkdir(parents=True)
+    Image.fromarray(IMAGES[0, 0]).save(tmp_path / "pictures" / "7" / "one.png")
+    line[line.index("--images") + 1] = f"{tmp_path / 'pictures'}"
+    del line[line.index("--labels") : line.index("--labels") + 2]
+    with pytest.raises(SystemExit, match=r"^w: label 7 of image 0 \(7/one.png\) does not exist"):
         main(line)
 
 

@@ -11,6 +11,7 @@ from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
+from caffe_ext.runs.compatibility import check_model
 from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.provenance import collect_provenance
@@ -46,11 +47,14 @@ class Study:
     def open_images(self, reporter: Reporter) -> ImageSource:
         """Return the images that are certified, and say which they are.
 
-        Before any work, OSError for a folder that cannot be written.
+        Before any work, OSError for a folder that cannot be written, and ValueError, naming model,
+        image and option, for images and labels that do not fit a model.
         """
         check_writable(self.folder)
         source = self.source.sample(self.limit, self.sample_seed)
         reporter.note(f"images: {source.selection}, {shorten_paths(source.origin)}")
+        for model in self.models:
+            check_model(model, (), source, self.batch_size)
         return source
 
     def make_record(
