@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.distortion.training import DistortionTraining
 
     if arguments.results is not None:
-        check_writable(arguments.results)
+        check_writable(arguments.results, "--results")
     training = DistortionTraining(make_lenet_training(arguments))
     data = training.prepare_data(Console())
     print_data(data)

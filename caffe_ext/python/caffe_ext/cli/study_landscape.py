@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.landscape.tables import format_console, save_results
 
     if arguments.results is not None:
-        check_writable(arguments.results)
+        check_writable(arguments.results, "--results")
     settings = LandscapeSettings(
         seed=arguments.seed,
         starts=arguments.starts,

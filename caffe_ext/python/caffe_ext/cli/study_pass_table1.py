@@ -120,8 +120,9 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.pass_table1.study import PassStudy
     from caffe_ext.studies.pass_table1.table import format_console, write_tables
 
-    for folder in filter(None, (arguments.results, arguments.output)):
-        check_writable(folder)
+    check_writable(arguments.output)
+    if arguments.results is not None:
+        check_writable(arguments.results, "--results")
     settings = StudySettings(
         bases=arguments.bases,
         orderings=arguments.orderings,

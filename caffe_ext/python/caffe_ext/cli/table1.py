@@ -163,7 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
         make_lenet_training(arguments), arguments.validation, arguments.snapshots
     )
     if arguments.evaluate is not None:
-        check_writable(arguments.evaluate)
+        check_writable(arguments.evaluate, "--evaluate")
     try:
         data = training.prepare_data(Console())
         print_data(data)

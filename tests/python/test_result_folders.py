@@ -1,0 +1,23 @@
+"""Folders that cannot take results: the option is named, before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from caffe_ext.cli import study, table1
+
+
+@pytest.mark.parametrize("name", ["landscape", "distortion", "report-table1", "pass-table1"])
+def test_results(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(SystemExit, match=f"^--results {file}: {file} is not a folder$"):
+        study.main([name, "--output", f"{tmp_path / 'out'}", "--results", f"{file}"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(SystemExit, match=f"^--evaluate {file}: {file} is not a folder$"):
+        table1.main(["--evaluate", f"{file}"])
