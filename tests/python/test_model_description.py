@@ -204,7 +204,12 @@ def test_another_number_of_classes_is_noticed_as_the_net_is_loaded(folder: Path)
             {"scael": 1},
             r"unknown key 'scael' \(did you mean scale\?\); keys: name, deploy, weights, scale,",
         ),
-        ({"thing": 1}, "unknown key 'thing'; keys: name, deploy, weights, scale, std, mean,"),
+        ({"size": 1}, "unknown key 'size'; keys: name, deploy, weights, scale, std, mean,"),
+        (
+            {"smooting": {}},
+            r"unknown key 'smooting' \(did you mean smoothing\?\); keys: .*, classes, smoothing",
+        ),
+        ({"member": []}, r"unknown key 'member' \(did you mean members\?\)"),
         ({"deploy": None}, "`deploy:`, the prototxt of the network, is missing"),
         ({"deploy": 3}, "`deploy:` must be text, not 3"),
         ({"name": ["a"]}, "`name:` must be text, not"),

@@ -194,6 +194,9 @@ def test_a_file_describes_it(folder: Path) -> None:
         ({"sigma": 30, "samples": 2.5}, "`samples:` must be a whole number, not 2.5"),
         ({"sigma": 0.25}, "0.25 of pixels in 0..1 are 63.75"),
         ({"sigma": 30, "samples": 0}, "samples must be 1 to 100,000"),
+        ({"sigma": 1e31}, "sigma must be a number above 0, in grey levels, and at most 1e+30"),
+        ({"sigma": 10**400}, "sigma must be a number above 0, in grey levels, and at most 1e+30"),
+        ({"sigma": float("nan")}, "and at most 1e+30, not nan"),
     ],
 )
 def test_wrong_files_are_refused(folder: Path, smoothing: Any, sentence: str) -> None:
@@ -206,13 +209,19 @@ def test_who_needs_the_network_itself_says_so(folder: Path) -> None:
     path = folder / "smooth.yaml"
     with pytest.raises(ValueError, match="makes a smoothed model"):
         read_model(path)
-    with pytest.raises(UnboundableError, match="smooth"):
+    with pytest.raises(UnboundableError, match=r"smooth: .* take `smoothing:` out of its file"):
         read_network(read_loadable(path))
     images, labels = write_images(folder)
     argv = ["--model", f"{path}", "--images", images, "--labels", labels]
     with pytest.raises(SystemExit, match="smooth is smoothed already: certify the network itself"):
         certify(["smoothing", *argv, "--output", f"{folder / 'out'}"])
     assert not (folder / "out").exists()
+
+
+def test_all_noise_that_is_allowed_can_be_added(base: Model) -> None:
+    with np.errstate(all="raise"):
+        copies = SmoothedModel(base, Smoothing(1e30, 50))._make_copies(IMAGES[0])
+    assert set(np.unique(copies)) == {0, 255}
 
 
 def write_images(folder: Path) -> tuple[str, str]:

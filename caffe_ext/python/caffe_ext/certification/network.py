@@ -31,6 +31,7 @@ from caffe_ext.models.files import load_net, read_built_layers
 from caffe_ext.models.layer_windows import read_convolution_sides, read_pooling_axes
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.models.smoothed_description import SmoothedDescription
 
 _NOTHING = ("Dropout", "Split")
 
@@ -77,10 +78,16 @@ def read_network(description: LoadableModel) -> BoundableNetwork:
     Raises UnboundableError naming the layer that cannot be bounded, and for a committee or a
     smoothed net, which are not one net; and what load_net raises.
     """
+    if isinstance(description, SmoothedDescription):
+        raise UnboundableError(
+            f"{description.name}: bounds are those of the network itself, and this is its vote on "
+            "noisy copies; take `smoothing:` out of its file, or certify it by `caffe-ext evaluate "
+            "--certify smoothing`"
+        )
     if not isinstance(description, ModelDescription):
         raise UnboundableError(
-            f"{description.name}: bounds are those of one network, and this is several, or many "
-            "copies of one; randomized smoothing certifies these (`caffe-ext certify smoothing`)"
+            f"{description.name}: bounds are those of one network, and this is several; name one, "
+            "or certify all together by `caffe-ext certify smoothing`"
         )
     model = description.load(1)
     net = load_net(description.deploy, description.weights)

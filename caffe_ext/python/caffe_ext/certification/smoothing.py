@@ -95,7 +95,7 @@ class SmoothingStudy(Study):
             if isinstance(model, SmoothedDescription):
                 raise ValueError(
                     f"{model.name} is smoothed already: certify the network itself, with the same "
-                    "sigma"
+                    "sigma; that is its file without `smoothing:`"
                 )
         source = self.open_images(reporter)
         labels = _read_labels(source)

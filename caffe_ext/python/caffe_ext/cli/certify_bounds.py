@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 EPILOG = f"""\
 {MODELS_HELP}
   Nets of Convolution, InnerProduct, ReLU, Pooling (MAX, AVE), BatchNorm, Scale, Bias, Flatten,
-  Eltwise SUM and Dropout can be bounded; any other layer is refused by name.
+  Eltwise SUM and Dropout can be bounded; any other layer is refused by name, and so are
+  committees and smoothed models.
 
 {IMAGES_HELP}
 methods

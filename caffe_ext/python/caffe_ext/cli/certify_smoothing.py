@@ -140,6 +140,6 @@ def show(result: "SmoothingResult", arguments: argparse.Namespace) -> None:
     print(
         f"\nL2 r: share of the {len(result.labels):,} images that keep their label within r. "
         f"Distances: grey levels (of 1).\n"
-        f"Each image's certificate holds with a probability of {1 - result.alpha:.6g}."
+        f"Each image's certificate holds with a probability of at least 1 - {result.alpha:g}."
     )
     print(f"All images, the curves and the settings: {shorten_path(arguments.output)}")

@@ -47,7 +47,8 @@ def read_settings(path: AnyPath) -> dict[str, Any]:
     if not isinstance(given, dict):
         _refuse_prototxt(path)
         raise ValueError(
-            f"{path} must have lines of the form `key: value`; keys: {_join_keys(KEYS)}"
+            f"{path} must have lines of the form `key: value`; keys: "
+            f"{_join_keys((*KEYS, SMOOTHING))}"
         )
     check_utf8(path, given)
     return given
@@ -66,9 +67,11 @@ def check_keys(settings: Mapping[str, Any], where: str) -> None:
     """Raise ValueError for a key that a network's file does not have."""
     unknown = [key for key in settings if key not in KEYS]
     if unknown:
-        meant = suggest(str(unknown[0]), KEYS)
+        meant = suggest(str(unknown[0]), (*KEYS, SMOOTHING, MEMBERS))
         question = f" ({meant})" if meant else ""
-        raise ValueError(f"{where}unknown key {unknown[0]!r}{question}; keys: {_join_keys(KEYS)}")
+        raise ValueError(
+            f"{where}unknown key {unknown[0]!r}{question}; keys: {_join_keys((*KEYS, SMOOTHING))}"
+        )
 
 
 def get_text(settings: Mapping[str, Any], key: str, where: str) -> str | None:

@@ -12,7 +12,6 @@ certifies (Cohen, Rosenfeld and Kolter, 2019).
 """
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
@@ -21,6 +20,8 @@ from caffe_ext.models.base import NO_CLASS, Floats, Images, Model, Pixels, find_
 from caffe_ext.models.composite import CompositeModel, DiffOfLogits
 
 MOST_SAMPLES = 100_000
+_MOST_SIGMA = 1e30
+"""In float32, noise must not overflow."""
 _MOST_NOISE = 2**30
 
 
@@ -41,8 +42,11 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         """Check them."""
-        if not (isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"sigma must be a number above 0, in grey levels, not {self.sigma}")
+        if not 0 < self.sigma <= _MOST_SIGMA:
+            raise ValueError(
+                f"sigma must be a number above 0, in grey levels, and at most {_MOST_SIGMA:g}, not "
+                f"{self.sigma}"
+            )
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise ValueError(f"samples must be 1 to {MOST_SAMPLES:,}, not {self.samples:,}")
         if not 0 <= self.seed < 2**64:
