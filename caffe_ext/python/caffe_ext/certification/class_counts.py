@@ -88,13 +88,16 @@ class ClassCounts:
         """
         if not self.path.exists():
             return
-        with open_hdf5(self.path, RecordError) as file:
-            found = parse_json(file.attrs["description"], Object)
-            counts = {
-                (kind, int(name)): np.asarray(file[kind][name][...])
-                for kind in (SELECTION, ESTIMATION)
-                for name in file[kind]
-            }
+        try:
+            with open_hdf5(self.path, RecordError) as file:
+                found = parse_json(file.attrs["description"], Object)
+                counts = {
+                    (kind, int(name)): np.asarray(file[kind][name][...])
+                    for kind in (SELECTION, ESTIMATION)
+                    for name in file[kind]
+                }
+        except RecordError as error:
+            raise RecordError(f"{error}; {_ADVICE}") from error
         check_same(self.description, found, f"{self.path} holds results of another run", _ADVICE)
         for (kind, number), values in counts.items():
             if (
