@@ -59,6 +59,9 @@ def test_bounds_of_a_linear_network_leave_no_gap(
     assert "<h2>Between the bounds</h2>" in (tmp_path / "out" / "report.html").read_text()
     run(tmp_path, *more)  # reads what is there
     assert "Between the bounds" in capsys.readouterr().out
+    run(tmp_path, "--within", 3)
+    assert "Between the bounds" not in capsys.readouterr().out
+    assert not (tmp_path / "out" / "certified.csv").exists()
 
 
 def test_smoothed_models_beside_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +108,11 @@ def test_smoothed_models_beside_others(tmp_path: Path, capsys: pytest.CaptureFix
         (["--certify", "crown"], False, "certificates need images with labels"),
         (["--certify", "smoothing"], True, "masked: smoothing certifies models whose file has"),
         (["--certify", "exact"], True, "invalid choice: 'exact'"),
+        (
+            ["--certify", "crown", "--certify-samples", 3 << 30],
+            True,
+            "(--certify-samples) must be 1 to 2,147,483,648, not 3,221,225,472",
+        ),
         (["--certify", "crown", "--certify-images", 0], True, "--certify-images must be at least"),
     ],
 )

@@ -120,6 +120,8 @@ def test_snapshots_are_plotted_over_training(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "metrics.png").exists()
     assert main([*line, "--weights", *map(str, reversed(snapshots))]) == 0
     assert (tmp_path / "out" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
+    assert main(line) == 0
+    assert not list((tmp_path / "out").glob("metrics.*g"))  # they were of other models
 
 
 def test_snapshots_are_ordered_by_their_iteration() -> None:

@@ -118,6 +118,9 @@ class MetricsStudy(Study):
             save_results(self.folder, result, record)
             if runs := group_snapshots(result):
                 save_png_and_svg(plot_training(runs, len(images)), self.folder / STEM)
+            else:  # earlier ones are of other models
+                for ending in (".png", ".svg"):
+                    (self.folder / STEM).with_suffix(ending).unlink(missing_ok=True)
         return result
 
     def _describe(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from caffe_ext.attacks.criteria import Bools
 from caffe_ext.certification.bounds import Method
 from caffe_ext.certification.bounds_result import BoundedModel
 from caffe_ext.certification.bounds_study import BoundsSettings, BoundsStudy
+from caffe_ext.certification.class_counts import MOST_COUNTED
 from caffe_ext.certification.network import read_network
 from caffe_ext.certification.smoothing import SmoothingSettings, SmoothingStudy
 from caffe_ext.data import ImageSource
@@ -46,12 +47,22 @@ class CertificateSettings:
     images   how many of the evaluated images; of a folder or a listing, a sample of them
     samples  noisy copies of an image, for smoothed models
     alpha    probability that an image's certificate by smoothing is wrong
+
+    Raises ValueError for samples that cannot be counted.
     """
 
     methods: tuple[Method, ...] = ("crown",)
     images: int = 100
     samples: int = 10_000
     alpha: float = 0.001
+
+    def __post_init__(self) -> None:
+        """Check the samples, long before they are taken."""
+        if not 1 <= self.samples <= MOST_COUNTED:
+            raise ValueError(
+                f"noisy copies (--certify-samples) must be 1 to {MOST_COUNTED:,}, not "
+                f"{self.samples:,}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,8 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / CURVES, as_csv(curves))
     if report.certificates:
         write_text(folder / CERTIFIED, as_csv(list_certified_rows(report.certificates)))
+    else:  # an earlier one is of another report
+        (folder / CERTIFIED).unlink(missing_ok=True)
     # Last: if something cannot be drawn, the figures are on the disk by now.
     write_text(folder / PAGE, as_page(report))
 
