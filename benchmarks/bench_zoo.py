@@ -63,7 +63,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--add",
         action="store_true",
-        help="add rows to those in --output; they must be of this commit and machine",
+        help="add rows to those in --output, which must be of this commit and machine, without "
+        "changes: results in the checkout are one",
     )
     add("--child", nargs=3, metavar=("NETWORK", "BATCH", "THREADS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
