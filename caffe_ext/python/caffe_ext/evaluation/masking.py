@@ -292,10 +292,12 @@ def _check_attackability(evidence: Evidence) -> Iterator[MaskingWarning]:
             "wrong-gradient",
             f"For {format_share(found.wrong_gradient)} of the images the margin of the scores does "
             "not change as its gradient says, at any of three small steps.",
-            "A layer optimises, quantises or purifies its input at test time, or its backward pass "
-            "is wrong: attacks that follow the gradient (APGD, FAB, PGD) are misled.",
-            "Give the layer a backward pass that approximates it, and rely on attacks that need no "
-            "gradient: --cascade square=E.",
+            "A layer optimises, quantises or purifies its input at test time, its backward pass is "
+            "wrong, or the network has so many kinks that a gradient holds for smaller steps only "
+            "(adversarial training does that): attacks that follow the gradient (APGD, FAB, PGD) "
+            "are misled.",
+            "Give such a layer a backward pass that approximates it, and rely on attacks that need "
+            "no gradient: --cascade square=E.",
         )
 
 
