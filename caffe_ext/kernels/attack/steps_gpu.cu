@@ -4,12 +4,10 @@
 #include "caffe_ext/kernels/attack/steps_gpu.hpp"
 #include "caffe_ext/kernels/common/blocks_gpu.hpp"
 #include "caffe_ext/kernels/common/device_memory.hpp"
+#include "caffe_ext/kernels/common/launch_gpu.hpp"
 
 namespace caffe_ext {
 namespace {
-
-constexpr int kThreads = 256;
-constexpr int kMostBlocks = 65535;
 
 template <typename Dtype>
 __device__ Dtype Bound(Dtype x, Dtype lower, Dtype upper) {
@@ -18,11 +16,10 @@ __device__ Dtype Bound(Dtype x, Dtype lower, Dtype upper) {
 }
 
 template <typename Dtype>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     Linf(const Dtype* __restrict__ center, const Dtype* __restrict__ gradient, std::ptrdiff_t count,
          int values, StepLimits<Dtype> limits, Dtype* images) {
-  for (std::ptrdiff_t i = std::ptrdiff_t{blockIdx.x} * kThreads + threadIdx.x; i < count;
-       i += std::ptrdiff_t{gridDim.x} * kThreads) {
+  for (std::ptrdiff_t i = FirstValue(); i < count; i += ValueStep()) {
     const Dtype g = gradient[i];
     const Dtype sign = static_cast<Dtype>(g > 0) - static_cast<Dtype>(g < 0);
     Dtype x = Bound(images[i] + limits.step * sign, center[i] - limits.epsilon,
@@ -34,26 +31,11 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// ||a - b||_2, for all threads of the block; b null: 0.
 template <typename Dtype>
-__device__ double BlockNorm(const Dtype* a, const Dtype* b, int values, Sum* shared) {
-  Sum sum = {0};
-  for (int k = static_cast<int>(threadIdx.x); k < values; k += kThreads) {
-    const double value = static_cast<double>(a[k]) - (b != nullptr ? static_cast<double>(b[k]) : 0);
-    sum.value += value * value;
-  }
-  AddUp(sum, kThreads, shared);
-  __syncthreads();
-  const double squares = shared[0].value;
-  __syncthreads();  // before `shared` is written again
-  return sqrt(squares);
-}
-
-template <typename Dtype>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     L2(const Dtype* __restrict__ center, const Dtype* __restrict__ gradient, int samples,
        int values, StepLimits<Dtype> limits, Dtype* images) {
-  __shared__ Sum shared[kThreads];
+  __shared__ Sum shared[kBlockThreads];
   for (int i = static_cast<int>(blockIdx.x); i < samples; i += static_cast<int>(gridDim.x)) {
     const std::ptrdiff_t row = std::ptrdiff_t{i} * values;
     const Dtype* c = center + row;
@@ -62,7 +44,7 @@ __global__ void __launch_bounds__(kThreads)
     const double length = BlockNorm<Dtype>(g, nullptr, values, shared);
     if (length > 0 && length < INFINITY) {
       const double factor = static_cast<double>(limits.step) / length;
-      for (int k = static_cast<int>(threadIdx.x); k < values; k += kThreads) {
+      for (int k = static_cast<int>(threadIdx.x); k < values; k += kBlockThreads) {
         x[k] += static_cast<Dtype>(factor * static_cast<double>(g[k]));
       }
     }
@@ -70,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
     const double distance = BlockNorm(x, c, values, shared);
     const bool outside = distance > limits.epsilon;
     const Dtype factor = outside ? static_cast<Dtype>(limits.epsilon / distance) : Dtype(1);
-    for (int k = static_cast<int>(threadIdx.x); k < values; k += kThreads) {
+    for (int k = static_cast<int>(threadIdx.x); k < values; k += kBlockThreads) {
       const Dtype inside = outside ? c[k] + factor * (x[k] - c[k]) : x[k];
       x[k] = limits.lower != nullptr ? Bound(inside, limits.lower[k], limits.upper[k]) : inside;
     }
@@ -86,9 +68,8 @@ void StepLinfGpu(const Dtype* center, const Dtype* gradient, int samples, int va
   if (count == 0) {
     return;
   }
-  const auto blocks =
-      static_cast<int>(std::min<std::ptrdiff_t>((count - 1) / kThreads + 1, kMostBlocks));
-  Linf<Dtype><<<blocks, kThreads, 0, stream>>>(center, gradient, count, values, limits, images);
+  Linf<Dtype><<<CountBlocks(count), kBlockThreads, 0, stream>>>(center, gradient, count, values,
+                                                                limits, images);
   CheckCuda(cudaGetLastError(), "StepLinf");
 }
 
@@ -98,8 +79,10 @@ void StepL2Gpu(const Dtype* center, const Dtype* gradient, int samples, int valu
   if (samples == 0 || values == 0) {
     return;
   }
+  constexpr int kMostBlocks = 65535;
   const int blocks = std::min(samples, kMostBlocks);
-  L2<Dtype><<<blocks, kThreads, 0, stream>>>(center, gradient, samples, values, limits, images);
+  L2<Dtype>
+      <<<blocks, kBlockThreads, 0, stream>>>(center, gradient, samples, values, limits, images);
   CheckCuda(cudaGetLastError(), "StepL2");
 }
 

@@ -6,14 +6,12 @@
 
 #include "caffe_ext/kernels/common/blocks_gpu.hpp"
 #include "caffe_ext/kernels/common/label.hpp"
+#include "caffe_ext/kernels/common/launch_gpu.hpp"
 
 namespace caffe_ext {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarp = 32;
-constexpr int kRowsABlock = kThreads / kWarp;
-constexpr unsigned kAllLanes = 0xffffffffU;
+constexpr int kRowsABlock = kBlockThreads / kWarp;
 
 // Each row has a warp. The sum goes from class to class, as in Caffe's kernel, so probabilities
 // have the same bits. In another order they would differ; and where one is almost 1, its difference
@@ -52,10 +50,10 @@ __device__ Dtype RowLoss(const Dtype* __restrict__ scores, int label, int classe
 
 // The last block to finish adds up the losses of all rows, in a fixed order.
 template <typename Dtype>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     ForwardKernel(const Dtype* scores, const Dtype* labels, int rows, int classes, Dtype normalizer,
                   Dtype* probabilities, Dtype* loss, Dtype* losses, unsigned* finished) {
-  __shared__ Sum shared[kThreads];
+  __shared__ Sum shared[kBlockThreads];
   const int row =
       static_cast<int>(blockIdx.x) * kRowsABlock + static_cast<int>(threadIdx.x) / kWarp;
   if (row < rows) {
@@ -70,20 +68,20 @@ __global__ void __launch_bounds__(kThreads)
     return;
   }
   Sum sum = {0};
-  for (int i = static_cast<int>(threadIdx.x); i < rows; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows; i += kBlockThreads) {
     sum.value += Read(&losses[i]);
   }
-  sum = AddUp(sum, kThreads, shared);
+  sum = AddUp(sum, kBlockThreads, shared);
   if (threadIdx.x == 0) {
     *loss = static_cast<Dtype>(sum.value / normalizer);
   }
 }
 
 template <typename Dtype>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kBlockThreads)
     BackwardKernel(const Dtype* __restrict__ probabilities, const Dtype* __restrict__ labels,
                    int size, int classes, Dtype scale, Dtype* __restrict__ scores_diff) {
-  const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const int i = static_cast<int>(blockIdx.x * kBlockThreads + threadIdx.x);
   if (i < size) {
     const int row = i / classes;
     const bool is_label = i - row * classes == ClassOf(labels[row], classes);
@@ -99,7 +97,7 @@ void SoftmaxLossForward(const Dtype* scores, const Dtype* labels, int rows, int 
                         SoftmaxLossWorkspace* workspace, cudaStream_t stream) {
   workspace->finished.Reserve(sizeof(unsigned));
   workspace->losses.Reserve(rows * sizeof(Dtype));
-  ForwardKernel<Dtype><<<(rows - 1) / kRowsABlock + 1, kThreads, 0, stream>>>(
+  ForwardKernel<Dtype><<<(rows - 1) / kRowsABlock + 1, kBlockThreads, 0, stream>>>(
       scores, labels, rows, classes, normalizer, probabilities, loss,
       workspace->losses.template As<Dtype>(), workspace->finished.template As<unsigned>());
   CheckCuda(cudaGetLastError(), "SoftmaxLossForward");
@@ -109,7 +107,7 @@ template <typename Dtype>
 void SoftmaxLossBackward(const Dtype* probabilities, const Dtype* labels, int rows, int classes,
                          Dtype scale, Dtype* scores_diff, cudaStream_t stream) {
   const int size = rows * classes;
-  BackwardKernel<Dtype><<<(size - 1) / kThreads + 1, kThreads, 0, stream>>>(
+  BackwardKernel<Dtype><<<(size - 1) / kBlockThreads + 1, kBlockThreads, 0, stream>>>(
       probabilities, labels, size, classes, scale, scores_diff);
   CheckCuda(cudaGetLastError(), "SoftmaxLossBackward");
 }

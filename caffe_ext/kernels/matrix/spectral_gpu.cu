@@ -11,14 +11,7 @@ namespace {
 template <typename Dtype>
 __global__ void NormalizeKernel(const Dtype* x, int count, Dtype* unit, Dtype* length) {
   __shared__ Sum shared[kBlockThreads];
-  Sum sum = {0};
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += kBlockThreads) {
-    const auto value = static_cast<double>(x[i]);
-    sum.value += value * value;
-  }
-  AddUp(sum, kBlockThreads, shared);
-  __syncthreads();
-  const auto norm = static_cast<Dtype>(sqrt(shared[0].value));
+  const auto norm = static_cast<Dtype>(BlockNorm<Dtype>(x, nullptr, count, shared));
   if (norm > 0) {
     for (int i = static_cast<int>(threadIdx.x); i < count; i += kBlockThreads) {
       unit[i] = x[i] / norm;

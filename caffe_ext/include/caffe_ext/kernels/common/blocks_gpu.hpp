@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include "caffe_ext/kernels/common/launch_gpu.hpp"
+
 // Cooperation of threads and blocks. For .cu files.
 namespace caffe_ext {
 
@@ -36,6 +38,23 @@ __device__ Value AddUp(const Value& value, int group, Value* shared) {
     }
   }
   return shared[threadIdx.x];
+}
+
+/// @brief @f$ \|a - b\|_2 @f$, for all threads of a block of kBlockThreads; added up in double.
+/// @param b null: 0
+/// @param shared kBlockThreads values in shared memory, which may be reused at once
+template <typename Dtype>
+__device__ double BlockNorm(const Dtype* a, const Dtype* b, int values, Sum* shared) {
+  Sum sum = {0};
+  for (int k = static_cast<int>(threadIdx.x); k < values; k += kBlockThreads) {
+    const double value = static_cast<double>(a[k]) - (b != nullptr ? static_cast<double>(b[k]) : 0);
+    sum.value += value * value;
+  }
+  AddUp(sum, kBlockThreads, shared);
+  __syncthreads();
+  const double squares = shared[0].value;
+  __syncthreads();  // before `shared` is written again
+  return sqrt(squares);
 }
 
 /// @brief Waits until all blocks have arrived; what they wrote before can then be read with Read.

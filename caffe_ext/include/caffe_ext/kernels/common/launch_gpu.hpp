@@ -14,6 +14,8 @@
 namespace caffe_ext {
 
 constexpr int kBlockThreads = 256;
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffU;  ///< of a warp
 
 /// @param values at least 1
 inline int CountBlocks(std::ptrdiff_t values) {
