@@ -5,19 +5,18 @@
 /// Convolution with 3 x 3 and 5 x 5 kernels by Winograd's minimal filtering: it takes several times
 /// fewer multiplications than the definition, and so is faster than any matrix product.
 ///
-/// The plane is cut into tiles of t x t values, t = 8 or, for kernels of 3 x 3, 6. Each yields m x
-/// m outputs of a kernel of r x r, m = t + 1 - r. With the t points 0, 1, -1, 2, -2, for t = 8 also
-/// 1/2 and -1/2, and infinity,
+/// The plane is cut into tiles of t x t values, t = 8 or, for kernels of 3 x 3, 6. Each yields
+/// m x m outputs of a kernel of r x r, m = t + 1 - r. With the t points 0, 1, -1, 2, -2, for t = 8
+/// also 1/2 and -1/2, and infinity,
 /// @f[ Y = A^T \Big[ \sum_c (G\,w_c\,G^T) \odot (B^T x_c\,B) \Big] A, \qquad
 ///     \frac{dE}{dw_c} = G^T \Big[ \sum_{tiles} (A\,\frac{dE}{dY}\,A^T) \odot (B^T x_c\,B) \Big] G,
 /// @f]
 /// where @f$ \odot @f$ is taken point by point: @f$ t^2 @f$ multiplications where the definition
-/// has
-/// @f$ r^2 m^2 @f$ (64 for 400 with 5 x 5; for 3 x 3, 64 for 324, or 36 for 144). Small tiles need
-/// fewer operations where few large ones would reach beyond the plane, and to transform kernels. A
-/// sum over channels or tiles is then a matrix product for each of the points. The gradient of the
-/// bottom is either a convolution with the kernels rotated by 180 degrees or the transpose of the
-/// above, in which tiles overlap,
+/// has @f$ r^2 m^2 @f$ (64 for 400 with 5 x 5; for 3 x 3, 64 for 324, or 36 for 144). Small tiles
+/// need fewer operations where few large ones would reach beyond the plane, and to transform
+/// kernels. A sum over channels or tiles is then a matrix product for each of the points. The
+/// gradient of the bottom is either a convolution with the kernels rotated by 180 degrees or the
+/// transpose of the above, in which tiles overlap,
 /// @f[ \frac{dE}{dx_c} = \sum_{tiles} B \Big[ \sum (G\,w_c\,G^T) \odot (A\,\frac{dE}{dY}\,A^T)
 /// \Big] B^T,
 /// @f]
@@ -30,8 +29,8 @@
 /// Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 namespace caffe_ext {
 
-/// @brief True if the functions below support a convolution, with tiles of this size: kernels of 3
-/// x 3 or, with tiles of 8, 5 x 5, without stride, padded by less than the kernel, on a processor
+/// @brief True if the functions below support a convolution, with tiles of this size: kernels of
+/// 3 x 3 or, with tiles of 8, 5 x 5, without stride, padded by less than the kernel, on a processor
 /// with AVX2 or AVX-512.
 bool WinogradFits(const ConvolutionShape& shape, int tile);
 
