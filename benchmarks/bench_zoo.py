@@ -16,14 +16,17 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench_report import begin_record, format_left_table, format_origin
 from caffe_ext.cli.console import Console, run_program
 from caffe_ext.cli.parser import add_output, check_at_least
+from caffe_ext.errors import RecordError
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
+from caffe_ext.storage.json_file import read_json
 from child_process import measure_in_child, run_child
 from job_timing import find_fastest, time_jobs
 from zoo_jobs import (
@@ -231,20 +234,36 @@ def find_peers() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What bench_zoo.json must have to be added to."""
+
+    command: str
+    commit: str
+    machine: dict[str, Any]
+    peers: dict[str, Any]
+    measurements: list[dict[str, Any]]
+
+
 def add_to(path: Path, record: dict[str, Any]) -> None:
     """Put the measurements and the command of a file before those of a record.
 
-    Ends the program with a sentence if the file was measured elsewhere.
+    Ends the program with a sentence if the file is not there, is damaged, or was measured
+    elsewhere.
     """
+    refusal = f"{path}: cannot be added to"
+    if not path.exists():
+        sys.exit(f"{refusal}: there is no such file")
     try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        sys.exit(f"{path}: cannot be added to: {error}")
+        before = read_json(path, Measured, "measure again, without --add")
+    except RecordError as error:
+        sys.exit(f"{error}")
     for key in ("commit", "machine", "peers"):
-        if before[key] != record[key]:
-            sys.exit(f"{path}: cannot be added to: its {key} is {before[key]}, not {record[key]}")
-    record["measurements"] = before["measurements"]
-    record["command"] = f"{before['command']} && {record['command']}"
+        found = getattr(before, key)
+        if found != record[key]:
+            sys.exit(f"{refusal}: its {key} is {found}, not {record[key]}")
+    record["measurements"] = before.measurements
+    record["command"] = f"{before.command} && {record['command']}"
 
 
 def run(arguments: argparse.Namespace) -> None:

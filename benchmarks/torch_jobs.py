@@ -98,10 +98,10 @@ def set_torch_modes(threads: int, compiled: bool = True) -> Iterator[tuple[str, 
         ("PyTorch compile", False, True),
         ("PyTorch compile channels_last", True, True),
     ):
+        if compiles and not compiled:
+            continue
         layout = torch.channels_last if last else torch.contiguous_format
-        wrap = torch.compile if compiles else lambda function: function
-        if compiled or not compiles:
-            yield title, layout, wrap
+        yield title, layout, torch.compile if compiles else lambda function: function
 
 
 def make_torch_jobs(network: Network, threads: int) -> Iterator[Job]:

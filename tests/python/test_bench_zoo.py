@@ -139,3 +139,6 @@ def test_rows_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         bench.main([*few, "16", "--add"])
     with pytest.raises(SystemExit, match="cannot be added to"):
         bench.main(["--networks", "mobilenet", "--output", str(tmp_path / "empty"), "--add"])
+    path.write_text("{}")
+    with pytest.raises(SystemExit, match="measure again, without --add"):
+        bench.main([*few, "16", "--add"])
