@@ -33,7 +33,7 @@ from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
-from caffe_ext.storage.figure_file import save_png_and_svg
+from caffe_ext.storage.figure_file import remove_png_and_svg, save_png_and_svg
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.periodic import save_periodically
 
@@ -119,8 +119,7 @@ class MetricsStudy(Study):
             if runs := group_snapshots(result):
                 save_png_and_svg(plot_training(runs, len(images)), self.folder / STEM)
             else:  # earlier ones are of other models
-                for ending in (".png", ".svg"):
-                    (self.folder / STEM).with_suffix(ending).unlink(missing_ok=True)
+                remove_png_and_svg(self.folder / STEM)
         return result
 
     def _describe(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:

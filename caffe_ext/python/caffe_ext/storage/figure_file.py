@@ -19,7 +19,16 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def save_png_and_svg(figure: Figure, path: Path) -> list[Path]:
     """Write a figure in both formats, path.png and path.svg; return the files."""
-    files = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    for file in files:
+    for file in _list_files(path):
         save_figure(figure, file)
-    return files
+    return _list_files(path)
+
+
+def remove_png_and_svg(path: Path) -> None:
+    """Remove what save_png_and_svg() has written, if it is there."""
+    for file in _list_files(path):
+        file.unlink(missing_ok=True)
+
+
+def _list_files(path: Path) -> list[Path]:
+    return [path.with_suffix(suffix) for suffix in (".png", ".svg")]
