@@ -1,4 +1,4 @@
-"""A small net and a solver, as files in the working directory, for tests of Caffe's own code."""
+"""A small net and a solver as files in the working directory, and how the file of a net is read."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import caffe
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 import caffe_ext  # noqa: F401  (Caffe is tested with the plug-in in it)
 
@@ -29,6 +31,11 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
 SOLVER = """
 net: "train.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 snapshot_after_train: false
 """
+
+
+def read_net(path: Path) -> Any:
+    """Return a prototxt of a net as it is written."""
+    return text_format.Parse(path.read_text(), caffe_pb2.NetParameter())
 
 
 def write_files(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from caffe_nets import read_net
 from data_samples import CHECKOUT
 
 EXAMPLES = Path(caffe.__file__).parents[2] / "caffe" / "src" / "examples"
@@ -42,10 +43,6 @@ BANG = {"lenet": (1.0, 0.815, 1.0), "cifar10_quick": (0.40, 0.855, 0.5)}
 names = pytest.mark.parametrize("name", PAPER)
 
 
-def network(path: Path) -> caffe_pb2.NetParameter:
-    return text_format.Parse(path.read_text(), caffe_pb2.NetParameter())
-
-
 def solver(name: str) -> caffe_pb2.SolverParameter:
     path = CHECKOUT / "solvers" / f"{name}.prototxt"
     return text_format.Parse(path.read_text(), caffe_pb2.SolverParameter())
@@ -55,8 +52,8 @@ def solver(name: str) -> caffe_pb2.SolverParameter:
 def test_training_network_is_that_of_caffe_with_dropout(name: str) -> None:
     if not UPSTREAM[name].is_file():
         pytest.skip(f"{UPSTREAM[name]} is not there: pycaffe is not that of a build folder")
-    ours = network(CHECKOUT / "prototxt" / f"{name}_train_test.prototxt")
-    theirs = network(UPSTREAM[name])
+    ours = read_net(CHECKOUT / "prototxt" / f"{name}_train_test.prototxt")
+    theirs = read_net(UPSTREAM[name])
     dropout = [layer for layer in ours.layer if layer.type == "Dropout"]
     assert [(layer.bottom, layer.top) for layer in dropout] == [(["ip1"], ["ip1"])]
     assert dropout[0].dropout_param.dropout_ratio == 0.5
@@ -72,8 +69,8 @@ def test_training_network_is_that_of_caffe_with_dropout(name: str) -> None:
 
 @names
 def test_deploy_network_is_the_training_network_without_its_ends(name: str) -> None:
-    deploy = network(CHECKOUT / "prototxt" / f"{name}_deploy.prototxt")
-    train = network(CHECKOUT / "prototxt" / f"{name}_train_test.prototxt")
+    deploy = read_net(CHECKOUT / "prototxt" / f"{name}_deploy.prototxt")
+    train = read_net(CHECKOUT / "prototxt" / f"{name}_train_test.prototxt")
     assert deploy.layer[0].type == "Input"
     assert (deploy.layer[-1].type, deploy.layer[-1].bottom) == ("Softmax", ["ip2"])
     ends = {"Data", "Accuracy", "SoftmaxWithLoss", "Dropout"}
@@ -116,8 +113,8 @@ def test_fine_tuning_is_that_of_the_2016_paper() -> None:
 
 
 def test_fine_tuning_takes_lenets_weights_and_the_hard_positives() -> None:
-    tuned = network(CHECKOUT / "prototxt" / "lenet_finetune_train_test.prototxt")
-    plain = network(CHECKOUT / "prototxt" / "lenet_train_test.prototxt")
+    tuned = read_net(CHECKOUT / "prototxt" / "lenet_finetune_train_test.prototxt")
+    plain = read_net(CHECKOUT / "prototxt" / "lenet_train_test.prototxt")
     train, test = (layer.data_param.source for layer in tuned.layer[:2])
     assert (train, test) == ("data/mnist_hardpositives/train_lmdb", "data/mnist/test_lmdb")
     tuned.layer[0].data_param.source = plain.layer[0].data_param.source
