@@ -112,8 +112,10 @@ def test_parse_log_sh_needs_no_column(root: Path, tmp_path: Path) -> None:
     # Debian's images for containers lack this program; plot_training_log.py calls the script.
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("awk", "basename", "cat", "dirname", "grep", "paste", "python3", "rm", "sed"):
+    for name in ("awk", "basename", "cat", "dirname", "grep", "paste", "rm", "sed"):
         (programs / name).symlink_to(shutil.which(name) or "")
+    # Not which("python3"): pyenv's is a script, which needs the rest of PATH.
+    (programs / "python3").symlink_to(sys.executable)
     (tmp_path / "caffe.log").write_text(LOG.format(day=DAYS[1]), encoding="utf-8")
     done = subprocess.run(
         [shutil.which("bash") or "", root / "tools" / "extra" / "parse_log.sh", "caffe.log"],
