@@ -45,7 +45,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(network: Network, rounds: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
     arguments = ["--rounds", rounds, "--child", network.stem]
-    result: dict[str, Any] = measure_in_child(__file__, arguments, 1, network.title)
+    result: dict[str, Any] = measure_in_child(
+        __file__, arguments, network.title, {"OMP_NUM_THREADS": "1"}
+    )
     return result
 
 

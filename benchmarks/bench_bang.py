@@ -114,9 +114,8 @@ def measure(network: Network, iterations: int | None) -> list[dict[str, Any]]:
         for threads in sorted({1, len(os.sched_getaffinity(0))}):
             title = f"{network.title}, threads: {threads}"
             arguments = ["--iterations", iterations or network.pairs, "--child", *solvers, title]
-            found = measure_in_child(
-                __file__, arguments, threads, network.title, variables=THREAD_VARIABLES
-            )
+            environment = dict.fromkeys(THREAD_VARIABLES, f"{threads}")
+            found = measure_in_child(__file__, arguments, network.title, environment)
             about = {"network": network.title, "batch": network.batch, "data": data}
             measurements.append(about | {"threads": threads} | found)
     return measurements

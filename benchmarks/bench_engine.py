@@ -54,7 +54,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def measure(network: Network, threads: int, rounds: int) -> dict[str, Any]:
     """Return the measurements of a network, from a process of its own."""
     arguments = ["--rounds", rounds, "--child", network.stem, threads]
-    result: dict[str, Any] = measure_in_child(__file__, arguments, threads, network.title)
+    result: dict[str, Any] = measure_in_child(
+        __file__, arguments, network.title, {"OMP_NUM_THREADS": f"{threads}"}
+    )
     return result
 
 

@@ -30,6 +30,7 @@ from caffe_ext.storage.json_file import read_json
 from child_process import measure_in_child, run_child
 from job_timing import find_fastest, time_jobs
 from zoo_jobs import (
+    PACKAGES,
     TASKS,
     USUAL,
     list_zoo_networks,
@@ -39,7 +40,14 @@ from zoo_jobs import (
 )
 
 TITLES = ("caffe_ext", "stock Caffe", "PyTorch", "ONNX Runtime", "OpenVINO", "OpenCV")
-HEADS = ("ours", *TITLES[1:])
+AVX2 = {
+    "CAFFE_EXT_VECTOR_LANES": "8",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""The environment in which ours, OpenBLAS and PyTorch leave AVX-512 alone."""
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -62,6 +70,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="compile the networks for PyTorch, too; takes minutes for each row of the table",
     )
+    add(
+        "--avx2",
+        action="store_true",
+        help="use no AVX-512, for processors without it: ours, stock Caffe and PyTorch; the others "
+        "cannot be told to and are left out. Writes bench_zoo_avx2.json, .md and .svg",
+    )
     add_output(parser, ROOT / "results", "bench_zoo.json, .md and .svg")
     add(
         "--add",
@@ -69,7 +83,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="add rows to those in --output, which must be of this commit and machine, without "
         "changes: results in the checkout are one",
     )
-    add("--child", nargs=3, metavar=("NETWORK", "BATCH", "THREADS"), help=argparse.SUPPRESS)
+    add(
+        "--child",
+        nargs=4,
+        metavar=("NETWORK", "BATCH", "THREADS", "TASK"),
+        help=argparse.SUPPRESS,
+    )
     arguments = parser.parse_args(argv)
     check_at_least(parser, arguments, 1, "rounds")
     if min(*arguments.batches, *arguments.threads, 1) < 1:
@@ -78,27 +97,33 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(asked: argparse.Namespace, name: str, batch: int, threads: int) -> dict[str, Any]:
-    """Return the measurements of a network, from a process of its own."""
-    arguments = ["--rounds", asked.rounds, "--child", name, batch, threads]
-    arguments += ["--compile"] * asked.compile
-    result: dict[str, Any] = measure_in_child(__file__, arguments, threads, name)
-    return result
+    """Return the measurements of a network, each task in a process of its own: memory is large."""
+    options = ["--rounds", asked.rounds, *["--compile"] * asked.compile, *["--avx2"] * asked.avx2]
+    environment = {"OMP_NUM_THREADS": f"{threads}"} | (AVX2 if asked.avx2 else {})
+    jobs, differ = [], {}
+    for task in TASKS:
+        arguments = [*options, "--child", name, batch, threads, task]
+        result = measure_in_child(__file__, arguments, name, environment)
+        jobs += result["jobs"]
+        differ |= result["differ"]
+    return {"network": name, "batch": batch, "threads": threads, "differ": differ, "jobs": jobs}
 
 
-def print_figures(name: str, batch: int, threads: int, asked: argparse.Namespace) -> None:
-    """Measure in this process, and print the figures as JSON."""
+def print_figures(
+    name: str, batch: int, threads: int, task: str, asked: argparse.Namespace
+) -> None:
+    """Measure a task in this process, and print the figures as JSON."""
     import caffe_ext.runtime.engine  # noqa: F401  (the plug-in, before any layer is made)
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / f"{name}.caffemodel"
         subject = make_subject(name, weights, batch, threads, asked.compile)
-        found = list(make_peers(subject))
-    jobs = [job for peer in found for job in peer.jobs] + [make_peak_job(threads)]
-    with Console().show_progress(f"{name}, batch {batch}", asked.rounds + 1, "round") as step:
+        found = list(make_peers(subject, task, ("torch",) if asked.avx2 else PACKAGES))
+    jobs = [*(peer.job for peer in found), make_peak_job(threads)]
+    title = f"{name}, batch {batch}, {task}"
+    with Console().show_progress(title, asked.rounds + 1, "round") as step:
         times = time_jobs(jobs, asked.rounds, lambda: step(1))
-    differ = {peer.title: peer.differ for peer in found}
-    about = {"network": name, "batch": batch, "threads": threads, "differ": differ}
-    print(json.dumps(about | {"jobs": times}))
+    print(json.dumps({"differ": {peer.title: peer.differ for peer in found}, "jobs": times}))
 
 
 def choose_clock(measured: Mapping[str, Any]) -> str:
@@ -119,12 +144,19 @@ def compute_speed(measured: Mapping[str, Any], task: str, title: str) -> float:
     return float(job["gflop"] / job[choose_clock(measured)])
 
 
+def list_titles(measurements: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which of TITLES were measured."""
+    found = [job["framework"] for measured in measurements for job in measured["jobs"]]
+    return [title for title in TITLES if any(one.startswith(title) for one in found)]
+
+
 def make_rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return the table's cells."""
     cells = []
+    titles = list_titles(measurements)
     for measured in measurements:
         for task in TASKS:
-            times = [find(measured, task, title) for title in TITLES]
+            times = [find(measured, task, title) for title in titles]
             ours, others = times[0], [one for one in times[1:] if one is not None]
             share = compute_speed(measured, task, TITLES[0]) / compute_speed(
                 measured, "peak", "OpenBLAS"
@@ -146,29 +178,35 @@ def make_rows(measurements: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]
 
 def format_table(measurements: Sequence[Mapping[str, Any]]) -> str:
     """Return the measurements as a table in Markdown, in milliseconds."""
-    head = ("network", "batch", "threads", "task", *HEADS, "best other / ours", "of the peak")
-    return format_left_table([head, *make_rows(measurements)])
+    others = list_titles(measurements)[1:]
+    head = ("network", "batch", "threads", "task", "ours", *others)
+    return format_left_table(
+        [(*head, "best other / ours", "of the peak"), *make_rows(measurements)]
+    )
 
 
-def report(record: Mapping[str, Any]) -> str:
-    """Return bench_zoo.md."""
+def report(record: Mapping[str, Any], avx2: bool) -> str:
+    """Return bench_zoo.md, or bench_zoo_avx2.md."""
+    names = f"bench_zoo{'_avx2' * avx2}"
+    without = " without AVX-512" * avx2
+    note = f"\n\nThe environment: {', '.join(f'`{k}={v}`' for k, v in AVX2.items())}." * avx2
     largest = max(
         difference for one in record["measurements"] for difference in one["differ"].values()
     )
     return f"""\
-# How fast networks of real size are
+# How fast networks of real size are{without}
 
 Milliseconds of a forward pass, of one with the gradient with respect to the pixels, and of one with
 the gradients with respect to all weights ("training", without the update).
 
 {format_table(record["measurements"])}
 
-![relative to ours](bench_zoo.svg)
+![relative to ours]({names}.svg)
 
 The weights are random and the same for all; the logits differ by at most {largest:.1g} of the
 largest. With one thread the processor time of the process counts, with more the time that passed.
 Of the peak: the operations that the layers' definitions have, in relation to a product of matrices
-of 1024 x 1024 by the same BLAS.
+of 1024 x 1024 by the same BLAS.{note}
 
 | | |
 |---|---|
@@ -268,11 +306,12 @@ def add_to(path: Path, record: dict[str, Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    stem = arguments.output / "bench_zoo"
+    stem = arguments.output / f"bench_zoo{'_avx2' * arguments.avx2}"
     record = begin_record(arguments.output, peers=find_peers(), measurements=[])
     if arguments.add:
         add_to(stem.with_suffix(".json"), record)
-    missing = [title for title in TITLES[2:] if title not in record["peers"]]
+    asked = TITLES[2:3] if arguments.avx2 else TITLES[2:]
+    missing = [title for title in asked if title not in record["peers"]]
     if missing:
         Console().note(
             f"{', '.join(missing)} not installed and left out: pip install -e .[bench,zoo]"
@@ -284,7 +323,7 @@ def run(arguments: argparse.Namespace) -> None:
                 if (name, batch, threads) not in done:
                     record["measurements"].append(measure(arguments, name, batch, threads))
                     write_json(stem.with_suffix(".json"), record)
-    write_text(stem.with_suffix(".md"), report(record))
+    write_text(stem.with_suffix(".md"), report(record, arguments.avx2))
     draw(record["measurements"], stem.with_suffix(".svg"))
     print(format_table(record["measurements"]))
 
@@ -294,8 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if not arguments.child:
         return run_program(run, arguments)
-    name, batch, threads = arguments.child
-    return run_child(lambda: print_figures(name, int(batch), int(threads), arguments))
+    name, batch, threads, task = arguments.child
+    return run_child(lambda: print_figures(name, int(batch), int(threads), task, arguments))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,19 +14,18 @@ from caffe_ext.runtime.checkout import ROOT
 def measure_in_child(
     program: str,
     arguments: Sequence[object],
-    threads: int,
     title: str,
-    variables: Sequence[str] = ("OMP_NUM_THREADS",),
+    environment: Mapping[str, str],
 ) -> Any:
-    """Run a program with arguments and threads; return the JSON in the last line that it prints.
+    """Run a program with arguments; return the JSON in the last line that it prints.
 
-    title      what is measured, for the sentence that ends this program if that fails
-    variables  of the environment, that say how many threads
+    title        what is measured, for the sentence that ends this program if that fails
+    environment  variables that are set for it: OMP_NUM_THREADS, ...
     """
     done = subprocess.run(
         [sys.executable, program, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | dict.fromkeys(variables, str(threads)) | {"GLOG_minloglevel": "2"},
+        env={**os.environ, **environment, "GLOG_minloglevel": "2"},
         stdout=subprocess.PIPE,
         check=False,
     )

@@ -9,7 +9,7 @@ iteration has them.
 # The packages are imported late: only the process that measures needs them.
 # ruff: noqa: PLC0415
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from job_timing import Job
 ZOO = ROOT / "prototxt" / "zoo"
 USUAL = ("squeezenet_v1.1", "mobilenet", "googlenet", "resnet50", "caffenet")
 MOST_APART = 1e-3
+PACKAGES = ("torch", "onnxruntime", "openvino", "cv2")
 FORWARD, GRADIENT, TRAINING = TASKS = "forward", "gradient", "training"
 
 
@@ -55,6 +56,7 @@ class Subject:
     """One network, with weights, images and threads.
 
     images    float32 (N, C, H, W), 0..255
+    flop      of a forward pass: multiplications and additions of its products
     compiled  whether PyTorch runs it compiled, too
     """
 
@@ -62,6 +64,7 @@ class Subject:
     weights: Path
     images: Any
     threads: int
+    flop: float
     compiled: bool = False
 
     def onnx(self) -> bytes:
@@ -75,13 +78,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Peer:
-    """What computes the logits, and how it came out.
+    """What does a task, and how its logits came out.
 
     differ  the largest difference from ours, as a share of the largest logit
     """
 
     title: str
-    jobs: tuple[Job, ...]
+    job: Job
     differ: float
 
 
@@ -93,39 +96,63 @@ def make_subject(
     import numpy as np
 
     write_random_weights(name, weights)
-    side = caffe.Net(str(locate_deploy(name)), caffe.TEST).blobs["data"].data.shape[-1]
-    images = np.random.default_rng(0).uniform(0, 255, (batch, 3, side, side))
-    return Subject(name, weights, images.astype(np.float32), threads, compiled)
+    net = caffe.Net(str(locate_deploy(name)), caffe.TEST)
+    one, channels, height, width = net.blobs["data"].data.shape
+    images = np.random.default_rng(0).uniform(0, 255, (batch, channels, height, width))
+    flop = count_operations(net)[0] * batch / one
+    return Subject(name, weights, images.astype(np.float32), threads, flop, compiled)
 
 
-def make_peers(subject: Subject) -> Iterator[Peer]:
-    """Yield ours, stock Caffe, and whatever else is installed."""
+Function = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs networks.
+
+    tasks  what of TASKS it can do; each makes what does it, with all the memory that it needs
+    """
+
+    title: str
+    tasks: Mapping[str, Callable[[], Function]]
+    ready: Function = lambda: None
+
+
+def make_peers(subject: Subject, task: str, packages: Sequence[str] = PACKAGES) -> Iterator[Peer]:
+    """Yield ours, stock Caffe, and the packages that are installed, as far as they do the task.
+
+    Raises ValueError if one of them computes other logits.
+    """
+    ours = None
+    factor = 1 + TASKS.index(task)
+    for runner in list_runners(subject, packages):
+        if task not in runner.tasks:
+            continue
+        runner.ready()
+        run = runner.tasks[FORWARD]()
+        logits = run()
+        ours = logits if ours is None else ours
+        differ = compute_relative_difference(logits, ours)
+        if not differ < MOST_APART:
+            raise ValueError(f"{subject.name}: {runner.title} differs from Caffe by {differ:.2g}")
+        if task != FORWARD:
+            del run  # and its memory
+            run = runner.tasks[task]()
+        job = Job(task, runner.title, run, runner.ready, factor * subject.flop)
+        yield Peer(runner.title, job, differ)
+
+
+def list_runners(subject: Subject, packages: Sequence[str]) -> Iterator[Runner]:
+    """Yield all that runs the network, ours first."""
     from caffe_ext.runtime import engine
 
     engine.set_threads(subject.threads)
     blas = Blas()
-    ours = None
-    for title, on in (("caffe_ext", True), ("stock Caffe", False)):
-        ready = partial(blas.set_threads, 1 if on else subject.threads)
-        ready()
-        with engine.switch(on=on):
-            logits, jobs = _make_caffe(subject, title, ready)
-        ours = logits if ours is None else ours
-        yield Peer(title, jobs, compute_relative_difference(logits, ours))
-    for package, make in (
-        ("torch", _make_torch),
-        ("onnxruntime", _make_onnx_runtime),
-        ("openvino", _make_openvino),
-        ("cv2", _make_opencv),
-    ):
-        if find_spec(package) is None:
-            continue
-        for title, *tasks in make(subject):
-            differ = compute_relative_difference(tasks[0](), ours)
-            if not differ < MOST_APART:
-                raise ValueError(f"{subject.name}: {title} differs from Caffe by {differ:.2g}")
-            jobs = tuple(Job(name, title, run) for name, run in zip(TASKS, tasks, strict=False))
-            yield Peer(title, jobs, differ)
+    yield _make_caffe(subject, "caffe_ext", True, partial(blas.set_threads, 1))
+    yield _make_caffe(subject, "stock Caffe", False, partial(blas.set_threads, subject.threads))
+    for package in packages:
+        if find_spec(package) is not None:
+            yield from _MAKERS[package](subject)
 
 
 def make_peak_job(threads: int) -> Job:
@@ -135,36 +162,41 @@ def make_peak_job(threads: int) -> Job:
     return Job("peak", "OpenBLAS", blas.product(), ready, 2.0 * PEAK_SIZE**3)
 
 
-# A title, and the first of TASKS.
-Made = tuple[str, Callable[[], Any]] | tuple[str, *tuple[Callable[[], Any], ...]]
-
-
-def _make_caffe(
-    subject: Subject, title: str, ready: Callable[[], object]
-) -> tuple[Any, tuple[Job, ...]]:
+def _make_caffe(subject: Subject, title: str, on: bool, ready: Function) -> Runner:
     import numpy as np
 
     from caffe_ext.models.classifier import Classifier
     from caffe_ext.models.pixels import PixelSpace
+    from caffe_ext.runtime import engine
 
-    batch = len(subject.images)
-    model = Classifier(locate_deploy(subject.name), subject.weights, PixelSpace(), batch_size=batch)
-    logits = model.logits(subject.images)
-    ones = np.ones_like(logits)
-    flop = count_operations(model._net)[0]
-    net = make_trained_net(subject)
+    images = subject.images
 
-    def train() -> Any:
-        net.clear_param_diffs()
-        net.forward()
-        net.backward()
-        return [blob.diff for blobs in net.params.values() for blob in blobs]
+    def make_model() -> Classifier:
+        deploy = locate_deploy(subject.name)
+        with engine.switch(on=on):
+            return Classifier(deploy, subject.weights, PixelSpace(), batch_size=len(images))
 
-    return logits, (
-        Job(FORWARD, title, partial(model.logits, subject.images), ready, flop),
-        Job(GRADIENT, title, partial(model.gradient, subject.images, ones), ready, 2 * flop),
-        Job(TRAINING, title, train, ready, 3 * flop),
-    )
+    def make_forward() -> Function:
+        return partial(make_model().logits, images)
+
+    def make_gradient() -> Function:
+        model = make_model()
+        return partial(model.gradient, images, np.ones_like(model.logits(images)))
+
+    def make_training() -> Function:
+        with engine.switch(on=on):
+            net = make_trained_net(subject)
+
+        def train() -> Any:
+            net.clear_param_diffs()
+            net.forward()
+            net.backward()
+            return [blob.diff for blobs in net.params.values() for blob in blobs]
+
+        return train
+
+    tasks = {FORWARD: make_forward, GRADIENT: make_gradient, TRAINING: make_training}
+    return Runner(title, tasks, ready)
 
 
 def make_trained_net(subject: Subject) -> Any:
@@ -188,7 +220,7 @@ def make_trained_net(subject: Subject) -> Any:
     return net
 
 
-def _make_torch(subject: Subject) -> Iterator[Made]:
+def _make_torch(subject: Subject) -> Iterator[Runner]:
     import torch
     from torch import nn
 
@@ -197,60 +229,90 @@ def _make_torch(subject: Subject) -> Iterator[Made]:
 
     labels = torch.zeros(len(subject.images), dtype=torch.long)
     for title, layout, wrap in set_torch_modes(subject.threads, subject.compiled):
-        nets = [read_torch_network(locate_deploy(subject.name), subject.weights) for _ in range(2)]
-        weights = list(nets[1].requires_grad_().parameters())
-        net, trained = (wrap(one.to(memory_format=layout)) for one in nets)
         images = torch.from_numpy(subject.images).contiguous(memory_format=layout)
-        asked = images.clone(memory_format=torch.preserve_format).requires_grad_()
 
-        def forward(net: Any = net, images: Any = images) -> Any:
-            with torch.inference_mode():
-                return net(images).numpy()
+        def make_net(
+            trained: bool = False, layout: Any = layout, wrap: Any = wrap
+        ) -> tuple[Any, list[Any]]:
+            net = read_torch_network(locate_deploy(subject.name), subject.weights)
+            weights = list(net.requires_grad_(trained).parameters())
+            return wrap(net.to(memory_format=layout)), weights
 
-        def gradient(net: Any = net, asked: Any = asked) -> Any:
-            return torch.autograd.grad(net(asked).sum(), asked)[0]
+        def make_forward(make_net: Any = make_net, images: Any = images) -> Function:
+            net, _ = make_net()
 
-        def train(net: Any = trained, images: Any = images, weights: Any = weights) -> Any:
-            return torch.autograd.grad(nn.functional.cross_entropy(net(images), labels), weights)
+            def forward() -> Any:
+                with torch.inference_mode():
+                    return net(images).numpy()
 
-        yield title, forward, gradient, train
+            return forward
+
+        def make_gradient(make_net: Any = make_net, images: Any = images) -> Function:
+            net, _ = make_net()
+            asked = images.clone(memory_format=torch.preserve_format).requires_grad_()
+            return lambda: torch.autograd.grad(net(asked).sum(), asked)[0]
+
+        def make_training(make_net: Any = make_net, images: Any = images) -> Function:
+            net, weights = make_net(trained=True)
+            return lambda: torch.autograd.grad(
+                nn.functional.cross_entropy(net(images), labels), weights
+            )
+
+        tasks = {FORWARD: make_forward, GRADIENT: make_gradient, TRAINING: make_training}
+        yield Runner(title, tasks)
 
 
-def _make_onnx_runtime(subject: Subject) -> Iterator[Made]:
+def _make_onnx_runtime(subject: Subject) -> Iterator[Runner]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = subject.threads
-    session = onnxruntime.InferenceSession(
-        subject.onnx(), options, providers=["CPUExecutionProvider"]
-    )
-    given = {session.get_inputs()[0].name: subject.images}
-    yield "ONNX Runtime", lambda: session.run(["logits"], given)[0]
+    def make_forward() -> Function:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = subject.threads
+        session = onnxruntime.InferenceSession(
+            subject.onnx(), options, providers=["CPUExecutionProvider"]
+        )
+        given = {session.get_inputs()[0].name: subject.images}
+        return lambda: session.run(["logits"], given)[0]
+
+    yield Runner("ONNX Runtime", {FORWARD: make_forward})
 
 
-def _make_openvino(subject: Subject) -> Iterator[Made]:
+def _make_openvino(subject: Subject) -> Iterator[Runner]:
     import openvino
 
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": subject.threads, "PERFORMANCE_HINT": "LATENCY"}
-    settings |= {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(subject.onnx()), "CPU", settings)
-    request = compiled.create_infer_request()
-    images = subject.images
-    yield "OpenVINO", lambda: request.infer([images])["logits"]
+    def make_forward() -> Function:
+        core = openvino.Core()
+        settings = {"INFERENCE_NUM_THREADS": subject.threads, "PERFORMANCE_HINT": "LATENCY"}
+        settings |= {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = core.compile_model(core.read_model(subject.onnx()), "CPU", settings)
+        request = compiled.create_infer_request()
+        return lambda: request.infer([subject.images])["logits"]
+
+    yield Runner("OpenVINO", {FORWARD: make_forward})
 
 
-def _make_opencv(subject: Subject) -> Iterator[Made]:
+def _make_opencv(subject: Subject) -> Iterator[Runner]:
     import cv2
 
+    def make_forward() -> Function:
+        net = cv2.dnn.readNetFromCaffe(str(locate_deploy(subject.name)), str(subject.weights))
+        name = net.getLayerNames()[-2]  # what the softmax reads
+
+        def forward() -> Any:
+            net.setInput(subject.images)
+            return net.forward(name).reshape(len(subject.images), -1)
+
+        return forward
+
     cv2.setNumThreads(subject.threads)
-    net = cv2.dnn.readNetFromCaffe(str(locate_deploy(subject.name)), str(subject.weights))
-    name = net.getLayerNames()[-2]  # what the softmax reads
+    with suppress(cv2.error):  # a layer that it does not have
+        make_forward()()
+        yield Runner("OpenCV", {FORWARD: make_forward})
 
-    def forward() -> Any:
-        net.setInput(subject.images)
-        return net.forward(name).reshape(len(subject.images), -1)
 
-    with suppress(cv2.error):
-        forward()
-        yield "OpenCV", forward
+_MAKERS = {
+    "torch": _make_torch,
+    "onnxruntime": _make_onnx_runtime,
+    "openvino": _make_openvino,
+    "cv2": _make_opencv,
+}

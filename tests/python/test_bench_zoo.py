@@ -42,29 +42,31 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo_jobs.Subject:
 
 
 def test_all_that_is_installed_computes_the_same(tiny: zoo_jobs.Subject) -> None:
-    found = list(zoo_jobs.make_peers(tiny))
-    assert [peer.title for peer in found[:2]] == ["caffe_ext", "stock Caffe"]
-    assert {peer.title.split()[0] for peer in found} <= {one.split()[0] for one in bench.TITLES}
-    assert max(peer.differ for peer in found) < 1e-5
-    tasks = [[job.task for job in peer.jobs] for peer in found]
-    assert tasks[0] == tasks[1] == list(zoo_jobs.TASKS)
-    ours, stock = (np.asarray(peer.jobs[1].run()) for peer in found[:2])
+    found = {task: list(zoo_jobs.make_peers(tiny, task)) for task in zoo_jobs.TASKS}
+    titles = [peer.title for peer in found["forward"]]
+    assert titles[:2] == ["caffe_ext", "stock Caffe"]
+    assert {title.split()[0] for title in titles} <= {one.split()[0] for one in bench.TITLES}
+    assert max(peer.differ for peers in found.values() for peer in peers) < 1e-5
+    assert all(peer.job.task == task for task, peers in found.items() for peer in peers)
+    ours, stock = (np.asarray(peer.job.run()) for peer in found["gradient"][:2])
     np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-6)
-    trained: list[Any] = [peer.jobs[2].run() for peer in found[:2]]
+    trained: list[Any] = [peer.job.run() for peer in found["training"][:2]]
     assert max(np.abs(mine).max() for mine in trained[0]) > 0
     for mine, theirs in zip(*trained, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
     # For 2 images: 5 x 5 pixels of 27 and 4 products in 8 channels, 3 scores of 16 x 9.
-    assert found[0].jobs[0].flop == 2 * 2 * (25 * 8 * (27 + 4) + 3 * 16 * 9)
+    flop = 2 * 2 * (25 * 8 * (27 + 4) + 3 * 16 * 9)
+    assert [peers[0].job.flop for peers in found.values()] == [flop, 2 * flop, 3 * flop]
 
 
 def test_other_scores_are_refused(tiny: zoo_jobs.Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(_: Any) -> Any:
-        yield "OpenCV", lambda: np.zeros((2, 3), np.float32)
+    def make_wrong(_: Any) -> Any:
+        tasks = {"forward": lambda: lambda: np.zeros((2, 3), np.float32)}
+        yield zoo_jobs.Runner("OpenCV", tasks)
 
-    monkeypatch.setattr(zoo_jobs, "_make_opencv", wrong)
+    monkeypatch.setitem(zoo_jobs._MAKERS, "cv2", make_wrong)
     with pytest.raises(ValueError, match="OpenCV differs from Caffe by 1"):
-        list(zoo_jobs.make_peers(tiny))
+        list(zoo_jobs.make_peers(tiny, "forward"))
 
 
 def job(task: str, framework: str, took: float, gflop: float = 0.0) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def test_the_table() -> None:
     measured = {"network": "tiny", "batch": 8, "threads": 1, "jobs": jobs}
     forward, gradient, training = bench.make_rows([measured])
     assert forward[:7] == ("tiny", "8", "1", "forward", "10.0", "40.0", "8.0")
-    assert forward[7:] == ("–", "–", "–", "0.80", "50 %")
+    assert forward[7:] == ("0.80", "50 %")
     assert gradient[4:7] == ("30.0", "60.0", "–")
     assert training[4:7] == ("50.0", "–", "100.0")
     assert bench.find(measured | {"threads": 2}, "forward", "PyTorch") == 16
@@ -107,14 +109,22 @@ def test_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixt
     assert sentence in capsys.readouterr().err
 
 
-def test_a_small_network_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--networks", "squeezenet_v1.1", "--batches", "1", "--rounds", "1"]
+@pytest.mark.parametrize(("options", "stem"), [([], "bench_zoo"), (["--avx2"], "bench_zoo_avx2")])
+def test_a_small_network_is_measured(
+    options: list[str], stem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--networks", "squeezenet_v1.1", "--batches", "1", "--rounds", "1", *options]
     assert bench.main([*few, "--output", str(tmp_path)]) == 0
     assert "| squeezenet_v1.1 | 1     | 1       | forward " in capsys.readouterr().out
-    record = json.loads((tmp_path / "bench_zoo.json").read_text())
+    record = json.loads((tmp_path / f"{stem}.json").read_text())
     assert len(record["measurements"]) == 1
-    assert "</svg>" in (tmp_path / "bench_zoo.svg").read_text()
-    assert (tmp_path / "bench_zoo.md").read_text().startswith("# How fast networks of real size")
+    frameworks = {job["framework"].split()[0] for job in record["measurements"][0]["jobs"]}
+    assert frameworks >= {"caffe_ext", "stock", "OpenBLAS"}
+    assert not options or frameworks <= {"caffe_ext", "stock", "OpenBLAS", "PyTorch"}
+    assert "</svg>" in (tmp_path / f"{stem}.svg").read_text()
+    text = (tmp_path / f"{stem}.md").read_text()
+    assert text.startswith("# How fast networks of real size")
+    assert ("CAFFE_EXT_VECTOR_LANES=8" in text) == bool(options)
 
 
 def test_rows_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,39 @@ def test_the_environment(variables: dict[str, str], enabled: bool, threads: int)
     assert done.stdout.split() == [str(enabled), str(threads)]
 
 
+def run_with_lanes(lanes: str) -> subprocess.CompletedProcess[str]:
+    """Run a process that prints how many vector lanes it uses, and a convolution's outputs."""
+    code = f"""
+from caffe_ext.runtime import engine
+import caffe, numpy as np
+caffe.set_random_seed(1)
+net = caffe.Net("{PROTOTXT / "lenet_deploy.prototxt"}", caffe.TEST)
+net.blobs["data"].data[...] = np.random.default_rng(0).normal(size=net.blobs["data"].shape)
+print(engine.get_vector_lanes(), net.forward(end="conv2")["conv2"].tobytes().hex())
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"CAFFE_EXT_VECTOR_LANES": lanes},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_vector_lanes() -> None:
+    most = engine.get_vector_lanes()
+    outputs = []
+    for asked in (0, 8, 16):
+        lanes, values = run_with_lanes(f"{asked}").stdout.split()
+        assert int(lanes) == min(asked, most)
+        outputs.append(np.frombuffer(bytes.fromhex(values), np.float32))
+    for other in outputs[1:]:
+        assert np.abs(other - outputs[0]).max() <= 1e-5 * np.abs(outputs[0]).max()
+    done = run_with_lanes("32")
+    assert int(done.stdout.split()[0]) == most
+    assert 'CAFFE_EXT_VECTOR_LANES is "32", which is not 0, 8 (AVX2) or 16' in done.stderr
+
+
 def test_scores_are_those_of_caffes_own_code() -> None:
     expected = scores(on=False, threads=1)
     for threads in (1, 2, 3):

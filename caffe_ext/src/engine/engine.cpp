@@ -16,6 +16,7 @@
 #include "caffe_ext/engine/relu.hpp"
 #include "caffe_ext/engine/scale.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
+#include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/matrix/blas.hpp"
 #ifndef CPU_ONLY
 #include "caffe_ext/engine/convolution_gpu.hpp"
@@ -56,6 +57,21 @@ void WarnOnceOfSlowBlas() {
   });
 }
 
+/// Sets the vector lanes that the environment asks for, if any.
+void ReadVectorLanes() {
+  const char* wanted = std::getenv("CAFFE_EXT_VECTOR_LANES");
+  if (wanted == nullptr) {
+    return;
+  }
+  const std::string lanes = wanted;
+  if (lanes == "0" || lanes == "8" || lanes == "16") {
+    SetVectorLanes(std::stoi(lanes));
+  } else {
+    LOG(WARNING) << "CAFFE_EXT_VECTOR_LANES is \"" << lanes
+                 << "\", which is not 0, 8 (AVX2) or 16 (AVX-512), and is ignored";
+  }
+}
+
 template <typename EngineLayer, bool kHasGpuCode>
 LayerPointer Create(const LayerParameter& param) {
   WarnOnceOfSlowBlas();
@@ -90,6 +106,7 @@ const bool replaced = [] {
   Replace<EngineEltwise>("Eltwise");
   const char* wanted = std::getenv("CAFFE_EXT_ENGINE");
   SetEngine(wanted == nullptr || std::string(wanted) != "0");
+  ReadVectorLanes();
   return true;
 }();
 
@@ -113,6 +130,8 @@ void SetEngine(bool on) {
 int caffe_ext_engine_enabled() { return caffe_ext::EngineEnabled() ? 1 : 0; }
 
 void caffe_ext_set_engine(int enabled) { caffe_ext::SetEngine(enabled != 0); }
+
+int caffe_ext_vector_lanes() { return caffe_ext::VectorLanes(); }
 
 int caffe_ext_threads() { return caffe_ext::KernelThreads(); }
 

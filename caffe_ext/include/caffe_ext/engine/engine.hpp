@@ -18,6 +18,9 @@
 ///
 /// Threads: OMP_NUM_THREADS, else OPENBLAS_NUM_THREADS, else one for each core. OpenBLAS itself
 /// works with one thread while the engine is on, as it is called from all of these.
+///
+/// Convolutions use the widest vectors of the processor, or those that CAFFE_EXT_VECTOR_LANES asks
+/// for when the plug-in is loaded: 16 lanes (AVX-512), 8 (AVX2 and FMA) or 0 (neither).
 namespace caffe_ext {
 
 /// True unless the environment variable CAFFE_EXT_ENGINE was "0" when the plug-in was loaded, or
@@ -30,10 +33,11 @@ void SetEngine(bool on);
 }  // namespace caffe_ext
 
 extern "C" {
-/// The same for Python's ctypes; and KernelThreads(), SetKernelThreads() of
-/// kernels/common/threads.hpp.
+/// The same for Python's ctypes; VectorLanes() of kernels/common/vector_lanes.hpp; and
+/// KernelThreads(), SetKernelThreads() of kernels/common/threads.hpp.
 int caffe_ext_engine_enabled();
 void caffe_ext_set_engine(int enabled);
+int caffe_ext_vector_lanes();
 int caffe_ext_threads();
 void caffe_ext_set_threads(int threads);
 }

@@ -145,7 +145,8 @@ def find_engine() -> Finding:
     threads, cores = engine.get_threads(), len(os.sched_getaffinity(0))
     if not engine.is_enabled():
         return Finding("engine", "note", "off", "unset CAFFE_EXT_ENGINE")
-    found = f"on, threads: {threads}, cores: {cores}"
+    vectors = {16: "AVX-512", 8: "AVX2"}.get(engine.get_vector_lanes(), "none")
+    found = f"on, threads: {threads}, cores: {cores}, vectors: {vectors}"
     if threads > cores:
         remedy = f"set OMP_NUM_THREADS to {cores} or less"
         return Finding("engine", "note", found, remedy)

@@ -50,6 +50,14 @@ def limit_threads(count: int) -> Iterator[None]:
         set_threads(before)
 
 
+def get_vector_lanes() -> int:
+    """Return how many floats convolutions compute at once: 16 (AVX-512), 8 (AVX2) or 0 (neither).
+
+    As many as the processor can, or as the environment variable CAFFE_EXT_VECTOR_LANES says.
+    """
+    return int(library.caffe_ext_vector_lanes())
+
+
 def get_threads() -> int:
     """Return how many threads the engine uses."""
     return int(library.caffe_ext_threads())

@@ -55,6 +55,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     # engine/engine.hpp
     "caffe_ext_engine_enabled": (_RESULT, []),
     "caffe_ext_set_engine": (None, [_INT]),
+    "caffe_ext_vector_lanes": (_RESULT, []),
     "caffe_ext_threads": (_RESULT, []),
     "caffe_ext_set_threads": (None, [_INT]),
     # kernels/matrix/blas.hpp

@@ -11,8 +11,7 @@ namespace caffe_ext {
 /// (AVX2 and FMA) or 0 (neither, or no CAFFE_EXT_HAS_LANES).
 int VectorLanes();
 
-/// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has. For
-/// tests.
+/// Uses code for 8 lanes, or none (0), where the processor has more; negative: the most it has.
 void SetVectorLanes(int lanes);
 
 }  // namespace caffe_ext
