@@ -100,7 +100,8 @@ def measure(asked: argparse.Namespace, name: str, batch: int, threads: int) -> d
     """Return the measurements of a network, each task in a process of its own: memory is large."""
     options = ["--rounds", asked.rounds, *["--compile"] * asked.compile, *["--avx2"] * asked.avx2]
     environment = {"OMP_NUM_THREADS": f"{threads}"} | (AVX2 if asked.avx2 else {})
-    jobs, differ = [], {}
+    jobs: list[dict[str, Any]] = []
+    differ: dict[str, float] = {}
     for task in TASKS:
         arguments = [*options, "--child", name, batch, threads, task]
         result = measure_in_child(__file__, arguments, name, environment)
