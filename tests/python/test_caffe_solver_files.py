@@ -150,6 +150,7 @@ def test_programs(command: tuple[str, ...], sentence: str | None) -> None:
     done = program(*command)
     assert done.returncode == 1, done.stderr
     assert "stack trace" not in done.stderr
+    assert "HDF5-DIAG" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert (sentence or "Unknown action: nonsense") in last
 
