@@ -30,10 +30,10 @@ struct Prepared {
   std::ptrdiff_t channel_step;
   int row_step, phase_step;
 
-  /// Where the values begin that are under a place of the kernel.
-  const float* At(const ConvolutionShape& s, int channel, int y, int x) const {
-    return values + channel * channel_step + std::ptrdiff_t{y} * row_step +
-           std::ptrdiff_t{x % s.stride_width} * phase_step + x / s.stride_width;
+  /// Where the values begin that are under the first place of a row of the kernel. Those under
+  /// place x are x % stride phases and x / stride values behind them.
+  const float* At(int channel, int y) const {
+    return values + channel * channel_step + std::ptrdiff_t{y} * row_step;
   }
 };
 
