@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
@@ -27,6 +28,18 @@ CAFFE_EXT_CLONES void ScaleAndShift(const float* x, int count, float factor, flo
   for (int i = 0; i < count; ++i) {
     y[i] = factor * x[i] + shift;
   }
+}
+
+CAFFE_EXT_CLONES float SumUp(const float* x, int count) {
+  constexpr int kLanes = 16;
+  const int whole = count - count % kLanes;
+  float lanes[kLanes] = {};
+  for (int i = 0; i < whole; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += x[i + lane];
+    }
+  }
+  return std::accumulate(x + whole, x + count, std::accumulate(lanes, lanes + kLanes, 0.0F));
 }
 
 /// Calls `visit(channel, first)` for each channel of each image, whose values begin at `first`.
@@ -58,6 +71,19 @@ void ScaleChannels(const ChannelShape& s, const float* x, const float* factors, 
       ScaleAndShift(x + first, s.positions, factors[c], shifts[c], y + first);
     } else {
       Scale(x + first, s.positions, factors[c], y + first);
+    }
+  });
+}
+
+void AddChannelSums(const ChannelShape& s, const float* x, const float* factors, float* sums) {
+  const std::int64_t values = std::int64_t{s.images} * s.channels * s.positions;
+  ParallelParts(s.channels, ChooseParts(s.channels, values), [&](int begin, int end, int /*part*/) {
+    for (int c = begin; c < end; ++c) {
+      for (int image = 0; image < s.images; ++image) {
+        const float sum =
+            SumUp(x + (std::ptrdiff_t{image} * s.channels + c) * s.positions, s.positions);
+        sums[c] += factors != nullptr ? factors[image] * sum : sum;
+      }
     }
   });
 }

@@ -244,7 +244,7 @@ float* GetThreadBuffer(int slot, std::size_t size) {
     std::unique_ptr<float[], Free> memory;
     std::size_t size = 0;
   };
-  thread_local Buffer buffers[4];
+  thread_local Buffer buffers[6];
   Buffer& buffer = buffers[slot];
   if (buffer.size < size) {
     buffer.memory.reset();

@@ -12,6 +12,7 @@
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/common/vector_lanes.hpp"
 #include "caffe_ext/kernels/convolution/depthwise.hpp"
+#include "caffe_ext/kernels/convolution/dilated.hpp"
 #include "caffe_ext/kernels/convolution/padding.hpp"
 #include "caffe_ext/kernels/convolution/panels.hpp"
 #include "caffe_ext/kernels/convolution/winograd.hpp"
@@ -92,7 +93,8 @@ CAFFE_EXT_CLONES void ImageToColumns(const ConvolutionShape& s, const float* pad
   for (int c = 0; c < s.channels; ++c) {
     for (int y = 0; y < s.kernel_height; ++y) {
       for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
-        Gather(s, padded + PaddedRowAt(s, c, y) + x, columns);
+        Gather(s, padded + PaddedRowAt(s, c, y * s.dilation_height) + x * s.dilation_width,
+               columns);
       }
     }
   }
@@ -105,7 +107,8 @@ CAFFE_EXT_CLONES void ColumnsToImage(const ConvolutionShape& s, const float* col
   for (int c = 0; c < s.channels; ++c) {
     for (int y = 0; y < s.kernel_height; ++y) {
       for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
-        Scatter(s, columns, padded + PaddedRowAt(s, c, y) + x);
+        Scatter(s, columns,
+                padded + PaddedRowAt(s, c, y * s.dilation_height) + x * s.dilation_width);
       }
     }
   }
@@ -183,12 +186,12 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
   }
 }
 
-/// Applies an epilogue to an image's outputs.
-void FinishImage(const ConvolutionShape& s, const Epilogue& epilogue, int image, float* top) {
-  for (int c = 0; c < s.outputs; ++c) {
-    const std::ptrdiff_t at = image * s.TopSize() + std::ptrdiff_t{c} * s.Positions();
-    FinishChannel(epilogue, c, at, s.Positions(), top);
-  }
+/// Whether a convolution is faster as one of its phases (dilated.hpp), by Winograd's filtering.
+/// @param choose the size of tiles, 0 if that is not faster
+template <typename Choose>
+bool PhasesPay(const ConvolutionShape& s, const Choose& choose) {
+  return s.IsDilated() && s.stride_height == 1 && s.stride_width == 1 &&
+         choose(FindPhaseShape(s)) != 0;
 }
 
 }  // namespace
@@ -199,15 +202,15 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
     DepthwiseForward(s, bottom, weights, epilogue, top);
     return;
   }
+  if (PhasesPay(s, ChooseWinogradTile)) {
+    DilatedForward(s, bottom, weights, epilogue, top);
+    return;
+  }
   if (const int tile = ChooseWinogradTile(s)) {
     const bool apart = epilogue.WritesMore();
     WinogradForward(s, tile, bottom, weights, apart ? Epilogue() : epilogue, top);
     if (apart) {
-      ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
-        for (int image = begin; image < end; ++image) {
-          FinishImage(s, epilogue, image, top);
-        }
-      });
+      FinishImages(epilogue, {s.images, s.outputs, s.Positions()}, top);
     }
     return;
   }
@@ -227,9 +230,9 @@ void ConvolutionForward(const ConvolutionShape& s, const float* bottom, const fl
                     weights + std::ptrdiff_t{g} * m * k, k, columns + std::ptrdiff_t{g} * k * n, n,
                     0, y + std::ptrdiff_t{g} * m * n, n);
       }
-      FinishImage(s, epilogue, image, top);
     }
   });
+  FinishImages(epilogue, {s.images, s.outputs, s.Positions()}, top);
 }
 
 void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
@@ -240,6 +243,10 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
     return;
   }
   if (weight_diff != nullptr) {
+    if (PhasesPay(s, ChooseWinogradTileBackwardWeights)) {
+      DilatedBackwardWeights(s, bottom, top_diff, factors, weight_diff, bias_diff);
+      return;
+    }
     if (const int tile = ChooseWinogradTileBackwardWeights(s)) {
       WinogradBackwardWeights(s, tile, bottom, top_diff, factors, weight_diff, bias_diff);
       return;
@@ -272,6 +279,10 @@ void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, c
                              float* bottom_diff) {
   if (s.IsDepthwise()) {
     DepthwiseBackwardData(s, top_diff, weights, bottom_diff);
+    return;
+  }
+  if (PhasesPay(s, ChooseWinogradTileBackwardData)) {
+    DilatedBackwardData(s, top_diff, weights, bottom_diff);
     return;
   }
   if (const int tile = ChooseWinogradTileBackwardData(s)) {

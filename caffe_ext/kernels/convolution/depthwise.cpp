@@ -48,12 +48,12 @@ struct Planes {
   std::vector<int> offsets;  ///< of the values under the kernel
 
   explicit Planes(const ConvolutionShape& s)
-      : rows(std::min(s.stride_height, s.kernel_height)),
-        columns(std::min(s.stride_width, s.kernel_width)),
+      : rows(std::min(s.stride_height, s.SpanHeight())),
+        columns(std::min(s.stride_width, s.SpanWidth())),
         height((s.PaddedHeight() + s.stride_height - 1) / s.stride_height),
         width((s.PaddedWidth() + s.stride_width - 1) / s.stride_width) {
-    for (int y = 0; y < s.kernel_height; ++y) {
-      for (int x = 0; x < s.kernel_width; ++x) {
+    for (int y = 0; y < s.SpanHeight(); y += s.dilation_height) {
+      for (int x = 0; x < s.SpanWidth(); x += s.dilation_width) {
         offsets.push_back(At(y % s.stride_height, x % s.stride_width) +
                           y / s.stride_height * width + x / s.stride_width);
       }
@@ -97,6 +97,14 @@ CAFFE_EXT_CLONES void SplitChannel(const ConvolutionShape& s, const Planes& plan
   }
 }
 
+/// Where the value is that is under a place of the kernel in the first position of a row, in a
+/// padded channel.
+CAFFE_EXT_INLINE std::ptrdiff_t PlaceAt(const ConvolutionShape& s, int row, int y, int x) {
+  return (std::ptrdiff_t{row} * s.stride_height + std::ptrdiff_t{y} * s.dilation_height) *
+             s.PaddedWidth() +
+         std::ptrdiff_t{x} * s.dilation_width;
+}
+
 /// The reverse: adds each output's gradient to those of the values under the kernel.
 CAFFE_EXT_CLONES void SpreadChannel(const ConvolutionShape& s, const float* top_diff,
                                     const float* weights, float* padded_diff) {
@@ -111,8 +119,7 @@ CAFFE_EXT_CLONES void SpreadChannel(const ConvolutionShape& s, const float* top_
           for (int i = 0; i < height; ++i) {
             for (int j = 0; j < width; ++j) {
               const float weight = weights[i * width + j];
-              float* __restrict to =
-                  padded_diff + (std::ptrdiff_t{y} * s.stride_height + i) * s.PaddedWidth() + j;
+              float* __restrict to = padded_diff + PlaceAt(s, y, i, j);
               const float* __restrict from = top_diff;
               for (int x = 0; x < columns; ++x) {
                 to[x * stride] += weight * from[x];
@@ -136,8 +143,7 @@ CAFFE_EXT_CLONES void AddKernelGradient(const ConvolutionShape& s, const float* 
             float lanes[kLanes] = {};
             float rest = 0;
             for (int y = 0; y < s.OutHeight(); ++y) {
-              const float* __restrict values =
-                  padded + (std::ptrdiff_t{y} * s.stride_height + i) * s.PaddedWidth() + j;
+              const float* __restrict values = padded + PlaceAt(s, y, i, j);
               const float* __restrict diffs = top_diff + std::ptrdiff_t{y} * columns;
               for (int x = 0; x < whole; x += kLanes) {
                 for (int lane = 0; lane < kLanes; ++lane) {

@@ -1,7 +1,9 @@
 #include "caffe_ext/kernels/convolution/epilogue.hpp"
 
 #include <algorithm>
+#include <cstdint>
 
+#include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 
 namespace caffe_ext {
@@ -41,6 +43,19 @@ CAFFE_EXT_CLONES void FinishChannel(const Epilogue& epilogue, int channel, std::
       values[i] = factor * ((values[i] + bias - mean) * inverse) + shift;
     }
   }
+}
+
+void FinishImages(const Epilogue& epilogue, const ChannelShape& s, float* top) {
+  if (epilogue.IsEmpty() && !epilogue.WritesMore()) {
+    return;
+  }
+  const int count = s.images * s.channels;
+  const int parts = ChooseParts(count, std::int64_t{count} * s.positions);
+  ParallelParts(count, parts, [&](int begin, int end, int /*part*/) {
+    for (int i = begin; i < end; ++i) {
+      FinishChannel(epilogue, i % s.channels, std::ptrdiff_t{i} * s.positions, s.positions, top);
+    }
+  });
 }
 
 }  // namespace caffe_ext

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 
 #include "caffe_ext/kernels/common/device_memory.hpp"
 
@@ -13,6 +14,17 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// How the kernel moves along an axis, and how far its values are apart.
+struct Axis {
+  Axis(int stride, int dilation)
+      : stride(stride),
+        dilation(dilation),
+        step(stride / std::gcd(stride, dilation)),
+        move(dilation / std::gcd(stride, dilation)) {}
+
+  int stride, dilation, step, move;
+};
+
 // A ConvolutionShape, and values computed from it once.
 struct Sizes {
   explicit Sizes(const ConvolutionShape& s)
@@ -21,10 +33,13 @@ struct Sizes {
         out_width(s.OutWidth()),
         positions(s.Positions()),
         group_channels(s.channels / s.groups),
-        kernel_area(s.kernel_height * s.kernel_width) {}
+        kernel_area(s.kernel_height * s.kernel_width),
+        vertical(s.stride_height, s.dilation_height),
+        horizontal(s.stride_width, s.dilation_width) {}
 
   ConvolutionShape shape;
   int out_height, out_width, positions, group_channels, kernel_area;
+  Axis vertical, horizontal;
 };
 
 // Where the kernel lies: its first row and column in the image may be negative, in the padding.
@@ -65,10 +80,10 @@ __device__ void CopyToColumn(const Sizes& sizes, const Position& position, int c
   const Dtype* plane =
       bottom + (std::ptrdiff_t{position.image} * s.channels + channel) * s.height * s.width;
   for (int h = 0; h < s.kernel_height; ++h) {
-    const int y = position.y + h;
+    const int y = position.y + h * s.dilation_height;
     const bool row_is_inside = y >= 0 && y < s.height;
     for (int w = 0; w < s.kernel_width; ++w) {
-      const int x = position.x + w;
+      const int x = position.x + w * s.dilation_width;
       const bool is_inside = row_is_inside && x >= 0 && x < s.width;
       *column = is_inside ? plane[y * s.width + x] : Dtype(0);
       column += columns;
@@ -155,9 +170,21 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The kernel's rows and columns that can cover a pixel are a stride apart; from each to the next,
-// the position moves by one. So the loop needs no division, and neighbours read neighbouring
-// columns.
+// The places of the kernel, along one axis, that can cover a pixel of the padded image: they are
+// axis.step apart, and from each to the next the position moves back by axis.move.
+struct Places {
+  int first, position;  // the first one, and where the kernel then is; negative: there is none
+};
+
+__device__ Places FindPlaces(const Axis& axis, int pixel) {
+  int first = axis.dilation == 1 ? pixel % axis.stride : 0;
+  while (first < axis.step && (pixel - first * axis.dilation) % axis.stride != 0) {
+    ++first;
+  }
+  return {first, first < axis.step ? (pixel - first * axis.dilation) / axis.stride : -1};
+}
+
+// So the loop needs no division, and neighbours read neighbouring columns.
 template <typename Dtype>
 __global__ void __launch_bounds__(kThreads)
     Col2imKernel(Sizes sizes, int places, const Dtype* __restrict__ col,
@@ -170,20 +197,19 @@ __global__ void __launch_bounds__(kThreads)
   const int area = s.height * s.width;
   const int image = place / area;
   const int in_plane = place - image * area;
-  const int y = in_plane / s.width + s.pad_height;
-  const int x = in_plane % s.width + s.pad_width;
-  const int last_y = y / s.stride_height;
-  const int last_x = x / s.stride_width;
+  const Axis vertical = sizes.vertical, horizontal = sizes.horizontal;
+  const Places in_y = FindPlaces(vertical, in_plane / s.width + s.pad_height);
+  const Places in_x = FindPlaces(horizontal, in_plane % s.width + s.pad_width);
   const std::ptrdiff_t columns = std::ptrdiff_t{s.images} * sizes.positions;
   for (int channel = static_cast<int>(blockIdx.y); channel < s.channels;
        channel += static_cast<int>(gridDim.y)) {
     const Dtype* rows =
         col + std::ptrdiff_t{channel} * sizes.kernel_area * columns + image * sizes.positions;
     Dtype sum = 0;
-    for (int h = y - last_y * s.stride_height, out_y = last_y; h < s.kernel_height && out_y >= 0;
-         h += s.stride_height, --out_y) {
-      for (int w = x - last_x * s.stride_width, out_x = last_x; w < s.kernel_width && out_x >= 0;
-           w += s.stride_width, --out_x) {
+    for (int h = in_y.first, out_y = in_y.position; h < s.kernel_height && out_y >= 0;
+         h += vertical.step, out_y -= vertical.move) {
+      for (int w = in_x.first, out_x = in_x.position; w < s.kernel_width && out_x >= 0;
+           w += horizontal.step, out_x -= horizontal.move) {
         if (out_y < sizes.out_height && out_x < sizes.out_width) {
           sum += rows[(h * s.kernel_width + w) * columns + out_y * sizes.out_width + out_x];
         }

@@ -30,8 +30,8 @@ struct Prepared {
   std::ptrdiff_t channel_step;
   int row_step, phase_step;
 
-  /// Where the values begin that are under the first place of a row of the kernel. Those under
-  /// place x are x % stride phases and x / stride values behind them.
+  /// Where the values of a row of a channel begin that the first position of the kernel covers.
+  /// The value x columns behind is x % stride phases and x / stride values behind it.
   const float* At(int channel, int y) const {
     return values + channel * channel_step + std::ptrdiff_t{y} * row_step;
   }
@@ -80,7 +80,7 @@ Prepared Prepare(const ConvolutionShape& s, const float* image, int slack) {
   if (s.IsPointwise()) {
     return {image, true, s.Positions(), s.width, 0};
   }
-  const int phases = std::min(s.stride_width, s.kernel_width);
+  const int phases = std::min(s.stride_width, s.SpanWidth());
   const int phase_step = (s.PaddedWidth() + s.stride_width - 1) / s.stride_width;
   const int row_step = phases * phase_step;
   const std::ptrdiff_t channel_step = std::ptrdiff_t{s.PaddedHeight()} * row_step;
@@ -91,7 +91,7 @@ Prepared Prepare(const ConvolutionShape& s, const float* image, int slack) {
     for (int y = -s.pad_height; y < s.height + s.pad_height; ++y, to += row_step) {
       if (y < 0 || y >= s.height) {
         std::fill(to, to + row_step, 0.0F);
-      } else if ((y + s.pad_height) % s.stride_height < s.kernel_height) {  // or nobody reads it
+      } else if ((y + s.pad_height) % s.stride_height < s.SpanHeight()) {  // or nobody reads it
         SplitRow(s, channel + std::ptrdiff_t{y} * s.width, phases, phase_step, to);
       }
     }

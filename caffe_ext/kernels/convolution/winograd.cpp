@@ -133,7 +133,8 @@ int ChooseTile(const ConvolutionShape& s, std::int64_t alternative, const Count&
 bool WinogradFits(const ConvolutionShape& s, int tile) {
   return VectorLanes() > 0 && (s.kernel_height == 3 || (s.kernel_height == 5 && tile == 8)) &&
          s.kernel_width == s.kernel_height && s.pad_width == s.pad_height &&
-         s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1;
+         s.pad_height < s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
+         !s.IsDilated();
 }
 
 int ChooseWinogradTile(const ConvolutionShape& shape) {

@@ -4,13 +4,7 @@ namespace caffe_ext {
 
 using caffe::Blob;
 
-bool EngineConvolution::Supported() {
-  if (num_spatial_axes_ != 2 || force_nd_im2col_) {
-    return false;
-  }
-  const int* dilation = dilation_.cpu_data();
-  return dilation[0] == 1 && dilation[1] == 1;
-}
+bool EngineConvolution::Supported() { return num_spatial_axes_ == 2 && !force_nd_im2col_; }
 
 void EngineConvolution::LayerSetUp(const Blobs& bottom, const Blobs& top) {
   ConvolutionLayer::LayerSetUp(bottom, top);
@@ -21,6 +15,7 @@ ConvolutionShape EngineConvolution::Shape(const Blob<float>& bottom) {
   const int* kernel = kernel_shape_.cpu_data();
   const int* pad = pad_.cpu_data();
   const int* stride = stride_.cpu_data();
+  const int* dilation = dilation_.cpu_data();
   ConvolutionShape shape;
   shape.images = num_;
   shape.channels = channels_;
@@ -34,6 +29,8 @@ ConvolutionShape EngineConvolution::Shape(const Blob<float>& bottom) {
   shape.stride_height = stride[0];
   shape.stride_width = stride[1];
   shape.groups = group_;
+  shape.dilation_height = dilation[0];
+  shape.dilation_width = dilation[1];
   return shape;
 }
 

@@ -9,6 +9,7 @@
 #include <caffe/layer_factory.hpp>
 #include "caffe_ext/engine/batch_norm.hpp"
 #include "caffe_ext/engine/convolution.hpp"
+#include "caffe_ext/engine/deconvolution.hpp"
 #include "caffe_ext/engine/eltwise.hpp"
 #include "caffe_ext/engine/inner_product.hpp"
 #include "caffe_ext/engine/lrn.hpp"
@@ -98,6 +99,7 @@ const bool replaced = [] {
   Replace<GpuSoftmaxLoss, true>("SoftmaxWithLoss");
 #endif
   Replace<EnginePooling>("Pooling");
+  Replace<EngineDeconvolution>("Deconvolution");
   Replace<EngineInnerProduct>("InnerProduct");
   Replace<EngineRelu>("ReLU");
   Replace<EngineLrn>("LRN");

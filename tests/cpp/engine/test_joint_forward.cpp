@@ -47,6 +47,11 @@ std::string Convolve(const std::string& settings, const std::string& top = "y") 
          " }";
 }
 
+std::string Deconvolve(const std::string& settings, const std::string& top = "y") {
+  return "layer { name: 'deconvolution' bottom: 'x' top: '" + top + "' " + Deconvolution(settings) +
+         " }";
+}
+
 /// Of the blob x and itself.
 std::string Combine(const std::string& settings = "", const std::string& top = "y") {
   return "layer { name: 'sum' type: 'Eltwise' bottom: 'x' bottom: 'x' top: '" + top + "' " +
@@ -72,7 +77,11 @@ const std::vector<std::string>& Middles() {
       Convolve("kernel_size: 3 stride: 2 bias_term: false") + Normalize() + Scale() + Relu(),
       Convolve("kernel_size: 3 pad: 1 group: 8") + Normalize() + Scale() + Relu(),
       Convolve("kernel_size: 3 group: 2") + Normalize() + Scale("bias_term: false") + Relu(),
-      Convolve("kernel_size: 3 dilation: 2") + Normalize() + Relu(),  // Caffe's own
+      Convolve("kernel_size: 3 dilation: 2") + Normalize() + Relu(),
+      Convolve("kernel_size: 3 force_nd_im2col: true") + Normalize() + Relu(),  // Caffe's own
+      Deconvolve("kernel_size: 2 stride: 2") + Normalize() + Scale() + Relu(),
+      Deconvolve("kernel_size: 3 group: 8 bias_term: false", "z") + Normalize("z") + Scale() +
+          Relu(),
       Convolve("kernel_size: 1") + Normalize(),
       Convolve("kernel_size: 1") + Scale(),
       Convolve("kernel_size: 1") + Normalize() + Relu(),

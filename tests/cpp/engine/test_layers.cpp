@@ -9,6 +9,7 @@
 
 #include "caffe_ext/engine/batch_norm.hpp"
 #include "caffe_ext/engine/convolution.hpp"
+#include "caffe_ext/engine/deconvolution.hpp"
 #include "caffe_ext/engine/engine.hpp"
 #include "caffe_ext/engine/inner_product.hpp"
 #include "caffe_ext/engine/pooling.hpp"
@@ -41,6 +42,9 @@ TEST_F(EngineLayers, ConvolutionsAreAsCaffes) {
       "kernel_h: 10 kernel_w: 9",
       "kernel_size: 5 pad: 2 group: 4 stride: 2 bias_term: false",
       "kernel_size: 3 engine: CAFFE",
+      "kernel_size: 3 dilation: 2",
+      "kernel_size: 3 dilation: 4 pad: 4",
+      "kernel_h: 2 kernel_w: 3 dilation: 3 dilation: 2 stride: 2 group: 2 pad: 2",
   };
   for (const std::string& option : options) {
     for (const int batch : {1, 2, 3, 7}) {
@@ -48,6 +52,8 @@ TEST_F(EngineLayers, ConvolutionsAreAsCaffes) {
     }
   }
   Compare<EngineConvolution>({Convolution("kernel_size: 3 group: 8 pad: 1"), {{3, 8, 7, 7}}});
+  Compare<EngineConvolution>(
+      {Convolution("kernel_size: 3 group: 8 pad: 2 dilation: 2"), {{3, 8, 7, 9}}});
   Compare<EngineConvolution>({Convolution("kernel_size: 5 pad: 2"), {{64, 3, 16, 16}}});
   Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{500, 1, 6, 6}}});
 }
@@ -74,7 +80,6 @@ TEST_F(EngineLayers, ConvolutionsWithAnotherChannelAxis) {
 }
 
 TEST_F(EngineLayers, ConvolutionsThatAreNotSupportedAreCaffes) {
-  Compare<EngineConvolution>({Convolution("kernel_size: 3 dilation: 2"), {{3, 4, 9, 8}}}, 0);
   Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{2, 4, 6, 7, 5}}}, 0);
   Compare<EngineConvolution>({Convolution("kernel_size: 3"), {{2, 4, 6}}}, 0);
   Compare<EngineConvolution>({Convolution("kernel_size: 3 force_nd_im2col: true"), {{2, 4, 6, 7}}},
@@ -84,6 +89,34 @@ TEST_F(EngineLayers, ConvolutionsThatAreNotSupportedAreCaffes) {
 TEST_F(EngineLayers, ConvolutionsChangeTheirShape) {
   CompareInShapes({Convolution("kernel_size: 3"), {{3, 4, 9, 8}}},
                   {{2, 4, 6, 11}, {9, 4, 6, 11}, {1, 4, 20, 7}});
+}
+
+// --- Deconvolution -------------------------------------------------------------------------------
+
+TEST_F(EngineLayers, DeconvolutionsAreAsCaffes) {
+  for (const std::string option :
+       {"kernel_size: 1", "kernel_size: 1 stride: 2", "kernel_size: 3", "kernel_size: 3 pad: 1",
+        "kernel_size: 4 stride: 2 pad: 1", "kernel_size: 4 stride: 2 pad: 1 group: 4",
+        "kernel_size: 3 stride: 3 bias_term: false", "kernel_size: 3 dilation: 2 stride: 2 pad: 1",
+        "kernel_h: 2 kernel_w: 5 pad_h: 1 pad_w: 3 stride_h: 1 stride_w: 2"}) {
+    for (const int batch : {1, 2, 3, 7}) {
+      Compare<EngineDeconvolution>({Deconvolution(option), {{batch, 4, 6, 5}}});
+    }
+  }
+  // Each channel by itself, as to enlarge; and many images.
+  Compare<EngineDeconvolution>(
+      {Deconvolution("kernel_size: 4 stride: 2 group: 8"), {{3, 8, 6, 7}}});
+  Compare<EngineDeconvolution>({Deconvolution("kernel_size: 3 pad: 1"), {{64, 3, 8, 8}}});
+  for (int kind = 0; kind < 8; ++kind) {
+    const bool data = (kind & 1) != 0, weight = (kind & 2) != 0, bias = (kind & 4) != 0;
+    Compare<EngineDeconvolution>(
+        {Deconvolution("kernel_size: 3 stride: 2"), {{3, 2, 6, 7}}, {data}, {weight, bias}});
+  }
+  Compare<EngineDeconvolution>({Deconvolution("kernel_size: 3"), {{3, 2, 6, 7}, {3, 2, 6, 7}}});
+  Compare<EngineDeconvolution>({Deconvolution("kernel_size: 3 axis: 2"), {{3, 2, 4, 6, 7}}});
+  Compare<EngineDeconvolution>({Deconvolution("kernel_size: 3"), {{2, 4, 6}}}, 0);
+  CheckGradients(Deconvolution("kernel_size: 4 stride: 2 pad: 1 group: 2"), {2, 4, 3, 4});
+  CheckGradients(Deconvolution("kernel_size: 3 dilation: 2"), {2, 2, 3, 4});
 }
 
 // --- Pooling: the same bits ----------------------------------------------------------------------
@@ -268,7 +301,8 @@ TEST_F(EngineLayers, TheLogSaysWhoComputes) {
   LogCapture log;
   RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), true));
   EXPECT_EQ(log.With("it runs on caffe_ext's engine, threads: 3").size(), 1U);
-  RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1 dilation: 2"), true));
+  RunLayer({"", {{1, 2, 4, 4}}},
+           MakeLayer(Convolution("kernel_size: 1 force_nd_im2col: true"), true));
   EXPECT_EQ(log.With("it runs on Caffe's own code").size(), 1U);
   RunLayer({"", {{1, 2, 4, 4}}}, MakeLayer(Convolution("kernel_size: 1"), false));
   EXPECT_EQ(log.With("it runs on").size(), 2U);

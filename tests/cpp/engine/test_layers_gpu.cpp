@@ -67,6 +67,9 @@ TEST_F(EngineLayersGpu, ConvolutionsAreAsCaffes) {
            "kernel_h: 10 kernel_w: 9",
            "kernel_size: 5 pad: 2 group: 4 stride: 2 bias_term: false",
            "kernel_size: 3 engine: CAFFE",
+           "kernel_size: 3 dilation: 2",
+           "kernel_h: 2 kernel_w: 3 dilation: 3 dilation: 2 stride: 2 group: 2 pad: 2",
+           "kernel_size: 2 dilation: 6 stride: 4",
        }) {
     for (const int batch : {1, 2, 7}) {
       Compare({Convolution(option), {{batch, 4, 10, 9}}});
@@ -91,7 +94,6 @@ TEST_F(EngineLayersGpu, ConvolutionsOfSeveralBottomsAndOtherAxes) {
 }
 
 TEST_F(EngineLayersGpu, ConvolutionsThatAreNotSupportedAreCaffes) {
-  Compare({Convolution("kernel_size: 3 dilation: 2"), {{3, 4, 9, 8}}}, 0);
   Compare({Convolution("kernel_size: 3"), {{2, 4, 6, 7, 5}}}, 0);
   Compare({Convolution("kernel_size: 3"), {{2, 4, 6}}}, 0);
   Compare({Convolution("kernel_size: 3 force_nd_im2col: true"), {{2, 4, 6, 7}}}, 0);
@@ -222,7 +224,8 @@ TEST_F(EngineLayersGpu, FactorsWeighSamples) {
 }
 
 TEST_F(EngineLayersGpu, WhatCannotWeighSamplesSaysSo) {
-  for (const std::string option : {"kernel_size: 3 dilation: 2", "kernel_size: 3 axis: 0"}) {
+  for (const std::string option :
+       {"kernel_size: 3 force_nd_im2col: true", "kernel_size: 3 axis: 0"}) {
     const bool axis = option.find("axis") != std::string::npos;
     const std::vector<int> shape = axis ? std::vector<int>{4, 9, 8} : std::vector<int>{2, 4, 9, 8};
     const LayerWithBlobs engine({Convolution(option), {shape}}, true);
@@ -326,7 +329,7 @@ TEST_F(EngineLayersGpu, TheLogSaysWhoComputes) {
   LogCapture log;
   LayerWithBlobs({Convolution("kernel_size: 1"), {{1, 2, 4, 4}}}, true);
   EXPECT_EQ(log.With("it runs on caffe_ext's engine, on the GPU").size(), 1U);
-  LayerWithBlobs({Convolution("kernel_size: 1 dilation: 2"), {{1, 2, 4, 4}}}, true);
+  LayerWithBlobs({Convolution("kernel_size: 1 force_nd_im2col: true"), {{1, 2, 4, 4}}}, true);
   EXPECT_EQ(log.With("it runs on Caffe's own code").size(), 1U);
   LayerWithBlobs({Convolution("kernel_size: 1"), {{1, 2, 4, 4}}}, false);
   EXPECT_EQ(log.With("it runs on").size(), 2U);

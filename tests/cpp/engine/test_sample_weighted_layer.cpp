@@ -34,6 +34,8 @@ TEST_F(EngineLayers, SamplesCountAsOftenAsTheyShould) {
       {Convolution("kernel_size: 5 pad: 2"), {{4, 8, 9, 10}, {4, 8, 9, 10}}},  // by tiles
       {Convolution("kernel_size: 5 pad: 2 bias_term: false"), {{4, 8, 9, 10}}},
       {Convolution("kernel_size: 4 stride: 2 group: 2"), {{4, 4, 9, 10}}},  // as columns
+      {Convolution("kernel_size: 3 dilation: 2"), {{4, 4, 9, 10}}},
+      {Deconvolution("kernel_size: 3 stride: 2"), {{4, 4, 5, 6}, {4, 4, 5, 6}}},
       {Convolution("kernel_size: 3"), {{4, 8, 9, 10}}, {}, {false, true}},
       {Convolution("kernel_size: 3"), {{4, 8, 9, 10}}, {}, {true, false}},
       {inner + "}", {{4, 5, 6}}},

@@ -21,8 +21,8 @@ inline void ForProducts(const ConvolutionShape& s, const Visit& visit) {
           for (int c = 0; c < channels; ++c) {
             for (int h = 0; h < s.kernel_height; ++h) {
               for (int w = 0; w < s.kernel_width; ++w) {
-                const int y = q * s.stride_height - s.pad_height + h;
-                const int x = p * s.stride_width - s.pad_width + w;
+                const int y = q * s.stride_height - s.pad_height + h * s.dilation_height;
+                const int x = p * s.stride_width - s.pad_width + w * s.dilation_width;
                 if (y < 0 || y >= s.height || x < 0 || x >= s.width) {
                   continue;
                 }

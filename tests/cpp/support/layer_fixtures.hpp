@@ -31,10 +31,17 @@ caffe::shared_ptr<Layer<Dtype>> MakeLayer(const std::string& text, bool engine) 
 }
 
 /// A layer with 8 outputs.
-inline std::string Convolution(const std::string& options) {
-  return "type: 'Convolution' convolution_param { num_output: 8 "
-         "weight_filler { type: 'gaussian' std: 0.3 } bias_filler { type: 'gaussian' std: 0.3 } " +
+/// @param type Convolution or Deconvolution
+inline std::string Convolution(const std::string& options,
+                               const std::string& type = "Convolution") {
+  return "type: '" + type +
+         "' convolution_param { num_output: 8 weight_filler { type: 'gaussian' std: 0.3 } "
+         "bias_filler { type: 'gaussian' std: 0.3 } " +
          options + " }";
+}
+
+inline std::string Deconvolution(const std::string& options) {
+  return Convolution(options, "Deconvolution");
 }
 
 inline void Fill(unsigned seed, Blob<float>* blob, bool diff) {

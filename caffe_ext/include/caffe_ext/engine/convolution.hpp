@@ -9,7 +9,7 @@
 
 namespace caffe_ext {
 
-/// Two spatial axes, no dilation; everything else is left to Caffe.
+/// Two spatial axes; everything else is left to Caffe.
 class EngineConvolution : public caffe::ConvolutionLayer<float>,
                           public SampleWeightedLayer<float>,
                           public JointLayer {

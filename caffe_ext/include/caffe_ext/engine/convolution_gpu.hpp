@@ -7,7 +7,7 @@
 namespace caffe_ext {
 
 /// EngineConvolution on the CPU; on a GPU, computes all images of a batch together, where Caffe
-/// computes one after the other. Two spatial axes, no dilation; everything else is left to Caffe.
+/// computes one after the other. Two spatial axes; everything else is left to Caffe.
 ///
 /// The workspace on the GPU, at most a quarter of a gigabyte unless a single image needs more, is
 /// shared by all layers of a thread, since they run one after the other. It is kept until the

@@ -4,15 +4,16 @@
 /// sums have another order, and convolutions of 3 x 3 and 5 x 5 on the CPU have fewer products, at
 /// about five times the rounding error (kernels/convolution/winograd.hpp).
 ///
-/// On the CPU, Convolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with its running
-/// averages, Scale and sums by Eltwise in float distribute the batch over threads. BatchNorm, Scale
-/// and ReLU behind a convolution, and a ReLU behind a sum, are computed with it (joint_layer.hpp).
+/// On the CPU, Convolution, Deconvolution, Pooling, InnerProduct, ReLU, LRN, BatchNorm with its
+/// running averages, Scale and sums by Eltwise in float distribute the batch over threads.
+/// BatchNorm, Scale and ReLU behind a convolution, and a ReLU behind a sum, are computed with it
+/// (joint_layer.hpp).
 /// On a GPU, where a small net spends its time on launches and on waiting, Convolution in float
 /// needs two or three launches per batch instead of several per image, SoftmaxWithLoss in float two
 /// without waiting, and the update of the solver type "SGD" one for all weights.
 ///
 /// The layers are subclasses of Caffe's, made by the same registry entries, so that no prototxt
-/// changes; where a layer's shape or mode is not supported (dilation, N-D, stochastic pooling, LRN
+/// changes; where a layer's shape or mode is not supported (N-D, stochastic pooling, LRN
 /// in place, ignored labels, ...), Caffe's own code runs. When a net is made, the log says which
 /// layers run on the engine.
 ///

@@ -6,13 +6,15 @@
 #include <thread>
 #include <vector>
 
+#include "caffe_ext/kernels/convolution/dilated.hpp"
+#include "caffe_ext/kernels/convolution/winograd.hpp"
 #include "tests/cpp/support/convolution_fixtures.hpp"
 
 namespace caffe_ext {
 namespace {
 
 TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
-  // images, channels, height, width, outputs, kernel, pad, stride, groups
+  // images, channels, height, width, outputs, kernel, pad, stride, groups, dilation
   const std::vector<ConvolutionShape> shapes = {
       {1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1},
       {2, 3, 5, 7, 4, 1, 1, 0, 0, 1, 1, 1},
@@ -46,6 +48,15 @@ TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
       {2, 6, 7, 7, 6, 1, 1, 0, 0, 1, 1, 6},
       {3, 4, 8, 8, 4, 7, 7, 3, 3, 1, 1, 4},
       {0, 4, 8, 8, 4, 3, 3, 1, 1, 1, 1, 4},
+      // Dilated: with and without strides, groups and pads; depthwise.
+      {2, 3, 11, 13, 5, 3, 3, 2, 2, 1, 1, 1, 2, 2},
+      {2, 4, 17, 20, 6, 3, 3, 0, 4, 1, 1, 2, 1, 4},
+      {3, 4, 16, 15, 6, 3, 3, 3, 2, 2, 2, 1, 3, 2},
+      {2, 3, 19, 18, 4, 2, 3, 1, 0, 3, 2, 1, 2, 4},
+      {2, 3, 14, 9, 4, 3, 1, 6, 0, 4, 3, 1, 6, 5},
+      {2, 4, 17, 19, 4, 3, 3, 2, 2, 1, 1, 4, 2, 2},
+      {2, 4, 18, 21, 4, 3, 3, 3, 4, 2, 3, 4, 3, 2},
+      {2, 3, 16, 17, 3, 5, 2, 0, 1, 2, 1, 3, 2, 3},
   };
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const ConvolutionReference reference(shapes[i]);
@@ -58,6 +69,35 @@ TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
       }
     }
   }
+}
+
+TEST_F(EngineKernels, DilatedConvolutionsAreThoseOfTheirPhases) {
+  const std::vector<ConvolutionShape> shapes = {{2, 3, 11, 13, 5, 3, 3, 2, 2, 1, 1, 1, 2, 2},
+                                                {2, 4, 17, 20, 6, 3, 3, 0, 4, 1, 1, 2, 1, 4},
+                                                {3, 2, 8, 9, 3, 3, 3, 7, 1, 1, 1, 1, 5, 2},
+                                                {1, 2, 9, 9, 3, 2, 4, 0, 0, 1, 1, 1, 8, 2},
+                                                {2, 32, 20, 22, 40, 3, 3, 2, 2, 1, 1, 1, 2, 2},
+                                                {1, 24, 25, 24, 32, 5, 5, 6, 6, 1, 1, 1, 3, 3},
+                                                {1, 16, 30, 30, 64, 3, 3, 12, 12, 1, 1, 2, 12, 12},
+                                                {0, 3, 8, 8, 2, 3, 3, 2, 2, 1, 1, 1, 2, 2}};
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const ConvolutionShape& s = shapes[i];
+    const ConvolutionReference reference(s);
+    for (const int threads : {1, 3}) {
+      SCOPED_TRACE("shape " + std::to_string(i) + ", threads " + std::to_string(threads));
+      SetKernelThreads(threads);
+      reference.Check(
+          [&](ConvolutionArrays* a) {
+            DilatedForward(s, a->x.data(), a->weights.data(), AddBias(a->bias.data()), a->y.data());
+            DilatedBackwardWeights(s, a->x.data(), a->dy.data(), a->factors.data(), a->dw.data(),
+                                   a->db.data());
+            DilatedBackwardData(s, a->dy.data(), a->weights.data(), a->dx.data());
+          },
+          1e-5);
+      reference.Check([](ConvolutionArrays* a) { a->Run(); }, 1e-5);
+    }
+  }
+  ASSERT_GT(ChooseWinogradTile(FindPhaseShape(shapes[4])), 0);
 }
 
 const ConvolutionShape kCommon = {9, 3, 12, 12, 8, 5, 4, 2, 2, 1, 1, 1};

@@ -170,9 +170,10 @@ void Finish(const Epilogue& e, int channel, float* y, float* r, float* t) {
 TEST_P(EngineKernelsPanels, EpiloguesAreBitIdenticalToTheirSteps) {
   const ConvolutionShape depthwise = {2, 6, 11, 11, 6, 3, 3, 1, 1, 1, 1, 6};
   const ConvolutionShape winograd = Square(2, 32, 28, 37, 3, 1, 1);
+  const ConvolutionShape dilated = {2, 32, 20, 20, 37, 3, 3, 2, 2, 1, 1, 1, 2, 2};
   ASSERT_GT(ChooseWinogradTile(winograd), 0);
-  for (const ConvolutionShape& s :
-       {depthwise, winograd, Square(2, 70, 7, 11, 1, 0, 1), Square(2, 3, 17, 20, 3, 1, 2)}) {
+  for (const ConvolutionShape& s : {depthwise, winograd, dilated, Square(2, 70, 7, 11, 1, 0, 1),
+                                    Square(2, 3, 17, 20, 3, 1, 2)}) {
     const Constants constants(s.outputs);
     const ConvolutionArrays a(s);
     Floats plain(a.y.size());

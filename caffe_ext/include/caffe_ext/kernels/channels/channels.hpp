@@ -20,4 +20,9 @@ void NormalizeChannels(const ChannelShape& shape, const float* x, const float* m
 void ScaleChannels(const ChannelShape& shape, const float* x, const float* factors,
                    const float* shifts, float* y);
 
+/// @brief @f$ s_c \mathrel{+}= \sum_i f_i \sum_p x_{icp} @f$, in the same order with any number of
+///   threads
+/// @param factors one per image, or null: all are 1
+void AddChannelSums(const ChannelShape& shape, const float* x, const float* factors, float* sums);
+
 }  // namespace caffe_ext

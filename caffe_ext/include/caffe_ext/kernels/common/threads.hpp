@@ -60,7 +60,7 @@ int ChooseParts(int count, std::int64_t operations);
 /// calling thread.
 ///
 /// It is kept from call to call; its contents are undefined. Buffers of other slots are unchanged.
-/// @param slot 0, 1, 2 or 3
+/// @param slot 0 to 5
 float* GetThreadBuffer(int slot, std::size_t size);
 
 }  // namespace caffe_ext

@@ -5,9 +5,9 @@
 #include "caffe_ext/kernels/convolution/epilogue.hpp"
 
 /// Convolution of a batch in two dimensions, in float on the CPU, the batch shared between threads:
-/// by depthwise.hpp if each channel has its own kernel, by winograd.hpp where that pays, and
-/// forward by panels.hpp where the processor has the vectors for it; else, each image is one matrix
-/// product (im2col, then BLAS on one thread).
+/// by depthwise.hpp if each channel has its own kernel, by winograd.hpp where that pays (through
+/// dilated.hpp if it is dilated), and forward by panels.hpp where the processor has the vectors for
+/// it; else, each image is one matrix product (im2col, then BLAS on one thread).
 ///
 /// Arrays are those of Caffe's Convolution layer: bottom images x channels x height x width,
 /// weights outputs x channels / groups x kernel_height x kernel_width, top images x outputs x
@@ -15,19 +15,24 @@
 namespace caffe_ext {
 
 /// The sizes of a convolution. Channels and outputs are multiples of groups; all are at least 1,
-/// pads at least 0.
+/// pads at least 0. With a dilation of d, the values under the kernel are d apart.
 struct ConvolutionShape {
   int images, channels, height, width, outputs;
   int kernel_height, kernel_width, pad_height, pad_width, stride_height, stride_width, groups;
+  int dilation_height = 1, dilation_width = 1;
 
-  int OutHeight() const { return (height + 2 * pad_height - kernel_height) / stride_height + 1; }
-  int OutWidth() const { return (width + 2 * pad_width - kernel_width) / stride_width + 1; }
+  /// From the first to the last value under the kernel.
+  int SpanHeight() const { return (kernel_height - 1) * dilation_height + 1; }
+  int SpanWidth() const { return (kernel_width - 1) * dilation_width + 1; }
+  int OutHeight() const { return (height + 2 * pad_height - SpanHeight()) / stride_height + 1; }
+  int OutWidth() const { return (width + 2 * pad_width - SpanWidth()) / stride_width + 1; }
   int PaddedHeight() const { return height + 2 * pad_height; }
   int PaddedWidth() const { return width + 2 * pad_width; }
   /// Positions of the kernel in an image.
   int Positions() const { return OutHeight() * OutWidth(); }
   /// Values under the kernel in one group's channels.
   int KernelSize() const { return channels / groups * kernel_height * kernel_width; }
+  bool IsDilated() const { return dilation_height > 1 || dilation_width > 1; }
   bool IsPadded() const { return pad_height > 0 || pad_width > 0; }
   /// Whether the kernel covers a single value: the image itself is then the matrix of columns.
   bool IsPointwise() const {

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "caffe_ext/kernels/channels/channels.hpp"
+
 /// What becomes of a convolution's outputs before they are written: the layers that follow it in
 /// place, without a pass over memory for each of them.
 namespace caffe_ext {
@@ -47,5 +49,8 @@ struct Epilogue {
 
 /// @brief Applies an epilogue to `count` outputs of a channel, which begin at top[at], in place.
 void FinishChannel(const Epilogue& epilogue, int channel, std::ptrdiff_t at, int count, float* top);
+
+/// @brief Applies an epilogue to all outputs of a batch, in place.
+void FinishImages(const Epilogue& epilogue, const ChannelShape& shape, float* top);
 
 }  // namespace caffe_ext
