@@ -28,9 +28,11 @@ int Parts(const ConvolutionShape& s) {
   return ChooseParts(s.images, s.images * s.TopSize() * s.KernelSize());
 }
 
-/// Where a row of a channel begins in a padded image.
-CAFFE_EXT_INLINE std::ptrdiff_t PaddedRowAt(const ConvolutionShape& s, int channel, int y) {
-  return (std::ptrdiff_t{channel} * s.PaddedHeight() + y) * s.PaddedWidth();
+/// Where in a padded image the value is that the kernel has at (y, x) in its first position.
+CAFFE_EXT_INLINE std::ptrdiff_t PaddedAt(const ConvolutionShape& s, int channel, int y, int x) {
+  const std::ptrdiff_t row =
+      std::ptrdiff_t{channel} * s.PaddedHeight() + std::ptrdiff_t{y} * s.dilation_height;
+  return row * s.PaddedWidth() + std::ptrdiff_t{x} * s.dilation_width;
 }
 
 /// Calls `visit` with the width of the output as a constant for some frequent widths, so that the
@@ -93,8 +95,7 @@ CAFFE_EXT_CLONES void ImageToColumns(const ConvolutionShape& s, const float* pad
   for (int c = 0; c < s.channels; ++c) {
     for (int y = 0; y < s.kernel_height; ++y) {
       for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
-        Gather(s, padded + PaddedRowAt(s, c, y * s.dilation_height) + x * s.dilation_width,
-               columns);
+        Gather(s, padded + PaddedAt(s, c, y, x), columns);
       }
     }
   }
@@ -107,8 +108,7 @@ CAFFE_EXT_CLONES void ColumnsToImage(const ConvolutionShape& s, const float* col
   for (int c = 0; c < s.channels; ++c) {
     for (int y = 0; y < s.kernel_height; ++y) {
       for (int x = 0; x < s.kernel_width; ++x, columns += positions) {
-        Scatter(s, columns,
-                padded + PaddedRowAt(s, c, y * s.dilation_height) + x * s.dilation_width);
+        Scatter(s, columns, padded + PaddedAt(s, c, y, x));
       }
     }
   }
