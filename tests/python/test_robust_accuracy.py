@@ -9,6 +9,7 @@ import pytest
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli.evaluate import read_radii
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
+from caffe_ext.evaluation.robust_tables import describe_cascades, list_stage_rows
 from caffe_ext.evaluation.robustness import compute_robust_curve, find_smallest_sizes
 from caffe_ext.evaluation.suite import Suite, make_default_suite, parse_radius
 from caffe_ext.reporting import SilentReporter
@@ -94,6 +95,50 @@ def test_a_cascade_breaks_what_single_steps_leave(tmp_path: Path) -> None:
     assert [one.variant for one in masked.summaries] == ["all"]
 
 
+def test_what_is_found_within_one_budget_counts_within_all(tmp_path: Path) -> None:
+    # Thirty steps of 3 reach 21 in Linf; 90 in L2 are only 7.5 of each of 144 pixels.
+    radii = (parse_radius("25"), parse_radius("l2=300"))
+    suite = Suite((parse_attack("fgs=1"),), radii=radii, cascade=("bim=E/3x30+margin",))
+    for model in evaluator(tmp_path, Settings(seed=1, own_suite=suite)).evaluate(SilentReporter()):
+        linf, l2 = model.robust
+        assert linf.robust.tolist() == l2.robust.tolist() == [False, False, True, False, False]
+        assert [(one.tried, one.broken, one.run_for) for one in linf.stages] == [
+            (None, 0, None),
+            (4, 3, None),
+        ]
+        assert [(one.tried, one.broken, one.run_for) for one in l2.stages] == [
+            (None, 0, None),
+            (4, 2, None),
+            (None, 1, "Linf 25"),
+        ]
+        assert l2.broken_in.tolist() == [1, 2, -1, 1, -1]
+        assert l2.smallest[1] == 252
+        curve = compute_robust_curve(model.robust, np.array([251.9, 252]), "l2")
+        assert curve is not None
+        assert curve.tolist() == [0.4, 0.2]
+        rows = list_stage_rows(model)
+        assert [row["run_for"] for row in rows] == [None, None, None, None, "Linf 25"]
+        assert rows[-1]["robust_accuracy"] == l2.accuracy == 0.2
+        assert list(describe_cascades([model])) == [
+            f"{model.name}, within L2 300, by attacks run for something else: 1"
+        ]
+
+
+def test_the_comparison_with_single_steps_counts_within_all_budgets(tmp_path: Path) -> None:
+    suite = Suite(
+        (parse_attack("fgs=1"), parse_attack("margin-s=1")),
+        radii=(parse_radius("l2=300"),),
+        loss="fgs=1.0",
+        margin="margin-s=1.0",
+    )
+    settings = Settings(seed=1, probe=2, probe_epsilon=25, own_suite=suite)
+    masked, _ = evaluator(tmp_path, settings).evaluate(SilentReporter())
+    found = masked.robust[0]
+    # Of the five, it tries the first two, which are 6 and 21 away.
+    assert found.robust.tolist() == [False, False, True, True, False]
+    assert {one.run_for for one in found.stages[2:]} == {"the comparison with single steps"}
+
+
 def test_default_radii_are_a_note_and_no_warning(tmp_path: Path) -> None:
     ready = evaluator(tmp_path, Settings(seed=1, probe=0, ranks=(1,)))
     assert ready.remarks == ()
@@ -152,6 +197,31 @@ def test_autoattack_in_a_cascade_is_taken_apart(tmp_path: Path) -> None:
     assert masked.attackability is not None
     assert masked.attackability.zero_gradient == masked.attackability.randomised == 0
     assert not masked.attackability.probabilities
+
+
+def test_an_attack_of_a_cascade_within_another_radius_is_remarked(tmp_path: Path) -> None:
+    """Whoever writes pgd=8 for pgd=E would read a robust accuracy that nothing was tried for."""
+    suite = Suite(
+        (parse_attack("fgs=1"),),
+        radii=(parse_radius("8"), parse_radius("25")),
+        cascade=("pgd=8+margin", "apgd=E", "apgd-l2=Ex5", "hc1"),
+    )
+    remarks = evaluator(tmp_path, Settings(seed=1, probe=0, own_suite=suite)).remarks
+    sentence = "and so may leave images that an attack within {} breaks: in its text, E stands for"
+    assert remarks == tuple(
+        f"--cascade: {text} searches within {own}, {sentence.format(radius)} the radius"
+        for text, own, radius in (
+            ("apgd-l2=8.0x5", "L2 8", "Linf 8"),
+            ("pgd=8.0/1.0x40+margin", "Linf 8", "Linf 25"),
+            ("apgd-l2=25.0x5", "L2 25", "Linf 25"),
+        )
+    )
+
+
+def test_only_an_e_on_its_own_is_the_radius() -> None:
+    suite = Suite((parse_attack("fgs=1"),), cascade=("apgd=Ex20r2+CE", "PGD=E/1E0x9r2", "fgs=E"))
+    texts = [attack.text for attack in suite.make_cascade(parse_radius("12.5"))]
+    assert texts == ["apgd=12.5x20r2", "pgd=12.5/1.0x9r2+fgv", "fgs=12.5"]
 
 
 def test_suites_that_make_no_sense() -> None:

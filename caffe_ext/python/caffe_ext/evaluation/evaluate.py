@@ -17,11 +17,13 @@ from dataclasses import replace
 from functools import cached_property
 from math import prod, sqrt
 
+from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.own import check_picklable
 from caffe_ext.evaluation.attackability import AttackabilityTask
 from caffe_ext.evaluation.plan import CASCADE, NOISE, PROBE, ModelPlan, PlannedCascade
 from caffe_ext.evaluation.result import ModelEvaluation, put_together
+from caffe_ext.evaluation.robustness import add_findings
 from caffe_ext.evaluation.stages import Records, measure_noise, probe_models, run_cascades
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.tasks import PredictionTask
@@ -61,7 +63,7 @@ class Evaluator(EvaluationWork):
         ):
             predicted = self._predict(finished, workers)
             records = self._collect_records(suites, finished, predicted, workers)
-            robust = run_cascades(self, suites, predicted, records, workers)
+            robust, within = run_cascades(self, suites, predicted, records, workers)
             checks = workers.run(
                 [
                     AttackabilityTask(model, self.resources.batch_size, self.images.opener)
@@ -69,7 +71,7 @@ class Evaluator(EvaluationWork):
                 ]
             )
             progress.complete(f"{model.name}: {CASCADE}" for model in self.models)
-            probes = probe_models(self, suites, predicted, records, workers)
+            probes, iterated = probe_models(self, suites, predicted, records, workers)
             progress.complete(f"{model.name}: {PROBE}" for model in self.models)
             rows, noise = measure_noise(self, records, workers, reporter)
         clear_cache()
@@ -78,7 +80,10 @@ class Evaluator(EvaluationWork):
                 model,
                 suites[model.name],
                 records[model.name],
-                robust=robust[model.name],
+                robust=tuple(
+                    add_findings(one, [*within[model.name], *iterated[model.name]])
+                    for one in robust[model.name]
+                ),
                 probe=probes.get(model.name),
                 noise=noise.get(model.name),
                 noise_rows=rows,
@@ -103,7 +108,8 @@ class Evaluator(EvaluationWork):
                 found |= dict.fromkeys(attack.remarks)
             for budget in suite.radii:
                 remarks = list(explain_fractional_radius(budget))
-                remarks += [one for each in suite.make_cascade(budget) for one in each.remarks]
+                for attack in suite.make_cascade(budget):
+                    remarks += [*attack.remarks, *_explain_other_budget(attack, budget)]
                 found |= dict.fromkeys(one for one in remarks if one not in defaults)
         return tuple(found)
 
@@ -253,6 +259,17 @@ class Evaluator(EvaluationWork):
             }
             for name, suite in suites.items()
         }
+
+
+def _explain_other_budget(attack: Attack, budget: PerturbationBudget) -> tuple[str, ...]:
+    """Return a sentence about an attack of a cascade that searches within another budget."""
+    own = getattr(attack, "budget", budget)
+    if not isinstance(own, PerturbationBudget) or own == budget:
+        return ()
+    return (
+        f"--cascade: {attack.text} searches within {own}, and so may leave images that an attack "
+        f"within {budget} breaks: in its text, E stands for the radius",
+    )
 
 
 def _check_radii(radii: Sequence[PerturbationBudget], shape: tuple[int, ...]) -> None:

@@ -72,7 +72,8 @@ def _list_breaking_attacks(
     """Return which attack broke how many images within each budget: a title, and one cell per
     budget.
 
-    First the attacks on all images that broke any; then the cascade, with the images tried.
+    First the attacks on all images that broke any; then the cascade, with the images tried; then
+    what was found for other budgets. In brackets: in real-valued pixels, where that differs.
     """
     alone = {
         one.attack: titles[one.attack, one.variant]
@@ -80,21 +81,28 @@ def _list_breaking_attacks(
         if len(model.suite.find_variants(one.attack)) == 1
     }
     whole: dict[str, list[str]] = {}
+    elsewhere: dict[str, list[str]] = {}
     cascade: list[tuple[list[str], list[str]]] = []
     for place, one in enumerate(model.robust):
         for stage in one.stages:
-            if stage.tried is None and stage.broken:
-                title = alone.get(stage.attack, stage.name)
-                whole.setdefault(title, [NONE] * len(model.robust))[place] = f"{stage.broken:,}"
+            real = f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else ""
+            if stage.tried is None and (stage.broken or stage.broken_real):
+                title, listed = alone.get(stage.attack, stage.name), whole
+                if stage.run_for:
+                    title, listed = f"{stage.name}, run for {stage.run_for}", elsewhere
+                cells = listed.setdefault(title, [NONE] * len(model.robust))
+                cells[place] = f"{stage.broken:,}{real}"
         for number, stage in enumerate(stage for stage in one.stages if stage.tried is not None):
             if number == len(cascade):
                 cascade.append(([], [NONE] * len(model.robust)))
             names, cells = cascade[number]
             names.append(stage.name)
-            cells[place] = f"{stage.broken:,} of {stage.tried:,}"
+            real = f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else ""
+            cells[place] = f"{stage.broken:,} of {stage.tried:,}{real}"
     return [
         *whole.items(),
         *((f"then {_find_shared_title(names)}", cells) for names, cells in cascade),
+        *elsewhere.items(),
     ]
 
 

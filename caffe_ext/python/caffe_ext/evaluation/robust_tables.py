@@ -43,6 +43,7 @@ def list_stage_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
                     "broken_real": stage.broken_real,
                     "robust_accuracy": round(left / images, _DIGITS),
                     "robust_accuracy_real": round(left_real / images, _DIGITS),
+                    "run_for": stage.run_for,
                 }
             )
     return rows
@@ -90,7 +91,9 @@ def make_robust_record(one: RobustAccuracy) -> dict[str, Any]:
 
 
 def describe_cascades(models: Sequence[ModelEvaluation]) -> Iterator[str]:
-    """Yield a sentence for each model and budget whose cascade has several attacks."""
+    """Yield a sentence for each model and budget whose cascade has several attacks, and for those
+    that attacks for other budgets lower.
+    """
     for model in models:
         for one in model.robust:
             stages = [stage for stage in one.stages if stage.tried is not None]
@@ -101,3 +104,13 @@ def describe_cascades(models: Sequence[ModelEvaluation]) -> Iterator[str]:
                     for stage in stages
                 )
                 yield f"{model.name}, within {one.budget}: {found}"
+            elsewhere = [stage for stage in one.stages if stage.run_for]
+            if elsewhere:
+                broken, real = (
+                    sum(getattr(stage, name) for stage in elsewhere)
+                    for name in ("broken", "broken_real")
+                )
+                yield (
+                    f"{model.name}, within {one.budget}, by attacks run for something else: "
+                    f"{broken:,}" + (f" ({real:,})" if real != broken else "")
+                )

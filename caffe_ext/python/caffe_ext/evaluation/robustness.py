@@ -1,15 +1,16 @@
 """Robust accuracy: the share of images that are, and stay, classified correctly within a budget.
 
-What attacks leave unbroken is an upper bound: a stronger attack can only lower it. Each adversarial
-counts for every budget that it lies within, whichever attack found it; a cascade of attacks within
-the budget is then run on the remaining images.
+What attacks leave unbroken is an upper bound: a stronger attack can only lower it. A cascade of
+attacks within the budget is run on the images that the attacks on all images have not broken there.
+In the end, each adversarial counts for every budget that it lies within, whichever attack found it:
+also those of cascades within other budgets. So in one norm it never rises with the radius.
 
 There are two variants: whole grey levels, as in image files, and real-valued pixels, 0..255, as in
 the literature. An image broken in whole grey levels counts as broken in the other, too.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class Stage:
             the one that needed the smallest change
     broken_real
             the same in real-valued pixels; of a cascade, those that no attack before has broken
+    run_for what it was run for, if not for this budget: another budget, or a comparison
     """
 
     attack: str
@@ -41,6 +43,20 @@ class Stage:
     tried: int | None
     broken: int
     broken_real: int
+    run_for: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What an attack found that was run for something else than all budgets.
+
+    run_for  that, in words: the budget, or a comparison
+    records  of all images, or of the first ones
+    """
+
+    run_for: str
+    attack: Attack
+    records: AttackRecords
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +90,22 @@ class RobustAccuracy:
         return int(self.robust.sum()) / len(self.robust) if len(self.robust) else None
 
     @property
+    def differs(self) -> bool:
+        """Tell whether the two variants differ."""
+        return bool((self.robust != self.robust_real).any())
+
+    @property
     def accuracy_real(self) -> float | None:
         """Return the same in real-valued pixels."""
         return int(self.robust_real.sum()) / len(self.robust) if len(self.robust) else None
 
     def count_broken_by(self, name: str) -> int:
         """Return how many images count for an attack on all images, by its name; 0: none."""
-        mine = (one for one in self.stages if one.name == name and one.tried is None)
+        mine = (
+            one
+            for one in self.stages
+            if one.name == name and one.tried is None and one.run_for is None
+        )
         return sum(one.broken for one in mine)
 
 
@@ -151,14 +176,40 @@ def compute_robust_accuracy(
 
 def add_stage(before: RobustAccuracy, attack: Attack, records: AttackRecords) -> RobustAccuracy:
     """Return the robust accuracy after a further attack on the remaining images."""
-    budget = before.budget
+    tried = int((records.attempted & before.robust).sum())
+    return _add(before, Stage(attack.text, attack.name, tried, 0, 0), records)
+
+
+def add_findings(before: RobustAccuracy, findings: Sequence[Finding]) -> RobustAccuracy:
+    """Return the robust accuracy after all that was found for other budgets and comparisons.
+
+    Each image counts for the first one that breaks it; those that break none are not listed.
+    """
+    after = before
+    for one in findings:
+        if one.run_for == f"{before.budget}":
+            continue
+        stage = Stage(one.attack.text, one.attack.name, None, 0, 0, one.run_for)
+        found = _add(after, stage, one.records)
+        last = found.stages[-1]
+        after = found if last.broken or last.broken_real else replace(found, stages=after.stages)
+    return after
+
+
+def _add(before: RobustAccuracy, stage: Stage, records: AttackRecords) -> RobustAccuracy:
+    """Return the robust accuracy after a stage, whose counts are yet to be made."""
+    budget, rest = before.budget, len(before.robust) - len(records)
     sizes, real = (
-        find_perturbation_sizes(records, budget.norm, real=real) for real in (False, True)
+        np.pad(
+            find_perturbation_sizes(records, budget.norm, real=real),
+            (0, rest),
+            constant_values=np.inf,
+        )
+        for real in (False, True)
     )
     broken = before.robust & (sizes <= budget.epsilon)
     broken_real = before.robust_real & (broken | _is_within(real, budget))
-    tried = int((records.attempted & before.robust).sum())
-    stage = Stage(attack.text, attack.name, tried, int(broken.sum()), int(broken_real.sum()))
+    stage = replace(stage, broken=int(broken.sum()), broken_real=int(broken_real.sum()))
     return RobustAccuracy(
         budget,
         before.correct,

@@ -15,7 +15,12 @@ from caffe_ext.evaluation.probe import (
     make_iterated_attacks,
 )
 from caffe_ext.evaluation.result import find_correctly_classified
-from caffe_ext.evaluation.robustness import RobustAccuracy, add_stage, compute_robust_accuracy
+from caffe_ext.evaluation.robustness import (
+    Finding,
+    RobustAccuracy,
+    add_stage,
+    compute_robust_accuracy,
+)
 from caffe_ext.evaluation.stability import NoiseStability
 from caffe_ext.evaluation.suite import Suite
 from caffe_ext.evaluation.work import EvaluationWork
@@ -26,6 +31,7 @@ from caffe_ext.runtime.workers import Workers
 
 Records = Mapping[str, AttackRecords]
 """The records of each attack, by its text."""
+_COMPARISON = "the comparison with single steps"
 
 
 def run_cascades(
@@ -34,8 +40,11 @@ def run_cascades(
     predicted: Mapping[str, Ints],
     records: Mapping[str, Records],
     workers: Workers,
-) -> dict[str, tuple[RobustAccuracy, ...]]:
-    """Return the robust accuracy of each model within each budget, after the cascade."""
+) -> tuple[dict[str, tuple[RobustAccuracy, ...]], dict[str, list[Finding]]]:
+    """Return the robust accuracy of each model within each budget, after its cascade, and what all
+    cascades have found.
+    """
+    findings: dict[str, list[Finding]] = {model.name: [] for model in work.models}
     found: dict[tuple[str, PerturbationBudget], RobustAccuracy] = {}
     for model in work.models:
         suite, mine = suites[model.name], records[model.name]
@@ -68,10 +77,13 @@ def run_cascades(
                     )
         for place, task, after in zip(places, tasks, workers.run(tasks), strict=True):
             found[place] = add_stage(found[place], task.run.attack, after)
-    return {
+            name, budget = place
+            findings[name].append(Finding(f"{budget}", task.run.attack, after))
+    robust = {
         model.name: tuple(found[model.name, one] for one in suites[model.name].radii)
         for model in work.models
     }
+    return robust, findings
 
 
 def probe_models(
@@ -80,8 +92,10 @@ def probe_models(
     predicted: Mapping[str, Ints],
     records: Mapping[str, Records],
     workers: Workers,
-) -> dict[str, Probe]:
-    """Compare iterated attacks with single steps, for each model with a radius for that."""
+) -> tuple[dict[str, Probe], dict[str, list[Finding]]]:
+    """Compare iterated attacks with single steps, for each model with a radius for that; return
+    the comparisons, and what the iterated attacks have found.
+    """
     settings, tasks, radii = work.settings, [], {}
     for model in work.models:
         suite, mine = suites[model.name], records[model.name]
@@ -100,12 +114,15 @@ def probe_models(
         ]
     results = workers.run(tasks)
     found = {}
+    findings: dict[str, list[Finding]] = {model.name: [] for model in work.models}
+    for task, iterated in zip(tasks, results, strict=True):
+        findings[task.model.name].append(Finding(_COMPARISON, task.run.attack, iterated))
     for task, loss, margin in zip(tasks[::2], results[::2], results[1::2], strict=True):
         name = task.model.name
         found[name] = compare_with_single_steps(
             radii[name], suites[name], records[name], loss, margin
         )
-    return found
+    return found, findings
 
 
 def measure_noise(

@@ -27,6 +27,8 @@ COLOUR_RADII = (1.0, 2.0, 4.0, 8.0)
 CASCADE = ("pgd=E+margin",)
 _WITHIN = ("bim", "pgd", "apgd", "fab", "square", "autoattack")
 """Attacks whose texts have a radius, and "-l2" before it in L2."""
+_RADIUS = re.compile(r"(?<![A-Za-z0-9_.])E(?![A-Za-qs-wyz_])")
+"""An E on its own; "x" and "r" may follow, as in pgd=Ex40. Not the one in +CE or 1E1."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _add_budget(text: str, budget: PerturbationBudget) -> str:
         text = f"{name}=E{plus}{ending}"
     if budget.norm == "l2":
         text = re.sub(rf"^({'|'.join(_WITHIN)})=", r"\1-l2=", text)
-    return text.replace("E", f"{budget.epsilon!r}")
+    return _RADIUS.sub(f"{budget.epsilon!r}", text)
 
 
 def make_default_suite(  # noqa: PLR0913  they are independent of each other
