@@ -66,6 +66,21 @@ def test_the_page_says_the_numbers(report: Report, page_text: str) -> None:
     assert any("does not prove that there is none" in text for text in said)
 
 
+def test_real_valued_pixels_stand_beside_whole_grey_levels(report: Report, page_text: str) -> None:
+    """As on the console: where they differ, in each table, and in the verdict."""
+    assert "in real-valued pixels" not in Page(page_text).said
+    model = report.models[0]
+    first = model.robust[0]
+    stage = replace(first.stages[-1], tried=5, broken=1, broken_real=2)
+    real = replace(first, robust_real=first.robust & False, stages=(*first.stages[:-1], stage))
+    assert real.differs
+    text = as_page(replace(report, models=[replace(model, robust=(real,)), report.models[1]]))
+    said = [one.strip() for one in Page(text).said]
+    assert said.count("in real-valued pixels") == 2
+    assert "1 of 5 (2)" in said
+    assert any("(0.00% in real-valued pixels) stay correct" in one for one in said)
+
+
 def test_one_copy_is_no_copies(report: Report) -> None:
     noise = dict(report.settings["noise"]) | {"copies": 1}
     text = as_page(replace(report, settings=dict(report.settings) | {"noise": noise}))
@@ -178,8 +193,11 @@ def test_the_verdict(report: Report) -> None:
     assert "signs of masked gradients" in masked[2]
     assert "does not prove" in plain[2]
     first = report.models[0].robust[0]
-    nobody = replace(first, robust=first.robust & False, correct=4)
-    everybody = replace(nobody, robust=np.array([True, True, True, True, False]))
+    nobody = replace(
+        first, robust=first.robust & False, robust_real=first.robust & False, correct=4
+    )
+    four = np.array([True, True, True, True, False])
+    everybody = replace(nobody, robust=four, robust_real=four)
     for robust, said in (
         (nobody, "0.00% stay correct: the attacks here break all others."),
         (

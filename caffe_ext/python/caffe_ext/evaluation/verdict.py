@@ -50,9 +50,10 @@ def _describe_robustness(model: ModelEvaluation, budget: PerturbationBudget | No
         broken = "the attacks here break none of them, but stronger ones may"
     else:
         broken = "the attacks here break the others, and stronger ones may break more"
+    real = f" ({shown.accuracy_real:.2%} in real-valued pixels)" if shown.differs else ""
     return (
         f"Where {what} may change by {show_distance(shown.budget.epsilon)}, at most "
-        f"{shown.accuracy:.2%} stay correct: {broken}."
+        f"{shown.accuracy:.2%}{real} stay correct: {broken}."
     )
 
 
