@@ -261,3 +261,23 @@ def test_attacks_find_what_their_parts_find(tmp_path: Path, text: str) -> None:
     assert found.found.tolist() == [True, far != 2]
     assert found.diagnostics is not None
     assert found.diagnostics.targets.tolist() == [1, 1]
+
+
+def test_a_step_between_grey_levels_is_rounded_down_and_says_so(tmp_path: Path) -> None:
+    """Rounded to the nearest, a change of 25.5 would be 26, beyond what was asked for."""
+    model = linear(tmp_path, [[0, 0], [0.02, 0.01]], [0, -3.2])
+    images = rows([100, 101])
+    for text in ("fgs=25.5", "margin-s=25.5", "fgv=25.5"):
+        attack = parse_attack(text)
+        found = attack.run(model, images, Misclassification(labels(0)), np.arange(1))
+        assert found.found.all()
+        assert abs(found.adversarials.astype(int) - images).max() == 25
+        assert f"{text}: image files hold whole grey levels" in attack.remarks[0]
+        assert "being 25 grey levels" in attack.threat_model
+    assert parse_attack("fgs=25").remarks == ()
+
+
+def test_a_radius_is_a_number() -> None:
+    for text in ("apgd(epsilon='8')", "fab(epsilon=True)", "square(epsilon=None)"):
+        with pytest.raises(ValueError, match=r"epsilon must be a number of grey levels, not"):
+            parse_attack(text)

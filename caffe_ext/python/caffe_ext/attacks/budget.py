@@ -8,6 +8,7 @@ like robustness.
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -63,6 +64,8 @@ def check_distance(
     name    of the setting
     effect  what a distance below one grey level does
     """
+    if isinstance(grey_levels, bool) or not isinstance(grey_levels, Real):
+        raise ValueError(f"{name} must be a number of grey levels, not {grey_levels!r}")
     if not (np.isfinite(grey_levels) and grey_levels > 0):
         raise ValueError(f"{name} must be above 0 grey levels, not {grey_levels}")
     if grey_levels < 1:

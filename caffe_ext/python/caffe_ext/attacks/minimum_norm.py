@@ -58,7 +58,8 @@ class MinimumNormAttack(LineAttack):
 class SingleStep(LineAttack):
     """One step of a given length in a direction, without a search.
 
-    epsilon  the largest change of a pixel, in grey levels, 1 to 255
+    epsilon  the largest change of a pixel, in grey levels, 1 to 255; image files hold whole ones,
+             so that a fraction is dropped
     """
 
     epsilon: float
@@ -67,6 +68,17 @@ class SingleStep(LineAttack):
         """Raise ValueError for an invalid epsilon."""
         check_distance("epsilon", self.epsilon)
         check_largest_change(self.epsilon)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say that a step between whole grey levels is rounded down."""
+        whole = int(self.epsilon)
+        if self.epsilon == whole:
+            return ()
+        return (
+            f"{self.text}: image files hold whole grey levels, so the largest change of a pixel is "
+            f"{whole}, not {self.epsilon:g}",
+        )
 
     @property
     def name(self) -> str:
@@ -78,11 +90,11 @@ class SingleStep(LineAttack):
         """Describe what the attacker may do."""
         return (
             f"{_WHITE_BOX}; moves all pixels within 0..255 along one direction, the largest change "
-            f"being {show_distance(self.epsilon)}"
+            f"being {show_distance(int(self.epsilon))}"
         )
 
     def search(
         self, model: Model, images: Images, criterion: Criterion, directions: Directions
     ) -> AttackResult:
         """Take the step."""
-        return take_step(model, images, directions.values, self.epsilon, criterion)
+        return take_step(model, images, directions.values, int(self.epsilon), criterion)
