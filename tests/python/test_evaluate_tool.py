@@ -175,6 +175,7 @@ def test_quick(given: Arguments) -> None:
     assert (quick.noise.per_class, quick.noise.copies) == (5, 20)
     other = settings("--quick", "--limit", "30", "--noise-images", "0", "--hot", "2-3")
     assert (other.limit, other.noise, other.ranks) == (30, None, (1, 2, 3))
+    assert settings("--quick", "--limit", "0").limit is settings("--limit", "0").limit is None
     usual = settings()
     assert (usual.limit, usual.ranks, usual.probe, usual.seed) == (None, None, 1000, 1)
     assert usual.noise

@@ -237,7 +237,7 @@ def test_what_is_no_array_of_images_is_refused(tmp_path: Path) -> None:
         ("'data' holds float64", {"data": x / 2}),
         (r"'data' holds uint8 \(3, 5, 6\).*\(N, H, W\), save images\[:, None\]", {"data": x[0]}),
         (r"\(H, W, C\), save images.transpose\(0, 3, 1, 2\)", {"data": x.transpose(0, 2, 3, 1)}),
-        (r"'data' holds uint8 \(0, 3", {"data": x[:0]}),
+        (r"'data' holds no images: its shape is \(0, 3", {"data": x[:0]}),
         (r"0 is \(5, 6, 3\)", {"data": x.transpose(0, 2, 3, 1)}),
         (r"labels int64 \(6,\) for 7 images", {"data": x, "labels": y[1:]}),
         ("label number 0 is -", {"data": x, "labels": y - 10}),

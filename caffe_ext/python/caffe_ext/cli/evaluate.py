@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this program."""
     parser = create_parser("evaluate", __doc__, EPILOG, "[options]")
     add_model_arguments(parser, several=True)
-    add_image_arguments(parser)
+    add_image_arguments(parser, usual_limit="all, with --quick 500; 0: all")
     _add_measurements(parser)
     group = parser.add_argument_group("output")
     add_output(group, ROOT / "build" / "evaluate")
@@ -191,7 +191,6 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
 
     hot = {rank for text in arguments.hot or () for rank in parse_ranks(text)}
     given = {
-        "limit": arguments.limit,
         "ranks": tuple(sorted({1, *hot})) if hot else None,
         "probe": arguments.probe,
         "noise_images": arguments.noise_images,
@@ -202,6 +201,8 @@ def read_settings(arguments: argparse.Namespace, source: "ImageSource") -> "Sett
         QUICK if arguments.quick else USUAL,
         **{name: value for name, value in given.items() if value is not None},
     )
+    if "limit" in arguments:  # None: all, also with --quick
+        extent = replace(extent, limit=arguments.limit)
     return extent.make_settings(
         source,
         extra=tuple(parse_attack(name, seed=arguments.seed) for name in arguments.attacks),

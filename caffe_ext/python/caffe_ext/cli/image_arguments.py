@@ -33,11 +33,19 @@ images
 
 
 def add_image_arguments(
-    parser: argparse.ArgumentParser, *, images: str | None = None, limit: int | None = None
+    parser: argparse.ArgumentParser,
+    *,
+    images: str | None = None,
+    limit: int | None = None,
+    usual_limit: str | None = None,
 ) -> None:
-    """Add --images and how they are read: --labels, --resize, --grey, --limit, ..."""
+    """Add --images and how they are read: --labels, --resize, --grey, --limit, ...
+
+    usual_limit  the default of --limit in words, where another option decides it; without --limit
+                 the parsed arguments have none
+    """
     otherwise = images or "mnist; for the models of `make demo` their own data set"
-    first = "all" if limit is None else f"{limit:,}; 0: all"
+    first = usual_limit or ("all" if limit is None else f"{limit:,}; 0: all")
     group = parser.add_argument_group("images")
     add = group.add_argument
     add(
@@ -79,7 +87,7 @@ def add_image_arguments(
         "--limit",
         type=_count,
         metavar="N",
-        default=limit,
+        default=limit if usual_limit is None else argparse.SUPPRESS,
         help=f"use at most N images (default: {first})",
     )
     add(

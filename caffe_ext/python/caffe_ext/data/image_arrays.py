@@ -182,7 +182,9 @@ def _choose_labels(
 
 def _check_images(where: str, images: Any) -> None:
     """Raise DataError unless something with dtype and shape is uint8 (N, C, H, W), N above 0."""
-    shape = images.shape or ()  # None: of a dataset without values
+    shape: tuple[int, ...] = images.shape or ()  # None: of a dataset without values
+    if images.dtype == np.uint8 and len(shape) == 4 and shape[0] == 0:
+        raise DataError(f"{where} holds no images: its shape is {shape}")
     if images.dtype != np.uint8 or len(shape) != 4 or 0 in shape:
         raise DataError(
             f"{where} holds {images.dtype} {images.shape}; images are uint8 (N, C, H, W)"
