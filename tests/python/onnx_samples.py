@@ -103,6 +103,9 @@ BODIES = {
     "ELU": layer("ELU", "elu_param { alpha: 0.7 }"),
     "Swish": layer("Swish", "swish_param { beta: 1.5 }"),
     "BNLL": layer("BNLL"),
+    "GaussianNoise, in training": layer(
+        "GaussianNoise", "caffe_ext_param { gaussian_noise { sigma: 8 } }"
+    ),
     "Clip": layer("Clip", "clip_param { min: -0.5 max: 0.25 }"),
     "Threshold": layer("Threshold", "threshold_param { threshold: 0.1 }"),
     "Power": layer("Power", "power_param { power: 2 scale: -0.5 shift: 3 }"),

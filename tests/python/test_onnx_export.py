@@ -154,6 +154,12 @@ def test_layers_that_are_refused(tmp_path: Path) -> None:
     sentence = r"layer 'x' \(Im2col\) cannot be exported: there is no conversion for"
     with pytest.raises(ValueError, match=f"net.prototxt: {sentence}"):
         export.export_model(write_described(tmp_path, body))
+    for phases in ("TEST", "ALL"):
+        noise = f"gaussian_noise {{ sigma: 8 phases: {phases} }}"
+        body = layer("GaussianNoise", f"caffe_ext_param {{ {noise} }}") + SCORES
+        sentence = r"layer 'x' \(GaussianNoise\) cannot be exported: its noise is random in each"
+        with pytest.raises(ValueError, match=sentence):
+            export.export_model(write_described(tmp_path, body))
 
 
 def test_a_wrong_conversion_is_not_written(

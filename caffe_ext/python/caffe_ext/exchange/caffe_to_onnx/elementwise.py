@@ -27,6 +27,19 @@ def convert_dropout(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     return inputs
 
 
+@register_converter("GaussianNoise")
+def convert_noise(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
+    """y = x, unless there is noise in the phase TEST, too."""
+    noise = read_single(layer.parameter.caffe_ext_param.gaussian_noise, layer)
+    if noise.phases != noise.TRAIN and noise.sigma > 0:
+        raise make_error(
+            layer,
+            "its noise is random in each pass, so that the scores cannot be compared; it has "
+            "`phases: TRAIN` if the noise is for training only",
+        )
+    return inputs
+
+
 @register_converter("AbsVal", "BNLL", "Sigmoid", "TanH")
 def convert_function(graph: Graph, layer: CaffeLayer, inputs: Values) -> Values:
     """|x|, log(1 + exp(x)), 1 / (1 + exp(-x)), tanh(x)."""
