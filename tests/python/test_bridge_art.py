@@ -180,9 +180,9 @@ def test_what_is_refused(model: Classifier, images: np.ndarray, labels: np.ndarr
     classifier = CaffeClassifier(model)
     with pytest.raises(ValueError, match=r"from 0 \(black\) to 1"):
         classifier.predict(images * 255)
-    with pytest.raises(ValueError, match="none of the 5 classes"):
+    with pytest.raises(ValueError, match=r"label \d+ of image 0 does not exist"):
         classifier.loss_gradient(images, labels + 10)
-    with pytest.raises(ValueError, match="none of the 5 classes"):
+    with pytest.raises(ValueError, match=r"label \d+ of image 0 does not exist"):
         classifier.class_gradient(images, CLASSES)
     with pytest.raises(ValueError, match="none, mean or sum, not 'max'"):
         classifier.compute_loss(images, labels, "max")

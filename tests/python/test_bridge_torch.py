@@ -14,6 +14,7 @@ from classifier_models import DEEP, LINEAR, SPACE, WEIGHTS, write_model
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra `torch`")
 
 from caffe_ext.bridges.torch import as_module  # noqa: E402  (needs PyTorch)
+from caffe_ext.models.description import read_model  # noqa: E402
 from caffe_ext.models.pixels import PixelSpace  # noqa: E402
 
 # The net computes in float32: gradcheck's differences of 1e-2 (2.55 grey levels) of its outputs,
@@ -134,8 +135,20 @@ def test_what_is_refused(model: Classifier) -> None:
         module(images.byte())
     with pytest.raises(ValueError, match=r"on meta, .* device='cpu'"):
         module(images.to("meta"))
-    with pytest.raises(ValueError, match=r"and not \(1, 0\)"):
+    with pytest.raises(ValueError, match=r", not \(1, 0\)"):
         as_module(model, (1, 0))
+    with pytest.raises(TypeError, match=r"images must be a torch\.Tensor, not ndarray"):
+        module(images.numpy())
+
+
+def test_a_model_that_is_not_loaded_is_refused(model: Classifier, tmp_path: Path) -> None:
+    """read_model() without load(), and the file's name, are easily passed."""
+    (tmp_path / "net.yaml").write_text("deploy: deploy.prototxt\nweights: w.caffemodel\n")
+    description = read_model(tmp_path / "net.yaml")
+    with pytest.raises(TypeError, match=r"not ModelDescription: load\(\) returns its model"):
+        as_module(description)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"such as read_model\(\.\.\.\)\.load\(\), not str$"):
+        as_module("net.yaml")  # type: ignore[arg-type]
 
 
 def test_its_text(model: Classifier) -> None:

@@ -16,7 +16,7 @@ from art.config import ART_NUMPY_DTYPE
 from art.estimators.classification.classifier import ClassifierNeuralNetwork
 from numpy.typing import NDArray
 
-from caffe_ext.bridges.value_range import ValueRange
+from caffe_ext.bridges.value_range import ValueRange, check_model
 from caffe_ext.models.base import Diff, Floats, Ints, Model, softmax
 from caffe_ext.models.classifier import Classifier
 
@@ -47,8 +47,9 @@ class CaffeClassifier(ClassifierNeuralNetwork):  # type: ignore[misc]  # art may
         preprocessing  and the defences: as in ART, before and after the model; those before it must
                        leave the values within clip_values
 
-        Raises ValueError for clip_values that are not a range.
+        Raises ValueError for clip_values that are not a range, TypeError for what is no model.
         """
+        check_model(model)
         super().__init__(
             model=model,
             clip_values=clip_values,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffe_ext.bridges.value_range import ValueRange
+from caffe_ext.bridges.value_range import ValueRange, check_model
 from caffe_ext.models.base import Floats, Model
 
 
@@ -23,8 +23,9 @@ def as_module(model: Model, value_range: tuple[float, float] = (0.0, 1.0)) -> "C
 
     value_range  the values of black and of white in the images; (0, 255) for grey levels
 
-    Raises ValueError for an invalid range.
+    Raises ValueError for an invalid range, TypeError for what is no model.
     """
+    check_model(model)
     return CaffeModule(model, ValueRange(*value_range))
 
 
@@ -53,7 +54,11 @@ class CaffeModule(torch.nn.Module):  # type: ignore[misc]  # torch may be missin
         self.nothing_to_train = torch.nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits; ValueError for images of another shape, type, range or device."""
+        """Return the logits; ValueError for images of another shape, type, range or device,
+        TypeError for what is no tensor.
+        """
+        if not isinstance(images, torch.Tensor):
+            raise TypeError(f"images must be a torch.Tensor, not {type(images).__name__}")
         if images.device.type != "cpu":
             raise ValueError(
                 f"the images are on {images.device}, and a Caffe model takes them on the CPU: "

@@ -1,4 +1,7 @@
-"""ValueRange: the values that stand for black and white elsewhere, and grey levels 0..255 here."""
+"""What the bridges share: the model, and its images' values.
+
+ValueRange: the values that stand for black and white elsewhere, and grey levels 0..255 here.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_ext.models.base import Floats
+from caffe_ext.models.base import Floats, Model
 
 _WHITE = 255.0
+
+
+def check_model(model: object) -> None:
+    """Raise TypeError unless it is a model that is loaded."""
+    if isinstance(model, Model):
+        return
+    kind = type(model).__name__
+    load = ": load() returns its model" if hasattr(model, "load") else ""
+    raise TypeError(f"a Model is needed, such as read_model(...).load(), not {kind}{load}")
 
 
 @dataclass(frozen=True)
