@@ -48,6 +48,16 @@ def test_refused(setting: Setting, arguments: list[str], sentence: str) -> None:
     assert not setting.output.exists()
 
 
+def test_a_layer_without_a_backward_pass(setting: Setting) -> None:
+    """The message says which attacks do without; and they do."""
+    threshold = "layer { name: 'step' type: 'Threshold' bottom: 'data' top: 'bits' }"
+    first, *rest = NET.replace("bottom: 'data'", "bottom: 'bits'").split("layer { name: 'inner'")
+    write_yaml(setting.model.parent, net=f"{first}{threshold}\nlayer {{ name: 'inner'{rest[0]}")
+    sentence = refused(*setting.arguments, "--attacks", "apgd=8")
+    assert "tiny: layer 'step' has no backward pass (Threshold); of the attacks, squ" in sentence
+    assert run(*setting.arguments, "--attacks", "square=8x5") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

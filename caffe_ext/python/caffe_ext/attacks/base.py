@@ -23,6 +23,7 @@ from caffe_ext.attacks.lattice import StepLengths
 from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model
 
 _MID_GREY = 127
+_WITHOUT_GRADIENTS = "square=RADIUS, hopskipjump-linf, hopskipjump-l2 and deform"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,3 +186,16 @@ def _escape(text: str, also: str = "") -> str:
         lambda found: "".join(f"%{byte:02x}" for byte in found[0].encode(errors="surrogatepass")),
         text,
     )
+
+
+def check_attack(attack: Attack, model: Model) -> None:
+    """Raise ValueError if an attack cannot attack a model.
+
+    If a layer has no backward pass, the message says which attacks need none.
+    """
+    try:
+        attack.check(model)
+    except ValueError as error:
+        if "has no backward pass" not in f"{error}":
+            raise
+        raise ValueError(f"{error}; of the attacks, {_WITHOUT_GRADIENTS} need none") from error

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import cached_property
 from math import prod, sqrt
 
-from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.base import Attack, check_attack
 from caffe_ext.attacks.budget import PerturbationBudget, explain_fractional_radius
 from caffe_ext.attacks.own import check_picklable
 from caffe_ext.evaluation.attackability import AttackabilityTask
@@ -151,7 +151,7 @@ class Evaluator(EvaluationWork):
                 try:
                     if self.resources.processes > 1:
                         check_picklable(attack)
-                    attack.check(model)
+                    check_attack(attack, model)
                 except ValueError as error:
                     raise ValueError(f"{description.name}, {attack.text}: {error}") from error
         return suites

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_ext.attacks.base import Attack
+from caffe_ext.attacks.base import Attack, check_attack
 from caffe_ext.attacks.criteria import MISCLASSIFIED, CriterionKind
 from caffe_ext.data import ImageSource
 from caffe_ext.models.cache import load_cached
@@ -53,7 +53,7 @@ def check_model(
             )
         criterion.check(classifier.classes)
         for attack in attacks:
-            attack.check(classifier)
+            check_attack(attack, classifier)
         labels = source.load_labels()
         if labels is not None:
             classifier.check_labels(
