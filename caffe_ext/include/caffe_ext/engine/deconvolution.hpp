@@ -3,25 +3,18 @@
 #include <caffe/layers/deconv_layer.hpp>
 #include <vector>
 
-#include "caffe_ext/engine/joint_layer.hpp"
-#include "caffe_ext/engine/sample_weighted_layer.hpp"
-#include "caffe_ext/kernels/convolution/convolution.hpp"
+#include "caffe_ext/engine/convolution_base.hpp"
 
 namespace caffe_ext {
 
 /// The reverse of a convolution whose bottom is this layer's top: forward is its gradient of the
 /// data, and the gradient of the data is its forward. Two spatial axes; everything else is left to
 /// Caffe.
-class EngineDeconvolution : public caffe::DeconvolutionLayer<float>,
-                            public SampleWeightedLayer<float>,
-                            public JointLayer {
+class EngineDeconvolution : public ConvolutionBase<caffe::DeconvolutionLayer<float>> {
  public:
-  using DeconvolutionLayer::DeconvolutionLayer;
-  void LayerSetUp(const Blobs& bottom, const Blobs& top) override;
-  bool SupportsSampleWeights() override;
+  using ConvolutionBase::ConvolutionBase;
   /// @param factors null: all are 1
   void BackwardWeights(const Blobs& top, const float* factors, const Blobs& bottom) override;
-  bool Supports(const Epilogue& epilogue) override;
   void ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) override;
 
  protected:
@@ -30,10 +23,10 @@ class EngineDeconvolution : public caffe::DeconvolutionLayer<float>,
                     const Blobs& bottom) override;
 
  private:
-  /// Whether this layer's shape is one that the engine computes.
-  bool Supported();
   /// Of the convolution.
-  ConvolutionShape Shape(const caffe::Blob<float>& top);
+  ConvolutionShape Shape(const caffe::Blob<float>& top) const {
+    return FindShape(top, num_output_, channels_);
+  }
 };
 
 }  // namespace caffe_ext
