@@ -139,8 +139,10 @@ bool WinogradFits(const ConvolutionShape& s, int tile) {
 
 int ChooseWinogradTile(const ConvolutionShape& shape) {
   const ConvolutionShape s = shape.OneGroup();
-  // Panels (panels.hpp) take 4/5 of the time of BLAS.
-  return ChooseTile(s, std::int64_t{4} * s.images * CountOperations(s), [&](int tile) {
+  // Panels (panels.hpp) take 4/5 of the time of BLAS, unless there are few positions to fill them.
+  constexpr int kFewPositions = 64;
+  const std::int64_t fifths = s.Positions() > kFewPositions ? 4 : 5;
+  return ChooseTile(s, fifths * s.images * CountOperations(s), [&](int tile) {
     return 5 * CountWinogradOperations(tile, s.channels, s.outputs, s.images * TilesOfTop(s, tile));
   });
 }
@@ -163,9 +165,10 @@ int ChooseWinogradTileBackwardWeights(const ConvolutionShape& shape) {
 
 int ChooseWinogradTileBackwardData(const ConvolutionShape& shape) {
   const ConvolutionShape s = shape.OneGroup();
-  return ChooseTile(s, s.images * CountOperations(s), [&](int tile) {
+  // Adding up the columns takes another third of the product's time.
+  return ChooseTile(s, 4 * s.images * CountOperations(s), [&](int tile) {
     const std::int64_t tiles = s.images * std::min(TilesOfTop(s, tile), TilesOfBottom(s, tile));
-    return CountWinogradOperations(tile, s.outputs, s.channels, tiles);
+    return 3 * CountWinogradOperations(tile, s.outputs, s.channels, tiles);
   });
 }
 

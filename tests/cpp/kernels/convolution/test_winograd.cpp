@@ -181,8 +181,18 @@ TEST_F(EngineKernels, WinogradTakesWhatItCanAndWhatPays) {
     const ConvolutionShape last = Square(images, 512, 7, 7, 512, 3, 1);
     const int tile = images > 1 ? 6 : 0;
     EXPECT_EQ(ChooseWinogradTile(last), tile);
-    EXPECT_EQ(ChooseWinogradTileBackwardData(last), tile);
+    EXPECT_EQ(ChooseWinogradTileBackwardData(last), 6);
     EXPECT_EQ(ChooseWinogradTileBackwardWeights(last), tile);
+  }
+
+  // LeNet and CIFAR-10 quick: an image's scores and gradient do not depend on its batch.
+  for (const int images : {1, 2, 7, 100}) {
+    for (const ConvolutionShape& s :
+         {Square(images, 20, 12, 12, 50, 5, 0), Square(images, 32, 16, 16, 32, 5, 2),
+          Square(images, 32, 8, 8, 64, 5, 2)}) {
+      EXPECT_EQ(ChooseWinogradTile(s), 8);
+      EXPECT_EQ(ChooseWinogradTileBackwardData(s), 8);
+    }
   }
 
   SetVectorLanes(0);
