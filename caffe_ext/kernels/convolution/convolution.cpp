@@ -3,11 +3,13 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <type_traits>
 
+#include "caffe_ext/kernels/channels/channels.hpp"
 #include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 #include "caffe_ext/kernels/common/vector_lanes.hpp"
@@ -159,6 +161,38 @@ CAFFE_EXT_CLONES const float* Scaled(const float* values, float factor, std::ptr
   return scaled;
 }
 
+/// Some of the channels of one group, as a convolution; without their outputs.
+struct ChannelPart {
+  int begin;               ///< channel of the group
+  ConvolutionShape shape;  ///< of these channels
+
+  /// @param part of `parts` into which a group's channels are divided
+  ChannelPart(const ConvolutionShape& s, int part, int parts) : shape(s.OneGroup()) {
+    const auto at = [channels = std::int64_t{shape.channels}, parts](int i) {
+      return static_cast<int>(channels * i / parts);
+    };
+    begin = at(part);
+    shape.channels = at(part + 1) - begin;
+  }
+  std::ptrdiff_t KernelsAt() const {
+    return std::ptrdiff_t{begin} * shape.kernel_height * shape.kernel_width;
+  }
+  /// Of a group in an image.
+  std::ptrdiff_t ImageAt(const ConvolutionShape& s, int group) const {
+    return (std::ptrdiff_t{group} * (s.channels / s.groups) + begin) * s.height * s.width;
+  }
+};
+
+/// Into how many parts to divide the channels of each group, so that threads that have no image of
+/// their own share those that there are.
+int CountChannelParts(const ConvolutionShape& s) {
+  const int channels = s.channels / s.groups;
+  const std::int64_t most = std::int64_t{s.images} * channels;
+  const int wanted = ChooseParts(static_cast<int>(std::min<std::int64_t>(most, INT_MAX)),
+                                 s.images * s.TopSize() * s.KernelSize());
+  return s.images == 0 ? 1 : std::min((wanted + s.images - 1) / s.images, channels);
+}
+
 /// Adds the gradients of some images to weight_sums and bias_sums; null: left out.
 void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bottom,
                   const float* top_diff, const float* factors, float* weight_sums,
@@ -182,6 +216,50 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
       cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1,
                   diff + std::ptrdiff_t{g} * m * k, k, columns + std::ptrdiff_t{g} * n * k, k, 1,
                   weight_sums + std::ptrdiff_t{g} * m * n, n);
+    }
+  }
+}
+
+/// Adds the gradients of the kernels of some channels, of all images in turn.
+void AddChannelGradients(const ConvolutionShape& s, const ChannelPart& part, const float* bottom,
+                         const float* top_diff, const float* factors, float* weight_diff) {
+  const int m = s.outputs / s.groups;
+  const int n = s.KernelSize();
+  const int k = s.Positions();
+  for (int image = 0; image < s.images; ++image) {
+    for (int g = 0; g < s.groups; ++g) {
+      const float* columns =
+          Columns(part.shape, bottom + image * s.BottomSize() + part.ImageAt(s, g));
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, part.shape.KernelSize(), k,
+                  factors != nullptr ? factors[image] : 1.0F,
+                  top_diff + image * s.TopSize() + std::ptrdiff_t{g} * m * k, k, columns, k, 1,
+                  weight_diff + std::ptrdiff_t{g} * m * n + part.KernelsAt(), n);
+    }
+  }
+}
+
+/// The images are divided among threads, each of which has sums of its own, unless there is one;
+/// these are then added up in the order of the parts.
+void AddGradientsByImages(const ConvolutionShape& s, const float* bottom, const float* top_diff,
+                          const float* factors, float* weight_diff, float* bias_diff) {
+  const int parts = Parts(s);
+  if (parts <= 1) {
+    AddGradients(s, 0, s.images, bottom, top_diff, factors, weight_diff, bias_diff);
+    return;
+  }
+  const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
+  const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
+  float* sums = GetThreadBuffer(kSums, parts * size);
+  ParallelParts(s.images, parts, [&](int begin, int end, int part) {
+    float* mine = sums + part * size;
+    std::fill(mine, mine + size, 0.0F);
+    AddGradients(s, begin, end, bottom, top_diff, factors, weight_diff != nullptr ? mine : nullptr,
+                 bias_diff != nullptr ? mine + weights : nullptr);
+  });
+  for (int part = 0; part < parts; ++part) {
+    AddTo(weight_diff, sums + part * size, weights);
+    if (bias_diff != nullptr) {
+      AddTo(bias_diff, sums + part * size + weights, s.outputs);
     }
   }
 }
@@ -252,26 +330,19 @@ void ConvolutionBackwardWeights(const ConvolutionShape& s, const float* bottom,
       return;
     }
   }
-  const int parts = Parts(s);
-  if (parts <= 1) {
-    AddGradients(s, 0, s.images, bottom, top_diff, factors, weight_diff, bias_diff);
+  const int channel_parts = CountChannelParts(s);
+  if (channel_parts == 1) {
+    AddGradientsByImages(s, bottom, top_diff, factors, weight_diff, bias_diff);
     return;
   }
-  // Each part has its own sums, which are then added up in the order of the parts.
-  const std::ptrdiff_t weights = weight_diff != nullptr ? s.WeightSize() : 0;
-  const std::ptrdiff_t size = weights + (bias_diff != nullptr ? s.outputs : 0);
-  float* sums = GetThreadBuffer(kSums, parts * size);
-  ParallelParts(s.images, parts, [&](int begin, int end, int part) {
-    float* mine = sums + part * size;
-    std::fill(mine, mine + size, 0.0F);
-    AddGradients(s, begin, end, bottom, top_diff, factors, weight_diff != nullptr ? mine : nullptr,
-                 bias_diff != nullptr ? mine + weights : nullptr);
-  });
-  for (int part = 0; part < parts; ++part) {
-    AddTo(weight_diff, sums + part * size, weights);
-    if (bias_diff != nullptr) {
-      AddTo(bias_diff, sums + part * size + weights, s.outputs);
-    }
+  if (weight_diff != nullptr) {
+    ParallelParts(channel_parts, channel_parts, [&](int begin, int /*end*/, int /*part*/) {
+      AddChannelGradients(s, ChannelPart(s, begin, channel_parts), bottom, top_diff, factors,
+                          weight_diff);
+    });
+  }
+  if (bias_diff != nullptr) {
+    AddChannelSums({s.images, s.outputs, s.Positions()}, top_diff, factors, bias_diff);
   }
 }
 
@@ -292,28 +363,33 @@ void ConvolutionBackwardData(const ConvolutionShape& s, const float* top_diff, c
   const int m = s.KernelSize();
   const int n = s.Positions();
   const int k = s.outputs / s.groups;
-  ParallelParts(s.images, Parts(s), [&](int begin, int end, int /*part*/) {
-    for (int image = begin; image < end; ++image) {
-      float* dx = bottom_diff + image * s.BottomSize();
-      float* columns = s.IsPointwise() ? dx : GetThreadBuffer(kColumns, ColumnsSize(s));
+  const int channel_parts = CountChannelParts(s);
+  const int units = s.images * channel_parts;
+  const auto compute = [&](int begin, int end, int /*part*/) {
+    for (int unit = begin; unit < end; ++unit) {
+      const int image = unit / channel_parts;
+      const ChannelPart part(s, unit % channel_parts, channel_parts);
+      const ConvolutionShape& one = part.shape;
       for (int g = 0; g < s.groups; ++g) {
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1,
-                    weights + std::ptrdiff_t{g} * k * m, m,
-                    top_diff + image * s.TopSize() + std::ptrdiff_t{g} * k * n, n, 0,
-                    columns + std::ptrdiff_t{g} * m * n, n);
+        float* dx = bottom_diff + image * s.BottomSize() + part.ImageAt(s, g);
+        float* columns = s.IsPointwise() ? dx : GetThreadBuffer(kColumns, ColumnsSize(one));
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, one.KernelSize(), n, k, 1,
+                    weights + std::ptrdiff_t{g} * k * m + part.KernelsAt(), m,
+                    top_diff + image * s.TopSize() + std::ptrdiff_t{g} * k * n, n, 0, columns, n);
+        if (s.IsPointwise()) {
+          continue;
+        }
+        if (!s.IsPadded()) {
+          ColumnsToImage(one, columns, dx);
+          continue;
+        }
+        float* padded = GetThreadBuffer(kPadded, one.PaddedSize());
+        ColumnsToImage(one, columns, padded);
+        CopyInside(one, padded, dx);
       }
-      if (s.IsPointwise()) {
-        continue;
-      }
-      if (!s.IsPadded()) {
-        ColumnsToImage(s, columns, dx);
-        continue;
-      }
-      float* padded = GetThreadBuffer(kPadded, s.PaddedSize());
-      ColumnsToImage(s, columns, padded);
-      CopyInside(s, padded, dx);
     }
-  });
+  };
+  ParallelParts(units, ChooseParts(units, s.images * s.TopSize() * m), compute);
 }
 
 }  // namespace caffe_ext

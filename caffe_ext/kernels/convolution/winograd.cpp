@@ -166,7 +166,7 @@ int ChooseWinogradTileBackwardWeights(const ConvolutionShape& shape) {
 int ChooseWinogradTileBackwardData(const ConvolutionShape& shape) {
   const ConvolutionShape s = shape.OneGroup();
   // Adding up the columns takes another third of the product's time.
-  return ChooseTile(s, 4 * s.images * CountOperations(s), [&](int tile) {
+  return ChooseTile(s, std::int64_t{4} * s.images * CountOperations(s), [&](int tile) {
     const std::int64_t tiles = s.images * std::min(TilesOfTop(s, tile), TilesOfBottom(s, tile));
     return 3 * CountWinogradOperations(tile, s.outputs, s.channels, tiles);
   });

@@ -39,6 +39,12 @@ TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
       {40, 8, 9, 10, 8, 3, 5, 1, 2, 1, 1, 8},
       {64, 2, 6, 6, 3, 3, 3, 1, 1, 1, 1, 1},
       {500, 1, 4, 4, 8, 3, 3, 1, 1, 1, 1, 1},
+      // Fewer images than threads, which then share their channels.
+      {1, 64, 16, 16, 96, 1, 1, 0, 0, 1, 1, 1},
+      {2, 23, 20, 21, 48, 3, 3, 1, 1, 2, 2, 1},
+      {1, 32, 16, 18, 64, 3, 3, 0, 0, 2, 1, 2},
+      {2, 6, 30, 30, 40, 4, 4, 1, 1, 1, 1, 2},
+      {1, 3, 60, 60, 40, 7, 7, 3, 3, 2, 2, 1, 1, 2},
       // Depthwise: kernels of 3 and 5, others, strides, pads, rows of many and few values.
       {3, 5, 19, 18, 5, 3, 3, 1, 1, 1, 1, 5},
       {2, 4, 15, 33, 4, 3, 3, 1, 1, 2, 2, 4},
