@@ -83,9 +83,9 @@ def test_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--epsilon", "-1"], "argument --epsilon: must be a number of at least 0, not '-1'"),
-        (["--epsilon", "0"], "argument --epsilon: must be above 0"),
-        (["--epsilon", "inf"], "argument --epsilon: must be a number"),
+        (["--epsilon=-1"], "argument --epsilon: a distance must be in grey levels (8) or in 0..1"),
+        (["--epsilon", "0"], "argument --epsilon: must be above 0, not 0"),
+        (["--epsilon", "inf"], "argument --epsilon: a distance must be in grey levels (8)"),
         (["--through", ""], "argument --through: must be the name of a blob"),
     ],
 )

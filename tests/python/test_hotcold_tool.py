@@ -215,6 +215,7 @@ def test_what_the_options_mean() -> None:
     assert gradients() == ["fgs", "fgv"]
     assert gradients("--logits", "--through", "ip1")[2:] == ["margin-s@ip1", "margin@ip1"]
     assert gradients("--epsilon", "8", "16")[:2] == ["fgs=8.0", "fgs=16.0"]
+    assert gradients("--epsilon", "8/255", "0.2of1")[:2] == ["fgs=8.0", "fgs=51.0"]
 
 
 def test_files_that_are_not_adversarial_are_marked(setting: Setting) -> None:

@@ -115,14 +115,6 @@ def parse_at_least(least: float, text: str) -> float:
     return value
 
 
-def parse_positive(text: str) -> float:
-    """Return a number above 0; ArgumentTypeError for others, nan and inf too."""
-    value = parse_at_least(0, text)
-    if not value:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
 def add_through(group: argparse._ArgumentGroup) -> None:
     """Add --through, the inner blobs through which attacks go."""
     group.add_argument(

@@ -15,7 +15,6 @@ from caffe_ext.cli.attack_arguments import (
     add_through,
     list_through_suffixes,
     make_program_parser,
-    parse_positive,
 )
 from caffe_ext.cli.attack_program import run_attack_program
 
@@ -28,6 +27,19 @@ EXAMPLES = """\
 """
 
 
+def parse_epsilon(text: str) -> float:
+    """Return a positive distance in grey levels, or raise ArgumentTypeError."""
+    from caffe_ext.attacks.budget import parse_distance  # noqa: PLC0415  --help is instant
+
+    try:
+        distance = parse_distance(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
+    if not distance > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return distance
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the fast gradient methods."""
     group = parser.add_argument_group("fast gradient")
@@ -35,9 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--epsilon",
         nargs="+",
-        type=parse_positive,
+        type=parse_epsilon,
         metavar="E",
-        help="step exactly E grey levels, without searching for the smallest adversarial",
+        help="step exactly E grey levels (8), or 8/255 or 0.03of1, without searching for the "
+        "smallest adversarial",
     )
     add_through(group)
     add(
