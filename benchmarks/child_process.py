@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,10 @@ def measure_in_child(
         stdout=subprocess.PIPE,
         check=False,
     )
+    if done.returncode < 0:
+        number = -done.returncode
+        memory = ": the memory may not suffice" if number == signal.SIGKILL else ""
+        sys.exit(f"measuring {title} was ended by signal {number}{memory}")
     if done.returncode:
         sys.exit(f"measuring {title} failed, see above")
     return json.loads(done.stdout.splitlines()[-1])

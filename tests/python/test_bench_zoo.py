@@ -9,6 +9,7 @@ import pytest
 
 import bench_zoo as bench
 import zoo_jobs
+from child_process import measure_in_child
 
 TINY = """
 name: "tiny"
@@ -125,6 +126,13 @@ def test_a_small_network_is_measured(
     text = (tmp_path / f"{stem}.md").read_text()
     assert text.startswith("# How fast networks of real size")
     assert ("CAFFE_EXT_VECTOR_LANES=8" in text) == bool(options)
+
+
+def test_a_killed_child(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(SystemExit, match="measuring it was ended by signal 9: the memory may not"):
+        measure_in_child(f"{program}", [], "it", {})
 
 
 def test_rows_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
