@@ -2,14 +2,6 @@
 
 namespace caffe_ext {
 
-void EngineConvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
-  if (!Supported()) {
-    ConvolutionLayer::Forward_cpu(bottom, top);
-    return;
-  }
-  ForwardJointly(bottom, top, Epilogue());
-}
-
 void EngineConvolution::ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) {
   epilogue.bias = Bias();
   for (std::size_t i = 0; i < bottom.size(); ++i) {
@@ -18,19 +10,9 @@ void EngineConvolution::ForwardJointly(const Blobs& bottom, const Blobs& top, Ep
   }
 }
 
-void EngineConvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
-                                     const Blobs& bottom) {
-  if (!Supported()) {
-    ConvolutionLayer::Backward_cpu(top, propagate_down, bottom);
-    return;
-  }
-  BackwardWeights(top, nullptr, bottom);
-  for (std::size_t i = 0; i < top.size(); ++i) {
-    if (propagate_down[i]) {
-      ConvolutionBackwardData(Shape(*bottom[i]), top[i]->cpu_diff(), blobs_[0]->cpu_data(),
-                              bottom[i]->mutable_cpu_diff());
-    }
-  }
+void EngineConvolution::BackwardData(const caffe::Blob<float>& top, caffe::Blob<float>* bottom) {
+  ConvolutionBackwardData(Shape(*bottom), top.cpu_diff(), blobs_[0]->cpu_data(),
+                          bottom->mutable_cpu_diff());
 }
 
 void EngineConvolution::BackwardWeights(const Blobs& top, const float* factors,

@@ -4,14 +4,6 @@
 
 namespace caffe_ext {
 
-void EngineDeconvolution::Forward_cpu(const Blobs& bottom, const Blobs& top) {
-  if (!Supported()) {
-    DeconvolutionLayer::Forward_cpu(bottom, top);
-    return;
-  }
-  ForwardJointly(bottom, top, Epilogue());
-}
-
 void EngineDeconvolution::ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) {
   epilogue.bias = Bias();
   for (std::size_t i = 0; i < bottom.size(); ++i) {
@@ -22,19 +14,9 @@ void EngineDeconvolution::ForwardJointly(const Blobs& bottom, const Blobs& top, 
   }
 }
 
-void EngineDeconvolution::Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
-                                       const Blobs& bottom) {
-  if (!Supported()) {
-    DeconvolutionLayer::Backward_cpu(top, propagate_down, bottom);
-    return;
-  }
-  BackwardWeights(top, nullptr, bottom);
-  for (std::size_t i = 0; i < top.size(); ++i) {
-    if (propagate_down[i]) {
-      ConvolutionForward(Shape(*top[i]), top[i]->cpu_diff(), blobs_[0]->cpu_data(), Epilogue(),
-                         bottom[i]->mutable_cpu_diff());
-    }
-  }
+void EngineDeconvolution::BackwardData(const caffe::Blob<float>& top, caffe::Blob<float>* bottom) {
+  ConvolutionForward(Shape(top), top.cpu_diff(), blobs_[0]->cpu_data(), Epilogue(),
+                     bottom->mutable_cpu_diff());
 }
 
 void EngineDeconvolution::BackwardWeights(const Blobs& top, const float* factors,

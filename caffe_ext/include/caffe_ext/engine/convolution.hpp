@@ -1,7 +1,6 @@
 #pragma once
 
 #include <caffe/layers/conv_layer.hpp>
-#include <vector>
 
 #include "caffe_ext/engine/convolution_base.hpp"
 
@@ -16,9 +15,7 @@ class EngineConvolution : public ConvolutionBase<caffe::ConvolutionLayer<float>>
   void ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) override;
 
  protected:
-  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
-  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
-                    const Blobs& bottom) override;
+  void BackwardData(const caffe::Blob<float>& top, caffe::Blob<float>* bottom) override;
   ConvolutionShape Shape(const caffe::Blob<float>& bottom) const {
     return FindShape(bottom, channels_, num_output_);
   }

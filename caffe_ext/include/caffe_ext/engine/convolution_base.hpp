@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "caffe_ext/engine/joint_layer.hpp"
@@ -31,6 +32,31 @@ class ConvolutionBase : public Stock, public SampleWeightedLayer<float>, public 
   }
 
  protected:
+  void Forward_cpu(const Blobs& bottom, const Blobs& top) override {
+    if (!Supported()) {
+      Stock::Forward_cpu(bottom, top);
+      return;
+    }
+    this->ForwardJointly(bottom, top, Epilogue());
+  }
+
+  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
+                    const Blobs& bottom) override {
+    if (!Supported()) {
+      Stock::Backward_cpu(top, propagate_down, bottom);
+      return;
+    }
+    this->BackwardWeights(top, nullptr, bottom);
+    for (std::size_t i = 0; i < top.size(); ++i) {
+      if (propagate_down[i]) {
+        BackwardData(*top[i], bottom[i]);
+      }
+    }
+  }
+
+  /// Writes the gradient of a bottom's data.
+  virtual void BackwardData(const caffe::Blob<float>& top, caffe::Blob<float>* bottom) = 0;
+
   /// @param planes what the kernel moves over: the bottom of a Convolution, the top of a
   ///   Deconvolution
   /// @param channels of the planes

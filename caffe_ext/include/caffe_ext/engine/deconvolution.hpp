@@ -1,7 +1,6 @@
 #pragma once
 
 #include <caffe/layers/deconv_layer.hpp>
-#include <vector>
 
 #include "caffe_ext/engine/convolution_base.hpp"
 
@@ -18,9 +17,7 @@ class EngineDeconvolution : public ConvolutionBase<caffe::DeconvolutionLayer<flo
   void ForwardJointly(const Blobs& bottom, const Blobs& top, Epilogue epilogue) override;
 
  protected:
-  void Forward_cpu(const Blobs& bottom, const Blobs& top) override;
-  void Backward_cpu(const Blobs& top, const std::vector<bool>& propagate_down,
-                    const Blobs& bottom) override;
+  void BackwardData(const caffe::Blob<float>& top, caffe::Blob<float>* bottom) override;
 
  private:
   /// Of the convolution.
