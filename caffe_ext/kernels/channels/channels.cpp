@@ -30,30 +30,6 @@ CAFFE_EXT_CLONES void ScaleAndShift(const float* x, int count, float factor, flo
   }
 }
 
-CAFFE_EXT_CLONES float SumUp(const float* x, int count) {
-  constexpr int kLanes = 16;
-  const int whole = count - count % kLanes;
-  float lanes[kLanes] = {};
-  for (int i = 0; i < whole; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += x[i + lane];
-    }
-  }
-  return std::accumulate(x + whole, x + count, std::accumulate(lanes, lanes + kLanes, 0.0F));
-}
-
-/// Calls `visit(channel, first)` for each channel of each image, whose values begin at `first`.
-template <typename Visit>
-void ForChannels(const ChannelShape& s, const Visit& visit) {
-  const int count = s.images * s.channels;
-  const int parts = ChooseParts(count, std::int64_t{count} * s.positions);
-  ParallelParts(count, parts, [&](int begin, int end, int /*part*/) {
-    for (int i = begin; i < end; ++i) {
-      visit(i % s.channels, std::ptrdiff_t{i} * s.positions);
-    }
-  });
-}
-
 }  // namespace
 
 void NormalizeChannels(const ChannelShape& s, const float* x, const float* means,
@@ -73,6 +49,19 @@ void ScaleChannels(const ChannelShape& s, const float* x, const float* factors, 
       Scale(x + first, s.positions, factors[c], y + first);
     }
   });
+}
+
+CAFFE_EXT_CLONES float SumUp(const float* x, int count) {
+  constexpr int kLanes = 16;
+  const int whole = count - count % kLanes;
+  float lanes[kLanes] = {};
+  for (int i = 0; i < whole; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += x[i + lane];
+    }
+  }
+  const float sum = std::accumulate(lanes, lanes + kLanes, 0.0F);
+  return sum + std::accumulate(x + whole, x + count, 0.0F);
 }
 
 void AddChannelSums(const ChannelShape& s, const float* x, const float* factors, float* sums) {

@@ -6,7 +6,6 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <type_traits>
 
 #include "caffe_ext/kernels/channels/channels.hpp"
@@ -130,22 +129,6 @@ const float* Columns(const ConvolutionShape& s, const float* image) {
   return columns;
 }
 
-CAFFE_EXT_CLONES void AddRowSums(const float* matrix, int rows, int width, float* sums) {
-  constexpr int kLanes = 16;
-  const int whole = width - width % kLanes;
-  for (int row = 0; row < rows; ++row, matrix += width) {
-    float lanes[kLanes] = {};
-    for (int i = 0; i < whole; i += kLanes) {
-      for (int lane = 0; lane < kLanes; ++lane) {
-        lanes[lane] += matrix[i + lane];
-      }
-    }
-    float sum = std::accumulate(lanes, lanes + kLanes, 0.0F);
-    sum += std::accumulate(matrix + whole, matrix + width, 0.0F);
-    sums[row] += sum;
-  }
-}
-
 CAFFE_EXT_CLONES void AddTo(float* sums, const float* values, std::ptrdiff_t count) {
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     sums[i] += values[i];
@@ -206,7 +189,9 @@ void AddGradients(const ConvolutionShape& s, int begin, int end, const float* bo
       diff = Scaled(diff, factors[image], s.TopSize());
     }
     if (bias_sums != nullptr) {
-      AddRowSums(diff, s.outputs, k, bias_sums);
+      for (int output = 0; output < s.outputs; ++output) {
+        bias_sums[output] += SumUp(diff + std::ptrdiff_t{output} * k, k);
+      }
     }
     if (weight_sums == nullptr) {
       continue;

@@ -1,9 +1,7 @@
 #include "caffe_ext/kernels/convolution/epilogue.hpp"
 
 #include <algorithm>
-#include <cstdint>
 
-#include "caffe_ext/kernels/common/threads.hpp"
 #include "caffe_ext/kernels/common/vector_clones.hpp"
 
 namespace caffe_ext {
@@ -49,13 +47,8 @@ void FinishImages(const Epilogue& epilogue, const ChannelShape& s, float* top) {
   if (epilogue.IsEmpty() && !epilogue.WritesMore()) {
     return;
   }
-  const int count = s.images * s.channels;
-  const int parts = ChooseParts(count, std::int64_t{count} * s.positions);
-  ParallelParts(count, parts, [&](int begin, int end, int /*part*/) {
-    for (int i = begin; i < end; ++i) {
-      FinishChannel(epilogue, i % s.channels, std::ptrdiff_t{i} * s.positions, s.positions, top);
-    }
-  });
+  ForChannels(
+      s, [&](int c, std::ptrdiff_t first) { FinishChannel(epilogue, c, first, s.positions, top); });
 }
 
 }  // namespace caffe_ext
