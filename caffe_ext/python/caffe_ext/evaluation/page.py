@@ -19,6 +19,7 @@ from caffe_ext.evaluation.report_contents import (
     list_table_radii,
 )
 from caffe_ext.evaluation.result import ModelEvaluation
+from caffe_ext.evaluation.robustness import show_real
 from caffe_ext.evaluation.verdict import choose_telling_budget, form_verdict
 from caffe_ext.reporting import pluralize
 
@@ -85,7 +86,7 @@ def _list_breaking_attacks(
     cascade: list[tuple[list[str], list[str]]] = []
     for place, one in enumerate(model.robust):
         for stage in one.stages:
-            real = f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else ""
+            real = show_real(stage.broken, stage.broken_real)
             if stage.tried is None and (stage.broken or stage.broken_real):
                 title, listed = alone.get(stage.attack, stage.name), whole
                 if stage.run_for:
@@ -97,7 +98,7 @@ def _list_breaking_attacks(
                 cascade.append(([], [NONE] * len(model.robust)))
             names, cells = cascade[number]
             names.append(stage.name)
-            real = f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else ""
+            real = show_real(stage.broken, stage.broken_real)
             cells[place] = f"{stage.broken:,} of {stage.tried:,}{real}"
     return [
         *whole.items(),

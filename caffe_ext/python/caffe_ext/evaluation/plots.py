@@ -47,8 +47,8 @@ def draw_robust_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Panel |
     """Draw an upper bound on the images that stay correct within each radius, from all attacks.
 
     Lines are from all known adversarials, as in robust_curve.csv; points are the robust accuracy
-    within a budget. Without a budget in the norm, lines are from the
-    attacks on all images. None if a model's suite has no curves in the norm.
+    within a budget. Without a budget in the norm, lines are from the attacks on all images. None if
+    a model's suite has no curves in the norm.
     """
     if not all(norm in model.suite.norms for model in models):
         return None

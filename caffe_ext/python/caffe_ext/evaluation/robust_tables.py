@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe_ext.attacks.budget import Norm
 from caffe_ext.evaluation.result import ModelEvaluation
-from caffe_ext.evaluation.robustness import RobustAccuracy, compute_robust_curve
+from caffe_ext.evaluation.robustness import RobustAccuracy, compute_robust_curve, show_real
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 CURVE_POINTS = 65
@@ -100,7 +100,7 @@ def describe_cascades(models: Sequence[ModelEvaluation]) -> Iterator[str]:
             if len(stages) > 1:
                 found = "; ".join(
                     f"{stage.name}: {stage.broken:,} of {stage.tried:,}"
-                    + (f" ({stage.broken_real:,})" if stage.broken_real != stage.broken else "")
+                    + show_real(stage.broken, stage.broken_real)
                     for stage in stages
                 )
                 yield f"{model.name}, within {one.budget}: {found}"
@@ -112,5 +112,5 @@ def describe_cascades(models: Sequence[ModelEvaluation]) -> Iterator[str]:
                 )
                 yield (
                     f"{model.name}, within {one.budget}, by attacks run for something else: "
-                    f"{broken:,}" + (f" ({real:,})" if real != broken else "")
+                    f"{broken:,}{show_real(broken, real)}"
                 )

@@ -46,6 +46,11 @@ class Stage:
     run_for: str | None = None
 
 
+def show_real(whole: int, real: int) -> str:
+    """Return " (N)", a count in real-valued pixels; "" where it is that in whole grey levels."""
+    return f" ({real:,})" if real != whole else ""
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
     """What an attack found that was run for something else than all budgets.
