@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -12,6 +14,22 @@
 
 namespace caffe_ext {
 namespace {
+
+/// Compares what `run` makes of each shape with the definition, for several numbers of threads.
+void CheckAll(const std::vector<ConvolutionShape>& shapes, const std::vector<int>& threads,
+              const std::function<void(ConvolutionArrays*)>& run) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const ConvolutionReference reference(shapes[i]);
+    for (const int count : threads) {
+      SCOPED_TRACE("shape " + std::to_string(i) + ", threads " + std::to_string(count));
+      SetKernelThreads(count);
+      reference.Check(run, 1e-5);
+      if (::testing::Test::HasFatalFailure()) {
+        return;
+      }
+    }
+  }
+}
 
 TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
   // images, channels, height, width, outputs, kernel, pad, stride, groups, dilation
@@ -64,17 +82,7 @@ TEST_F(EngineKernels, ConvolutionsOfAllShapes) {
       {2, 4, 18, 21, 4, 3, 3, 3, 4, 2, 3, 4, 3, 2},
       {2, 3, 16, 17, 3, 5, 2, 0, 1, 2, 1, 3, 2, 3},
   };
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    const ConvolutionReference reference(shapes[i]);
-    for (const int threads : {1, 2, 3, 5}) {
-      SCOPED_TRACE("shape " + std::to_string(i) + ", threads " + std::to_string(threads));
-      SetKernelThreads(threads);
-      reference.Check([](ConvolutionArrays* a) { a->Run(); }, 1e-5);
-      if (HasFatalFailure()) {
-        return;
-      }
-    }
-  }
+  CheckAll(shapes, {1, 2, 3, 5}, [](ConvolutionArrays* a) { a->Run(); });
 }
 
 TEST_F(EngineKernels, DilatedConvolutionsAreThoseOfTheirPhases) {
@@ -86,23 +94,13 @@ TEST_F(EngineKernels, DilatedConvolutionsAreThoseOfTheirPhases) {
                                                 {1, 24, 25, 24, 32, 5, 5, 6, 6, 1, 1, 1, 3, 3},
                                                 {1, 16, 30, 30, 64, 3, 3, 12, 12, 1, 1, 2, 12, 12},
                                                 {0, 3, 8, 8, 2, 3, 3, 2, 2, 1, 1, 1, 2, 2}};
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    const ConvolutionShape& s = shapes[i];
-    const ConvolutionReference reference(s);
-    for (const int threads : {1, 3}) {
-      SCOPED_TRACE("shape " + std::to_string(i) + ", threads " + std::to_string(threads));
-      SetKernelThreads(threads);
-      reference.Check(
-          [&](ConvolutionArrays* a) {
-            DilatedForward(s, a->x.data(), a->weights.data(), AddBias(a->bias.data()), a->y.data());
-            DilatedBackwardWeights(s, a->x.data(), a->dy.data(), a->factors.data(), a->dw.data(),
-                                   a->db.data());
-            DilatedBackwardData(s, a->dy.data(), a->weights.data(), a->dx.data());
-          },
-          1e-5);
-      reference.Check([](ConvolutionArrays* a) { a->Run(); }, 1e-5);
-    }
-  }
+  CheckAll(shapes, {1, 3}, [](ConvolutionArrays* a) {
+    DilatedForward(a->s, a->x.data(), a->weights.data(), AddBias(a->bias.data()), a->y.data());
+    DilatedBackwardWeights(a->s, a->x.data(), a->dy.data(), a->factors.data(), a->dw.data(),
+                           a->db.data());
+    DilatedBackwardData(a->s, a->dy.data(), a->weights.data(), a->dx.data());
+  });
+  CheckAll(shapes, {1, 3}, [](ConvolutionArrays* a) { a->Run(); });
   ASSERT_GT(ChooseWinogradTile(FindPhaseShape(shapes[4])), 0);
 }
 
