@@ -221,6 +221,8 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     colours = ("#2a6fbb", "#9aa5b1", "#e07a3f", "#3c9d6b", "#8a63c9", "#c9a227")
+    colour_of = dict(zip(TITLES, colours, strict=True))
+    shown = {title: colour_of[title] for title in list_titles(measurements)}
     rows = sorted({(one["batch"], one["threads"]) for one in measurements})
     networks = list(dict.fromkeys(one["network"] for one in measurements))
     width = 2 + 1.2 * len(networks)
@@ -230,7 +232,7 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
         for panel, task in zip(panels, TASKS, strict=True):
             for one in measurements:
                 if (one["batch"], one["threads"]) == (batch, threads):
-                    draw_bars(panel, one, task, networks.index(one["network"]), colours)
+                    draw_bars(panel, one, task, networks.index(one["network"]), shown)
             panel.axhline(1, color=colours[0], linewidth=0.8)
             panel.set_title(f"{task}, batch {batch}, threads: {threads}", fontsize=10)
             panel.set_xticks(range(len(networks)), networks, fontsize=8)
@@ -245,15 +247,18 @@ def draw(measurements: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def draw_bars(
-    panel: Any, measured: Mapping[str, Any], task: str, place: int, colours: Sequence[str]
+    panel: Any, measured: Mapping[str, Any], task: str, place: int, colours: Mapping[str, str]
 ) -> None:
-    """Draw a network's times for a task, relative to ours, side by side in a panel."""
+    """Draw a network's times for a task, relative to ours, side by side in a panel.
+
+    colours  by the titles of all that the picture shows
+    """
     ours = find(measured, task, TITLES[0])
     assert ours is not None
-    for number, (title, colour) in enumerate(zip(TITLES, colours, strict=True)):
+    for number, (title, colour) in enumerate(colours.items()):
         time = find(measured, task, title)
         if time is not None:
-            x = place + 0.14 * (number - (len(TITLES) - 1) / 2)
+            x = place + 0.14 * (number - (len(colours) - 1) / 2)
             panel.bar(x, time / ours, 0.13, color=colour, label=title)
 
 
