@@ -46,6 +46,7 @@ clusters
 
 what is written to --output
   sweep.csv, sweep.json       all points with all figures
+  sweep.html                  maps and table for a browser, in which settings can be marked
   maps.png, maps.svg          figures over two axes, with the level of regular training
   surfaces.png, surfaces.svg  the same in three dimensions
   means.csv, means.md         with several seeds or variants: means and standard deviations over

@@ -16,7 +16,7 @@ from caffe_ext.sweeps.table import DONE, Row, is_share
 
 BASELINE_COLOUR = "#2ca02c"
 """Green, as in the figures of the BANG paper."""
-_COLOURS = "YlOrBr"
+COLOURS = "YlOrBr"
 _ACROSS = 3
 _TITLE = 34
 
@@ -130,7 +130,7 @@ def _draw_surface(axes: Any, one: SurfaceMap) -> None:
     x, y = np.meshgrid(across, down)
     if np.isfinite(values).any():
         axes.plot_surface(
-            x, y, values, cmap=_COLOURS, rstride=1, cstride=1, edgecolor=INK, linewidth=0.3
+            x, y, values, cmap=COLOURS, rstride=1, cstride=1, edgecolor=INK, linewidth=0.3
         )
     if one.baseline is not None:
         level = (100 if percent else 1) * one.baseline
@@ -161,7 +161,7 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
     percent = is_share(one.figure)
     factor = 100 if percent else 1
     values = np.ma.masked_invalid(factor * one.values)
-    image = axes.imshow(values, cmap=_COLOURS, origin="lower", aspect="auto")
+    image = axes.imshow(values, cmap=COLOURS, origin="lower", aspect="auto")
     if values.count() and values.min() == values.max():  # no range of colours
         image.set_clim(values.min() - 1, values.min() + 1)
     bar = figure.colorbar(image, ax=axes, label="%" if percent else "")
@@ -177,9 +177,13 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
 
 def _draw_level(axes: Axes, values: NDArray[np.float64], level: float) -> None:
     """Draw where the surface crosses a level, if it does."""
+    if is_crossed(values, level):
+        axes.contour(
+            np.ma.masked_invalid(values), levels=[level], colors=[BASELINE_COLOUR], linewidths=1.8
+        )
+
+
+def is_crossed(values: NDArray[np.float64], level: float) -> bool:
+    """Tell whether a surface crosses a level; values: NaN where nothing is known."""
     known = values[np.isfinite(values)]
-    if min(values.shape) < 2 or not len(known) or not known.min() < level < known.max():
-        return
-    axes.contour(
-        np.ma.masked_invalid(values), levels=[level], colors=[BASELINE_COLOUR], linewidths=1.8
-    )
+    return min(values.shape) > 1 and len(known) > 0 and bool(known.min() < level < known.max())

@@ -35,7 +35,7 @@ class Mean:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
 
-_NONE = Mean(())
+NO_MEAN = Mean(())
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def list_mean_rows(found: Sequence[Repetitions], figures: Sequence[str]) -> list
     for one in found:
         row: Row = {"baseline": one.baseline, **one.values, "points": one.count}
         for figure in figures:
-            mean = one.figures.get(figure, _NONE)
+            mean = one.figures.get(figure, NO_MEAN)
             row[figure], row[figure + DEVIATION] = mean.mean, mean.deviation
             row[figure + PUBLISHED] = mean.published
         rows.append(row)
@@ -121,7 +121,7 @@ def make_cells(found: Sequence[Repetitions], figures: Sequence[str]) -> list[lis
     names = list(dict.fromkeys(name for one in found for name in one.values))
     cells = [[*(name.rpartition(".")[2] for name in names), "points", *figures]]
     for one in found:
-        known = [one.figures.get(figure, _NONE) for figure in figures]
+        known = [one.figures.get(figure, NO_MEAN) for figure in figures]
         values = ["–" if one.values[name] is None else f"{one.values[name]}" for name in names]
         if one.baseline and values:
             values[0] = "baseline"

@@ -25,8 +25,15 @@ from caffe_ext.sweeps.data import find_data_home
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import SweepFile
 from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, find_map_axes, make_maps
-from caffe_ext.sweeps.means import average_rows, format_markdown, list_mean_rows, make_cells
+from caffe_ext.sweeps.means import (
+    Repetitions,
+    average_rows,
+    format_markdown,
+    list_mean_rows,
+    make_cells,
+)
 from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
+from caffe_ext.sweeps.page import make_page
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
@@ -248,19 +255,26 @@ class _Run:
         if maps:
             files += save_png_and_svg(draw_maps(maps), folder / MAPS)
             files += save_png_and_svg(draw_surfaces(maps), folder / SURFACES)
+        published = find_published(file)
+        found = average_rows(rows, _list_axes(self.sweep), list(titles), published)
+        if any(one.count for one in found):
+            files.append(folder / f"{RESULTS}.html")
+            write_text(files[-1], make_page(file.name, found, maps, titles, list(chosen)))
         means: list[list[str]] = []
         if has_means(self.sweep):
-            written, means = self._write_means(rows, titles, list(chosen))
+            written, means = self._write_means(found, titles, list(chosen), published)
             files += written
         return files, means
 
     def _write_means(
-        self, rows: Sequence[Row], titles: Mapping[str, str], chosen: Sequence[str]
+        self,
+        found: Sequence[Repetitions],
+        titles: Mapping[str, str],
+        chosen: Sequence[str],
+        published: Mapping[str, Mapping[str, float]],
     ) -> tuple[list[Path], list[list[str]]]:
         """Write the means over seeds as a table and, of few settings, as a picture."""
         file, path = self.sweep.file, self.sweep.folder / MEANS
-        published = find_published(file)
-        found = average_rows(rows, _list_axes(self.sweep), list(titles), published)
         figures = [name for name in titles if any(name in one.figures for one in found)]
         write_text(path.with_suffix(".csv"), as_csv(list_mean_rows(found, figures)))
         wanted = {*chosen, *(name for each in published.values() for name in each)}

@@ -5,6 +5,7 @@ print(len(sweep.plan().points))
 result = sweep.run()
 
 sweep.json, sweep.csv    all points with all figures (table.py)
+sweep.html               maps, figures over each other, and the table, for a browser (page.py)
 maps.png, surfaces.png   figures over two axes (maps.py), also as .svg
 means.csv, .md, .png     means over seeds (means.py)
 points/, failed/         results and failures of single points (store.py)
