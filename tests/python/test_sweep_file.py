@@ -1,5 +1,6 @@
 """Sweep files: what they say, and how wrong ones are refused, before any work."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -282,13 +283,26 @@ def test_the_examples_are_as_in_the_papers() -> None:
     }
     assert sizes == {
         "bang_cifar10_quick": [13, 13],
+        "bang_cifar10_quick_seeds": [6, 3],
         "bang_lenet": [13, 13],
+        "bang_lenet_seeds": [6, 3],
         "bang_table1": [7, 5],
         "bang_table2": [7, 1],
         "digits": [2, 2],
         "lenets": [20],
         "robust_lenet": [4, 3],
     }
+
+
+@pytest.mark.parametrize("name", ["bang_lenet", "bang_cifar10_quick"])
+def test_seeds_are_repeated_at_the_corners_and_the_centre(name: str) -> None:
+    folder = CHECKOUT / "solvers" / "sweeps"
+    grid = [axis.values for axis in read_sweep(folder / f"{name}.yaml").axes]
+    (regular, *variants), _ = (one.values for one in read_sweep(folder / f"{name}_seeds.yaml").axes)
+    assert not regular.settings
+    ends = [(axis[0], axis[-1]) for axis in grid]
+    wanted = {*product(*ends), tuple(axis[6] for axis in grid)}
+    assert {tuple(one.settings.values()) for one in variants} == wanted
 
 
 @pytest.mark.parametrize("name", ["bang_table1", "bang_table2"])
