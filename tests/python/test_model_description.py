@@ -319,6 +319,7 @@ def test_a_prototxt_in_place_of_a_description(tmp_path: Path, content: str) -> N
     ("text", "says"),
     [
         ("scale: 1\ncrop: 2\nscale: 3\n", "the key 'scale' is given twice, in lines 1 and 3"),
+        ("smoothing: {sigma: 2, sigma: 3}\n", "the key 'sigma' is given twice, in line 1"),
         (
             "members:\n  - x.yaml\n  - crop: 1\n    crop: 1\n",
             "the key 'crop' is given twice, in lines 3 and 4",

@@ -29,10 +29,12 @@ class _Loader(yaml.SafeLoader):
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if isinstance(key, Hashable) and lines.setdefault(key, line) != line:
-                raise _RepeatedKeyError(
-                    f"the key {key!r} is given twice, in lines {lines[key]} and {line}"
-                )
+            if not isinstance(key, Hashable):
+                continue
+            if key in lines:
+                where = f"s {lines[key]} and {line}" if lines[key] != line else f" {line}"
+                raise _RepeatedKeyError(f"the key {key!r} is given twice, in line{where}")
+            lines[key] = line
         return super().construct_mapping(node, deep)
 
 
