@@ -2,11 +2,13 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from caffe_ext.cli import sweep as program
 from caffe_ext.cli.sweep_display import format_clock, format_progress
@@ -153,6 +155,20 @@ def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "out" / "points").iterdir()] == [".json"]
 
 
+def test_a_cluster_that_is_slow_to_end_costs_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = LocalCluster.close
+
+    def close_late(cluster: LocalCluster, timeout: float) -> None:
+        close(cluster)
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    monkeypatch.setattr(LocalCluster, "close", close_late)
+    assert run(tmp_path, axes={"random_seed": [1]}, baseline=None) == 0
+    assert rows(tmp_path)[0]["state"] == "done"
+
+
 def test_maps_are_means_over_seeds_with_the_level_of_the_baseline() -> None:
     axes = {"a": [1, 2], "b.c": [3, 4], "random_seed": [1, 2]}
     table: list[dict[str, Any]] = [
@@ -297,6 +313,19 @@ def test_unknown_figures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         run(tmp_path, axes={"variant": [variant]}, baseline=None)
     assert f"`published:` of B9 has the {meant}" in f"{end.value}"
+    variant = {"name": "B9", "published": {"accuracy": 99.1}}
+    with pytest.raises(SystemExit, match=r"of B9: accuracy is a share, 0 to 1, not 99\.1"):
+        run(tmp_path, axes={"variant": [variant]}, baseline=None)
+
+
+@pytest.mark.parametrize("name", ["distributed", "bokeh"])
+def test_what_is_missing_is_told_before_any_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SystemExit, match=r"pip install caffe_ext\[sweep\]"):
+        run(tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_fields_are_refused_before_any_work(tmp_path: Path) -> None:

@@ -145,6 +145,30 @@ def test_wrong_fields_are_refused(path: str, value: Any, sentence: str) -> None:
             "two variants called a",
         ),
         (
+            {"axes": {"data": ["digits", {"name": "digits"}]}, "data": None},
+            "the axis data has the value digits twice",
+        ),
+        *(
+            (
+                {"axes": {"net": [{"name": name, "net": "net.prototxt", "model": "model.yaml"}]}},
+                "the axis net has a network without a `name:` that is text",
+            )
+            for name in ("", 3, None, ["a"], "a\x1b[31m")
+        ),
+        (
+            {"axes": {"variant": [{"name": "a", "published": {"accuracy": 10**400}}]}},
+            "`published:` must have lines",
+        ),
+        (
+            {"axes": {"variant": [{"name": "published"}]}},
+            "the axis variant: other rows are called published in the tables",
+        ),
+        (
+            {"axes": {"variant": [{"name": "baseline"}]}},
+            "the axis variant: other rows are called baseline in the tables",
+        ),
+        ({"maps": []}, "`maps:` names no figure"),
+        (
             {
                 "axes": {
                     "max_iter": [1, 2],
@@ -171,6 +195,8 @@ def test_wrong_files_are_refused(tmp_path: Path, changes: Any, sentence: str) ->
         ({"settings": {"lr_policy": "invers"}}, "invers"),
         ({"settings": {"max_iter": 0}}, "does not set max_iter"),
         ({"settings": {"type": "BNAG"}}, "BNAG"),
+        ({"axes": {"random_seed": [1, -1]}}, "seed 1 and baseline, random_seed -1 are the same"),
+        ({"axes": {"momentum": [0.1, 0.1000000001]}}, "momentum 0.1 and .* are the same training"),
     ],
 )
 def test_every_point_is_checked_before_any_work(

@@ -1,5 +1,6 @@
 """How work reports to its caller (the package itself never prints), and the wording of messages."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +12,7 @@ _EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
 """Bidirectional classes of the signs that change the direction of the text behind them."""
 
 _MOST_NAMES, _MOST_SIGNS = 20, 100
+_MARKDOWN = re.compile(r"[\\`*<|\[$&]|(?<![^\W_])_|_(?![^\W_])")
 
 Step = Callable[[int], object]
 
@@ -132,6 +134,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is, also in a table."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def format_markdown_table(rows: Sequence[Sequence[str]]) -> str:

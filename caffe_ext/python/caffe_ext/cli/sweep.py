@@ -116,7 +116,7 @@ def format_results(result: "SweepResult") -> str:
     if result.means:
         more = len(result.means) - 1 - _MOST_ROWS
         return format_table(result.means[: _MOST_ROWS + 1]) + _tell_of_more(more, "row")
-    from caffe_ext.sweeps.means import format_value
+    from caffe_ext.sweeps.means import format_setting, format_value
     from caffe_ext.sweeps.table import DONE, choose_figures
 
     figures = choose_figures(result.rows)
@@ -125,9 +125,7 @@ def format_results(result: "SweepResult") -> str:
     heads = [name.rpartition(".")[2] for name in axes] + ["state"] * (not whole)
     rows = [[*heads, *figures]]
     for row in result.rows[:_MOST_ROWS]:
-        named = ["–" if row[name] is None else f"{row[name]}" for name in axes]
-        if row["baseline"]:
-            named[0] = "baseline"
+        named = format_setting([row[name] for name in axes], baseline=row["baseline"])
         state = [row["state"]] * (not whole)
         rows.append([*named, *state, *(format_value(name, row.get(name)) for name in figures)])
     more = len(result.rows) - _MOST_ROWS
@@ -148,6 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     display = SweepDisplay()
     try:
+        import bokeh  # noqa: F401
         import distributed  # noqa: F401
     except ImportError:
         sys.exit(MISSING)

@@ -1,5 +1,6 @@
 """The live table of a sweep on a terminal: what is running, done, failed and left."""
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from caffe_ext.sweeps.progress import SweepProgress
 
 _MOST_POINTS, _WIDTH = 8, 100
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 
 
 class SweepDisplay(Console):
@@ -39,9 +41,13 @@ class SweepDisplay(Console):
         """Replace the table."""
         if not self._live or time.monotonic() - self._shown < 0.4:
             return
-        lines = format_progress(progress)
+        columns, rows = measure_terminal()
+        lines = [escape_text(line)[: min(columns, _WIDTH)] for line in format_progress(progress)]
+        lines = lines[: max(rows - 1, 1)]
         self.clear()
-        sys.stderr.write("".join(f"{escape_text(line)[:_WIDTH]}\n" for line in lines))
+        # Lines are cut rather than wrapped, also where signs are two columns wide.
+        text = "".join(f"{line}\n" for line in lines)
+        sys.stderr.write(f"{_NO_WRAP}{text}{_WRAP}")
         sys.stderr.flush()
         self._lines, self._shown = len(lines), time.monotonic()
 
@@ -51,6 +57,15 @@ class SweepDisplay(Console):
             sys.stderr.write(f"\x1b[{self._lines}A\x1b[J")
             sys.stderr.flush()
         self._lines = 0
+
+
+def measure_terminal() -> tuple[int, int]:
+    """Return the columns and rows of the terminal on stderr; 80 and 24 if it does not tell."""
+    try:
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        columns, rows = 0, 0
+    return columns or 80, rows or 24
 
 
 def format_progress(progress: "SweepProgress") -> list[str]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from caffe_ext.reporting import is_showable, suggest
@@ -91,17 +91,14 @@ def read_net(folder: Path, where: str, given: Any) -> NetChoice:
         if key not in known:
             raise ValueError(f"{where} has a network without `{key}:`")
     net = find_file(folder, f"{where}: `net:`", known["net"])
-    return NetChoice(
-        str(known.get("name", net.stem)), net, find_file(folder, "`model:`", known["model"])
-    )
+    name = _read_name(f"{where} has a network", known.get("name", net.stem))
+    return NetChoice(name, net, find_file(folder, "`model:`", known["model"]))
 
 
 def read_variant(folder: Path, where: str, given: Any) -> VariantChoice:
     """Return a value of the axis `variant`; ValueError."""
     known = check_mapping(where, given, ("name", "solver", "settings", "net", "model", "published"))
-    name = known.get("name")
-    if not isinstance(name, str) or not name or not is_showable(name):
-        raise ValueError(f"{where} has a variant without a `name:` that is text")
+    name = _read_name(f"{where} has a variant", known.get("name"))
     where = f"{where}, {name}"
     if "model" in known and "net" not in known:
         raise ValueError(f"{where} has a `model:` without a `net:`")
@@ -118,8 +115,15 @@ def read_variant(folder: Path, where: str, given: Any) -> VariantChoice:
     )
 
 
+def _read_name(where: str, name: Any) -> str:
+    if not isinstance(name, str) or not name or not is_showable(name):
+        raise ValueError(f"{where} without a `name:` that is text")
+    return name
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= float_info.max
 
 
 def read_settings(where: str, given: Any) -> dict[str, Any]:

@@ -230,11 +230,16 @@ class SweepCluster:
                 return found
 
     def close(self) -> None:
-        """Disconnect, and end the cluster of this machine."""
-        if self._client is not None:
-            self._client.close(timeout=1)
-        if self._local is not None:
-            self._local.close(timeout=5)
+        """Disconnect, and end the cluster of this machine.
+
+        A busy machine may take longer than the timeouts; the workers end with this process.
+        """
+        with suppress(TimeoutError):
+            if self._client is not None:
+                self._client.close(timeout=1)
+        with suppress(TimeoutError):
+            if self._local is not None:
+                self._local.close(timeout=5)
         self._client = self._local = None
 
     def _take_event(self, event: tuple[float, Mapping[str, Any]]) -> None:

@@ -123,6 +123,8 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
         if key in named and key in given:
             raise ValueError(f"`{key}:` is an axis, and given for all points as well")
     by_name = {axis.name: axis for axis in axes}
+    for axis in axes:
+        _check_rows(axis, "baseline" in given)
     if VARIANT in named:
         _check_variants(by_name[VARIANT].values, named)
     settings = read_settings("`settings:`", given.get("settings", {}))
@@ -130,6 +132,9 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
     if both:
         raise ValueError(f"{both} is an axis, and in `settings:` as well")
     maps = given.get("maps")
+    maps = None if maps is None else read_text_list("`maps:`", maps)
+    if maps == ():
+        raise ValueError("`maps:` names no figure; without it, the usual ones are drawn")
     keep = given.get("keep_weights", True)
     if not isinstance(keep, bool):
         raise ValueError(f"`keep_weights:` must be true or false, not {keep!r}")
@@ -142,7 +147,7 @@ def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
         evaluation=read_evaluation(given["evaluation"]),
         settings=settings,
         baseline=_read_baseline(folder, given["baseline"]) if "baseline" in given else None,
-        maps=None if maps is None else read_text_list("`maps:`", maps),
+        maps=maps,
         keep_weights=keep,
     )
 
@@ -163,6 +168,9 @@ def _read_axes(folder: Path, given: Any) -> tuple[Axis, ...]:
         values = read_values(where, value)
         if name == DATA:
             values = tuple(map(read_data, values))
+            twice = next((one for one in values if values.count(one) > 1), None)
+            if twice:
+                raise ValueError(f"{where} has the value {twice} twice")
         elif name == NET:
             values = tuple(read_net(folder, where, one) for one in values)
             _check_names(where, [one.name for one in values], "networks")
@@ -184,6 +192,14 @@ def _check_variants(variants: Sequence[VariantChoice], axes: Collection[str]) ->
             both = NET
         if both:
             raise ValueError(f"{both} is an axis, and in the variant {variant.name} as well")
+
+
+def _check_rows(axis: Axis, has_baseline: bool) -> None:
+    """Raise ValueError for a network or variant that is called as other rows of the tables are."""
+    others = ("baseline", "published") if has_baseline else ("published",)
+    taken = {f"{one}" for one in axis.values}.intersection(others)
+    if axis.name in (NET, VARIANT) and taken:
+        raise ValueError(f"the axis {axis.name}: other rows are called {taken.pop()} in the tables")
 
 
 def _check_names(where: str, names: Sequence[str], what: str) -> None:

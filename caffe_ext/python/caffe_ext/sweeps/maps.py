@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.evaluation.plot_style import INK, use_style
 from caffe_ext.runs.titles import split_title
-from caffe_ext.sweeps.choices import SEED
+from caffe_ext.sweeps.choices import DATA, NET, SEED
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
 BASELINE_COLOUR = "#2ca02c"
@@ -28,7 +28,8 @@ class SurfaceMap:
     figure    its name in the table
     down      name and values of the first axis; across: of the second
     values    float64 (len(down), len(across)): means over repetitions; NaN where nothing is done
-    baseline  the level of regular training, its mean over repetitions; None: there is none
+    baseline  the level of regular training, its mean over repetitions; None: there is none, or one
+              for each network or data set
     """
 
     figure: str
@@ -74,7 +75,8 @@ def make_maps(
                 ],
                 figure,
             )
-        level = _average([row for row in rows if row["baseline"]], figure)
+        shared = not {DATA, NET}.intersection(found)
+        level = _average([row for row in rows if row["baseline"] and shared], figure)
         maps.append(
             SurfaceMap(
                 figure,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.reporting import format_markdown_table
+from caffe_ext.reporting import escape_markdown, format_markdown_table
 from caffe_ext.sweeps.choices import SEED, VARIANT
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
@@ -75,10 +75,11 @@ def average_rows(
     settings: dict[tuple[Any, ...], list[Row]] = {}
     names = [name for name in axes if name != SEED]
     for row in rows:
-        settings.setdefault((row["baseline"], *(row[name] for name in names)), []).append(row)
+        key = (row["baseline"], *(repr(row[name]) for name in names))  # a value may be a list
+        settings.setdefault(key, []).append(row)
     found = []
-    for (baseline, *values), same in settings.items():
-        shown = dict(zip(names, values, strict=True))
+    for same in settings.values():
+        shown = {name: same[0][name] for name in names}
         elsewhere = (published or {}).get(shown.get(VARIANT, ""), {})
         done = [row for row in same if row["state"] == DONE]
         means = {
@@ -86,7 +87,7 @@ def average_rows(
             for figure in figures
             if (known := [row[figure] for row in done if row.get(figure) is not None])
         }
-        found.append(Repetitions(shown, baseline, len(done), means))
+        found.append(Repetitions(shown, same[0]["baseline"], len(done), means))
     return found
 
 
@@ -116,15 +117,25 @@ def format_value(figure: str, value: float | None, deviation: float | None = Non
     return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
+def format_setting(values: Sequence[Any], *, baseline: bool) -> list[str]:
+    """Return the values of the axes as text; the first one names the baseline, too."""
+    shown = ["–" if value is None else f"{value}" for value in values]
+    if baseline and shown:
+        shown[0] = "baseline" if values[0] is None else f"baseline, {shown[0]}"
+    return shown
+
+
 def make_cells(found: Sequence[Repetitions], figures: Sequence[str]) -> list[list[str]]:
     """Return the table as text, its head first; published figures are in a row of their own."""
     names = list(dict.fromkeys(name for one in found for name in one.values))
-    cells = [[*(name.rpartition(".")[2] for name in names), "points", *figures]]
+    heads = [name.rpartition(".")[2] for name in names]
+    if not names and any(one.baseline for one in found):
+        heads = ["training"]
+    cells = [[*heads, "points", *figures]]
     for one in found:
         known = [one.figures.get(figure, NO_MEAN) for figure in figures]
-        values = ["–" if one.values[name] is None else f"{one.values[name]}" for name in names]
-        if one.baseline and values:
-            values[0] = "baseline"
+        setting = [one.values[name] for name in names] or [None] * len(heads)
+        values = format_setting(setting, baseline=one.baseline)
         measured = (
             format_value(figure, mean.mean, mean.deviation)
             for figure, mean in zip(figures, known, strict=True)
@@ -146,13 +157,15 @@ def format_markdown(name: str, cells: Sequence[Sequence[str]], titles: Mapping[s
     titles  of the figures, by name
     """
     head, *rows = cells
-    lines = [[titles.get(cell, cell) for cell in head]]
+    lines = [[escape_markdown(titles.get(cell, cell)) for cell in head]]
     for row in rows:
         italic = row[0] == "published"
-        lines.append([f"*{cell}*" if italic and cell else cell for cell in row])
+        texts = map(escape_markdown, row)
+        lines.append([f"*{text}*" if italic and text else text for text in texts])
     return (
-        f"# {name}\n\nMeans over the finished points of each setting, which differ in the random "
-        "seed, and standard\ndeviations between them (of the sample: divided by n - 1). The points "
+        f"# {escape_markdown(name)}\n\n"
+        "Means over the finished points of each setting, which differ in the random seed, and "
+        "standard\ndeviations between them (of the sample: divided by n - 1). The points "
         "are in `sweep.csv`.\n\n"
         f"{format_markdown_table(lines)}\n"
     )

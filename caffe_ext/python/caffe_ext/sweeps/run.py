@@ -36,10 +36,16 @@ from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.page import make_page
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
-from caffe_ext.sweeps.table import Row, choose_figures, list_figures, make_rows
+from caffe_ext.sweeps.table import Row, choose_figures, is_share, list_figures, make_rows
 
 RESULTS, MAPS, SURFACES, MEANS = "sweep", "maps", "surfaces", "means"
-MISSING = "a sweep needs Dask: `pip install caffe_ext[sweep]` brings it"
+_SOMETIMES = (
+    f"{RESULTS}.html",
+    *(f"{name}{suffix}" for name in (MAPS, SURFACES, MEANS) for suffix in (".png", ".svg")),
+    *(f"{MEANS}{suffix}" for suffix in (".csv", ".md")),
+)
+"""Files that not every sweep has."""
+MISSING = "a sweep needs Dask and Bokeh: `pip install caffe_ext[sweep]` brings them"
 
 
 @dataclass(frozen=True)
@@ -93,13 +99,13 @@ def run_sweep(
 ) -> SweepResult:
     """Compute every point that is not done yet, and write the results.
 
-    Raises ValueError, DataError, RecordError and OSError as Sweep.plan() does, ImportError without
-    Dask, ClusterError if the cluster cannot be used, and KeyboardInterrupt with a sentence.
-    Whatever ends it, the same call again continues.
+    Raises ValueError, DataError, RecordError and OSError as Sweep.plan() does, ImportError if Dask
+    or Bokeh is missing, ClusterError if the cluster cannot be used, and KeyboardInterrupt with a
+    sentence. Whatever ends it, the same call again continues.
     """
     options, reporter = options or SweepOptions(), reporter or SilentReporter()
     check_writable(sweep.folder)
-    if importlib.util.find_spec("distributed") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("distributed", "bokeh")):
         raise ModuleNotFoundError(MISSING)
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
@@ -163,13 +169,17 @@ def estimate_seconds(plan: SweepPlan, state: SweepState) -> float:
 def check_figures(sweep: Sweep) -> tuple[str, ...] | None:
     """Return the figures that the sweep file wants as maps; None: the usual ones.
 
-    Raises ValueError for one that the evaluation does not have, there or in `published:`, and for
-    maps without two axes.
+    Raises ValueError for one that the evaluation does not have, there or in `published:`, for a
+    published share that is none, and for maps without two axes.
     """
     wanted = sweep.file.maps
     known = list(list_figures(sweep.file.evaluation.make_suite()))
     for variant, figures in find_published(sweep.file).items():
-        _check_figures(f"`published:` of {variant}", figures, known)
+        where = f"`published:` of {variant}"
+        _check_figures(where, figures, known)
+        for figure, value in figures.items():
+            if is_share(figure) and not 0 <= value <= 1:
+                raise ValueError(f"{where}: {figure} is a share, 0 to 1, not {value:g}")
     if wanted is None:
         return None
     if find_map_axes(_list_axes(sweep)) is None:
@@ -235,7 +245,10 @@ class _Run:
     def write(
         self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None
     ) -> tuple[list[Path], list[list[str]]]:
-        """Write the table, the means and the maps; return their files, and the means as text."""
+        """Write the table, the means and the maps; return their files, and the means as text.
+
+        Removes those of an earlier run that this one has none of, such as maps without two axes.
+        """
         file, folder = self.sweep.file, self.sweep.folder
         record: dict[str, Any] = asdict(collect_provenance()) | {
             "sweep": file.name,
@@ -264,6 +277,9 @@ class _Run:
         if has_means(self.sweep):
             written, means = self._write_means(found, titles, list(chosen), published)
             files += written
+        for path in (folder / name for name in _SOMETIMES):
+            if path not in files:
+                path.unlink(missing_ok=True)
         return files, means
 
     def _write_means(

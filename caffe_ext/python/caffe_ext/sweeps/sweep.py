@@ -86,6 +86,7 @@ class Sweep:
         choices = self._find_values(DATA) or [self.file.data]
         data = {f"{one}": prepare_data(one, home, reporter) for one in choices}
         points = self._make_points(data)
+        _check_distinct(points)
         check_settings(points)
         seconds = try_points(points, [data[_name_data(one)] for one in points])
         return SweepPlan(tuple(points), data, seconds)
@@ -151,6 +152,19 @@ class Sweep:
     @property
     def _roots(self) -> tuple[Path, ...]:
         return (Path(), ROOT) if self.root is None else (self.root,)
+
+
+def _check_distinct(points: Sequence[SweepPoint]) -> None:
+    """Raise ValueError for two points that are the same training: it would count twice.
+
+    Networks and variants may be: their names are the user's.
+    """
+    seen: dict[tuple[Any, ...], SweepPoint] = {}
+    for point in points:
+        names = (point.values.get(NET), point.values.get(VARIANT))
+        other = seen.setdefault((point.digest, point.baseline, *names), point)
+        if other is not point:
+            raise ValueError(f"{other.title} and {point.title} are the same training: remove one")
 
 
 def _name_data(point: SweepPoint) -> str:
