@@ -83,7 +83,7 @@ def test_the_scheduler_killed_and_started_again(cluster: SweepProcesses) -> None
     assert cluster.finish(client) == 0
     log = cluster.read_log("client")
     assert "does not answer; waiting for it" in log
-    assert "connected with the scheduler" in log
+    assert "connected to the scheduler" in log
     check_finished(cluster, again=1)
     assert before.items() <= cluster.results().items()
 

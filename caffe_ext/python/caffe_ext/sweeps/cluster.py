@@ -142,9 +142,7 @@ class SweepCluster:
             self._client.subscribe_topic(remote.TOPIC, self._take_event)
             self._client.register_plugin(remote.Admission(self._resource, **self._needs))
         except (OSError, ValueError) as error:
-            raise ClusterError(
-                f"there is no Dask scheduler at {settings.scheduler} ({error})"
-            ) from error
+            raise ClusterError(f"there is no Dask scheduler {self.place} ({error})") from error
 
     @property
     def dashboard(self) -> str:
@@ -153,8 +151,9 @@ class SweepCluster:
 
     @property
     def place(self) -> str:
-        """Describe where the scheduler is."""
-        return self._settings.scheduler or "this machine"
+        """Say where the scheduler is, to be put behind a noun."""
+        scheduler = self._settings.scheduler
+        return f"at {scheduler}" if scheduler else "on this machine"
 
     def submit(self, point: SweepPoint, attempt: int, time_limit: float | None) -> Future:
         """Submit a point; attempt: how often it was submitted before.

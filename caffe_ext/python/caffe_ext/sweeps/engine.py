@@ -75,7 +75,7 @@ class Engine:
                 try:
                     self._ask_capacity()
                     if not told and not self._capacity.workers:
-                        self._reporter.note(f"waiting for workers of {self._cluster.place}")
+                        self._reporter.note(f"waiting for workers {self._cluster.place}")
                     told = True
                     self._submit()
                     self._take_finished()
@@ -217,7 +217,7 @@ class Engine:
     def _connect_again(self) -> None:
         """Wait for the scheduler to come back; then all points that were submitted are left."""
         self._reporter.warn(
-            f"the scheduler at {self._cluster.place} does not answer; waiting for it (Ctrl-C stops)"
+            f"the scheduler {self._cluster.place} does not answer; waiting for it (Ctrl-C stops)"
         )
         lost = [point for point, _ in self._pending.values()]
         self._pending.clear()
@@ -233,7 +233,7 @@ class Engine:
                 time.sleep(_POLL_SECONDS)
         self._asked = 0.0
         self._capacity = Capacity(0, 0, frozenset())
-        self._reporter.note(f"connected with the scheduler at {self._cluster.place} again")
+        self._reporter.note(f"connected to the scheduler {self._cluster.place} again")
 
     def _show(self) -> None:
         progress, now = self._progress, time.monotonic()
