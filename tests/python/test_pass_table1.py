@@ -249,6 +249,9 @@ def test_tables_have_means_and_deviations() -> None:
     assert "| HC1 x 1.05 | 50 | 20.00% | 50.00% |" in page
     assert "## Figure 6" in page
     assert "## Figure 6" not in format_markdown(SMALL, findings[:3], "digits")
+    assert "InfiMNIST" not in page
+    deformed = Finding(StudyNetwork("deformed", 1, 1), measurement(9, 25))
+    assert "InfiMNIST" in format_markdown(SMALL, [*findings, deformed], "digits")
 
 
 @pytest.mark.parametrize(

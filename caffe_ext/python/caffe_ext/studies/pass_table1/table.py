@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from caffe_ext.reporting import format_markdown_table, format_table
+from caffe_ext.reporting import format_markdown_table, format_table, pluralize
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.studies.pass_table1.design import (
     BASIC,
+    DEFORMED,
     FIGURE_6,
     HELD_OUT,
     PAPER,
@@ -64,12 +65,14 @@ Hard positives {row} with a PASS in a range, mixed as in the table.
 """
 _ABOUT = """\
 * *basic LeNet*: the bases themselves. *originals alone*: fine-tuned for as long, without hard
-  positives; not in the paper. *deformed digits*: {deformed:,} rotated, shifted, stretched and bent
-  digits in the place of InfiMNIST's, trained from random weights for {whole:,} iterations; one
-  network for each base.
-* Hard positives are {mixed}. The paper does not say whether it mixed them.
+  positives; not in the paper.
+{deformed}* Hard positives are {mixed}. The paper does not say whether it mixed them.
 * The adversarials are those of all bases, made of test images; no test image occurs twice in a
   type."""
+_DEFORMED = """\
+* *deformed digits*: networks trained from random weights for {whole:,} iterations, one for each
+  base, on {count:,} rotated, shifted, stretched and bent digits in the place of InfiMNIST's.
+"""
 
 
 def write_tables(
@@ -113,11 +116,16 @@ def format_markdown(settings: StudySettings, findings: Sequence[Finding], data: 
     """Return the page."""
     first = findings[0].found
     attacked = "all" if settings.attacked is None else f"{settings.attacked:,}"
+    often = "once" if settings.orderings == 1 else f"{settings.orderings} times"
     extent = (
-        f"{settings.bases} LeNets, trained for {settings.iterations:,} iterations; each fine-tuned "
-        f"{settings.orderings} times for {settings.fine_tuning:,} iterations on hard positives of "
+        f"{pluralize(settings.bases, 'LeNet')}, trained for {settings.iterations:,} iterations; "
+        f"each fine-tuned {often} for {settings.fine_tuning:,} iterations on hard positives of "
         f"{attacked} training images."
     )
+    deformed = ""
+    if DEFORMED in group_by_row(findings):
+        whole = settings.iterations + settings.fine_tuning
+        deformed = _DEFORMED.format(whole=whole, count=settings.deformed)
     figure = ""
     if group_by_range(findings):
         table = format_markdown_table(_list_ranges(findings))
@@ -130,8 +138,7 @@ def format_markdown(settings: StudySettings, findings: Sequence[Finding], data: 
         types=len(HELD_OUT),
         table=format_markdown_table(_list_rows(findings)),
         about=_ABOUT.format(
-            deformed=settings.deformed,
-            whole=settings.iterations + settings.fine_tuning,
+            deformed=deformed,
             mixed="mixed with all originals" if settings.mix else "not mixed with originals",
         ),
         types_table=format_markdown_table(_list_types(findings)),
