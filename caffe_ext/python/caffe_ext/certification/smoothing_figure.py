@@ -1,6 +1,6 @@
 """Certified accuracy against the radius, as curves: by sigma, and by the number of samples.
 
-Cohen, Rosenfeld and Kolter, 2019, Figures 6 to 8; mallamgarba's report, Figures 1a and 1b.
+Cohen, Rosenfeld and Kolter, 2019, Figures 6 to 8; Mallam Garba et al., Figures 1a and 1b.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from caffe_ext.runs.campaign_files import ModelOutcome
     from caffe_ext.runs.summary import Spread
 
-PASS_PROTOCOL = "PASS as defined; as in the BANG paper's tables: summary.json"
+PASS_PROTOCOL = "PASS is as defined; summary.json also has PASS as in the BANG paper's tables"
 
 
 def print_campaign(result: "CampaignResult") -> None:

@@ -30,7 +30,7 @@ IMAGES = "mnist:train"
 SOLVER = "solvers/lenet_finetune.prototxt"
 
 EPILOG = f"""\
-{HELP}  One model is attacked; of the two, the plain LeNet.
+{HELP}  One model is attacked; of those of `make demo`, the plain LeNet.
 
 which hard positives
   --preset names a training set of Table 1 in Rozsa, Rudd and Boult, 2016:
@@ -171,7 +171,7 @@ def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
     if made.folder.absolute() == OUTPUT and isinstance(model, ModelDescription):
         lines += ["", f"caffe train --solver={SOLVER} --weights={shorten_path(model.weights)}"]
     else:
-        lines.append("A network trains on it that names this folder as its Data layer's source.")
+        lines.append("To train a network on it, name this folder as the source of its Data layer.")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Measure how stable networks are under random noise, throughout their training.
 
 Images that all networks classify correctly at all iterations get Gaussian noise of several levels;
-the rate of noisy images that are classified differently, over iteration and level, is what figures
+the rate of noisy images that are classified differently, over iteration and level, is what Figures
 3 and 5 of the BANG paper show (Rozsa, Günther and Boult, 2018).
 """
 

@@ -34,8 +34,14 @@ STUDIES = {
     ),
     "human": (study_human, "people and networks on noisy digits (Uličný et al., Figure 8)"),
     "landscape": (study_landscape, "minima of a net on Iris and their sensitivity (Wang et al.)"),
-    "pass-table1": (study_pass_table1, "LeNets fine-tuned on hard positives (Rozsa et al., 2016)"),
-    "report-table1": (study_report_table1, "adversarial and noisy training of CIFAR-10 quick"),
+    "pass-table1": (
+        study_pass_table1,
+        "LeNets fine-tuned on hard positives (Rozsa et al., 2016, Table 1, Figure 6)",
+    ),
+    "report-table1": (
+        study_report_table1,
+        "adversarial and noisy training of CIFAR-10 quick (Mallam Garba et al., Table 1)",
+    ),
 }
 """The module of each study in this folder, and what it is about in one line.
 

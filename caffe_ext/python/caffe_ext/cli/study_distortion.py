@@ -5,8 +5,8 @@ filter, or a denoising autoencoder, before the network; adversarial training in 
 committee of six networks, and one of the stages. Each is measured at 100 levels of gradient sign
 noise and of Gaussian noise. Gradients are those of the whole defence, and of a part of it: of the
 classifier behind a filter, or of a member of a committee. Everything goes to build/distortion, and
-the same command goes on where it was interrupted. With --results, tables and pictures are written
-beside the paper's figures.
+the same command resumes an interrupted run. With --results, tables and pictures are written, beside
+the paper's figures.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -43,7 +43,7 @@ defences
   lowpass-dropout-input, lowpass-dropout-all
                    the filter of 5x5 before LeNet with dropout
   dae, dae-dropout-input, dae-dropout-all
-                   a denoising autoencoder before these
+                   a denoising autoencoder before the three networks
   committee        six LeNets, whose predictions are averaged
   stage-5          LeNet trained on its own adversarial images, in five stages (Eq. 3)
   stage-committee  LeNet and its five stages, averaged
@@ -76,7 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, metavar="N", help="of the first network (default: 1)")
     add_device_argument(parser)
     add = parser.add_argument_group("measurement").add_argument
-    add("--limit", type=int, default=0, metavar="N", help="test images, the first N; 0: all")
+    add(
+        "--limit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="measure on the first N test images (default: all)",
+    )
     add(
         "--levels",
         type=int,

@@ -25,7 +25,7 @@ from caffe_ext.cli.model_arguments import (
 )
 from caffe_ext.cli.parser import add_again, add_output, check_at_least, check_at_most, parse_path
 from caffe_ext.reporting import format_table, pluralize
-from caffe_ext.runtime.checkout import ROOT, shorten_path
+from caffe_ext.runtime.checkout import ROOT, shorten_path, shorten_paths
 
 if TYPE_CHECKING:
     from caffe_ext.models.loadable import LoadableModel
@@ -56,8 +56,8 @@ models
 SERVE = """\
 Serve the web page on which people take part. Ctrl-C ends it; the same command continues the study.
 
-Every person gets a link, by which the study can be paused and continued. Stored are the images that
-a person saw, the answers and the seconds that they took: no name, address, browser or date.
+Every person gets a link, by which the study can be paused and continued. For each person, the
+images, the answers and the seconds that they took are stored; no name, address, browser or date.
 """
 EXPORT = """\
 Write the answers as CSV: person, position, image, kind, level, label, answer, seconds.
@@ -234,13 +234,13 @@ def prepare(arguments: argparse.Namespace) -> None:
         again=arguments.again,
     ).run(Console())
     pool = pluralize(len(stimuli.record.labels), "image")
-    print(f"{model.name}; {source.selection} of {source.origin}")
+    print(f"{model.name}; {source.selection} of {shorten_paths(source.origin)}")
     print(
         f"Each person sees {stimuli.per_person} images, drawn from {pool} at 13 levels and "
         + (
             pluralize(len(stimuli.record.hard_labels), "hard digit")
             if hard
-            else "no hard digits, which --hard-digits names"
+            else "no hard digits (see --hard-digits)"
         )
     )
     print(f"The images: {shorten_path(arguments.output)}")
@@ -282,7 +282,8 @@ def serve_pages(arguments: argparse.Namespace) -> None:
 def format_people(begun: int, finished: int) -> str:
     """Return how many people took part."""
     people = pluralize(begun, "person has", "people have")
-    return f"{people} begun to answer, {finished:,} of them finished."
+    done = f"{finished:,} {'has' if finished == 1 else 'have'} finished"
+    return f"{people} started; {done}."
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -298,7 +299,7 @@ def export(arguments: argparse.Namespace) -> None:
     rows = make_rows(stimuli, store.read_answers(unfinished=arguments.unfinished))
     print(format_people(*store.count_people()))
     if not rows:
-        more = "" if arguments.unfinished else "; --unfinished takes those of everyone who began"
+        more = "" if arguments.unfinished else "; --unfinished includes everyone who has started"
         sys.exit(f"there are no answers to write yet{more}")
     own = arguments.output / "answers.csv"
     path = arguments.csv or own
@@ -324,7 +325,7 @@ def plot(arguments: argparse.Namespace) -> None:
     with silence_caffe():
         curves = study.run(Console())
     print(f"{format_curves(curves)}\n")
-    print("in brackets, for two and more: 95% t interval of the mean over people or networks")
+    print("in brackets, for two or more: 95% t interval of the mean over people or networks")
     print(f"The figure: {shorten_path(arguments.output / 'curves.png')}, curves.svg")
     print("All figures: curves.csv and curves.json beside it")
 

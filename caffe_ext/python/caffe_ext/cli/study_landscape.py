@@ -4,7 +4,7 @@ Wang et al. (Towards Robust Deep Neural Networks, 2019), Section 4, Figures 4 an
 three hidden layers of 25 ReLUs, cross-entropy + 0.001 ||p||^2. Basin hopping finds minima, paths
 between them show at which energy they are connected, and the sensitivity S is the volume of the box
 that bounds the logits of all inputs near a sample. Everything goes to build/landscape, and the same
-command goes on where it was interrupted; with more --starts, --hops, --pairs or --exact, it adds to
+command resumes an interrupted run; with more --starts, --hops, --pairs or --exact, it adds to
 what was found.
 """
 

@@ -2,9 +2,8 @@
 
 Three LeNets are trained on MNIST. Each is attacked, and fine-tuned three times, in different
 orders, on each kind of hard positives. All networks are tested on MNIST's test images and on 5,000
-adversarials of each of 14 types. Everything goes to build/pass_table1, and the same command goes on
-where it was interrupted. With --results, tables and pictures are written beside the paper's
-figures.
+adversarials of each of 14 types. Everything goes to build/pass_table1, and the same command resumes
+an interrupted run. With --results, tables and pictures are written, beside the paper's figures.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -26,7 +25,7 @@ rows
   HC-D-9-1.05  HC-1 to HC-9, each 1.05 times as far as needed
   HC-D-9       HC-1 to HC-9                  HC-D-5  HC-1 to HC-5
   HC-S-5       HC-1 to HC-5, their signs     FGV, FGS
-  deformed     deformed digits, in the place of InfiMNIST's
+  deformed     trained from random weights on deformed digits, in the place of InfiMNIST's
   basic        LeNet before the fine-tuning
   originals    fine-tuned for as long without hard positives (not in the paper)
 

@@ -1,10 +1,11 @@
-"""Train CIFAR-10 quick with noise and attacks, and measure Table 1 of mallamgarba's report.
+"""Train CIFAR-10 quick on noisy and attacked images, and attack it: Table 1 of Mallam Garba et al.
 
-Five models: plain training, training with Gaussian noise, and adversarial training by PGD in L2, in
-Linf, and in both. Each is then attacked as in the report and, more strictly, by AutoAttack; the
-noisy model is also measured with randomized smoothing. Everything goes to build/report_table1, and
-the same command goes on where it was interrupted. With --results, the tables and a picture are
-written beside the report's figures.
+The report is "Building Robust Neural network models for Image classification". It has five models:
+plain training, training with Gaussian noise, and adversarial training with PGD in L2, in Linf, and
+in both. Each is attacked as in the report and, more strictly, by AutoAttack; the noisy model is
+also measured with randomized smoothing. Everything goes to build/report_table1, and the same
+command resumes an interrupted run. With --results, the tables and a picture are written, beside the
+report's figures.
 """
 
 # The package, which loads Caffe, is imported late: --help is instant, and Ctrl-C is always clean.
@@ -69,7 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, metavar="N", help="of the first model (default: 1)")
     add_device_argument(parser)
     add = parser.add_argument_group("measurement").add_argument
-    add("--limit", type=int, default=0, metavar="N", help="images for the report's attacks; 0: all")
+    add(
+        "--limit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images for the report's attacks (default: all)",
+    )
     add(
         "--strict-limit",
         type=int,

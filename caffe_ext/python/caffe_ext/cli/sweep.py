@@ -41,8 +41,9 @@ sweep file
   docs/sweeps.md explains all keys.
 
 clusters
-  Without --scheduler, one worker process for each core of this machine. With it, the workers of a
-  Dask cluster; they need this package, the same version, and find or download the data sets.
+  Without --scheduler, there is one worker process for each core of this machine. With it, the
+  workers of a Dask cluster are used; they need the same version of this package, and find or
+  download the data sets.
 
 what is written to --output
   sweep.csv, sweep.json       all points with all figures
@@ -73,14 +74,18 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to write the results (default: build/sweeps/NAME)",
     )
-    add("--workers", type=int, metavar="N", help="worker processes here (default: one a core)")
-    add("--scheduler", metavar="ADDRESS", help="a Dask cluster of yours, such as tcp://HOST:8786")
+    add("--workers", type=int, metavar="N", help="worker processes here (default: one per core)")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="the scheduler of your Dask cluster, such as tcp://HOST:8786",
+    )
     add(
         "--gpu",
         dest="on_gpu",
         action="store_true",
-        help="compute on GPUs: one worker for each of this machine; of a cluster's workers, those "
-        "with the resource GPU",
+        help="compute on GPUs: with one worker for each GPU of this machine, or on those workers "
+        "of a cluster that have the resource GPU",
     )
     add(
         "--time-limit",

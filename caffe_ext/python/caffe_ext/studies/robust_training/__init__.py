@@ -1,1 +1,1 @@
-"""Table 1 of mallamgarba's report: CIFAR-10 quick trained with noise and attacks, under attack."""
+"""Table 1 of Mallam Garba et al.: CIFAR-10 quick trained with noise and attacks, under attack."""

@@ -1,8 +1,9 @@
 """The models of the report's Table 1, how they are trained, and the report's figures.
 
-Mallam Garba and others, "Building Robust Neural Networks", Section 3: plain training, training with
-Gaussian noise, adversarial training with PGD in L2, in Linf, and with both (mixed). The sixth row
-of the table, randomized smoothing, is the noisy model again.
+Mallam Garba, Susini and Kayo, "Building Robust Neural network models for Image classification",
+Section 3: plain training, training with Gaussian noise, adversarial training with PGD in L2, in
+Linf, and with both (mixed). The sixth row of the table, randomized smoothing, is the noisy model
+again.
 """
 
 from collections.abc import Mapping
