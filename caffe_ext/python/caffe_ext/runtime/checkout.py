@@ -1,5 +1,6 @@
 """Where prototxt/, solvers/, data/ and build/ are, the defaults of the programs."""
 
+import os
 from pathlib import Path
 
 _NETWORKS = ("prototxt", "solvers")
@@ -30,8 +31,13 @@ DATA = ROOT / "data"
 
 
 def shorten_path(path: Path) -> str:
-    """Return a path as messages and records show it: relative if it is below ROOT."""
+    """Return a path as messages and records show it: without `..`, and relative if it is below
+    ROOT.
+    """
     path = path.absolute()
+    normal = Path(os.path.normpath(path))
+    if normal.resolve() == path.resolve():  # no link goes elsewhere
+        path = normal
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
