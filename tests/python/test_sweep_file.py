@@ -309,8 +309,10 @@ def test_the_examples_are_as_in_the_papers() -> None:
     }
     assert sizes == {
         "bang_cifar10_quick": [13, 13],
+        "bang_cifar10_quick_7x7": [7, 7],
         "bang_cifar10_quick_seeds": [6, 3],
         "bang_lenet": [13, 13],
+        "bang_lenet_7x7": [7, 7],
         "bang_lenet_seeds": [6, 3],
         "bang_table1": [7, 5],
         "bang_table2": [7, 1],
