@@ -127,6 +127,18 @@ def test_a_damaged_result_is_named(finished: Path) -> None:
         path.write_text(whole)
 
 
+def test_the_reason_of_a_failure_names_no_temporary_file(
+    tmp_path: Path,
+) -> None:
+    """The weights of the second point become 1,000 times as large in each iteration."""
+    with pytest.raises(SystemExit):
+        run(tmp_path, axes={"base_lr": [0.01, 100]}, settings={"weight_decay": 10}, baseline=None)
+    _, row = rows(tmp_path)
+    assert row["error"].startswith("caffe train failed: Training stopped: at iteration ")
+    assert "log" not in row["error"]
+    assert f"{tmp_path}" not in row["error"]
+
+
 def test_failed_points_are_told_and_do_not_stop_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,7 @@ def compute_outcome(task: dict[str, Any], folder: Path, machine: dict[str, Any])
     except RefusalError as error:
         return {"kind": "refused", "sentence": f"{error}"}
     except (TrainingError, ValueError, OSError) as error:
-        return {"kind": "failed", "error": f"{error}"}
+        return {"kind": "failed", "error": describe_error(error, folder)}
     except Exception as error:
         traceback.print_exc()
         return {"kind": "failed", "error": f"{type(error).__name__}: {error}"}
@@ -102,6 +102,11 @@ def compute_outcome(task: dict[str, Any], folder: Path, machine: dict[str, Any])
         "weights": str(done.weights),
         "measured": measured,
     }
+
+
+def describe_error(error: Exception, folder: Path) -> str:
+    """Return an error without the folder, which is removed, and the log, whose end is kept."""
+    return f"{error}".replace(f"{folder}/", "").removesuffix(" (log: training/train.log)")
 
 
 def _watch(child: int) -> int:
