@@ -11,7 +11,8 @@ and comments in the line above a block, which the reader does not see:
 <!-- skip: REASON -->    is not run
 <!-- slow: REASON -->    is run with --slow only
 <!-- fast: COMMAND -->   without --slow, this command is run in its place
-<!-- needs: NAME -->     is skipped where that is not on this machine; see run_commands.NEEDS
+<!-- needs: NAME -->     is skipped where that is not on this machine; see run_commands.NEEDS;
+                         several: NAME, NAME
 <!-- exact -->           the output must be the same to the last digit
 <!-- refused -->         the command must fail
 

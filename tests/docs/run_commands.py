@@ -86,8 +86,9 @@ def why_skipped(block: Block, slow: bool) -> str | None:
         return block.comments["skip"]
     if "slow" in block.comments and not slow:
         return f"slow: {block.comments['slow']}"
-    if (need := block.comments.get("needs")) is not None and not NEEDS[need]():
-        return f"needs {need}"
+    for need in filter(None, block.comments.get("needs", "").split(", ")):
+        if not NEEDS[need]():
+            return f"needs {need}"
     return None
 
 
