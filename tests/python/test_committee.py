@@ -1,5 +1,6 @@
 """models/committee.py and committee_description.py: averaged predictions as one model."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,10 @@ def test_a_committee_by_its_file(folder: Path) -> None:
     described = read_loadable(write(folder))
     assert isinstance(described, CommitteeDescription)
     assert (described.name, described.name_class(1)) == ("two", "b")
-    assert read_loadable(write(folder, name=None)).name == "both"
+    for none in (None, ""):
+        assert read_loadable(write(folder, name=none)).name == "both"
+    odd = (folder / "both.yaml").rename(folder / os.fsdecode(b"caf\xe9.yaml"))
+    assert read_loadable(odd).name == "caf\ufffd"
     images = random.integers(0, 256, (5, 1, 2, 2), dtype=np.uint8)
     members: list[Model] = [one.load() for one in described.members]
     found = described.load(batch_size=2)
@@ -148,7 +152,7 @@ def test_a_committee_by_its_file(folder: Path) -> None:
     assert identity["members"][0] == single.identify()
     assert "name" not in identity
     key = described.cache_key
-    assert key == read_loadable(folder / "both.yaml").cache_key != single.cache_key
+    assert key == read_loadable(write(folder)).cache_key != single.cache_key
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from caffe_ext.models.committee import Committee
-from caffe_ext.models.description import ModelDescription, describe_model, read_model
+from caffe_ext.models.description import (
+    ModelDescription,
+    describe_model,
+    read_model,
+    replace_undecodable,
+)
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
-from caffe_ext.models.settings import MEMBERS
-from caffe_ext.reporting import is_showable
+from caffe_ext.models.settings import MEMBERS, get_text
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 
@@ -115,9 +119,8 @@ def describe_committee(settings: Mapping[str, Any], path: Path) -> CommitteeDesc
             f"{path}: unknown key {unknown[0]!r} beside `{MEMBERS}:`; a committee has the keys "
             f"{', '.join(_KEYS)}, and its members have those of a network"
         )
-    name, given = settings.get("name", path.stem), settings[MEMBERS]
-    if not isinstance(name, str) or not is_showable(name):
-        raise ValueError(f"{path}: `name:` must be text that can be shown, not {name!a}")
+    name = replace_undecodable(get_text(settings, "name", f"{path}: ") or path.stem)
+    given = settings[MEMBERS]
     if not isinstance(given, list) or len(given) < _FEWEST:
         raise ValueError(
             f"{path}: `{MEMBERS}:` must be a list of two or more models: YAML files, or their keys"

@@ -183,7 +183,7 @@ def describe_model(
             "(in Python weights=)"
         )
     description = ModelDescription(
-        name=_replace_undecodable(
+        name=replace_undecodable(
             text["name"] if text["name"] and not weights else _strip_suffixes(file)
         ),
         # Without the ".." that a path beside the file begins with; records show these paths.
@@ -225,7 +225,7 @@ def make_names_distinct(descriptions: Sequence[Named]) -> list[Named]:
     return result
 
 
-def _replace_undecodable(name: str) -> str:
+def replace_undecodable(name: str) -> str:
     """Return a name that can be written and drawn, with U+FFFD for what is not UTF-8."""
     return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
