@@ -79,6 +79,12 @@ def put(folder: Path, **values: bytes) -> Path:
     return folder
 
 
+def test_a_folder_that_caffe_cannot_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"caf.udce9' is not UTF-8: Caffe cannot read a database"):
+        write_database(tmp_path / os.fsdecode(b"caf\xe9"), image_set(3), 8)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_database_of_images_is_refused_by_name(tmp_path: Path) -> None:
     good = caffe_pb2.Datum(channels=1, height=1, width=2, data=b"ab").SerializeToString()
     other = caffe_pb2.Datum(channels=1, height=2, width=1, data=b"ab").SerializeToString()

@@ -222,9 +222,10 @@ SHORT = ("distortion", "--digits", "--iterations", "4", "--levels", "4", "--limi
 def test_a_study_from_the_training_to_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    out = tmp_path / 'an "odd" name \u00fc\U0001f600'
     arguments = [
         *(*SHORT, "--defences", "lowpass-5", "dae", "stage-committee"),
-        *("--output", f"{tmp_path / 'out'}", "--results", f"{tmp_path / 'results'}"),
+        *("--output", f"{out}", "--results", f"{tmp_path / 'results'}"),
     ]
     assert program.main(arguments) == 0
     said = capsys.readouterr().out
@@ -262,7 +263,7 @@ def test_a_study_from_the_training_to_the_tables(
     assert again["defences"] == record["defences"]
     # One curve is missing: only that one is measured.
     monkeypatch.setattr(study, "measure_curve", measure_curve)
-    curve = next((tmp_path / "out" / "curves").glob("dae-gaussian-*.json"))
+    curve = next((out / "curves").glob("dae-gaussian-*.json"))
     others = {path: path.stat().st_mtime_ns for path in curve.parent.iterdir() if path != curve}
     good = json.loads(curve.read_text())
     curve.unlink()
@@ -274,9 +275,9 @@ def test_a_study_from_the_training_to_the_tables(
         program.main(arguments)
     capsys.readouterr()
     # Stacks and committees are models like any other.
-    models = [f"{tmp_path / 'out' / 'models' / name}.yaml" for name in ("dae", "stage-committee")]
+    models = [f"{out / 'models' / name}.yaml" for name in ("dae", "stage-committee")]
     report = [
-        *("--model", *models, "--images", f"{tmp_path / 'out' / 'data' / 'digits' / 'test_lmdb'}"),
+        *("--model", *models, "--images", f"{out / 'data' / 'digits' / 'test_lmdb'}"),
         *("--quick", "--limit", "5", "--noise-images", "1", "--noise-copies", "2", "--probe", "2"),
         *("--output", f"{tmp_path / 'report'}", "--jobs", "1"),
     ]
@@ -289,6 +290,9 @@ def test_a_study_from_the_training_to_the_tables(
     [
         (["--defences", "dea"], "did you mean dae?"),
         (["--levels", "0"], "--levels must be at least 1"),
+        (["--levels", "10001"], "--levels must be at most 10,000"),
+        (["--iterations", "2147483648"], "--iterations must be at most 2,147,483,647"),
+        (["--seed", "4294967296"], "--seed must be at most 4,294,967,295"),
         (["--limit", "-1"], "--limit must be at least 0"),
         (["--digits", "--data-dir", "x"], "--data-dir does not apply to --digits"),
     ],

@@ -213,7 +213,8 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_more_networks_need_no_new_attack(tmp_path: Path) -> None:
-    settings = replace(SMALL, orderings=1, rows=("FGS",))
+    # The seeds of the networks are larger, and more than a solver takes.
+    settings = replace(SMALL, orderings=1, rows=("FGS",), seed=2**32 - 1)
     first = run_study(tmp_path, settings)
     listener = Listener()
     both = run_study(tmp_path, replace(settings, orderings=2), reporter=listener)
@@ -300,6 +301,8 @@ def test_the_program_writes_tables_and_pictures(
         (["pass-table1", "--rows", "HC-D-8"], "did you mean HC-D-"),
         (["pass-table1", "--held-out", "0"], "--held-out must be at least 1"),
         (["pass-table1", "--fine-tuning", "-3"], "--fine-tuning must be at least 1"),
+        (["pass-table1", "--fine-tuning", f"{2**31}"], "--fine-tuning must be at most 2,147,483,"),
+        (["pass-table1", "--seed", f"{2**32}"], "--seed must be at most 4,294,967,295"),
         (["pass-table1", "--digits", "--data-dir", "x"], "--data-dir does not apply to --digits"),
     ],
 )

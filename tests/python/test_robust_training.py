@@ -116,6 +116,8 @@ def test_the_schedule_follows_the_iterations(
     write_cifar(tmp_path / "raw", monkeypatch)
     training = RobustTraining(tmp_path / "out", data_dir=tmp_path / "raw")
     data = training.prepare_data()
+    last = replace(training, seed=2**32 - 1).make_request(data, MODELS["noisy"])
+    assert "random_seed: 0 " in last.overrides  # which is the next one
     for length in (None, 30):
         request = replace(training, iterations=length).make_request(data, MODELS["mixed"])
         settings = read_settings(
@@ -155,6 +157,14 @@ def test_a_study_from_the_training_to_the_tables(
     assert program.main(arguments) == 0
     again = json.loads((tmp_path / "results" / "report_table1.json").read_text())
     assert again["rows"] == record["rows"]
+    monkeypatch.undo()
+    monkeypatch.setattr(cifar, "RECORDS", 100)
+    # Other models and other images have reports of their own.
+    others = ["basic" if one == "noisy" else one for one in arguments]
+    assert program.main([*others, "--strict-limit", "5"]) == 0
+    reports = list((tmp_path / "out" / "evaluation").glob("*/report.html"))
+    assert {one.parent.name[:-13] for one in reports} == {"noisy-at-linf", "basic-at-linf"}
+    assert program.main(arguments) == 0
     damaged = next((tmp_path / "out" / "protocol").glob("noisy-report-*.json"))
     damaged.write_text("{")
     with pytest.raises(SystemExit, match="is damaged: remove it, or use --again"):
@@ -184,6 +194,7 @@ def test_the_report_s_rows_are_complete() -> None:
         (["report-table2"], "did you mean report-table1?"),
         (["report-table1", "--models", "nosy"], "did you mean noisy?"),
         (["report-table1", "--strict-limit", "0"], "--strict-limit must be at least 1"),
+        (["report-table1", "--seed", f"{2**32}"], "--seed must be at most 4,294,967,295"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -30,7 +30,7 @@ from sweep_samples import write_sweep
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep that the program has computed."""
-    folder = tmp_path_factory.mktemp("sweep")
+    folder = tmp_path_factory.mktemp('sweep "\u00fc\U0001f600" ')
     run(folder)
     return folder
 

@@ -177,6 +177,9 @@ def test_wrong_arguments() -> None:
         (("--validation", "-1"), "--validation must be at least 0, not -1"),
         (("--snapshots", "-1"), "--snapshots must be at least 0, not -1"),
         (("--iterations", "0"), "--iterations must be at least 1, not 0"),
+        (("--iterations", f"{2**31}"), "--iterations must be at most 2,147,483,647"),
+        (("--snapshots", f"{2**31}"), "--snapshots must be at most 2,147,483,647"),
+        (("--seed", f"{2**32}"), "--seed must be at most 4,294,967,295"),
     ):
         ran = run(*arguments)
         assert (ran.returncode, ran.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import FrozenInstanceError, replace
@@ -101,6 +102,16 @@ def test_other_settings_put_a_training_aside(request_: TrainingRequest) -> None:
     assert back.weights.read_bytes() == model
     assert train(replace(request_, overrides="base_lr: 0.01")).reused
     assert snapshots(request_) == ["tiny_iter_200.caffemodel", "tiny_iter_200.solverstate"]
+
+
+def test_weights_of_several_files(request_: TrainingRequest) -> None:
+    first = train(request_).weights.rename(request_.root / "first.caffemodel")
+    second = shutil.copy(first, request_.root / "second.caffemodel")
+    both = replace(request_, overrides=f'weights: "{first}, {second}" max_iter: 201', again=True)
+    assert train(both).iterations == 201
+    (request_.root / "second.caffemodel").unlink()
+    with pytest.raises(TrainingError, match=r"second\.caffemodel do not exist; a comma in `weig"):
+        train(both)
 
 
 def test_interrupted_and_continued(request_: TrainingRequest) -> None:

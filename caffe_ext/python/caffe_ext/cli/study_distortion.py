@@ -17,10 +17,17 @@ from functools import partial
 
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, add_results, check_at_least
+from caffe_ext.cli.parser import (
+    add_again,
+    add_output,
+    add_results,
+    check_at_least,
+    check_at_most,
+)
 from caffe_ext.cli.training_arguments import (
     add_digits,
     check_digits,
+    check_training,
     format_outcome,
     make_lenet_training,
     print_data,
@@ -28,6 +35,7 @@ from caffe_ext.cli.training_arguments import (
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
+MOST_LEVELS = 10_000
 IDS = (
     *("plain", "dropout-input", "dropout-all", "lowpass-3", "lowpass-5", "lowpass-7"),
     *("lowpass-dropout-input", "lowpass-dropout-all", "dae", "dae-dropout-input"),
@@ -98,8 +106,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments make no sense."""
-    check_at_least(parser, arguments, 1, "iterations", "levels")
-    check_at_least(parser, arguments, 0, "seed", "limit")
+    check_training(parser, arguments, "iterations")
+    check_at_least(parser, arguments, 1, "levels")
+    check_at_most(parser, arguments, MOST_LEVELS, "levels")
+    check_at_least(parser, arguments, 0, "limit")
     check_digits(parser, arguments)
 
 

@@ -14,7 +14,12 @@ import argparse
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.parser import add_output, add_results, check_at_least
-from caffe_ext.cli.training_arguments import add_digits, check_digits, print_data
+from caffe_ext.cli.training_arguments import (
+    add_digits,
+    check_digits,
+    check_training,
+    print_data,
+)
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 ROWS = (
@@ -105,9 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments make no sense."""
-    names = ("bases", "orderings", "iterations", "fine_tuning", "attacked", "deformed", "held_out")
+    names = ("bases", "orderings", "attacked", "deformed", "held_out")
     check_at_least(parser, arguments, 1, *names)
-    check_at_least(parser, arguments, 0, "seed")
+    check_training(parser, arguments, "iterations", "fine_tuning")
     check_digits(parser, arguments)
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.parser import add_again, add_output, add_results, check_at_least, parse_path
-from caffe_ext.cli.training_arguments import format_outcome, print_data
+from caffe_ext.cli.training_arguments import check_training, format_outcome, print_data
 from caffe_ext.reporting import format_table
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
@@ -99,8 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the program with a sentence if the arguments make no sense."""
-    check_at_least(parser, arguments, 1, "iterations", "strict_limit", "samples")
-    check_at_least(parser, arguments, 0, "seed", "limit")
+    check_training(parser, arguments, "iterations")
+    check_at_least(parser, arguments, 1, "strict_limit", "samples")
+    check_at_least(parser, arguments, 0, "limit")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -142,7 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
     with silence_caffe():
         found, _ = study.run(Console())
         print(f"\n{format_console(found)}")
-        print(f"\nThe report: {shorten_path(arguments.output / 'evaluation' / 'report.html')}")
+        print(f"\nThe report: {shorten_path(study.strict_folder / 'report.html')}")
         if arguments.results is not None:
             path = write_tables(arguments.results, study, found, arguments.radii)
             print(f"The tables beside the report's: {shorten_path(path)}", file=sys.stdout)

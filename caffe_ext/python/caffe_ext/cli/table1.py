@@ -19,8 +19,9 @@ from caffe_ext.cli.attack_report import print_campaign
 from caffe_ext.cli.console import Console, run_stoppable
 from caffe_ext.cli.evaluation_report import print_assessment
 from caffe_ext.cli.image_arguments import HOMES
-from caffe_ext.cli.parser import check_at_least, parse_path
+from caffe_ext.cli.parser import check_at_least, check_at_most, parse_path
 from caffe_ext.cli.training_arguments import (
+    MOST_ITERATIONS,
     format_outcome,
     format_setting,
     make_lenet_training,
@@ -107,6 +108,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parse_training(parser, argv)
     check_at_least(parser, arguments, 0, "validation", "snapshots")
+    check_at_most(parser, arguments, MOST_ITERATIONS, "snapshots")
     return arguments
 
 

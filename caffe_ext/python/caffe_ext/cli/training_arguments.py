@@ -8,13 +8,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import add_device_argument
-from caffe_ext.cli.parser import add_again, add_output, check_at_least, create_parser, parse_path
+from caffe_ext.cli.parser import (
+    add_again,
+    add_output,
+    check_at_least,
+    check_at_most,
+    create_parser,
+    parse_path,
+)
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
     from caffe_ext.data import PreparedFolder
     from caffe_ext.training import TrainingResult
     from caffe_ext.training.lenet import LeNetTraining
+
+
+MOST_ITERATIONS, MOST_SEED = 2**31 - 1, 2**32 - 1
 
 
 def make_training_parser(
@@ -41,10 +51,21 @@ def parse_training(
 ) -> argparse.Namespace:
     """Return the arguments; end the program with a sentence if those of every program are wrong."""
     arguments = parser.parse_args(argv)
-    check_at_least(parser, arguments, 1, "iterations")
-    check_at_least(parser, arguments, 0, "seed")
+    check_training(parser, arguments, "iterations")
     check_digits(parser, arguments)
     return arguments
+
+
+def check_training(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, *iterations: str
+) -> None:
+    """End the program with a sentence if the seed or one of these options, which are numbers of
+    iterations, is none that a solver takes.
+    """
+    check_at_least(parser, arguments, 1, *iterations)
+    check_at_most(parser, arguments, MOST_ITERATIONS, *iterations)
+    check_at_least(parser, arguments, 0, "seed")
+    check_at_most(parser, arguments, MOST_SEED, "seed")
 
 
 def add_digits(group: argparse._ActionsContainer) -> None:

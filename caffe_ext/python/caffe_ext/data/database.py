@@ -53,7 +53,8 @@ def write_database(
 ) -> None:
     """Write the images in their order into a new LMDB in `folder`, synced to the disk.
 
-    Nothing here is atomic: see staging.py. Raises lmdb.Error (a full disk is lmdb.DiskError).
+    Nothing here is atomic: see staging.py. Raises lmdb.Error (a full disk is lmdb.DiskError), and
+    DataError for a folder whose name is not UTF-8.
     """
     starts = range(0, len(images), _PER_TRANSACTION)
     parts = (images[start : start + _PER_TRANSACTION] for start in starts)
@@ -72,9 +73,17 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
 ) -> None:
     """Write `count` images (C, H, W) that come in parts, one of which is in memory at a time.
 
-    Each part is a transaction. Otherwise like write_database().
+    Each part is a transaction. Otherwise like write_database(). Raises DataError for a folder whose
+    name is not UTF-8.
     """
     channels, height, width = shape
+    try:
+        f"{folder}".encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{str(folder)!a} is not UTF-8: Caffe cannot read a database there; choose another "
+            "folder"
+        ) from error
     folder.mkdir()
     progress = (reporter or SilentReporter()).show_progress(
         f"writing {folder.name}", count, "image"

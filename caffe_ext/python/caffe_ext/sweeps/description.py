@@ -16,7 +16,13 @@ from caffe_ext.models.text_file import read_text
 from caffe_ext.sweeps.choices import DataChoice, NetChoice
 from caffe_ext.sweeps.data import SweepData
 from caffe_ext.sweeps.fields import OWN, set_field
-from caffe_ext.training.settings import SolverSettings, TrainingError, find_sources, read_settings
+from caffe_ext.training.settings import (
+    SolverSettings,
+    TrainingError,
+    find_sources,
+    format_text,
+    read_settings,
+)
 
 FORMAT = 1
 _MODEL_KEYS = ("scale", "std", "mean", "channel_order", "crop", "logits")
@@ -130,7 +136,7 @@ class PointWriter:
 
     def _read_solver(self, solver: Path, net: Path | None) -> SolverSettings:
         if (solver, net) not in self._solvers:
-            overrides = "" if net is None else f"net: {json.dumps(str(net.absolute()))}"
+            overrides = "" if net is None else f"net: {format_text(str(net.absolute()))}"
             problem: TrainingError | None = None
             for root in self._roots:
                 try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
+from google.protobuf import text_encoding, text_format
 from google.protobuf.message import Message
 
 from caffe_ext.runtime.device import Device
@@ -18,6 +18,8 @@ from caffe_ext.storage.atomic import write_text
 from caffe_ext.storage.protobuf_field import is_repeated
 from caffe_ext.storage.regular_file import read_regular_file
 
+SEEDS = 2**32
+"""How many values a solver's random_seed can have, from 0."""
 _NET_FILES = ("net", "train_net", "test_net")
 _NET_MESSAGES = ("net_param", "train_net_param", "test_net_param")
 _SOURCES = ("source", "mean_file")
@@ -62,9 +64,16 @@ class SolverSettings:
         for name, network in self.list_networks():
             for owner, field in self._find_sources(network):
                 self._check_source(name, owner, getattr(owner, field))
-        for weights in ",".join(self.solver.weights).split(","):
-            if weights and not (self.root / weights.strip()).is_file():
-                raise TrainingError(f"the solver's weights {weights.strip()} do not exist")
+        for weights in self._list_weights():
+            if not (self.root / weights).is_file():
+                several = any("," in one for one in self.solver.weights)
+                hint = "; a comma in `weights` separates files" if several else ""
+                raise TrainingError(f"the solver's weights {weights} do not exist{hint}")
+
+    def _list_weights(self) -> list[str]:
+        """Return the files that the training starts from."""
+        names = ",".join(self.solver.weights).split(",")
+        return [name.strip() for name in names if name.strip()]
 
     def compute_digest(self) -> str:
         """Return a SHA-256 of everything that determines the outcome of the training, in
@@ -82,7 +91,7 @@ class SolverSettings:
             parts.append(text_format.MessageToString(network))
             for owner, field in self._find_sources(network):
                 parts.append(_identify_file(self.root / getattr(owner, field)))
-        parts += [_identify_file(self.root / name) for name in self.solver.weights]
+        parts += [_identify_file(self.root / name) for name in self._list_weights()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def write(self, folder: Path) -> Path:
@@ -174,6 +183,12 @@ def read_settings(
     if unused:
         raise TrainingError(f"{solver}: no network reads {', '.join(unused)}")
     return settings
+
+
+def format_text(text: str) -> str:
+    """Return a text as a value in protobuf's text format."""
+    escaped = text_encoding.CEscape(text.encode("utf-8", "surrogateescape"), as_utf8=False)
+    return f'"{escaped}"'
 
 
 def _parse(path: Path, what: str, message: _Message) -> _Message:

@@ -28,6 +28,7 @@ from caffe_ext.studies.distortion.stages import (
 )
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.lenet import MODEL_FILE, LeNetTraining
+from caffe_ext.training.settings import SEEDS, format_text
 
 STAGE_ITERATIONS, DIGITS_STAGE_ITERATIONS = 5000, 1000
 _NETWORK = ROOT / "prototxt" / "lenet_dropout_train_test.prototxt"
@@ -69,7 +70,7 @@ class DistortionTraining:
         """
         trained: dict[str, TrainedNetwork] = {}
         for network in networks:
-            seed = self.lenet.seed + list(NETWORKS).index(network.id)
+            seed = (self.lenet.seed + list(NETWORKS).index(network.id)) % SEEDS
             request = self._make_request(data, network, seed, trained, reporter)
             result = train(request, reporter or SilentReporter())
             trained[network.id] = TrainedNetwork(network, seed, result)
@@ -93,7 +94,7 @@ class DistortionTraining:
         path = self.lenet.output / "sets" / f"{network.id}.prototxt"
         sets = [self._name_set(stage) / DATABASE for stage in range(1, network.stage + 1)]
         write_joined_network(_NETWORK, path, [_shorten(one) for one in sets])
-        overrides = f'net: "{_shorten(path)}" weights: "{_shorten(start)}"'
+        overrides = f"net: {format_text(_shorten(path))} weights: {format_text(_shorten(start))}"
         return lenet.make_request(data, network.solver, name=network.id, overrides=overrides)
 
     def _make_set(

@@ -51,6 +51,7 @@ from caffe_ext.training.hard_positives.folder import HardPositiveSet
 from caffe_ext.training.hard_positives.presets import PRESETS, Recipe
 from caffe_ext.training.hard_positives.training_set import NothingLeftError, SetRequest, make_set
 from caffe_ext.training.lenet import LeNetTraining, write_lenet_file
+from caffe_ext.training.settings import SEEDS
 
 _ADVICE = "remove it, and run the same command again"
 
@@ -210,7 +211,7 @@ class _Run:
     def _train_base(self, number: int) -> _Base:
         """Train a base, or find it."""
         folder = self.study.work / f"base{number}"
-        seed = self.settings.seed + number - 1
+        seed = (self.settings.seed + number - 1) % SEEDS
         images = self._shuffle_originals(folder / "originals", seed)
         result = self.training.train(
             folder / f"base{number}", images, self.settings.iterations, self.reporter, seed=seed
@@ -261,7 +262,7 @@ class _Run:
 
     def _find_seed(self, network: StudyNetwork) -> int:
         """Return the seed of the order of a network's images, another one for each."""
-        return 1000 * (self.settings.seed + network.base - 1) + network.ordering
+        return (1000 * (self.settings.seed + network.base - 1) + network.ordering) % SEEDS
 
     def _make_recipe(self, network: StudyNetwork) -> Recipe:
         low, high = network.pass_range or (None, None)

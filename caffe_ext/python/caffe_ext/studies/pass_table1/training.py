@@ -4,7 +4,6 @@ Each is trained in a folder of its own, from which an interrupted run resumes; w
 finished one are its weights.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from caffe_ext.reporting import Reporter
 from caffe_ext.runtime.checkout import ROOT
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.hard_positives.folder import HardPositiveSet
+from caffe_ext.training.settings import format_text
 
 SOLVER = ROOT / "solvers" / "lenet_finetune.prototxt"
 _TRAINED_ON, _TESTED_ON = "data/mnist_hardpositives/train_lmdb", "data/mnist/test_lmdb"
@@ -52,10 +52,7 @@ class StudyTraining:
             f"test_initialization: false random_seed: {seed}",
         ]
         if weights is not None:
-            # Text of protobuf has the escapes of C, as JSON's of ASCII.
-            overrides.append(
-                f"weights: {json.dumps(_locate_from_root(weights), ensure_ascii=False)}"
-            )
+            overrides.append(f"weights: {format_text(_locate_from_root(weights))}")
         request = TrainingRequest(
             solver=SOLVER,
             output=folder,

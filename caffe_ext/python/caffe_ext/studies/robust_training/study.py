@@ -113,6 +113,16 @@ class ReportTable:
         """Return the models' descriptions."""
         return [read_model(one.description) for one in self.trained]
 
+    @cached_property
+    def strict_folder(self) -> Path:
+        """Return the folder of the strict reading: that of other models or images is another."""
+        depends = {
+            "models": [one.identify() for one in self.models],
+            "limit": self.strict_limit,
+        }
+        names = "-".join(one.model.id for one in self.trained)
+        return self.work / "evaluation" / f"{names}-{hash_description(depends)}"
+
     def run(self, reporter: Reporter | None = None) -> tuple[list[Row], Report]:
         """Measure what is missing; return the rows, and the report of the strict reading.
 
@@ -142,7 +152,7 @@ class ReportTable:
         """Return the strict reading."""
         extent = Extent(limit=self.strict_limit, ranks=(1,), probe=200, noise_images=0)
         settings = extent.make_settings(source, radii=STRICT, cascade=CASCADE, again=self.again)
-        return Assessment(self.models, self.opener, settings, self.work / "evaluation")
+        return Assessment(self.models, self.opener, settings, self.strict_folder)
 
     def _measure_rows(
         self, images: Images, labels: Ints, source: ImageSource, reporter: Reporter

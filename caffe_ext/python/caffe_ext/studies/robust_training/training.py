@@ -20,6 +20,7 @@ from caffe_ext.studies.robust_training.models import EPOCH, EPOCHS, TABLE_1, Rad
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.model_file import write_model_file
 from caffe_ext.training.schedule import format_schedule
+from caffe_ext.training.settings import SEEDS
 
 NETWORK = ROOT / "prototxt" / "cifar10_quick_train_test.prototxt"
 MODEL_FILE = ROOT / "prototxt" / "cifar10_quick.yaml"
@@ -78,7 +79,7 @@ class RobustTraining:
         length = self.length
         drops = dict.fromkeys(max(1, length * share // 100) for share in (90, 95))
         steps = " ".join(f"stepvalue: {drop}" for drop in drops)
-        seed = self.seed + TABLE_1.index(model)
+        seed = (self.seed + TABLE_1.index(model)) % SEEDS
         overrides = [
             f"{format_schedule(length, data, NETWORK)} {steps}",
             f"random_seed: {seed} {model.format_overrides(self.radii)}",

@@ -25,6 +25,7 @@ from caffe_ext.storage.lock import lock_folder
 from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.training import TrainingResult, train
 from caffe_ext.training.lenet import LeNetTraining, write_lenet_file
+from caffe_ext.training.settings import SEEDS
 
 LIST = "models.json"
 # Of both data sets about a sixth of the training images.
@@ -53,7 +54,7 @@ class Table1Model:
 
     def choose_seed(self, first: int) -> int:
         """Return the seed: a different one for each model, the `first` for the first of them."""
-        return first + list(MODELS).index(self.id)
+        return (first + list(MODELS).index(self.id)) % SEEDS
 
 
 TABLE_1 = (
