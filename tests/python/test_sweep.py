@@ -212,6 +212,23 @@ def test_maps_are_means_over_seeds_with_the_level_of_the_baseline() -> None:
     assert make_maps(table, {"a": [1, 2], "random_seed": [1, 2]}, {"x": "X"}) == []
 
 
+def test_nothing_is_drawn_above_100_percent() -> None:
+    table: list[dict[str, Any]] = [
+        {"baseline": False, "state": "done", "a": a, "b": b, "accuracy": 1.0}
+        for a in (1, 2)
+        for b in (3, 4)
+    ]
+    axes = {"a": [1, 2], "b": [3, 4]}
+    maps = make_maps(table, axes, {"accuracy": "accuracy"})
+    (field,) = draw_maps(maps).axes[0].get_images()
+    assert field.get_clim() == (99, 100)
+    (solid,) = draw_surfaces(maps).axes
+    heights: Any = solid
+    assert heights.get_zlim()[1] == 100
+    means = draw_means(average_rows(table, axes, ["accuracy"]), {"accuracy": "accuracy"})
+    assert 100 < means.axes[0].get_xlim()[1] < 101
+
+
 VARIANTS = [
     {"name": "R0", "solver": "plain.prototxt", "published": {"accuracy": 0.9, "fgs.paper.linf": 8}},
     {"name": "B0", "settings": {"bang_param.beta": 1.2, "bang_param.epsilon": 0.5}},

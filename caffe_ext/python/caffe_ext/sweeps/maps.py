@@ -139,6 +139,8 @@ def _draw_surface(axes: Any, one: SurfaceMap) -> None:
         for edge in ((across, np.full(len(across), down[-1])), (np.full(len(down), 0), down)):
             axes.plot(*edge, level, color=BASELINE_COLOUR, linewidth=2)
     _write_labels(axes, one, most_ticks=5)
+    if percent:  # matplotlib makes room around a constant
+        axes.set_zlim(top=min(axes.get_zlim()[1], 100))
     axes.set_zlabel("%" if percent else "")
 
 
@@ -164,8 +166,8 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
     factor = 100 if percent else 1
     values = np.ma.masked_invalid(factor * one.values)
     image = axes.imshow(values, cmap=COLOURS, origin="lower", aspect="auto")
-    if values.count() and values.min() == values.max():  # no range of colours
-        image.set_clim(values.min() - 1, values.min() + 1)
+    if values.count():
+        image.set_clim(find_colour_range(values.compressed(), percent=percent))
     bar = figure.colorbar(image, ax=axes, label="%" if percent else "")
     bar.ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     if one.baseline is not None:
@@ -183,6 +185,17 @@ def _draw_level(axes: Axes, values: NDArray[np.float64], level: float) -> None:
         axes.contour(
             np.ma.masked_invalid(values), levels=[level], colors=[BASELINE_COLOUR], linewidths=1.8
         )
+
+
+def find_colour_range(values: NDArray[np.float64], *, percent: bool) -> tuple[float, float]:
+    """Return the least and the greatest of some values, or a range around a constant.
+
+    percent  there is nothing above 100
+    """
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if low == high:
+        return low - 1, min(high + 1, 100) if percent else high + 1
+    return low, high
 
 
 def is_crossed(values: NDArray[np.float64], level: float) -> bool:

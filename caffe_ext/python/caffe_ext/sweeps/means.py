@@ -165,7 +165,6 @@ def format_markdown(name: str, cells: Sequence[Sequence[str]], titles: Mapping[s
     return (
         f"# {escape_markdown(name)}\n\n"
         "Means over the finished points of each setting, which differ in the random seed, and "
-        "standard\ndeviations between them (of the sample: divided by n - 1). The points "
-        "are in `sweep.csv`.\n\n"
+        "their sample\nstandard deviations (divided by n - 1). The points are in `sweep.csv`.\n\n"
         f"{format_markdown_table(lines)}\n"
     )

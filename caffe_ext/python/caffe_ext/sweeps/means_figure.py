@@ -89,6 +89,8 @@ def _draw(axes: Axes, found: Sequence[Repetitions], name: str, title: str) -> No
     axes.set_title("\n".join(split_title(title, _TITLE)), fontsize="medium")
     if factor == 100:
         axes.set_xlabel("%")
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, min(high, 100 + 0.02 * (high - low)))
     axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     axes.grid(alpha=0.2)
     axes.tick_params(length=0, colors=INK)

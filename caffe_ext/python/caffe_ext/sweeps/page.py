@@ -14,7 +14,13 @@ from matplotlib.colors import to_hex
 
 from caffe_ext.reporting import pluralize
 from caffe_ext.runs.titles import split_title
-from caffe_ext.sweeps.maps import BASELINE_COLOUR, COLOURS, SurfaceMap, is_crossed
+from caffe_ext.sweeps.maps import (
+    BASELINE_COLOUR,
+    COLOURS,
+    SurfaceMap,
+    find_colour_range,
+    is_crossed,
+)
 from caffe_ext.sweeps.means import NO_MEAN, Repetitions, format_value
 from caffe_ext.sweeps.table import is_share
 
@@ -135,12 +141,11 @@ def _draw_map(source: "ColumnDataSource", one: SurfaceMap, shown: Mapping[str, s
         x_range=(-0.5, len(one.across[1]) - 0.5),
         y_range=(-0.5, len(one.down[1]) - 0.5),
     )
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = 1 if least == most else 0  # for a range of colours
+    low, high = find_colour_range(values, percent=factor == 100)
     mapper = LinearColorMapper(
         palette=[to_hex(colour) for colour in colormaps[COLOURS](np.linspace(0, 1, 256))],
-        low=least - margin,
-        high=most + margin,
+        low=low,
+        high=high,
     )
     fields = plot.rect(
         "across",
@@ -206,8 +211,8 @@ def _draw_scatter(
     plot.add_tools(_make_hover(shown, dots))
     choices = []
     for title, start, axis, key in (
-        ("across", x, plot.xaxis[0], "x"),
-        ("up", y, plot.yaxis[0], "y"),
+        ("x-axis", x, plot.xaxis[0], "x"),
+        ("y-axis", y, plot.yaxis[0], "y"),
     ):
         choice = Select(name="choice", title=title, value=start, options=list(units.items()))
         choice.js_on_change(
