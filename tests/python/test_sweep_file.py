@@ -338,7 +338,7 @@ def test_the_tables_of_the_paper(name: str) -> None:
     variants = read_sweep(CHECKOUT / "solvers" / "sweeps" / f"{name}.yaml").axes[0]
     # The R1 of Table 1 is R0 with another seed.
     regular = {"R0": set()} if name == "bang_table1" else {"R0": set(), "R1": {"random_seed"}}
-    trained = {key: {"bang_param.beta", "bang_param.epsilon"} for key in [f"B{number}" for number in range(6)]}
+    trained = {f"B{number}": {"bang_param.beta", "bang_param.epsilon"} for number in range(6)}
     assert {one.name: set(one.settings) for one in variants.values} == regular | trained
     assert all(len(one.published) == 7 for one in variants.values)
     if name == "bang_table1":
