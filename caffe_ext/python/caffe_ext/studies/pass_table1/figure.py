@@ -67,6 +67,6 @@ def draw_ranges(
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axes.set_xlabel("PASS of the hard positives")
         axes.set_ylabel(f"error on {title} (%)")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # room for the highest dots
         axes.spines[["top", "right"]].set_visible(False)
     return figure
