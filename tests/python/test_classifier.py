@@ -36,6 +36,16 @@ def colours(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("hdf5", [False, True])
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, hdf5: bool) -> None:
+    deploy, weights = write_model(tmp_path / "plain", hdf5=hdf5)
+    odd = deploy.parent.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    classifier = Classifier(odd / deploy.name, odd / weights.name, PixelSpace(0.5))
+    assert classifier.logits(IMAGES) == pytest.approx(
+        Classifier(*write_model(tmp_path / "plain", hdf5=hdf5), PixelSpace(0.5)).logits(IMAGES)
+    )
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
 def test_known_answers(tmp_path: Path, hdf5: bool) -> None:
     classifier = Classifier(*write_model(tmp_path, hdf5=hdf5), PixelSpace(0.5))
     assert (classifier.classes, classifier.logits_blob) == (3, "score")

@@ -228,6 +228,8 @@ def test_other_results_are_kept(
         (("--levels", "nan"), "levels must be standard deviations"),
         (("--names", "A"), "1 --names for 2 trainings"),
         (("--names", "A", "A"), "two training runs are called A"),
+        (("--names", "A", ""), "--names: '' is no name that can be shown"),
+        (("--names", "A\x1b[31m", "B"), r"--names: 'A\x1b[31m' is no name that can be shown"),
         (("--second", "nowhere"), "nowhere does not exist"),
         (("--model", "nowhere.yaml"), "nowhere.yaml"),
     ],
@@ -240,6 +242,8 @@ def test_refused(
 ) -> None:
     assert match in refusal(place.arguments(*more))
     assert not list(place.output.glob("noise_curves.*"))
+    # What was refused does not keep the folder.
+    assert noise_curves.main(place.arguments()) == 0
 
 
 @pytest.mark.parametrize("text", ["{", "7", "{}"])
@@ -284,6 +288,11 @@ def test_snapshots(place: Place, refusal: Callable[[list[str]], str]) -> None:
     assert "not named as Caffe names snapshots" in refusal(
         place.arguments("--second", place.folder / "model.yaml")
     )
+    odd = folder.rename(folder.with_name("caf\x1b"))
+    one = ["--first", f"{odd}", *place.common, "--per-class", "1"]
+    assert noise_curves.main(one) == 0
+    assert place.result()["names"] == [r"caf\x1b"]
+    odd.rename(folder)
     files[0].rename(folder / "other_iter_10.caffemodel.h5")
     assert "are snapshots of the same iteration" in refusal(place.arguments())
 

@@ -112,7 +112,7 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
     Raises FileNotFoundError and ValueError, each with a sentence for the user.
     """
     from caffe_ext.models.description import read_model
-    from caffe_ext.reporting import pluralize
+    from caffe_ext.reporting import escape_text, is_showable, pluralize
     from caffe_ext.studies.noise_curves.snapshots import find_common_iterations, find_snapshots
 
     given = [paths for paths in (arguments.first, arguments.second, *arguments.more) if paths]
@@ -124,7 +124,10 @@ def find_trainings(arguments: argparse.Namespace) -> "dict[str, dict[int, ModelD
             )
         given, names = [[folder] for folder in DEMO.values()], names or list(DEMO)
     trainings = [find_snapshots(paths) for paths in given]
-    names = names or [training.name for training in trainings]
+    names = names or [escape_text(training.name) for training in trainings]
+    wrong = [name for name in names if not name or not is_showable(name)]
+    if wrong:
+        raise ValueError(f"--names: {wrong[0]!a} is no name that can be shown")
     if len(names) != len(trainings):
         have = f"there {'is' if len(names) == 1 else 'are'} {len(names)} --names"
         raise ValueError(f"{have} for {pluralize(len(trainings), 'training')}")

@@ -1,5 +1,6 @@
 """Deploy nets and their weights, checked before Caffe reads them, so that errors are clear."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ def load_net(deploy: Path, weights: Path, batch_size: int = 1) -> Any:
     _check_weights(net, deploy, weights)
     try:
         with silence_caffe():
-            net.copy_from(str(weights))
+            net.copy_from(os.fsencode(weights))  # as text, it would have to be UTF-8
     except caffe.Error as error:
         reason = re.sub(rf"^{re.escape(str(weights))}[,:] ", "", str(error))
         raise ValueError(f"{weights}: Caffe cannot load these weights: {reason}") from error

@@ -149,8 +149,7 @@ def read_settings(
     """Read a solver file and the networks that it names.
 
     overrides  fields of SolverParameter in protobuf's text format, which replace the file's:
-    messages
-               such as bang_param field by field, repeated fields as a whole
+               messages such as bang_param field by field, repeated fields as a whole
     sources    new paths of databases and mean images, by the paths in the networks
 
     Raises TrainingError for a file that is missing or that protobuf cannot read, for a source that

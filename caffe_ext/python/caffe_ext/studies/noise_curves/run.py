@@ -32,11 +32,13 @@ DESCRIPTION, CHOSEN = "description.json", "chosen.json"
 class NoiseCurvesRun:
     """What is measured, on what, and where the pieces go.
 
-    models      the networks of each training run by iteration; the same iterations in all,
-    ascending source      where the images are labels      int64 (N,), of the source's first N
-    images, those to choose from images      what the results depend on in the source, for JSON: its
-    digest folder      where the pieces go; created if necessary batch_size  images in a network at
-    a time
+    models      the networks of each training run by iteration; the same iterations, ascending, in
+                all
+    source      where the images are
+    labels      int64 (N,), of the source's first N images, those to choose from
+    images      what the results depend on in the source, for JSON: its digest
+    folder      where the pieces go; created if necessary
+    batch_size  images in a network at a time
     """
 
     models: Mapping[str, Mapping[int, ModelDescription]]
@@ -135,9 +137,13 @@ def _discard(folder: Path) -> None:
 
 
 def _check(run: NoiseCurvesRun, note: Path) -> None:
-    """Write the description of the run, or check that it is the same as the existing one."""
+    """Write the description of the run, or check that it is the same as the existing one.
+
+    A run that has measured nothing yet, such as one of networks that do not fit, is none.
+    """
     mine = run.describe()
-    if not note.exists():
+    begun = (note.parent / CHOSEN).exists() or any(note.parent.glob("*_iter_*.json"))
+    if not (begun and note.exists()):
         write_piece(note, mine)
         return
     advice = "choose another folder, or discard the old results with --again"

@@ -51,14 +51,19 @@ class NoiseCurvesResult:
 class NoiseCurvesStudy:
     """What is measured, on what, and where the results go.
 
-    trainings   the networks of each training run by iteration; the same iterations in all,
-    ascending source      the images, with labels folder      for the results; created if necessary
+    trainings   the networks of each training run by iteration; the same iterations, ascending, in
+                all
+    source      the images, with labels
+    folder      for the results; created if necessary
     levels      standard deviations in grey levels, ascending; None: the paper's, for grey or colour
     per_class   images of each class; None: as many as in the paper, or half of the smallest class
-    copies      noisy copies of each image at each level seed        of the noise limit       only
-    the first images; None: all batch_size  images in a network at a time again       discard what
-    is in the folder, and measure again sample_seed draws another sample of a folder or listing,
-    where `limit` takes one
+    copies      noisy copies of each image at each level
+    seed        of the noise
+    limit       only the first images; None: all
+    batch_size  images in a network at a time
+    again       discard what is in the folder, and measure again
+    sample_seed
+                draws another sample of a folder or listing, where `limit` takes one
     """
 
     trainings: Mapping[str, Mapping[int, ModelDescription]]
