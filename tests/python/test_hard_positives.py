@@ -359,7 +359,14 @@ def test_of_each_class_some_that_are_classified_correctly(
     # Some classes have fewer, and others more than that.
     assert min(counts) < 4 < max((correct & (labels == label)).sum() for label in range(4))
     asked = replace(request_, recipe=replace(ALONE, per_class=4))
-    made = make_set(asked)
+    listener = Listener()
+    made = make_set(asked, listener)
+    few = {label: counts[label] for label in np.unique(labels).tolist() if counts[label] < 4}
+    assert few == {3: 0}
+    assert (
+        "1 class has fewer than 4 images that are classified correctly: all of these are attacked "
+        "(class 3: 0)"
+    ) in listener.notes
     chosen = request_.source.choose(np.sort(np.concatenate(rows)), "")
     assert content(made.folder) == counted(expected(replace(asked, source=chosen)))
     assert [one["attempted"] for one in made.record["attacks"]] == [sum(counts)] * 3

@@ -164,8 +164,9 @@ def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
             f"{format_speed(made.attacked, made.seconds)}"
         )
     lines.append(
-        f"{shorten_path(made.database)}: {record['hard_positives']:,} hard positives and "
-        f"{record['originals']:,} originals, shuffled"
+        f"{shorten_path(made.database)}: "
+        f"{pluralize(record['hard_positives'], 'hard positive')} and "
+        f"{pluralize(record['originals'], 'original')}, shuffled"
     )
     # A committee has no weights to go on from.
     if made.folder.absolute() == OUTPUT and isinstance(model, ModelDescription):

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe_ext.data.image_source import ImageSource
 from caffe_ext.models.base import Ints, Model
-from caffe_ext.reporting import Reporter
+from caffe_ext.reporting import Reporter, pluralize
 
 _VALUES_AT_A_TIME = 1 << 22
 
@@ -26,7 +26,8 @@ def choose_per_class(  # noqa: PLR0913  they are independent of each other
     """Return the rows of `count` correctly classified images of each class, ascending.
 
     They are the first ones in the order in which the source draws samples with this seed. Of a
-    class that has fewer, all are taken. Only as many images are read as are needed.
+    class that has fewer, all are taken, and a warning says so. Only as many images are read as are
+    needed.
 
     labels  int64 (N,), of all images of the source
     """
@@ -43,10 +44,18 @@ def choose_per_class(  # noqa: PLR0913  they are independent of each other
                 tried += rows[:missing]
                 del rows[:missing]
             if not tried:
-                return np.array(sorted(chain.from_iterable(chosen.values())), np.int64)
+                break
             for row in _find_correct(model, source, np.array(sorted(tried), np.int64), labels):
                 chosen[int(labels[row])].append(row)
                 step(1)
+    fewer = {label: len(rows) for label, rows in chosen.items() if len(rows) < count}
+    if any(chosen.values()) and fewer:
+        least, label = min((found, label) for label, found in fewer.items())
+        reporter.warn(
+            f"{pluralize(len(fewer), 'class has', 'classes have')} fewer than {count:,} images "
+            f"that are classified correctly: all of these are attacked (class {label}: {least:,})"
+        )
+    return np.array(sorted(chain.from_iterable(chosen.values())), np.int64)
 
 
 def _find_correct(model: Model, source: ImageSource, rows: Ints, labels: Ints) -> list[int]:
