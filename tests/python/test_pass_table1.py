@@ -130,7 +130,8 @@ def test_the_held_out_adversarials_are_of_all_networks(tmp_path: Path) -> None:
         # No image is there twice: they are dealt out.
         apart = np.abs(found.images[:, None] - originals[None]).sum(axis=(2, 3, 4))
         assert len(set(apart.argmin(axis=1).tolist())) == 7
-    halves = [load_records(tmp_path / "out" / f"base{n}" / "hc1.h5") for n in (1, 2)]
+    paths = [path for n in (1, 2) for path in (tmp_path / "out").glob(f"base{n}-*/hc1.h5")]
+    halves = list(map(load_records, paths))
     assert [len(half) for half in halves] == [7, 7]
     # Scaled hard positives are farther away.
     further = held_out.types["hc1*1.1"].images.astype(float) - held_out.types["hc1"].images
@@ -150,7 +151,8 @@ def test_a_study_measures_what_it_says(tmp_path: Path) -> None:
     adversarials = {}
     base = read_model(tmp_path / "base1" / "base.yaml").load()
     for text in HELD_OUT:
-        path = tmp_path / "held_out" / "base1" / f"{parse_attack(text).file_name}.h5"
+        (own,) = (tmp_path / "held_out").glob("base1-*")
+        path = own / f"{parse_attack(text).file_name}.h5"
         records = load_records(path)
         labels = records.labels[records.found][:6]
         images = load_adversarials(path)[:6]
@@ -222,6 +224,12 @@ def test_more_networks_need_no_new_attack(tmp_path: Path) -> None:
     bars = [bar for bar, *_ in listener.bars]
     assert "writing train_lmdb" in bars
     assert not {"FGS", "HC1"} & set(bars)
+    # Another test set, more bases, and other bases, are measured beside what is there.
+    (finding,) = run_study(tmp_path, replace(settings, held_out=4))
+    assert finding.found.adversarials["hc1"] == 4
+    assert len(run_study(tmp_path, replace(settings, bases=2))) == 2
+    assert len(run_study(tmp_path, replace(settings, iterations=50))) == 1
+    assert run_study(tmp_path, settings) == first
 
 
 def measurement(wrong: int, wrong_of: int, hard: int = 7) -> Measurement:

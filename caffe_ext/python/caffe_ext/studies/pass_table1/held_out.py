@@ -17,6 +17,7 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.reporting import Reporter
 from caffe_ext.runs.records import load_adversarials
 from caffe_ext.runs.runner import AttackRun, run_attack
+from caffe_ext.storage.description import hash_description
 from caffe_ext.studies.pass_table1.design import HELD_OUT
 
 _MORE = 1.5
@@ -59,8 +60,10 @@ def collect_held_out(
         }
         about += [f"{identity}"]
         classifier = model.load()
+        # Other weights or images have a folder of their own.
+        own = folder / f"base{number + 1}-{hash_description(identity)}"
         for text in HELD_OUT:
-            run = AttackRun(parse_attack(text), identity, folder / f"base{number + 1}")
+            run = AttackRun(parse_attack(text), identity, own)
             records = run_attack(classifier, chosen, run, reporter)
             kept = np.flatnonzero(records.found & records.verified)[:each]
             places = (np.cumsum(records.found) - 1)[kept]
