@@ -84,7 +84,7 @@ class SweepProcesses:
         environment: Mapping[str, str] | None = None,
         host: int = 0,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; its output goes to NAME.log."""
+        """Start a process, which leads a group; its output goes to NAME.log."""
         if self.hosts is not None:
             command = [*self.hosts.command(host), *command]
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -95,6 +95,7 @@ class SweepProcesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | SHORT | dict(environment or {}),
+                process_group=0,
             )
         self.processes.append(process)
         return process

@@ -108,12 +108,11 @@ def test_control_c_stops_everything(cluster: SweepProcesses) -> None:
     cluster.wait(lambda: len(cluster.results()) >= 1)
     cluster.wait(lambda: bool(list_trainings(client)))
     processes = list_descendants(client)
-    client.send_signal(signal.SIGINT)
+    os.killpg(client.pid, signal.SIGINT)  # as a terminal does
     assert cluster.finish(client) == 130
-    done = len(cluster.results())
-    assert f"stopped: {done} of {POINTS} points are done; run the same" in cluster.read_log(
-        "client"
-    )
+    done, log = len(cluster.results()), cluster.read_log("client")
+    assert f"stopped: {done} of {POINTS} points are done; run the same" in log
+    assert "Traceback" not in log
     cluster.wait(lambda: not any(one.is_running() for one in processes))
 
 

@@ -41,6 +41,31 @@ def test_a_closed_stderr_costs_no_results() -> None:
     assert (ran.returncode, ran.stdout) == (0, "done\n")
 
 
+@pytest.mark.parametrize(
+    ("lost", "status", "says"),
+    [
+        ("KeyboardInterrupt", 130, "interrupted; run the same command again to resume\n"),
+        ("SystemExit(143)", 143, ""),
+    ],
+)
+def test_an_interruption_that_python_drops_comes_again(lost: str, status: int, says: str) -> None:
+    """As when the signal arrives in the middle of a fork: nothing can be raised there."""
+    program = (
+        "import time\n"
+        "from argparse import Namespace\n"
+        "from caffe_ext.cli.console import run_stoppable\n"
+        "class Dropping:\n"
+        f"    def __del__(self): raise {lost}\n"
+        "def run(_):\n"
+        "    Dropping()\n"
+        "    time.sleep(60)\n"
+        "raise SystemExit(run_stoppable(run, Namespace(gpu=None)))\n"
+    )
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (status, "", says)
+
+
 def fail(error: BaseException) -> Any:
     raise error
 

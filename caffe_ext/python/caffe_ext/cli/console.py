@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
@@ -20,7 +21,11 @@ from caffe_ext.runtime.installation import explain_reinstallation
 from caffe_ext.runtime.memory import map_large_blocks
 
 if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
     from caffe_ext.reporting import Step
+
+_SOON = 0.05
 
 
 class Console:
@@ -63,10 +68,11 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     _prepare_streams()
     map_large_blocks()
     try:
-        use_device(arguments)
-        _load_extensions(arguments)
-        run(arguments)
-        sys.stdout.flush()
+        with _restore_interruptions():
+            use_device(arguments)
+            _load_extensions(arguments)
+            run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError as error:
         if not _is_stdout_gone():
             sys.exit(f"{error}")
@@ -110,6 +116,29 @@ def _prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def _restore_interruptions() -> Iterator[None]:
+    """Send a signal again whose exception Python could not raise, as in the middle of a fork or of
+    an import, and would drop with "Exception ignored in".
+    """
+    usual = sys.unraisablehook
+
+    def restore(lost: "UnraisableHookArgs") -> None:
+        stops = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+        number = stops.get(lost.exc_type)
+        if number is not None and callable(signal.getsignal(number)):
+            # Not before this function has returned: it could not raise it either.
+            Timer(_SOON, os.kill, (os.getpid(), number)).start()
+        else:
+            usual(lost)
+
+    sys.unraisablehook = restore
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 def _load_extensions(arguments: Namespace) -> None:

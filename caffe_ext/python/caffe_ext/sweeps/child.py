@@ -35,6 +35,8 @@ def run_points() -> None:
 
     machine = asdict(describe_machine())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's business
+    # A worker of the client's own blocks it; `caffe train` can be stopped by it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for line in _read_lines():
         folder = Path(line)
         child = os.fork()

@@ -1,9 +1,11 @@
 """The connection to Dask: a cluster on this machine, or the user's."""
 
 import logging
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -39,6 +41,20 @@ def detect_loss() -> Iterator[None]:
         yield
     except OSError as error:
         raise LostSchedulerError(f"{error}") from error
+
+
+@contextmanager
+def _keep_interruptions_out() -> Iterator[None]:
+    """Keep Ctrl-C, which a terminal sends to all processes, from those that are started here, and
+    later by threads that are started here: it is the client's business.
+    """
+    # Its start would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
@@ -120,18 +136,19 @@ class SweepCluster:
                 self._client.close(timeout=1)
         settings = self._settings
         if settings.scheduler is None and self._local is None:
-            self._local = LocalCluster(
-                n_workers=settings.local_workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=0,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                local_directory=str(settings.scratch.absolute()),
-                resources={GPU: 1} if settings.gpus else None,
-                env={FOLDER_VARIABLE: str(settings.data_folder.absolute())},
-            )
+            with _keep_interruptions_out():
+                self._local = LocalCluster(
+                    n_workers=settings.local_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=0,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                    local_directory=str(settings.scratch.absolute()),
+                    resources={GPU: 1} if settings.gpus else None,
+                    env={FOLDER_VARIABLE: str(settings.data_folder.absolute())},
+                )
         try:
             self._client = Client(
                 self._local or settings.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
