@@ -268,6 +268,20 @@ def test_a_model_that_does_not_fit_is_refused(
         Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
 
 
+def test_a_point_that_diverges_is_not_refused(tmp_path: Path) -> None:
+    """It fails by itself, later, and the others are computed."""
+    for solver in ("plain.prototxt", "solver.prototxt"):
+        axes = {"base_lr": [1e37, 0.01]}
+        assert len(plan(tmp_path, solver=solver, axes=axes, baseline=None).points) == 2
+
+
+def test_a_committee_is_no_model_of_a_sweep(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "files", baseline=None)
+    path.with_name("model.yaml").write_text("members: [a.yaml, b.yaml]\n")
+    with pytest.raises(ValueError, match="`members:` makes a committee of networks; a single one"):
+        Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
+
+
 def test_points_are_described_by_what_matters(tmp_path: Path) -> None:
     points = plan(tmp_path).points
     assert [point.title for point in points] == [

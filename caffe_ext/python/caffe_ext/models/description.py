@@ -12,8 +12,6 @@ from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.loadable import LoadableModel, Named, number_classes
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.models.settings import (
-    MEMBERS,
-    SMOOTHING,
     check_keys,
     get_text,
     make_pixel_space,
@@ -161,15 +159,6 @@ def describe_model(
     Raises FileNotFoundError for a missing file, ValueError for invalid settings.
     """
     where = f"{source}: " if source else ""
-    if MEMBERS in settings:
-        raise ValueError(
-            f"{where}`{MEMBERS}:` makes a committee of networks; a single one is needed here"
-        )
-    if SMOOTHING in settings:
-        raise ValueError(
-            f"{where}`{SMOOTHING}:` makes a smoothed model, which has no network of its own; the "
-            "network itself is needed here"
-        )
     check_keys(settings, where)
     folder = Path(source).parent if source else Path()
     classes, synsets = read_classes(settings.get("classes"), folder, where)

@@ -65,6 +65,15 @@ def _refuse_prototxt(path: Path) -> None:
 
 def check_keys(settings: Mapping[str, Any], where: str) -> None:
     """Raise ValueError for a key that a network's file does not have."""
+    if MEMBERS in settings:
+        raise ValueError(
+            f"{where}`{MEMBERS}:` makes a committee of networks; a single one is needed here"
+        )
+    if SMOOTHING in settings:
+        raise ValueError(
+            f"{where}`{SMOOTHING}:` makes a smoothed model, which has no network of its own; the "
+            "network itself is needed here"
+        )
     unknown = [key for key in settings if key not in KEYS]
     if unknown:
         meant = suggest(str(unknown[0]), (*KEYS, SMOOTHING, MEMBERS))

@@ -131,7 +131,10 @@ def _try_model(point: SweepPoint, folder: Path, data: SweepData, weights: Path) 
 
 
 def _write_alone(settings: SolverSettings, path: Path) -> Path:
-    """Write a solver file with its network in it: Caffe would look for a file in `.`."""
+    """Write a solver file with its network in it: Caffe would look for a file in `.`.
+
+    It leaves the weights as they are: a point that diverges is no reason to refuse the others.
+    """
     solver = caffe_pb2.SolverParameter()
     solver.CopyFrom(settings.solver)
     for key, name in (("net", solver.net), ("train_net", solver.train_net)):
@@ -139,6 +142,6 @@ def _write_alone(settings: SolverSettings, path: Path) -> Path:
             getattr(solver, f"{key}_param").CopyFrom(settings.networks[name])
             solver.ClearField(key)
     solver.snapshot_prefix = str(path.with_suffix(""))
-    solver.display = 0
+    solver.display, solver.base_lr = 0, 0
     path.write_text(text_format.MessageToString(solver), encoding="utf-8")
     return path
