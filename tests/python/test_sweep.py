@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -393,3 +394,21 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
         argv = [f"{path}", "--output", f"{tmp_path / 'out'}", "--scheduler", "tcp://127.0.0.1:9"]
         program.main(argv)
     assert "there is no Dask scheduler at tcp://127.0.0.1:9" in f"{end.value}"
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("", "must be an address such as tcp://10.0.0.1:8786, not ''"),
+        ("8786", "must be an address such as tcp://10.0.0.1:8786, not '8786'"),
+        ("http://127.0.0.1:9", "must be an address such as tcp://"),
+        ("tcp://[::1", "must be an address such as tcp://"),
+        ("tls://127.0.0.1:9", "needs certificates, which Dask's configuration names"),
+    ],
+)
+def test_what_is_no_address_of_a_scheduler(address: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=re.escape(says)):
+        program.main(
+            [f"{write_sweep(tmp_path)}", f"--scheduler={address}", f"--output={tmp_path / 'out'}"]
+        )
+    assert not (tmp_path / "out").exists()

@@ -13,6 +13,8 @@ from typing import Any
 import cloudpickle
 import dask
 from distributed import Client, Future, LocalCluster
+from distributed.comm import get_address_host_port
+from distributed.security import Security
 
 from caffe_ext import __version__
 from caffe_ext.runtime.processor_time import count_cores
@@ -55,6 +57,26 @@ def _keep_interruptions_out() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_address(address: str) -> None:
+    """Raise ClusterError for what is no address of a scheduler that this machine can connect to.
+
+    Dask would say so, too, but then wait for what it has begun, and end with a traceback.
+    """
+    if address.startswith("ucx://"):  # has a library of its own
+        return
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise ClusterError(
+            f"the scheduler must be an address such as tcp://10.0.0.1:8786, not {address!r}"
+        ) from error
+    encrypted = address.startswith(("tls://", "wss://"))
+    if encrypted and Security().get_connection_args("client")["ssl_context"] is None:
+        raise ClusterError(
+            f"{address} needs certificates, which Dask's configuration names (distributed.comm.tls)"
+        )
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,10 @@ def run_sweep(
     check_writable(sweep.folder)
     if any(importlib.util.find_spec(name) is None for name in ("distributed", "bokeh")):
         raise ModuleNotFoundError(MISSING)
+    if options.scheduler is not None:
+        from caffe_ext.sweeps.cluster import check_address
+
+        check_address(options.scheduler)
     run = _Run(sweep, options, reporter, observer)
     with claim_output(sweep.folder):
         check_same_sweep(sweep)
