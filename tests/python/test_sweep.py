@@ -3,8 +3,11 @@
 import csv
 import json
 import re
+import socket
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from caffe_ext.cli.sweep_display import format_clock, format_progress
 from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
+from caffe_ext.sweeps.cluster import ClusterError, ClusterSettings, SweepCluster
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, make_maps
 from caffe_ext.sweeps.means import average_rows, make_cells
@@ -394,6 +398,25 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
         argv = [f"{path}", "--output", f"{tmp_path / 'out'}", "--scheduler", "tcp://127.0.0.1:9"]
         program.main(argv)
     assert "there is no Dask scheduler at tcp://127.0.0.1:9" in f"{end.value}"
+
+
+def test_a_scheduler_that_is_something_else(tmp_path: Path) -> None:
+    """Such as the dashboard, a web server: what it says is taken for the head of a message."""
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caffe_ext.sweeps.cluster._CONNECT_SECONDS", 3)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            connection.recv(1)  # and leaves it open
+
+        Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        settings = ClusterSettings(tmp_path, tmp_path, scheduler=address)
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match=f"there is no Dask scheduler at {address}"):
+            SweepCluster(settings, {}).connect()
+        assert time.monotonic() < began + 20
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The connection to Dask: a cluster on this machine, or the user's."""
 
+import asyncio
 import logging
 import signal
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import cloudpickle
 import dask
 from distributed import Client, Future, LocalCluster
 from distributed.comm import get_address_host_port
+from distributed.core import rpc
 from distributed.security import Security
 
 from caffe_ext import __version__
@@ -77,6 +79,32 @@ def check_address(address: str) -> None:
         raise ClusterError(
             f"{address} needs certificates, which Dask's configuration names (distributed.comm.tls)"
         )
+
+
+async def _ask_type(address: str) -> str:
+    """Return what of Dask's listens at an address, "Scheduler" or "Worker"."""
+    asked = rpc(address, connection_args=Security().get_connection_args("client"))
+    try:
+        return str((await asked.identity())["type"])
+    finally:
+        await asked.close_rpc()
+
+
+def find_scheduler(address: str) -> None:
+    """Raise ClusterError unless a scheduler listens at an address, whatever else may.
+
+    Dask's client would wait for the rest of what a web server says, such as the dashboard.
+    """
+    try:
+        found = asyncio.run(asyncio.wait_for(_ask_type(address), _CONNECT_SECONDS))
+        if found == "Scheduler":
+            return
+        reason = f"but a {found.lower()}"
+    except TimeoutError:
+        reason = f"nothing that answers within {_CONNECT_SECONDS:g} s"
+    except Exception as error:  # whatever others say is parsed
+        reason = f"{error}" or type(error).__name__
+    raise ClusterError(f"there is no Dask scheduler at {address} ({reason})")
 
 
 @dataclass(frozen=True)
@@ -157,7 +185,9 @@ class SweepCluster:
             with suppress(OSError):
                 self._client.close(timeout=1)
         settings = self._settings
-        if settings.scheduler is None and self._local is None:
+        if settings.scheduler is not None:
+            find_scheduler(settings.scheduler)
+        elif self._local is None:
             with _keep_interruptions_out():
                 self._local = LocalCluster(
                     n_workers=settings.local_workers,
