@@ -241,6 +241,9 @@ def test_digits_do_not_stand_in_for_mnist(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("caffe_ext.data.preparation.download_source", fail)
     with pytest.raises(DataError, match="mnist is not on this machine, and no mirror"):
         plan(tmp_path, data="mnist")
+    # A sweep has no --data-dir.
+    with pytest.raises(DataError, match=r"CIFAR-10 is not on this machine .* or in CAFFE_EXT_DATA"):
+        plan(tmp_path, data="cifar10")
 
 
 def test_a_network_that_reads_something_else_is_refused(tmp_path: Path) -> None:

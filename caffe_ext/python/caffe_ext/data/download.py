@@ -49,7 +49,7 @@ def download(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
     if wrong:
         raise DataError(
             f"{'; '.join(wrong + unreachable)}; download {remote.name} (MD5 {remote.md5}) "
-            "yourself and name its folder with --data-dir"
+            "yourself and name its folder with --data-dir, or in CAFFE_EXT_DATA"
         )
     raise UnreachableError("; ".join(unreachable))
 

@@ -134,7 +134,7 @@ def _fetch_remote(request: Request, reporter: Reporter) -> Source:
     home = collection.remotes[0].urls[0].rpartition("/")[0]
     remedy = (
         f"put {', '.join(remote.name for remote in collection.remotes)} from {home}/ into "
-        f"{request.folder}, or name their folder with --data-dir"
+        f"{request.folder}, or name their folder with --data-dir, or in CAFFE_EXT_DATA"
     )
     # Even incomplete databases of MNIST are not replaced by the digits.
     held = read_record(request.folder)
