@@ -164,7 +164,8 @@ def test_the_settings_are_frozen() -> None:
         ({"crop": 0}, "crop must be 1 or more"),
         ({"channel_order": "rgb"}, "RGB or BGR, not 'rgb'"),
         ({"mean": np.ones((2, 2))}, r"mean must be .* not \(2, 2\)"),
-        ({"mean": np.nan}, "mean must be finite"),
+        ({"mean": np.nan}, "mean must be finite, .* not nan"),
+        ({"mean": 1e300}, r"mean must be finite, .* not 1e\+300"),
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], text: str) -> None:

@@ -61,11 +61,11 @@ class PixelSpace:
         if self.crop is not None and self.crop < 1:
             raise ValueError(f"crop must be 1 or more, not {self.crop}")
         if self.mean is not None:
-            mean = np.array(self.mean, dtype=np.float32)
+            with np.errstate(over="ignore"):
+                mean = np.array(self.mean, dtype=np.float32)
             if mean.ndim not in (0, 1, 3) or not np.isfinite(mean).all():
-                raise ValueError(
-                    f"mean must be finite, one number, (C,) or (C, H, W), not {mean.shape}"
-                )
+                shown = mean.shape if mean.ndim else f"{self.mean}"
+                raise ValueError(f"mean must be finite, one number, (C,) or (C, H, W), not {shown}")
             mean.flags.writeable = False
             object.__setattr__(self, "mean", mean)
         self._check_range(scale)
