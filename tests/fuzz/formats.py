@@ -39,6 +39,7 @@ from caffe_ext.studies.robust_training.study import StoredMeasurement
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import read_sweep
+from caffe_ext.sweeps.reuse import find_rows, read_table
 from caffe_ext.sweeps.store import PointStore
 from caffe_ext.sweeps.table import make_rows as make_rows_of_points
 from caffe_ext.training.folder import TrainingFolder
@@ -57,6 +58,7 @@ from good_files import (
     SETTINGS,
     SOURCE,
     STATIONARY,
+    TABLE,
     TRAINING,
     WIDTHS,
     counts_in,
@@ -293,6 +295,9 @@ FORMATS = {
         "sweep.yaml", make_sweep, lambda folder: read_sweep(folder / "sweep.yaml")
     ),
     "sweep_point.json": Format("x.json", note(POINT), use_point),
+    "sweep_table.json": Format(
+        "x.json", note(TABLE), lambda folder: find_rows([read_table(folder / "x.json")])
+    ),
     "sweep_failure.json": Format(
         "x.json", note({"error": "x", "log": "y", "worker": "z", "values": {"a": "1"}}), use_failure
     ),

@@ -83,6 +83,22 @@ POINT = {
     "weights": {"sha256": "0" * 64},
 }
 
+TABLE = {
+    "sweep": "x",
+    "axes": {"random_seed": [1]},
+    "rows": [
+        {
+            "random_seed": 1,
+            "state": "done",
+            "images": 20,
+            "accuracy": 0.5,
+            "fgs.paper.rate": 0.25,
+            "training seconds": 1.5,
+            "weights_sha256": "0" * 64,
+            "digest": "0123456789abcdef",
+        }
+    ],
+}
 PASS_POINT = {
     **{"images": 10, "wrong": 1, "hard_positives": 4, "trained_on": 14},
     "adversarials": dict.fromkeys(HELD_OUT, 5),

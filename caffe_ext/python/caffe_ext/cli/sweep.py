@@ -60,6 +60,7 @@ examples
   caffe-ext sweep solvers/sweeps/bang_lenet.yaml
   caffe-ext sweep solvers/sweeps/bang_lenet.yaml --scheduler tcp://10.0.0.1:8786
   caffe-ext sweep mine.yaml --retry --time-limit 30m
+  caffe-ext sweep solvers/sweeps/bang_lenet.yaml --reuse results/sweeps/bang_lenet_7x7/sweep.json
 """
 
 
@@ -94,6 +95,16 @@ def make_parser() -> argparse.ArgumentParser:
         help="end a point that takes longer, such as 90, 30m or 2h; it counts as failed",
     )
     add("--retry", action="store_true", help="compute failed points again")
+    add(
+        "--reuse",
+        nargs="+",
+        action="extend",
+        type=parse_path,
+        default=[],
+        metavar="TABLE.json",
+        help="sweep.json of other sweeps, whose finished points are not computed again; their "
+        "weights stay where they are",
+    )
     return parser
 
 
@@ -146,6 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError
     from caffe_ext.sweeps.file import read_sweep
+    from caffe_ext.sweeps.reuse import read_table
     from caffe_ext.sweeps.run import MISSING, SweepOptions, run_sweep
     from caffe_ext.sweeps.sweep import Sweep
 
@@ -167,7 +179,8 @@ def run(arguments: argparse.Namespace) -> None:
             time_limit=arguments.time_limit,
             retry=arguments.retry,
         )
-        result = run_sweep(Sweep(file, output), options, display, display)
+        sweep = Sweep(file, output, reuse=[read_table(path) for path in arguments.reuse])
+        result = run_sweep(sweep, options, display, display)
     except (ClusterError, DataError, RecordError, ValueError) as error:
         display.clear()
         sys.exit(f"{error}")

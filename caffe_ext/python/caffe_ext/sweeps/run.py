@@ -36,7 +36,14 @@ from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.page import make_page
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
-from caffe_ext.sweeps.table import Row, choose_figures, is_share, list_figures, make_rows
+from caffe_ext.sweeps.table import (
+    Row,
+    choose_figures,
+    is_share,
+    list_figures,
+    make_rows,
+    sum_seconds,
+)
 
 RESULTS, MAPS, SURFACES, MEANS = "sweep", "maps", "surfaces", "means"
 _SOMETIMES = (
@@ -118,7 +125,8 @@ def run_sweep(
         plan = sweep.plan(reporter)
         figures = check_figures(sweep)
         state = sweep.read(plan.points)
-        asked = [one for one in plan.distinct if one.digest not in state.done]
+        warn_of_useless_tables(sweep, plan, reporter)
+        asked = [one for one in plan.distinct if not state.is_done(one)]
         if not options.retry:
             asked = [one for one in asked if one.digest not in state.failed]
         reporter.note(describe_plan(plan, state, len(asked), options))
@@ -126,7 +134,7 @@ def run_sweep(
         if asked:
             computed = run.compute(plan, state, asked)
             state = sweep.read(plan.points)
-        rows = make_rows(plan.points, state.done, state.failed)
+        rows = make_rows(plan.points, state.done, state.failed, state.reused)
         files, means = run.write(plan, rows, figures)
     return SweepResult(rows, len(state.failed), computed, tuple(files), means)
 
@@ -142,18 +150,27 @@ def check_same_sweep(sweep: Sweep) -> None:
         raise RecordError(f"{shorten_path(path)} is of the sweep {found!a}: {advice}")
 
 
+def warn_of_useless_tables(sweep: Sweep, plan: SweepPlan, reporter: Reporter) -> None:
+    """Warn of tables whose finished points are all other trainings, or otherwise measured."""
+    for table in sweep.reuse:
+        if not any(point.digest in table.rows for point in plan.points):
+            reporter.warn(f"{table.name} has no finished point of this sweep")
+
+
 def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepOptions) -> str:
     """Describe how many points there are, and how long the rest takes."""
     count = len(plan.distinct)
     parts = [pluralize(count, "point")]
-    if state.done:
-        parts.append(f"{len(state.done):,} done")
+    done = len(state.done) + len(state.reused)
+    if done:
+        theirs = f" ({len(state.reused):,} in other tables)" if state.reused else ""
+        parts.append(f"{done:,} done{theirs}")
     if state.failed:
         again = "" if options.retry else " (--retry computes them again)"
         parts.append(f"{len(state.failed):,} failed{again}")
     if not left:
         return ", ".join([*parts, "nothing left to compute"])
-    seconds, done = estimate_seconds(plan, state), bool(state.done)
+    seconds = estimate_seconds(plan, state)
     each = f"{format_duration(seconds)} each" + ("" if done else " for training alone")
     parts.append(f"{left:,} left, {each}")
     if options.scheduler is None:
@@ -167,6 +184,7 @@ def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepO
 def estimate_seconds(plan: SweepPlan, state: SweepState) -> float:
     """Return the seconds of a point: the mean of those that are done, or a training's."""
     measured = [sum(one.measured["seconds"].values()) for one in state.done.values()]
+    measured += [sum_seconds(row) for row in state.reused.values()]
     return sum(measured) / len(measured) if measured else plan.seconds
 
 
@@ -224,7 +242,7 @@ class _Run:
             workers=options.workers,
             gpus=options.gpus,
         )
-        total, before = len(plan.distinct), len(state.done)
+        total, before = len(plan.distinct), len(state.done) + len(state.reused)
         progress = SweepProgress(total, before, 0 if options.retry else len(state.failed))
         digests = {name: one.digest for name, one in plan.data.items()}
         try:
@@ -263,6 +281,9 @@ class _Run:
             "data": {name: {"sha256": one.digest} for name, one in plan.data.items()},
             "rows": rows,
         }
+        used = {row["reused"] for row in rows if row.get("reused")}
+        if used:
+            record["reused"] = [one.about for one in self.sweep.reuse if one.name in used]
         files = [folder / f"{RESULTS}.csv", folder / f"{RESULTS}.json"]
         write_text(files[0], as_csv(rows))
         write_json(files[1], record)

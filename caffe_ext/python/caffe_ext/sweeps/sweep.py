@@ -26,7 +26,9 @@ from caffe_ext.sweeps.choices import CHOSEN, DATA, NET, SEED, VARIANT, DataChoic
 from caffe_ext.sweeps.data import SweepData, find_data_home, prepare_data
 from caffe_ext.sweeps.description import PointWriter, SweepPoint
 from caffe_ext.sweeps.file import SweepFile
+from caffe_ext.sweeps.reuse import ReusedTable, find_rows
 from caffe_ext.sweeps.store import FailedPoint, PointStore, StoredPoint
+from caffe_ext.sweeps.table import Row
 
 DATA_FOLDER, SCRATCH = "data", "scratch"
 
@@ -52,22 +54,32 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class SweepState:
-    """Which points an earlier run has finished, and which failed, by their digests."""
+    """Which points an earlier run has finished, and which failed, by their digests.
+
+    reused  rows of the points that are finished in another sweep's table only
+    """
 
     done: Mapping[str, StoredPoint]
     failed: Mapping[str, FailedPoint]
+    reused: Mapping[str, Row]
+
+    def is_done(self, point: SweepPoint) -> bool:
+        """Tell whether a point need not be computed."""
+        return point.digest in self.done or point.digest in self.reused
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep file, and the folder for its results.
 
-    root  the folder that paths in solver files refer to; None: the current one, else the checkout
+    root   the folder that paths in solver files refer to; None: the current one, else the checkout
+    reuse  tables of other sweeps, whose finished points are not computed again
     """
 
     file: SweepFile
     folder: Path
     root: Path | None = None
+    reuse: Sequence[ReusedTable] = ()
 
     @property
     def store(self) -> PointStore:
@@ -93,15 +105,17 @@ class Sweep:
 
     def read(self, points: Sequence[SweepPoint]) -> SweepState:
         """Read the results of points; RecordError for damaged ones."""
-        done, failed = {}, {}
+        known = find_rows(self.reuse)
+        done, failed, reused = {}, {}, {}
         for point in points:
             stored = self.store.read(point)
-            failure = None if stored else self.store.read_failure(point)
             if stored is not None:
                 done[point.digest] = stored
-            elif failure is not None:
+            elif point.digest in known:
+                reused[point.digest] = known[point.digest]
+            elif (failure := self.store.read_failure(point)) is not None:
                 failed[point.digest] = failure
-        return SweepState(done, failed)
+        return SweepState(done, failed, reused)
 
     def _make_points(self, data: Mapping[str, SweepData]) -> list[SweepPoint]:
         """Return the points, the baseline's first."""

@@ -10,6 +10,7 @@ from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.store import FailedPoint, StoredPoint
 
 Row = dict[str, Any]
+_SECONDS = " seconds"
 _SHARES = (".rate", ".saturated", ".zero_gradient")
 _WORDS = {"pass_published": "PASS", "linf": "Linf", "l2": "L2", "l2_per_pixel": "L2 per pixel"}
 DONE, FAILED, MISSING = "done", "failed", "missing"
@@ -19,12 +20,15 @@ def make_rows(
     points: Iterable[SweepPoint],
     done: Mapping[str, StoredPoint],
     failed: Mapping[str, FailedPoint],
+    reused: Mapping[str, Row] | None = None,
 ) -> list[Row]:
     """Return the rows of the points, in their order.
 
+    reused  rows of other tables, by digest, for points that are not done here (reuse.py)
+
     Columns: `baseline`, the axes, `state` (done, failed or missing), the figures as
     flatten_figures() names them, `seconds`, `worker`, `error`, and `digest`, the name of the files
-    in points/.
+    in points/; `reused`, the other table, if there is a row of one.
     """
     points = list(points)
     axes = dict.fromkeys(name for point in points for name in point.values)
@@ -34,16 +38,25 @@ def make_rows(
         stored, failure = done.get(point.digest), failed.get(point.digest)
         if stored is not None:
             row |= {"state": DONE, **flatten_figures(stored.figures)}
-            row |= {f"{name} seconds": value for name, value in stored.measured["seconds"].items()}
-            row["processor seconds"] = stored.measured.get("processor_seconds")
+            seconds = stored.measured["seconds"]
+            row |= {f"{name}{_SECONDS}": value for name, value in seconds.items()}
+            row[f"processor{_SECONDS}"] = stored.measured.get("processor_seconds")
             row |= {"worker": stored.worker, "error": None}
             row["weights_sha256"] = stored.weights["sha256"]
+        elif reused and point.digest in reused:
+            row |= {"state": DONE, **reused[point.digest]}
         else:
             error = failure.error if failure else None
             row |= {"state": FAILED if failure else MISSING, "error": error}
         rows.append(row | {"digest": point.digest})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in columns} for row in rows]
+
+
+def sum_seconds(row: Row) -> float:
+    """Return how many seconds a finished point took."""
+    parts = (key for key in row if key.endswith(_SECONDS) and key != f"processor{_SECONDS}")
+    return float(sum(row[key] or 0 for key in parts))
 
 
 def flatten_figures(figures: Mapping[str, Any]) -> Row:
