@@ -26,7 +26,7 @@ _HEADS = {
 }
 _NONE = "–"
 _ABOUT = """\
-# Table 1 of "Building Robust Neural Networks", and the same measured here
+# Table 1 of Mallam Garba et al., and the same measured here
 
 CIFAR-10 quick, trained once for {iterations:,} iterations; the attacks in training have {but}.
 Accuracy on {images:,} test images; in italics, the report's. Its attacks: Linf 0.03 with steps of
