@@ -220,6 +220,47 @@ def test_adversarial_training_is_checked(tmp_path: Path) -> None:
     assert "/tmp" not in f"{caught.value}"
 
 
+def test_a_batch_may_be_split_between_attacks(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "files", axes={"max_iter": [1, 2]}, baseline=None)
+    solver = path.with_name("solver.prototxt")
+    text = solver.read_text().replace('"BANG"', '"Adversarial"')
+    attacks = "attack { epsilon: 8 } attack { type: FGSM epsilon: 8 }"
+    solver.write_text(text + f"adversarial_param {{ mix: BATCH alpha: 0.4 {attacks} }}")
+    assert len(Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan().points) == 2
+
+
+def test_the_loss_layer_may_have_any_name(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "files", axes={"max_iter": [1, 2]}, baseline=None)
+    net, solver = path.with_name("net.prototxt"), path.with_name("solver.prototxt")
+    net.write_text(net.read_text().replace('name: "loss"', 'name: "other"'))
+    text = solver.read_text()
+    solver.write_text(text + 'bang_param { incorrect_ratio: 0.5 loss_layer: "other" }')
+    sweep = Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files")
+    assert len(sweep.plan().points) == 2
+    solver.write_text(text + 'bang_param { incorrect_ratio: 0.5 loss_layer: "loss" }')
+    with pytest.raises(ValueError, match=r"max_iter 1: .*loss_layer 'loss'"):
+        sweep.plan()
+
+
+def test_the_stages_of_a_solver_are_trained(tmp_path: Path) -> None:
+    """Dropout may be a stage of a network, as in solvers/lenet_dropout_all.prototxt."""
+    path = write_sweep(tmp_path / "files", axes={"max_iter": [1, 2]}, baseline=None)
+    net, solver = path.with_name("net.prototxt"), path.with_name("solver.prototxt")
+    stages = 'train_state { stage: "deep" }'
+    solver.write_text(solver.read_text() + stages)
+    sweep = Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files")
+    trained = sweep.plan().points[0].description["solver"]
+    parsed = text_format.Parse(trained, caffe_pb2.SolverParameter())
+    assert list(parsed.train_state.stage) == ["deep"]
+    axes = {"train_state.stage": [[], ["deep"]]}
+    assert len({one.digest for one in plan(tmp_path, axes=axes, baseline=None).points}) == 2
+    # Each stage is tried before any work.
+    net.write_text(net.read_text() + 'layer { name: "x" type: "Odd" include { stage: "deep" } }')
+    sweep = Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files")
+    with pytest.raises(ValueError, match=r"stage \['deep'\]: .*Odd"):
+        sweep.plan()
+
+
 def test_paths_in_solver_files_are_relative_to_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,10 +21,11 @@ from caffe_ext.training.settings import SolverSettings, read_settings
 
 FATAL = 3
 _TRIAL_SECONDS, _TRIAL_STEPS = 1.0, 50
+# Many images: adversarial training may split a batch between several attacks.
 _TINY_NET = """
 layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
-  shape { dim: 2 dim: 1 dim: 2 dim: 2 } data_filler { type: "constant" value: 0.5 }
-  shape { dim: 2 } data_filler { type: "constant" } } }
+  shape { dim: 1000 dim: 1 dim: 2 dim: 2 } data_filler { type: "constant" value: 0.5 }
+  shape { dim: 1000 } data_filler { type: "constant" } } }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
@@ -46,7 +47,8 @@ def check_settings(points: Iterable[SweepPoint]) -> None:
             for key in ("net", "train_net", "net_param", "train_net_param"):
                 parameter.ClearField(key)
             # Settings of single layers and blobs name those of the point's own network.
-            parameter.bang_param.ClearField("layer")
+            for key in ("layer", "loss_layer"):
+                parameter.bang_param.ClearField(key)
             if not parameter.bang_param.ByteSize():
                 parameter.ClearField("bang_param")
             if parameter.HasField("adversarial_param"):
@@ -74,14 +76,17 @@ def try_points(points: Sequence[SweepPoint], data: Sequence[SweepData]) -> float
 
     data  of each point
 
-    A kind has the same networks, model, data and solver type. Raises ValueError, with a sentence,
-    for a network that cannot be trained, and for a model or attacks that do not fit it.
+    A kind has the same networks, stages, model, data and solver type. Raises ValueError, with a
+    sentence, for a network that cannot be trained, and for a model or attacks that do not fit it.
     """
     found: dict[tuple[str, ...], float] = {}
     seconds = 0.0
     for point, mine in zip(points, data, strict=True):
         parameter = text_format.Parse(point.description["solver"], caffe_pb2.SolverParameter())
-        networks = (f"{parameter.net_param}", *point.description["networks"].values())
+        networks = (
+            *(f"{parameter.net_param}", f"{parameter.train_state}"),
+            *point.description["networks"].values(),
+        )
         kind = (mine.digest, parameter.type, *networks, f"{point.description['model']}")
         if kind not in found:
             found[kind] = _try(point, mine)

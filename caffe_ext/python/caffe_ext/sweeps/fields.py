@@ -15,7 +15,7 @@ from caffe_ext.storage.protobuf_field import is_repeated
 OWN: Mapping[str, str] = {
     **dict.fromkeys(("net", "train_net", "test_net"), "use the axis `net`"),
     **dict.fromkeys(
-        ("net_param", "train_net_param", "test_net_param", "train_state", "test_state"),
+        ("net_param", "train_net_param", "test_net_param"),
         "the networks are files",
     ),
     **dict.fromkeys(
@@ -23,7 +23,7 @@ OWN: Mapping[str, str] = {
         "a point is computed in one piece and keeps its last weights",
     ),
     **dict.fromkeys(
-        ("test_iter", "test_interval", "test_initialization", "test_compute_loss"),
+        ("test_iter", "test_interval", "test_initialization", "test_compute_loss", "test_state"),
         "the trained network is measured by `evaluation:`",
     ),
     **dict.fromkeys(("solver_mode", "device_id"), "use --gpu"),
