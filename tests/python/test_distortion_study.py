@@ -285,6 +285,17 @@ def test_a_study_from_the_training_to_the_tables(
     assert "committee of the stages" in capsys.readouterr().out
 
 
+def test_a_defence_that_is_in_none_of_the_figures(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = ["--output", f"{tmp_path / 'out'}", "--results", f"{results}"]
+    assert program.main([*SHORT, "--defences", "lowpass-3", *arguments]) == 0
+    page = (results / "distortion.md").read_text()
+    assert "| low-pass 3x3 | the whole | " in page
+    assert "Figure" not in page
+    assert "\n\n\n" not in page
+    assert not list(results.glob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -44,11 +44,7 @@ are shown beside those of the 5x5 filter and of dropout on all layers.
 
 {table}
 
-## Figures
-
-{figures}
-
-## Gaussian noise
+{figures}## Gaussian noise
 
 Error in % at the same distortions; the paper has no numbers.
 
@@ -112,7 +108,7 @@ def format_markdown(study: DistortionStudy, rows: Sequence[Row]) -> str:
         first=rows[0].defence.title,
         epsilon_there=float(np.interp(shown, curve.distortions, curve.strengths)),
         table=format_markdown_table(_list_table(rows, SIGN, italics=True)),
-        figures="\n\n".join(pictures),
+        figures="\n\n".join(["## Figures", *pictures, ""]) if pictures else "",
         gaussian=format_markdown_table(_list_table(rows, GAUSSIAN, italics=False)),
         epsilon=EPSILON,
         scale=GRADIENT_SCALE,
