@@ -33,7 +33,7 @@ from caffe_ext.studies.pass_table1.design import (
 from caffe_ext.studies.pass_table1.held_out import collect_held_out
 from caffe_ext.studies.pass_table1.sets import make_deformed_pool, make_original_pool
 from caffe_ext.studies.pass_table1.study import Finding, Measurement, PassStudy
-from caffe_ext.studies.pass_table1.table import format_console, format_markdown
+from caffe_ext.studies.pass_table1.table import format_console, format_markdown, write_tables
 from caffe_ext.training.hard_positives.presets import PRESETS
 from classifier_models import write_model
 from hard_positive_samples import NETWORK, images_of, write_images
@@ -161,8 +161,12 @@ def test_a_study_measures_what_it_says(tmp_path: Path) -> None:
     # None of the images that the network has been trained on.
     assert found[3].found.adversarial_error == 1
     for one in found:
-        name = "base1/base" if one.network.row == "basic" else f"networks/{one.network.id}"
-        model = read_model(tmp_path / f"{name}.yaml").load()
+        (path,) = (
+            [tmp_path / "base1" / "base.yaml"]
+            if one.network.row == "basic"
+            else (tmp_path / "networks").glob(f"{one.network.id}-*.yaml")
+        )
+        model = read_model(path).load()
         wrong = (model.predict(tests.images) != tests.labels).sum()
         assert (one.found.images, one.found.wrong) == (len(tests), wrong)
         for text in ("fgs", "fgv", "hc9"):
@@ -175,8 +179,9 @@ def test_a_study_measures_what_it_says(tmp_path: Path) -> None:
     assert (deformed.trained_on, basic.trained_on, originals.trained_on) == (50, count, count)
     # Fine-tuned from the base; orderings differ.
     weights = [
-        (tmp_path / "networks" / f"{name}.caffemodel").read_bytes()
+        path.read_bytes()
         for name in ("FGS-1.1", "FGS-1.2", "originals-1.1", "originals-1.2")
+        for path in (tmp_path / "networks").glob(f"{name}-*.caffemodel")
     ]
     assert len(set(weights)) == 4
     assert not list((tmp_path / "training").iterdir())
@@ -218,6 +223,7 @@ def test_more_networks_need_no_new_attack(tmp_path: Path) -> None:
     # The seeds of the networks are larger, and more than a solver takes.
     settings = replace(SMALL, orderings=1, rows=("FGS",), seed=2**32 - 1)
     first = run_study(tmp_path, settings)
+    weights = {path: path.read_bytes() for path in (tmp_path / "networks").iterdir()}
     listener = Listener()
     both = run_study(tmp_path, replace(settings, orderings=2), reporter=listener)
     assert both[0] == first[0]
@@ -230,6 +236,10 @@ def test_more_networks_need_no_new_attack(tmp_path: Path) -> None:
     assert len(run_study(tmp_path, replace(settings, bases=2))) == 2
     assert len(run_study(tmp_path, replace(settings, iterations=50))) == 1
     assert run_study(tmp_path, settings) == first
+    assert {path: path.read_bytes() for path in weights} == weights
+    # Each point has its network's weights beside it.
+    stems = {path.stem for path in (tmp_path / "points").iterdir()}
+    assert {path.stem for path in (tmp_path / "networks").glob("*.caffemodel")} == stems
 
 
 def measurement(wrong: int, wrong_of: int, hard: int = 7) -> Measurement:
@@ -261,6 +271,17 @@ def test_tables_have_means_and_deviations() -> None:
     assert "InfiMNIST" not in page
     deformed = Finding(StudyNetwork("deformed", 1, 1), measurement(9, 25))
     assert "InfiMNIST" in format_markdown(SMALL, [*findings, deformed], "digits")
+
+
+def test_tables_without_any_adversarials(tmp_path: Path) -> None:
+    none = dict.fromkeys(HELD_OUT, 0)
+    found = replace(measurement(6, 0), adversarials=none, wrong_of=none)
+    write_tables(tmp_path, SMALL, [Finding(StudyNetwork("FGS", 1, 1), found)], "digits")
+    with (tmp_path / "pass_table1.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["error"], line["adversarial_error"], line["fgs"]) == ("0.006000", "", "")
+    assert "nan" not in (tmp_path / "pass_table1.md").read_text()
+    assert study_module._format(found) == "error 0.60%; there are no adversarials"
 
 
 @pytest.mark.parametrize(

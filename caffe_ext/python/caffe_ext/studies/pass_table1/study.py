@@ -7,8 +7,8 @@
 <work>/base1/              of each base: its training, its images, its hard positives
 <work>/held_out/           the attacks for the test set
 <work>/training/           the training that is under way
-<work>/networks/           weights of all networks that were fine-tuned
-<work>/points/             a file for each network that was measured
+<work>/networks/           weights of all networks that were fine-tuned, and model files of them
+<work>/points/             a file for each network that was measured, named as its weights
 """
 
 import shutil
@@ -234,7 +234,7 @@ class _Run:
         if path.exists():
             found = read_json(path, StoredPoint, _ADVICE).found
         else:
-            found = self._train_and_measure(network, base, held_out)
+            found = self._train_and_measure(network, base, held_out, stem)
             path.parent.mkdir(exist_ok=True)
             write_json(path, asdict(StoredPoint(depends, found)))
             self.reporter.note(f"{place}: {network.id}, {_format(found)}")
@@ -276,8 +276,12 @@ class _Run:
         )
 
     def _train_and_measure(
-        self, network: StudyNetwork, base: _Base, held_out: HeldOut
+        self, network: StudyNetwork, base: _Base, held_out: HeldOut, stem: str
     ) -> Measurement | None:
+        """Return the measurement of a network; None if there is nothing to train it on.
+
+        stem  of the files of its weights: those of other settings stay
+        """
         if network.row == BASIC:
             return self._measure(base.model, base.images, held_out)
         try:
@@ -298,10 +302,10 @@ class _Run:
         )
         folder = self.study.work / "networks"
         folder.mkdir(exist_ok=True)
-        weights = folder / f"{network.id}.caffemodel"
+        weights = folder / f"{stem}.caffemodel"
         with replace_file(weights) as file:
             file.write(result.weights.read_bytes())
-        path = write_lenet_file(folder, network.id, weights, network.id)
+        path = write_lenet_file(folder, stem, weights, network.id)
         return self._measure(read_model(path), images, held_out)
 
     def _make_images(self, network: StudyNetwork, base: _Base) -> HardPositiveSet:
@@ -354,6 +358,8 @@ def _read_all(source: ImageSource) -> ImageSet:
 def _format(found: Measurement | None) -> str:
     if found is None:
         return "no hard positives with such a PASS"
+    if not any(found.adversarials.values()):
+        return f"error {found.error:.2%}; there are no adversarials"
     return f"error {found.error:.2%}, of adversarials {found.adversarial_error:.2%}"
 
 

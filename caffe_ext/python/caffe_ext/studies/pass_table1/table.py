@@ -235,7 +235,8 @@ def _format_csv(findings: Sequence[Finding]) -> str:
                 *(network.row, network.base, network.ordering),
                 *("" if end is None else f"{end:g}" for end in ends),
                 *(found.trained_on, found.hard_positives),
-                *(f"{found.error:.6f}", f"{found.adversarial_error:.6f}"),
+                f"{found.error:.6f}",
+                "" if np.isnan(found.adversarial_error) else f"{found.adversarial_error:.6f}",
                 *(_format_rate(found, name) for name in HELD_OUT),
             ]
         )
