@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from attack_samples import linear
 from caffe_ext.cli import study as program
 from caffe_ext.data import cifar
 from caffe_ext.models.classifier import Classifier
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.studies.robust_training import protocol, smoothed
 from caffe_ext.studies.robust_training.models import COLUMNS, MODELS, REPORT, TABLE_1, Pgd
-from caffe_ext.studies.robust_training.study import Measurement, Row
+from caffe_ext.studies.robust_training.study import Measurement, ReportTable, Row, _SmoothedModel
 from caffe_ext.studies.robust_training.table import format_console
 from caffe_ext.studies.robust_training.training import RobustTraining
 from caffe_ext.training.settings import read_settings
@@ -76,6 +78,23 @@ def test_smoothing_counts_the_same_samples_however_they_are_batched(
     sure[0, 1] = 100
     assert smoothed.predict_smoothed(sure)[0] == 1
     assert smoothed.predict_smoothed(np.array([[50, 50, 0]]))[0] == -1
+    assert smoothed.find_largest_radius(1, 10_000, 0.001) == pytest.approx(3.20, abs=0.005)
+    assert smoothed.find_largest_radius(1, 1, 0.001) == 0
+
+
+def test_what_is_certified_is_the_radius_of_the_attacks(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    """All samples have the label, but so few of them cannot certify the larger radius."""
+    images = np.zeros((4, 1, 1, 3), np.uint8)
+    images[..., 0] = 255
+    labels = np.zeros(4, np.int64)
+    description: Any = SimpleNamespace(load=lambda: classifier)
+    opener: Any = None
+    study = ReportTable([], opener, tmp_path, samples=100)
+    one = _SmoothedModel(description, images, 100, SilentReporter())
+    assert study._measure_smoothed(one, labels, "report").certified == 4
+    assert study._measure_smoothed(one, labels, "standard").certified == 0
 
 
 def test_the_solver_files_have_the_standard_radii(tmp_path: Path) -> None:
@@ -149,6 +168,7 @@ def test_a_study_from_the_training_to_the_tables(
     page = (tmp_path / "results" / "report_table1.md").read_text()
     assert "| adversarial, PGD Linf | " in page
     assert "*54.41%*" in page
+    assert "0.0% within L2 0.5. So many samples certify\nno radius above 0.066." in page
     assert (tmp_path / "results" / "report_table1.png").stat().st_size > 10_000
     said = capsys.readouterr().out
     assert "AA Linf, real" in said

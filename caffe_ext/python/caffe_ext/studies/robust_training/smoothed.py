@@ -8,7 +8,7 @@ holds against any attack (`caffe-ext certify smoothing`).
 import numpy as np
 
 from caffe_ext.certification.class_counts import Sampler
-from caffe_ext.certification.decisions import predict
+from caffe_ext.certification.decisions import certify, predict
 from caffe_ext.certification.noise import make_gaussian_table
 from caffe_ext.data.image_source import ImageBatch
 from caffe_ext.models.base import NO_CLASS, Images, Ints, Model
@@ -59,3 +59,9 @@ def count_classes(
 def predict_smoothed(counts: Ints, alpha: float = 0.001) -> Ints:
     """Return the smoothed model's classes, int64 (N,); -1 where it abstains."""
     return predict(counts, alpha)
+
+
+def find_largest_radius(sigma: float, samples: int, alpha: float) -> float:
+    """Return the largest L2 radius that so many samples can certify: that of equal ones."""
+    counts = np.array([[samples, 0]], np.int64)
+    return float(certify(counts, counts, alpha, sigma).radii[0])

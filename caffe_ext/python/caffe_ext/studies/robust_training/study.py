@@ -34,7 +34,7 @@ from caffe_ext.storage.description import hash_description
 from caffe_ext.storage.json_file import Count, Object, read_json
 from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.studies.robust_training import protocol, smoothed
-from caffe_ext.studies.robust_training.models import SIGMA, SMOOTHED, SMOOTHED_FROM, Radii
+from caffe_ext.studies.robust_training.models import L2, SIGMA, SMOOTHED, SMOOTHED_FROM, Radii
 from caffe_ext.studies.robust_training.training import TrainedStudyModel
 
 STRICT = (PerturbationBudget("linf", 8.0), PerturbationBudget("l2", 127.5))
@@ -50,7 +50,7 @@ class Measurement:
     """How many images of each kind a model classifies correctly.
 
     correct    by name: natural, and the attacks' as in COLUMNS
-    certified  of the smoothed model: how many images are certified within L2 0.5 of 1
+    certified  of the smoothed model: how many images are certified within the attacks' L2 radius
     """
 
     images: Annotated[int, Meta(ge=1)]
@@ -169,7 +169,10 @@ class ReportTable:
         for one, model in zip(self.trained, self.models, strict=True):
             if one.model.id == SMOOTHED_FROM:
                 rows = slice(0, self.strict_limit)
-                smoothing = {"sigma": SIGMA, "samples": self.samples, "alpha": ALPHA}
+                smoothing = {
+                    **{"sigma": SIGMA, "samples": self.samples, "alpha": ALPHA},
+                    "certified_within": "the L2 radius of the attacks",
+                }
                 found[SMOOTHED, "randomized smoothing"] = self._restore_both(
                     SMOOTHED,
                     about
@@ -230,7 +233,7 @@ class ReportTable:
             attacked = np.rint(points).astype(np.uint8)
             counts[name] = one.count(attacked, range(self.samples), f"{name}, {radii} radii")
         correct = {name: self._count_right(each, labels) for name, each in counts.items()}
-        certified = one.certificates.find_certified(labels, STRICT[1].epsilon)
+        certified = one.certificates.find_certified(labels, L2[radii].epsilon)
         return Measurement(len(labels), correct, int(certified.sum()))
 
     @staticmethod
