@@ -21,6 +21,7 @@ from caffe_ext.models.description import (
 from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.models.settings import KEYS
 from caffe_ext.storage.provenance import hash_file
+from caffe_ext.training.model_file import write_model_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -382,3 +383,19 @@ def test_yaml_that_takes_too_much_is_refused(tmp_path: Path, text: str, says: st
     path.write_text(text)
     with pytest.raises(ValueError, match=f"^{path} .*{says}"):
         read_model(path)
+
+
+@pytest.mark.parametrize(
+    "odd", ["a #1", "b: c", "- d", "7", "null", "it's", 'e "f"', "\u00fc\U0001f600"]
+)
+def test_model_files_that_programs_write_have_any_name_and_path(folder: Path, odd: str) -> None:
+    place = folder.rename(folder.with_name(odd))
+    template = place / "template.yaml"
+    template.write_text("# Comment\ndeploy: deploy.prototxt\nname: old\nscale: 0.5\n")
+    path = folder.with_name("model.yaml")
+    write_model_file(template, path, name=odd, files={"weights": place / "net.caffemodel"})
+    found = read_model(path)
+    assert found.name == odd
+    assert (found.deploy, found.weights) == (place / "deploy.prototxt", place / "net.caffemodel")
+    assert found.load().classes == 3
+    assert "\nscale: 0.5\n" in path.read_text()

@@ -1,8 +1,11 @@
 """Model files for trained weights, made of those in prototxt/."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from caffe_ext.storage.atomic import write_text
 
@@ -21,7 +24,18 @@ def write_model_file(template: Path, path: Path, *, name: str, files: Mapping[st
     rest = [
         line for line in lines if line.partition(":")[0] not in changes and not line.startswith("#")
     ]
-    write_text(
-        path, "\n".join([*(f"{key}: {value}" for key, value in changes.items()), *rest]) + "\n"
-    )
+    lines = [*(f"{key}: {format_yaml_text(value)}" for key, value in changes.items()), *rest]
+    write_text(path, "\n".join(lines) + "\n")
     return path
+
+
+def format_yaml_text(text: str) -> str:
+    """Return a text as a value in YAML: in quotes where it would be read as something else."""
+    try:
+        plain = yaml.safe_load(f"key: {text}") == {"key": text}
+    except yaml.YAMLError:
+        plain = False
+    if plain:
+        return text
+    quoted = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return str(quoted).rstrip("\n")
