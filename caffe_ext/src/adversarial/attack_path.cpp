@@ -92,6 +92,12 @@ void FindImages(const Net<Dtype>& net, const Misclassification<Dtype>& classific
   }
 }
 
+// Caffe has a gradient only for the elements that were drawn in training.
+bool DrawsWhatItPools(const caffe::LayerParameter& param) {
+  return param.type() == "Pooling" &&
+         param.pooling_param().pool() == caffe::PoolingParameter::STOCHASTIC;
+}
+
 template <typename Dtype>
 void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples) {
   static const std::set<std::string> kMixing = {"LSTM", "RNN", "BatchReindex", "Filter"};
@@ -107,6 +113,9 @@ void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples
   };
   if (kMixing.count(type) != 0) {
     refuse("axis 0 of its blobs is not the batch");
+  }
+  if (DrawsWhatItPools(layer.layer_param())) {
+    refuse("stochastic pooling has no gradient as it is deployed");
   }
   for (std::size_t i = 0; i < propagate_down.size(); ++i) {
     if (propagate_down[i] && !layer.AllowForceBackward(static_cast<int>(i))) {
@@ -128,6 +137,27 @@ void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples
                       !layer.layer_param().batch_norm_param().use_global_stats())
       << "BatchNorm layer '" << layer.layer_param().name()
       << "' mixes the samples of a batch in training; attacks see its running averages";
+}
+
+// Blobs whose diff is zero in training: their consumers compute none, their producers read it.
+template <typename Dtype>
+void FindDetached(const Net<Dtype>& net, AttackPath<Dtype>* path) {
+  std::set<int> read;
+  for (std::size_t i = 0; i < net.layers().size(); ++i) {
+    if (net.layer_need_backward()[i]) {
+      read.insert(net.top_ids(static_cast<int>(i)).begin(), net.top_ids(static_cast<int>(i)).end());
+    }
+  }
+  for (const AttackStep<Dtype>& step : path->steps) {
+    const auto& bottoms = net.bottom_ids(step.index);
+    for (std::size_t j = 0; j < bottoms.size(); ++j) {
+      const bool computed =
+          net.layer_need_backward()[step.index] && net.bottom_need_backward()[step.index][j];
+      if (step.propagate_down[j] && !computed && read.count(bottoms[j]) != 0) {
+        path->detached.push_back(bottoms[j]);
+      }
+    }
+  }
 }
 
 template <typename Dtype>
@@ -184,6 +214,7 @@ AttackPath<Dtype> FindAttackPath(const Net<Dtype>& net,
   }
   FindImages(net, classification, data_blob, &path);
   FindSteps(net, &path);
+  FindDetached(net, &path);
   return path;
 }
 

@@ -156,6 +156,21 @@ void AttackedNet<Dtype>::BackwardSteps(int below) {
       layer.Backward(net_->top_vecs()[index], step->propagate_down, net_->bottom_vecs()[index]);
     }
   }
+  ClearDetached();
+}
+
+template <typename Dtype>
+void AttackedNet<Dtype>::ClearDetached() {
+  for (const int id : path_.detached) {
+    Blob<Dtype>& blob = *net_->blobs()[id];
+#ifndef CPU_ONLY
+    if (caffe::Caffe::mode() == caffe::Caffe::GPU) {
+      caffe::caffe_gpu_set(blob.count(), Dtype(0), blob.mutable_gpu_diff());
+      continue;
+    }
+#endif
+    caffe::caffe_set(blob.count(), Dtype(0), blob.mutable_cpu_diff());
+  }
 }
 
 template <typename Dtype>

@@ -88,7 +88,7 @@ AttackSettings ReadAttack(const Attack& attack, const std::string& name) {
   } else {
     ReadGradientAttack(attack, &settings);
   }
-  if (attack.has_sigma()) {
+  if (attack.sigma() != 0 || attack.type() == Attack::NOISE) {
     CheckLength(settings.name + ": sigma", attack.sigma(), 1);
     settings.sigma = attack.sigma();
   }

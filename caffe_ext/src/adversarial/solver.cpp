@@ -25,11 +25,18 @@ void CountOtherOutputs(int outputs, BangSolver<Dtype, Base>* bang) {
 
 void CountOtherOutputs(int /*outputs*/, void* /*logs nothing*/) {}
 
+// Several GPUs add up their gradients when all passes are done, and not, layer by layer, during the
+// first one, while the next adds to them.
+SolverParameter ReduceAtTheEnd(SolverParameter param) {
+  param.set_layer_wise_reduce(false);
+  return param;
+}
+
 }  // namespace
 
 template <typename Dtype, template <typename> class Base>
 AdversarialSolver<Dtype, Base>::AdversarialSolver(const SolverParameter& param)
-    : Base<Dtype>(param) {
+    : Base<Dtype>(ReduceAtTheEnd(param)) {
   if (!this->net_->learnable_params().empty()) {
     trainer_.emplace(this->net_, param);
   }

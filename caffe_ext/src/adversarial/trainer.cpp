@@ -1,6 +1,7 @@
 #include "caffe_ext/adversarial/trainer.hpp"
 
 #include <algorithm>
+#include <caffe/util/rng.hpp>
 #include <cmath>
 #include <cstddef>
 #include <stdexcept>
@@ -19,6 +20,18 @@ std::uint64_t MixBits(std::uint64_t bits) {  // splitmix64
   bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111ebU;
   return bits ^ (bits >> 31U);
 }
+
+/// What is only measured leaves training as it is: layers that draw noise go on from here.
+class KeptGenerator {
+ public:
+  KeptGenerator() : generator_(*caffe::caffe_rng()) {}
+  ~KeptGenerator() { *caffe::caffe_rng() = generator_; }
+  KeptGenerator(const KeptGenerator&) = delete;
+  KeptGenerator& operator=(const KeptGenerator&) = delete;
+
+ private:
+  caffe::rng_t generator_;
+};
 
 /// Attacks of a batch, and the images that each of them works on.
 std::vector<AttackedRows> AllRows(const AttackSettings& attack, int samples) {
@@ -42,7 +55,7 @@ AdversarialTrainer<Dtype>::AdversarialTrainer(caffe::shared_ptr<caffe::Net<Dtype
   if (param_.has_trades_beta()) {
     CheckTrades();
     parts_.push_back({0, AllRows(attacks_[0], net_.samples())});
-  } else if (param_.mix() == AdversarialParameter::BATCH) {
+  } else if (param_.mix() == AdversarialParameter::BATCH && alpha < 1) {
     ShareBatch();
   } else {
     clean_weight_ = static_cast<Dtype>(alpha);
@@ -112,15 +125,22 @@ Dtype AdversarialTrainer<Dtype>::TrainOnParts(std::uint64_t seed, double scale, 
     }
   }
   if (measured) {
+    const KeptGenerator kept;
     MeasureClean();
   }
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const Part& part = parts_[i];
-    if (part.weight == 0 && !measured) {
-      continue;
+    const auto run = [&] {
+      attack_.Run(clean_, part.rows, scale, MixBits(seed + i), nullptr, &attacked_);
+    };
+    if (part.weight > 0) {
+      run();
     }
-    attack_.Run(clean_, part.rows, scale, MixBits(seed + i), nullptr, &attacked_);
     if (measured) {
+      const KeptGenerator kept;
+      if (part.weight == 0) {
+        run();
+      }
       MeasureAttacked(i);
     }
     if (part.weight > 0) {
@@ -147,6 +167,7 @@ Dtype AdversarialTrainer<Dtype>::TrainWithDivergence(std::uint64_t seed, double 
   const Divergence deployed(net_.scores());
   attack_.Run(clean_, parts_[0].rows, scale, MixBits(seed), &deployed, &attacked_);
   if (measured) {
+    const KeptGenerator kept;
     MeasureAttacked(0);
   }
   net_.images().CopyFrom(attacked_);

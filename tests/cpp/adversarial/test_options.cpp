@@ -22,6 +22,18 @@ std::string NoisyNet() {
          Classify("y");
 }
 
+// A head that trains on features without changing them; the second layer of it, too.
+std::string DetachedHead(const std::string& first, const std::string& second) {
+  return SmoothNet() + R"(
+    layer { name: "hidden" type: "InnerProduct" bottom: "x" top: "h" )" +
+         first + R"( inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+    layer { name: "bend" type: "TanH" bottom: "h" top: "h" }
+    layer { name: "other" type: "InnerProduct" bottom: "h" top: "s" )" +
+         second + R"( inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+    layer { name: "other_loss" type: "SoftmaxWithLoss" bottom: "s" bottom: "label"
+      top: "other_loss" loss_weight: 0.5 })";
+}
+
 template <typename Dtype>
 class AdversarialOptions : public ::testing::Test {};
 
@@ -52,6 +64,44 @@ TYPED_TEST(AdversarialOptions, TrainTheSameWhateverIsDisplayed) {
     EXPECT_EQ(Train<TypeParam>("display: 1 " + Adversarial(param), 4, NoisyNet()),
               Train<TypeParam>("display: 0 " + Adversarial(param), 4, NoisyNet()))
         << param;
+  }
+}
+
+TYPED_TEST(AdversarialOptions, TrainTheSameWhateverIsDisplayedWithNoiseInUse) {
+  const std::string net = Images() + R"(
+    layer { name: "noise" type: "GaussianNoise" bottom: "x" top: "x"
+      caffe_ext_param { gaussian_noise { sigma: 0.5 phases: ALL } } })" +
+                          Classify("x");
+  for (const std::string& param : {std::string(kPgd), "alpha: 1 " + std::string(kPgd),
+                                   "trades_beta: 6 " + std::string(kPgd)}) {
+    EXPECT_EQ(Train<TypeParam>("display: 1 " + Adversarial(param), 4, net),
+              Train<TypeParam>("display: 0 " + Adversarial(param), 4, net))
+        << param;
+  }
+}
+
+// The attack sees the loss of a detached head, and leaves nothing behind that training adds up.
+TYPED_TEST(AdversarialOptions, LeaveDetachedHeadsDetached) {
+  const std::string cut = "propagate_down: false";
+  for (const std::string& net : {DetachedHead(cut, ""), DetachedHead("", cut)}) {
+    const std::string clean = "alpha: 1 " + std::string(kPgd);
+    EXPECT_EQ(Train<TypeParam>("display: 1 " + Adversarial(clean), 4, net),
+              Train<TypeParam>("type: 'SGD'", 4, net));
+    const auto solver = MakeSolver<TypeParam>(Adversarial("alpha: 0 " + std::string(kPgd)), net);
+    Feeder<TypeParam> feeder(solver.get(), 0);
+    SeenImages<TypeParam> seen(solver->net().get(), 3);  // labels are split before it
+    const auto start = CopyNet(net, *solver->net());
+    const auto before = Weights(solver.get());
+    solver->Step(1);
+    ASSERT_EQ(seen.passes.size(), 1U);
+    const auto gradients = PlainGradients<TypeParam>(
+        net, seen.passes[0], Values(*solver->net()->blob_by_name("label")), *start);
+    const auto after = Weights(solver.get());
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      for (std::size_t k = 0; k < after[i].size(); ++k) {
+        EXPECT_NEAR(after[i][k], before[i][k] - 0.03125 * gradients[i][k], 1e-5) << i << " " << k;
+      }
+    }
   }
 }
 

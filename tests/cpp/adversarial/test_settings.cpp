@@ -83,6 +83,16 @@ TEST(AdversarialSettings, HaveDefaults) {
   EXPECT_EQ(attacks[1].step_size, 32);
   EXPECT_TRUE(attacks[1].random_start);
   EXPECT_TRUE(attacks[1].clip);
+  const auto without_noise =
+      ReadAttacks(Parse<caffe::AdversarialParameter>("attack { epsilon: 8 sigma: 0 }"));
+  EXPECT_EQ(without_noise[0].sigma, 0);
+}
+
+TEST(AdversarialSettings, ReduceTheGradientsOfAllPassesAtOnce) {
+  EXPECT_FALSE(MakeSolver<float>(Adversarial("attack { epsilon: 8 }") + "layer_wise_reduce: true ",
+                                 Images() + Classify("x"))
+                   ->param()
+                   .layer_wise_reduce());
 }
 
 constexpr char kAttack[] = "attack { type: FGSM epsilon: 8 }";
@@ -126,6 +136,12 @@ TEST(AdversarialSettings, RefusesNetsThatCannotBeAttacked) {
                     "reshape_param { shape { dim: 4 dim: -1 } } }" +
                     Classify("z"),
                 "cannot attack through layer 'swap' (Reshape): axis 0 of its top is not the batch");
+  ExpectRefusal(solver,
+                Images() +
+                    "layer { name: 'pool' type: 'Pooling' bottom: 'x' top: 'y' "
+                    "pooling_param { pool: STOCHASTIC kernel_size: 2 } }" +
+                    Classify("y"),
+                "layer 'pool' (Pooling): stochastic pooling has no gradient as it is deployed");
   ExpectRefusal(
       "type: 'Adversarial' adversarial_param { attack { epsilon: 8 } base_type: 'Newton' }", "",
       "base_type is 'Newton'; it must be SGD");

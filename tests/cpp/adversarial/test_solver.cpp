@@ -169,6 +169,8 @@ TYPED_TEST(AdversarialSolver, TrainsOnlyTheCleanImagesWithAlpha1) {
         Train<TypeParam>(settings + "type: '" + base + "'", 5, net))
         << base;
   }
+  EXPECT_EQ(Train<TypeParam>(Adversarial("alpha: 1 mix: BATCH attack { epsilon: 8 }"), 5, net),
+            Train<TypeParam>("type: 'SGD'", 5, net));
   const std::string bang = " bang_param { epsilon: 1.2 incorrect_ratio: 0.5 }";
   EXPECT_EQ(Train<TypeParam>(Adversarial("alpha: 1 attack { epsilon: 8 } base_type: 'BANG'") + bang,
                              5, net),

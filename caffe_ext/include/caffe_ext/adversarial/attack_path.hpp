@@ -26,6 +26,9 @@ struct AttackPath {
   std::vector<char> depends;             ///< Of each layer: is it made of the images?
   std::vector<int> losses;               ///< Numbers of the blobs that have a loss weight.
   std::vector<AttackStep<Dtype>> steps;  ///< In the order of the net.
+  /// Numbers of the blobs whose diff the attack computes and training reads, as zeros, without
+  /// computing it: those that propagate_down: false keeps a head's gradient from.
+  std::vector<int> detached;
 };
 
 /// @param data_blob the images; empty: the only blob that the scores are computed from

@@ -17,7 +17,8 @@ namespace caffe_ext {
  * passes, called deployed here, run as the network will be used: Dropout does nothing, BatchNorm
  * uses its running averages without updating them, GaussianNoise is as in the phase TEST. They
  * run only the layers between the images and the loss, without hooks and debug_info, and compute no
- * weight gradient: the diffs of the parameters stay as they are.
+ * weight gradient: the diffs of the parameters stay as they are. They also go through what
+ * propagate_down: false detaches in training, as the loss depends on it.
  *
  * Axis 0 of the images, and of everything computed from them, is the batch. BatchNorm mixes the
  * samples of a batch in the training passes only; no other layer may mix them.
@@ -68,6 +69,7 @@ class AttackedNet {
   void ScaleLosses(Dtype factor);
   Dtype SumLosses() const;
   void BackwardSteps(int below);
+  void ClearDetached();
 
   caffe::shared_ptr<caffe::Net<Dtype>> net_;
   Misclassification<Dtype> classification_;
