@@ -64,8 +64,11 @@ def test_a_table_with_reused_points_can_be_reused(first: Path, second: Path) -> 
     third = run(first.parent, [1.2, 1.0], "--reuse", f"{second / 'sweep.json'}", name="third")
     assert not (third / "points").exists()
     record = read_record(third)
-    assert record["reused"][0]["reused"] == read_record(second)["reused"]
     assert [row[BETA] for row in record["rows"]] == [None, 1.2, 1.0]
+    here, there = f"{first / 'sweep.json'}", f"{second / 'sweep.json'}"
+    assert [row["reused"] for row in record["rows"]] == [here, there, here]
+    assert [one["file"] for one in record["reused"]] == [there, here]
+    assert record["reused"][1] == read_record(second)["reused"][0]
     figures = {row[BETA]: row["hc1.rate"] for row in read_record(second)["rows"]}
     assert {row[BETA]: row["hc1.rate"] for row in record["rows"]} == figures
 
@@ -98,7 +101,9 @@ def test_a_table_of_other_points_is_told(
         (lambda text: text.replace('"accuracy": 0', '"accuracy": 7'), "0 to 1, not 7"),
         (lambda text: text.replace('"hc1.l2": ', '"hc1.l2": "x", "x": '), "Expected `float`"),
         (lambda text: text.replace('"digest": "', '"digest": "../'), "matching regex"),
+        (lambda text: text.replace('"state": "done"', '"state": "done", "reused": []'), "Expected"),
         (lambda text: text.replace('"images": 20', '"images": -1'), "Expected `int` >= 0"),
+        (lambda text: text.replace('"axes":', '"reused": [{}], "axes":'), "missing .* `file`"),
     ],
 )
 def test_what_is_no_table_is_refused(

@@ -10,7 +10,7 @@ The weights stay where they were computed.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -21,7 +21,7 @@ from caffe_ext.storage.provenance import hash_file
 from caffe_ext.sweeps.table import DONE, Row, is_share
 
 _ADVICE = "--reuse takes the sweep.json of a sweep"
-_KEPT = ("command", "date", "version", "commit", "device", "machine", "sweep", "reused")
+_KEPT = ("command", "date", "version", "commit", "device", "machine", "sweep")
 """What of a table's record is kept in the record of the sweep that reuses it."""
 
 _NOT_COPIED = ("baseline", "state", "digest", "worker", "error", "reused")
@@ -33,6 +33,14 @@ class _StoredRow(TypedDict):
 
     digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
     state: str
+    reused: NotRequired[str | None]
+
+
+class _Source(TypedDict):
+    """What a table says of another that it has reused; more is kept as it is."""
+
+    file: str
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class _StoredTable:
     sweep: str
     axes: Object
     rows: list[Object]
+    reused: list[_Source] = field(default_factory=list)
 
 
 class _Figures(TypedDict):
@@ -56,14 +65,15 @@ class _Figures(TypedDict):
 class ReusedTable:
     """A table, as far as other sweeps can use it.
 
-    name   of its file, as results show it
-    rows   of the finished points, by their digests: what make_rows() adds to a point's values
-    about  which file it was, of which sweep, and on which machine, for JSON
+    name     of its file, as results show it
+    rows     of the finished points, by their digests: what make_rows() adds to a point's values,
+             with the file of the table in which each was computed
+    sources  these files, and of which sweep and machine they are, for JSON: this table first
     """
 
     name: str
     rows: Mapping[str, Row]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sequence[Mapping[str, Any]] = ()
 
 
 def read_table(path: Path) -> ReusedTable:
@@ -79,11 +89,13 @@ def read_table(path: Path) -> ReusedTable:
         for row in table.rows:
             stored = validate(row, _StoredRow)
             if stored["state"] == DONE:
-                rows[stored["digest"]] = {**_read_figures(row, table.axes), "reused": name}
+                figures = _read_figures(row, table.axes)
+                rows[stored["digest"]] = {**figures, "reused": stored.get("reused") or name}
     except ValueError as reason:
         raise RecordError(f"{path} is damaged: {_ADVICE} ({reason})") from reason
     about = {"file": name, "sha256": hash_file(path)}
-    return ReusedTable(name, rows, about | {key: record[key] for key in _KEPT if key in record})
+    about |= {key: record[key] for key in _KEPT if key in record}
+    return ReusedTable(name, rows, (about, *record.get("reused", [])))
 
 
 def find_rows(tables: Sequence[ReusedTable]) -> dict[str, Row]:
@@ -92,6 +104,13 @@ def find_rows(tables: Sequence[ReusedTable]) -> dict[str, Row]:
     for table in reversed(tables):
         found |= table.rows
     return found
+
+
+def list_sources(tables: Sequence[ReusedTable], rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """Return the tables in which reused rows were computed, each version of a file once."""
+    used = {row.get("reused") for row in rows}
+    sources = [one for table in tables for one in table.sources if one["file"] in used]
+    return list({(one["file"], one["sha256"]): one for one in sources}.values())
 
 
 def _read_figures(row: Row, axes: Collection[str]) -> Row:

@@ -35,6 +35,7 @@ from caffe_ext.sweeps.means import (
 from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.page import make_page
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
+from caffe_ext.sweeps.reuse import list_sources
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import (
     Row,
@@ -281,9 +282,8 @@ class _Run:
             "data": {name: {"sha256": one.digest} for name, one in plan.data.items()},
             "rows": rows,
         }
-        used = {row["reused"] for row in rows if row.get("reused")}
-        if used:
-            record["reused"] = [one.about for one in self.sweep.reuse if one.name in used]
+        if sources := list_sources(self.sweep.reuse, rows):
+            record["reused"] = sources
         files = [folder / f"{RESULTS}.csv", folder / f"{RESULTS}.json"]
         write_text(files[0], as_csv(rows))
         write_json(files[1], record)
