@@ -287,6 +287,8 @@ def test_a_study_from_the_training_to_the_tables(
 
 def test_a_defence_that_is_in_none_of_the_figures(tmp_path: Path) -> None:
     results = tmp_path / "results"
+    results.mkdir()
+    (results / "figure4.png").write_text("a picture of another study")
     arguments = ["--output", f"{tmp_path / 'out'}", "--results", f"{results}"]
     assert program.main([*SHORT, "--defences", "lowpass-3", *arguments]) == 0
     page = (results / "distortion.md").read_text()

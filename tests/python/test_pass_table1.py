@@ -276,11 +276,13 @@ def test_tables_have_means_and_deviations() -> None:
 def test_tables_without_any_adversarials(tmp_path: Path) -> None:
     none = dict.fromkeys(HELD_OUT, 0)
     found = replace(measurement(6, 0), adversarials=none, wrong_of=none)
+    (tmp_path / "figure6.png").write_text("a picture of another study")
     write_tables(tmp_path, SMALL, [Finding(StudyNetwork("FGS", 1, 1), found)], "digits")
     with (tmp_path / "pass_table1.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert (line["error"], line["adversarial_error"], line["fgs"]) == ("0.006000", "", "")
     assert "nan" not in (tmp_path / "pass_table1.md").read_text()
+    assert not (tmp_path / "figure6.png").exists()
     assert study_module._format(found) == "error 0.60%; there are no adversarials"
 
 

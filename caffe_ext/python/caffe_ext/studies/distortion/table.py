@@ -73,13 +73,21 @@ Training: elapsed time; measuring: processor time.
 
 
 def write_tables(results: Path, study: DistortionStudy, rows: Sequence[Row]) -> Path:
-    """Write tables and pictures to a folder; return the path of the Markdown."""
+    """Write tables and pictures to a folder; return the path of the Markdown.
+
+    Removes the pictures of an earlier study that this one has none of.
+    """
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{STEM}.md"
     write_json(path.with_suffix(".json"), make_record(study, rows))
     write_text(path.with_suffix(".csv"), as_csv(list(_list_points(rows))))
-    for number in _list_figures(rows):
-        save_figure(draw_figure(number, rows), results / f"figure{number}.png")
+    drawn = _list_figures(rows)
+    for number in FIGURES:
+        picture = results / f"figure{number}.png"
+        if number in drawn:
+            save_figure(draw_figure(number, rows), picture)
+        else:
+            picture.unlink(missing_ok=True)
     write_text(path, format_markdown(study, rows))
     return path
 

@@ -80,6 +80,8 @@ def write_tables(
 ) -> Path:
     """Write everything to a folder; return the path of the Markdown.
 
+    Removes the picture of an earlier study that this one has none of.
+
     data  what was trained on, in words
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +89,12 @@ def write_tables(
     write_json(path.with_suffix(".json"), make_record(settings, findings, data))
     write_text(path.with_suffix(".csv"), _format_csv(findings))
     save_figure(draw_table(group_by_row(findings)), folder / "table1.png")
-    ranges = group_by_range(findings)
+    ranges, picture = group_by_range(findings), folder / "figure6.png"
     if ranges:
         basic = group_by_row(findings).get(BASIC, [])
-        save_figure(draw_ranges(ranges, basic), folder / "figure6.png")
+        save_figure(draw_ranges(ranges, basic), picture)
+    else:
+        picture.unlink(missing_ok=True)
     write_text(path, format_markdown(settings, findings, data))
     return path
 
