@@ -20,6 +20,7 @@ from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
 from caffe_ext.sweeps.cluster import ClusterError, ClusterSettings, SweepCluster
+from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, make_maps
 from caffe_ext.sweeps.means import average_rows, make_cells
@@ -417,6 +418,21 @@ def test_a_scheduler_that_is_something_else(tmp_path: Path) -> None:
         with pytest.raises(ClusterError, match=f"there is no Dask scheduler at {address}"):
             SweepCluster(settings, {}).connect()
         assert time.monotonic() < began + 20
+
+
+def test_a_cluster_keeps_the_points_of_each_version_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that an older client has left at the scheduler are not taken for this one's."""
+    point = SweepPoint({"seed": 1}, {"a": 1})
+
+    def make_key() -> str:
+        return SweepCluster(ClusterSettings(tmp_path, tmp_path), {}).make_key(point, 0)
+
+    first = make_key()
+    assert make_key() == first
+    monkeypatch.setattr("caffe_ext.sweeps.cluster.hash_package", lambda: "another")
+    assert make_key() != first
 
 
 @pytest.mark.parametrize(

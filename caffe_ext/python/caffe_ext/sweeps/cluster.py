@@ -224,6 +224,13 @@ class SweepCluster:
         scheduler = self._settings.scheduler
         return f"at {scheduler}" if scheduler else "on this machine"
 
+    def make_key(self, point: SweepPoint, attempt: int) -> str:
+        """Return the key of a point at the scheduler.
+
+        What another version of this package has computed there has another one.
+        """
+        return f"{self._resource}-{point.digest}-{attempt}"
+
     def submit(self, point: SweepPoint, attempt: int, time_limit: float | None) -> Future:
         """Submit a point; attempt: how often it was submitted before.
 
@@ -232,7 +239,7 @@ class SweepCluster:
         """
         assert self._client is not None
         gpus = self._settings.gpus
-        key = f"caffe_ext-{point.digest}-{attempt}"
+        key = self.make_key(point, attempt)
         options = {
             "key": key,
             "resource": self._resource,
