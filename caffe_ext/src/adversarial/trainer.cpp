@@ -21,7 +21,8 @@ std::uint64_t MixBits(std::uint64_t bits) {  // splitmix64
   return bits ^ (bits >> 31U);
 }
 
-/// What is only measured leaves training as it is: layers that draw noise go on from here.
+/// What is only measured leaves training as it is: layers that draw noise on the CPU go on from
+/// here. The state of cuRAND cannot be kept.
 class KeptGenerator {
  public:
   KeptGenerator() : generator_(*caffe::caffe_rng()) {}
