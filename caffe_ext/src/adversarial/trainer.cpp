@@ -4,6 +4,7 @@
 #include <caffe/util/rng.hpp>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -126,22 +127,19 @@ Dtype AdversarialTrainer<Dtype>::TrainOnParts(std::uint64_t seed, double scale, 
     }
   }
   if (measured) {
-    const KeptGenerator kept;
     MeasureClean();
   }
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const Part& part = parts_[i];
-    const auto run = [&] {
-      attack_.Run(clean_, part.rows, scale, MixBits(seed + i), nullptr, &attacked_);
-    };
-    if (part.weight > 0) {
-      run();
+    if (part.weight == 0 && !measured) {
+      continue;
     }
+    std::optional<KeptGenerator> kept;
+    if (part.weight == 0) {
+      kept.emplace();
+    }
+    attack_.Run(clean_, part.rows, scale, MixBits(seed + i), nullptr, &attacked_);
     if (measured) {
-      const KeptGenerator kept;
-      if (part.weight == 0) {
-        run();
-      }
       MeasureAttacked(i);
     }
     if (part.weight > 0) {
@@ -161,14 +159,12 @@ Dtype AdversarialTrainer<Dtype>::TrainWithDivergence(std::uint64_t seed, double 
   const Divergence from_clean(net_.scores());
   if (measured) {
     MeasureClean();
-  } else {
-    net_.images().CopyFrom(clean_);  // a layer may have worked on them in place
-    net_.ForwardDeployed();
   }
+  net_.images().CopyFrom(clean_);  // a layer may have worked on them in place
+  net_.ForwardDeployed();
   const Divergence deployed(net_.scores());
   attack_.Run(clean_, parts_[0].rows, scale, MixBits(seed), &deployed, &attacked_);
   if (measured) {
-    const KeptGenerator kept;
     MeasureAttacked(0);
   }
   net_.images().CopyFrom(attacked_);
@@ -236,6 +232,7 @@ void AdversarialTrainer<Dtype>::MeasureAttacked(std::size_t part) {
 template <typename Dtype>
 void AdversarialTrainer<Dtype>::Measure(const Blob<Dtype>& images, const std::string& prefix,
                                         const std::string& suffix, int begin, int end) {
+  const KeptGenerator kept;
   net_.images().CopyFrom(images);
   Add(prefix + "_loss" + suffix, net_.ForwardDeployed());
   const std::vector<char> wrong = net_.classification().ComputeFlags();
