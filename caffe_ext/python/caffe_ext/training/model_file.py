@@ -24,18 +24,6 @@ def write_model_file(template: Path, path: Path, *, name: str, files: Mapping[st
     rest = [
         line for line in lines if line.partition(":")[0] not in changes and not line.startswith("#")
     ]
-    lines = [*(f"{key}: {format_yaml_text(value)}" for key, value in changes.items()), *rest]
-    write_text(path, "\n".join(lines) + "\n")
+    changed = yaml.safe_dump(changes, sort_keys=False, allow_unicode=True, width=math.inf)
+    write_text(path, changed + "".join(f"{line}\n" for line in rest))
     return path
-
-
-def format_yaml_text(text: str) -> str:
-    """Return a text as a value in YAML: in quotes where it would be read as something else."""
-    try:
-        plain = yaml.safe_load(f"key: {text}") == {"key": text}
-    except yaml.YAMLError:
-        plain = False
-    if plain:
-        return text
-    quoted = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
-    return str(quoted).rstrip("\n")
