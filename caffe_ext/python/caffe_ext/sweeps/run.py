@@ -162,17 +162,16 @@ def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepO
     """Describe how many points there are, and how long the rest takes."""
     count = len(plan.distinct)
     parts = [pluralize(count, "point")]
-    done = len(state.done) + len(state.reused)
-    if done:
+    if state.finished:
         theirs = f" ({len(state.reused):,} in other tables)" if state.reused else ""
-        parts.append(f"{done:,} done{theirs}")
+        parts.append(f"{state.finished:,} done{theirs}")
     if state.failed:
         again = "" if options.retry else " (--retry computes them again)"
         parts.append(f"{len(state.failed):,} failed{again}")
     if not left:
         return ", ".join([*parts, "nothing left to compute"])
     seconds = estimate_seconds(plan, state)
-    each = f"{format_duration(seconds)} each" + ("" if done else " for training alone")
+    each = f"{format_duration(seconds)} each" + ("" if state.finished else " for training alone")
     parts.append(f"{left:,} left, {each}")
     if options.scheduler is None:
         workers = options.workers or options.gpus or count_cores()
@@ -243,7 +242,7 @@ class _Run:
             workers=options.workers,
             gpus=options.gpus,
         )
-        total, before = len(plan.distinct), len(state.done) + len(state.reused)
+        total, before = len(plan.distinct), state.finished
         progress = SweepProgress(total, before, 0 if options.retry else len(state.failed))
         digests = {name: one.digest for name, one in plan.data.items()}
         try:

@@ -63,6 +63,11 @@ class SweepState:
     failed: Mapping[str, FailedPoint]
     reused: Mapping[str, Row]
 
+    @property
+    def finished(self) -> int:
+        """Return how many points need not be computed."""
+        return len(self.done) + len(self.reused)
+
     def is_done(self, point: SweepPoint) -> bool:
         """Tell whether a point need not be computed."""
         return point.digest in self.done or point.digest in self.reused
