@@ -1,0 +1,76 @@
+"""The connection of a sweep to the user's Dask cluster: what is no scheduler, and keys there."""
+
+import re
+import socket
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from caffe_ext.cli import sweep as program
+from caffe_ext.sweeps.cluster import ClusterError, ClusterSettings, SweepCluster
+from caffe_ext.sweeps.description import SweepPoint
+from sweep_samples import write_sweep
+
+
+def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path)
+    with pytest.raises(SystemExit) as end, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr("caffe_ext.sweeps.cluster._CONNECT_SECONDS", 1)
+        argv = [f"{path}", "--output", f"{tmp_path / 'out'}", "--scheduler", "tcp://127.0.0.1:9"]
+        program.main(argv)
+    assert "there is no Dask scheduler at tcp://127.0.0.1:9" in f"{end.value}"
+
+
+def test_a_scheduler_that_is_something_else(tmp_path: Path) -> None:
+    """Such as the dashboard, a web server: what it says is taken for the head of a message."""
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caffe_ext.sweeps.cluster._CONNECT_SECONDS", 3)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            connection.recv(1)  # and leaves it open
+
+        Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        settings = ClusterSettings(tmp_path, tmp_path, scheduler=address)
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match=f"there is no Dask scheduler at {address}"):
+            SweepCluster(settings, {}).connect()
+        assert time.monotonic() < began + 20
+
+
+def test_a_cluster_keeps_the_points_of_each_version_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that an older client has left at the scheduler are not taken for this one's."""
+    point = SweepPoint({"seed": 1}, {"a": 1})
+
+    def make_key() -> str:
+        return SweepCluster(ClusterSettings(tmp_path, tmp_path), {}).make_key(point, 0)
+
+    first = make_key()
+    assert make_key() == first
+    monkeypatch.setattr("caffe_ext.sweeps.cluster.hash_package", lambda: "another")
+    assert make_key() != first
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("", "must be an address such as tcp://10.0.0.1:8786, not ''"),
+        ("8786", "must be an address such as tcp://10.0.0.1:8786, not '8786'"),
+        ("http://127.0.0.1:9", "must be an address such as tcp://"),
+        ("tcp://[::1", "must be an address such as tcp://"),
+        ("tls://127.0.0.1:9", "needs certificates, which Dask's configuration names"),
+    ],
+)
+def test_what_is_no_address_of_a_scheduler(address: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=re.escape(says)):
+        program.main(
+            [f"{write_sweep(tmp_path)}", f"--scheduler={address}", f"--output={tmp_path / 'out'}"]
+        )
+    assert not (tmp_path / "out").exists()
