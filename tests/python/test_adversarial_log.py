@@ -18,6 +18,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
 """
+RELU_FIELDS = ["net", "max_iter", "lr_policy", "gamma", "power", "stepvalue"]
 PGD = "attack { type: PGD_LINF epsilon: 8 } transform_param { scale: 0.00392156863 }"
 
 
@@ -64,20 +65,20 @@ def test_bad_settings_end_with_one_sentence(tmp_path: Path, solver: str, sentenc
 
 
 def test_solver_files_are_those_of_the_plain_training() -> None:
-    """But for their type, their attacks and the names of their snapshots; that of the LeNet with
-    ReLUs also for its network and its length.
+    """But for their type, their attacks and the names of their snapshots; those of the LeNet with
+    ReLUs also for its network, its length and the course of the learning rate.
     """
     names = [path.stem for path in (ROOT / "solvers").glob("*.prototxt")]
     robust = [
         name for name in names if "Adversarial" in (ROOT / f"solvers/{name}.prototxt").read_text()
     ]
-    assert len(robust) == 13
+    assert len(robust) == 14
     for name in robust:
         stem = "lenet" if name.startswith("lenet") else "cifar10_quick"
         plain, other = (solver_settings(one) for one in (f"{stem}_sgd", name))
         assert other.type == "Adversarial" and other.adversarial_param.attack
         assert other.snapshot_prefix == f"snapshots/{name}"
-        own = ["net", "max_iter"] if name == "lenet_relu_pgd" else []
+        own = RELU_FIELDS if name.startswith("lenet_relu") else []
         for settings in (plain, other):
             for field in ("type", "adversarial_param", "bang_param", "snapshot_prefix", *own):
                 settings.ClearField(field)
