@@ -66,13 +66,14 @@ void ExpectDerivative(const std::string& param, double clean_weight, double atta
   };
   for (std::size_t i = 0; i < before.size(); ++i) {
     for (std::size_t k = 0; k < before[i].size(); k += 7) {
-      double& weight = net->learnable_params()[i]->mutable_cpu_data()[k];
+      const auto objective_at = [&, i, k](double weight) {
+        net->learnable_params()[i]->mutable_cpu_data()[k] = weight;
+        return objective();
+      };
       const double step = 1e-5;
-      weight = before[i][k] + step;
-      const double above = objective();
-      weight = before[i][k] - step;
-      const double below = objective();
-      weight = before[i][k];
+      const double above = objective_at(before[i][k] + step);
+      const double below = objective_at(before[i][k] - step);
+      net->learnable_params()[i]->mutable_cpu_data()[k] = before[i][k];
       const double derivative = (before[i][k] - after[i][k]) / 0.03125;
       EXPECT_NEAR(derivative, (above - below) / (2 * step), 1e-6) << i << " " << k;
     }
