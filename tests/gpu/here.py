@@ -98,7 +98,7 @@ def steps(python: Path, output: Path) -> list[Step]:
     upstream = BUILD / "caffe" / "src"
     # As any_device_tests in tests/CMakeLists.txt.
     any_device = (
-        "--gtest_filter=AdversarialSolver*:BangBalancer*:BangSolver*:DualBounds*:GaussianNoise*:"
+        "--gtest_filter=Adversarial*:BangBalancer*:BangSolver*:DualBounds*:GaussianNoise*:"
         "GoodState*:Interval*:Misclassification*:ReLURelaxation*:RowSpread*:SensitivityLoss*:"
         "SpectralLoss*"
     )
