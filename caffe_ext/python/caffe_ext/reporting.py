@@ -1,10 +1,12 @@
 """How work reports to its caller (the package itself never prints), and the wording of messages."""
 
+import csv
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import SequenceMatcher, get_close_matches
+from io import StringIO
 from math import log
 from typing import Protocol
 
@@ -148,6 +150,13 @@ def format_markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, *rest = rows
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rest))
+
+
+def format_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Return a table as CSV; the first row is the header, None becomes an empty cell."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

@@ -1,7 +1,5 @@
 """What bounds certify about models, next to an attack: tables, CSV, JSON and a plot."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from caffe_ext.certification.radius_figure import RadiusPanel, plot_over_radius
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Ints
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_csv, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_png_and_svg
 
@@ -86,21 +84,19 @@ class BoundsResult:
 
 def to_csv(result: BoundsResult) -> str:
     """Return a line for each model, method, image and radius."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[Any]] = [
         [
             *("model", "method", "image", "label", "correct", "linf", "linf_unit"),
             *("least_margin", "certified", "largest_certified_linf", "robust_under_attack"),
         ]
-    )
+    ]
     for model in result.models:
         for method, margins in model.margins.items():
             for image, label in enumerate(result.labels.tolist()):
                 for column, radius in enumerate(result.radii):
                     margin = margins[image, column]
                     robust = "" if model.attacked is None else int(model.attacked[image, column])
-                    writer.writerow(
+                    rows.append(
                         [
                             *(model.name, method, image, label, int(model.correct[image])),
                             *(f"{radius:g}", f"{radius / 255:.8g}", f"{margin:.6g}"),
@@ -109,7 +105,7 @@ def to_csv(result: BoundsResult) -> str:
                             robust,
                         ]
                     )
-    return text.getvalue()
+    return format_csv(rows)
 
 
 def _list_entries(result: BoundsResult) -> Iterator[dict[str, Any]]:

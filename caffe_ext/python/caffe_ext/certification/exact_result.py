@@ -1,7 +1,5 @@
 """Exact decisions about models, next to bounds and an attack: tables, CSV, JSON and a plot."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from caffe_ext.certification.radius_figure import RadiusPanel, plot_over_radius
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Images, Ints
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_csv, format_table
 from caffe_ext.storage.atomic import replace_file, write_json, write_text
 from caffe_ext.storage.figure_file import save_png_and_svg
 
@@ -117,15 +115,13 @@ class ExactResult:
 
 def to_csv(result: ExactResult) -> str:
     """Return a line for each model, image and radius."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[Any]] = [
         [
             *("model", "image", "label", "linf", "linf_unit", "verdict", "method"),
             *("least_margin_at_least", "adversarial_linf", "adversarial_pixels", "attacked"),
             *("largest_robust_linf", "smallest_adversarial_linf"),
         ]
-    )
+    ]
     for model in result.models:
         for image, label in enumerate(result.labels.tolist()):
             decisions = model.decisions[image]
@@ -133,7 +129,7 @@ def to_csv(result: ExactResult) -> str:
             for column, radius in enumerate(result.radii):
                 start = [model.name, image, label, f"{radius:g}", f"{radius / 255:.8g}"]
                 if not decisions:
-                    writer.writerow([*start, "misclassified", "", "", "", "", "", *largest])
+                    rows.append([*start, "misclassified", "", "", "", "", "", *largest])
                     continue
                 decision = decisions[column]
                 broken, pixels = "", ""
@@ -143,13 +139,13 @@ def to_csv(result: ExactResult) -> str:
                     pixels = "whole" if is_whole(decision.adversarial) else "real"
                 margin = f"{decision.margin:.6g}"
                 attacked = int(decision.attacked) if result.attack else ""
-                writer.writerow(
+                rows.append(
                     [
                         *(*start, decision.verdict, decision.method, margin),
                         *(broken, pixels, attacked, *largest),
                     ]
                 )
-    return text.getvalue()
+    return format_csv(rows)
 
 
 def _list_entries(result: ExactResult) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,5 @@
 """Metrics of several models: a table, CSV and JSON."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 
 from caffe_ext.certification.metrics import ImageMetrics
 from caffe_ext.models.base import Ints
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_csv, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 
 STEM = "metrics"
@@ -89,16 +87,14 @@ class MetricsResult:
 
 def to_csv(result: MetricsResult) -> str:
     """Return a line for each model and image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [field.name for field in fields(ImageMetrics)]
-    writer.writerow(["model", "image", "label", *names])
+    rows: list[list[Any]] = [["model", "image", "label", *names]]
     for model in result.models:
         columns = [getattr(model.images, name) for name in names]
         for image, label in enumerate(result.labels.tolist()):
             values = (f"{column[image]:.6g}" for column in columns)
-            writer.writerow([model.name, image, label, *values])
-    return text.getvalue()
+            rows.append([model.name, image, label, *values])
+    return format_csv(rows)
 
 
 def save_results(folder: Path, result: MetricsResult, record: Mapping[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """What smoothing certifies about models: tables, CSV, JSON, and curves of certified accuracy."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +12,7 @@ from caffe_ext.certification.decisions import ABSTAIN, Certificates, certify, pr
 from caffe_ext.certification.smoothing_figure import draw_curves
 from caffe_ext.certification.units import format_both_units
 from caffe_ext.models.base import Ints
-from caffe_ext.reporting import format_table
+from caffe_ext.reporting import format_csv, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 
 STEM = "smoothing"
@@ -107,18 +105,16 @@ class SmoothingResult:
 
 def to_csv(result: SmoothingResult) -> str:
     """Return a line for each model, sigma, number of samples and image; radii in grey levels."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[Any]] = [
         [
             *("model", "sigma", "samples", "image", "label", "predicted"),
             *("selected", "count", "p_lower", "certified_class", "l2_radius", "l2_radius_unit"),
         ]
-    )
+    ]
     for row in result.rows:
         found = row.certificates
         for image, label in enumerate(result.labels.tolist()):
-            writer.writerow(
+            rows.append(
                 [
                     *(row.name, row.sigma, row.samples, image, label, row.predictions[image]),
                     *(found.selected[image], found.successes[image]),
@@ -128,7 +124,7 @@ def to_csv(result: SmoothingResult) -> str:
                     f"{found.radii[image] / 255:.8f}",
                 ]
             )
-    return text.getvalue()
+    return format_csv(rows)
 
 
 def to_dict(result: SmoothingResult) -> dict[str, Any]:

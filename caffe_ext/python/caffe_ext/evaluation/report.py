@@ -10,10 +10,8 @@ certified.csv     one row per model and radius: what is certified, and what atta
 evaluation.json   everything, with settings, digests and provenance
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -39,7 +37,7 @@ from caffe_ext.evaluation.robust_tables import (
     list_stage_rows,
     make_robust_record,
 )
-from caffe_ext.reporting import pluralize
+from caffe_ext.reporting import format_csv, pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
@@ -148,11 +146,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Text that a spreadsheet would read as a formula, such as "=1+1", is prefixed with "'".
     """
-    stream = StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _escape_formula(value) for key, value in row.items()} for row in rows)
-    return stream.getvalue()
+    head = list(rows[0]) if rows else []
+    return format_csv([head, *([_escape_formula(row[key]) for key in head] for row in rows)])
 
 
 def _escape_formula(value: Any) -> Any:

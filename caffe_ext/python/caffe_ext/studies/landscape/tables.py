@@ -9,16 +9,14 @@ overestimate.png       Figure 4: by how much the dual bound exceeds the exact se
 tree.png               the disconnectivity graph
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_ext.reporting import format_table, pluralize
+from caffe_ext.reporting import format_csv, format_table, pluralize
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
@@ -138,7 +136,7 @@ def _format_minima(result: LandscapeResult) -> str:
         ]
         about = [minimum.number, minimum.visits, minimum.kind]
         rows.append([*about, *_list_point(minimum.point), errors, *sizes])
-    return _join(rows)
+    return format_csv(rows)
 
 
 _POINT_HEAD = [
@@ -164,7 +162,7 @@ def _format_states(result: LandscapeResult) -> str:
     for state, below in sorted(result.states, key=lambda it: it[0].point.energy):
         numbers = ["" if it is None else it for it in below]
         rows.append([state.point.index, *_list_point(state.point), *numbers])
-    return _join(rows)
+    return format_csv(rows)
 
 
 def _format_widths(result: LandscapeResult) -> str:
@@ -173,13 +171,7 @@ def _format_widths(result: LandscapeResult) -> str:
     for it in result.overestimates:
         sizes = (f"{size:.8g}" for size in (it.dual, it.exact, it.reached))
         rows.append([it.number, it.samples, *sizes, f"{it.relative:.6g}"])
-    return _join(rows)
-
-
-def _join(rows: Sequence[Sequence[Any]]) -> str:
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return format_csv(rows)
 
 
 def _make_record(result: LandscapeResult) -> dict[str, Any]:

@@ -5,8 +5,7 @@ at all iterations, copies of each with Gaussian noise (noise.py), and the rate o
 classified differently; for several training runs, with the same images and noise.
 """
 
-import csv
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from caffe_ext.evaluation.stability import NoiseSettings
 from caffe_ext.models.base import Ints
-from caffe_ext.reporting import pluralize
+from caffe_ext.reporting import format_csv, pluralize
 
 Rates = NDArray[np.float64]
 
@@ -120,16 +119,14 @@ class NoiseCurves:
 
     def as_csv(self) -> str:
         """Return a table with one row per training run, iteration and level."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(
+        rows: list[Sequence[Any]] = [
             ("training", "iteration", "level", "changed", "noisy_images", "rate", "standard_error")
-        )
+        ]
         totals, rates, errors = self.changed.sum(axis=2), self.rates, self.errors
         noisy_images = self.changed.shape[2] * self.copies
         for place in np.ndindex(*totals.shape):
             training, iteration, level = place
-            table.writerow(
+            rows.append(
                 (
                     self.names[training],
                     self.iterations[iteration],
@@ -140,7 +137,7 @@ class NoiseCurves:
                     f"{errors[place]:.3g}",
                 )
             )
-        return text.getvalue()
+        return format_csv(rows)
 
 
 def _compute_standard_errors(values: Rates) -> Rates:

@@ -1,15 +1,13 @@
 """Table 1 and Figure 6 beside the paper's, as text, Markdown, CSV, JSON and pictures."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_ext.reporting import format_markdown_table, format_table, pluralize
+from caffe_ext.reporting import format_csv, format_markdown_table, format_table, pluralize
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.storage.provenance import collect_provenance
@@ -223,18 +221,16 @@ def _format_spread(errors: Sequence[float], digits: int) -> str:
 
 def _format_csv(findings: Sequence[Finding]) -> str:
     """Return a line for each network."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    lines: list[list[Any]] = [
         [
             *("row", "base", "ordering", "least_pass", "greatest_pass", "trained_on"),
             *("hard_positives", "error", "adversarial_error", *HELD_OUT),
         ]
-    )
+    ]
     for one in findings:
         network, found = one.network, one.found
         ends = network.pass_range or (None, None)
-        writer.writerow(
+        lines.append(
             [
                 *(network.row, network.base, network.ordering),
                 *("" if end is None else f"{end:g}" for end in ends),
@@ -244,7 +240,7 @@ def _format_csv(findings: Sequence[Finding]) -> str:
                 *(_format_rate(found, name) for name in HELD_OUT),
             ]
         )
-    return text.getvalue()
+    return format_csv(lines)
 
 
 def _format_rate(found: Measurement, name: str) -> str:

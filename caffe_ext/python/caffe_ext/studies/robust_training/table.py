@@ -1,9 +1,8 @@
 """The report's Table 1 beside the same measured here, as Markdown, CSV, JSON and a picture."""
 
-import csv
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 from caffe_ext.evaluation.plot_style import COLOURS
 from caffe_ext.metrics.distances import FULL_SCALE
-from caffe_ext.reporting import format_markdown_table, format_table
+from caffe_ext.reporting import format_csv, format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.robust_training.models import COLUMNS, REPORT, SIGMA, Radii
@@ -135,18 +134,18 @@ def _list_standard(rows: Sequence[Row]) -> list[list[str]]:
 
 def _format_csv(rows: Sequence[Row]) -> str:
     """Return a line for each model, radii and attack."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "radii", "attack", "images", "correct", "accuracy", "report"])
+    lines: list[list[Any]] = [
+        ["model", "radii", "attack", "images", "correct", "accuracy", "report"]
+    ]
     for row in rows:
         for radii, found in (("report", row.report), ("standard", row.standard)):
             for name, paper in zip(COLUMNS, REPORT[row.id], strict=True):
                 given = f"{paper / 100:.4f}" if radii == "report" else ""
                 rate = f"{found.compute_rate(name):.6f}"
-                writer.writerow(
+                lines.append(
                     [row.id, radii, name, found.images, found.correct[name], rate, given]
                 )
-    return text.getvalue()
+    return format_csv(lines)
 
 
 @rc_context({"text.parse_math": False})
