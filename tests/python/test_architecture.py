@@ -69,6 +69,17 @@ def test_nothing_but_the_commands_prints() -> None:
     assert printing == []
 
 
+def test_csv_is_written_by_one_function() -> None:
+    """It sees to it that no cell starts a formula."""
+    writers = [
+        f"{path.relative_to(PACKAGE)}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import) and any(alias.name == "csv" for alias in node.names)
+    ]
+    assert writers == ["reporting.py"]
+
+
 def test_no_function_or_class_is_named_by_a_participle() -> None:
     """`replaced`, `_joined` or `Stored` say what something is like, not what it does or is."""
     verbs = {"embed", "feed", "seed"}  # and not `embedded`, which would be one

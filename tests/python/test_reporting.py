@@ -1,8 +1,15 @@
-"""reporting.py: words that depend on numbers."""
+"""reporting.py: words that depend on numbers, and tables."""
 
 import pytest
 
-from caffe_ext.reporting import escape_text, format_duration, is_showable, list_names, pluralize
+from caffe_ext.reporting import (
+    escape_text,
+    format_csv,
+    format_duration,
+    is_showable,
+    list_names,
+    pluralize,
+)
 
 
 def test_amounts() -> None:
@@ -44,3 +51,16 @@ def test_names_out_of_a_file() -> None:
     assert list_names(["x" * 101]) == "x" * 100 + "…"
     many = list_names([f"{number}" for number in range(1021)])
     assert many.endswith(", 18, 19, 1,001 more")
+
+
+def test_no_cell_of_a_csv_file_starts_a_formula() -> None:
+    rows: list[list[object]] = [
+        ["@name", "margin"],
+        ["=1+1", "-1.5e-03"],
+        ["-1+1", -2],
+        ["+x", None],
+        ["a=b", "-inf"],
+    ]
+    assert format_csv(rows).splitlines() == [
+        *("'@name,margin", "'=1+1,-1.5e-03", "'-1+1,-2", "'+x,", "a=b,-inf"),
+    ]

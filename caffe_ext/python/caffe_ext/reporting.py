@@ -153,10 +153,24 @@ def format_markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_csv(rows: Iterable[Iterable[object]]) -> str:
-    """Return a table as CSV; the first row is the header, None becomes an empty cell."""
+    """Return a table as CSV; the first row is the header, None becomes an empty cell.
+
+    Text that a spreadsheet would read as a formula, such as "=1+1", is prefixed with "'".
+    """
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    lines = ([_escape_formula(cell) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
+
+
+def _escape_formula(cell: object) -> object:
+    if not (isinstance(cell, str) and cell.startswith(("=", "+", "-", "@"))):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

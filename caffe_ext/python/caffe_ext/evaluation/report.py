@@ -142,18 +142,9 @@ def list_attack_rows(model: ModelEvaluation) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with equal keys as CSV; None becomes an empty cell.
-
-    Text that a spreadsheet would read as a formula, such as "=1+1", is prefixed with "'".
-    """
+    """Return rows with equal keys as CSV, see format_csv()."""
     head = list(rows[0]) if rows else []
-    return format_csv([head, *([_escape_formula(row[key]) for key in head] for row in rows)])
-
-
-def _escape_formula(value: Any) -> Any:
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
-    )
+    return format_csv([head, *([row[key] for key in head] for row in rows)])
 
 
 def as_record(report: Report) -> dict[str, Any]:
