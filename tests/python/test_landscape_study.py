@@ -17,7 +17,8 @@ from caffe_ext.studies.landscape.search import collect_minima
 from caffe_ext.studies.landscape.sensitivity import measure_sensitivity
 from caffe_ext.studies.landscape.stationary import StationaryPoint
 from caffe_ext.studies.landscape.store import read_hop
-from caffe_ext.studies.landscape.study import LandscapeSettings, LandscapeStudy
+from caffe_ext.studies.landscape.study import LandscapeResult, LandscapeSettings, LandscapeStudy
+from caffe_ext.studies.landscape.tables import save_results
 from landscape_samples import run
 
 SAMPLES = load_iris_samples()
@@ -148,6 +149,14 @@ def test_more_hops_are_added(finished: Path, tmp_path: Path) -> None:
         assert (point is None) == (other is None)
         if point is not None and other is not None:
             assert point.energy == other.energy
+
+
+def test_no_figure_of_an_earlier_study_stays(tmp_path: Path) -> None:
+    for name in ("sensitivity", "tree", "overestimate"):
+        (tmp_path / f"{name}.png").write_text("a figure of another study")
+    nothing = LandscapeResult(LandscapeSettings(), [], 1, 1, 0, [], [], 0, 0, [], [], [])
+    save_results(tmp_path, nothing)
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_processes_find_the_same(finished: Path, tmp_path: Path) -> None:

@@ -192,10 +192,12 @@ def test_what_broke_each_image_stays_out_of_the_results(tmp_path: Path) -> None:
     for model in report["models"]:
         model["robust_accuracy"][0]["broken_in"] = [0, -1]
     (tmp_path / "work" / "evaluation" / "evaluation.json").write_text(json.dumps(report))
+    (tmp_path / "figure1.png").write_text("a picture of other models")
     written = Table1Comparison(
         [], partial(open_images, "mnist"), tmp_path / "work", tmp_path
     ).write()
     assert written.read_text().startswith("# Table 1 of the BANG paper")
+    assert not (tmp_path / "figure1.png").exists()
     found = json.loads((tmp_path / "evaluation.json").read_text())
     for model in report["models"]:
         del model["robust_accuracy"][0]["broken_in"]

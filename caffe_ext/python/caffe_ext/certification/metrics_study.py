@@ -33,7 +33,7 @@ from caffe_ext.reporting import Reporter, SilentReporter, Step
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import check_same, hash_description
-from caffe_ext.storage.figure_file import remove_png_and_svg, save_png_and_svg
+from caffe_ext.storage.figure_file import save_png_and_svg
 from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.periodic import save_periodically
 
@@ -116,10 +116,9 @@ class MetricsStudy(Study):
             result = MetricsResult(labels, results)
             record = self.make_record(source, digest, {"norm": "Linf", "margin": MARGIN})
             save_results(self.folder, result, record)
-            if runs := group_snapshots(result):
-                save_png_and_svg(plot_training(runs, len(images)), self.folder / STEM)
-            else:  # earlier ones are of other models
-                remove_png_and_svg(self.folder / STEM)
+            runs = group_snapshots(result)
+            figure = plot_training(runs, len(images)) if runs else None
+            save_png_and_svg(figure, self.folder / STEM)
         return result
 
     def _describe(self, model: LoadableModel, digest: str, count: int) -> dict[str, Any]:

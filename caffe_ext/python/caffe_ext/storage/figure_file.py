@@ -8,8 +8,14 @@ from matplotlib.figure import Figure
 from caffe_ext.storage.atomic import replace_file
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, complete or not at all."""
+def save_figure(figure: Figure | None, path: Path) -> None:
+    """Write a figure in the format of the path's suffix, complete or not at all.
+
+    Without a figure, remove that of earlier results, if there is one.
+    """
+    if figure is None:
+        path.unlink(missing_ok=True)
+        return
     kind = path.suffix.removeprefix(".")
     metadata = {"Date": None} if kind == "svg" else {}
     # Without a date and random names, equal results give equal files.
@@ -17,18 +23,9 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(file, format=kind, dpi=150, metadata=metadata)
 
 
-def save_png_and_svg(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure in both formats, path.png and path.svg; return the files."""
-    for file in _list_files(path):
+def save_png_and_svg(figure: Figure | None, path: Path) -> list[Path]:
+    """Write a figure in both formats, as save_figure() does; return path.png and path.svg."""
+    files = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    for file in files:
         save_figure(figure, file)
-    return _list_files(path)
-
-
-def remove_png_and_svg(path: Path) -> None:
-    """Remove what save_png_and_svg() has written, if it is there."""
-    for file in _list_files(path):
-        file.unlink(missing_ok=True)
-
-
-def _list_files(path: Path) -> list[Path]:
-    return [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    return files

@@ -83,11 +83,8 @@ def write_tables(results: Path, study: DistortionStudy, rows: Sequence[Row]) -> 
     write_text(path.with_suffix(".csv"), as_csv(list(_list_points(rows))))
     drawn = _list_figures(rows)
     for number in FIGURES:
-        picture = results / f"figure{number}.png"
-        if number in drawn:
-            save_figure(draw_figure(number, rows), picture)
-        else:
-            picture.unlink(missing_ok=True)
+        figure = draw_figure(number, rows) if number in drawn else None
+        save_figure(figure, results / f"figure{number}.png")
     write_text(path, format_markdown(study, rows))
     return path
 

@@ -61,19 +61,18 @@ def format_console(result: LandscapeResult) -> str:
 
 
 def save_results(folder: Path, result: LandscapeResult) -> None:
-    """Write the files."""
+    """Write the files; remove the figures of an earlier study that this one has none of."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = len(load_iris_samples().inputs)
     write_text(folder / "minima.csv", _format_minima(result))
     write_text(folder / "transition_states.csv", _format_states(result))
     write_text(folder / "widths.csv", _format_widths(result))
     write_json(folder / "landscape.json", _make_record(result))
-    if result.minima:
-        save_figure(draw_sensitivity(result, samples), folder / "sensitivity.png")
-    if result.edges:
-        save_figure(draw_tree(result), folder / "tree.png")
-    if result.overestimates:
-        save_figure(draw_overestimates(result), folder / "overestimate.png")
+    sensitivity = draw_sensitivity(result, samples) if result.minima else None
+    save_figure(sensitivity, folder / "sensitivity.png")
+    save_figure(draw_tree(result) if result.edges else None, folder / "tree.png")
+    overestimates = draw_overestimates(result) if result.overestimates else None
+    save_figure(overestimates, folder / "overestimate.png")
 
 
 def _list_sensitivities(found: Sequence[Sensitivity]) -> list[list[str]]:

@@ -87,12 +87,8 @@ def write_tables(
     write_json(path.with_suffix(".json"), make_record(settings, findings, data))
     write_text(path.with_suffix(".csv"), _format_csv(findings))
     save_figure(draw_table(group_by_row(findings)), folder / "table1.png")
-    ranges, picture = group_by_range(findings), folder / "figure6.png"
-    if ranges:
-        basic = group_by_row(findings).get(BASIC, [])
-        save_figure(draw_ranges(ranges, basic), picture)
-    else:
-        picture.unlink(missing_ok=True)
+    ranges, basic = group_by_range(findings), group_by_row(findings).get(BASIC, [])
+    save_figure(draw_ranges(ranges, basic) if ranges else None, folder / "figure6.png")
     write_text(path, format_markdown(settings, findings, data))
     return path
 

@@ -118,7 +118,8 @@ class Table1Comparison:
     def write(self) -> Path:
         """Write the table from the results of evaluate() and attack(); return its path.
 
-        The results have the figures of all models; what broke each image stays in `work`.
+        The results have the figures of all models; what broke each image stays in `work`. Removes
+        the picture of earlier results that these have none of.
         """
         self.results.mkdir(parents=True, exist_ok=True)
         for path in (self.work / "evaluation" / name for name in FILES if name != RECORD):
@@ -127,6 +128,7 @@ class Table1Comparison:
         report = read_json(self.work / "evaluation" / RECORD, Object, "evaluate again")
         write_json(self.results / RECORD, _drop_images(report))
         figure = self.work / "hotcold" / FIGURE
+        (self.results / FIGURE).unlink(missing_ok=True)
         if figure.exists():  # of several models only, and where they get an image right
             shutil.copyfile(figure, self.results / FIGURE)
         path = self.results / "table1.md"
