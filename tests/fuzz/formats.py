@@ -23,7 +23,8 @@ from caffe_ext.runs.records import (
     load_records,
 )
 from caffe_ext.storage.json_file import read_json
-from caffe_ext.studies.distortion.study import StoredCurve
+from caffe_ext.storage.result_file import StoredResult
+from caffe_ext.studies.distortion.measure import DistortionCurve
 from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_people_curve
 from caffe_ext.studies.human.stimuli import RECORD, load_stimuli
@@ -35,7 +36,7 @@ from caffe_ext.studies.landscape.store import read_connection, read_hop, read_wi
 from caffe_ext.studies.pass_table1.design import StudyNetwork, StudySettings
 from caffe_ext.studies.pass_table1.study import Finding, StoredPoint
 from caffe_ext.studies.pass_table1.table import format_markdown as format_pass_table
-from caffe_ext.studies.robust_training.study import StoredMeasurement
+from caffe_ext.studies.robust_training.study import Measurement
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import read_sweep
@@ -152,7 +153,7 @@ def use_human_study(folder: Path) -> None:
 
 def use_curve(folder: Path) -> None:
     """Read a curve and what the tables have of it."""
-    curve = read_json(folder / "x.json", StoredCurve, "remove it").found
+    curve = read_json(folder / "x.json", StoredResult[DistortionCurve], "remove it").found
     assert ((curve.rates >= 0) & (curve.rates <= 1)).all()
     curve.interpolate(0.1)
 
@@ -275,7 +276,7 @@ FORMATS = {
     "report_table1.json": Format(
         "x.json",
         note({"depends": {"count": 5}, "found": {"images": 5, "correct": {"natural": 4}}}),
-        lambda folder: read_json(folder / "x.json", StoredMeasurement, "remove it"),
+        lambda folder: read_json(folder / "x.json", StoredResult[Measurement], "remove it"),
     ),
     "landscape_minimum.json": Format("x.json", note({"point": STATIONARY}), use_minimum),
     "landscape_connection.json": Format(

@@ -9,6 +9,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.device import Device
-from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import hash_description
-from caffe_ext.storage.json_file import Object, read_json
 from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.distortion.levels import list_distortions
 from caffe_ext.studies.distortion.measure import DistortionCurve, measure_curve
 from caffe_ext.studies.distortion.models import (
@@ -54,14 +54,6 @@ class Attack:
     def name(self) -> str:
         """Return its name, for files and tables."""
         return f"{self.kind}-{self.part}" if self.part else self.kind
-
-
-@dataclass(frozen=True)
-class StoredCurve:
-    """A curve and what it depends on, as in its file."""
-
-    depends: Object
-    found: DistortionCurve
 
 
 @dataclass(frozen=True)
@@ -149,12 +141,19 @@ class DistortionStudy:
         """Return the curve in its file, or measure and write it."""
         depends = {**task.identify(), **pool.about}
         stem = f"{task.defence.id}-{task.attack.name}-{hash_description(depends)}"
-        path = self.output / "curves" / f"{stem}.json"
-        if path.exists() and not self.again:
-            return read_json(path, StoredCurve, _ADVICE).found
+        return restore_result(
+            self.output / "curves" / f"{stem}.json",
+            StoredResult[DistortionCurve],
+            depends,
+            partial(self._measure_curve, task, pool, reporter),
+            _ADVICE,
+            again=self.again,
+        )
+
+    def _measure_curve(self, task: "_Task", pool: "_Pool", reporter: Reporter) -> DistortionCurve:
         title = f"{task.defence.title}, {describe_attack(task.attack, task.defence)}"
         with reporter.show_progress(title, self.levels * len(pool.images), "image") as step:
-            found = measure_curve(
+            return measure_curve(
                 task.model.load(_BATCH, self.device),
                 pool.images,
                 pool.labels,
@@ -164,8 +163,6 @@ class DistortionStudy:
                 seed=SEED,
                 step=step,
             )
-        write_json(path, asdict(StoredCurve(depends, found)))
-        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,10 +26,11 @@ from caffe_ext.errors import RecordError
 from caffe_ext.models.description import ModelDescription, read_model
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.storage.atomic import replace_file, write_json
+from caffe_ext.storage.atomic import replace_file
 from caffe_ext.storage.description import hash_description
-from caffe_ext.storage.json_file import Count, Object, read_json
+from caffe_ext.storage.json_file import Count
 from caffe_ext.storage.provenance import hash_file
+from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.pass_table1.design import (
     BASIC,
     DEFORMED,
@@ -95,14 +96,8 @@ class Measurement:
         return sum(self.wrong_of.values()) / count if count else float("nan")
 
 
-@dataclass(frozen=True)
-class StoredPoint:
-    """A measurement and what it depends on, as in its file; without one, nothing was left to train
-    on.
-    """
-
-    depends: Object
-    found: Measurement | None
+StoredPoint = StoredResult[Measurement | None]
+"""Without a measurement, nothing was left to train on."""
 
 
 @dataclass(frozen=True)
@@ -230,14 +225,14 @@ class _Run:
         """Return the measurement of a network; None if there is nothing to train it on."""
         depends = self._describe(network, base, held_out)
         stem = f"{network.id}-{hash_description(depends)}"
-        path = self.study.work / "points" / f"{stem}.json"
-        if path.exists():
-            found = read_json(path, StoredPoint, _ADVICE).found
-        else:
+
+        def measure() -> Measurement | None:
             found = self._train_and_measure(network, base, held_out, stem)
-            path.parent.mkdir(exist_ok=True)
-            write_json(path, asdict(StoredPoint(depends, found)))
             self.reporter.note(f"{place}: {network.id}, {_format(found)}")
+            return found
+
+        path = self.study.work / "points" / f"{stem}.json"
+        found = restore_result(path, StoredPoint, depends, measure, _ADVICE)
         shutil.rmtree(self.study.work / "training" / network.id, ignore_errors=True)
         return found
 

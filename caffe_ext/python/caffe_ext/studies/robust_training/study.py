@@ -29,10 +29,10 @@ from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import allow_dark_pixels
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.storage.atomic import write_json
 from caffe_ext.storage.description import hash_description
-from caffe_ext.storage.json_file import Count, Object, read_json
+from caffe_ext.storage.json_file import Count
 from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.robust_training import protocol, smoothed
 from caffe_ext.studies.robust_training.models import L2, SIGMA, SMOOTHED, SMOOTHED_FROM, Radii
 from caffe_ext.studies.robust_training.training import TrainedStudyModel
@@ -41,7 +41,6 @@ STRICT = (PerturbationBudget("linf", 8.0), PerturbationBudget("l2", 127.5))
 CASCADE = ("autoattack+quick",)
 ALPHA, SELECTION_SAMPLES = 0.001, 100
 _AT_A_TIME = 500
-_RADII: tuple[Radii, Radii] = ("report", "standard")
 _ADVICE = "remove it, or use --again"
 
 
@@ -60,14 +59,6 @@ class Measurement:
     def compute_rate(self, column: str) -> float:
         """Return the accuracy in a column, 0..1."""
         return self.correct[column] / self.images
-
-
-@dataclass(frozen=True)
-class StoredMeasurement:
-    """A measurement and what it depends on, as in its file."""
-
-    depends: Object
-    found: Measurement
 
 
 @dataclass(frozen=True)
@@ -189,20 +180,20 @@ class ReportTable:
     def _restore_both(
         self, stem: str, depends: Mapping[str, Any], measure: Callable[[Radii], Measurement]
     ) -> tuple[Measurement, Measurement]:
-        """Return what is measured with the report's radii, and with the literature's.
+        """Return what is measured with the report's radii, and with the literature's."""
 
-        What is not in its file is measured and written.
-        """
-        found = []
-        for radii in _RADII:
+        def restore(radii: Radii) -> Measurement:
             about = {**depends, "attacks": _describe(radii)}
-            path = self.work / "protocol" / f"{stem}-{radii}-{hash_description(about)}.json"
-            if path.exists() and not self.again:
-                found.append(read_json(path, StoredMeasurement, _ADVICE).found)
-                continue
-            found.append(measure(radii))
-            write_json(path, asdict(StoredMeasurement(about, found[-1])))
-        return found[0], found[1]
+            return restore_result(
+                self.work / "protocol" / f"{stem}-{radii}-{hash_description(about)}.json",
+                StoredResult[Measurement],
+                about,
+                partial(measure, radii),
+                _ADVICE,
+                again=self.again,
+            )
+
+        return restore("report"), restore("standard")
 
     @allow_dark_pixels()
     def _measure(
