@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.certification.metrics_result import MetricsResult, Summary
@@ -41,7 +40,6 @@ def plot_training(runs: Runs, images: int) -> Figure:
     """
     names = ("ce", "err", "sense", "jacob", "spectral", "adv_loss", "adv_err")
     figure = Figure(figsize=(11, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(2, 4).ravel()
     for panel, name in zip(panels, names, strict=False):
         for run, points in runs.items():

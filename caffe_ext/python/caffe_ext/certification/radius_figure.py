@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.certification.steps import LOWER, UPPER, make_band
@@ -43,7 +42,6 @@ def plot_over_radius(
     """
     count = len(models)
     figure = Figure(figsize=(max(5.6, 4.4 * count), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     order = np.argsort(radii)
     x = np.array(radii)[order]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.reporting import pluralize
@@ -38,7 +37,6 @@ def plot_smoothing(result: "SmoothingResult") -> Figure:
     sigmas = sorted({row.sigma for row in rows})
     columns = 2 if len(numbers) > 1 else 1
     figure = Figure(figsize=(5.2 * columns, 3.4 * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(names), columns, squeeze=False, sharey=True)
     middle = sigmas[len(sigmas) // 2]
     for name, line in zip(names, panels, strict=True):

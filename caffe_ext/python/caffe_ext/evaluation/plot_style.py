@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -126,6 +126,13 @@ def create_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure of this size in inches with one pair of axes; call it within use_style()."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def decorate_axes(axes: Axes, lines: Literal["both", "y"] = "both") -> None:
+    """Draw pale lines behind a plot on white, and no frame above it and to its right."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=lines, color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
 
 
 def draw_for_page(plot: Plot, name: str) -> DrawnPlot:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from caffe_ext.evaluation.plot_style import COLOURS
+from caffe_ext.evaluation.plot_style import COLOURS, decorate_axes
 from caffe_ext.studies.distortion.models import DEFENCES, FIGURES, SIGN, TABLE_DISTORTIONS
 from caffe_ext.studies.distortion.study import Row
 
@@ -29,7 +28,6 @@ def draw_figure(number: int, rows: Sequence[Row]) -> Figure:
     """
     kind, names = FIGURES[number]
     figure = Figure(figsize=(7.6, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     by_id = {row.defence.id: row for row in rows}
     for name, colour in zip(names, COLOURS, strict=False):
@@ -54,8 +52,6 @@ def draw_figure(number: int, rows: Sequence[Row]) -> Figure:
     axes.set_ylabel("error (%)")
     axes.set_xlim(left=0)
     axes.set_ylim(-1, 101)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
+    decorate_axes(axes)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -1,13 +1,11 @@
 """The study's figures: sensitivity over energy, the dual bound's overestimate, and the tree."""
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caffe_ext.evaluation.plot_style import COLOURS
+from caffe_ext.evaluation.plot_style import COLOURS, decorate_axes
 from caffe_ext.reporting import pluralize
 from caffe_ext.studies.landscape.correlation import Correlations
 from caffe_ext.studies.landscape.samples import load_iris_samples
@@ -22,7 +20,7 @@ def draw_sensitivity(result: LandscapeResult, samples: int) -> Figure:
 
     samples  how many there are in all
     """
-    figure = _create(11, 3.9)
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
     few = len(load_iris_samples().few)
     energies = np.array([it.point.energy for it in result.minima])
     panels = np.atleast_1d(figure.subplots(1, len(result.sensitivities)))
@@ -38,14 +36,14 @@ def draw_sensitivity(result: LandscapeResult, samples: int) -> Figure:
         panel.set_yscale("log")
         panel.set_xlabel(f"energy of the minimum (σ = {found.sigma:g})")
         panel.legend(fontsize=7.5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-        _decorate(panel)
+        decorate_axes(panel)
     panels[0].set_ylabel("sensitivity S, mean of the samples")
     return figure
 
 
 def draw_overestimates(result: LandscapeResult) -> Figure:
     """Draw Figure 4, (S_dual - S_exact) / S_exact over the minima, its distribution, and both S."""
-    figure = _create(11, 3.6)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(4, 2, 4))
     found = result.overestimates
     relative = 100 * np.array([it.relative for it in found])
@@ -74,14 +72,14 @@ def draw_overestimates(result: LandscapeResult) -> Figure:
     right.set_ylabel("sensitivity S")
     right.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     for panel in (left, middle, right):
-        _decorate(panel)
+        decorate_axes(panel)
     return figure
 
 
 def draw_tree(result: LandscapeResult) -> Figure:
     """Draw the disconnectivity graph: minima meet at the energy at which they are connected."""
     energies = [it.point.energy for it in result.minima]
-    figure = _create(9, 5)
+    figure = Figure(figsize=(9, 5), layout="constrained")
     panel = figure.subplots()
     place = 0.0
     for branch in build_tree(energies, result.edges):
@@ -92,7 +90,7 @@ def draw_tree(result: LandscapeResult) -> Figure:
     panel.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     panel.set_xticks([])
     panel.set_ylabel("energy")
-    _decorate(panel)
+    decorate_axes(panel)
     return figure
 
 
@@ -116,16 +114,3 @@ def _describe(correlations: Correlations | None) -> str:
         return ""
     rank = correlations.spearman
     return f", ρ = {rank.coefficient:+.2f} ({rank.low:+.2f} to {rank.high:+.2f})"
-
-
-def _create(width: float, height: float) -> Figure:
-    with rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-    return figure
-
-
-def _decorate(panel: Axes) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.grid(color="#dddddd", lw=0.6)
-    panel.set_axisbelow(True)

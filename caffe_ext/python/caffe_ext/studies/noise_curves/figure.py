@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib import colors as mpl_colors
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
@@ -50,7 +49,6 @@ def plot_noise_curves(curves: NoiseCurves, subtitle: str = "") -> Figure:
     rows = 1 if count <= 2 else 2
     columns = count + len(differences) if rows == 1 else count
     figure = Figure(figsize=(0.9 + 3.7 * columns, 0.8 + 3.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     first = list(axes[0, :count])
     # The square root shows what happens at low rates, where the better networks are.

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from caffe_ext.evaluation.plot_style import COLOURS
@@ -16,7 +15,6 @@ from caffe_ext.studies.pass_table1.study import Measurement
 def draw_table(rows: Mapping[str, Sequence[Measurement]]) -> Figure:
     """Draw each network by its two errors, filled, and the paper's means, hollow."""
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     names = [name for name in ROWS if name in rows]
     for number, name in enumerate(names):
@@ -52,7 +50,6 @@ def draw_ranges(
     basic  the bases, whose mean errors are dashed lines
     """
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     names = [name for name in map(format_range, RANGES) if name in ranges]
     panels = (("error", "test images"), ("adversarial_error", "adversarials"))
     for axes, (key, title), colour in zip(figure.subplots(1, 2), panels, COLOURS, strict=False):

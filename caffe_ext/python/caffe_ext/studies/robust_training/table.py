@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from caffe_ext.evaluation.plot_style import COLOURS
+from caffe_ext.evaluation.plot_style import COLOURS, decorate_axes
 from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.reporting import format_csv, format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
@@ -155,7 +154,6 @@ def draw_bars(rows: Sequence[Row]) -> Figure:
     A dash marks the report's figure.
     """
     figure = Figure(figsize=(8.4, 6.2), layout="constrained")
-    FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
     places = np.arange(len(rows))
     width = 0.8 / len(COLUMNS)
@@ -172,9 +170,7 @@ def draw_bars(rows: Sequence[Row]) -> Figure:
                 )
         axes.set_ylabel("accuracy (%)")
         axes.set_ylim(0, 100)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", lw=0.6)
-        axes.set_axisbelow(True)
+        decorate_axes(axes, "y")
     upper.set_title("The report's radii: Linf 0.03, L2 0.045", fontsize=10)
     lower.set_title("The literature's radii: Linf 8/255, L2 0.5", fontsize=10)
     upper.legend(ncols=5, frameon=False, fontsize=8, loc="upper center")
