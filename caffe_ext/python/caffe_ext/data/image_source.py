@@ -149,6 +149,18 @@ class ImageSource:
         labels = None if pulled.labels is None else pulled.labels.copy()
         return ImageBatch(images, labels, tuple(pulled.names))
 
+    def read_labelled(
+        self, limit: int | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return the first images, or all for None, and their labels.
+
+        Raises ValueError if they have none, and as read() does.
+        """
+        batch = self.read(slice(limit))
+        if batch.labels is None:
+            raise ValueError(f"{self.origin}: labels are needed")
+        return batch.images, batch.labels
+
     @property
     def labelled(self) -> bool:
         """Return whether the images have labels."""

@@ -41,6 +41,11 @@ def shorten_path(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
+def locate_from_root(path: Path) -> str:
+    """Return a path relative to ROOT, for the files that Caffe reads: it runs there."""
+    return os.path.relpath(path, ROOT)
+
+
 def shorten_paths(text: str) -> str:
     """Return a text with its paths shortened as in messages and records."""
     return text.replace(f"{ROOT}/", "")

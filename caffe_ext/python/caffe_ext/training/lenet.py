@@ -6,13 +6,12 @@ result = train(lenet.make_request(data, "lenet_bang", name="B1"))
 write_lenet_file(Path("build/mine"), "B1", result.weights, "LeNet with BANG")
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_ext.data import PreparedFolder, Request, prepare
 from caffe_ext.reporting import Reporter, SilentReporter
-from caffe_ext.runtime.checkout import DATA, ROOT
+from caffe_ext.runtime.checkout import DATA, ROOT, locate_from_root
 from caffe_ext.training.model_file import write_model_file
 from caffe_ext.training.run import TrainingRequest
 from caffe_ext.training.schedule import format_schedule
@@ -74,7 +73,7 @@ class LeNetTraining:
         Raises DataError if the batches of the test cannot cover the test images exactly.
         """
         iterations = self.iterations or (DIGITS_ITERATIONS if data.record.embedded else None)
-        folder = os.path.relpath(data.folder, ROOT)
+        folder = locate_from_root(data.folder)
         parts = ("train_lmdb", "test_lmdb")
         schedule = format_schedule(iterations, data, NETWORK)
         return TrainingRequest(

@@ -19,11 +19,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from caffe_ext.errors import DeviceError
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runtime.device import Device
 from caffe_ext.runtime.installation import explain_reinstallation
+from caffe_ext.storage.provenance import hash_file
 from caffe_ext.storage.regular_file import require_regular_file
 from caffe_ext.training.folder import Progress, TrainingFolder
 from caffe_ext.training.log import CaffeLog, LogParser, parse_log
@@ -85,6 +87,16 @@ class TrainingResult:
     settings: str
     reused: bool
     devices: tuple[str, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what the studies record of it, for JSON; reads the file of the weights."""
+        return {
+            "iterations": self.iterations,
+            "accuracy": self.accuracy,
+            "seconds": self.seconds,
+            "settings": self.settings,
+            "sha256": hash_file(self.weights),
+        }
 
 
 def train(request: TrainingRequest, reporter: Reporter | None = None) -> TrainingResult:

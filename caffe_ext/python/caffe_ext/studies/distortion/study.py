@@ -21,7 +21,7 @@ from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.description import hash_description
-from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.distortion.levels import list_distortions
 from caffe_ext.studies.distortion.measure import DistortionCurve, measure_curve
@@ -101,16 +101,14 @@ class DistortionStudy:
         """
         reporter = reporter or SilentReporter()
         source = self.opener()
-        batch = source.read(slice(0, len(source) if self.limit is None else self.limit))
-        if batch.labels is None:
-            raise ValueError(f"{source.origin}: labels are needed")
+        images, labels = source.read_labelled(self.limit)
         about = {
             "images": source.compute_digest(reporter),
-            "count": len(batch.images),
+            "count": len(images),
             "levels": self.levels,
             "seed": SEED,
         }
-        pool = _Pool(batch.images, batch.labels, about)
+        pool = _Pool(images, labels, about)
         with claim_output(self.output / "curves"):
             models, parts = self._write_models()
             rows = []
@@ -220,11 +218,7 @@ def make_record(study: DistortionStudy, rows: Sequence[Row]) -> dict[str, Any]:
                 "id": name,
                 "solver": one.network.solver,
                 "seed": one.seed,
-                "iterations": one.result.iterations,
-                "accuracy": one.result.accuracy,
-                "seconds": one.result.seconds,
-                "settings": one.result.settings,
-                "sha256": hash_file(one.result.weights),
+                **one.result.as_record(),
             }
             for name, one in study.trained.items()
         ],

@@ -9,7 +9,6 @@
 <output>/sets/stage-1, ...                        images that stages are trained on, see stages.py
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from caffe_ext.data import PreparedFolder
 from caffe_ext.models.description import read_model
 from caffe_ext.reporting import Reporter, SilentReporter
-from caffe_ext.runtime.checkout import ROOT
+from caffe_ext.runtime.checkout import ROOT, locate_from_root
 from caffe_ext.runtime.device import Device
 from caffe_ext.storage.provenance import hash_file
 from caffe_ext.studies.distortion.models import NETWORKS, StudyNetwork
@@ -93,8 +92,9 @@ class DistortionTraining:
         self._make_set(data, network, start, reporter)
         path = self.lenet.output / "sets" / f"{network.id}.prototxt"
         sets = [self._name_set(stage) / DATABASE for stage in range(1, network.stage + 1)]
-        write_joined_network(_NETWORK, path, [_shorten(one) for one in sets])
-        overrides = f"net: {format_text(_shorten(path))} weights: {format_text(_shorten(start))}"
+        write_joined_network(_NETWORK, path, [locate_from_root(one) for one in sets])
+        net, weights = (format_text(locate_from_root(one)) for one in (path, start))
+        overrides = f"net: {net} weights: {weights}"
         return lenet.make_request(data, network.solver, name=network.id, overrides=overrides)
 
     def _make_set(
@@ -121,8 +121,3 @@ class DistortionTraining:
 
     def _name_set(self, stage: int) -> Path:
         return self.lenet.output / "sets" / f"stage-{stage}"
-
-
-def _shorten(path: Path) -> str:
-    """Return a path for files that Caffe reads."""
-    return os.path.relpath(path, ROOT)

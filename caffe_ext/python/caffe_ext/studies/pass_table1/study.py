@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from msgspec import Meta
 
 from caffe_ext.data import ImageSet, ImageSource, PreparedFolder, open_images
@@ -345,9 +344,7 @@ class _Run:
 
 
 def _read_all(source: ImageSource) -> ImageSet:
-    batch = source.read(slice(None))
-    assert batch.labels is not None
-    return ImageSet(batch.images, np.asarray(batch.labels, np.int64), source.origin)
+    return ImageSet(*source.read_labelled(), source.origin)
 
 
 def _format(found: Measurement | None) -> str:

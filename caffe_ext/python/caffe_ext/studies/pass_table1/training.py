@@ -4,13 +4,12 @@ Each is trained in a folder of its own, from which an interrupted run resumes; w
 finished one are its weights.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_ext.data import PreparedFolder
 from caffe_ext.reporting import Reporter
-from caffe_ext.runtime.checkout import ROOT
+from caffe_ext.runtime.checkout import ROOT, locate_from_root
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.hard_positives.folder import HardPositiveSet
 from caffe_ext.training.settings import format_text
@@ -52,20 +51,16 @@ class StudyTraining:
             f"test_initialization: false random_seed: {seed}",
         ]
         if weights is not None:
-            overrides.append(f"weights: {format_text(_locate_from_root(weights))}")
+            overrides.append(f"weights: {format_text(locate_from_root(weights))}")
         request = TrainingRequest(
             solver=SOLVER,
             output=folder,
             overrides=" ".join(overrides),
             sources={
-                _TRAINED_ON: _locate_from_root(images.database),
-                _TESTED_ON: _locate_from_root(self.data.folder / "test_lmdb"),
+                _TRAINED_ON: locate_from_root(images.database),
+                _TESTED_ON: locate_from_root(self.data.folder / "test_lmdb"),
             },
             root=ROOT,
             gpu=self.gpu,
         )
         return train(request, reporter)
-
-
-def _locate_from_root(path: Path) -> str:
-    return os.path.relpath(path, ROOT)

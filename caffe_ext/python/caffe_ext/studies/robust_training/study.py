@@ -121,11 +121,9 @@ class ReportTable:
         """
         reporter = reporter or SilentReporter()
         source = self.opener()
-        batch = source.read(slice(0, len(source) if self.limit is None else self.limit))
-        if batch.labels is None:
-            raise ValueError(f"{source.origin}: labels are needed")
+        images, labels = source.read_labelled(self.limit)
         with claim_output(self.work / "protocol"):
-            rows = self._measure_rows(batch.images, batch.labels, source, reporter)
+            rows = self._measure_rows(images, labels, source, reporter)
         report = self._assess(source).run(reporter)
         strict = {
             model.name: {
@@ -279,11 +277,7 @@ def make_record(study: ReportTable, rows: Sequence[Row], radii: Radii) -> dict[s
                 "id": one.model.id,
                 "title": one.model.title,
                 "solver": one.model.solver,
-                "iterations": one.result.iterations,
-                "accuracy": one.result.accuracy,
-                "seconds": one.result.seconds,
-                "settings": one.result.settings,
-                "sha256": hash_file(one.result.weights),
+                **one.result.as_record(),
             }
             for one in study.trained
         ],

@@ -9,13 +9,12 @@
 <output>/basic.yaml, ...                          the models' descriptions
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from caffe_ext.data import PreparedFolder, Request, prepare
 from caffe_ext.reporting import Reporter, SilentReporter
-from caffe_ext.runtime.checkout import DATA, ROOT
+from caffe_ext.runtime.checkout import DATA, ROOT, locate_from_root
 from caffe_ext.studies.robust_training.models import EPOCH, EPOCHS, TABLE_1, Radii, StudyModel
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 from caffe_ext.training.model_file import write_model_file
@@ -84,7 +83,7 @@ class RobustTraining:
             f"{format_schedule(length, data, NETWORK)} {steps}",
             f"random_seed: {seed} {model.format_overrides(self.radii)}",
         ]
-        folder = os.path.relpath(data.folder, ROOT)
+        folder = locate_from_root(data.folder)
         return TrainingRequest(
             solver=ROOT / "solvers" / f"{model.solver}.prototxt",
             output=self.output / model.id,
