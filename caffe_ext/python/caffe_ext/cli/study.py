@@ -46,7 +46,7 @@ STUDIES = {
 """The module of each study in this folder, and what it is about in one line.
 
 Each has add_arguments(parser), check(parser, arguments), which ends the program with a sentence if
-they are wrong, and run(arguments).
+they are wrong, and run(arguments), before which --results is checked, if there is such an option.
 """
 
 
@@ -61,8 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import DataError
     from caffe_ext.errors import RecordError, WorkerError
+    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.training import TrainingError
 
+    if getattr(arguments, "results", None) is not None:
+        check_writable(arguments.results, "--results")
     try:
         STUDIES[arguments.study][0].run(arguments)
     except (DataError, RecordError, TrainingError, ValueError, WorkerError) as error:

@@ -116,7 +116,6 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import open_images
-    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.device import Device
     from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.distortion.models import DEFENCES, list_networks
@@ -124,8 +123,6 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.distortion.table import format_console, write_tables
     from caffe_ext.studies.distortion.training import DistortionTraining
 
-    if arguments.results is not None:
-        check_writable(arguments.results, "--results")
     training = DistortionTraining(make_lenet_training(arguments))
     data = training.prepare_data(Console())
     print_data(data)

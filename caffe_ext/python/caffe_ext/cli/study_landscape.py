@@ -122,12 +122,9 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.studies.landscape.study import LandscapeSettings, LandscapeStudy
     from caffe_ext.studies.landscape.tables import format_console, save_results
 
-    if arguments.results is not None:
-        check_writable(arguments.results, "--results")
     settings = LandscapeSettings(
         seed=arguments.seed,
         starts=arguments.starts,

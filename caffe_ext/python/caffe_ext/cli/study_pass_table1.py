@@ -125,8 +125,6 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.studies.pass_table1.table import format_console, write_tables
 
     check_writable(arguments.output)
-    if arguments.results is not None:
-        check_writable(arguments.results, "--results")
     settings = StudySettings(
         bases=arguments.bases,
         orderings=arguments.orderings,

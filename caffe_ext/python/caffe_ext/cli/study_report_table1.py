@@ -12,7 +12,6 @@ report's figures.
 # ruff: noqa: PLC0415
 
 import argparse
-import sys
 from functools import partial
 
 from caffe_ext.cli.console import Console
@@ -107,15 +106,12 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
     from caffe_ext.data import open_images
-    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.robust_training.models import MODELS
     from caffe_ext.studies.robust_training.study import ReportTable
     from caffe_ext.studies.robust_training.table import format_console, write_tables
     from caffe_ext.studies.robust_training.training import RobustTraining
 
-    if arguments.results is not None:
-        check_writable(arguments.results, "--results")
     training = RobustTraining(
         output=arguments.output,
         iterations=arguments.iterations,
@@ -146,4 +142,4 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"\nThe report: {shorten_path(study.strict_folder / 'report.html')}")
         if arguments.results is not None:
             path = write_tables(arguments.results, study, found, arguments.radii)
-            print(f"The tables beside the report's: {shorten_path(path)}", file=sys.stdout)
+            print(f"The tables beside the report's: {shorten_path(path)}")
