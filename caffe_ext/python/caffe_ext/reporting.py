@@ -3,7 +3,7 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import SequenceMatcher, get_close_matches
 from io import StringIO
@@ -129,11 +129,18 @@ def list_names(names: Iterable[str]) -> str:
     return ", ".join([*shown[:_MOST_NAMES], *more])
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with aligned columns; the first row is the header."""
+def format_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Return a table with aligned columns; the first row is the header.
+
+    left  the columns that are aligned to the left
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
     ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
@@ -183,6 +190,12 @@ _DURATIONS = {
     _DAY: "a day",
     **{number * _DAY: f"{number} days" for number in (2, 5, 10, 20, 50)},
 }
+
+
+def format_minutes(seconds: float) -> str:
+    """Return "12 min  5 s", as tables have what was measured."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:2} s"
 
 
 def format_duration(seconds: float) -> str:

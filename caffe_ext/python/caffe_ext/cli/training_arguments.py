@@ -16,6 +16,7 @@ from caffe_ext.cli.parser import (
     create_parser,
     parse_path,
 )
+from caffe_ext.reporting import format_minutes
 from caffe_ext.runtime.checkout import ROOT, shorten_path
 
 if TYPE_CHECKING:
@@ -108,6 +109,5 @@ def format_setting(value: float | None) -> str:
 
 def format_outcome(result: "TrainingResult") -> tuple[str, str]:
     """Return the accuracy and the time of a training as tables have them."""
-    minutes, seconds = divmod(round(result.seconds), 60)
     accuracy = "–" if result.accuracy is None else f"{result.accuracy:.2%}"
-    return accuracy, f"{minutes} min {seconds:2} s"
+    return accuracy, format_minutes(result.seconds)

@@ -10,7 +10,7 @@ certified.csv     one row per model and radius: what is certified, and what atta
 evaluation.json   everything, with settings, digests and provenance
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -37,7 +37,7 @@ from caffe_ext.evaluation.robust_tables import (
     list_stage_rows,
     make_robust_record,
 )
-from caffe_ext.reporting import format_csv, pluralize
+from caffe_ext.reporting import format_csv, format_table, pluralize
 from caffe_ext.runs.summary import MEASURES, AttackSummary, Spread
 from caffe_ext.runs.variants import ALL, FGS
 from caffe_ext.storage.atomic import write_json, write_text
@@ -221,7 +221,7 @@ def as_text(
                 rows.append((*first, column.title, *cells, format_grey_levels(summary.linf)))
                 first = "", ""
         rows.append((*first, "any attack", format_percent(model.broken), "", ""))
-    lines = _align(rows, (True, False, True, False, False, False))
+    lines = _align(rows, (0, 2))
     lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
     if radii := list_table_radii(models):
         heads = ("model", *(f"{budget}" for budget in radii))
@@ -236,7 +236,7 @@ def as_text(
                 shares = (format_percent(real.get(budget)) for budget in radii)
                 robust.insert(row + 1, ("  in real-valued pixels", *shares))
         lines += ["", "Robust accuracy, at most (grey levels of 255):", ""]
-        lines += _align([heads, *robust], (True, *(False for _ in radii)))
+        lines += _align([heads, *robust])
         if cascade := list(describe_cascades(models)):
             lines += [
                 "",
@@ -269,18 +269,10 @@ def _format_certificates(certificates: Mapping[str, Certificate]) -> list[str]:
         f"Between the bounds, on {images}, real-valued pixels: at least certified, at most what no "
         "attack breaks",
         "",
-        *_align(rows, (True, True, False, False, False, False)),
+        *_align(rows, (0, 1)),
     ]
 
 
-def _align(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[str]:
-    """Return the lines of a table; the first row is the header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(row, widths, left, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]]
+def _align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Return the lines of a table, without spaces at their ends."""
+    return [line.rstrip() for line in format_table(rows, left).split("\n")]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from caffe_ext.attacks.budget import PerturbationBudget, show_distance
+from caffe_ext.evaluation.number_text import format_percent
 from caffe_ext.evaluation.result import ModelEvaluation
 from caffe_ext.reporting import pluralize
 
@@ -40,7 +41,7 @@ def _describe_accuracy(model: ModelEvaluation) -> str:
 def _describe_robustness(model: ModelEvaluation, budget: PerturbationBudget | None) -> str:
     shown = next((one for one in model.robust if one.budget == budget), None)
     if shown is None or shown.accuracy is None:
-        broken = "–" if model.broken is None else f"{model.broken:.2%}"
+        broken = format_percent(model.broken)
         return f"Attacks without a bound break {broken} of these."
     what = {"linf": "each pixel", "l2": "the whole image (L2)"}[shown.budget.norm]
     left = int(shown.robust.sum())

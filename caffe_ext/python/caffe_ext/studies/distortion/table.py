@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe_ext.evaluation.number_text import format_percent
 from caffe_ext.evaluation.report import as_csv
-from caffe_ext.reporting import format_markdown_table, format_table
+from caffe_ext.reporting import format_markdown_table, format_minutes, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
 from caffe_ext.studies.distortion.figure import draw_figure
@@ -164,8 +165,7 @@ def _list_table(rows: Sequence[Row], kind: str, *, italics: bool) -> list[list[s
 def _list_networks(study: DistortionStudy) -> list[list[str]]:
     lines = [["network", "solver", "iterations", "test accuracy"]]
     for name, one in study.trained.items():
-        accuracy = one.result.accuracy
-        cells = [f"{one.result.iterations:,}", _NONE if accuracy is None else f"{accuracy:.2%}"]
+        cells = [f"{one.result.iterations:,}", format_percent(one.result.accuracy)]
         lines.append([name, one.network.solver, *cells])
     return lines
 
@@ -191,14 +191,9 @@ def _format_costs(
     training = sum(study.trained[one.id].result.seconds for one in networks)
     measuring = sum(curve.seconds for curve in curves)
     return [
-        *(f"{len(networks)}", _format_time(training)),
-        *(f"{len(curves)}", _format_time(measuring)),
+        *(f"{len(networks)}", format_minutes(training)),
+        *(f"{len(curves)}", format_minutes(measuring)),
     ]
-
-
-def _format_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:2} s"
 
 
 def _list_points(rows: Sequence[Row]) -> Iterable[dict[str, object]]:

@@ -156,16 +156,10 @@ def _list_rows(findings: Sequence[Finding]) -> list[list[str]]:
             if paper is None
             else (f" ({paper[0]:.3f} ± {paper[1]:.3f})", f" ({paper[2]:.2f})")
         )
+        count, positives, *errors = _format_cells(some)
+        positives = _NONE if name in TITLES else positives
         lines.append(
-            [
-                TITLES.get(name, name),
-                f"{len(some)}",
-                _NONE
-                if name in TITLES
-                else f"{np.mean([one.hard_positives for one in some]):,.0f}",
-                _format_spread([one.error for one in some], 3) + mnist,
-                _format_spread([one.adversarial_error for one in some], 2) + adversarial,
-            ]
+            [TITLES.get(name, name), count, positives, errors[0] + mnist, errors[1] + adversarial]
         )
     return lines
 
@@ -176,17 +170,18 @@ def _list_ranges(findings: Sequence[Finding]) -> list[list[str]]:
     for name in map(format_range, RANGES):
         if name not in ranges:
             continue
-        some = ranges[name]
-        lines.append(
-            [
-                name,
-                f"{len(some)}",
-                f"{np.mean([one.hard_positives for one in some]):,.0f}",
-                _format_spread([one.error for one in some], 3),
-                _format_spread([one.adversarial_error for one in some], 2),
-            ]
-        )
+        lines.append([name, *_format_cells(ranges[name])])
     return lines
+
+
+def _format_cells(some: Sequence[Measurement]) -> list[str]:
+    """Return the number of networks, their hard positives, and both errors."""
+    return [
+        f"{len(some)}",
+        f"{np.mean([one.hard_positives for one in some]):,.0f}",
+        _format_spread([one.error for one in some], 3),
+        _format_spread([one.adversarial_error for one in some], 2),
+    ]
 
 
 def _list_types(findings: Sequence[Finding]) -> list[list[str]]:

@@ -141,9 +141,7 @@ def _format_csv(rows: Sequence[Row]) -> str:
             for name, paper in zip(COLUMNS, REPORT[row.id], strict=True):
                 given = f"{paper / 100:.4f}" if radii == "report" else ""
                 rate = f"{found.compute_rate(name):.6f}"
-                lines.append(
-                    [row.id, radii, name, found.images, found.correct[name], rate, given]
-                )
+                lines.append([row.id, radii, name, found.images, found.correct[name], rate, given])
     return format_csv(lines)
 
 

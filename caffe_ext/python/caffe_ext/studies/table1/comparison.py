@@ -9,6 +9,7 @@ from typing import Any
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageSource
 from caffe_ext.evaluation.assessment import Assessment
+from caffe_ext.evaluation.number_text import NONE, format_percent
 from caffe_ext.evaluation.presets import USUAL
 from caffe_ext.evaluation.report import FILES, RECORD
 from caffe_ext.evaluation.report_contents import Report
@@ -178,21 +179,17 @@ def _format_row(model: Mapping[str, Any]) -> list[str]:
         f"{model['accuracy']:.2%}",
         *_format_attack(fgs),
         *_format_attack(hot),
-        *(_format_rate(one["rate"]) for one in others),
+        *(format_percent(one["rate"]) for one in others),
     ]
 
 
 def _format_attack(one: Mapping[str, Any]) -> list[str]:
     """Return rate, PASS and Linf."""
     spreads = [
-        "–" if one[key] is None else f"{one[key]['mean']:{form}} ± {one[key]['std']:{form}}"
+        NONE if one[key] is None else f"{one[key]['mean']:{form}} ± {one[key]['std']:{form}}"
         for key, form in (("pass_published", ".4f"), ("linf", ".2f"))
     ]
-    return [_format_rate(one["rate"]), *spreads]
-
-
-def _format_rate(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.2%}"
+    return [format_percent(one["rate"]), *spreads]
 
 
 def _format_paper_row(row: Sequence[float]) -> list[str]:
