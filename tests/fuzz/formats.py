@@ -36,7 +36,9 @@ from caffe_ext.studies.landscape.store import read_connection, read_hop, read_wi
 from caffe_ext.studies.pass_table1.design import StudyNetwork, StudySettings
 from caffe_ext.studies.pass_table1.study import Finding, StoredPoint
 from caffe_ext.studies.pass_table1.table import format_markdown as format_pass_table
-from caffe_ext.studies.robust_training.study import Measurement
+from caffe_ext.studies.robust_training.models import COLUMNS
+from caffe_ext.studies.robust_training.study import Measurement, Row
+from caffe_ext.studies.robust_training.table import format_console as format_report_table
 from caffe_ext.studies.table1.training import read_models
 from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.file import read_sweep
@@ -199,6 +201,12 @@ def use_pass_point(folder: Path) -> None:
         format_pass_table(StudySettings(), findings, "MNIST")
 
 
+def use_report_point(folder: Path) -> None:
+    """Read what was measured of a model, and make the tables of it."""
+    found = read_json(folder / "x.json", StoredResult[Measurement], "remove it").found
+    format_report_table([Row("basic", "plain", found, found, None)])
+
+
 def named(name: str, read: Callable[[Path], object]) -> Callable[[Path], object]:
     """Return what reads x.json under the name that its reader looks for."""
 
@@ -275,8 +283,13 @@ FORMATS = {
     ),
     "report_table1.json": Format(
         "x.json",
-        note({"depends": {"count": 5}, "found": {"images": 5, "correct": {"natural": 4}}}),
-        lambda folder: read_json(folder / "x.json", StoredResult[Measurement], "remove it"),
+        note(
+            {
+                "depends": {"count": 5},
+                "found": {"images": 5, "correct": dict.fromkeys(COLUMNS, 4), "certified": 3},
+            }
+        ),
+        use_report_point,
     ),
     "landscape_minimum.json": Format("x.json", note({"point": STATIONARY}), use_minimum),
     "landscape_connection.json": Format(

@@ -204,6 +204,15 @@ def test_tables_say_where_nothing_was_measured() -> None:
     assert ["randomized", "smoothing", *["50.00%"] * 3, *["–"] * 4] in lines
 
 
+@pytest.mark.parametrize(
+    ("correct", "certified"),
+    [({"natural": 4}, None), (dict.fromkeys(COLUMNS, 6), None), (dict.fromkeys(COLUMNS, 5), 6)],
+)
+def test_counts_that_nothing_can_have(correct: dict[str, int], certified: int | None) -> None:
+    with pytest.raises(ValueError, match=r"not those of natural, fgsm|more are correct"):
+        Measurement(5, correct, certified)
+
+
 def test_the_report_s_rows_are_complete() -> None:
     assert list(REPORT) == [*MODELS, "smoothing"]
 

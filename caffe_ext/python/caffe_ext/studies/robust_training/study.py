@@ -34,7 +34,14 @@ from caffe_ext.storage.json_file import Count
 from caffe_ext.storage.provenance import collect_provenance, hash_file
 from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.robust_training import protocol, smoothed
-from caffe_ext.studies.robust_training.models import L2, SIGMA, SMOOTHED, SMOOTHED_FROM, Radii
+from caffe_ext.studies.robust_training.models import (
+    COLUMNS,
+    L2,
+    SIGMA,
+    SMOOTHED,
+    SMOOTHED_FROM,
+    Radii,
+)
 from caffe_ext.studies.robust_training.training import TrainedStudyModel
 
 STRICT = (PerturbationBudget("linf", 8.0), PerturbationBudget("l2", 127.5))
@@ -50,11 +57,20 @@ class Measurement:
 
     correct    by name: natural, and the attacks' as in COLUMNS
     certified  of the smoothed model: how many images are certified within the attacks' L2 radius
+
+    Raises ValueError for counts that nothing can have.
     """
 
     images: Annotated[int, Meta(ge=1)]
     correct: dict[str, Count]
     certified: Count | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for counts that nothing can have."""
+        if set(self.correct) != set(COLUMNS):
+            raise ValueError(f"the counts are not those of {', '.join(COLUMNS)}")
+        if max(*self.correct.values(), self.certified or 0) > self.images:
+            raise ValueError("more are correct than there are")
 
     def compute_rate(self, column: str) -> float:
         """Return the accuracy in a column, 0..1."""
