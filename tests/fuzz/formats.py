@@ -34,7 +34,9 @@ from caffe_ext.studies.landscape.search import collect_minima
 from caffe_ext.studies.landscape.sensitivity import measure_sensitivity
 from caffe_ext.studies.landscape.store import read_connection, read_hop, read_widths
 from caffe_ext.studies.pass_table1.design import StudyNetwork, StudySettings
-from caffe_ext.studies.pass_table1.study import Finding, StoredPoint
+from caffe_ext.studies.pass_table1.store import Measurement as PassMeasurement
+from caffe_ext.studies.pass_table1.store import StoredNetwork
+from caffe_ext.studies.pass_table1.study import Finding
 from caffe_ext.studies.pass_table1.table import format_markdown as format_pass_table
 from caffe_ext.studies.robust_training.models import COLUMNS
 from caffe_ext.studies.robust_training.study import Measurement, Row
@@ -194,11 +196,10 @@ def use_minimum(folder: Path) -> None:
 
 def use_pass_point(folder: Path) -> None:
     """Read a measured network of the study, and make the table of it."""
-    found = read_json(folder / "x.json", StoredPoint, "remove it").found
-    if found is not None:
-        networks = (StudyNetwork("FGS", 1, 1), StudyNetwork("HC-D-9-1.05", 1, 1, (0.5, 0.6)))
-        findings = [Finding(network, found) for network in networks]
-        format_pass_table(StudySettings(), findings, "MNIST")
+    found = read_json(folder / "x.json", StoredResult[PassMeasurement], "remove it").found
+    networks = (StudyNetwork("FGS", 1, 1), StudyNetwork("HC-D-9-1.05", 1, 1, (0.5, 0.6)))
+    findings = [Finding(network, found) for network in networks]
+    format_pass_table(StudySettings(), findings, "MNIST")
 
 
 def use_report_point(folder: Path) -> None:
@@ -304,6 +305,11 @@ FORMATS = {
         "x.json",
         note({"depends": {"base": "x"}, "found": PASS_POINT}),
         use_pass_point,
+    ),
+    "pass_table1_network.json": Format(
+        "x.json",
+        note({"depends": {"seed": 1}, "weights_sha256": "0" * 64, "hard_positives": 4}),
+        lambda folder: read_json(folder / "x.json", StoredNetwork, "remove it"),
     ),
     "sweep.yaml": Format(
         "sweep.yaml", make_sweep, lambda folder: read_sweep(folder / "sweep.yaml")

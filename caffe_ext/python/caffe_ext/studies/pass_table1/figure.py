@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from caffe_ext.evaluation.plot_style import COLOURS
 from caffe_ext.studies.pass_table1.design import PAPER, RANGES, ROWS, TITLES, format_range
-from caffe_ext.studies.pass_table1.study import Measurement
+from caffe_ext.studies.pass_table1.store import Measurement
 
 
 @rc_context({"text.parse_math": False})

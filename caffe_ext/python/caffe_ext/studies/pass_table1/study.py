@@ -7,8 +7,8 @@
 <work>/base1/              of each base: its training, its images, its hard positives
 <work>/held_out/           the attacks for the test set
 <work>/training/           the training that is under way
-<work>/networks/           weights of all networks that were fine-tuned, and model files of them
-<work>/points/             a file for each network that was measured, named as its weights
+<work>/networks/           the networks that were trained, see store.py
+<work>/points/             what was measured of them
 """
 
 import shutil
@@ -16,20 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
-
-from msgspec import Meta
+from typing import Any
 
 from caffe_ext.data import ImageSet, ImageSource, PreparedFolder, open_images
 from caffe_ext.errors import RecordError
+from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import ModelDescription, read_model
 from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
-from caffe_ext.storage.atomic import replace_file
-from caffe_ext.storage.description import hash_description
-from caffe_ext.storage.json_file import Count
-from caffe_ext.storage.provenance import hash_file
-from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.pass_table1.design import (
     BASIC,
     DEFORMED,
@@ -46,57 +40,18 @@ from caffe_ext.studies.pass_table1.sets import (
     make_original_pool,
     write_shuffled,
 )
+from caffe_ext.studies.pass_table1.store import (
+    Measurement,
+    NetworkStore,
+    TrainedNetwork,
+    make_name,
+)
 from caffe_ext.studies.pass_table1.training import StudyTraining
 from caffe_ext.training.hard_positives.folder import HardPositiveSet
 from caffe_ext.training.hard_positives.presets import PRESETS, Recipe
 from caffe_ext.training.hard_positives.training_set import NothingLeftError, SetRequest, make_set
 from caffe_ext.training.lenet import LeNetTraining, write_lenet_file
 from caffe_ext.training.settings import SEEDS
-
-_ADVICE = "remove it, and run the same command again"
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What was measured of a network.
-
-    images          test images
-    wrong           those that are misclassified
-    adversarials    adversarials in the test set, by type
-    wrong_of        those that are misclassified, by type
-    hard_positives  in its training set; with PASS in its range, if it has one
-    trained_on      images in its training set
-    """
-
-    images: Annotated[int, Meta(ge=1)]
-    wrong: Count
-    adversarials: dict[str, Count]
-    wrong_of: dict[str, Count]
-    hard_positives: Count
-    trained_on: Count
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for counts that nothing can have."""
-        if not set(self.adversarials) == set(self.wrong_of) == set(HELD_OUT):
-            raise ValueError(f"the types of adversarials are not {', '.join(HELD_OUT)}")
-        pairs = [(self.wrong_of[text], self.adversarials[text]) for text in HELD_OUT]
-        if any(wrong > count for wrong, count in [(self.wrong, self.images), *pairs]):
-            raise ValueError("more are misclassified than there are")
-
-    @property
-    def error(self) -> float:
-        """Return the error on the test images, 0..1."""
-        return self.wrong / self.images
-
-    @property
-    def adversarial_error(self) -> float:
-        """Return the error on all adversarials together, 0..1; NaN without any."""
-        count = sum(self.adversarials.values())
-        return sum(self.wrong_of.values()) / count if count else float("nan")
-
-
-StoredPoint = StoredResult[Measurement | None]
-"""Without a measurement, nothing was left to train on."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +139,10 @@ class _Run:
     def training(self) -> StudyTraining:
         return StudyTraining(self.data, self.study.gpu)
 
+    @property
+    def store(self) -> NetworkStore:
+        return NetworkStore(self.study.work)
+
     def run(self) -> list[Finding]:
         """Return all measurements."""
         bases = [self._train_base(number) for number in range(1, self.settings.bases + 1)]
@@ -197,7 +156,7 @@ class _Run:
         networks, findings = list(list_networks(self.settings)), []
         for number, network in enumerate(networks, 1):
             base = bases[network.base - 1]
-            found = self._restore(network, base, held_out, f"{number} of {len(networks)}")
+            found = self._restore_point(network, base, held_out, f"{number} of {len(networks)}")
             if found is not None:
                 findings.append(Finding(network, found))
         return findings
@@ -218,41 +177,40 @@ class _Run:
         about = {"images": self.digest, "seed": seed}
         return write_shuffled(folder, [pool], shape, about, self.reporter)
 
-    def _restore(
+    def _restore_point(
         self, network: StudyNetwork, base: _Base, held_out: HeldOut, place: str
     ) -> Measurement | None:
         """Return the measurement of a network; None if there is nothing to train it on."""
-        depends = self._describe(network, base, held_out)
-        stem = f"{network.id}-{hash_description(depends)}"
-
-        def measure() -> Measurement | None:
-            found = self._train_and_measure(network, base, held_out, stem)
+        depends = self._describe_training(network, base)
+        name = make_name(network, depends)
+        found = self.store.read_point(name, held_out.digest)
+        if found is None:
+            trained = self._restore_network(network, base, name, depends)
+            if trained.model is not None:
+                found = self._measure(trained.model.load(), trained, held_out)
+                self.store.write_point(name, held_out.digest, depends, found)
             self.reporter.note(f"{place}: {network.id}, {_format(found)}")
-            return found
-
-        path = self.study.work / "points" / f"{stem}.json"
-        found = restore_result(path, StoredPoint, depends, measure, _ADVICE)
-        shutil.rmtree(self.study.work / "training" / network.id, ignore_errors=True)
         return found
 
-    def _describe(self, network: StudyNetwork, base: _Base, held_out: HeldOut) -> dict[str, Any]:
-        """Return what a measurement depends on."""
-        depends: dict[str, Any] = {
-            "base": hash_file(base.model.weights),
-            "images": self.digest,
-            "held_out": held_out.digest,
-        }
+    def _describe_training(self, network: StudyNetwork, base: _Base) -> dict[str, Any]:
+        """Return what a network's weights depend on, and nothing else, for JSON."""
+        model, iterations = base.model.identify(), self.settings.fine_tuning
         if network.row == BASIC:
-            return depends
-        depends |= {"fine_tuning": self.settings.fine_tuning, "seed": self._find_seed(network)}
+            return {"base": model}
+        depends: dict[str, Any] = {
+            "solver": self.training.solver_digest,
+            "images": self.digest,
+            "seed": self._find_seed(network),
+        }
         if network.row == DEFORMED:
-            return depends | {
-                "iterations": self.settings.iterations,
-                "deformed": self.settings.deformed,
-            }
-        return depends | (
-            {} if network.row == ORIGINALS else {"recipe": asdict(self._make_recipe(network))}
-        )
+            # The paper trained these networks from the beginning, for as long.
+            iterations += self.settings.iterations
+            depends |= {"deformed": self.settings.deformed}
+        elif network.row == ORIGINALS:
+            depends |= {"weights": model["weights_sha256"]}
+        else:
+            depends |= {"base": model, "recipe": asdict(self._make_recipe(network))}
+        return depends | {"iterations": iterations}
 
     def _find_seed(self, network: StudyNetwork) -> int:
         """Return the seed of the order of a network's images, another one for each."""
@@ -269,38 +227,39 @@ class _Run:
             seed=self._find_seed(network),
         )
 
-    def _train_and_measure(
-        self, network: StudyNetwork, base: _Base, held_out: HeldOut, stem: str
-    ) -> Measurement | None:
-        """Return the measurement of a network; None if there is nothing to train it on.
-
-        stem  of the files of its weights: those of other settings stay
-        """
+    def _restore_network(
+        self, network: StudyNetwork, base: _Base, name: str, depends: Mapping[str, Any]
+    ) -> TrainedNetwork:
+        """Return a network that was trained before, or train it."""
         if network.row == BASIC:
-            return self._measure(base.model, base.images, held_out)
+            return TrainedNetwork(base.model, 0, base.images.record["images"])
+        folder = self.study.work / "training" / name
+        trained = self.store.read_network(name)
+        if trained is None:
+            trained = self._train(network, base, folder, depends)
+        shutil.rmtree(folder, ignore_errors=True)
+        return trained
+
+    def _train(
+        self, network: StudyNetwork, base: _Base, folder: Path, depends: Mapping[str, Any]
+    ) -> TrainedNetwork:
+        """Train a network, and keep it; folder: of what an interrupted training goes on from."""
+        name = make_name(network, depends)
         try:
             images = self._make_images(network, base)
         except NothingLeftError:
             if network.pass_range is None:
                 raise
-            return None
-        # The paper trained the networks for deformed digits from the beginning, for as long.
-        fresh = network.row == DEFORMED
+            return self.store.write_nothing(name, depends)
         result = self.training.train(
-            self.study.work / "training" / network.id,
+            folder / network.id,
             images,
-            self.settings.fine_tuning + (self.settings.iterations if fresh else 0),
+            depends["iterations"],
             self.reporter,
-            seed=self._find_seed(network),
-            weights=None if fresh else base.model.weights,
+            seed=depends["seed"],
+            weights=None if network.row == DEFORMED else base.model.weights,
         )
-        folder = self.study.work / "networks"
-        folder.mkdir(exist_ok=True)
-        weights = folder / f"{stem}.caffemodel"
-        with replace_file(weights) as file:
-            file.write(result.weights.read_bytes())
-        path = write_lenet_file(folder, stem, weights, network.id)
-        return self._measure(read_model(path), images, held_out)
+        return self.store.write_network(name, depends, result.weights, images)
 
     def _make_images(self, network: StudyNetwork, base: _Base) -> HardPositiveSet:
         """Return the training set of a network, in place of that of another one."""
@@ -326,9 +285,9 @@ class _Run:
             return make_set(replace(request, again=True), self.reporter)
 
     def _measure(
-        self, model: ModelDescription, images: HardPositiveSet, held_out: HeldOut
+        self, classifier: Classifier, trained: TrainedNetwork, held_out: HeldOut
     ) -> Measurement:
-        classifier, tests = model.load(), _read_all(self.tests)
+        tests = _read_all(self.tests)
         wrong = {
             text: int((classifier.predict(some.images) != some.labels).sum())
             for text, some in held_out.types.items()
@@ -338,8 +297,8 @@ class _Run:
             wrong=int((classifier.predict(tests.images) != tests.labels).sum()),
             adversarials={text: len(held_out.types[text]) for text in HELD_OUT},
             wrong_of=wrong,
-            hard_positives=images.record["hard_positives"],
-            trained_on=images.record["images"],
+            hard_positives=trained.hard_positives,
+            trained_on=trained.trained_on,
         )
 
 

@@ -24,12 +24,8 @@ from caffe_ext.studies.pass_table1.design import (
     format_range,
 )
 from caffe_ext.studies.pass_table1.figure import draw_ranges, draw_table
-from caffe_ext.studies.pass_table1.study import (
-    Finding,
-    Measurement,
-    group_by_range,
-    group_by_row,
-)
+from caffe_ext.studies.pass_table1.store import Measurement
+from caffe_ext.studies.pass_table1.study import Finding, group_by_range, group_by_row
 
 STEM = "pass_table1"
 _NONE = "–"
