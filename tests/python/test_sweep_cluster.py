@@ -1,16 +1,23 @@
-"""The connection of a sweep to the user's Dask cluster: what is no scheduler, and keys there."""
+"""The connection of a sweep to the user's Dask cluster: what is no scheduler, keys there, and what
+workers say.
+"""
 
+import asyncio
 import re
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from caffe_ext.cli import sweep as program
 from caffe_ext.sweeps.cluster import ClusterError, ClusterSettings, SweepCluster
 from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.remote import TOPIC, Admission
 from sweep_samples import write_sweep
 
 
@@ -56,6 +63,40 @@ def test_a_cluster_keeps_the_points_of_each_version_apart(
     assert make_key() == first
     monkeypatch.setattr("caffe_ext.sweeps.cluster.hash_package", lambda: "another")
     assert make_key() != first
+
+
+class FakeWorker:
+    """Keeps what it is told: its resources, and the events that clients would receive."""
+
+    def __init__(self) -> None:
+        self.address = "tcp://10.0.0.2:1234"
+        self.state = SimpleNamespace(nthreads=2)
+        self.resources: dict[str, float] = {}
+        self.events: list[Mapping[str, Any]] = []
+
+    def log_event(self, topic: str, event: Mapping[str, Any]) -> None:
+        assert topic == TOPIC
+        self.events.append(event)
+
+    async def set_resources(self, **resources: float) -> None:
+        self.resources |= resources
+
+
+def test_what_workers_say_of_another_sweep_is_not_about_this_one(tmp_path: Path) -> None:
+    """Somebody else's sweep, of another version, refuses a worker that this one admits."""
+    settings, worker = ClusterSettings(tmp_path, tmp_path), FakeWorker()
+    mine, theirs = SweepCluster(settings, {}), SweepCluster(settings, {"digits": "0" * 64})
+    needs = {mine: mine._needs, theirs: {**theirs._needs, "version": "0.0"}}
+    for cluster in (mine, theirs):
+        asyncio.run(Admission(cluster._resource, **needs[cluster]).setup(worker))
+    assert worker.resources == {mine._resource: 2, theirs._resource: 0}
+    for event in worker.events:
+        mine._take_event((0.0, event))
+        theirs._take_event((0.0, event))
+    assert mine.take_events() == []
+    (event,) = theirs.take_events()
+    assert event["refused"].endswith("and the sweep needs 0.0")
+    assert event["worker"] == worker.address
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ class SweepCluster:
             return {key for keys in self._client.processing().values() for key in keys}
 
     def take_events(self) -> list[Mapping[str, Any]]:
-        """Return what workers have reported since the last call."""
+        """Return what workers have reported of this sweep since the last call."""
         found = []
         while True:
             try:
@@ -318,4 +318,6 @@ class SweepCluster:
         self._client = self._local = None
 
     def _take_event(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        self._events.put(event[1])
+        # Others on the same cluster have the same topic, and may refuse workers that this admits.
+        if event[1].get("sweep") == self._resource:
+            self._events.put(event[1])

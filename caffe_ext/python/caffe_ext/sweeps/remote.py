@@ -13,6 +13,7 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 TOPIC = "caffe_ext-sweep"
+"""Of all sweeps on a cluster; `sweep` in an event is the resource of the one that it is about."""
 _GRACE_SECONDS = 20.0
 """How long a point goes on that no client wants: one that was killed may come back."""
 
@@ -34,7 +35,7 @@ class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not rea
         """Admit the worker, or say why not."""
         refusal = self.describe_refusal()
         if refusal:
-            worker.log_event(TOPIC, {"refused": refusal, "worker": worker.address})
+            _report(worker, self.resource, refused=refusal)
         amount = 0 if refusal else worker.state.nthreads
         await worker.set_resources(**{self.resource: amount})
 
@@ -53,6 +54,11 @@ class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not rea
                 f"{hash_package()[:12]}, not {self.digest[:12]}); install the same build"
             )
         return None
+
+
+def _report(worker: Worker, sweep: str, **event: Any) -> None:
+    """Tell the clients of a sweep, named by its resource, what a worker does."""
+    worker.log_event(TOPIC, {"sweep": sweep, "worker": worker.address, **event})
 
 
 def compute_remotely(
@@ -77,7 +83,7 @@ def compute_remotely(
         unwanted_since.append(time.monotonic())
         return unwanted_since[-1] - unwanted_since[0] < _GRACE_SECONDS
 
-    worker.log_event(TOPIC, {"started": digest, "worker": worker.address})
+    _report(worker, options["resource"], started=digest)
     gpu = None
     if options["gpus"]:
         gpu = worker.name % options["gpus"] if isinstance(worker.name, int) else 0
@@ -91,7 +97,7 @@ def compute_remotely(
         is_wanted=is_wanted,
     )
     outcome["worker"] = worker.address
-    worker.log_event(TOPIC, {"ended": digest, "kind": outcome["kind"], "worker": worker.address})
+    _report(worker, options["resource"], ended=digest, kind=outcome["kind"])
     if outcome["kind"] == "refused":
         worker.loop.add_callback(worker.set_resources, **{options["resource"]: 0})
     return outcome
