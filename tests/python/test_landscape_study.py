@@ -3,22 +3,25 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from caffe_ext.cli import study as program
+from caffe_ext.reporting import SilentReporter
 from caffe_ext.studies.landscape import search
 from caffe_ext.studies.landscape.exact_task import WidthTask, measure_overestimate
 from caffe_ext.studies.landscape.quench import quench
 from caffe_ext.studies.landscape.samples import load_iris_samples
 from caffe_ext.studies.landscape.search import collect_minima
-from caffe_ext.studies.landscape.sensitivity import measure_sensitivity
+from caffe_ext.studies.landscape.sensitivity import Box, measure_sensitivity
 from caffe_ext.studies.landscape.stationary import StationaryPoint
-from caffe_ext.studies.landscape.store import read_hop
+from caffe_ext.studies.landscape.store import LandscapeStore, read_hop
 from caffe_ext.studies.landscape.study import LandscapeResult, LandscapeSettings, LandscapeStudy
 from caffe_ext.studies.landscape.tables import save_results
+from caffe_ext.studies.landscape.widths import LogitRanges, WidthMethod
 from landscape_samples import run
 
 SAMPLES = load_iris_samples()
@@ -259,6 +262,45 @@ def test_bad_settings_are_refused(changes: dict[str, object], message: str) -> N
         LandscapeSettings(**changes)  # type: ignore[arg-type]
 
 
+def test_more_time_is_spent_on_widths_that_are_not_exact(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_minima(finished, tmp_path)
+    points = [it for it in read_points(tmp_path).values() if it is not None]
+    minimum = collect_minima(points, SAMPLES.inputs)[0]
+    task = WidthTask(tmp_path, minimum.key, minimum.point, 0.1, "milp", 60)
+    whole = task.read()
+    assert whole is not None
+    assert whole.limits == [60] * 30
+    # As it would be if the time had run out at the fourth sample.
+    number, exact = whole.samples[3], whole.lower[3]
+    asked: list[float] = []
+
+    def find(_: object, box: Box, method: WidthMethod, seconds: float) -> LogitRanges:
+        assert (box.centre == SAMPLES.inputs[number]).all()
+        asked.append(seconds)
+        ends = np.zeros(3), np.array(whole.upper[3]), np.zeros(3), np.array(exact)
+        return LogitRanges(*ends)
+
+    monkeypatch.setattr("caffe_ext.studies.landscape.exact_task.find_ranges", find)
+    stored = json.loads(task.path.read_text())
+    stored["lower"][3] = [0.9 * width for width in exact]
+    task.path.write_text(json.dumps(stored))
+    for seconds, expected in ((60, []), (10, []), (90, [90]), (120, [90])):
+        replace(task, seconds=seconds)(SilentReporter())
+        assert asked == expected
+    found = task.read()
+    assert found is not None
+    assert (found.samples, found.lower, found.upper) == (whole.samples, whole.lower, whole.upper)
+    assert found.limits == [60, 60, 60, 90, *[60] * 26]
+
+
+def test_widths_of_other_boxes_have_a_file_of_their_own(tmp_path: Path) -> None:
+    store = LandscapeStore(tmp_path)
+    names = [store.locate_widths("a", sigma, "milp").name for sigma in (0.1, 0.10000001, 1.0)]
+    assert names == ["a-0.1-milp.json", "a-0.10000001-milp.json", "a-1-milp.json"]
+
+
 def test_an_overestimate_is_that_of_the_samples_that_are_there(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -268,7 +310,7 @@ def test_an_overestimate_is_that_of_the_samples_that_are_there(
     minimum = collect_minima(points, SAMPLES.inputs)[0]
     (path,) = (tmp_path / "widths").iterdir()
     stored = json.loads(path.read_text())
-    for name in ("samples", "lower", "upper"):
+    for name in ("samples", "lower", "upper", "limits"):
         stored[name] = stored[name][:2]
     task = WidthTask(tmp_path, minimum.key, minimum.point, 0.1, "milp", 60)
     task.path.write_text(json.dumps(stored))

@@ -1,6 +1,9 @@
-"""The exact widths of a minimum's logits for the few samples, kept after each sample."""
+"""The exact widths of a minimum's logits for the few samples, kept after each sample.
 
-from dataclasses import dataclass, replace
+More time later is spent on what is not exact yet.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -10,7 +13,11 @@ from caffe_ext.reporting import Reporter
 from caffe_ext.studies.landscape.network import Doubles
 from caffe_ext.studies.landscape.samples import load_iris_samples
 from caffe_ext.studies.landscape.search import Minimum
-from caffe_ext.studies.landscape.sensitivity import Box, measure_sensitivity
+from caffe_ext.studies.landscape.sensitivity import (
+    Box,
+    compute_dual_bounds,
+    measure_sensitivity,
+)
 from caffe_ext.studies.landscape.stationary import StationaryPoint
 from caffe_ext.studies.landscape.store import (
     LandscapeStore,
@@ -18,7 +25,12 @@ from caffe_ext.studies.landscape.store import (
     read_widths,
     write_widths,
 )
-from caffe_ext.studies.landscape.widths import WidthMethod, find_ranges
+from caffe_ext.studies.landscape.widths import TOLERANCE, LogitRanges, WidthMethod, find_ranges
+
+_EXACT = 2.01 * TOLERANCE
+"""How far apart both ends of an exact width may be, relative to the width by the dual bound: by
+TOLERANCE at each extreme, and rounding.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,29 +55,20 @@ class WidthTask:
 
     def __call__(self, reporter: Reporter) -> None:
         """Find and keep what is not there yet."""
-        samples = load_iris_samples()
-        radii = self.sigma * samples.ranges
-        few = samples.few.tolist()
+        few = load_iris_samples().few.tolist()
         known = self.read() or StoredWidths([], [], [], 0.0)
+        left = [number for number in few if self._may_be_narrowed(known, number)]
         with reporter.show_progress("exact widths", len(few), "box") as step:
-            step(len(known.samples))
-            for number in few:
-                if number in known.samples:
-                    continue
+            step(len(few) - len(left))
+            for number in left:
                 begin = monotonic()
                 found = find_ranges(
                     (self.point.parameters, self.point.widths),
-                    Box(samples.inputs[number], radii),
+                    self._make_box(number),
                     self.method,
                     self.seconds,
                 )
-                known = replace(
-                    known,
-                    samples=[*known.samples, number],
-                    lower=[*known.lower, found.lower.tolist()],
-                    upper=[*known.upper, found.upper.tolist()],
-                    seconds=known.seconds + monotonic() - begin,
-                )
+                known = self._add(known, number, found, monotonic() - begin)
                 write_widths(self.path, known)
                 step(1)
 
@@ -74,6 +77,41 @@ class WidthTask:
         if not self.path.exists():
             return None
         return read_widths(self.path, self.point.widths[-1])
+
+    def _make_box(self, number: int) -> Box:
+        samples = load_iris_samples()
+        return Box(samples.inputs[number], self.sigma * samples.ranges)
+
+    def _may_be_narrowed(self, known: StoredWidths, number: int) -> bool:
+        """Tell whether a sample is new, or its widths are not exact and there is more time now."""
+        if number not in known.samples:
+            return True
+        place = known.samples.index(number)
+        if known.limits and known.limits[place] >= self.seconds:
+            return False
+        box = self._make_box(number)
+        lower, upper = compute_dual_bounds(
+            self.point.parameters, self.point.widths, box.centre[None], box.radii
+        )
+        apart = np.subtract(known.upper[place], known.lower[place])
+        return bool((apart > _EXACT * (upper - lower)[0]).any())
+
+    def _add(
+        self, known: StoredWidths, number: int, found: LogitRanges, seconds: float
+    ) -> StoredWidths:
+        """Return what is known with what was found for a sample; both hold, where it has both."""
+        samples, lower, upper = list(known.samples), list(known.lower), list(known.upper)
+        limits = list(known.limits or [0.0] * len(samples))
+        if number not in samples:
+            samples.append(number)
+            lower.append(found.lower.tolist())
+            upper.append(found.upper.tolist())
+            limits.append(0.0)
+        place = samples.index(number)
+        lower[place] = np.maximum(lower[place], found.lower).tolist()
+        upper[place] = np.minimum(upper[place], found.upper).tolist()
+        limits[place] = self.seconds
+        return StoredWidths(samples, lower, upper, known.seconds + seconds, limits)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 <folder>/widths/A-SIGMA-METHOD.json  the exact widths of a minimum's logits
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -138,14 +138,17 @@ class StoredConnection:
 class StoredWidths:
     """The exact widths of the logits, by sample.
 
-    lower  widths that are reached, None: the time ran out
-    upper  widths that are not exceeded
+    lower    widths that are reached; below the upper ones where the time ran out
+    upper    widths that are not exceeded
+    seconds  that the searches took, all together
+    limits   the seconds that each search for a sample had; empty: not known
     """
 
     samples: list[_Number]
     lower: list[list[float]]
     upper: list[list[float]]
     seconds: float
+    limits: list[Annotated[float, Meta(ge=0)]] = field(default_factory=list)
 
 
 class LandscapeStore:
@@ -183,7 +186,8 @@ class LandscapeStore:
 
     def locate_widths(self, key: str, sigma: float, method: str) -> Path:
         """Return the file of a net's exact widths."""
-        return self.folder / "widths" / f"{key}-{sigma:g}-{method}.json"
+        exactly = f"{sigma!r}".removesuffix(".0")
+        return self.folder / "widths" / f"{key}-{exactly}-{method}.json"
 
 
 def read_hop(path: Path, most: Widths) -> StationaryPoint | None:
@@ -248,6 +252,7 @@ def read_widths(path: Path, classes: int) -> StoredWidths:
     if (
         len(stored.lower) != len(stored.samples)
         or len(stored.upper) != len(stored.samples)
+        or len(stored.limits) not in (0, len(stored.samples))
         or any(len(row) != classes for row in rows)
         or not all(isfinite(width) and width >= 0 for row in rows for width in row)
     ):
