@@ -270,9 +270,15 @@ def test_a_study_from_the_training_to_the_tables(
     assert program.main(arguments) == 0
     assert json.loads(curve.read_text())["found"]["errors"] == good["found"]["errors"]
     assert {path: path.stat().st_mtime_ns for path in others} == others
-    curve.write_text("{")
-    with pytest.raises(SystemExit, match=r"dae-gaussian-.* is damaged: remove it, or use --again"):
-        program.main(arguments)
+    other = next((out / "curves").glob("lowpass-5-gaussian-*.json"))
+    for text, says in (
+        ("{", "is damaged"),
+        (other.read_text(), r"holds other results \(it differs in: model\..*"),
+    ):
+        curve.write_text(text)
+        with pytest.raises(SystemExit, match=rf"dae-gaussian-.*{says}") as end:
+            program.main(arguments)
+        assert "remove it, or use --again" in f"{end.value}"
     capsys.readouterr()
     # Stacks and committees are models like any other.
     models = [f"{out / 'models' / name}.yaml" for name in ("dae", "stage-committee")]

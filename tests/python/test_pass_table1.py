@@ -217,6 +217,19 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     assert run_study(part, settings) == whole
     point = next((part / "points").glob("FGS-1.1-*.json"))
     record = json.loads(point.read_bytes())
+    network = next((part / "networks").glob("FGS-1.1-*.json"))
+    trained = network.read_bytes()
+    network.write_text(json.dumps(json.loads(trained) | {"depends": {}}))
+    measured = point.read_bytes()
+    point.unlink()
+    with pytest.raises(RecordError, match=r"is of another network .*remove it, and run the same"):
+        run_study(part, settings)
+    network.write_bytes(trained)
+    point.write_bytes(measured)
+    other = next((part / "points").glob("basic-*.json"))
+    point.write_bytes(other.read_bytes())
+    with pytest.raises(RecordError, match=r"holds other results .*remove it, and run the same"):
+        run_study(part, settings)
     record["found"]["wrong"] = record["found"]["images"] + 1
     point.write_text(json.dumps(record))
     with pytest.raises(RecordError, match=r"is damaged.*remove it, and run the same command again"):

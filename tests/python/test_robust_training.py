@@ -186,9 +186,18 @@ def test_a_study_from_the_training_to_the_tables(
     assert {one.parent.name[:-13] for one in reports} == {"noisy-at-linf", "basic-at-linf"}
     assert program.main(arguments) == 0
     damaged = next((tmp_path / "out" / "protocol").glob("noisy-report-*.json"))
-    damaged.write_text("{")
-    with pytest.raises(SystemExit, match="is damaged: remove it, or use --again"):
-        program.main(arguments)
+    other = next((tmp_path / "out" / "protocol").glob("at-linf-report-*.json"))
+    good = json.loads(damaged.read_text())
+    fewer = dict(good, found=good["found"] | {"correct": {"natural": 1}})
+    for text, says in (
+        ("{", "is damaged"),
+        (json.dumps(fewer), "is damaged: .*the counts are not those of natural"),
+        (other.read_text(), r"holds other results \(it differs in: weights\)"),
+    ):
+        damaged.write_text(text)
+        with pytest.raises(SystemExit, match=rf"noisy-report-.*{says}") as end:
+            program.main(arguments)
+        assert "remove it, or use --again" in f"{end.value}"
 
 
 def test_tables_say_where_nothing_was_measured() -> None:

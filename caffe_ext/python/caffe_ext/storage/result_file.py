@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 Found = TypeVar("Found")
@@ -17,6 +18,22 @@ class StoredResult(Generic[Found]):
 
     depends: Object
     found: Found
+
+
+def read_result(
+    path: Path, kind: type[StoredResult[Found]], depends: Mapping[str, Any], advice: str
+) -> Found:
+    """Return the result in a file whose name has a digest of what it depends on.
+
+    A file that was renamed, copied or edited by hand is not taken for another one.
+
+    kind, depends, advice  as of restore_result()
+
+    Raises RecordError for a file that is damaged or depends on something else.
+    """
+    stored = read_json(path, kind, advice)
+    check_same(depends, stored.depends, f"{path} holds other results", advice)
+    return stored.found
 
 
 def restore_result(  # noqa: PLR0913  they are independent of each other
@@ -33,11 +50,13 @@ def restore_result(  # noqa: PLR0913  they are independent of each other
     path     has hash_description() of what the result depends on in its name
     kind     StoredResult[X], X the type of the result
     depends  what the result depends on, for JSON
-    advice   what to do about a damaged file, for which RecordError is raised
+    advice   what to do about a file that is damaged or holds another result
     again    compute it even if the file is there
+
+    Raises RecordError for such a file.
     """
     if path.exists() and not again:
-        return read_json(path, kind, advice).found
+        return read_result(path, kind, depends, advice)
     found = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(StoredResult(dict(depends), found)))

@@ -16,10 +16,10 @@ from msgspec import Meta
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import ModelDescription, read_model
 from caffe_ext.storage.atomic import replace_file, write_json
-from caffe_ext.storage.description import hash_description
+from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import Count, Object, Sha256, read_json
 from caffe_ext.storage.provenance import hash_file
-from caffe_ext.storage.result_file import StoredResult
+from caffe_ext.storage.result_file import StoredResult, read_result
 from caffe_ext.studies.pass_table1.design import HELD_OUT, StudyNetwork
 from caffe_ext.training.hard_positives.folder import HardPositiveSet
 from caffe_ext.training.lenet import write_lenet_file
@@ -102,15 +102,18 @@ class NetworkStore:
 
     work: Path
 
-    def read_network(self, name: str) -> TrainedNetwork | None:
+    def read_network(self, name: str, depends: Mapping[str, Any]) -> TrainedNetwork | None:
         """Return a network; None: it has not been trained, or its weights are gone.
 
-        Raises RecordError if it is damaged.
+        depends  what its training depends on
+
+        Raises RecordError if it is damaged, or another one.
         """
         path, weights = self._locate(name, ".json"), self._locate(name, ".caffemodel")
         if not path.exists():
             return None
         stored = read_json(path, StoredNetwork, _ADVICE)
+        check_same(depends, stored.depends, f"{path} is of another network", _ADVICE)
         if stored.weights_sha256 is None:
             return TrainedNetwork(None)
         if not weights.exists():
@@ -140,13 +143,20 @@ class NetworkStore:
         write_json(path, asdict(StoredNetwork(dict(depends), None)))
         return TrainedNetwork(None)
 
-    def read_point(self, name: str, test_set: str) -> Measurement | None:
-        """Return what was measured of a network; None: nothing. RecordError if it is damaged.
+    def read_point(
+        self, name: str, test_set: str, depends: Mapping[str, Any]
+    ) -> Measurement | None:
+        """Return what was measured of a network; None: nothing.
 
         test_set  the digest of the adversarials
+        depends   what the network's training depends on
+
+        Raises RecordError if the file is damaged or holds another measurement.
         """
         path = self._locate_point(name, test_set)
-        return read_json(path, StoredResult[Measurement], _ADVICE).found if path.exists() else None
+        if not path.exists():
+            return None
+        return read_result(path, StoredResult[Measurement], _describe(depends, test_set), _ADVICE)
 
     def write_point(
         self, name: str, test_set: str, depends: Mapping[str, Any], found: Measurement
@@ -154,8 +164,7 @@ class NetworkStore:
         """Keep a measurement; depends: what the network's training depends on."""
         path = self._locate_point(name, test_set)
         path.parent.mkdir(exist_ok=True)
-        about = {"network": dict(depends), "held_out": test_set}
-        write_json(path, asdict(StoredResult(about, found)))
+        write_json(path, asdict(StoredResult(_describe(depends, test_set), found)))
 
     def _locate(self, name: str, suffix: str) -> Path:
         return self.work / "networks" / f"{name}{suffix}"
@@ -172,6 +181,11 @@ class NetworkStore:
 def make_name(network: StudyNetwork, depends: Mapping[str, Any]) -> str:
     """Return the name of a network's files; depends: what its training depends on."""
     return f"{network.id}-{hash_description(depends)}"
+
+
+def _describe(depends: Mapping[str, Any], test_set: str) -> dict[str, Any]:
+    """Return what a measurement depends on."""
+    return {"network": dict(depends), "held_out": test_set}
 
 
 def _get_id(name: str) -> str:

@@ -183,7 +183,7 @@ class _Run:
         """Return the measurement of a network; None if there is nothing to train it on."""
         depends = self._describe_training(network, base)
         name = make_name(network, depends)
-        found = self.store.read_point(name, held_out.digest)
+        found = self.store.read_point(name, held_out.digest, depends)
         if found is None:
             trained = self._restore_network(network, base, name, depends)
             if trained.model is not None:
@@ -234,7 +234,7 @@ class _Run:
         if network.row == BASIC:
             return TrainedNetwork(base.model, 0, base.images.record["images"])
         folder = self.study.work / "training" / name
-        trained = self.store.read_network(name)
+        trained = self.store.read_network(name, depends)
         if trained is None:
             trained = self._train(network, base, folder, depends)
         shutil.rmtree(folder, ignore_errors=True)
