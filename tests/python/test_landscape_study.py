@@ -214,6 +214,17 @@ def test_the_folder_of_another_search_is_left_alone(finished: Path, tmp_path: Pa
     assert not list((tmp_path / "widths").iterdir())
 
 
+def test_minima_of_an_unknown_search_are_left_alone(finished: Path, tmp_path: Path) -> None:
+    """Without its description, they would count for any penalty."""
+    copy_minima(finished, tmp_path)
+    (tmp_path / "landscape-search.json").unlink()
+    before = sorted((tmp_path / "minima").iterdir())
+    with pytest.raises(SystemExit, match=r"search\.json is missing, .* choose another --output"):
+        run(tmp_path, "--penalty", "0.01")
+    assert sorted((tmp_path / "minima").iterdir()) == before
+    assert not (tmp_path / "landscape-search.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -253,6 +264,9 @@ def test_marabou_that_is_not_there_is_missed_before_the_search(
     [
         ({"starts": 0}, "there must be 1 start or more"),
         ({"hidden": ()}, "a hidden layer needs 1 unit or more"),
+        # Such a net could be searched, but not stored.
+        ({"hidden": (5,) * 8}, "a net has at most 7 hidden layers"),
+        ({"hidden": (5, 1001)}, "of at most 1,000 units each"),
         ({"penalty": -1.0}, "penalty must be above 0"),
         ({"method": "x"}, "unknown method 'x': milp, branch, marabou"),
     ],

@@ -23,8 +23,12 @@ from caffe_ext.studies.landscape.network import Widths, count_parameters
 from caffe_ext.studies.landscape.stationary import StationaryPoint
 
 _ADVICE = "remove it, or use --again"
+_OTHERS = "choose another --output, or use --again, which removes all that was found"
 _DESCRIPTION = "landscape-search.json"
 _Number = Annotated[int, Meta(ge=0, le=100_000)]
+_FOLDERS = ("connections", "minima", "widths")
+MOST_LAYERS, MOST_UNITS = 7, 1000
+"""Of hidden layers, and of units in each, of a net that can be stored."""
 _LARGEST = 1e6
 """Of parameters: no minimum has such large ones, and all that is computed of them is finite."""
 
@@ -45,7 +49,10 @@ class StoredPoint:
     """A StationaryPoint; without Newton's convergence there is no point, and nothing is stored."""
 
     energy: float
-    widths: Annotated[list[Annotated[int, Meta(ge=1, le=1000)]], Meta(min_length=3, max_length=9)]
+    widths: Annotated[
+        list[Annotated[int, Meta(ge=1, le=MOST_UNITS)]],
+        Meta(min_length=3, max_length=MOST_LAYERS + 2),
+    ]
     parameters: list[float]
     kinks: list[StoredKink]
     residual: float
@@ -164,15 +171,19 @@ class LandscapeStore:
         again  remove what is there
         """
         path = self.folder / _DESCRIPTION
+        stored = [one for name in _FOLDERS for one in sorted((self.folder / name).glob("*.json"))]
         if again:
-            for found in sorted(self.folder.glob("*/*.json")):
-                if found.parent.name in ("connections", "minima", "widths"):
-                    found.unlink()
+            for one in stored:
+                one.unlink()
         elif path.exists():
             about = f"{path} is of another search"
-            check_same(description, read_json(path, Object, _ADVICE), about, _ADVICE)
+            check_same(description, read_json(path, Object, _OTHERS), about, _OTHERS)
             return
-        for name in ("connections", "minima", "widths"):
+        elif stored:
+            raise RecordError(
+                f"{path} is missing, so it is not known of which search {stored[0]} is: {_OTHERS}"
+            )
+        for name in _FOLDERS:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         write_json(path, description)
 

@@ -37,7 +37,13 @@ from caffe_ext.studies.landscape.search import (
 )
 from caffe_ext.studies.landscape.sensitivity import measure_sensitivity
 from caffe_ext.studies.landscape.stationary import StationaryPoint
-from caffe_ext.studies.landscape.store import LandscapeStore, State, read_hop
+from caffe_ext.studies.landscape.store import (
+    MOST_LAYERS,
+    MOST_UNITS,
+    LandscapeStore,
+    State,
+    read_hop,
+)
 from caffe_ext.studies.landscape.tree import Edge
 from caffe_ext.studies.landscape.widths import WIDTH_METHODS, WidthMethod
 
@@ -80,6 +86,11 @@ class LandscapeSettings:
             raise ValueError("there must be 1 start or more, and no number below 0")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"a hidden layer needs 1 unit or more, not {self.hidden}")
+        if len(self.hidden) > MOST_LAYERS or max(self.hidden) > MOST_UNITS:
+            raise ValueError(
+                f"a net has at most {MOST_LAYERS} hidden layers, of at most {MOST_UNITS:,} units "
+                f"each, not {self.hidden}"
+            )
         for name in ("penalty", "exact_sigma", "seconds"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
