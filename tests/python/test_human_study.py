@@ -318,6 +318,7 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["serve", "--port", "70000"], "--port must be 0 to 65535"),
         (["prepare", "--seed", f"{2**32}"], "--seed must be at most 4,294,967,295"),
         (["plot", "--limit", "-1"], "--limit must be at least 0"),
+        (["prepare", "--hard-digits", ""], "--hard-digits: must name images, not be an empty text"),
     ],
 )
 def test_wrong_arguments(

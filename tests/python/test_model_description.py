@@ -376,6 +376,9 @@ def test_the_networks_of_this_checkout_have_descriptions_that_can_be_read(folder
         (f"classes: {'[' * 3000}{']' * 3000}", "is nested too deeply"),
         ("a: &a [1]\nclasses: *a", r"aliases \(\*name\) are not supported"),
         (f"classes: [{', '.join(['&a [x]', *['*a'] * 9])}]", "aliases"),
+        ("<<: {scale: 1}\nname: x", r"merge keys \(<<\) are not supported"),
+        (f"name: x\nscale: {'9' * 5000}", "the number in line 2 has more than 1,000 digits"),
+        (f"scale: 0x{'f' * 5000}", "the number in line 1 has more than 1,000 digits"),
     ],
 )
 def test_yaml_that_takes_too_much_is_refused(tmp_path: Path, text: str, says: str) -> None:

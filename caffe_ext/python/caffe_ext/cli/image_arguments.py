@@ -50,7 +50,7 @@ def add_image_arguments(
     add = group.add_argument
     add(
         "--images",
-        type=_parse_images,
+        type=parse_images,
         metavar="IMAGES",
         default=images,
         help=f"the images (default: {otherwise})",
@@ -184,7 +184,7 @@ def _find_demo_data() -> str | None:
     return "digits" if record.data.embedded else "mnist"
 
 
-def _parse_images(text: str) -> str:
+def parse_images(text: str) -> str:
     """Return what names images; of an unset variable of the shell it would be this folder."""
     if not text:
         raise argparse.ArgumentTypeError("must name images, not be an empty text")

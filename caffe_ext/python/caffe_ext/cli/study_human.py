@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from caffe_ext.cli.console import Console
 from caffe_ext.cli.device_argument import add_device_argument
 from caffe_ext.cli.image_arguments import HELP as IMAGES_HELP
-from caffe_ext.cli.image_arguments import add_image_arguments, open_source
+from caffe_ext.cli.image_arguments import add_image_arguments, open_source, parse_images
 from caffe_ext.cli.model_arguments import (
     DEMO,
     LENET,
@@ -103,6 +103,7 @@ def add_prepare_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("study").add_argument
     add(
         "--hard-digits",
+        type=parse_images,
         metavar="FOLDER",
         help="images of hard digits, white on black, in folders named 0 to 9; each person sees one "
         "of each; they are resized (default: none)",

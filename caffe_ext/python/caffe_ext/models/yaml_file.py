@@ -13,9 +13,13 @@ class _RepeatedKeyError(ValueError):
     """A key is given twice: YAML itself would silently take the last value."""
 
 
+_MOST_DIGITS = 1000
+_INTEGER, _MERGE = "tag:yaml.org,2002:int", "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases (ten lines of nested aliases can exceed any memory) and without repeated
-    keys.
+    """YAML without aliases (ten lines of nested aliases can exceed any memory), without the merge
+    keys that need them, without repeated keys, and without numbers that Python cannot print.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -28,6 +32,8 @@ class _Loader(yaml.SafeLoader):
         """Return a mapping; _RepeatedKeyError for a key that is given twice."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                raise yaml.YAMLError("merge keys (<<) are not supported; write their content out")
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, Hashable):
                 continue
@@ -36,6 +42,18 @@ class _Loader(yaml.SafeLoader):
                 raise _RepeatedKeyError(f"the key {key!r} is given twice, in line{where}")
             lines[key] = line
         return super().construct_mapping(node, deep)
+
+
+def _construct_integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """Return a whole number; YAMLError for one of too many digits."""
+    if len(node.value) > _MOST_DIGITS:
+        raise yaml.YAMLError(
+            f"the number in line {node.start_mark.line + 1} has more than {_MOST_DIGITS:,} digits"
+        )
+    return loader.construct_yaml_int(node)
+
+
+_Loader.add_constructor(_INTEGER, _construct_integer)
 
 
 class NotYamlError(ValueError):
