@@ -326,6 +326,26 @@ def test_a_committee_is_no_model_of_a_sweep(tmp_path: Path) -> None:
         Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
 
 
+@pytest.mark.parametrize(
+    "line", ["scale: 2001-01-01", "mean: [2001-01-01]", "crop: !!set {1}", "logits: !!binary aQ=="]
+)
+def test_a_model_has_only_values_that_can_be_described(tmp_path: Path, line: str) -> None:
+    path = write_sweep(tmp_path / "files", baseline=None)
+    path.with_name("model.yaml").write_text(f"deploy: deploy.prototxt\n{line}\n")
+    key = line.partition(":")[0]
+    with pytest.raises(ValueError, match=rf"model\.yaml: `{key}:` must be a number, a text, or"):
+        Sweep(read_sweep(path), tmp_path / "out", tmp_path / "files").plan()
+
+
+def test_a_sweep_whose_file_has_an_odd_name_needs_one(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path)
+    odd = path.rename(path.with_name("caf\udce9.yaml"))
+    with pytest.raises(ValueError, match="give the sweep a `name:`"):
+        read_sweep(odd)
+    odd.write_text(f"{odd.read_text()}name: caf\u00e9\n", encoding="utf-8")
+    assert read_sweep(odd).name == "caf\u00e9"
+
+
 def test_points_are_described_by_what_matters(tmp_path: Path) -> None:
     points = plan(tmp_path).points
     assert [point.title for point in points] == [
@@ -429,6 +449,8 @@ def test_values_that_make_no_sense(values: Any, says: str) -> None:
             "`axes:` have 120,000 points, more than 100,000",
         ),
         ({"evaluation": {"attacks": ["fgs"], "radii": [8, 8]}}, "`radii:` has a radius twice"),
+        # They would share a column.
+        ({"evaluation": {"attacks": ["fgs"], "radii": [8, 8.0000001]}}, "has a radius twice"),
         ({"evaluation": {"attacks": ["fgs"], "seed": 10**27}}, "`seed:` must be a whole number"),
     ],
 )

@@ -14,10 +14,12 @@ import pytest
 
 from caffe_ext.cli.sweep import format_results
 from caffe_ext.cli.sweep_display import SweepDisplay
+from caffe_ext.errors import RecordError
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import make_maps
 from caffe_ext.sweeps.means import average_rows, format_markdown, make_cells
 from caffe_ext.sweeps.progress import SweepProgress
+from caffe_ext.sweeps.reuse import read_table
 from caffe_ext.sweeps.run import SweepResult, run_sweep
 from caffe_ext.sweeps.sweep import Sweep
 from sweep_samples import write_sweep
@@ -53,6 +55,66 @@ def test_an_axis_of_lists(tmp_path: Path) -> None:
     ]
     rows = json.loads((out / "sweep.json").read_text())["rows"]
     assert [row["stepvalue"] for row in rows] == [[5, 10], [5, 10], [8], [8]]
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((out / "sweep.json").read_text())["rows"]
+    return rows
+
+
+def test_columns_of_another_table_change_no_axis_and_break_no_picture(tmp_path: Path) -> None:
+    out, _ = finish(tmp_path, axes={"momentum": [0.1, 0.2]}, baseline=None)
+    table = json.loads((out / "sweep.json").read_text())
+    table["axes"] = {}
+    for row in table["rows"]:
+        row |= {"momentum": 0.9, "odd.rate": 0.5}
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table))
+    file = read_sweep(tmp_path / "files" / "sweep.yaml")
+    sweep = Sweep(file, tmp_path / "second", tmp_path / "files", [read_table(path)])
+    result = run_sweep(sweep)
+    rows = read_rows(tmp_path / "second")
+    assert [row["momentum"] for row in rows] == [0.1, 0.2]
+    assert [row["odd.rate"] for row in rows] == [0.5, 0.5]
+    assert result.computed == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"accuracy": 7}, "Expected `float` <= 1.0"),
+        ({"attacks": {"fgs": {"paper": {"rate": 1.5}}}}, "rate is a share, 0 to 1, not 1.5"),
+        ({"attacks": {"fgs": {"all": {"saturated": {"mean": 1, "std": 0}}}}}, "saturated is a"),
+        ({"within": {"linf=8": {"accuracy": -1, "accuracy_real": None}}}, "Expected `float` >= 0"),
+    ],
+)
+def test_figures_that_no_evaluation_gives_are_damage(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    out, _ = finish(tmp_path, axes={"momentum": [0.1]}, baseline=None)
+    (path,) = (out / "points").glob("*.json")
+    record = json.loads(path.read_text())
+    record["figures"] |= changes
+    path.write_text(json.dumps(record))
+    sweep = Sweep(read_sweep(tmp_path / "files" / "sweep.yaml"), out, tmp_path / "files")
+    with pytest.raises(RecordError, match=f"{path.name} is damaged: remove it .*{says}"):
+        run_sweep(sweep)
+
+
+@pytest.mark.parametrize("name", ["points", "failed", "data", "scratch", "sweep.csv", "maps.png"])
+def test_what_is_in_the_way_is_told_before_any_work(tmp_path: Path, name: str) -> None:
+    path = write_sweep(tmp_path / "files")
+    out = tmp_path / "out"
+    out.mkdir()
+    is_file = "." in name
+    if is_file:
+        (out / name).mkdir()
+    else:
+        (out / name).touch()
+    says = f"out/{name} is not {'a file' if is_file else 'a folder'}: choose another --output"
+    with pytest.raises(OSError, match=says):
+        run_sweep(Sweep(read_sweep(path), out, tmp_path / "files"))
+    assert [one.name for one in out.iterdir()] == [name]
 
 
 def test_maps_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:

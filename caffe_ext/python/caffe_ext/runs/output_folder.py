@@ -1,6 +1,7 @@
 """The folder for results: whether it is writable, and that no other process uses it."""
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,6 +20,22 @@ def check_writable(folder: Path, option: str = "--output") -> None:
         raise OSError(f"{option} {folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise OSError(f"{option} {folder}: {there} cannot be written")
+
+
+def check_entries(folder: Path, folders: Iterable[str], files: Iterable[str]) -> None:
+    """Raise OSError if something else has the name of what will be written into a folder.
+
+    folders, files  names in it
+    """
+    for names, what, is_other in (
+        (folders, "a folder", lambda path: path.exists() and not path.is_dir()),
+        (files, "a file", Path.is_dir),
+    ):
+        for path in (folder / name for name in names):
+            if is_other(path):
+                raise OSError(
+                    f"{shorten_path(path)} is not {what}: choose another --output, or remove it"
+                )
 
 
 def claim_output(folder: Path) -> AbstractContextManager[int]:

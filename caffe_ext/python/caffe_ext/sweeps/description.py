@@ -155,6 +155,11 @@ class PointWriter:
             if not isinstance(given.get("deploy"), str):
                 raise ValueError(f"{model}: `deploy:`, the prototxt of the network, is missing")
             kept = {key: given[key] for key in _MODEL_KEYS if key in given}
+            for key, value in kept.items():
+                if not _is_plain(value):
+                    raise ValueError(
+                        f"{model}: `{key}:` must be a number, a text, or a list, not {value!r}"
+                    )
             if isinstance(kept.get("mean"), str):
                 kept["mean"] = Path(kept["mean"]).name
             deploy = read_text(model.parent / given["deploy"])
@@ -166,6 +171,13 @@ class PointWriter:
                 f"{', '.join(data.files)}"
             )
         return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value of YAML, which has dates and sets as well, is one of JSON."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _set_sources(

@@ -66,6 +66,7 @@ def read_evaluation(given: Any) -> EvaluationPlan:
     lists = {key: read_text_list(f"`{key}:`", known[key]) for key in _LISTS if key in known}
     plan = EvaluationPlan(limit=known.get("limit"), seed=known.get("seed", 1), **lists)
     suite = plan.make_suite()
-    if len(set(suite.radii)) < len(suite.radii):
+    named = {f"{one.norm}={one.epsilon:g}" for one in suite.radii}  # as columns are
+    if len(named) < len(suite.radii):
         raise ValueError("`radii:` has a radius twice")
     return plan

@@ -109,6 +109,8 @@ def read_sweep(path: AnyPath) -> SweepFile:
 def _read(path: Path, given: Mapping[str, Any]) -> SweepFile:
     folder = path.parent
     name = given.get("name", path.stem)
+    if "name" not in given and not is_showable(name):
+        raise ValueError("give the sweep a `name:`; that of the file cannot be shown")
     if not isinstance(name, str) or not name or not is_showable(name):
         raise ValueError(f"`name:` must be text, not {name!r}")
     for key in ("solver", "axes", "model", "evaluation"):

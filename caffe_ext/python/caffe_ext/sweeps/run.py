@@ -13,7 +13,7 @@ from typing import Any
 from caffe_ext.errors import RecordError
 from caffe_ext.evaluation.report import as_csv
 from caffe_ext.reporting import Reporter, SilentReporter, format_duration, pluralize, suggest
-from caffe_ext.runs.output_folder import check_writable, claim_output
+from caffe_ext.runs.output_folder import check_entries, check_writable, claim_output
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.processor_time import count_cores
 from caffe_ext.storage.atomic import write_json, write_text
@@ -36,6 +36,7 @@ from caffe_ext.sweeps.means_figure import MOST_SETTINGS, draw_means
 from caffe_ext.sweeps.page import make_page
 from caffe_ext.sweeps.progress import Observer, SilentObserver, SweepProgress
 from caffe_ext.sweeps.reuse import list_sources
+from caffe_ext.sweeps.store import FAILED, POINTS
 from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, SweepState
 from caffe_ext.sweeps.table import (
     Row,
@@ -47,6 +48,7 @@ from caffe_ext.sweeps.table import (
 )
 
 RESULTS, MAPS, SURFACES, MEANS = "sweep", "maps", "surfaces", "means"
+_ALWAYS = (f"{RESULTS}.csv", f"{RESULTS}.json")
 _SOMETIMES = (
     f"{RESULTS}.html",
     *(f"{name}{suffix}" for name in (MAPS, SURFACES, MEANS) for suffix in (".png", ".svg")),
@@ -113,6 +115,7 @@ def run_sweep(
     """
     options, reporter = options or SweepOptions(), reporter or SilentReporter()
     check_writable(sweep.folder)
+    check_entries(sweep.folder, (POINTS, FAILED, DATA_FOLDER, SCRATCH), (*_ALWAYS, *_SOMETIMES))
     if any(importlib.util.find_spec(name) is None for name in ("distributed", "bokeh")):
         raise ModuleNotFoundError(MISSING)
     if options.scheduler is not None:
@@ -283,11 +286,12 @@ class _Run:
         }
         if sources := list_sources(self.sweep.reuse, rows):
             record["reused"] = sources
-        files = [folder / f"{RESULTS}.csv", folder / f"{RESULTS}.json"]
+        files = [folder / name for name in _ALWAYS]
         write_text(files[0], as_csv(rows))
         write_json(files[1], record)
         titles = list_figures(file.evaluation.make_suite())
-        chosen = {name: titles[name] for name in figures or choose_figures(rows)}
+        # Rows of other tables may have other columns.
+        chosen = {name: titles[name] for name in figures or choose_figures(rows) if name in titles}
         maps = make_maps(rows, _list_axes(self.sweep), chosen)
         if maps:
             files += save_png_and_svg(draw_maps(maps), folder / MAPS)

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from caffe_ext.errors import RecordError
 from caffe_ext.storage.atomic import PARTIAL, write_bytes, write_json
@@ -26,18 +28,23 @@ class Spread(TypedDict):
     std: float
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+_SHARES = ("rate", "saturated", "zero_gradient")
+"""Figures of an attack that are shares."""
+
+
 class WithinRadius(TypedDict):
     """Robust accuracies within a radius, 0..1; None: of no images."""
 
-    accuracy: float | None
-    accuracy_real: float | None
+    accuracy: Share | None
+    accuracy_real: Share | None
 
 
 class Figures(TypedDict):
     """The figures of collect_figures()."""
 
     images: Count
-    accuracy: float | None
+    accuracy: Share | None
     iterations: Count
     attacks: dict[str, dict[str, dict[str, int | float | Spread | None]]]
     within: dict[str, WithinRadius]
@@ -46,7 +53,7 @@ class Figures(TypedDict):
 class PointCost(TypedDict):
     """What a point has cost, and where."""
 
-    seconds: dict[str, float]
+    seconds: dict[str, Annotated[float, Meta(ge=0)]]
     processor_seconds: NotRequired[float | None]
     peak_memory_mib: NotRequired[float]
     machine: NotRequired[Object]
@@ -62,7 +69,10 @@ class Weights(TypedDict):
 
 @dataclass(frozen=True)
 class StoredPoint:
-    """Content of a file in points/."""
+    """Content of a file in points/.
+
+    Raises ValueError for figures of an attack that no evaluation gives.
+    """
 
     format: Literal[1]
     description: Object
@@ -70,6 +80,14 @@ class StoredPoint:
     measured: PointCost
     weights: Weights
     worker: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a share of an attack that is none."""
+        variants = [one for attack in self.figures["attacks"].values() for one in attack.values()]
+        for name in _SHARES:
+            for value in filter(None, (one.get(name) for one in variants)):
+                if not isinstance(value, int | float) or not 0 <= value <= 1:
+                    raise ValueError(f"{name} is a share, 0 to 1, not {value!r}")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def make_rows(
             row |= {"worker": stored.worker, "error": None}
             row["weights_sha256"] = stored.weights["sha256"]
         elif reused and point.digest in reused:
-            row |= {"state": DONE, **reused[point.digest]}
+            # An axis is what this sweep says it is, whatever columns another table has.
+            theirs = {key: one for key, one in reused[point.digest].items() if key not in row}
+            row |= {"state": DONE, **theirs}
         else:
             error = failure.error if failure else None
             row |= {"state": FAILED if failure else MISSING, "error": error}
