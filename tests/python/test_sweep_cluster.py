@@ -61,8 +61,27 @@ def test_a_cluster_keeps_the_points_of_each_version_apart(
 
     first = make_key()
     assert make_key() == first
-    monkeypatch.setattr("caffe_ext.sweeps.cluster.hash_package", lambda: "another")
-    assert make_key() != first
+    keys = {first}
+    for name in ("hash_package", "get_source_digest"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"caffe_ext.sweeps.cluster.{name}", lambda: "another")
+            keys.add(make_key())
+    assert len(keys) == 3
+    assert make_key() == first
+
+
+def test_a_worker_with_a_library_of_other_sources_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of a checkout that was updated and not built again."""
+    cluster = SweepCluster(ClusterSettings(tmp_path, tmp_path), {})
+    admission = Admission(cluster._resource, **cluster._needs)
+    assert admission.describe_refusal() is None
+    monkeypatch.setattr("caffe_ext.runtime.native.get_source_digest", lambda: "0123456789abcdef")
+    refusal = admission.describe_refusal()
+    assert refusal is not None
+    assert "its libcaffe_ext was built from other sources" in refusal
+    assert "digest 0123456789ab, not" in refusal
 
 
 class FakeWorker:

@@ -66,6 +66,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "caffe_ext_gpu_name": (ctypes.c_char_p, [_INT]),
     "caffe_ext_device": (_RESULT, []),
     "caffe_ext_synchronize": (None, []),
+    # native/sources.hpp
+    "caffe_ext_source_digest": (ctypes.c_char_p, []),
     # native/native.hpp
     "caffe_ext_last_error": (ctypes.c_char_p, []),
     "caffe_ext_normalize_directions": (
@@ -103,6 +105,13 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 for _name, (_result, _arguments) in SIGNATURES.items():
     _function = getattr(library, _name)
     _function.restype, _function.argtypes = _result, _arguments
+
+
+def get_source_digest() -> str:
+    """Return the SHA-256, in hexadecimal, of the sources that libcaffe and the plug-in were built
+    from; it does not depend on compilers, processors and CUDA.
+    """
+    return str(library.caffe_ext_source_digest().decode())
 
 
 def normalize_directions(images: Images, directions: Floats) -> tuple[Floats, Doubles]:

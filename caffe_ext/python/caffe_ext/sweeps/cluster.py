@@ -19,6 +19,7 @@ from distributed.core import rpc
 from distributed.security import Security
 
 from caffe_ext import __version__
+from caffe_ext.runtime.native import get_source_digest
 from caffe_ext.runtime.processor_time import count_cores
 from caffe_ext.storage.description import hash_description
 from caffe_ext.sweeps import remote
@@ -152,7 +153,11 @@ class SweepCluster:
     def __init__(self, settings: ClusterSettings, data: Mapping[str, Any]) -> None:
         """Connect; data: the digests of the sweep's data, which distinguish it from others."""
         self._settings = settings
-        self._needs = {"version": __version__, "digest": hash_package()}
+        self._needs = {
+            "version": __version__,
+            "digest": hash_package(),
+            "library": get_source_digest(),
+        }
         self._resource = f"caffe_ext-{hash_description(self._needs | dict(data))}"
         self._events: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._local: LocalCluster | None = None

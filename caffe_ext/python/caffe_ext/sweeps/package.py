@@ -1,4 +1,6 @@
-"""A digest of this package's Python source: whether two machines compute the same."""
+"""A digest of this package's Python source: with that of the libraries' sources
+(runtime/native.py), it tells whether two machines compute the same.
+"""
 
 from functools import cache
 from hashlib import sha256

@@ -23,13 +23,16 @@ class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not rea
 
     resource  its name; its amount is the number of the worker's threads
     version   of the package
-    digest    of its source
+    digest    of its Python source
+    library   digest of the sources that its libraries were built from: other compilers, processors
+              and GPUs are welcome
     """
 
-    def __init__(self, resource: str, version: str, digest: str) -> None:
+    def __init__(self, resource: str, version: str, digest: str, library: str) -> None:
         """Set the name, so that the plugin of another sweep does not replace this one."""
         self.name = f"{TOPIC}-{resource}"
-        self.resource, self.version, self.digest = resource, version, digest
+        self.resource, self.version = resource, version
+        self.digest, self.library = digest, library
 
     async def setup(self, worker: Worker) -> None:
         """Admit the worker, or say why not."""
@@ -43,6 +46,7 @@ class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not rea
         """Return a sentence if this machine has no package, or another one."""
         try:
             from caffe_ext import __version__
+            from caffe_ext.runtime.native import get_source_digest
             from caffe_ext.sweeps.package import hash_package
         except Exception as error:
             return f"it cannot import caffe_ext with sweeps ({type(error).__name__}: {error})"
@@ -52,6 +56,11 @@ class Admission(WorkerPlugin):  # type: ignore[misc]  # Dask's types are not rea
             return (
                 f"its caffe_ext {__version__} differs from that of the sweep (digest "
                 f"{hash_package()[:12]}, not {self.digest[:12]}); install the same build"
+            )
+        if get_source_digest() != self.library:
+            return (
+                f"its libcaffe_ext was built from other sources than that of the sweep (digest "
+                f"{get_source_digest()[:12]}, not {self.library[:12]}); build it again"
             )
         return None
 
