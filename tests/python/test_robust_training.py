@@ -168,6 +168,7 @@ def test_a_study_from_the_training_to_the_tables(
     page = (tmp_path / "results" / "report_table1.md").read_text()
     assert "| adversarial, PGD Linf | " in page
     assert "*54.41%*" in page
+    assert "trained once for 3 iterations (0.006 epochs; the report: 30);" in page
     assert "0.0% within L2 0.5. So many samples certify\nno radius above 0.066." in page
     assert (tmp_path / "results" / "report_table1.png").stat().st_size > 10_000
     said = capsys.readouterr().out

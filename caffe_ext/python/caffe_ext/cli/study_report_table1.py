@@ -36,8 +36,9 @@ radii of the training's attacks
   Both are of pixels in [0, 1]. Each model is measured with both.
 
 time
-  Training takes about 10 minutes for basic and noisy together, and an hour for each of the others
-  (one core of a current server); --models and --iterations shorten it.
+  On one core of a shared server, training takes a quarter of an hour for basic and noisy together,
+  1.4 hours each for at-l2 and at-linf, and 2.6 hours for mixed; on an idle one little more than half
+  of that. --models and --iterations shorten it. Measuring takes about 40 minutes.
 
 examples
   caffe-ext study report-table1

@@ -13,7 +13,7 @@ from caffe_ext.metrics.distances import FULL_SCALE
 from caffe_ext.reporting import format_csv, format_markdown_table, format_table
 from caffe_ext.storage.atomic import write_json, write_text
 from caffe_ext.storage.figure_file import save_figure
-from caffe_ext.studies.robust_training.models import COLUMNS, REPORT, SIGMA, Radii
+from caffe_ext.studies.robust_training.models import COLUMNS, EPOCH, EPOCHS, REPORT, SIGMA, Radii
 from caffe_ext.studies.robust_training.smoothed import find_largest_radius
 from caffe_ext.studies.robust_training.study import ALPHA, STRICT, ReportTable, Row, make_record
 
@@ -28,7 +28,7 @@ _NONE = "–"
 _ABOUT = """\
 # Table 1 of Mallam Garba et al., and the same measured here
 
-CIFAR-10 quick, trained once for {iterations:,} iterations; the attacks in training have {but}.
+CIFAR-10 quick, trained once for {length}; the attacks in training have {but}.
 Accuracy on {images:,} test images; in italics, the report's. Its attacks: Linf 0.03 with steps of
 0.02, L2 0.045 with steps of 0.03, ten steps, pixels in [0, 1], real-valued.
 
@@ -98,7 +98,7 @@ def format_markdown(study: ReportTable, rows: Sequence[Row], radii: Radii) -> st
             )
     trained = {"report": "the report's radii", "standard": "the literature's radii"}[radii]
     return _ABOUT.format(
-        iterations=study.trained[0].result.iterations,
+        length=_format_length(study.trained[0].result.iterations),
         but=trained,
         images=rows[0].report.images,
         strict=study.strict_limit,
@@ -106,6 +106,14 @@ def format_markdown(study: ReportTable, rows: Sequence[Row], radii: Radii) -> st
         standard=format_markdown_table(_list_standard(rows)),
         smoothing=smoothing,
     )
+
+
+def _format_length(iterations: int) -> str:
+    """Return how long training was, and whether the report's was longer or shorter."""
+    if iterations == EPOCHS * EPOCH:
+        return f"{iterations:,} iterations, {EPOCHS} epochs"
+    epochs = f"{iterations / EPOCH:.3g} epochs"
+    return f"{iterations:,} iterations ({epochs}; the report: {EPOCHS})"
 
 
 def _list_report(rows: Sequence[Row], *, italics: bool) -> list[list[str]]:
