@@ -37,8 +37,8 @@ radii of the training's attacks
 
 time
   On one core of a shared server, training takes a quarter of an hour for basic and noisy together,
-  1.4 hours each for at-l2 and at-linf, and 2.6 hours for mixed; on an idle one little more than half
-  of that. --models and --iterations shorten it. Measuring takes about 40 minutes.
+  1.4 hours each for at-l2 and at-linf, and 2.6 hours for mixed; on an idle one it takes little more
+  than half of that. Measuring takes about 40 minutes. --models and --iterations make it shorter.
 
 examples
   caffe-ext study report-table1
