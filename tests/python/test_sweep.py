@@ -1,7 +1,9 @@
 """caffe-ext sweep on small networks: results, resumption, failures, the table and the maps."""
 
 import csv
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,47 @@ def test_failed_points_are_told_and_do_not_stop_the_rest(
     with pytest.raises(SystemExit):
         run(tmp_path, "--retry", *limit, **changes)
     assert told in capsys.readouterr().err
+
+
+def test_a_folder_that_dask_cannot_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "caf\udce9"
+    monkeypatch.setenv("CAFFE_EXT_SWEEP_DATA", f"{tmp_path}")  # Caffe could not read it there
+    monkeypatch.chdir(tmp_path)
+    argv = [f"{write_sweep(tmp_path)}", "--output", f"{odd}", "--workers", "1"]
+    with pytest.raises(SystemExit, match=r"has no path in UTF-8, .*: choose another --out"):
+        program.main(argv)
+    assert not (odd / "points").exists()
+    with pytest.raises(SystemExit, match=r"net\.prototxt: the path is not UTF-8, and Caffe cannot"):
+        run(odd)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_full_disk_is_no_failure_of_a_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """The machine gets no more points: they would all fail, after they were trained."""
+    full = os.strerror(errno.ENOSPC)
+
+    class Pool:
+        is_usable = True
+
+        def take(self, *, threads: bool) -> "Pool":
+            if whole:
+                raise OSError(errno.ENOSPC, full)
+            return self
+
+        def run(self, folder: Path, *_: object) -> None:
+            outcome = {"kind": "failed", "error": f"caffe train failed: cannot write x: {full}"}
+            (folder / "outcome.json").write_text(json.dumps(outcome))
+
+        def put_back(self, _: object, *, threads: bool) -> None:
+            pass
+
+    monkeypatch.setattr("caffe_ext.sweeps.worker._POOL", Pool())
+    outcome = run_point({}, tmp_path / "scratch", tmp_path / "data")
+    assert outcome["kind"] == "refused"
+    assert outcome["sentence"].startswith("its disk is full (")
+    assert full in outcome["sentence"]
 
 
 def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ def lock_for_making(folder: Path) -> AbstractContextManager[int]:
     return lock_folder(folder, DataError(busy))
 
 
+def is_of_full_disk(sentence: str) -> bool:
+    """Tell whether a sentence on what failed, also of another program, says that a disk is full."""
+    return any(os.strerror(number) in sentence for number in _FULL_DISK)
+
+
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
     """Turn a full disk, which LMDB and files report in different ways, into a DataError."""

@@ -82,6 +82,20 @@ def check_address(address: str) -> None:
         )
 
 
+def check_scratch(folder: Path) -> None:
+    """Raise ClusterError for a folder of workers on this machine that Dask cannot name.
+
+    Its messages are in UTF-8. Dask would end with a traceback.
+    """
+    try:
+        f"{folder.absolute()}".encode()
+    except UnicodeEncodeError as error:
+        raise ClusterError(
+            f"{folder} has no path in UTF-8, which Dask needs: choose another --output, or a link "
+            "to this one"
+        ) from error
+
+
 async def _ask_type(address: str) -> str:
     """Return what of Dask's listens at an address, "Scheduler" or "Worker"."""
     asked = rpc(address, connection_args=Security().get_connection_args("client"))

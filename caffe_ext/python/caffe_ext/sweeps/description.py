@@ -136,6 +136,11 @@ class PointWriter:
 
     def _read_solver(self, solver: Path, net: Path | None) -> SolverSettings:
         if (solver, net) not in self._solvers:
+            if net is not None and not _is_utf8(f"{net.absolute()}"):
+                raise ValueError(
+                    f"{net}: the path is not UTF-8, and Caffe cannot read a network there; choose "
+                    "another folder"
+                )
             overrides = "" if net is None else f"net: {format_text(str(net.absolute()))}"
             problem: TrainingError | None = None
             for root in self._roots:
@@ -171,6 +176,15 @@ class PointWriter:
                 f"{', '.join(data.files)}"
             )
         return found
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether a path has no bytes that are not UTF-8, for which it has half surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_plain(value: Any) -> bool:

@@ -234,10 +234,12 @@ class _Run:
 
     def compute(self, plan: SweepPlan, state: SweepState, asked: Sequence[SweepPoint]) -> int:
         """Compute points; return how many were finished."""
-        from caffe_ext.sweeps.cluster import ClusterSettings, SweepCluster
+        from caffe_ext.sweeps.cluster import ClusterSettings, SweepCluster, check_scratch
         from caffe_ext.sweeps.engine import Engine
 
         folder, options = self.sweep.folder, self.options
+        if options.scheduler is None:
+            check_scratch(folder)
         settings = ClusterSettings(
             scratch=folder / SCRATCH,
             data_folder=find_data_home(folder / DATA_FOLDER),

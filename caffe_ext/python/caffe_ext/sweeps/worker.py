@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from caffe_ext.storage.staging import is_of_full_disk
 from caffe_ext.sweeps.child import LOG, OUTCOME, TASK
 from caffe_ext.sweeps.process import STOPPED, ProcessPool
 
@@ -35,16 +36,33 @@ def run_point(  # noqa: PLR0913  they are independent of each other
 
     The outcome's `kind` is "done", with `figures`, `measured` and `weights` (the bytes of the
     file); "failed", with `error` and the end of the `log`; "refused", with a `sentence` on why this
-    machine must not compute it; or "stopped".
+    machine must not compute it, as on a full disk; or "stopped".
     """
+    try:
+        task = {"description": description, "data_folder": str(data_folder), "gpu": gpu}
+        outcome = _compute(task, scratch, time_limit, is_wanted)
+    except OSError as error:
+        outcome = {"kind": "failed", "error": f"{error}"}
+    if outcome["kind"] == "failed" and is_of_full_disk(outcome["error"]):
+        return {"kind": "refused", "sentence": f"its disk is full ({outcome['error']})"}
+    return outcome
+
+
+def _compute(
+    task: Mapping[str, Any],
+    scratch: Path,
+    time_limit: float | None,
+    is_wanted: Callable[[], bool],
+) -> dict[str, Any]:
+    """Return the outcome; OSError if files cannot be written."""
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="point-", dir=scratch))
     try:
-        task = {"description": description, "data_folder": str(data_folder), "gpu": gpu}
         (folder / TASK).write_text(json.dumps(task), encoding="utf-8")
-        process = _POOL.take(threads=gpu is not None)
+        threads = task["gpu"] is not None
+        process = _POOL.take(threads=threads)
         why = process.run(folder, time_limit, is_wanted)
-        _POOL.put_back(process, threads=gpu is not None)
+        _POOL.put_back(process, threads=threads)
         if why == STOPPED:
             return {"kind": STOPPED}
         if why is None:
