@@ -214,6 +214,13 @@ def test_the_folder_of_another_search_is_left_alone(finished: Path, tmp_path: Pa
     assert not list((tmp_path / "widths").iterdir())
 
 
+def test_a_penalty_that_leaves_no_unit_is_told_at_once(tmp_path: Path) -> None:
+    """Such a net computes the same for all inputs."""
+    with pytest.raises(SystemExit, match=r"with the penalty 1, .*: choose a smaller --penalty"):
+        run(tmp_path, "--penalty", "1")
+    assert not list((tmp_path / "minima").iterdir())
+
+
 def test_minima_of_an_unknown_search_are_left_alone(finished: Path, tmp_path: Path) -> None:
     """Without its description, they would count for any penalty."""
     copy_minima(finished, tmp_path)
@@ -266,6 +273,7 @@ def test_marabou_that_is_not_there_is_missed_before_the_search(
         ({"hidden": ()}, "a hidden layer needs 1 unit or more"),
         # Such a net could be searched, but not stored.
         ({"hidden": (5,) * 8}, "a net has at most 7 hidden layers"),
+        ({"exact_sigma": 1e300}, "sigma must be at most 100, not 1e.300: 1 is the whole range"),
         ({"hidden": (5, 1001)}, "of at most 1,000 units each"),
         ({"penalty": -1.0}, "penalty must be above 0"),
         ({"method": "x"}, "unknown method 'x': milp, branch, marabou"),

@@ -70,7 +70,7 @@ class Pair:
                 abs(found.energy - other.point.energy) > 1e-9 for other in states
             ):
                 below = [
-                    it if it is not None and it.is_minimum else None
+                    it if it is not None and it.is_minimum and min(it.widths) else None
                     for it in descend_both_sides(surface, found, self.widths)
                 ]
                 states.append(State(found, below))

@@ -69,6 +69,11 @@ class Start:
                 else:
                     schedule = SCHEDULES[(self.number + number) % len(SCHEDULES)]
                     found = quench(surface, given, self.widths, schedule)
+                    if found is not None and found.is_minimum and not min(found.widths):
+                        raise ValueError(
+                            f"with the penalty {self.penalty:g}, a net whose outputs do not depend "
+                            "on its inputs is a minimum: choose a smaller --penalty"
+                        )
                     write_hop(path, found)
                 step(1)
                 if found is None:

@@ -50,7 +50,7 @@ class StoredPoint:
 
     energy: float
     widths: Annotated[
-        list[Annotated[int, Meta(ge=1, le=MOST_UNITS)]],
+        list[Annotated[int, Meta(ge=0, le=MOST_UNITS)]],
         Meta(min_length=3, max_length=MOST_LAYERS + 2),
     ]
     parameters: list[float]

@@ -48,6 +48,7 @@ from caffe_ext.studies.landscape.tree import Edge
 from caffe_ext.studies.landscape.widths import WIDTH_METHODS, WidthMethod
 
 SIGMAS = (0.05, 0.1, 0.2)
+_LARGEST_SIGMA = 100.0
 _ROUNDS = 2
 """Of connections: those of the minima that the first ones led to are the second."""
 
@@ -95,6 +96,11 @@ class LandscapeSettings:
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be above 0, not {value}")
+        if self.exact_sigma > _LARGEST_SIGMA:
+            raise ValueError(
+                f"sigma must be at most {_LARGEST_SIGMA:g}, not {self.exact_sigma:g}: 1 is the "
+                "whole range of a feature"
+            )
         if self.method not in WIDTH_METHODS:
             raise ValueError(f"unknown method {self.method!r}: {', '.join(WIDTH_METHODS)}")
 
