@@ -3,6 +3,7 @@
 import csv
 import json
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import RecordError
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.storage.provenance import hash_file
 from caffe_ext.studies.gradient_sign import compute_loss_signs
 from caffe_ext.studies.human.answer_table import make_rows
 from caffe_ext.studies.human.curves import compute_interval, compute_people_curve
@@ -210,6 +212,39 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_stimuli(tmp_path)
     (tmp_path / RECORD).write_text("{}")
     with pytest.raises(RecordError, match="damaged"):
+        load_stimuli(tmp_path)
+
+
+def write_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, images=np.zeros(3, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (None, "stimuli.npy is missing or damaged; choose another --output"),
+        (Path.touch, "stimuli.npy cannot be read: "),
+        (write_archive, r"stimuli.npy cannot be read: it is an archive of arrays \(.npz\)"),
+        (
+            lambda path: np.save(path, np.zeros((len(SUBSETS), 40, 4, 4))),
+            "does not fit the images beside it",
+        ),
+    ],
+)
+def test_images_that_a_record_was_changed_for_are_refused(
+    tmp_path: Path, write: Callable[[Path], None] | None, says: str
+) -> None:
+    write_stimuli(tmp_path)
+    path = tmp_path / RECORD
+    record = json.loads(path.read_text())
+    (tmp_path / IMAGES).unlink()
+    del record["digests"][IMAGES]
+    if write is not None:
+        write(tmp_path / IMAGES)
+        record["digests"][IMAGES] = hash_file(tmp_path / IMAGES)
+    path.write_text(json.dumps(record))
+    with pytest.raises(RecordError, match=says):
         load_stimuli(tmp_path)
 
 

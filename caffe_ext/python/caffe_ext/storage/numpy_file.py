@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def load_array(file: Path | BinaryIO) -> NDArray[Any]:
+def load_array(file: Path | BinaryIO, *, mapped: bool = False) -> NDArray[Any]:
     """Return the array of a .npy file, given as its path or open.
+
+    mapped  leave it on the disk, and read what is asked for
 
     Raises ValueError for a .npz archive with that name, and as np.load() does.
     """
-    array = np.load(file, allow_pickle=False)
+    array = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         array.close()
         raise ValueError("it is an archive of arrays (.npz)")

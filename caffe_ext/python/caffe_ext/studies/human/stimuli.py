@@ -19,6 +19,7 @@ from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.storage.json_file import Count, Object, Sha256, read_json
 from caffe_ext.storage.numpy_file import load_array
 from caffe_ext.storage.provenance import hash_file
+from caffe_ext.storage.read_errors import convert_read_errors
 from caffe_ext.studies.human.design import HARD_DIGITS, SUBSETS, Subset
 
 Pixels = NDArray[np.uint8]
@@ -135,16 +136,19 @@ def load_stimuli(folder: Path) -> Stimuli:
         record = read_json(path, StimuliRecord, advice)
     except FileNotFoundError:
         raise RecordError(f"there are no stimuli in {shorten_path(folder)}; {PREPARE}") from None
-    for name, digest in record.digests.items():
-        if name not in (IMAGES, HARD_IMAGES) or _hash(folder / name) != digest:
+    for name in (IMAGES, *record.digests):
+        if name not in (IMAGES, HARD_IMAGES) or _hash(folder / name) != record.digests.get(name):
             raise RecordError(f"{folder / name} is missing or damaged; {advice}")
-    images: Pixels = np.load(folder / IMAGES, mmap_mode="r")
+    with convert_read_errors(folder / IMAGES, RecordError):
+        images: Pixels = load_array(folder / IMAGES, mapped=True)
     size = images.shape[2:]
     hard = np.empty((0, *size), np.uint8)
     if HARD_IMAGES in record.digests:
-        hard = load_array(folder / HARD_IMAGES)
+        with convert_read_errors(folder / HARD_IMAGES, RecordError):
+            hard = load_array(folder / HARD_IMAGES)
     if (
-        images.shape != (len(SUBSETS), len(record.labels), *size)
+        {images.dtype, hard.dtype} != {np.dtype(np.uint8)}
+        or images.shape != (len(SUBSETS), len(record.labels), *size)
         or len(size) != 2
         or hard.shape != (len(record.hard_labels), *size)
         or len(record.distortions) != len(SUBSETS)
