@@ -438,10 +438,3 @@ def test_what_makes_no_sense_is_refused(
         program.main(arguments)
     assert ended.value.code == 2
     assert says in capsys.readouterr().err
-
-
-def test_an_output_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x").touch()
-    with pytest.raises(SystemExit, match="is not a folder"):
-        program.main(["pass-table1", "--digits", "--output", f"{tmp_path / 'x'}"])
-    assert capsys.readouterr().out == ""

@@ -16,6 +16,20 @@ def test_results(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["landscape"], ["distortion"], ["report-table1"], ["pass-table1"], ["human", "plot"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("place", [".", "below"])
+def test_output(tmp_path: Path, arguments: list[str], place: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    output = file / place
+    with pytest.raises(SystemExit, match=f"^--output {output}: {file} is not a folder$"):
+        study.main([*arguments, "--output", f"{output}"])
+
+
 def test_evaluate(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")

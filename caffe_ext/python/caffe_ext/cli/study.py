@@ -46,7 +46,8 @@ STUDIES = {
 """The module of each study in this folder, and what it is about in one line.
 
 Each has add_arguments(parser), check(parser, arguments), which ends the program with a sentence if
-they are wrong, and run(arguments), before which --results is checked, if there is such an option.
+they are wrong, and run(arguments), before which --output and --results, if there is such an
+option, are checked.
 """
 
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.training import TrainingError
 
+    check_writable(arguments.output)
     if getattr(arguments, "results", None) is not None:
         check_writable(arguments.results, "--results")
     try:

@@ -118,13 +118,11 @@ def check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Non
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say, or end the program with a sentence."""
-    from caffe_ext.runs.output_folder import check_writable
     from caffe_ext.runtime.quiet import silence_caffe
     from caffe_ext.studies.pass_table1.design import StudySettings
     from caffe_ext.studies.pass_table1.study import PassStudy
     from caffe_ext.studies.pass_table1.table import format_console, write_tables
 
-    check_writable(arguments.output)
     settings = StudySettings(
         bases=arguments.bases,
         orderings=arguments.orderings,
