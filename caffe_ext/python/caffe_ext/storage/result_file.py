@@ -36,6 +36,12 @@ def read_result(
     return stored.found
 
 
+def write_result(path: Path, depends: Mapping[str, Any], found: object) -> None:
+    """Write a result, a dataclass or None, for read_result(); depends as there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(StoredResult(dict(depends), found)))
+
+
 def restore_result(  # noqa: PLR0913  they are independent of each other
     path: Path,
     kind: type[StoredResult[Found]],
@@ -58,6 +64,5 @@ def restore_result(  # noqa: PLR0913  they are independent of each other
     if path.exists() and not again:
         return read_result(path, kind, depends, advice)
     found = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(StoredResult(dict(depends), found)))
+    write_result(path, depends, found)
     return found

@@ -19,7 +19,7 @@ from caffe_ext.storage.atomic import replace_file, write_json
 from caffe_ext.storage.description import check_same, hash_description
 from caffe_ext.storage.json_file import Count, Object, Sha256, read_json
 from caffe_ext.storage.provenance import hash_file
-from caffe_ext.storage.result_file import StoredResult, read_result
+from caffe_ext.storage.result_file import StoredResult, read_result, write_result
 from caffe_ext.studies.pass_table1.design import HELD_OUT, StudyNetwork
 from caffe_ext.training.hard_positives.folder import HardPositiveSet
 from caffe_ext.training.lenet import write_lenet_file
@@ -120,7 +120,7 @@ class NetworkStore:
             return None
         if hash_file(weights) != stored.weights_sha256:
             raise RecordError(f"{weights} is damaged: {_ADVICE} (it is not what was trained)")
-        return TrainedNetwork(self._describe(name), stored.hard_positives, stored.trained_on)
+        return TrainedNetwork(self._write_model(name), stored.hard_positives, stored.trained_on)
 
     def write_network(
         self, name: str, depends: Mapping[str, Any], weights: Path, images: HardPositiveSet
@@ -132,9 +132,10 @@ class NetworkStore:
             file.write(weights.read_bytes())
         counts = {"hard_positives": images.record["hard_positives"]}
         counts["trained_on"] = images.record["images"]
+        model = self._write_model(name)
         stored = StoredNetwork(dict(depends), hash_file(copy), **counts)
         write_json(self._locate(name, ".json"), asdict(stored))
-        return TrainedNetwork(self._describe(name), **counts)
+        return TrainedNetwork(model, **counts)
 
     def write_nothing(self, name: str, depends: Mapping[str, Any]) -> TrainedNetwork:
         """Keep that there is nothing to train a network on."""
@@ -156,15 +157,16 @@ class NetworkStore:
         path = self._locate_point(name, test_set)
         if not path.exists():
             return None
-        return read_result(path, StoredResult[Measurement], _describe(depends, test_set), _ADVICE)
+        return read_result(
+            path, StoredResult[Measurement], _describe_point(depends, test_set), _ADVICE
+        )
 
     def write_point(
         self, name: str, test_set: str, depends: Mapping[str, Any], found: Measurement
     ) -> None:
         """Keep a measurement; depends: what the network's training depends on."""
         path = self._locate_point(name, test_set)
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, asdict(StoredResult(_describe(depends, test_set), found)))
+        write_result(path, _describe_point(depends, test_set), found)
 
     def _locate(self, name: str, suffix: str) -> Path:
         return self.work / "networks" / f"{name}{suffix}"
@@ -172,10 +174,10 @@ class NetworkStore:
     def _locate_point(self, name: str, test_set: str) -> Path:
         return self.work / "points" / f"{name}-{test_set[:12]}.json"
 
-    def _describe(self, name: str) -> ModelDescription:
+    def _write_model(self, name: str) -> ModelDescription:
         """Write the model file of a network's weights, and read it."""
-        weights = self._locate(name, ".caffemodel")
-        return read_model(write_lenet_file(weights.parent, name, weights, _get_id(name)))
+        weights, title = self._locate(name, ".caffemodel"), name.rpartition("-")[0]
+        return read_model(write_lenet_file(weights.parent, name, weights, title))
 
 
 def make_name(network: StudyNetwork, depends: Mapping[str, Any]) -> str:
@@ -183,10 +185,6 @@ def make_name(network: StudyNetwork, depends: Mapping[str, Any]) -> str:
     return f"{network.id}-{hash_description(depends)}"
 
 
-def _describe(depends: Mapping[str, Any], test_set: str) -> dict[str, Any]:
+def _describe_point(depends: Mapping[str, Any], test_set: str) -> dict[str, Any]:
     """Return what a measurement depends on."""
     return {"network": dict(depends), "held_out": test_set}
-
-
-def _get_id(name: str) -> str:
-    return name.rpartition("-")[0]

@@ -243,14 +243,16 @@ class _Run:
     def _train(
         self, network: StudyNetwork, base: _Base, folder: Path, depends: Mapping[str, Any]
     ) -> TrainedNetwork:
-        """Train a network, and keep it; folder: of what an interrupted training goes on from."""
-        name = make_name(network, depends)
+        """Train a network, and keep it.
+
+        folder  has its name, and what an interrupted training goes on from
+        """
         try:
             images = self._make_images(network, base)
         except NothingLeftError:
             if network.pass_range is None:
                 raise
-            return self.store.write_nothing(name, depends)
+            return self.store.write_nothing(folder.name, depends)
         result = self.training.train(
             folder / network.id,
             images,
@@ -259,7 +261,7 @@ class _Run:
             seed=depends["seed"],
             weights=None if network.row == DEFORMED else base.model.weights,
         )
-        return self.store.write_network(name, depends, result.weights, images)
+        return self.store.write_network(folder.name, depends, result.weights, images)
 
     def _make_images(self, network: StudyNetwork, base: _Base) -> HardPositiveSet:
         """Return the training set of a network, in place of that of another one."""
