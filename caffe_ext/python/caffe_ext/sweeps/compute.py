@@ -22,7 +22,7 @@ from caffe_ext.runtime.engine import limit_threads
 from caffe_ext.runtime.quiet import silence_caffe
 from caffe_ext.sweeps.choices import DataChoice
 from caffe_ext.sweeps.data import SweepData, find_prepared, prepare_data
-from caffe_ext.sweeps.evaluation_plan import EvaluationPlan
+from caffe_ext.sweeps.evaluation_plan import EvaluationPlan, name_radius
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 
 
@@ -157,7 +157,7 @@ def collect_figures(evaluation: ModelEvaluation, trained: TrainingResult) -> dic
     for summary in evaluation.summaries:
         attacks.setdefault(summary.attack, {})[summary.variant] = _collect_summary(summary)
     within = {
-        f"{one.budget.norm}={one.budget.epsilon:g}": {
+        name_radius(one.budget): {
             "accuracy": one.accuracy,
             "accuracy_real": one.accuracy_real,
         }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.evaluation.suite import CASCADE, Suite, parse_radius
 from caffe_ext.runs.variants import FGS, FGS_VARIANTS, LOGIT_FGS
@@ -56,6 +57,11 @@ class EvaluationPlan:
         return cls(limit=given["limit"], seed=given["seed"], **lists)
 
 
+def name_radius(budget: PerturbationBudget) -> str:
+    """Return "linf=8", the name of a radius in figures and columns."""
+    return f"{budget.norm}={budget.epsilon:g}"
+
+
 def read_evaluation(given: Any) -> EvaluationPlan:
     """Return the plan of a sweep file's `evaluation:`; ValueError if it is wrong."""
     known = check_mapping("`evaluation:`", given, KEYS)
@@ -66,7 +72,6 @@ def read_evaluation(given: Any) -> EvaluationPlan:
     lists = {key: read_text_list(f"`{key}:`", known[key]) for key in _LISTS if key in known}
     plan = EvaluationPlan(limit=known.get("limit"), seed=known.get("seed", 1), **lists)
     suite = plan.make_suite()
-    named = {f"{one.norm}={one.epsilon:g}" for one in suite.radii}  # as columns are
-    if len(named) < len(suite.radii):
+    if len(set(map(name_radius, suite.radii))) < len(suite.radii):
         raise ValueError("`radii:` has a radius twice")
     return plan

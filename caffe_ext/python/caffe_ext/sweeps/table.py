@@ -7,6 +7,7 @@ from caffe_ext.evaluation.suite import Suite
 from caffe_ext.runs.summary import MEASURES
 from caffe_ext.runs.variants import ALL
 from caffe_ext.sweeps.description import SweepPoint
+from caffe_ext.sweeps.evaluation_plan import name_radius
 from caffe_ext.sweeps.store import FailedPoint, StoredPoint
 
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ def list_figures(suite: Suite) -> dict[str, str]:
             for name in ("rate", "saturated", "zero_gradient", *MEASURES):
                 titles[f"{prefix}.{name}"] = f"{title}: {_WORDS.get(name, name.replace('_', ' '))}"
     for budget in suite.radii:
-        radius = f"{budget.norm}={budget.epsilon:g}"
+        radius = name_radius(budget)
         titles[f"within {radius}"] = f"accuracy under attack within {radius}"
         titles[f"within {radius}.real"] = f"accuracy under attack within {radius}, real-valued"
     return titles
