@@ -107,6 +107,15 @@ def is_showable(text: str) -> bool:
     )
 
 
+def is_utf8(text: str) -> bool:
+    """Tell whether a text, such as a path, is UTF-8: half surrogates are bytes that are not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def escape_text(text: str, keep: str = "") -> str:
     """Return a text that terminals can show: the characters that is_showable() refuses, except
     those in `keep`, are written as in Python, such as \\x1b.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from caffe_ext.data.image_files import decode_image
 from caffe_ext.data.image_set import ImageSet
 from caffe_ext.errors import DataError
-from caffe_ext.reporting import Reporter, SilentReporter
+from caffe_ext.reporting import Reporter, SilentReporter, is_utf8
 from caffe_ext.runtime.forked import find_fatal_signal
 
 _PAGE = mmap.PAGESIZE
@@ -77,13 +77,11 @@ def write_parts(  # noqa: PLR0913  they are independent of each other
     name is not UTF-8.
     """
     channels, height, width = shape
-    try:
-        f"{folder}".encode()
-    except UnicodeEncodeError as error:
+    if not is_utf8(f"{folder}"):
         raise DataError(
             f"{str(folder)!a} is not UTF-8: Caffe cannot read a database there; choose another "
             "folder"
-        ) from error
+        )
     folder.mkdir()
     progress = (reporter or SilentReporter()).show_progress(
         f"writing {folder.name}", count, "image"

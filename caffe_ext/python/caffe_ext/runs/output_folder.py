@@ -27,15 +27,12 @@ def check_entries(folder: Path, folders: Iterable[str], files: Iterable[str]) ->
 
     folders, files  names in it
     """
-    for names, what, is_other in (
-        (folders, "a folder", lambda path: path.exists() and not path.is_dir()),
-        (files, "a file", Path.is_dir),
-    ):
-        for path in (folder / name for name in names):
-            if is_other(path):
-                raise OSError(
-                    f"{shorten_path(path)} is not {what}: choose another --output, or remove it"
-                )
+    paths = [folder / name for name in folders]
+    others = [(path, "a folder") for path in paths if path.exists() and not path.is_dir()]
+    others += [(folder / name, "a file") for name in files if (folder / name).is_dir()]
+    if others:
+        path, what = others[0]
+        raise OSError(f"{shorten_path(path)} is not {what}: choose another --output, or remove it")
 
 
 def claim_output(folder: Path) -> AbstractContextManager[int]:

@@ -19,6 +19,7 @@ from distributed.core import rpc
 from distributed.security import Security
 
 from caffe_ext import __version__
+from caffe_ext.reporting import is_utf8
 from caffe_ext.runtime.native import get_source_digest
 from caffe_ext.runtime.processor_time import count_cores
 from caffe_ext.storage.description import hash_description
@@ -87,13 +88,11 @@ def check_scratch(folder: Path) -> None:
 
     Its messages are in UTF-8. Dask would end with a traceback.
     """
-    try:
-        f"{folder.absolute()}".encode()
-    except UnicodeEncodeError as error:
+    if not is_utf8(f"{folder.absolute()}"):
         raise ClusterError(
             f"{folder} has no path in UTF-8, which Dask needs: choose another --output, or a link "
             "to this one"
-        ) from error
+        )
 
 
 async def _ask_type(address: str) -> str:

@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from caffe_ext.models.settings import check_keys
 from caffe_ext.models.settings import read_settings as read_model_settings
 from caffe_ext.models.text_file import read_text
+from caffe_ext.reporting import is_utf8
 from caffe_ext.sweeps.choices import DataChoice, NetChoice
 from caffe_ext.sweeps.data import SweepData
 from caffe_ext.sweeps.fields import OWN, set_field
@@ -136,7 +137,7 @@ class PointWriter:
 
     def _read_solver(self, solver: Path, net: Path | None) -> SolverSettings:
         if (solver, net) not in self._solvers:
-            if net is not None and not _is_utf8(f"{net.absolute()}"):
+            if net is not None and not is_utf8(f"{net.absolute()}"):
                 raise ValueError(
                     f"{net}: the path is not UTF-8, and Caffe cannot read a network there; choose "
                     "another folder"
@@ -176,15 +177,6 @@ class PointWriter:
                 f"{', '.join(data.files)}"
             )
         return found
-
-
-def _is_utf8(text: str) -> bool:
-    """Tell whether a path has no bytes that are not UTF-8, for which it has half surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_plain(value: Any) -> bool:
