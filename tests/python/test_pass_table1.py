@@ -205,13 +205,13 @@ def test_tables_have_means_and_deviations() -> None:
 def test_tables_without_any_adversarials(tmp_path: Path) -> None:
     none = dict.fromkeys(HELD_OUT, 0)
     found = replace(measurement(6, 0), adversarials=none, wrong_of=none)
-    (tmp_path / "figure6.png").write_text("a picture of another study")
+    (tmp_path / "pass_table1_ranges.png").write_text("a picture of an earlier study")
     write_tables(tmp_path, SMALL, [Finding(StudyNetwork("FGS", 1, 1), found)], "digits")
     with (tmp_path / "pass_table1.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert (line["error"], line["adversarial_error"], line["fgs"]) == ("0.006000", "", "")
     assert "nan" not in (tmp_path / "pass_table1.md").read_text()
-    assert not (tmp_path / "figure6.png").exists()
+    assert not (tmp_path / "pass_table1_ranges.png").exists()
     assert study_module._format(found) == "error 0.60%; there are no adversarials"
 
 
@@ -248,7 +248,7 @@ def test_the_program_writes_tables_and_pictures(
     assert [line["row"] for line in lines] == [one["network"]["row"] for one in record["networks"]]
     assert float(lines[0]["adversarial_error"]) > 0.4  # half of them are its own
     assert "scikit-learn's" in (folder / "pass_table1.md").read_text()
-    for name in ("table1.png", "figure6.png"):
+    for name in ("pass_table1.png", "pass_table1_ranges.png"):
         assert (folder / name).stat().st_size > 10_000
     own = open_images(tmp_path / "out" / "base2" / "hard_positives" / "train_lmdb")
     assert own.image_shape == (1, 28, 28)

@@ -40,7 +40,7 @@ and Boult, 2016).
 
 {table}
 
-![Errors of each network](table1.png)
+![Errors of each network](pass_table1.png)
 
 {about}
 
@@ -55,7 +55,7 @@ Hard positives {row} with a PASS in a range, mixed as in the table.
 
 {table}
 
-![Errors by the range of PASS](figure6.png)
+![Errors by the range of PASS](pass_table1_ranges.png)
 """
 _ABOUT = """\
 * *basic LeNet*: the bases themselves. *originals alone*: fine-tuned for as long, without hard
@@ -82,9 +82,9 @@ def write_tables(
     path = folder / f"{STEM}.md"
     write_json(path.with_suffix(".json"), make_record(settings, findings, data))
     write_text(path.with_suffix(".csv"), _format_csv(findings))
-    save_figure(draw_table(group_by_row(findings)), folder / "table1.png")
+    save_figure(draw_table(group_by_row(findings)), path.with_suffix(".png"))
     ranges, basic = group_by_range(findings), group_by_row(findings).get(BASIC, [])
-    save_figure(draw_ranges(ranges, basic) if ranges else None, folder / "figure6.png")
+    save_figure(draw_ranges(ranges, basic) if ranges else None, folder / f"{STEM}_ranges.png")
     write_text(path, format_markdown(settings, findings, data))
     return path
 
