@@ -205,6 +205,11 @@ def test_a_full_disk_is_no_failure_of_a_point(
     assert full in outcome["sentence"]
 
 
+def test_every_row_says_which_code_computed_it(finished: Path) -> None:
+    commit = json.loads((finished / "out" / "sweep.json").read_text())["commit"]
+    assert {row["commit"] for row in rows(finished)} == {commit}
+
+
 def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:
     run(tmp_path, axes={"random_seed": [1]}, baseline=None, keep_weights=False)
     assert [path.suffix for path in (tmp_path / "out" / "points").iterdir()] == [".json"]

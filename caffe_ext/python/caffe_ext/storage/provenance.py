@@ -64,7 +64,7 @@ def collect_provenance() -> Provenance:
         command=shlex.join(_find_command()),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
-        commit=_commit(CHECKOUT),
+        commit=find_commit(),
         device=get_current_device().describe(),
         machine=describe_machine(),
     )
@@ -96,20 +96,21 @@ def describe_machine() -> Machine:
     )
 
 
+def find_commit() -> str | None:
+    """Return the commit of the checkout that the package runs from, as Provenance has it."""
+    git = shutil.which("git")
+    if git is None or CHECKOUT is None:
+        return None
+    # Without --exclude, a tag would take the place of the digest.
+    command = [git, "-C", str(CHECKOUT), "describe", "--always", "--abbrev=40", "--dirty"]
+    done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _commit(checkout: Path | None) -> str | None:
-    git = shutil.which("git")
-    if git is None or checkout is None:
-        return None
-    # Without --exclude, a tag would take the place of the digest.
-    command = [git, "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty"]
-    done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 def _find_cpu() -> str:

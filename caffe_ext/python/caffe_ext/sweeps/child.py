@@ -17,13 +17,17 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 TASK, OUTCOME, LOG = "task.json", "outcome.json", "log.txt"
 STARTED, ENDED = "started", "ended"
+CHANGED = (
+    "its caffe_ext was built or installed again while it ran; start the worker, or this sweep, "
+    "again"
+)
 
 
 def run_points() -> None:
@@ -31,9 +35,11 @@ def run_points() -> None:
     from dataclasses import asdict
 
     import caffe_ext.sweeps.compute  # noqa: F401  (so that forked processes have it)
-    from caffe_ext.storage.provenance import describe_machine
+    from caffe_ext.storage.provenance import describe_machine, find_commit
+    from caffe_ext.sweeps.package import list_installed_files
 
-    machine = asdict(describe_machine())
+    installed = list_installed_files()
+    origin = {"commit": find_commit(), "machine": asdict(describe_machine())}
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's business
     # A worker of the client's own blocks it; `caffe train` can be stopped by it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -41,7 +47,7 @@ def run_points() -> None:
         folder = Path(line)
         child = os.fork()
         if not child:
-            _run_point(folder, machine)
+            _run_point(folder, origin, installed)
         with suppress(OSError):  # it has done so itself, and may have ended
             os.setpgid(child, child)
         try:
@@ -53,7 +59,7 @@ def run_points() -> None:
             return
 
 
-def _run_point(folder: Path, machine: dict[str, Any]) -> None:
+def _run_point(folder: Path, origin: dict[str, Any], installed: Sequence[Any]) -> None:
     """Compute a point in this process, and end it."""
     status = 1
     try:
@@ -64,8 +70,8 @@ def _run_point(folder: Path, machine: dict[str, Any]) -> None:
             os.dup2(old, new)
         os.chdir(folder)
         task = json.loads((folder / TASK).read_text(encoding="utf-8"))
-        outcome = json.dumps(compute_outcome(task, folder, machine))
-        (folder / OUTCOME).write_text(outcome, encoding="utf-8")
+        outcome = compute_outcome(task, folder, origin, installed)
+        (folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -75,8 +81,24 @@ def _run_point(folder: Path, machine: dict[str, Any]) -> None:
         os._exit(status)
 
 
-def compute_outcome(task: dict[str, Any], folder: Path, machine: dict[str, Any]) -> dict[str, Any]:
-    """Return the outcome of a point: its `kind` is done, failed or refused."""
+def compute_outcome(
+    task: dict[str, Any], folder: Path, origin: dict[str, Any], installed: Sequence[Any]
+) -> dict[str, Any]:
+    """Return the outcome of a point: its `kind` is done, failed or refused.
+
+    origin     what is recorded of this machine and its software
+    installed  list_installed_files() before this point: it is refused if they have changed
+    """
+    from caffe_ext.sweeps.package import list_installed_files
+
+    outcome = _compute(task, folder, origin)
+    if list_installed_files() != installed:
+        return {"kind": "refused", "sentence": CHANGED}
+    return outcome
+
+
+def _compute(task: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """Return the outcome of a point, whatever has changed meanwhile."""
     from caffe_ext.runtime.memory import measure_peak_memory_mib
     from caffe_ext.sweeps.compute import RefusalError, compute_point
     from caffe_ext.training import TrainingError
@@ -96,7 +118,7 @@ def compute_outcome(task: dict[str, Any], folder: Path, machine: dict[str, Any])
         # Of this process, which began with the point, and of `caffe train`.
         "processor_seconds": sum(times[:4]),
         "peak_memory_mib": measure_peak_memory_mib(),
-        "machine": machine,
+        **origin,
     }
     return {
         "kind": "done",

@@ -18,14 +18,13 @@ from caffe_ext.errors import RecordError
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.storage.json_file import Count, Object, Sha256, read_json, validate
 from caffe_ext.storage.provenance import hash_file
-from caffe_ext.sweeps.table import DONE, Row, is_share
+from caffe_ext.sweeps.table import COMMIT, DONE, WEIGHTS, Row, is_share
 
 _ADVICE = "--reuse takes the sweep.json of a sweep"
 _KEPT = ("command", "date", "version", "commit", "device", "machine", "sweep")
 """What of a table's record is kept in the record of the sweep that reuses it."""
 
 _NOT_COPIED = ("baseline", "state", "digest", "worker", "error", "reused")
-_DIGEST = "weights_sha256"
 
 
 class _StoredRow(TypedDict):
@@ -59,6 +58,7 @@ class _Figures(TypedDict):
     images: Count
     accuracy: float | None
     weights_sha256: Sha256
+    commit: NotRequired[str | None]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _read_figures(row: Row, axes: Collection[str]) -> Row:
     validate(row, _Figures)
     kept = {key: row[key] for key in row if key not in axes and key not in _NOT_COPIED}
     for name, value in kept.items():
-        if name == _DIGEST or value is None:
+        if name in (COMMIT, WEIGHTS) or value is None:
             continue
         number = validate(value, float)
         if is_share(name) and not 0 <= number <= 1:

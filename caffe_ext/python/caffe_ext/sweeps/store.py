@@ -51,11 +51,15 @@ class Figures(TypedDict):
 
 
 class PointCost(TypedDict):
-    """What a point has cost, and where."""
+    """What a point has cost, and where.
+
+    commit  of the checkout that computed it, as in Provenance
+    """
 
     seconds: dict[str, Annotated[float, Meta(ge=0)]]
     processor_seconds: NotRequired[float | None]
     peak_memory_mib: NotRequired[float]
+    commit: NotRequired[str | None]
     machine: NotRequired[Object]
 
 

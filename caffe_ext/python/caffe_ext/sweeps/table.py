@@ -15,6 +15,8 @@ _SECONDS = " seconds"
 _SHARES = (".rate", ".saturated", ".zero_gradient")
 _WORDS = {"pass_published": "PASS", "linf": "Linf", "l2": "L2", "l2_per_pixel": "L2 per pixel"}
 DONE, FAILED, MISSING = "done", "failed", "missing"
+COMMIT, WEIGHTS = "commit", "weights_sha256"
+"""The columns of a finished point that are no numbers."""
 
 
 def make_rows(
@@ -28,8 +30,9 @@ def make_rows(
     reused  rows of other tables, by digest, for points that are not done here (reuse.py)
 
     Columns: `baseline`, the axes, `state` (done, failed or missing), the figures as
-    flatten_figures() names them, `seconds`, `worker`, `error`, and `digest`, the name of the files
-    in points/; `reused`, the other table, if there is a row of one.
+    flatten_figures() names them, `seconds`, `worker`, `error`, `commit` of the code that computed
+    the point, `weights_sha256`, and `digest`, the name of the files in points/; `reused`, the other
+    table, if there is a row of one.
     """
     points = list(points)
     axes = dict.fromkeys(name for point in points for name in point.values)
@@ -43,7 +46,8 @@ def make_rows(
             row |= {f"{name}{_SECONDS}": value for name, value in seconds.items()}
             row[f"processor{_SECONDS}"] = stored.measured.get("processor_seconds")
             row |= {"worker": stored.worker, "error": None}
-            row["weights_sha256"] = stored.weights["sha256"]
+            row[COMMIT] = stored.measured.get(COMMIT)
+            row[WEIGHTS] = stored.weights["sha256"]
         elif reused and point.digest in reused:
             # An axis is what this sweep says it is, whatever columns another table has.
             theirs = {key: one for key, one in reused[point.digest].items() if key not in row}
