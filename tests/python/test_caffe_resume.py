@@ -132,3 +132,24 @@ def test_what_cannot_go_on_is_named() -> None:
     Path("a_iter_5.solverstate").write_bytes(message.SerializeToString())
     log = train(6, "-snapshot=a_iter_5.solverstate")
     assert "holds no random number state" in log
+
+
+def test_rows_of_a_test_are_not_shared_between_solvers() -> None:
+    """As training's are; each solver's test net reads all rows."""
+    Path("net.prototxt").write_text(NET.format(data=DATA["HDF5"].format(), dropout=""))
+    more = "test_iter: 1 test_interval: 2"
+    Path("solver.prototxt").write_text(SOLVER.format(iterations=10, more=more))
+
+    def find_last_batch(state: str | None) -> Any:
+        solver = caffe.get_solver("solver.prototxt")
+        if state is not None:
+            solver.restore(state)
+        solver.step(10 - solver.iter)
+        return solver.test_nets[0].blobs["x"].data.copy()
+
+    caffe.set_solver_count(2)
+    try:
+        whole = find_last_batch(None)
+        assert np.array_equal(find_last_batch("a_iter_5.solverstate"), whole)
+    finally:
+        caffe.set_solver_count(1)

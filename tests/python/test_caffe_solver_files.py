@@ -41,6 +41,10 @@ WRONG = {
     SOLVER + "device_id: -1": "t: device_id is -1; it must be 0 or more",
     SOLVER + 'type: "RMSProp" momentum: 0.9': "t: momentum is 0.9; RMSProp does not use it",
     SOLVER + 'type: "AdaDelta" delta: 0': "t: delta is 0; for AdaDelta it must be more than 0",
+    SOLVER + 'type: "BANG" bang_param { base_type: "Adam" } delta: 0': "t: delta is 0; for Adam it",
+    SOLVER
+    + 'type: "Adversarial" adversarial_param { base_type: "BANG" } '
+    + 'bang_param { base_type: "RMSProp" } momentum: 0.9': "t: momentum is 0.9; RMSProp does not",
     SOLVER + "solver_mode: TPU": 'Unknown enumeration value of "TPU" for field "solver_mode"',
     SOLVER + "iter_size: 99999999999": "Integer out of range (99999999999)",
     SOLVER + "max_iter: 2": 'field "max_iter" is specified multiple times',
