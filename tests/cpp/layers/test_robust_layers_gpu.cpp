@@ -203,6 +203,16 @@ TYPED_TEST(RobustLayersGpu, DualBounds) {
                    {images, 3},
                    {images, 3}},
                   2);
+    // The second kernel leaves out the last row and column of what is below.
+    this->Compare(text("layer { num_output: 2 kernel_size: 3 pad: 1 } "
+                       "layer { num_output: 3 kernel_size: 2 stride: 2 } layer { num_output: 4 }"),
+                  {{images, 1, 5, 5},
+                   {images, 4},
+                   {images, 2, 5, 5},
+                   {images, 2, 5, 5},
+                   {images, 3, 2, 2},
+                   {images, 3, 2, 2}},
+                  2);
   }
 }
 

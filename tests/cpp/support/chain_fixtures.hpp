@@ -153,6 +153,8 @@ inline const std::vector<std::vector<ChainLayer>>& Chains() {
       {ConvolutionIn(2, 3, 1, 1, 1, 5, 5), ConvolutionIn(3, 3, 2, 2, 2, 5, 5),
        ConvolutionIn(4, 2, 1, 1, 3, 4, 4)},
       {ConvolutionIn(3, 3, 2, 1, 2, 6, 6), InnerProductIn(40, 3, 3, 3)},
+      {ConvolutionIn(2, 3, 1, 1, 1, 5, 5), ConvolutionIn(3, 2, 2, 0, 2, 5, 5),
+       InnerProductIn(4, 3, 2, 2)},
       {ConvolutionIn(2, 3, 2, 1, 1, 6, 6), InnerProductIn(5, 2, 3, 3), InnerProductIn(4, 5, 1, 1)},
       {InnerProductIn(6, 1, 1, 7), InnerProductIn(5, 6, 1, 1), InnerProductIn(4, 5, 1, 1)}};
   return chains;

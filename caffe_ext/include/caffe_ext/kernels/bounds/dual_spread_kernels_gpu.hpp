@@ -226,15 +226,19 @@ __global__ void SlopeDiffKernel(SpreadRows rows, SpreadWindow window, int values
   }
 }
 
-// The first and the last position, in one direction, whose window holds a value there.
+// The first and the last position, in one direction, whose window holds a value there; none: the
+// first is behind the last. Without a step, all positions have the same window, and kernels may
+// leave out the last values.
 __device__ inline void FindPositions(const SpreadWindow& window, int size, int at, int positions,
                                      int* first, int* last) {
+  const int from = at + window.offset;  // in the window of position 0
   *first = 0;
   *last = positions - 1;
   if (window.step > 0) {
-    const int from = at + window.offset;  // of 0
     *first = max(0, (from - size + window.step) / window.step);
     *last = min(*last, from / window.step);
+  } else if (from < 0 || from >= size) {
+    *last = -1;
   }
 }
 
