@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <caffe/layer_factory.hpp>
+#include <caffe/util/in_place.hpp>
 #include <set>
 #include <stdexcept>
 
@@ -101,6 +102,7 @@ bool DrawsWhatItPools(const caffe::LayerParameter& param) {
 template <typename Dtype>
 void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples) {
   static const std::set<std::string> kMixing = {"LSTM", "RNN", "BatchReindex", "Filter"};
+  static const std::set<std::string> kWithoutGradient = {"ArgMax", "Embed", "Threshold"};
   static const std::set<std::string> kLearning = {
       "Convolution", "Deconvolution", "InnerProduct", "Scale", "Bias", "PReLU", "BatchNorm"};
   const int index = step.index;
@@ -118,10 +120,18 @@ void CheckStep(const Net<Dtype>& net, const AttackStep<Dtype>& step, int samples
     refuse("stochastic pooling has no gradient as it is deployed");
   }
   for (std::size_t i = 0; i < propagate_down.size(); ++i) {
-    if (propagate_down[i] && !layer.AllowForceBackward(static_cast<int>(i))) {
+    if (propagate_down[i] &&
+        (kWithoutGradient.count(type) != 0 || !layer.AllowForceBackward(static_cast<int>(i)))) {
       refuse("it has no gradient with respect to its bottom '" +
              net.blob_names()[net.bottom_ids(index)[i]] + "'");
     }
+  }
+  // Training asks the same, but only of layers whose gradient it needs itself.
+  const bool in_place = net.top_vecs()[index][0] == net.bottom_vecs()[index][0];
+  if (in_place && propagate_down[0] && !caffe::BackwardInPlace(layer.layer_param())) {
+    refuse(
+        "with these settings it has no gradient in place, as its input is overwritten; give "
+        "the top a name of its own");
   }
   for (std::size_t i = 0; i < net.top_vecs()[index].size(); ++i) {
     const Blob<Dtype>& top = *net.top_vecs()[index][i];

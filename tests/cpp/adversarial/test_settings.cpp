@@ -143,6 +143,10 @@ TEST(AdversarialSettings, RefusesNetsThatCannotBeAttacked) {
                     Classify("y"),
                 "layer 'pool' (Pooling): stochastic pooling has no gradient as it is deployed");
   ExpectRefusal(
+      solver,
+      Images() + "layer { name: 'step' type: 'Threshold' bottom: 'x' top: 'y' }" + Classify("y"),
+      "layer 'step' (Threshold): it has no gradient with respect to its bottom 'x'");
+  ExpectRefusal(
       "type: 'Adversarial' adversarial_param { attack { epsilon: 8 } base_type: 'Newton' }", "",
       "base_type is 'Newton'; it must be SGD");
   ExpectRefusal(
@@ -152,6 +156,25 @@ TEST(AdversarialSettings, RefusesNetsThatCannotBeAttacked) {
   ExpectRefusal(Adversarial("alpha: 0.5 mix: BATCH attack { epsilon: 8 share: 100 } "
                             "attack { type: FGSM epsilon: 8 share: 1 }"),
                 "", "attack 2 (FGSM) gets none of the 4 images of a batch");
+}
+
+// Below the first layer with weights, training itself needs no gradient.
+TEST(AdversarialSettings, RefusesLayersThatOverwriteWhatTheirGradientNeeds) {
+  const auto net = [](const std::string& layer, const std::string& top) {
+    return "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 4 dim: 3 "
+           "dim: 6 dim: 5 } } } layer { name: 'label' type: 'Input' top: 'label' input_param { "
+           "shape { dim: 4 } } } layer { name: 'it' " +
+           layer + " bottom: 'data' top: '" + top + "' }" + Classify(top);
+  };
+  const std::string solver = Adversarial(kAttack);
+  for (const std::string layer :
+       {"type: 'MVN'", "type: 'BNLL'", "type: 'ReLU' relu_param { negative_slope: -0.5 }",
+        "type: 'Power' power_param { power: 2 }"}) {
+    ExpectRefusal(solver, net(layer, "data"), "with these settings it has no gradient in place");
+    EXPECT_NE(MakeSolver<float>(solver, net(layer, "x")), nullptr);
+  }
+  const std::string scaled = "type: 'Power' power_param { scale: 0.5 }";
+  EXPECT_NE(MakeSolver<float>(solver, net(scaled, "data")), nullptr);
 }
 
 TEST(AdversarialSettings, RefusesARangeThatCannotBeKnown) {

@@ -34,7 +34,8 @@ struct AttackPath {
 /// @param data_blob the images; empty: the only blob that the scores are computed from
 /// @throws std::invalid_argument naming the layer or the blob: a net without a loss layer that has
 ///   class scores and one label per image; no such blob of images, or several; a layer on the path
-///   that mixes samples, has no derivative or computes weight gradients in a special way
+///   that mixes samples, has no derivative, overwrites what its derivative needs, or computes
+///   weight gradients in a special way
 template <typename Dtype>
 AttackPath<Dtype> FindAttackPath(const caffe::Net<Dtype>& net,
                                  const Misclassification<Dtype>& classification,
