@@ -28,7 +28,7 @@ std::vector<ChainLayer> DualBoundsLayer<Dtype>::ReadChain(const caffe::Blob<Dtyp
       RefuseLayer(this->layer_param_, "layer " + std::to_string(chain.size() + 1) + ": " + why);
     };
     if (layer.num_output() < 1 || layer.num_output() > 1U << 24) {
-      refuse("num_output must be 1 or more");
+      refuse("num_output must be 1 to 2^24");
     }
     ChainLayer it = {};
     it.is_convolution = layer.has_kernel_size();
@@ -40,7 +40,7 @@ std::vector<ChainLayer> DualBoundsLayer<Dtype>::ReadChain(const caffe::Blob<Dtyp
     if (it.is_convolution) {
       if (layer.kernel_size() < 1 || layer.kernel_size() > 1U << 12 || layer.stride() < 1 ||
           layer.stride() > 1U << 12 || layer.pad() >= layer.kernel_size()) {
-        refuse("kernel_size and stride must be 1 or more, and pad below kernel_size");
+        refuse("kernel_size and stride must be 1 to 4096, and pad below kernel_size");
       }
       it.kernel = static_cast<int>(layer.kernel_size());
       it.stride = static_cast<int>(layer.stride());
@@ -228,10 +228,14 @@ void DualBoundsLayer<Dtype>::Backward_cpu(const Blobs& top, const std::vector<bo
   });
   for (int part = 0; part < parts; ++part) {
     for (std::size_t k = 0; k + 1 < chain_.size(); ++k) {
-      caffe::caffe_axpy(this->blobs_[k]->count(), Dtype(1), weights_diff[part][k].data(),
-                        this->blobs_[k]->mutable_cpu_diff());
+      if (this->param_propagate_down_[k]) {
+        caffe::caffe_axpy(this->blobs_[k]->count(), Dtype(1), weights_diff[part][k].data(),
+                          this->blobs_[k]->mutable_cpu_diff());
+      }
     }
-    spreads_[part].AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
+    if (this->param_propagate_down_.back()) {
+      spreads_[part].AddLastDiff(this->blobs_.back()->mutable_cpu_diff());
+    }
   }
 }
 
@@ -281,8 +285,16 @@ void DualBoundsLayer<Dtype>::Backward_gpu(const Blobs& top, const std::vector<bo
   Pointers weights_diff;
   Pointers slopes_diff;
   Pointers heights_diff;
-  for (const auto& blob : this->blobs_) {
-    weights_diff.push_back(blob->mutable_gpu_diff());
+  unwanted_diffs_.resize(this->blobs_.size());
+  for (std::size_t k = 0; k < this->blobs_.size(); ++k) {
+    if (this->param_propagate_down_[k]) {
+      weights_diff.push_back(this->blobs_[k]->mutable_gpu_diff());
+    } else {
+      if (unwanted_diffs_[k] == nullptr) {
+        unwanted_diffs_[k] = std::make_unique<caffe::Blob<Dtype>>(this->blobs_[k]->shape());
+      }
+      weights_diff.push_back(unwanted_diffs_[k]->mutable_gpu_diff());
+    }
   }
   for (std::size_t k = 1; k < chain_.size(); ++k) {
     slopes_diff.push_back(bottom[2 * k]->mutable_gpu_diff());

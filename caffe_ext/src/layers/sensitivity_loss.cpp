@@ -25,9 +25,11 @@ void SensitivityLossLayer<Dtype>::Reshape(const Blobs& bottom, const Blobs& top)
 template <typename Dtype>
 void SensitivityLossLayer<Dtype>::CheckRange(const caffe::Blob<Dtype>& loss) const {
   if (!std::isfinite(loss.cpu_data()[0])) {
-    throw std::runtime_error("layer '" + this->layer_param_.name() +
-                             "' (SensitivityLoss): the sensitivity exceeds the range of numbers; a "
-                             "smaller epsilon, smaller weights or fewer scores keep it within");
+    throw std::runtime_error(
+        "layer '" + this->layer_param_.name() +
+        "' (SensitivityLoss): the sensitivity exceeds the range of numbers, or "
+        "the scores are not finite; a smaller epsilon or base_lr, smaller "
+        "weights or fewer scores keep it within");
   }
 }
 

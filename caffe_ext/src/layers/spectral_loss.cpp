@@ -35,7 +35,7 @@ void SpectralLossLayer<Dtype>::LayerSetUp(const Blobs& /*bottom*/, const Blobs& 
   std::vector<int> shape;
   for (const auto dim : param.shape().dim()) {
     if (dim < 1 || dim > 1 << 30) {
-      RefuseLayer(this->layer_param_, "parameter_param has a dim that is not 1 or more");
+      RefuseLayer(this->layer_param_, "parameter_param has a dim that is not 1 to 2^30");
     }
     shape.push_back(static_cast<int>(dim));
   }

@@ -43,6 +43,27 @@ TEST(DualBoundsGradients, AreThoseOfFiniteDifferences) {
   }
 }
 
+/// As with lr_mult: 0, which clip_gradients and debug_info rely on.
+TEST(DualBoundsGradients, AreNotComputedForFixedWeights) {
+  LayerBlobs<double> blobs({{2, 1, 5, 5}, {2, 3, 2, 2}, {2, 2, 3, 3}, {2, 2, 3, 3}}, 2);
+  for (const int fixed : {0, 1}) {
+    const auto layer = MakeNamedLayer<double>(kConvolutions);
+    layer->SetUp(blobs.bottom, blobs.top);
+    FillWeights(layer.get());
+    layer->set_param_propagate_down(fixed, false);
+    for (const auto& blob : layer->blobs()) {
+      caffe::caffe_set(blob->count(), 0.0, blob->mutable_cpu_diff());
+    }
+    layer->Forward(blobs.bottom, blobs.top);
+    for (caffe::Blob<double>* const blob : blobs.top) {
+      caffe::caffe_copy(blob->count(), blob->cpu_data(), blob->mutable_cpu_diff());
+    }
+    layer->Backward(blobs.top, {true, true, true, true}, blobs.bottom);
+    EXPECT_EQ(layer->blobs()[fixed]->asum_diff(), 0);
+    EXPECT_GT(layer->blobs()[1 - fixed]->asum_diff(), 0);
+  }
+}
+
 /// Everything that a pass computes with a number of threads.
 std::vector<double> PassWithThreads(int threads) {
   SetKernelThreads(threads);
@@ -96,9 +117,9 @@ TEST(DualBoundsErrors, NameTheLayer) {
       "layer 'it' (DualBounds): dual_bounds names no `layer`: it needs the linear layers from "
       "the input to the one whose outputs are bounded");
   EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 } layer { kernel_size: 3 }"),
-            "layer 'it' (DualBounds): layer 2: num_output must be 1 or more");
+            "layer 'it' (DualBounds): layer 2: num_output must be 1 to 2^24");
   EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 kernel_size: 3 stride: 0 }"),
-            "layer 'it' (DualBounds): layer 1: kernel_size and stride must be 1 or more, and pad "
+            "layer 'it' (DualBounds): layer 1: kernel_size and stride must be 1 to 4096, and pad "
             "below kernel_size");
   EXPECT_EQ(error("epsilon: 1 layer { num_output: 2 kernel_size: 9 }"),
             "layer 'it' (DualBounds): layer 1: the kernel exceeds what is below");

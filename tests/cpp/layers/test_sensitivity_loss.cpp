@@ -49,8 +49,9 @@ TYPED_TEST(SensitivityLoss, SaysThatItExceedsTheRange) {
     FAIL();
   } catch (const std::runtime_error& error) {
     EXPECT_STREQ(error.what(),
-                 "layer 'it' (SensitivityLoss): the sensitivity exceeds the range of numbers; a "
-                 "smaller epsilon, smaller weights or fewer scores keep it within");
+                 "layer 'it' (SensitivityLoss): the sensitivity exceeds the range of numbers, or "
+                 "the scores are not finite; a smaller epsilon or base_lr, smaller weights or "
+                 "fewer scores keep it within");
   }
 }
 

@@ -60,7 +60,7 @@ TEST(SpectralLossErrors, NameTheLayer) {
       "layer 'it' (SpectralLoss): it needs the shape of the weights: parameter_param { shape { "
       "dim: 16 dim: 1 dim: 4 dim: 4 } }");
   EXPECT_EQ(SetUpError(Text("dim: 2 dim: 0"), {}, 1),
-            "layer 'it' (SpectralLoss): parameter_param has a dim that is not 1 or more");
+            "layer 'it' (SpectralLoss): parameter_param has a dim that is not 1 to 2^30");
   EXPECT_EQ(SetUpError(Text("dim: 2 dim: 3", 0), {}, 1),
             "layer 'it' (SpectralLoss): iterations is 0; it must be 1 or more");
 }

@@ -84,6 +84,7 @@ class DualBoundsLayer : public caffe::Layer<Dtype> {
 
   std::unique_ptr<DualSpreadGpu<Dtype>> spread_gpu_;
   caffe::Blob<Dtype> down_diff_;
+  std::vector<std::unique_ptr<caffe::Blob<Dtype>>> unwanted_diffs_;  // of fixed weights
 #endif
 };
 
