@@ -42,9 +42,9 @@ void Remove(const std::vector<Callback*>& callbacks, const Callback* callback) {
   list.erase(std::remove(list.begin(), list.end(), callback), list.end());
 }
 
-// Reads the blobs on the CPU. In GPU mode that costs nothing: Caffe's loss layers write their loss
-// there, and Net's Forward only takes a copy of it to the device to multiply it with its weight. A
-// loss that is the output of some other layer is fetched.
+// Reads the blobs on the CPU. In GPU mode, most of Caffe's loss layers write their loss there, and
+// Net's Forward only takes a copy of it to the device; one that was computed there is fetched, as
+// Net's Forward has done.
 template <typename Dtype>
 Dtype Loss(const Net<Dtype>& net) {
   Dtype loss = 0;
@@ -276,11 +276,6 @@ std::vector<BangStatistics> BangBalancer<Dtype>::Statistics() const {
     statistics[layer->number].layer = layer->layer.name;
   }
   return statistics;
-}
-
-template <typename Dtype>
-std::string BangBalancer<Dtype>::DescribeInvalidLabel() const {
-  return misclassification_.available() ? misclassification_.DescribeInvalidLabel() : "";
 }
 
 template <typename Dtype>

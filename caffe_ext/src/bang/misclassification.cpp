@@ -60,28 +60,6 @@ Misclassification<Dtype>::Misclassification(const caffe::Net<Dtype>& net,
 }
 
 template <typename Dtype>
-std::string Misclassification<Dtype>::DescribeInvalidLabel() const {
-  const int samples = labels_->count();
-  if (samples == 0) {
-    return "";
-  }
-  const int classes = scores_->count() / samples;
-  const Dtype* labels = labels_->cpu_data();
-  for (int i = 0; i < samples; ++i) {
-    const Dtype label = labels[i];
-    const bool ignored = has_ignore_label_ && label == static_cast<Dtype>(ignore_label_);
-    if (!ignored && !(label >= 0 && label < classes && label == std::floor(label))) {  // NaN, too
-      std::ostringstream message;
-      message << "the label of sample " << i << " in the batch of the loss layer '" << loss_layer_
-              << "' is " << (std::isnan(label) ? std::fabs(label) : label)
-              << "; labels are class numbers, 0 to " << classes - 1;
-      return message.str();
-    }
-  }
-  return "";
-}
-
-template <typename Dtype>
 std::vector<char> Misclassification<Dtype>::ComputeFlags() const {
   const int samples = labels_->count();
   if (samples == 0) {

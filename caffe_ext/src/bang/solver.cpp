@@ -72,13 +72,6 @@ void BangSolver<Dtype, Base>::BeginPass(Dtype loss) {
     return;
   }
   OpenCsv();
-  // On a GPU, labels are asked for only where they may be why the loss is none: nobody waits.
-  if (!std::isfinite(loss) || caffe::Caffe::mode() == caffe::Caffe::CPU) {
-    const std::string bad_label = balancer_.DescribeInvalidLabel();
-    if (!bad_label.empty()) {
-      StopAtBadLabel(bad_label);
-    }
-  }
   if (!std::isfinite(loss)) {
     std::ostringstream reason;
     reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
@@ -135,21 +128,6 @@ void BangSolver<Dtype, Base>::KeepGoodState() {
   if (!good_state_.Keep(State(), this->iter_, this->current_step_)) {
     StopAtGoodState(kBrokenWeight);
   }
-}
-
-// The weights are good: no update has seen this batch.
-template <typename Dtype, template <typename> class Base>
-void BangSolver<Dtype, Base>::StopAtBadLabel(const std::string& reason) {
-  balancer_.ResetStatistics();
-  std::ostringstream message;
-  message << "Training stopped: at iteration " << this->iter_ << " " << reason
-          << ". The weights are those of iteration " << this->iter_;
-  if (this->param_.has_snapshot_prefix()) {
-    this->Snapshot();
-    message << ", saved as " << this->SnapshotFilename(".*");
-  }
-  message << ". Correct the labels, or set loss_param { ignore_label }.";
-  throw std::runtime_error(message.str());
 }
 
 template <typename Dtype, template <typename> class Base>

@@ -141,24 +141,5 @@ TYPED_TEST(MisclassificationTest, FollowsTheSizeOfTheBatch) {
   EXPECT_EQ(misclassification.ComputeFlags(), Flags());
 }
 
-// Nothing runs forward: Caffe's loss layers read where the label says.
-TYPED_TEST(MisclassificationTest, DescribesLabelsThatAreNoClass) {
-  this->Make(Scores() + Loss("loss", "SoftmaxWithLoss"));
-  const Misclassification<TypeParam> misclassification(*this->net_, "");
-  const auto describe = [&](const std::vector<double>& labels) {
-    SetValues(labels, this->net_->blob_by_name("label").get());
-    return misclassification.DescribeInvalidLabel();
-  };
-  EXPECT_EQ(describe({0, 1, 2, 1}), "");
-  const std::string text = "the label of sample 1 in the batch of the loss layer '" +
-                           misclassification.loss_layer() + "' is ";
-  const std::string rest = "; labels are class numbers, 0 to 2";
-  EXPECT_EQ(describe({0, 3, 2, 1}), text + "3" + rest);
-  EXPECT_EQ(describe({0, -1, 9, 1}), text + "-1" + rest);
-  EXPECT_EQ(describe({0, 1.5, 2, 1}), text + "1.5" + rest);
-  EXPECT_EQ(describe({0, 1e9, 2, 1}), text + "1e+09" + rest);
-  EXPECT_EQ(describe({0, std::nan(""), 2, 1}), text + "nan" + rest);
-}
-
 }  // namespace
 }  // namespace caffe_ext

@@ -41,44 +41,6 @@ class BangSolverStop : public ::testing::Test {
 
 TYPED_TEST_SUITE(BangSolverStop, Precisions, PrecisionNames);
 
-/// Spoils a label between the forward and the backward pass of an iteration.
-template <typename Dtype>
-class BadLabel : public caffe::Net<Dtype>::Callback {
- public:
-  BadLabel(caffe::Net<Dtype>* net, int pass) : net_(net), pass_(pass) {
-    net->add_after_forward(this);
-  }
-
- protected:
-  void run(int layer) override {
-    if (layer + 1 == static_cast<int>(net_->layers().size()) && pass_-- == 0) {
-      net_->blob_by_name("label")->mutable_cpu_data()[2] = 7;
-    }
-  }
-
- private:
-  caffe::Net<Dtype>* net_;
-  int pass_;
-};
-
-TYPED_TEST(BangSolverStop, AtALabelThatIsNoClassWithTheWeightsOfThatIteration) {
-  if (caffe::Caffe::mode() == caffe::Caffe::GPU) {
-    GTEST_SKIP() << "on a GPU, labels are asked for when the loss is not finite";
-  }
-  const std::string text = Bang(3) + "snapshot_prefix: '" + (this->folder_ / "run") + "'";
-  const auto solver = MakeSolver<TypeParam>(text);
-  Feeder<TypeParam> feeder(solver.get(), 0);
-  BadLabel<TypeParam> bad(solver->net().get(), 5);
-  EXPECT_EQ(this->Message(solver.get(), 10),
-            "Training stopped: at iteration 5 the label of sample 2 in the batch of the loss layer "
-            "'loss' is 7; labels are class numbers, 0 to 2. The weights are those of "
-            "iteration 5, saved as " +
-                (this->folder_ / "run_iter_5") +
-                ".*. Correct the labels, or set loss_param { ignore_label }.");
-  EXPECT_EQ(Weights(solver.get()), Train<TypeParam>(text, 5));
-  this->ExpectFile(true, this->folder_ / "run_iter_5.caffemodel");
-}
-
 TYPED_TEST(BangSolverStop, GoesBackToTheLastGoodStateAndSavesIt) {
   const std::string saved = this->folder_ / "run_iter_6";
   for (const std::string base : {"", "bang_param { base_type: 'Adam' }"}) {

@@ -36,7 +36,7 @@ class BangBackend;
  *
  * In Caffe's GPU mode, all of this happens on the GPU: one launch per layer, and one per pass that
  * finds the misclassified samples. The host waits for the device only in Statistics and
- * MisclassifiedShare.
+ * MisclassifiedShare, and for the loss, as Net's Forward does.
  *
  * - A layer with several tops: row i is sample i of all of them together.
  * - Weights shared by several layers: each layer balances its own top diff; the gradients add up.
@@ -86,8 +86,6 @@ class BangBalancer {
   std::vector<BangStatistics> Statistics() const;
   /// Share of misclassified samples since the last Reset; negative if the net has no labels.
   double MisclassifiedShare() const;
-  /// As Misclassification's; empty if the net has no labels.
-  std::string DescribeInvalidLabel() const;
   void ResetStatistics();
 
  private:

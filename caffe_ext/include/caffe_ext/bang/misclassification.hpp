@@ -35,11 +35,6 @@ class Misclassification {
   /// Null if the layer has none.
   const int* ignore_label() const { return has_ignore_label_ ? &ignore_label_ : nullptr; }
 
-  /// @brief An error in the labels, after the net's forward pass: the first one that is neither a
-  /// class
-  ///   nor the ignore_label; empty if there is none.
-  std::string DescribeInvalidLabel() const;
-
   /// One flag per sample, after the net's forward pass. A label that is not a class can never be
   /// predicted.
   std::vector<char> ComputeFlags() const;

@@ -27,11 +27,9 @@ namespace caffe_ext {
  * With beta 1 and epsilon 0, the weights are bit-identical to those of `Base` alone.
  *
  * At every `display`, it logs what BANG did (see LogBangStatistics) and, if diagnostics_csv is set,
- * writes it there; if that fails later, it warns, and training continues. If a label is not a
- * class, it saves the weights as a snapshot if there is a snapshot_prefix, and throws
- * std::runtime_error that names loss layer, sample and label. If the loss, or a weight, is no
- * longer finite, it restores the last good state (at most good_state_interval iterations old),
- * saves it as a snapshot if there is a snapshot_prefix, and throws std::runtime_error. On
+ * writes it there; if that fails later, it warns, and training continues. If the loss, or a weight,
+ * is no longer finite, it restores the last good state (at most good_state_interval iterations
+ * old), saves it as a snapshot if there is a snapshot_prefix, and throws std::runtime_error. On
  * several GPUs, only the root solver does that, since an exception in one of Caffe's other threads
  * would end the process. A failure in another solver's part of the batch reaches the root's weights
  * with the next update.
@@ -58,7 +56,6 @@ class BangSolver : public Base<Dtype> {
   typename GoodState<Dtype>::Blobs State();
   void KeepGoodState();
   [[noreturn]] void StopAtGoodState(const std::string& reason);
-  [[noreturn]] void StopAtBadLabel(const std::string& reason);
 
   BangBalancer<Dtype> balancer_;
   std::unique_ptr<BangCsv> csv_;
