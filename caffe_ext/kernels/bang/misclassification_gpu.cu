@@ -4,6 +4,7 @@
 #include "caffe_ext/kernels/bang/misclassification_gpu.hpp"
 #include "caffe_ext/kernels/common/blocks_gpu.hpp"
 #include "caffe_ext/kernels/common/device_memory.hpp"
+#include "caffe_ext/kernels/common/label.hpp"
 
 namespace caffe_ext {
 namespace {
@@ -51,8 +52,8 @@ __global__ void __launch_bounds__(kThreads)
     }
     best = AddUp(best, group, shared);
     if (lane == 0 && i < samples) {
-      const int label = static_cast<int>(labels[i]);
-      const bool ignored = has_ignore_label && label == ignore_label;
+      const int label = ClassOf(labels[i], classes);
+      const bool ignored = has_ignore_label && labels[i] == static_cast<Dtype>(ignore_label);
       const bool misclassified = best.index != label && !ignored;
       flags[i] = misclassified ? 1 : 0;
       if (misclassified) {

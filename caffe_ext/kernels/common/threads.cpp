@@ -248,6 +248,7 @@ float* GetThreadBuffer(int slot, std::size_t size) {
   Buffer& buffer = buffers[slot];
   if (buffer.size < size) {
     buffer.memory.reset();
+    buffer.size = 0;  // if there is no memory for more
     buffer.memory.reset(new (kCacheLine) float[size]);
     buffer.size = size;
   }
