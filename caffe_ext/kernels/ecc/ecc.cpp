@@ -107,7 +107,7 @@ LanesInUse& Lanes() {
   return lanes;
 }
 
-/// The functions of ecc_lanes.inc.
+/// The functions of lanes.inc.
 struct EccCode {
   decltype(FindEccHomographies)* homographies;
   decltype(WarpImages)* warp;

@@ -71,7 +71,7 @@ Dtype AttackedNet<Dtype>::Forward() {
   return SumLosses();
 }
 
-// Caffe's loss layers write their loss on the CPU, in GPU mode, too.
+// In GPU mode, a loss that was computed there is fetched: the host waits for it.
 template <typename Dtype>
 Dtype AttackedNet<Dtype>::SumLosses() const {
   Dtype loss = 0;

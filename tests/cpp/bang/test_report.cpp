@@ -22,7 +22,7 @@ namespace {
 constexpr char kHeader[] =
     "iteration,layer,log10_eta_mean,log10_eta_max,zero_gradients,misclassified";
 
-// kappa = 2 and 1, so eta = 1 and 2; see test_bang_solver.cpp.
+// kappa = 2 and 1, so eta = 1 and 2; see test_solver.cpp.
 constexpr char kTwoSamples[] = R"(
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 1 } } }
     layer { name: "target" type: "Input" top: "target" input_param { shape { dim: 2 dim: 1 } } }

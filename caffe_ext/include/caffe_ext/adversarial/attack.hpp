@@ -61,7 +61,7 @@ class BatchAttack {
   /// @param rows disjoint; images of no attack are those of `clean`
   /// @param scale of radii and steps, 0 to 1
   /// @param seed of the random numbers; attack k uses seed + k
-  /// @param the divergence to maximise; null: the net's loss
+  /// @param divergence to maximise; null: the net's loss
   /// @param attacked the results, of the shape of `clean`
   void Run(const caffe::Blob<Dtype>& clean, const std::vector<AttackedRows>& rows, double scale,
            std::uint64_t seed, const Divergence* divergence, caffe::Blob<Dtype>* attacked);

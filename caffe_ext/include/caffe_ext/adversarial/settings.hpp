@@ -23,9 +23,9 @@ struct AttackSettings {
 /// @brief Check `adversarial_param` as far as possible without a net, and fill in the
 ///   defaults.
 /// @throws std::invalid_argument naming the field, its value and what to write: no attack; an alpha
-///   beyond [0, 1]; a radius, step or sigma that is missing, negative, not finite, below one grey
-///   level (0.3 instead of 76.5) or larger than any image can change; steps that cannot reach the
-///   border of their ball; fields that contradict each other
+///   beyond [0, 1]; a radius, step or sigma that is missing, negative, not finite or larger than
+///   any image can change; a radius or sigma below one grey level (0.3 instead of 76.5); steps that
+///   cannot reach the border of their ball; fields that contradict each other
 std::vector<AttackSettings> ReadAttacks(const caffe::AdversarialParameter& param);
 
 }  // namespace caffe_ext
