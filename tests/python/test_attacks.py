@@ -123,6 +123,8 @@ def iterated(
         ("bim-l2=8+margin", iterated(LogitMargin(), 8, 0.5, 40, norm="l2")),
         ("bim=8/255/2/255x9", iterated(FastGradient(), 8, 2, 9)),
         ("bim=0.2of1/0.01of1x9", iterated(FastGradient(), 51, 2.55, 9)),
+        ("bim=8/255.0x9", iterated(FastGradient(), 8, 255, 9)),
+        ("bim=8/255/255x9", iterated(FastGradient(), 8, 255, 9)),
         (
             "bim=8/2.5x7+hc3@conv1/a",
             iterated(HotCold(rank=3, through="conv1/a"), 8, 2.5, 7),
@@ -200,6 +202,9 @@ def test_a_radius_is_missing(name: str) -> None:
         ("pgd=300", "no pixel changes by more than 255 grey levels, and 300 are asked for"),
         ("fgs=300", "no pixel changes by more than 255"),
         ("bim=8/0x40", "step must be above 0 grey levels, not 0"),
+        ("pgd=8/255x40", "^pgd=8/255x40: did you mean pgd=8/255/STEPx40, within 8/255[?]"),
+        ("bim=0.5/255x9r2+margin", "did you mean bim=0.5/255/STEPx9, within 0.5/255[?]"),
+        ("PGD-L2=128/255x20", "did you mean PGD-L2=128/255/STEPx20, within 128/255[?]"),
         ("bim=8/1x0", "iterations must be a whole number, 1 or more, not 0"),
     ],
 )

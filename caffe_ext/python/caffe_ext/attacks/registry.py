@@ -7,7 +7,8 @@ hc1  hc2 ... hc1-s                      HC-k, or its sign; hot:7 and hot:7-s mak
 =EPSILON                                exactly this far, no search: fgs=8 (grey levels)
 bim=8  pgd=8                            iterated, Linf, within 8 grey levels, along the loss
 bim-l2=400  pgd-l2=400                  the same in L2, of the whole image
-/STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40
+/STEPxN                                 with N steps of STEP grey levels: pgd=8/2x40, or
+                                        pgd=8/255/2x40
 rR                                      and R random starts: pgd=8/2x40r5
 +DIRECTION                              as the last part of the name: along this direction instead
                                         of the loss: pgd=8/2x40+margin
@@ -47,6 +48,7 @@ from caffe_ext.attacks.budget import (
     DISTANCE,
     NUMBER,
     PerturbationBudget,
+    has_unit,
     parse_change,
     parse_distance,
 )
@@ -289,6 +291,13 @@ def _parse_projected_gradient(text: str, seed: int) -> Attack | None:
     )
     if found is None:
         return None
+    # In apgd=8/255x40, the 255 belongs to the radius; the texts of attacks have 255.0.
+    if found["step"] == "255" and not has_unit(found["epsilon"]):
+        radius = f"{found['epsilon']}/255"
+        meant = f"{found['method']}{found['l2'] or ''}={radius}/STEPx{found['iterations']}"
+        raise ValueError(
+            f"did you mean {meant}, within {radius}? A step of 255 grey levels is written 255.0"
+        )
     epsilon = parse_change(found["epsilon"])
     least = 0.0 if found["l2"] else 1.0
     return ProjectedGradient(
