@@ -98,6 +98,8 @@ def test_a_float_that_equals_a_whole_number_is_another_setting() -> None:
         ("brighten(by=f())", "settings must be key=value, each once"),
         ("brighten(by=)", "settings must be key=value, each once"),
         ("brighten(by=1, by=2)", "settings must be key=value, each once"),
+        ("brighten(by=1)(seed=2)", "settings must be key=value, each once"),
+        ("brighten(by=1).by(seed=2)", "settings must be key=value, each once"),
         ("brighten(by=1", r"(?s)unknown attack 'brighten\(by=1'.*\sbrighten\(\.\.\.\)"),
     ],
 )

@@ -215,6 +215,7 @@ def _parse_keywords(name: str, inside: str, known: dict[str, Field[Any]]) -> dic
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
         assert isinstance(call, ast.Call)
+        assert isinstance(call.func, ast.Name)  # not what another call returns
         positional, given = call.args, [(one.arg, one.value) for one in call.keywords]
         values = {str(key): ast.literal_eval(value) for key, value in given}
         if len(values) < len(given):
