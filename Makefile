@@ -43,13 +43,13 @@ lint: build
 	@cmake --build $(BUILD) --target lint
 
 # A Python environment for one task, from a file in caffe_ext/python/requirements; needs no build.
-$(BUILD)/%-tools: caffe_ext/python/requirements/%.txt
-	@python3 -m venv --clear $@
-	@$@/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
+$(BUILD)/%-tools/ready: caffe_ext/python/requirements/%.txt
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement $<
 	@touch $@
 
-docs: $(BUILD)/docs-tools
-	@NO_MKDOCS_2_WARNING=1 $</bin/mkdocs --quiet build --site-dir $(CURDIR)/$(BUILD)/site
+docs: $(BUILD)/docs-tools/ready
+	@NO_MKDOCS_2_WARNING=1 $(<D)/bin/mkdocs --quiet build --site-dir $(abspath $(BUILD)/site)
 
 wheel: build
 	@cmake --build $(BUILD) --target wheel
@@ -57,6 +57,6 @@ wheel: build
 docs-check: build
 	@$(BUILD)/venv/bin/python tests/docs/run_commands.py --build $(BUILD) --slow
 
-lock: $(BUILD)/lock-tools
-	@PATH=$(CURDIR)/$</bin:$$PATH \
+lock: $(BUILD)/lock-tools/ready
+	@PATH=$(abspath $(<D)/bin):$$PATH \
 	  python caffe_ext/python/pin_requirements.py $(if $(UPGRADE),--upgrade)
