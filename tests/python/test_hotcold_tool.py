@@ -250,9 +250,7 @@ def test_a_warning_if_files_are_not_adversarial(
     monkeypatch.setattr(campaign, "export_adversarials", flawed)
     assert run(*setting.arguments) == 0
     told, first = capsys.readouterr(), min(setting.hc1.glob("*.png"))
-    sentence = (
-        f"PNG files that are classified as their label when read back: 1; the first is {first}"
-    )
+    sentence = f"PNG files that are not adversarial when read back: 1; the first is {first}"
     assert f"WARNING: {sentence}" in told.err
     count = len(entries(setting.hc1))
     assert f"{count - 1} of {count} PNG files" in told.out

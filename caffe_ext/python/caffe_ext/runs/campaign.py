@@ -210,7 +210,7 @@ class AttackCampaign:
                     export.locate_png(records, row) for row in records.found.nonzero()[0][~verified]
                 ]
                 counter.warn(
-                    "PNG files that are classified as their label when read back: "
+                    "PNG files that are not adversarial when read back: "
                     f"{len(wrong)}; the first is {shorten_path(wrong[0])}"
                 )
             finished = FinishedAttack(model, export.run, records)

@@ -49,7 +49,7 @@ class AttackRecords:
     predicted             int64    what the image itself is classified as
     attempted             bool     whether it was attacked: it was classified correctly
     found                 bool     whether there is an adversarial
-    verified              bool     it is still misclassified after it was read back from the file
+    verified              bool     it is still adversarial after it was read back from the file
     targets               int64    class that the direction points to, -1 if to none
     classes               int64    what the adversarial is classified as
     saturated             bool     float32 softmax of the label exactly 1: the loss is exactly 0

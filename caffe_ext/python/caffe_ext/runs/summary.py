@@ -29,7 +29,7 @@ class AttackSummary:
     attempted, found  images; rate: found / attempted, 0..1
     saturated, zero_gradient
                       shares of the attempted: loss exactly 0; gradient 0 in every pixel
-    unverified        adversarials that were classified correctly when read back from the file
+    unverified        those that were not adversarial any more when read back from the file
     linf .. pass_published, ecc_failed, ecc_failed_published
                       of the adversarials; see AttackRecords
     """

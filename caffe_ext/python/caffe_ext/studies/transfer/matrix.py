@@ -8,8 +8,7 @@ all     adversarials that B misclassifies / all of them: as in Szegedy et al., 2
 strict  the same of the adversarials whose originals B classifies correctly
 
 The adversarials of FGS are also counted in two ways, with and without those of saturated softmax:
-runs/variants.py. On the source itself, both rates are 1, since all adversarials were verified
-there.
+runs/variants.py. On the source itself, both rates are 1: its classes are those that the attack saw.
 """
 
 from collections.abc import Iterator, Sequence
