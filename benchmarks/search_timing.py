@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from caffe_ext.models.description import ModelDescription
     from caffe_ext.reporting import Step
 
-# As many images as attack_run.py takes at a time.
+# As many images as runs/runner.py takes at a time.
 PIECE = 1000
 
 

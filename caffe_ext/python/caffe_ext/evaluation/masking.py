@@ -6,7 +6,7 @@ what it means, and what to do. Neither a warning nor its absence is a proof.
 
 The signs are those of Athalye, Carlini and Wagner, 2018 (iterated attacks weaker than single steps,
 random points stronger than gradients, attacks without a bound that fail), and the three variants
-of FGS (summary.py).
+of FGS (runs/variants.py).
 """
 
 from collections.abc import Callable, Iterator

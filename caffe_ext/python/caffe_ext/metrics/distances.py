@@ -82,7 +82,7 @@ def as_pairs(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return views of both batches as (N, C, H, W).
 
-    Raises TypeError and ValueError as `distances` does.
+    Raises TypeError and ValueError as compute_distances() does.
     """
     batches = []
     for name, images in (("adversarials", adversarials), ("originals", originals)):

@@ -56,7 +56,7 @@ class AttackRecords:
     zero_gradient         bool     the gradient is 0 in all pixels
     step_lengths          float64  how far it lies along the attack's direction, in grey levels
     l0, l1, l2, l2_per_pixel, linf, mean_absolute
-                          float64  distances from the original (metrics.py), of what the
+                          float64  distances from the original (metrics/distances.py), of what the
                                    model sees: without the border that a crop cuts off
     pass_scores           float64  PASS, standard protocol (pass_score.py)
     pass_published        float64  PASS, as in the BANG paper's tables

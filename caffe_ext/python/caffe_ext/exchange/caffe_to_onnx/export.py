@@ -37,7 +37,8 @@ class OnnxModel:
     network        the file's content
     preprocessing  that of a separate file, which turns pixels into the input; None: it is inside
     nodes          the network's number of nodes
-    difference     the largest difference of its logits from Caffe's, see largest_difference()
+    difference     the largest difference of its logits from Caffe's, see
+                   compute_largest_difference()
     checked        the number of images compared
     """
 

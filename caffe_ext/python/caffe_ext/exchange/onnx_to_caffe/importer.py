@@ -43,7 +43,7 @@ class CaffeModel:
     files       the contents of prototxt, weights and model file by file name, in the order in
                 which they are written: the model file refers to the others
     layers      the net's number of layers
-    difference  the largest difference from ONNX Runtime, see largest_difference()
+    difference  the largest difference from ONNX Runtime, see compute_largest_difference()
     checked     the number of images compared
     settings    of the model file
     """
@@ -80,7 +80,7 @@ def import_model(
     name      of the files, and of the model
     settings  of the model file: scale or std, mean, channel_order, crop; by default pixels / 255,
               or as they are for a file of export_model() with the preprocessing inside
-    output    name of the output with the scores; by default the only one, or `logits`
+    output    name of the output with the scores; by default the only one
     sides     (C, H, W) of the input, if the file leaves it open
 
     Raises FileNotFoundError and ValueError as read_graph does; ValueError, naming node and

@@ -1,8 +1,8 @@
 """NoiseCurves: how a network's stability under random noise changes during training.
 
 The figures 3 and 5 of Rozsa, Günther and Boult, 2018: images that all networks classify correctly
-at all iterations, copies of each with Gaussian noise (noise.py), and the rate of copies that are
-classified differently; for several training runs, with the same images and noise.
+at all iterations, copies of each with Gaussian noise (evaluation/stability.py), and the rate of
+copies that are classified differently; for several training runs, with the same images and noise.
 """
 
 from collections.abc import Sequence
