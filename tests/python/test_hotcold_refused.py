@@ -27,7 +27,7 @@ def setting(tmp_path: Path) -> Setting:
     [
         (["--through", "nowhere"], "tiny: the net has no blob 'nowhere'; it has data, inner,"),
         (["--through", "data"], "tiny: blob 'data' is not between"),
-        (["--hot", "3"], "tiny: the rank of the hot class (--hot) can be at most 2, not 3: "),
+        (["--hot", "3"], "tiny: the rank of the hot class can be at most 2, not 3: the network"),
         (["--hot", "x"], "--hot takes ranks, 1 or more, or a range such as 1-9, not 'x'"),
         (["--hot", "0"], "--hot takes ranks"),
         (["--hot", "1", "--target", "1"], "--hot and --target both choose the hot class"),

@@ -156,8 +156,8 @@ def find_class_of_rank(logits: Floats, labels: Ints, rank: int) -> Ints:
     classes = logits.shape[1]
     if rank >= classes:
         raise ValueError(
-            f"the rank of the hot class (--hot) can be at most {classes - 1}, not {rank}: the "
-            f"network has {classes} classes"
+            f"the rank of the hot class can be at most {classes - 1}, not {rank}: the network has "
+            f"{classes} classes"
         )
     scores = logits.astype(np.float64)
     scores[np.arange(len(labels)), labels] = np.inf  # always the first
