@@ -86,6 +86,8 @@ def test_no_sense(
         (["--epsilon=-1"], "argument --epsilon: a distance must be in grey levels (8) or in 0..1"),
         (["--epsilon", "0"], "argument --epsilon: must be above 0, not 0"),
         (["--epsilon", "inf"], "argument --epsilon: a distance must be in grey levels (8)"),
+        (["--epsilon", "0.5/255"], "argument --epsilon: 0.5/255 is less than one grey level: no"),
+        (["--epsilon", "0.002of1"], "argument --epsilon: 0.002of1 is less than one grey level"),
         (["--through", ""], "argument --through: must be the name of a blob"),
     ],
 )

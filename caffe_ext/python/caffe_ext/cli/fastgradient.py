@@ -29,10 +29,10 @@ EXAMPLES = """\
 
 def parse_epsilon(text: str) -> float:
     """Return a positive distance in grey levels, or raise ArgumentTypeError."""
-    from caffe_ext.attacks.budget import parse_distance  # noqa: PLC0415  --help is instant
+    from caffe_ext.attacks.budget import parse_change  # noqa: PLC0415  --help is instant
 
     try:
-        distance = parse_distance(text)
+        distance = parse_change(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}") from None
     if not distance > 0:
