@@ -111,6 +111,13 @@ def test_other_files_are_kept(tmp_path: Path, given: Path) -> None:
     assert other.read_bytes() == B1
 
 
+def test_a_user_s_own_copy_in_the_output_folder_is_kept(given: Path) -> None:
+    before = {path: path.read_bytes() for path in given.iterdir()}
+    paths = prepare_models(given, use_network=False)
+    assert [path.read_bytes() for path in paths] == [R0, B1]
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_the_program(tmp_path: Path, given: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tool = import_module("caffe_ext.cli.get_data")
     named = ["models", "--output", str(tmp_path / "out"), "--data-dir"]

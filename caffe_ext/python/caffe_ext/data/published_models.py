@@ -102,18 +102,18 @@ def _prepare(  # noqa: PLR0913  the settings are independent of each other
                 "--again"
             )
     places = _list_places(given) if given is not None else [*_list_variable_places(), folder]
-    found = _find(model, places)
+    found, downloaded = _find(model, places), None
     if found is None and given is not None:
         raise DataError(
             f"{given} (--data-dir) does not hold {_describe_missing(model)}; it is at {HOME}"
         )
     if found is None:
-        found = _download(model, folder, reporter, use_network=use_network)
+        found = downloaded = _download(model, folder, reporter, use_network=use_network)
     folder.mkdir(parents=True, exist_ok=True)
     with found.open("rb") as source, replace_file(target) as file:
         shutil.copyfileobj(source, file)
-    if found.parent == folder:
-        found.unlink()  # the download, under the authors' name
+    if downloaded is not None:
+        downloaded.unlink()  # under the authors' name
     return target
 
 
