@@ -209,6 +209,10 @@ def test_the_program(
     }.items():
         with pytest.raises(SystemExit, match=f"^{re.escape(says)}$"):
             main(["net.yaml", "--output", output, "--preprocessing", "beside", "--again"])
+    Path("lenet.onnx").touch()
+    for weights in ("lenet.caffemodel.h5", "lenet.caffemodel"):
+        with pytest.raises(SystemExit, match=r"^lenet\.onnx exists"):
+            main(["net.yaml", "--weights", weights])
     with pytest.raises(SystemExit, match="missing is not a folder"):
         main(["net.yaml", "--output", "missing/a.onnx"])
     with pytest.raises(SystemExit, match=r"net\.prototxt: --model takes a YAML file"):

@@ -69,10 +69,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, check, write."""
-    from caffe_ext.models.description import read_model
+    from caffe_ext.models.description import read_model, strip_suffixes
     from caffe_ext.reporting import pluralize
 
-    path: Path = arguments.output or Path(f"{(arguments.weights or arguments.model).stem}.onnx")
+    weights = arguments.weights
+    name = strip_suffixes(weights) if weights else arguments.model.stem
+    path: Path = arguments.output or Path(f"{name}.onnx")
     beside = arguments.preprocessing == "beside"
     try:
         from caffe_ext.exchange.caffe_to_onnx.export import export_model, locate_preprocessing

@@ -173,7 +173,7 @@ def describe_model(
         )
     description = ModelDescription(
         name=replace_undecodable(
-            text["name"] if text["name"] and not weights else _strip_suffixes(file)
+            text["name"] if text["name"] and not weights else strip_suffixes(file)
         ),
         # Without the ".." that a path beside the file begins with; records show these paths.
         deploy=Path(os.path.normpath(folder / text["deploy"])),
@@ -219,6 +219,6 @@ def replace_undecodable(name: str) -> str:
     return "".join("\ufffd" if "\ud800" <= sign <= "\udfff" else sign for sign in name)
 
 
-def _strip_suffixes(weights: Path) -> str:
+def strip_suffixes(weights: Path) -> str:
     """Return the name of a file of weights without its suffixes."""
     return weights.name.removesuffix(".h5").removesuffix(".caffemodel")
