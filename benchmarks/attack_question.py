@@ -60,10 +60,10 @@ class Question:
         from caffe_ext.attacks.criteria import Misclassification
         from caffe_ext.attacks.queries import Queries
         from caffe_ext.attacks.registry import parse_attack
-        from caffe_ext.attacks.within import BudgetAttack
+        from caffe_ext.attacks.within import BudgetSearch
 
         attack, criterion = parse_attack(text), Misclassification(self.labels)
-        if isinstance(attack, BudgetAttack):
+        if isinstance(attack, BudgetSearch):
             asked = Queries(self.classifier)
             return attack.search(asked, self.images, criterion, self.indices).found
         return attack.run(self.classifier, self.images, criterion, self.indices).found

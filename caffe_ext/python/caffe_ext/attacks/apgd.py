@@ -39,7 +39,7 @@ from caffe_ext.attacks.losses import (
 )
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.within import BudgetAttack, BudgetResult
+from caffe_ext.attacks.within import BudgetResult, BudgetSearch
 from caffe_ext.models.base import Floats, Images, Ints, softmax
 
 MOMENTUM, RHO = 0.75, 0.75
@@ -48,7 +48,7 @@ MOST_TARGETS = 9
 
 @register_within("apgd", {loss: {"loss": loss} for loss in LOSSES})
 @dataclass(frozen=True)
-class AutoProjectedGradient(BudgetAttack):
+class AutoProjectedGradient(BudgetSearch):
     """APGD.
 
     loss     what it maximises: ce, margin, dlr, dlr-t
@@ -82,7 +82,7 @@ class AutoProjectedGradient(BudgetAttack):
     def search(
         self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
     ) -> BudgetResult:
-        """Climb from each start, towards each target; see BudgetAttack."""
+        """Climb from each start, towards each target; see BudgetSearch."""
         check_classes(self.loss, asked.model.classes)
         ball = Ball.from_images(images, self.budget, whole=asked.whole)
         result = BudgetResult.make_empty(images, Diagnostics.make_empty(len(images)))

@@ -21,9 +21,8 @@ from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.fab import FastAdaptiveBoundary
 from caffe_ext.attacks.losses import FEWEST_CLASSES, Loss
-from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.square import SquareAttack
-from caffe_ext.attacks.within import BudgetAttack, BudgetResult
+from caffe_ext.attacks.within import BudgetAttack
 from caffe_ext.models.base import Images, Ints, Model
 
 Version = Literal["standard", "quick"]
@@ -86,18 +85,6 @@ class AutoAttack(BudgetAttack):
         """Raise ValueError if one of the attacks cannot attack this model."""
         for attack in self.choose_attacks(model.classes):
             attack.check(model)
-
-    def search(
-        self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
-    ) -> BudgetResult:
-        """Run the attacks' searches in turn."""
-        result = BudgetResult.make_empty(images)
-        for attack in self.choose_attacks(asked.model.classes):
-            left = np.flatnonzero(~result.found)
-            if len(left):
-                mine = attack.search(asked, images[left], criterion.select(left), indices[left])
-                result.add(left[mine.found], mine.points[mine.found])
-        return result
 
     def run(
         self, model: Model, images: Images, criterion: Criterion, indices: Ints

@@ -33,7 +33,7 @@ from caffe_ext.attacks.losses import Values, compute_logits_ratio
 from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.within import BudgetAttack, BudgetResult
+from caffe_ext.attacks.within import BudgetResult, BudgetSearch
 from caffe_ext.models.base import Floats, Images, Ints
 from caffe_ext.reporting import pluralize
 
@@ -42,7 +42,7 @@ ETA, MOST_ALPHA, BACKWARD = 1.05, 0.1, 0.9
 
 @register_within("fab")
 @dataclass(frozen=True)
-class FastAdaptiveBoundary(BudgetAttack):
+class FastAdaptiveBoundary(BudgetSearch):
     """FAB-T.
 
     targets  how many classes it tries, each with all iterations and restarts
@@ -75,7 +75,7 @@ class FastAdaptiveBoundary(BudgetAttack):
     def search(
         self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
     ) -> BudgetResult:
-        """Follow the boundary to each target; see BudgetAttack."""
+        """Follow the boundary to each target; see BudgetSearch."""
         ball = Ball.from_images(images, self.budget, whole=asked.whole)
         result = BudgetResult.make_empty(images, Diagnostics.make_empty(len(images)))
         in_turn = list_targets(asked, ball, criterion, self.targets)

@@ -28,7 +28,7 @@ from caffe_ext.attacks.budget_texts import register_within
 from caffe_ext.attacks.criteria import Criterion
 from caffe_ext.attacks.losses import Values
 from caffe_ext.attacks.queries import Queries
-from caffe_ext.attacks.within import BudgetAttack, BudgetResult
+from caffe_ext.attacks.within import BudgetResult, BudgetSearch
 from caffe_ext.models.base import Floats, Images, Ints
 
 FIRST_SHARE = 0.8
@@ -41,7 +41,7 @@ _DRAWN_AT_A_TIME = 128
 
 @register_within("square")
 @dataclass(frozen=True)
-class SquareAttack(BudgetAttack):
+class SquareAttack(BudgetSearch):
     """Square; `iterations` is the number of queries per image."""
 
     iterations: int = 5000
@@ -62,7 +62,7 @@ class SquareAttack(BudgetAttack):
     def search(
         self, asked: Queries, images: Images, criterion: Criterion, indices: Ints
     ) -> BudgetResult:
-        """Search by squares; see BudgetAttack."""
+        """Search by squares; see BudgetSearch."""
         ball = Ball.from_images(images, self.budget, whole=asked.whole)
         result = BudgetResult.make_empty(images)
         for restart in range(self.restarts):

@@ -1,4 +1,4 @@
-"""BudgetAttack: what attacks within a perturbation budget have in common, and their two readings.
+"""Attacks within a perturbation budget: what they have in common, and the two readings of a search.
 
 real-valued          pixels are any numbers from 0 to 255: what the literature reports
 whole grey levels    what an image file holds
@@ -89,6 +89,11 @@ class BudgetAttack(Attack):
         """Return the budget and the restarts, for names."""
         again = f", {self.restarts} restarts" if self.restarts > 1 else ""
         return f"{NORM_NAMES[self.norm]} {self.epsilon:g}, {self.iterations}{again}"
+
+
+@dataclass(frozen=True)
+class BudgetSearch(BudgetAttack):
+    """An attack within a budget by one search, which is run in both readings."""
 
     @abstractmethod
     def search(
