@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 import attack_references as reference
 from attack_samples import bent_net, labels, linear, random_rows, rows, two_layers
-from caffe_ext.attacks import parse_attack
+from caffe_ext.attacks import parse_attack, shrink
 from caffe_ext.attacks.apgd import AutoProjectedGradient, compute_checkpoints
 from caffe_ext.attacks.ball import Ball, draw_unit_vector
 from caffe_ext.attacks.criteria import Misclassification, TargetedMisclassification
 from caffe_ext.attacks.losses import make_objective
 from caffe_ext.attacks.queries import Queries
+from caffe_ext.models.base import NO_CLASS
 from caffe_ext.models.classifier import Classifier
 
 pytestmark = pytest.mark.any_device
@@ -158,6 +159,38 @@ def test_the_smallest_change_is_reported_and_not_the_radius(tmp_path: Path) -> N
         assert result.classes.tolist() == [1]
         if result.real is not None:
             assert 120.5 < result.real.adversarials[0, 0, 0, 0] <= 120.7
+
+
+@pytest.mark.parametrize(("text", "whole"), [("apgd=50x10", 150), ("bim=50/12x9", 124)])
+@pytest.mark.parametrize("later", [121.5, 255.5])
+def test_answers_that_change_between_the_batches(
+    tmp_path: Path, text: str, whole: int, later: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Class 1 above x0 = 120.5, and above `later` once the smallest adversarial, 121, is found.
+    classifier = linear(tmp_path, [[0], [1]], [120.5, 0])
+    changed = linear(tmp_path / "changed", [[0], [1]], [later, 0])
+    search = shrink.shrink
+
+    def search_and_change(*given: Any) -> Any:
+        found = search(*given)
+        assert found.ravel().tolist() == [121]
+        monkeypatch.setattr(classifier, "logits", changed.logits)
+        return found
+
+    monkeypatch.setattr(shrink, "shrink", search_and_change)
+    result = parse_attack(text).run(
+        classifier, rows([100]), Misclassification(labels(0)), labels(0)
+    )
+    if later < whole:
+        assert result.found.all()
+        assert result.adversarials.ravel().tolist() == [whole]
+        assert result.step_lengths.tolist() == [whole - 100]
+        assert result.classes.tolist() == [1]
+    else:
+        assert not result.found.any()
+        assert result.adversarials.ravel().tolist() == [100]
+        assert np.isnan(result.step_lengths).all()
+        assert result.classes.tolist() == [NO_CLASS]
 
 
 def test_rounding_that_loses_an_adversarial_is_counted_in_one_reading(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from caffe_ext.attacks.directions import DirectionalAttack
 from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.shrink import shrink
-from caffe_ext.models.base import NO_CLASS, Images, Ints, Model, find_top_class
+from caffe_ext.attacks.shrink import shrink_and_confirm
+from caffe_ext.models.base import Images, Ints, Model
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,16 @@ class ProjectedGradient(DirectionalAttack):
                 diagnostics if restart == 0 else None,
             )
             found[left], adversarials[left] = solved, points
-        rows = np.flatnonzero(found)
-        nearest = shrink(asked, images, adversarials.astype(np.float32), found, criterion)
-        adversarials[rows] = nearest[rows].astype(np.uint8)
-        classes = np.full(len(images), NO_CLASS, np.int64)
-        classes[rows] = find_top_class(model.logits(adversarials[rows]))
+        found, adversarials, classes = shrink_and_confirm(
+            asked, images, adversarials, found, criterion
+        )
         lengths = compute_norms(adversarials.astype(np.float32) - images, "linf")
         return AttackResult(
             found,
             adversarials,
             classes,
             np.where(found, lengths, np.nan),
-            asked.queries + len(rows),
+            asked.queries,
             asked.gradients,
             diagnostics,
         )

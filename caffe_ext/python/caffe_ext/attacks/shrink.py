@@ -12,7 +12,7 @@ from caffe_ext.attacks.ball import Ball
 from caffe_ext.attacks.budget import PerturbationBudget
 from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.queries import Queries
-from caffe_ext.models.base import Floats, Images
+from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, find_top_class
 
 _HALVINGS = 8
 # Rounding needs no ball here: each x(t) lies between x and x~ in every pixel, rounded or not.
@@ -40,3 +40,30 @@ def shrink(
         nearest[rows[still]] = seen[still]
         outside[still], inside[~still] = middle[still], middle[~still]
     return nearest
+
+
+def shrink_and_confirm(
+    asked: Queries, images: Images, adversarials: Images, found: Bools, criterion: Criterion
+) -> tuple[Bools, Images, Ints]:
+    """Return where there are adversarials, bool (N,), the nearer ones, and their classes.
+
+    adversarials, found  as for shrink()
+
+    Sums in a net differ in their last bits from batch to batch, and what was shrunk lies next to
+    the boundary. So it is classified again; where it is lost, so is what it was shrunk from, which
+    takes its place; and where both are lost, nothing counts as found.
+    """
+    confirmed = np.zeros(len(images), np.bool_)
+    nearest, classes = images.copy(), np.full(len(images), NO_CLASS, np.int64)
+    shrunk = shrink(asked, images, adversarials.astype(np.float32), found, criterion)
+    for points in (shrunk.astype(np.uint8), adversarials):
+        rows = np.flatnonzero(found & ~confirmed)
+        if not len(rows):
+            break
+        logits = asked.model.logits(points[rows])
+        asked.queries += len(rows)
+        good = criterion.is_satisfied(logits, rows)
+        kept = rows[good]
+        confirmed[kept], nearest[kept] = True, points[kept]
+        classes[kept] = find_top_class(logits[good])
+    return confirmed, nearest, classes

@@ -23,8 +23,8 @@ from caffe_ext.attacks.criteria import Bools, Criterion
 from caffe_ext.attacks.norms import compute_norms
 from caffe_ext.attacks.queries import Queries
 from caffe_ext.attacks.settings import check_whole
-from caffe_ext.attacks.shrink import shrink
-from caffe_ext.models.base import NO_CLASS, Floats, Images, Ints, Model, find_top_class
+from caffe_ext.attacks.shrink import shrink, shrink_and_confirm
+from caffe_ext.models.base import Floats, Images, Ints, Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +140,9 @@ class BudgetSearch(BudgetAttack):
             found[lost] = again.found
             adversarials[lost] = again.points.astype(np.uint8)
         nearest = shrink(real, images, first.points, first.found, criterion)
-        where = np.flatnonzero(found)
-        drawn = shrink(whole, images, adversarials.astype(np.float32), found, criterion)
-        adversarials[where] = drawn[where].astype(np.uint8)
-        classes = np.full(len(images), NO_CLASS, np.int64)
-        classes[where] = find_top_class(whole.logits(drawn[where], ball.select(where)))
+        found, adversarials, classes = shrink_and_confirm(
+            whole, images, adversarials, found, criterion
+        )
         return AttackResult(
             found,
             adversarials,
