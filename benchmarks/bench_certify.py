@@ -4,7 +4,7 @@ Both make noise of their own, round and clip it to grey levels, classify the sam
 classes, for one image of LeNet's or CIFAR-10 quick's size; PyTorch eager, in the layout that it
 likes better, compiled, and both, of which the best counts. Each framework runs in a process of its
 own, as often as the other, in turns. PyTorch comes with `pip install -e .[bench]`; --torch-python
-names the Python of another environment that has it.
+names the Python of another environment that has it. Without it, ours is measured alone.
 """
 
 # The packages, which load Caffe and PyTorch, are imported late: only the children need them.
@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path(sys.executable),
         metavar="FILE",
-        help="a Python with PyTorch (default: this one)",
+        help="a Python with PyTorch (default: this one); where it has none, PyTorch is left out",
     )
     add_output(parser, ROOT / "results", "bench_certify.json")
     add("--child", nargs=3, metavar=("FRAMEWORK", "NETWORK", "THREADS"), help=argparse.SUPPRESS)
@@ -129,6 +129,12 @@ def print_figures(framework: str, network: Network, threads: int) -> None:
     print(json.dumps(found))
 
 
+def has_torch(python: Path) -> bool:
+    """Return whether PyTorch is installed for this Python."""
+    asked = "import sys; from importlib.util import find_spec; sys.exit(find_spec('torch') is None)"
+    return subprocess.run([str(python), "-c", asked], check=False).returncode == 0
+
+
 def run_round(
     python: Path, framework: str, network: Network, threads: int
 ) -> dict[str, list[float]]:
@@ -145,51 +151,68 @@ def run_round(
     return result
 
 
-def measure(arguments: argparse.Namespace, network: Network, threads: int) -> dict[str, Any]:
-    """Return medians over the rounds, in which the frameworks take turns."""
+def measure(
+    rounds: int, pythons: Mapping[str, Path], network: Network, threads: int
+) -> dict[str, Any]:
+    """Return medians over the rounds, in which the frameworks take turns.
+
+    pythons  by the framework that each runs; without torch, the ratios are None
+    """
     found: dict[str, list[list[float]]] = {}
-    for _ in range(arguments.rounds):
-        for framework, python in (
-            ("caffe", Path(sys.executable)),
-            ("torch", arguments.torch_python),
-        ):
+    for _ in range(rounds):
+        for framework, python in pythons.items():
             for title, figures in run_round(python, framework, network, threads).items():
                 found.setdefault(title, []).append(figures)
     medians = {
         title: [statistics.median(column) for column in zip(*figures, strict=True)]
         for title, figures in found.items()
     }
-    ours = medians.pop("caffe_ext")
-    fastest = max(medians, key=lambda title: medians[title][0])
+    speed, processor = medians.pop("caffe_ext")
+    fastest = max(medians, key=lambda title: medians[title][0], default=None)
+    least = min((cpu for _, cpu in medians.values()), default=None)
     return {
         "network": network.title,
         "threads": threads,
-        "samples_per_second": ours[0],
-        "processor_us_per_sample": ours[1],
+        "samples_per_second": speed,
+        "processor_us_per_sample": processor,
         "pytorch": medians,
         "pytorch_best": fastest,
-        "ratio": ours[0] / medians[fastest][0],
-        "processor_ratio": min(cpu for _, cpu in medians.values()) / ours[1],
+        "ratio": None if fastest is None else speed / medians[fastest][0],
+        "processor_ratio": None if least is None else least / processor,
     }
+
+
+def format_figures(measured: Mapping[str, Any]) -> str:
+    """Return what is printed of a network."""
+    text = (
+        f"{measured['network']}, threads: {measured['threads']}: "
+        f"{measured['samples_per_second']:,.0f} samples a second, processor time "
+        f"{measured['processor_us_per_sample']:.1f} us a sample"
+    )
+    if measured["ratio"] is None:
+        return text
+    return (
+        f"{text}; {measured['ratio']:.2f} times {measured['pytorch_best']}, in processor time "
+        f"{measured['processor_ratio']:.2f}; target: at least {TARGET:g}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments say."""
+    from caffe_ext.cli.console import Console
     from caffe_ext.storage.atomic import write_json
 
     record = begin_record(arguments.output, target_ratio=TARGET, measurements=[])
+    pythons = {"caffe": Path(sys.executable), "torch": arguments.torch_python}
+    if not has_torch(pythons["torch"]):
+        Console().note("PyTorch is not installed and left out: pip install -e .[bench]")
+        del pythons["torch"]
     for name in arguments.networks:
         for threads in (1, 2):
             if threads <= len(os.sched_getaffinity(0)):
-                measured = measure(arguments, NETWORKS[name], threads)
+                measured = measure(arguments.rounds, pythons, NETWORKS[name], threads)
                 record["measurements"].append(measured)
-                print(
-                    f"{measured['network']}, threads: {threads}: "
-                    f"{measured['samples_per_second']:,.0f} samples a second, "
-                    f"{measured['ratio']:.2f} times {measured['pytorch_best']}; processor time "
-                    f"{measured['processor_us_per_sample']:.1f} us a sample, "
-                    f"ratio {measured['processor_ratio']:.2f}; target: at least {TARGET:g}"
-                )
+                print(format_figures(measured))
     write_json(arguments.output / "bench_certify.json", record)
 
 
