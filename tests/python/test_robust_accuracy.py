@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli.evaluate import read_radii
 from caffe_ext.evaluation.result import ModelEvaluation, Settings
@@ -56,7 +57,7 @@ def test_the_best_attack_for_each_image(pair: Pair) -> None:
     records = pair[0].records
     assert find_smallest_sizes(list(records.values()), "linf").tolist() == [*LINF, np.inf]
     assert find_smallest_sizes([records["fgs"]], "linf").tolist() == [6, 21, np.inf, 4, np.inf]
-    assert summarize(parse_attack("fgv"), records["fgv"])[0].title == "FGV"
+    assert summarize(parse_attack("fgv"), records["fgv"], MISCLASSIFIED)[0].title == "FGV"
 
 
 def test_robust_accuracy_by_hand(tmp_path: Path) -> None:

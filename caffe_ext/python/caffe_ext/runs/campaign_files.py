@@ -64,7 +64,8 @@ class AttackOutcome:
     @property
     def summaries(self) -> tuple[AttackSummary, ...]:
         """Return the rates and means in each variant of counting."""
-        return summarize(self.finished.run.attack, self.finished.records)
+        run = self.finished.run
+        return summarize(run.attack, self.finished.records, run.criterion)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def find_broken(records: AttackRecords, variant: Variant) -> Bools:
 
 
 def summarize(
-    attack: Attack, records: AttackRecords, criterion: CriterionKind = MISCLASSIFIED
+    attack: Attack, records: AttackRecords, criterion: CriterionKind
 ) -> tuple[AttackSummary, ...]:
     """Return what an attack did, in each of its variants of counting."""
     variants = FGS_VARIANTS.get(attack.text, (PLAIN,))
