@@ -101,6 +101,11 @@ def test_from_500_images_on_the_thresholds_alone_decide() -> None:
     assert not any(clear(least, least, 10**6) for least in (0.01, 0.02, 0.05, 0.1))
 
 
+def test_what_only_attacks_within_a_radius_break_counts_as_unbroken() -> None:
+    (found,) = find_warnings(replace(SOUND, unbroken=0.05))
+    assert "withstand every attack that was run on all images," in found.measured
+
+
 def test_one_grey_level() -> None:
     (found,) = find_warnings(replace(SOUND, probe=replace(PROBE, epsilon=1, iterated_loss=0.7)))
     assert found.measured.startswith("Within 1 grey level, on 991 images, BIM breaks 70.0%")

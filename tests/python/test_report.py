@@ -146,6 +146,7 @@ def test_text(report: Report) -> None:
     assert [line.split("FGS")[1].split("  ")[0] for line in lines[2:5]] == [
         *(", paper's protocol", ", strict", " on the logit margin")
     ]
+    assert lines[6].split() == ["any", "on", "all", "images", "100.00%"]
     assert "Robust accuracy, at most (grey levels of 255):" in lines
     heads = lines[lines.index("Robust accuracy, at most (grey levels of 255):") + 2]
     assert heads.split() == [*["model", "Linf", "8", "Linf", "25.5", "Linf", "51", "Linf", "76.5"]]

@@ -87,7 +87,7 @@ class Evidence:
     paper, strict, logit  rates of FGS in its three variants
     saturated, zero_gradient
                           of FGS
-    unbroken              not broken by any attack, at any distance
+    unbroken              not broken by any attack on all images, at any distance
     """
 
     images: int
@@ -241,8 +241,8 @@ def _check_unbroken(evidence: Evidence) -> Iterator[MaskingWarning]:
     if evidence.unbroken is not None and clear(evidence.unbroken, _SOME, evidence.images):
         yield MaskingWarning(
             "unbroken",
-            f"{format_share(evidence.unbroken)} of the images withstand every attack in this "
-            "report, although the pixels may take any value within 0..255.",
+            f"{format_share(evidence.unbroken)} of the images withstand every attack that was run "
+            "on all images, although the pixels may take any value within 0..255.",
             "Within these bounds any image can be turned into any other, so adversarials "
             "certainly exist: the attacks search in the wrong directions.",
             "Add attacks (--attacks pgd=E+margin, hc1-s, more ranks) until no image is left.",

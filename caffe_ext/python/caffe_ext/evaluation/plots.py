@@ -134,7 +134,7 @@ def draw_broken_curves(models: Sequence[ModelEvaluation], norm: Norm) -> Plot | 
 def _draw_broken(
     models: Sequence[ModelEvaluation], norm: Norm, attacked: Attacked | None, title: str
 ) -> Panel:
-    """Draw the share of images that one attack breaks, or any attack for None."""
+    """Draw the share of images that one attack breaks, or any attack on all images for None."""
     with use_style():
         figure, axes = create_figure(*_CURVES)
         radii = np.linspace(

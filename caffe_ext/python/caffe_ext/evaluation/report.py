@@ -220,7 +220,7 @@ def as_text(
                 cells = format_percent(summary.rate), format_pass(summary.pass_published)
                 rows.append((*first, column.title, *cells, format_grey_levels(summary.linf)))
                 first = "", ""
-        rows.append((*first, "any attack", format_percent(model.broken), "", ""))
+        rows.append((*first, "any on all images", format_percent(model.broken), "", ""))
     lines = _align(rows, (0, 2))
     lines += ["", f"PASS as in the BANG paper's tables; as defined: {PAGE}"]
     if radii := list_table_radii(models):

@@ -108,7 +108,7 @@ class ModelEvaluation:
 
     @property
     def broken(self) -> float | None:
-        """Return the share of the attacked images that at least one attack of the suite breaks."""
+        """Return the share of the attacked images that an attack on all images breaks."""
         sizes = find_smallest_sizes(list(self.records.values()), "linf")
         return compute_share(np.isfinite(sizes), self.attempted)
 
@@ -130,7 +130,10 @@ class ModelEvaluation:
     def compute_curve(
         self, summary: AttackSummary | None, radii: Distances, norm: Norm
     ) -> Distances:
-        """Return the share of images broken within each radius; by any attack for None."""
+        """Return the share of images broken within each radius.
+
+        summary  of the attack that counts; None: any attack on all images
+        """
         if summary is None:
             sizes = find_smallest_sizes(list(self.records.values()), norm)
         else:
