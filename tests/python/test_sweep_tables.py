@@ -7,6 +7,8 @@ import os
 import struct
 import sys
 import termios
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,25 @@ from caffe_ext.sweeps.sweep import Sweep
 from sweep_samples import write_sweep
 
 EVALUATION = {"attacks": ["fgs"], "limit": 5}
-OUTCOME = {
+OUTCOME: dict[str, Any] = {
     "figures": {"images": 5, "accuracy": 0.75, "iterations": 1, "attacks": {}, "within": {}},
     "measured": {"seconds": {"training": 1.0}},
     "weights": b"none",
 }
 
 
-def finish(folder: Path, **changes: Any) -> tuple[Path, SweepResult]:
-    """Return the folder of a sweep whose points are finished, and its tables."""
+def finish(
+    folder: Path, devices: Sequence[str | None] = (), **changes: Any
+) -> tuple[Path, SweepResult]:
+    """Return the folder of a sweep whose points are finished, and its tables.
+
+    devices  of the first points; None, and the rest: as earlier versions left them
+    """
     path = write_sweep(folder / "files", **{"evaluation": EVALUATION, **changes})
     sweep = Sweep(read_sweep(path), folder / "out", folder / "files")
-    for point in sweep.plan().distinct:
-        sweep.store.write(point, OUTCOME)
+    for point, device in zip_longest(sweep.plan().distinct, devices):
+        measured = OUTCOME["measured"] | ({} if device is None else {"device": device})
+        sweep.store.write(point, OUTCOME | {"measured": measured})
     return folder / "out", run_sweep(sweep)
 
 
@@ -55,6 +63,28 @@ def test_an_axis_of_lists(tmp_path: Path) -> None:
     ]
     rows = json.loads((out / "sweep.json").read_text())["rows"]
     assert [row["stepvalue"] for row in rows] == [[5, 10], [5, 10], [8], [8]]
+
+
+def test_the_devices_are_those_of_the_points(tmp_path: Path) -> None:
+    axes = {"momentum": [0.1, 0.2, 0.3, 0.4]}
+    devices = ["GPU 0: H", None, "GPU 0: H", "CPU"]
+    out, _ = finish(tmp_path, devices, axes=axes, baseline=None)
+    assert [row["device"] for row in read_rows(out)] == devices
+    assert json.loads((out / "sweep.json").read_text())["device"] == "GPU 0: H, CPU"
+    again = Sweep(
+        read_sweep(tmp_path / "files" / "sweep.yaml"),
+        tmp_path / "second",
+        tmp_path / "files",
+        [read_table(out / "sweep.json")],
+    )
+    run_sweep(again)
+    assert [row["device"] for row in read_rows(tmp_path / "second")] == devices
+
+
+def test_points_of_earlier_versions_say_no_device(tmp_path: Path) -> None:
+    out, _ = finish(tmp_path, axes={"momentum": [0.1]}, baseline=None)
+    assert [row["device"] for row in read_rows(out)] == [None]
+    assert json.loads((out / "sweep.json").read_text())["device"] is None
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:

@@ -99,6 +99,7 @@ def compute_outcome(
 
 def _compute(task: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """Return the outcome of a point, whatever has changed meanwhile."""
+    from caffe_ext.runtime.device import Device
     from caffe_ext.runtime.memory import measure_peak_memory_mib
     from caffe_ext.sweeps.compute import RefusalError, compute_point
     from caffe_ext.training import TrainingError
@@ -118,6 +119,7 @@ def _compute(task: dict[str, Any], folder: Path, origin: dict[str, Any]) -> dict
         # Of this process, which began with the point, and of `caffe train`.
         "processor_seconds": sum(times[:4]),
         "peak_memory_mib": measure_peak_memory_mib(),
+        "device": Device(task["gpu"]).describe(),
         **origin,
     }
     return {

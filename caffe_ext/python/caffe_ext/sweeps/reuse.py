@@ -18,7 +18,7 @@ from caffe_ext.errors import RecordError
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.storage.json_file import Count, Object, Sha256, read_json, validate
 from caffe_ext.storage.provenance import hash_file
-from caffe_ext.sweeps.table import COMMIT, DONE, WEIGHTS, Row, is_share
+from caffe_ext.sweeps.table import COMMIT, DEVICE, DONE, WEIGHTS, Row, is_share
 
 _ADVICE = "--reuse takes the sweep.json of a sweep"
 _KEPT = ("command", "date", "version", "commit", "device", "machine", "sweep")
@@ -58,6 +58,7 @@ class _Figures(TypedDict):
     images: Count
     accuracy: float | None
     weights_sha256: Sha256
+    device: NotRequired[str | None]
     commit: NotRequired[str | None]
 
 
@@ -118,7 +119,7 @@ def _read_figures(row: Row, axes: Collection[str]) -> Row:
     validate(row, _Figures)
     kept = {key: row[key] for key in row if key not in axes and key not in _NOT_COPIED}
     for name, value in kept.items():
-        if name in (COMMIT, WEIGHTS) or value is None:
+        if name in (DEVICE, COMMIT, WEIGHTS) or value is None:
             continue
         number = validate(value, float)
         if is_share(name) and not 0 <= number <= 1:

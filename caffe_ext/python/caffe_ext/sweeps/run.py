@@ -44,6 +44,7 @@ from caffe_ext.sweeps.table import (
     is_share,
     list_figures,
     make_rows,
+    name_devices,
     sum_seconds,
 )
 
@@ -67,12 +68,13 @@ class _SavedTable:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is computed; none of it changes a result.
+    """How a sweep is computed: it can be continued with other options.
 
     scheduler   address of a Dask scheduler; None: a cluster on this machine
     workers     of the cluster on this machine; None: one for each core, or each GPU
-    gpus        how many GPUs this machine has, to compute on GPUs; None: on CPUs
-    time_limit  of a point, in seconds; None: none
+    gpus        how many GPUs this machine has, to compute on GPUs; None: on CPUs, which round
+                otherwise, so that figures can differ
+    time_limit  of a point, in seconds, after which it counts as failed; None: none
     retry       compute failed points again
     """
 
@@ -278,6 +280,7 @@ class _Run:
         """
         file, folder = self.sweep.file, self.sweep.folder
         record: dict[str, Any] = asdict(collect_provenance()) | {
+            "device": name_devices(rows),  # not this process's
             "sweep": file.name,
             "solver": shorten_path(file.solver),
             "axes": _list_axes(self.sweep),

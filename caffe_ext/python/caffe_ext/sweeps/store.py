@@ -53,12 +53,14 @@ class Figures(TypedDict):
 class PointCost(TypedDict):
     """What a point has cost, and where.
 
-    commit  of the checkout that computed it, as in Provenance
+    device, commit
+            where it was computed, and of the checkout that did, as in Provenance
     """
 
     seconds: dict[str, Annotated[float, Meta(ge=0)]]
     processor_seconds: NotRequired[float | None]
     peak_memory_mib: NotRequired[float]
+    device: NotRequired[str]
     commit: NotRequired[str | None]
     machine: NotRequired[Object]
 

@@ -15,7 +15,7 @@ _SECONDS = " seconds"
 _SHARES = (".rate", ".saturated", ".zero_gradient")
 _WORDS = {"pass_published": "PASS", "linf": "Linf", "l2": "L2", "l2_per_pixel": "L2 per pixel"}
 DONE, FAILED, MISSING = "done", "failed", "missing"
-COMMIT, WEIGHTS = "commit", "weights_sha256"
+DEVICE, COMMIT, WEIGHTS = "device", "commit", "weights_sha256"
 """The columns of a finished point that are no numbers."""
 
 
@@ -30,9 +30,9 @@ def make_rows(
     reused  rows of other tables, by digest, for points that are not done here (reuse.py)
 
     Columns: `baseline`, the axes, `state` (done, failed or missing), the figures as
-    flatten_figures() names them, `seconds`, `worker`, `error`, `commit` of the code that computed
-    the point, `weights_sha256`, and `digest`, the name of the files in points/; `reused`, the other
-    table, if there is a row of one.
+    flatten_figures() names them, `seconds`, `worker`, `error`, `device` and `commit`, where and by
+    which code the point was computed, `weights_sha256`, and `digest`, the name of the files in
+    points/; `reused`, the other table, if there is a row of one.
     """
     points = list(points)
     axes = dict.fromkeys(name for point in points for name in point.values)
@@ -46,7 +46,7 @@ def make_rows(
             row |= {f"{name}{_SECONDS}": value for name, value in seconds.items()}
             row[f"processor{_SECONDS}"] = stored.measured.get("processor_seconds")
             row |= {"worker": stored.worker, "error": None}
-            row[COMMIT] = stored.measured.get(COMMIT)
+            row |= {name: stored.measured.get(name) for name in (DEVICE, COMMIT)}
             row[WEIGHTS] = stored.weights["sha256"]
         elif reused and point.digest in reused:
             # An axis is what this sweep says it is, whatever columns another table has.
@@ -58,6 +58,11 @@ def make_rows(
         rows.append(row | {"digest": point.digest})
     columns = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in columns} for row in rows]
+
+
+def name_devices(rows: Iterable[Row]) -> str | None:
+    """Return where the finished points were computed, as far as that is known; None: it is not."""
+    return ", ".join(dict.fromkeys(filter(None, (row.get(DEVICE) for row in rows)))) or None
 
 
 def sum_seconds(row: Row) -> float:
