@@ -56,7 +56,7 @@ class Subject:
     """One network, with weights, images and threads.
 
     images    float32 (N, C, H, W), 0..255
-    flop      of a forward pass: multiplications and additions of its products
+    flop      of each of TASKS: multiplications and additions of its products
     compiled  whether PyTorch runs it compiled, too
     """
 
@@ -64,7 +64,7 @@ class Subject:
     weights: Path
     images: Any
     threads: int
-    flop: float
+    flop: Mapping[str, float]
     compiled: bool = False
 
     def onnx(self) -> bytes:
@@ -99,7 +99,8 @@ def make_subject(
     net = caffe.Net(str(locate_deploy(name)), caffe.TEST)
     one, channels, height, width = net.blobs["data"].data.shape
     images = np.random.default_rng(0).uniform(0, 255, (batch, channels, height, width))
-    flop = count_operations(net)[0] * batch / one
+    forward, training = (each * batch / one for each in count_operations(net))
+    flop = {FORWARD: forward, GRADIENT: 2 * forward, TRAINING: training}
     return Subject(name, weights, images.astype(np.float32), threads, flop, compiled)
 
 
@@ -124,7 +125,6 @@ def make_peers(subject: Subject, task: str, packages: Sequence[str] = PACKAGES) 
     Raises ValueError if one of them computes other logits.
     """
     ours = None
-    factor = 1 + TASKS.index(task)
     for runner in list_runners(subject, packages):
         if task not in runner.tasks:
             continue
@@ -138,7 +138,7 @@ def make_peers(subject: Subject, task: str, packages: Sequence[str] = PACKAGES) 
         if task != FORWARD:
             del run  # and its memory
             run = runner.tasks[task]()
-        job = Job(task, runner.title, run, runner.ready, factor * subject.flop)
+        job = Job(task, runner.title, run, runner.ready, subject.flop[task])
         yield Peer(runner.title, job, differ)
 
 
