@@ -33,7 +33,7 @@ bench: build
 	@$(BUILD)/venv/bin/python benchmarks/bench_bang.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_adversarial.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_engine.py
-	@$(BUILD)/venv/bin/python benchmarks/bench_zoo.py
+	@$(BUILD)/venv/bin/python benchmarks/bench_zoo.py --output $(BUILD)/zoo
 	@$(BUILD)/venv/bin/python benchmarks/bench_pass.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_search.py
 	@$(BUILD)/venv/bin/python benchmarks/bench_certify.py
