@@ -11,6 +11,9 @@ from google.protobuf import text_format
 from caffe_ext.errors import DataError, UnreachableError
 from caffe_ext.studies.table1.comparison import PAPER
 from caffe_ext.studies.table1.training import MODELS
+from caffe_ext.sweeps.checks import describe_solver_kind
+from caffe_ext.sweeps.data import SweepData
+from caffe_ext.sweeps.description import SweepPoint
 from caffe_ext.sweeps.fields import set_field
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.sweep import Sweep, SweepPlan
@@ -240,6 +243,65 @@ def test_the_loss_layer_may_have_any_name(tmp_path: Path) -> None:
     solver.write_text(text + 'bang_param { incorrect_ratio: 0.5 loss_layer: "loss" }')
     with pytest.raises(ValueError, match=r"max_iter 1: .*loss_layer 'loss'"):
         sweep.plan()
+
+
+@pytest.mark.parametrize(
+    ("settings", "right", "wrong"),
+    [
+        ('type: "BANG" bang_param { layer { name: "NAME" epsilon: 0.5 } }', "ip", "nowhere"),
+        (
+            'type: "Adversarial" adversarial_param { data_blob: "NAME" attack { epsilon: 8 } }',
+            *("data", "nowhere"),
+        ),
+    ],
+)
+def test_every_variant_is_tried_on_its_network(
+    tmp_path: Path, settings: str, right: str, wrong: str
+) -> None:
+    """Settings of layers that a network does not have would end its training."""
+    files = tmp_path / "files"
+    variants = [{"name": name, "solver": f"{name}.prototxt"} for name in ("first", "second")]
+    write_sweep(files)
+    text = (files / "solver.prototxt").read_text().replace('type: "BANG"', settings)
+    for name in ("first", "second"):
+        (files / f"{name}.prototxt").write_text(text.replace("NAME", right))
+    changes: dict[str, Any] = {"axes": {"variant": variants, "random_seed": [1]}, "baseline": None}
+    assert len(plan(tmp_path, **changes).points) == 2
+    (files / "second.prototxt").write_text(text.replace("NAME", wrong))
+    with pytest.raises(ValueError, match=rf"variant second.*: .*{wrong}"):
+        plan(tmp_path, **changes)
+
+
+def test_each_kind_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def count(point: SweepPoint, _: SweepData) -> float:
+        tried.append(point.title)
+        return 0.5
+
+    monkeypatch.setattr("caffe_ext.sweeps.checks._try", count)
+    axes: dict[str, list[Any]] = {"bang_param.beta": [1, 1.2], "bang_param.epsilon": [0.5, 0.8]}
+    assert plan(tmp_path, axes=axes).seconds == 20 * 0.5
+    assert tried == ["baseline", "beta 1, epsilon 0.5"]
+    del tried[:]
+    plan(tmp_path, axes={"iter_size": [1, 2], "base_lr": [0.1, 0.2]}, baseline=None)
+    assert tried == ["iter_size 1, base_lr 0.1", "iter_size 2, base_lr 0.1"]
+
+
+def test_the_kind_of_a_solver() -> None:
+    def describe(text: str) -> str:
+        return describe_solver_kind(text_format.Parse(text, caffe_pb2.SolverParameter()))
+
+    same = 'type: "Adversarial" adversarial_param { attack { epsilon: EPSILON } } max_iter: 5'
+    eight = describe(same.replace("EPSILON", "8"))
+    assert describe(same.replace("EPSILON", "4").replace("5", "6")) == eight
+    others = (
+        *(same.replace("EPSILON", "0"), same.replace("EPSILON", "8 steps: 3")),
+        same.replace("EPSILON", "8") + " iter_size: 2",
+        same.replace("EPSILON } }", "8 } attack { epsilon: 8 } }"),
+        same.replace("EPSILON } }", "8 } trades_beta: 6 }"),
+    )
+    assert len({eight, *map(describe, others)}) == 6
 
 
 def test_the_stages_of_a_solver_are_trained(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from time import perf_counter
 import caffe
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from caffe_ext.data import open_images
 from caffe_ext.runtime.engine import limit_threads
 from caffe_ext.runtime.quiet import silence_caffe
+from caffe_ext.storage.protobuf_field import is_repeated
 from caffe_ext.sweeps.compute import describe_trained
 from caffe_ext.sweeps.data import SweepData
 from caffe_ext.sweeps.description import SweepPoint
@@ -20,6 +23,7 @@ from caffe_ext.training import TrainingError
 from caffe_ext.training.settings import SolverSettings, read_settings
 
 FATAL = 3
+_REAL = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 _TRIAL_SECONDS, _TRIAL_STEPS = 1.0, 50
 # Many images: adversarial training may split a batch between several attacks.
 _TINY_NET = """
@@ -76,22 +80,49 @@ def try_points(points: Sequence[SweepPoint], data: Sequence[SweepData]) -> float
 
     data  of each point
 
-    A kind has the same networks, stages, model, data and solver type. Raises ValueError, with a
-    sentence, for a network that cannot be trained, and for a model or attacks that do not fit it.
+    A kind has the same networks, model and data, and describe_solver_kind(). Raises ValueError,
+    with a sentence, for a network that cannot be trained, and for a model or attacks that do not
+    fit it.
     """
     found: dict[tuple[str, ...], float] = {}
     seconds = 0.0
     for point, mine in zip(points, data, strict=True):
         parameter = text_format.Parse(point.description["solver"], caffe_pb2.SolverParameter())
-        networks = (
-            *(f"{parameter.net_param}", f"{parameter.train_state}"),
+        kind = (
+            *(mine.digest, describe_solver_kind(parameter)),
             *point.description["networks"].values(),
+            f"{point.description['model']}",
         )
-        kind = (mine.digest, parameter.type, *networks, f"{point.description['model']}")
         if kind not in found:
             found[kind] = _try(point, mine)
         seconds += found[kind] * parameter.max_iter
     return seconds / max(1, len(points))
+
+
+def describe_solver_kind(parameter: caffe_pb2.SolverParameter) -> str:
+    """Return what of a solver decides whether it fits its network, and how long an iteration takes.
+
+    Of real numbers, such as bang_param.beta, this is only whether they are 0: the values of an axis
+    are not tried one by one.
+    """
+    kept = caffe_pb2.SolverParameter(type=parameter.type, iter_size=parameter.iter_size)
+    for key in ("net_param", "train_net_param", "train_state", "bang_param", "adversarial_param"):
+        if parameter.HasField(key):
+            getattr(kept, key).CopyFrom(getattr(parameter, key))
+    for key in ("bang_param", "adversarial_param"):
+        if kept.HasField(key):
+            _forget_numbers(getattr(kept, key))
+    return f"{kept}"
+
+
+def _forget_numbers(message: Message) -> None:
+    """Replace the real numbers of a message, but for lists of them, by whether they are not 0."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in value if is_repeated(field) else (value,):
+                _forget_numbers(each)
+        elif field.cpp_type in _REAL and not is_repeated(field):
+            setattr(message, field.name, float(value != 0))
 
 
 def _try(point: SweepPoint, data: SweepData) -> float:
