@@ -1,7 +1,7 @@
 """Sweeps: grids of trainings, each trained network evaluated, on one machine or a cluster.
 
     sweep = Sweep(read_sweep(Path("solvers/sweeps/bang_lenet.yaml")), Path("build/sweep"))
-    result = sweep.run()
+    result = run_sweep(sweep)
     result.rows[0]["fgs.paper.rate"]
 
 A point is a pure function of its description (description.py): the solver with its settings, the

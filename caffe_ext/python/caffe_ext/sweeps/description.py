@@ -1,4 +1,9 @@
-"""The description of a point: everything that its result depends on, and nothing else."""
+"""The description of a point: everything that its result depends on.
+
+It leaves out paths and what the sweep sets itself (OWN in fields.py). The rest of the solver and
+the networks is kept as it is, also what does not matter for the result, such as `display` and
+layers for testing: points that differ in that have different digests.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,7 +41,7 @@ class SweepPoint:
     """A point of a sweep.
 
     values       of the axes, by name; those of the baseline are of the axes that it has
-    description  what is computed, for JSON: see make_description()
+    description  what is computed, for JSON: see PointWriter.write()
     baseline     whether it belongs to the baseline
     """
 
@@ -84,8 +89,8 @@ class PointWriter:
     ) -> dict[str, Any]:
         """Return the description of a point.
 
-        solver    {"solver": text, "networks": {name: text}}, without what does not matter for the
-                  weights: tests, snapshots, the device; sources are names of the data set's files
+        solver    {"solver": text, "networks": {name: text}}, without tests, snapshots and the
+                  device; sources are names of the data set's files
         model     {"deploy": text, and what a model file says of the input}
         data      {"name", "validation", "sha256"}
         evaluation  of EvaluationPlan.to_dict()

@@ -2,7 +2,7 @@
 
 sweep = Sweep(read_sweep("solvers/sweeps/bang_lenet.yaml"), Path("build/bang_lenet"))
 print(len(sweep.plan().points))
-result = sweep.run()
+result = run_sweep(sweep)  # of run.py
 
 sweep.json, sweep.csv    all points with all figures (table.py)
 sweep.html               maps, figures over each other, and the table, for a browser (page.py)
