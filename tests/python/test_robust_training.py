@@ -20,6 +20,7 @@ from caffe_ext.studies.robust_training.study import Measurement, ReportTable, Ro
 from caffe_ext.studies.robust_training.table import format_console
 from caffe_ext.studies.robust_training.training import RobustTraining
 from caffe_ext.training.settings import read_settings
+from classifier_models import write_model
 from data_samples import cifar_batches
 
 WEIGHTS = np.array([[1.0, -2.0, 0.5], [-1.0, 1.0, 0.25]])
@@ -193,12 +194,35 @@ def test_a_study_from_the_training_to_the_tables(
     for text, says in (
         ("{", "is damaged"),
         (json.dumps(fewer), "is damaged: .*the counts are not those of natural"),
-        (other.read_text(), r"holds other results \(it differs in: weights\)"),
+        (other.read_text(), r"holds other results \(it differs in: model\..*"),
     ):
         damaged.write_text(text)
         with pytest.raises(SystemExit, match=rf"noisy-report-.*{says}") as end:
             program.main(arguments)
         assert "remove it, or use --again" in f"{end.value}"
+
+
+def test_a_model_with_another_scale_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy, weights = write_model(tmp_path)
+    description = tmp_path / "model.yaml"
+    trained: Any = [SimpleNamespace(model=MODELS["noisy"], description=description)]
+    source: Any = SimpleNamespace(compute_digest=lambda _: "digest")
+    opener: Any = None
+    images, labels = np.zeros((4, 1, 2, 2), np.uint8), np.zeros(4, np.int64)
+    measured: list[float] = []
+
+    def measure(_: ReportTable, model: Any, *__: object) -> Measurement:
+        measured.append(model.pixel_space.scale)
+        return Measurement(4, dict.fromkeys(COLUMNS, 4))
+
+    monkeypatch.setattr(ReportTable, "_measure", measure)
+    for scale in (0.5, 0.25, 0.5):
+        description.write_text(f"deploy: {deploy}\nweights: {weights}\nscale: {scale}\n")
+        study = ReportTable(trained, opener, tmp_path / "work")
+        study._measure_rows(images, labels, source, SilentReporter())
+    assert measured == [0.5, 0.5, 0.25, 0.25]
 
 
 def test_tables_say_where_nothing_was_measured() -> None:

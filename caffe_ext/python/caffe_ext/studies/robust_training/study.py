@@ -31,7 +31,7 @@ from caffe_ext.reporting import Reporter, SilentReporter
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.description import hash_description
 from caffe_ext.storage.json_file import Count
-from caffe_ext.storage.provenance import collect_provenance, hash_file
+from caffe_ext.storage.provenance import collect_provenance
 from caffe_ext.storage.result_file import StoredResult, restore_result
 from caffe_ext.studies.robust_training import protocol, smoothed
 from caffe_ext.studies.robust_training.models import (
@@ -168,7 +168,7 @@ class ReportTable:
         for one, model in zip(self.trained, self.models, strict=True):
             found[one.model.id, one.model.title] = self._restore_both(
                 one.model.id,
-                about | {"weights": hash_file(one.result.weights), "count": len(images)},
+                about | {"model": model.identify(), "count": len(images)},
                 partial(self._measure, model, images, labels, reporter),
             )
         for one, model in zip(self.trained, self.models, strict=True):
@@ -181,7 +181,7 @@ class ReportTable:
                 found[SMOOTHED, "randomized smoothing"] = self._restore_both(
                     SMOOTHED,
                     about
-                    | {"weights": hash_file(one.result.weights), "count": len(images[rows])}
+                    | {"model": model.identify(), "count": len(images[rows])}
                     | {"smoothing": smoothing},
                     partial(
                         self._measure_smoothed,
