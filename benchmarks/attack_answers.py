@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from caffe_ext.cli.console import Console
 from caffe_ext.runs.output_folder import claim_output
 from caffe_ext.storage.atomic import write_json
+from caffe_ext.storage.description import check_same
 from caffe_ext.storage.json_file import Object, read_json
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def collect_answers(
 
     parts  what gives each answer, by the names of the answers
 
-    Raises RecordError if the file is damaged, or another process is at it.
+    Raises RecordError if the file is damaged or depends on something else, or if another process is
+    at it.
     """
     output = survey.arguments.output
     with claim_output(output):
@@ -63,12 +65,12 @@ def collect_answers(
 
 
 def read_answers(path: "Path", depends: Object, kind: Kind) -> dict[str, Any]:
-    """Return the answers in a record; ValueError if they are about other models or images."""
+    """Return the answers in a record; RecordError if they depend on something else."""
     if not path.exists():
         return {}
     advice = "--again begins anew"
     record = read_json(path, kind.content, advice)
-    if record.depends != depends:
-        raise ValueError(f"{path} is about other models or images: {advice}, --output elsewhere")
+    what = f"{path} is about other models, images or libraries"
+    check_same(depends, record.depends, what, f"{advice}, --output elsewhere")
     answers: dict[str, Any] = record.answers
     return answers

@@ -105,8 +105,11 @@ class Survey:
 
     def identify(self) -> dict[str, Any]:
         """Return what the answers depend on."""
-        models = {one.name: one.as_record()["weights_sha256"] for one in self.models}
-        return {"models": models, "images_sha256": self.source.compute_digest()}
+        return {
+            "models": {one.name: one.identify() for one in self.models},
+            "images_sha256": self.source.compute_digest(),
+            "other": self.other,
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return what the table says of it."""

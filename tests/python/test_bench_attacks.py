@@ -1,6 +1,7 @@
 """benchmarks/bench_attacks.py: robust accuracy in parts that are kept, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import attack_smallest
 import bench_attacks
 from attack_accuracy import OTHER, OURS
 from attack_tables import format_accuracy, format_smallest
+from caffe_ext.errors import RecordError
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.pixels import PixelSpace
 from classifier_models import write_model
@@ -82,12 +84,30 @@ def test_accuracy_goes_on_where_it_was(
     net = tmp_path / "images.npz"
     with np.load(net) as saved:
         np.savez(net, images=255 - saved["images"], labels=saved["labels"])
-    with pytest.raises(SystemExit, match="is about other models or images: --again begins anew"):
+    says = r"is about other .* \(it differs in: images_sha256\); --again begins anew"
+    with pytest.raises(SystemExit, match=says):
         bench_attacks.main(arguments)
     assert json.loads(path.read_text()) == record
     path.write_text(json.dumps({"depends": record["depends"]}))
     with pytest.raises(SystemExit, match=r"is damaged: --again begins anew .*`answers`"):
         bench_attacks.main(arguments)
+
+
+def test_answers_depend_on_the_models_settings_and_on_the_libraries(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    survey = bench_attacks.Survey.open(bench_attacks.parse(arguments))
+    depends = replace(survey, other="Foolbox 3").identify()
+    path = tmp_path / "accuracy.json"
+    path.write_text(json.dumps({"depends": depends, "answers": {}}))
+    assert attack_answers.read_answers(path, depends, attack_accuracy.KIND) == {}
+    ((name, model),) = depends["models"].items()
+    for change, key in (
+        ({"other": "Foolbox 4"}, "other"),
+        ({"models": {name: model | {"scale": 1}}}, f"models.{name}.scale"),
+    ):
+        with pytest.raises(RecordError, match=rf"differs in: {key}\)"):
+            attack_answers.read_answers(path, depends | change, attack_accuracy.KIND)
 
 
 def test_without_the_other_libraries_the_times_are_skipped(
