@@ -10,9 +10,10 @@ from PIL import Image
 
 from bounds_samples import layer, write_net
 from caffe_ext.certification.bounds import Bounder, LogitBounds
+from caffe_ext.certification.bounds_study import BoundsSettings
+from caffe_ext.certification.exact import ExactMethod
 from caffe_ext.certification.largest_radius import TOLERANCE, find_largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import insert_radius
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.cli.certify import main
 from caffe_ext.data import ImageSource
@@ -165,6 +166,17 @@ def test_a_layer_without_bounds_is_named_before_anything_is_written(tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_the_attack_goes_as_far_as_the_bounds() -> None:
-    assert insert_radius("pgd=E/0.25Ex40+margin", 8) == "pgd=8/2x40+margin"
-    assert insert_radius("fgs=E", 2.5) == "fgs=2.5"
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        ("pgd=8", "the attack pgd=8 must have the radius as E, such as"),
+        ("hc1", "must have the radius as E"),
+        ("pgd=E1", "unknown attack 'pgd=E1'"),
+        ("pgd=E/E2", "unknown attack 'pgd=8.0/E2'"),
+    ],
+)
+def test_attacks_that_do_not_follow_the_radius_are_refused(attack: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        BoundsSettings((8,), attack=attack)
+    with pytest.raises(ValueError, match=says):
+        ExactMethod(attack=attack)

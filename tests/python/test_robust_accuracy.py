@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffe_ext.attacks.budget_texts import insert_radius
 from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.cli.evaluate import read_radii
@@ -223,6 +224,23 @@ def test_only_an_e_on_its_own_is_the_radius() -> None:
     suite = Suite((parse_attack("fgs=1"),), cascade=("apgd=Ex20r2+CE", "PGD=E/1E0x9r2", "fgs=E"))
     texts = [attack.text for attack in suite.make_cascade(parse_radius("12.5"))]
     assert texts == ["apgd=12.5x20r2", "pgd=12.5/1.0x9r2+fgv", "fgs=12.5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pgd=E/0.25Ex40+margin", "pgd=8.0/2.0x40+margin"),
+        ("pgd=E/0.5Ex40", "pgd=8.0/4.0x40"),
+        ("pgd=E/.5Er2", "pgd=8.0/4.0r2"),
+        ("pgd=2E/E", "pgd=16.0/8.0"),
+        ("apgd=Ex20+CE", "apgd=8.0x20+CE"),
+        ("x(most=E, least=1E1, E2=3E-1)", "x(most=8.0, least=1E1, E2=3E-1)"),
+        ("pgd=E1", "pgd=E1"),
+        ("hc1", "hc1"),
+    ],
+)
+def test_the_radius_and_its_multiples(text: str, expected: str) -> None:
+    assert insert_radius(text, 8) == expected
 
 
 def test_suites_that_make_no_sense() -> None:

@@ -17,6 +17,16 @@ from caffe_ext.attacks.unknown_attack import describe_missing_radius
 from caffe_ext.attacks.within import BudgetAttack
 
 Within = TypeVar("Within", bound=type[BudgetAttack])
+_RADIUS = re.compile(
+    r"(?<![A-Za-z0-9_.])(\d+\.?\d*|\.\d+)?E(?![A-Za-qs-wyz0-9_.]|[+-]\d)", re.ASCII
+)
+"""An E on its own, or after a factor; "x" and "r" may follow, as in pgd=E/0.5Ex40. Not the one in
++CE or 1E1."""
+
+
+def insert_radius(text: str, radius: float) -> str:
+    """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
+    return _RADIUS.sub(lambda found: f"{float(found[1] or 1) * radius!r}", text)
 
 
 def register_within(

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from caffe_ext.attacks.budget_texts import insert_radius
 from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.certification.bounds import MARGIN, METHODS, Bounder, Method
 from caffe_ext.certification.bounds_result import BoundedModel, BoundsResult, save_results
 from caffe_ext.certification.largest_radius import TOLERANCE, find_largest_radii
 from caffe_ext.certification.network import read_network
-from caffe_ext.certification.study import Study, check_radii, insert_radius, read_labelled
+from caffe_ext.certification.study import Study, check_attack, check_radii, read_labelled
 from caffe_ext.errors import RecordError
 from caffe_ext.models.base import Images, Ints, Model
 from caffe_ext.models.loadable import LoadableModel
@@ -63,6 +64,8 @@ class BoundsSettings:
         for method in self.methods:
             if method not in METHODS:
                 raise ValueError(f"unknown method {method!r}; the methods are {', '.join(METHODS)}")
+        if self.attack:
+            check_attack(self.attack)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from caffe_ext.attacks.budget_texts import insert_radius
 from caffe_ext.attacks.criteria import MISCLASSIFIED
 from caffe_ext.attacks.losses import FEWEST_CLASSES
 from caffe_ext.attacks.registry import parse_attack
@@ -34,7 +35,7 @@ from caffe_ext.certification.largest_radius import TOLERANCE
 from caffe_ext.certification.mixed_integer import Goal, Limits, encode_network
 from caffe_ext.certification.network import BoundableNetwork
 from caffe_ext.certification.perturbations import PixelBall
-from caffe_ext.certification.study import insert_radius
+from caffe_ext.certification.study import check_attack
 from caffe_ext.certification.windows import Doubles
 from caffe_ext.models.base import Floats, Images, Model
 from caffe_ext.models.pixels import allow_dark_pixels
@@ -77,6 +78,8 @@ class ExactMethod:
         ):
             if value not in known:
                 raise ValueError(f"the {name} must be one of {', '.join(known)}, not {value!r}")
+        if self.attack:
+            check_attack(self.attack)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from caffe_ext.attacks.budget import check_largest_change
+from caffe_ext.attacks.budget_texts import insert_radius
+from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.data import ImageSource
 from caffe_ext.models.base import Images, Ints
 from caffe_ext.models.loadable import LoadableModel
@@ -15,6 +17,8 @@ from caffe_ext.runs.compatibility import check_model
 from caffe_ext.runs.output_folder import check_writable
 from caffe_ext.runtime.checkout import shorten_paths
 from caffe_ext.storage.provenance import collect_provenance
+
+_SOME_RADIUS = 8.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
     return tuple(dict.fromkeys(radii))
 
 
-def insert_radius(text: str, radius: float) -> str:
-    """Return an attack's text at a radius: E is the radius, 0.25E a quarter of it."""
-    return text.replace("0.25E", f"{radius / 4:.12g}").replace("E", f"{radius:.12g}")
+def check_attack(text: str) -> None:
+    """Raise ValueError for the text of an attack that is unknown, or lacks the radius, E."""
+    inserted = insert_radius(text, _SOME_RADIUS)
+    parse_attack(inserted)
+    if inserted == text:
+        raise ValueError(f"the attack {text} must have the radius as E, such as pgd=E+margin")

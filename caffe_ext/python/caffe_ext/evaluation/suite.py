@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from caffe_ext.attacks.autoattack import AutoAttack
 from caffe_ext.attacks.base import Attack
 from caffe_ext.attacks.budget import Norm, PerturbationBudget, check_distance, parse_change
+from caffe_ext.attacks.budget_texts import insert_radius
 from caffe_ext.attacks.registry import parse_attack
 from caffe_ext.runs.variants import ALL, FGS, FGS_VARIANTS, LOGIT_FGS, PLAIN, Variant
 
@@ -27,8 +28,6 @@ COLOUR_RADII = (1.0, 2.0, 4.0, 8.0)
 CASCADE = ("pgd=E+margin",)
 _WITHIN = ("bim", "pgd", "apgd", "fab", "square", "autoattack")
 """Attacks whose texts have a radius, and "-l2" before it in L2."""
-_RADIUS = re.compile(r"(?<![A-Za-z0-9_.])E(?![A-Za-qs-wyz_])")
-"""An E on its own; "x" and "r" may follow, as in pgd=Ex40. Not the one in +CE or 1E1."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Suite:
     def make_cascade(self, budget: PerturbationBudget, seed: int = 0) -> tuple[Attack, ...]:
         """Return the attacks of the cascade within a budget; ValueError for unknown ones.
 
-        E in a text stands for the budget's radius; the name of an attack alone is short for NAME=E.
+        E in a text stands for the budget's radius, 0.25E for a quarter of it; the name of an attack
+        alone is short for NAME=E.
         In L2, bim and pgd are bim-l2 and pgd-l2, and so on. AutoAttack is split into its attacks,
         so that the share of each is known.
         """
@@ -98,7 +98,7 @@ def _add_budget(text: str, budget: PerturbationBudget) -> str:
         text = f"{name}=E{plus}{ending}"
     if budget.norm == "l2":
         text = re.sub(rf"^({'|'.join(_WITHIN)})=", r"\1-l2=", text)
-    return _RADIUS.sub(f"{budget.epsilon!r}", text)
+    return insert_radius(text, budget.epsilon)
 
 
 def make_default_suite(  # noqa: PLR0913  they are independent of each other
