@@ -13,7 +13,7 @@ _VERBS = """
     assess assign attack attempt average
     begin bisect bound broadcast build
     call cancel centre certify change check choose claim classify clear climb clip close collect
-    commit compare complete compose compute concatenate concretize confirm connect construct
+    compare complete compose compute concatenate concretize confirm connect construct
     convert copy correlate count create cut
     decide decode decompose decorate defer deform descend describe detect differentiate discard
     download draw drop
