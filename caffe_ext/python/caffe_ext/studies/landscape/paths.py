@@ -28,8 +28,9 @@ _IMAGES, _ITERATIONS = 13, 300
 _SPRING = 0.02
 _LONGEST = 0.2
 _BETWEEN = 20
-_PROMINENCE = 1e-6
 """Points at which the energy is measured between two images."""
+_PROMINENCE = 1e-6
+"""How far the energy falls on both sides of a peak, at least."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -213,7 +213,7 @@ class _Run:
         return depends | {"iterations": iterations}
 
     def _find_seed(self, network: StudyNetwork) -> int:
-        """Return the seed of the order of a network's images, another one for each."""
+        """Return the seed of the order of images: one for each base and ordering, in all rows."""
         return (1000 * (self.settings.seed + network.base - 1) + network.ordering) % SEEDS
 
     def _make_recipe(self, network: StudyNetwork) -> Recipe:
