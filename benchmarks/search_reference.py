@@ -126,13 +126,6 @@ class Path1D:
         last = find_last_amplitude(self.image, self.u)
         return next((t for t in range(1, last + 1) if self.is_misclassified(t)), None)
 
-    def classify_all(self, most: int) -> list[bool]:
-        """Return for each t = 0, 1, ... most whether x(t) is misclassified: brute force."""
-        return [
-            self.is_misclassified(t)
-            for t in range(min(find_last_amplitude(self.image, self.u), most) + 1)
-        ]
-
 
 def make_plain_path(net: PlainNet, kind: str, image: Image, label: Any) -> Path1D:
     """Return the way of an image in the direction of that kind."""

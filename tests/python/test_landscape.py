@@ -21,7 +21,6 @@ from caffe_ext.studies.landscape.paths import find_path, match_nets
 from caffe_ext.studies.landscape.quench import descend, initialize_net, quench
 from caffe_ext.studies.landscape.reduction import (
     align_units,
-    measure_difference,
     pad_net,
     reduce_net,
     reorder_units,
@@ -148,8 +147,7 @@ def test_the_order_of_units_does_not_matter() -> None:
     orders = [np.array([2, 0, 1]), np.array([1, 3, 0, 2])]
     other = reorder_units(point, WIDTHS, orders)
     assert np.abs(other - point).max() > 0.1
-    assert measure_difference(other, point, WIDTHS) == 0
-    assert align_units(other, WIDTHS, point) == pytest.approx(point)
+    assert (align_units(other, WIDTHS, point) == point).all()
 
 
 def test_nothing_near_a_minimum_is_lower(minimum: StationaryPoint) -> None:

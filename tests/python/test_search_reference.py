@@ -77,9 +77,15 @@ def test_the_case_is_worth_it(model: tuple[Path, Path], images: Images, labels: 
     assert first != [amplitude for amplitude in found if amplitude is not None]
 
 
+def classify_all(way: Path1D) -> list[bool]:
+    """Return for each t = 0, 1, ... MOST whether x(t) is misclassified: brute force."""
+    last = min(find_last_amplitude(way.image, way.u), MOST)
+    return [way.is_misclassified(t) for t in range(last + 1)]
+
+
 def changes_once(way: Path1D) -> bool:
     """Say whether all amplitudes from the first misclassified one on are misclassified."""
-    wrong = way.classify_all(MOST)
+    wrong = classify_all(way)
     return wrong == sorted(wrong)
 
 
@@ -136,7 +142,7 @@ def test_brute_force(model: tuple[Path, Path], images: Images, labels: Ints, kin
     net, smallest = PlainNet(*model, "score", SCALE), 0
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         way = make_plain_path(net, kind, image, label)
-        wrong = way.classify_all(MOST)
+        wrong = classify_all(way)
         assert not wrong[0]
         if not result.found[row]:
             # What the search asks last is the end of the way.

@@ -104,15 +104,6 @@ class RobustAccuracy:
         """Return the same in real-valued pixels."""
         return int(self.robust_real.sum()) / len(self.robust) if len(self.robust) else None
 
-    def count_broken_by(self, name: str) -> int:
-        """Return how many images count for an attack on all images, by its name; 0: none."""
-        mine = (
-            one
-            for one in self.stages
-            if one.name == name and one.tried is None and one.run_for is None
-        )
-        return sum(one.broken for one in mine)
-
 
 def find_perturbation_sizes(records: AttackRecords, norm: Norm, *, real: bool = False) -> Distances:
     """Return the size of each adversarial that was found, inf where none was; float64 (N,)."""

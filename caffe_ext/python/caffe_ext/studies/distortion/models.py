@@ -123,7 +123,6 @@ _DEFENCES = (
     ),
 )
 DEFENCES: Mapping[str, Defence] = {defence.id: defence for defence in _DEFENCES}
-TABLE_2 = tuple(defence for defence in _DEFENCES if defence.paper)
 TABLE_DISTORTIONS = (0.0, 0.1, 0.2)
 _DROPOUT = ("plain", "dropout-input", "dropout-all")
 _PREPROCESSING = (

@@ -11,7 +11,6 @@ NATURAL, SIGN, GAUSSIAN, HARD = "natural", "gradient-sign", "gaussian", "hard-di
 KINDS = (NATURAL, SIGN, GAUSSIAN, HARD)
 EPSILONS = (0.07, 0.14, 0.21, 0.28, 0.34, 0.4)
 SIGMAS = (0.09, 0.18, 0.27, 0.36, 0.45, 0.54)
-PER_SUBSET = 15
 CLASSES = 10
 """The digits, 0..9."""
 FULL_SCALE = 255

@@ -104,8 +104,3 @@ def align_units(parameters: Doubles, widths: Widths, reference: Doubles) -> Doub
         orders[number] = order
         aligned = reorder_units(aligned, widths, orders)
     return aligned
-
-
-def measure_difference(one: Doubles, other: Doubles, widths: Widths) -> float:
-    """Return the largest difference of two nets' parameters but for the order of their units."""
-    return float(np.abs(align_units(one, widths, other) - other).max(initial=0))

@@ -382,12 +382,6 @@ def _find_first_crossing(
     return share, first
 
 
-def _compute_values(
-    surface: LossSurface, point: Doubles, widths: Widths, slopes: list[Doubles]
-) -> list[Doubles]:
-    return surface.compute_pass(point, widths, slopes=slopes).values[:-1]
-
-
 def _find_largest(values: Doubles) -> float:
     """Return the largest magnitude."""
     return float(np.abs(values).max(initial=0))
