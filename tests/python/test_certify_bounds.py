@@ -64,6 +64,17 @@ def test_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert (tmp_path / "out" / "bounds.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_largest_radii_that_were_not_asked_for_are_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments(tmp_path), "--radii", "2", "--no-attack"]) == 0
+    assert "mean largest" not in capsys.readouterr().out
+    with (tmp_path / "out" / "bounds.csv").open() as file:
+        assert {row["largest_certified_linf"] for row in csv.DictReader(file)} == {""}
+    record = json.loads((tmp_path / "out" / "bounds.json").read_text())
+    assert record["results"][0]["largest_certified_radius"] is None
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = [*arguments(tmp_path), "--radii", "2", "--no-attack"]
     asked: list[int] = []

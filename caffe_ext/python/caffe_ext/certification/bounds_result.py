@@ -27,14 +27,14 @@ class BoundedModel:
 
     correct   bool (N,)
     margins   float64 (N, R) by method, bounds on the least z_label - z_t; certified where above 0
-    largest   float64 (N,) by method, the largest certified radius, in grey levels
+    largest   float64 (N,) by method, the largest certified radius, in grey levels; None: not found
     attacked  bool (N, R), which images the attack leaves correct; None: no attack
     """
 
     name: str
     correct: Bools
     margins: Mapping[str, Doubles]
-    largest: Mapping[str, Doubles]
+    largest: Mapping[str, Doubles] | None
     attacked: Bools | None
 
     def compute_certified_accuracy(self, method: str) -> Doubles:
@@ -60,8 +60,10 @@ class BoundsResult:
     attack: str
     models: Sequence[BoundedModel]
 
-    def format_table(self, *, largest: bool) -> str:
-        """Return accuracies at all radii, and the gaps between bounds and attack, as a table."""
+    def format_table(self) -> str:
+        """Return accuracies at all radii, and the gaps between bounds and attack, as a table; the
+        mean largest radii, if they were found.
+        """
         methods = list(self.models[0].margins)
         head = ["model", "Linf", "accuracy", *methods, "under attack", "gap"]
         cells = [head]
@@ -76,7 +78,7 @@ class BoundsResult:
                     upper = [f"{robust[column]:.2%}", f"{robust[column] - best[column]:.2%}"]
                 accuracy = f"{model.correct.mean():.2%}"
                 cells.append([model.name, format_both_units(radius), accuracy, *shares, *upper])
-            if largest:
+            if model.largest is not None:
                 radii = (format_both_units(float(model.largest[m].mean())) for m in methods)
                 cells.append([model.name, "mean largest", "", *radii, "", ""])
         return format_table(cells)
@@ -95,14 +97,13 @@ def to_csv(result: BoundsResult) -> str:
             for image, label in enumerate(result.labels.tolist()):
                 for column, radius in enumerate(result.radii):
                     margin = margins[image, column]
+                    largest = "" if model.largest is None else f"{model.largest[method][image]:g}"
                     robust = "" if model.attacked is None else int(model.attacked[image, column])
                     rows.append(
                         [
                             *(model.name, method, image, label, int(model.correct[image])),
                             *(f"{radius:g}", f"{radius / 255:.8g}", f"{margin:.6g}"),
-                            int(margin > 0 and model.correct[image]),
-                            f"{model.largest[method][image]:g}",
-                            robust,
+                            *(int(margin > 0 and model.correct[image]), largest, robust),
                         ]
                     )
     return format_csv(rows)
@@ -118,9 +119,8 @@ def _list_entries(result: BoundsResult) -> Iterator[dict[str, Any]]:
                 method: model.compute_certified_accuracy(method).tolist()
                 for method in model.margins
             },
-            "largest_certified_radius": {
-                method: radii.tolist() for method, radii in model.largest.items()
-            },
+            "largest_certified_radius": model.largest
+            and {method: radii.tolist() for method, radii in model.largest.items()},
             "accuracy_under_attack": None if robust is None else robust.tolist(),
         }
 

@@ -70,7 +70,10 @@ class BoundsSettings:
 
 @dataclass(frozen=True)
 class BoundsPiece:
-    """What bounds-*.json holds: the results for the first images."""
+    """What bounds-*.json holds: the results for the first images.
+
+    largest  0 for all images unless it is asked for
+    """
 
     description: Object
     lower: list[list[list[float]]]
@@ -120,13 +123,16 @@ class BoundsStudy(Study):
                     )
                     for method in settings.methods
                 }
+                largest: dict[str, NDArray[np.float64]] = {
+                    name: np.array(piece.largest) for name, piece in bounded.items()
+                }
                 attacked = self._attack_images(model, images, labels, predicted)
                 results.append(
                     BoundedModel(
                         description.name,
                         predicted == labels,
                         {name: np.array(piece.margins) for name, piece in bounded.items()},
-                        {name: np.array(piece.largest) for name, piece in bounded.items()},
+                        largest if settings.largest else None,
                         attacked,
                     )
                 )

@@ -115,7 +115,7 @@ def make_study(arguments: argparse.Namespace) -> "BoundsStudy":
 
 def show(result: "BoundsResult", arguments: argparse.Namespace) -> None:
     """Print the tables, and what they say."""
-    print(result.format_table(largest=arguments.largest))
+    print(result.format_table())
     print(
         f"\n{', '.join(result.models[0].margins)}: share of the {len(result.labels):,} images that "
         "are certified, at least robust; under attack: at most.\nDistances: grey levels (of 1)."
