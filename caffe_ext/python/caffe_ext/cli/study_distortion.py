@@ -57,7 +57,7 @@ defences
   stage-committee  LeNet and its five stages, averaged
 
 time
-  About 20 minutes of processor time to train, and 50 to measure; --limit, --levels and --defences
+  About 30 minutes to train, and 70 of processor time to measure; --limit, --levels and --defences
   shorten it. --digits --iterations 100 tries everything out in minutes.
 
 examples

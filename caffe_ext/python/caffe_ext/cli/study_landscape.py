@@ -25,7 +25,7 @@ methods of --exact
   marabou  bisection by queries to Marabou (`pip install maraboupy==2.0.0`)
 
 time (one core of a current server)
-  A hop takes 2 to 5 seconds, a path about 5, and the exact widths of a minimum 2 to 5.
+  A hop takes 2 to 5 seconds, a path about 5, and the exact widths of a minimum 8 to 35.
 
 examples
   caffe-ext study landscape
