@@ -5,6 +5,9 @@ from typing import Any
 
 import yaml
 
+from caffe_ext.sweeps.file import read_sweep
+from caffe_ext.sweeps.sweep import Sweep, SweepPlan
+
 NET = """
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
   transform_param { scale: 0.004 }
@@ -48,3 +51,9 @@ def write_sweep(folder: Path, **changes: Any) -> Path:
     kept = {key: value for key, value in {**SWEEP, **changes}.items() if value is not None}
     path.write_text(yaml.safe_dump(kept, sort_keys=False))
     return path
+
+
+def plan_sweep(folder: Path, **changes: Any) -> SweepPlan:
+    """Return the checked points of the sweep, whose files are written below the folder."""
+    file = read_sweep(write_sweep(folder / "files", **changes))
+    return Sweep(file, folder / "out", folder / "files").plan()

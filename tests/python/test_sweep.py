@@ -17,13 +17,10 @@ from caffe_ext.cli.sweep_display import format_clock, format_progress
 from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
-from caffe_ext.sweeps.child import compute_outcome
-from caffe_ext.sweeps.compute import ComputedPoint
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, make_maps
 from caffe_ext.sweeps.means import average_rows, make_cells
 from caffe_ext.sweeps.means_figure import draw_means
-from caffe_ext.sweeps.package import list_installed_files
 from caffe_ext.sweeps.progress import SweepProgress
 from caffe_ext.sweeps.run import SweepResult
 from caffe_ext.sweeps.sweep import Sweep
@@ -213,16 +210,6 @@ def test_every_row_says_where_and_by_which_code_it_was_computed(finished: Path) 
     assert {row["commit"] for row in rows(finished)} == {record["commit"]}
     assert {row["device"] for row in rows(finished)} == {"CPU"}
     assert record["device"] == "CPU"
-
-
-def test_the_device_of_a_point_is_that_of_its_own_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = ComputedPoint({}, tmp_path / "weights", {"training": 1.0})
-    monkeypatch.setattr("caffe_ext.sweeps.compute.compute_point", lambda *_: done)
-    task = {"description": {}, "data_folder": "", "gpu": 1}
-    outcome = compute_outcome(task, tmp_path, {"commit": "c"}, list_installed_files())
-    assert outcome["measured"]["device"].startswith("GPU 1: ")
 
 
 def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 #include "caffe_ext/bang/misclassification.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
-#include <sstream>
 #include <stdexcept>
 
 namespace caffe_ext {
