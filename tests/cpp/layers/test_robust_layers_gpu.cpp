@@ -19,6 +19,11 @@ namespace {
 using caffe::Caffe;
 using Shapes = std::vector<std::vector<int>>;
 
+struct Options {
+  bool positive = false;  ///< The bottoms.
+  int fixed = -1;         ///< Number of the weights that do not learn; -1: all learn.
+};
+
 template <typename Dtype>
 class RobustLayersGpu : public ::testing::Test {
  protected:
@@ -35,11 +40,14 @@ class RobustLayersGpu : public ::testing::Test {
   /// Everything that two forward passes and a backward one write. Derivatives are there before:
   /// those by weights must be added to, those by bottoms written over.
   static Arrays Run(Caffe::Brew mode, const std::string& text, const Shapes& bottoms, int tops,
-                    bool positive = false) {
+                    const Options& options = {}) {
     const InMode in_mode(mode);
     LayerBlobs<Dtype> blobs(bottoms, tops);
     const auto layer = MakeNamedLayer<Dtype>(text);
     layer->SetUp(blobs.bottom, blobs.top);
+    if (options.fixed >= 0) {
+      layer->set_param_propagate_down(options.fixed, false);
+    }
     unsigned seed = 1;
     for (const auto& weights : layer->blobs()) {
       Fill(seed++, false, weights.get());
@@ -48,7 +56,7 @@ class RobustLayersGpu : public ::testing::Test {
     for (caffe::Blob<Dtype>* const bottom : blobs.bottom) {
       Fill(seed++, false, bottom);
       Fill(seed++, true, bottom);
-      for (int i = 0; positive && i < bottom->count(); ++i) {
+      for (int i = 0; options.positive && i < bottom->count(); ++i) {
         bottom->mutable_cpu_data()[i] = std::abs(bottom->cpu_data()[i]);
       }
     }
@@ -77,11 +85,11 @@ class RobustLayersGpu : public ::testing::Test {
   }
 
   static void Compare(const std::string& text, const Shapes& bottoms, int tops,
-                      bool positive = false) {
+                      const Options& options = {}) {
     SCOPED_TRACE(text + " of " + ::testing::PrintToString(bottoms));
-    const Arrays found = Run(Caffe::GPU, text, bottoms, tops, positive);
-    ExpectClose(found, Run(Caffe::CPU, text, bottoms, tops, positive), kTolerance);
-    EXPECT_EQ(Run(Caffe::GPU, text, bottoms, tops, positive), found);  // the same bits
+    const Arrays found = Run(Caffe::GPU, text, bottoms, tops, options);
+    ExpectClose(found, Run(Caffe::CPU, text, bottoms, tops, options), kTolerance);
+    EXPECT_EQ(Run(Caffe::GPU, text, bottoms, tops, options), found);  // the same bits
   }
 
   static constexpr double kTolerance = sizeof(Dtype) == sizeof(float) ? 1e-5 : 1e-12;
@@ -170,7 +178,8 @@ TYPED_TEST(RobustLayersGpu, Spreads) {
 
 TYPED_TEST(RobustLayersGpu, Sensitivities) {
   for (const std::vector<int>& shape : Shapes{{1, 1}, {50, 10}, {300, 3}}) {
-    this->Compare("type: 'SensitivityLoss' loss_weight: 0.5", {shape, shape}, 1, /*positive=*/true);
+    this->Compare("type: 'SensitivityLoss' loss_weight: 0.5", {shape, shape}, 1,
+                  {/*positive=*/true});
   }
 }
 
@@ -213,6 +222,11 @@ TYPED_TEST(RobustLayersGpu, DualBounds) {
                    {images, 3, 2, 2},
                    {images, 3, 2, 2}},
                   2);
+  }
+  for (const int fixed : {0, 1}) {
+    this->Compare(text("layer { num_output: 3 kernel_size: 3 } layer { num_output: 2 }"),
+                  {{2, 1, 4, 4}, {2, 2}, {2, 3, 2, 2}, {2, 3, 2, 2}}, 2,
+                  {/*positive=*/false, fixed});
   }
 }
 
