@@ -45,7 +45,7 @@ def test_caffes_programs_show_its_outputs(tmp_path: Path) -> None:
         ),
         (
             f'type: "Adversarial" adversarial_param {{ {PGD} }} bang_param {{ beta: 1 }}',
-            'it has a bang_param, but solver type "Adversarial" does not read it',
+            'does not read it; set base_type: "BANG" in adversarial_param or remove bang_param',
         ),
         (
             'type: "Adversarial" adversarial_param { attack { epsilon: 0.3 } }',
