@@ -64,6 +64,24 @@ def test_bad_settings_end_with_one_sentence(tmp_path: Path, solver: str, sentenc
     assert sentence in done.stderr.splitlines()[-1]
 
 
+def test_a_loss_that_is_not_finite_ends_it(tmp_path: Path) -> None:
+    network = NETWORK.replace('type: "xavier"', 'type: "constant" value: 1e38')
+    settings = f'type: "Adversarial" adversarial_param {{ {PGD} }}'
+    done = train(tmp_path, network, settings)
+    assert done.returncode == 1
+    assert "Training stopped: at iteration 0 the loss is nan. Lower" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("*.caffemodel"))
+
+
+@pytest.mark.parametrize(("warm_up", "warns"), [(30, False), (31, True)])
+def test_warm_up_longer_than_the_training_warns(tmp_path: Path, warm_up: int, warns: bool) -> None:
+    done = train(
+        tmp_path, NETWORK, f'type: "Adversarial" adversarial_param {{ {PGD} warm_up: {warm_up} }}'
+    )
+    assert done.returncode == 0
+    assert ("warm_up is 31 and max_iter 30: the attacks do not reach" in done.stderr) == warns
+
+
 def test_solver_files_are_those_of_the_plain_training() -> None:
     """But for their type, their attacks and the names of their snapshots; those of the LeNet with
     ReLUs also for its network, its length and the course of the learning rate.

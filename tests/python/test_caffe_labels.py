@@ -104,6 +104,14 @@ def test_accuracy_per_class() -> None:
         there.forward()
 
 
+def test_accuracy_of_scores_that_are_no_numbers() -> None:
+    there = build("Accuracy", 'top: "each"')
+    there.blobs["label"].data[...] = [2, 1]
+    there.blobs["scores"].data[...] = [[np.nan, 0.1, 0.5], [np.nan] * 3]
+    assert there.forward()["out"] == 0
+    assert there.blobs["each"].data.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("index", [4, -1, np.nan])
 def test_embed(index: float) -> None:
     there = net("""

@@ -1,7 +1,9 @@
 #include "caffe_ext/adversarial/solver.hpp"
 
+#include <cmath>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -54,8 +56,16 @@ Dtype AdversarialSolver<Dtype, Base>::ForwardBackward() {
   }
   pass_ = this->iter_ == iteration_ ? pass_ + 1 : 0;
   iteration_ = this->iter_;
-  return trainer_->ForwardBackward(this->iter_, pass_,
-                                   IsDisplayed() && caffe::Caffe::root_solver());
+  const Dtype loss =
+      trainer_->ForwardBackward(this->iter_, pass_, IsDisplayed() && caffe::Caffe::root_solver());
+  if (!std::isfinite(loss) && caffe::Caffe::root_solver()) {
+    std::ostringstream message;
+    message << "Training stopped: at iteration " << this->iter_ << " the loss is "
+            << (std::isnan(loss) ? std::fabs(loss) : loss)  // no "-nan"
+            << ". Lower base_lr, or set clip_gradients.";
+    throw std::runtime_error(message.str());
+  }
+  return loss;
 }
 
 template <typename Dtype, template <typename> class Base>
@@ -101,6 +111,14 @@ Solver<Dtype>* MakeSolver(const SolverParameter& param) {
   return new AdversarialSolver<Dtype, Base>(param);
 }
 
+void WarnOfWarmUp(const SolverParameter& param) {
+  const int warm_up = param.adversarial_param().warm_up();
+  if (param.max_iter() > 0 && warm_up > param.max_iter() && caffe::Caffe::root_solver()) {
+    LOG(WARNING) << "adversarial_param.warm_up is " << warm_up << " and max_iter "
+                 << param.max_iter() << ": the attacks do not reach their full size";
+  }
+}
+
 // BANG's settings in a net's layers are read by BANG alone.
 template <typename Dtype, template <typename> class Base>
 Solver<Dtype>* MakePlainSolver(const SolverParameter& param) {
@@ -129,6 +147,7 @@ Solver<Dtype>* CreateAdversarialSolver(const SolverParameter& param) {
   if (param.has_adversarial_param()) {
     ReadAttacks(param.adversarial_param());  // refuses before a net is built
   }
+  WarnOfWarmUp(param);
   const std::string& base = param.adversarial_param().base_type();
   if (base == "BANG") {
     CheckBangSolver(param);

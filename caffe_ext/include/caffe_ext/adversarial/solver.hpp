@@ -38,6 +38,7 @@ class AdversarialSolver : public Base<Dtype> {
   /// @throws std::invalid_argument as AdversarialTrainer's constructor
   explicit AdversarialSolver(const caffe::SolverParameter& param);
   const char* type() const override { return "Adversarial"; }
+  /// @throws std::runtime_error where the loss is no finite number; the weights are not updated
   Dtype ForwardBackward() override;
   void ApplyUpdate() override;
 
