@@ -221,7 +221,7 @@ def test_a_state_finds_its_weights_beside_itself(folder: Path, snapshot_format: 
     assert (again.net.params["fc"][0].data == 3).all()
     for weights in (folder / "new").glob("*.caffemodel*"):
         weights.unlink()
-    with pytest.raises(caffe.Error, match=r"its weights are missing: neither old/a_iter_0"):
+    with pytest.raises(caffe.Error, match=r"its weights are missing: no old/a_iter_0"):
         again.restore(str(state))
 
 

@@ -20,6 +20,7 @@ from caffe_ext.models.description import (
 )
 from caffe_ext.models.loadable_file import read_loadable
 from caffe_ext.models.settings import KEYS
+from caffe_ext.models.yaml_file import read_yaml
 from caffe_ext.storage.provenance import hash_file
 from caffe_ext.training.model_file import write_model_file
 
@@ -389,7 +390,17 @@ def test_yaml_that_takes_too_much_is_refused(tmp_path: Path, text: str, says: st
 
 
 @pytest.mark.parametrize(
-    "odd", ["a #1", "b: c", "- d", "7", "null", "it's", 'e "f"', "\u00fc\U0001f600"]
+    ("text", "number"),
+    [("1e-3", 0.001), ("1.0e2", 100), ("-2E+1", -20), (".5e1", 5), ("1.e0", 1), ("1.5", 1.5)],
+)
+def test_numbers_may_have_exponents(tmp_path: Path, text: str, number: float) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text(f"one: {text}\nquoted: '{text}'\n")
+    assert read_yaml(path) == {"one": number, "quoted": text}
+
+
+@pytest.mark.parametrize(
+    "odd", ["a #1", "b: c", "- d", "7", "1e5", "null", "it's", 'e "f"', "\u00fc\U0001f600"]
 )
 def test_model_files_that_programs_write_have_any_name_and_path(folder: Path, odd: str) -> None:
     place = folder.rename(folder.with_name(odd))

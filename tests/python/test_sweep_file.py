@@ -284,7 +284,7 @@ def test_the_examples_are_as_in_the_papers() -> None:
         "bang_table2": [8],
         "digits": [2, 2],
         "lenets": [20],
-        "robust_lenet": [4, 3],
+        "robust_lenet": [6, 3],
     }
 
 
@@ -339,6 +339,7 @@ def test_values_that_make_no_sense(values: Any, says: str) -> None:
         ({"evaluation": {"attacks": ["fgs"], "radii": [8, 8]}}, "`radii:` has a radius twice"),
         # They would share a column.
         ({"evaluation": {"attacks": ["fgs"], "radii": [8, 8.0000001]}}, "has a radius twice"),
+        ({"evaluation": {"cascade": ["autoattack"]}}, "within radii: `radii:` is missing"),
         ({"evaluation": {"attacks": ["fgs"], "seed": 10**27}}, "`seed:` must be a whole number"),
     ],
 )

@@ -16,7 +16,7 @@ from caffe_ext.training import TrainingError, TrainingRequest, train
 from caffe_ext.training import run as training
 from caffe_ext.training.folder import Progress, TrainingFolder
 from data_samples import image_set, snapshot
-from training_samples import DATABASE_NETWORK, tiny_request
+from training_samples import DATABASE_NETWORK, Listener, tiny_request
 
 
 @pytest.fixture
@@ -114,8 +114,11 @@ def test_weights_of_others_stay(request_: TrainingRequest, record: str | None, n
 def test_an_earlier_training_does_not_come_back_over_files_of_others(
     request_: TrainingRequest,
 ) -> None:
+    listener = Listener()
     train(replace(request_, overrides="max_iter: 3"))
-    train(replace(request_, overrides="max_iter: 2"))
+    train(replace(request_, overrides="max_iter: 2"), listener)
+    (earlier,) = (request_.output / "earlier").iterdir()
+    assert listener.notes[0].endswith(f"training that was here; it is kept in {earlier}")
     (request_.output / "training.json").write_text("{")
     before = snapshot(request_.output)
     with pytest.raises(TrainingError, match=r"or its record training\.json is damaged"):

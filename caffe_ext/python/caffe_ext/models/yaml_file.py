@@ -1,5 +1,7 @@
 """YAML files that people write: read without YAML's traps, with errors that name file and line."""
 
+import math
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ class _RepeatedKeyError(ValueError):
 
 
 _MOST_DIGITS = 1000
-_INTEGER, _MERGE = "tag:yaml.org,2002:int", "tag:yaml.org,2002:merge"
+_TAG = "tag:yaml.org,2002:"
+_INTEGER, _FLOAT, _MERGE = f"{_TAG}int", f"{_TAG}float", f"{_TAG}merge"
+# PyYAML takes 1e-3 and 1.0e2 for text: YAML 1.1 has a point and a sign in each such number.
+_SCIENTIFIC = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,6 +61,14 @@ def _construct_integer(loader: _Loader, node: yaml.ScalarNode) -> int:
 _Loader.add_constructor(_INTEGER, _construct_integer)
 
 
+class _Dumper(yaml.SafeDumper):
+    """What _Loader reads: it puts texts such as 1e5 into quotation marks."""
+
+
+for _one in (_Loader, _Dumper):
+    _one.add_implicit_resolver(_FLOAT, _SCIENTIFIC, list("-+.0123456789"))
+
+
 class NotYamlError(ValueError):
     """A file that is not YAML."""
 
@@ -73,3 +86,10 @@ def read_yaml(path: Path) -> Any:
         reason = " ".join(f"{error}".split())  # YAML's own has several lines
         raise NotYamlError(f"{path} is not YAML: {reason}") from error
     return given
+
+
+def format_yaml(content: Any) -> str:
+    """Return the text from which read_yaml() reads the same content, a line for each key."""
+    return str(
+        yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+    )

@@ -72,6 +72,8 @@ def read_evaluation(given: Any) -> EvaluationPlan:
     lists = {key: read_text_list(f"`{key}:`", known[key]) for key in _LISTS if key in known}
     plan = EvaluationPlan(limit=known.get("limit"), seed=known.get("seed", 1), **lists)
     suite = plan.make_suite()
+    if "cascade" in known and not plan.radii:
+        raise ValueError("`cascade:` attacks within radii: `radii:` is missing, such as [8]")
     if len(set(map(name_radius, suite.radii))) < len(suite.radii):
         raise ValueError("`radii:` has a radius twice")
     return plan

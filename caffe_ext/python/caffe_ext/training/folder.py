@@ -89,17 +89,26 @@ class TrainingFolder:
                 raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
             yield descriptor
 
-    def claim(self, settings: str, *, again: bool) -> Progress:
+    def claim(
+        self, settings: str, *, again: bool, reporter: Reporter | None = None
+    ) -> Progress:
         """Return the progress with these settings; move runs with other settings out of the way.
 
-        again  forget a finished run
+        again     forget a finished run
+        reporter  is told where a run with other settings is kept
 
         Raises TrainingError if there are weights or logs without a record.
         """
         present = self._read()
         if present is not None and present.settings != settings:
-            self._move_contents(self.path, self._find_earlier(present.settings))
+            kept = self._find_earlier(present.settings)
+            self._move_contents(self.path, kept)
             present = None
+            if reporter is not None:
+                reporter.note(
+                    f"{self.path.name}: the settings, or the paths of files, are not those of the "
+                    f"training that was here; it is kept in {kept}"
+                )
         earlier = self._find_earlier(settings)
         if present is None and earlier.is_dir():
             # Some are here already if a move was interrupted; a file in both is another run's.

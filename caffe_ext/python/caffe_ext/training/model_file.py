@@ -1,11 +1,10 @@
 """Model files for trained weights, made of those in prototxt/."""
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
+from caffe_ext.models.yaml_file import format_yaml
 
 from caffe_ext.storage.atomic import write_text
 
@@ -24,6 +23,6 @@ def write_model_file(template: Path, path: Path, *, name: str, files: Mapping[st
     rest = [
         line for line in lines if line.partition(":")[0] not in changes and not line.startswith("#")
     ]
-    changed = yaml.safe_dump(changes, sort_keys=False, allow_unicode=True, width=math.inf)
+    changed = format_yaml(changes)
     write_text(path, changed + "".join(f"{line}\n" for line in rest))
     return path

@@ -119,7 +119,7 @@ def train(request: TrainingRequest, reporter: Reporter | None = None) -> Trainin
     digest = settings.compute_digest()
     name, iterations = request.output.name, settings.solver.max_iter
     with folder.lock() as lock:
-        progress = folder.claim(digest, again=request.again)
+        progress = folder.claim(digest, again=request.again, reporter=reporter)
         if progress.finished and folder.find_weights(iterations) and folder.log.is_file():
             result = _collect_result(folder, progress, iterations, reused=True)
             reporter.note(f"{name}: trained before, {_describe(result)}")

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import yaml
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from caffe_ext.models.base import Floats
 from caffe_ext.models.classifier import Classifier
 from caffe_ext.models.description import read_model
 from caffe_ext.models.files import build_net
+from caffe_ext.models.yaml_file import format_yaml
 from caffe_ext.reporting import escape_text, is_showable
 from caffe_ext.storage.atomic import write_bytes
 from caffe_ext.storage.json_file import parse_json
@@ -110,7 +110,7 @@ def _import_graph(
     text = text_format.MessageToString(net.parameter)
     (folder / deploy).write_text(f"# {name}, imported from {escape_text(origin)}.\n{text}")
     _build(folder / deploy, net).save(str(folder / weights))
-    (folder / model).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
+    (folder / model).write_text(format_yaml(given))
     files = {one: (folder / one).read_bytes() for one in (deploy, weights, model)}
     classifier = read_model(folder / model).load(batch_size=4)
     images = check_images(classifier.image_shape)
