@@ -89,9 +89,7 @@ class TrainingFolder:
                 raise TrainingError(f"cannot write into {self.path}: {error.strerror}") from error
             yield descriptor
 
-    def claim(
-        self, settings: str, *, again: bool, reporter: Reporter | None = None
-    ) -> Progress:
+    def claim(self, settings: str, *, again: bool, reporter: Reporter | None = None) -> Progress:
         """Return the progress with these settings; move runs with other settings out of the way.
 
         again     forget a finished run

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from caffe_ext.models.yaml_file import format_yaml
-
 from caffe_ext.storage.atomic import write_text
 
 

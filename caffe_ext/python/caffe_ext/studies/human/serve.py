@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import logging
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -54,6 +55,8 @@ def serve(app: Flask, host: str, port: int, announce: Callable[[str], None]) -> 
         raise ValueError(f"cannot serve on {host}, port {port}: {why}") from error
     # One for each address of a name such as localhost.
     ((_, actual), *_) = getattr(server, "effective_listen", [(host, server.effective_port)])
+    # More visitors at once than threads wait a moment: no warning is due for each.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     announce(f"http://{f'[{host}]' if ':' in host else host}:{actual}/")
     try:
         server.run()
