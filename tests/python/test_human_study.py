@@ -315,7 +315,7 @@ def test_the_programs_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
         run(*prepare, "--again", "--seed", 2)
 
     assert run("export", "--output", output) == 0
-    assert "3 people have started; 3 have finished." in capsys.readouterr().out
+    assert "3 people have begun to answer; 3 have finished." in capsys.readouterr().out
     check_that_export_keeps_files(output)
     rows = list(csv.DictReader((output / "answers.csv").open()))
     assert len(rows) == 3 * 26

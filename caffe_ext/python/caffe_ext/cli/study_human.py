@@ -284,7 +284,7 @@ def format_people(begun: int, finished: int) -> str:
     """Return how many people took part."""
     people = pluralize(begun, "person has", "people have")
     done = f"{finished:,} {'has' if finished == 1 else 'have'} finished"
-    return f"{people} started; {done}."
+    return f"{people} begun to answer; {done}."
 
 
 def export(arguments: argparse.Namespace) -> None:
