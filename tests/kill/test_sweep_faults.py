@@ -113,6 +113,8 @@ def test_control_c_stops_everything(cluster: SweepProcesses) -> None:
     done, log = len(cluster.results()), cluster.read_log("client")
     assert f"stopped: {done} of {POINTS} points are done; run the same" in log
     assert "Traceback" not in log
+    # What is finished is in the table.
+    assert [row["state"] for row in cluster.rows()].count("done") == done
     cluster.wait(lambda: not any(one.is_running() for one in processes))
 
 

@@ -137,11 +137,19 @@ def run_sweep(
             asked = [one for one in asked if one.digest not in state.failed]
         reporter.note(describe_plan(plan, state, len(asked), options))
         computed = 0
+        stop: KeyboardInterrupt | None = None
         if asked:
-            computed = run.compute(plan, state, asked)
+            try:
+                computed = run.compute(plan, state, asked)
+            except KeyboardInterrupt as interrupt:
+                stop = interrupt
             state = sweep.read(plan.points)
+        if stop is not None and not state.finished:
+            raise stop
         rows = make_rows(plan.points, state.done, state.failed, state.reused)
         files, means = run.write(plan, rows, figures)
+        if stop is not None:
+            raise stop
     return SweepResult(rows, len(state.failed), computed, tuple(files), means)
 
 
