@@ -33,8 +33,9 @@ _ABOUT = """\
 # LeNets on distorted digits: Uličný, Lundström and Byttner, 2016
 
 Errors on {images:,} test images ({data}), distorted by the mean absolute change d of a pixel, for
-pixels in [0, 1] (the paper's Eq. 2), at {levels} levels. Noise is clipped to [0, 1]: at
-d = {d:.3f}, the gradient sign noise of {first} has epsilon {epsilon_there:.3f}.
+pixels in [0, 1] (the paper's Eq. 2), at {levels} levels; tables are interpolated between them.
+Noise is clipped to [0, 1]: at d = {d:.3f}, the gradient sign noise of {first} has epsilon
+{epsilon_there:.3f}.
 
 ## Table 2
 
@@ -94,7 +95,8 @@ def format_console(study: DistortionStudy, rows: Sequence[Row]) -> str:
     """Return Table 2 and what everything took, as text."""
     table = format_table(_list_table(rows, SIGN, italics=False))
     return f"""\
-Errors (%) at distortions {", ".join(f"{d:g}" for d in TABLE_DISTORTIONS)}: gradient sign noise
+Errors (%) at distortions {", ".join(f"{d:g}" for d in TABLE_DISTORTIONS)}, interpolated between \
+{study.levels:,} levels: gradient sign noise
 
 {table}
 

@@ -14,6 +14,7 @@ import cv2
 from flask import Flask, abort, current_app, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound
 
+from caffe_ext.reporting import pluralize
 from caffe_ext.studies.human.stimuli import Pixels, Stimuli
 from caffe_ext.studies.human.store import AnswerStore, FullError, PositionError
 
@@ -86,7 +87,10 @@ class _Pages:
         total = self._stimuli.per_person
         minutes = max(1, round(total * _SECONDS_AN_IMAGE / 60))
         return render_template(
-            "start.html", consent=filter(None, self._consent), total=total, minutes=minutes
+            "start.html",
+            consent=filter(None, self._consent),
+            total=total,
+            time=pluralize(minutes, "minute"),
         )
 
     def start(self) -> Any:

@@ -29,8 +29,9 @@ _ABOUT = """\
 # Table 1 of Mallam Garba et al., and the same measured here
 
 CIFAR-10 quick, trained once for {length}; the attacks in training have {but}.
-Accuracy on {images:,} test images; in italics, the report's. Its attacks: Linf 0.03 with steps of
-0.02, L2 0.045 with steps of 0.03, ten steps, pixels in [0, 1], real-valued.
+Accuracy on {images:,} test images, of randomized smoothing on the first {strict:,}; in italics, the
+report's. Its attacks: Linf 0.03 with steps of 0.02, L2 0.045 with steps of 0.03, ten steps, pixels
+in [0, 1], real-valued.
 
 {report}
 
@@ -72,7 +73,7 @@ def write_tables(results: Path, study: ReportTable, rows: Sequence[Row], radii: 
 def format_console(rows: Sequence[Row]) -> str:
     """Return both tables as text, without the report's figures."""
     return f"""\
-Accuracy under the attacks of the report: Linf 0.03, L2 0.045
+Accuracy on {rows[0].report.images:,} images under the attacks of the report: Linf 0.03, L2 0.045
 
 {format_table(_list_report(rows, italics=False))}
 
