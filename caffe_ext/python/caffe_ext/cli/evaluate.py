@@ -148,7 +148,14 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="noisy copies of an image by which smoothing certifies (default: 10000)",
     )
-    add("--seed", type=int, default=1, metavar="N", help="seed of all random choices (default: 1)")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="seed of all random choices of attacks and measurements (default: 1); layers of a "
+        "network that draw noise, such as GaussianNoise, draw other noise in each run",
+    )
     add(
         "--probe",
         type=int,
