@@ -3,7 +3,6 @@
 #include <cmath>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -59,11 +58,8 @@ Dtype AdversarialSolver<Dtype, Base>::ForwardBackward() {
   const Dtype loss =
       trainer_->ForwardBackward(this->iter_, pass_, IsDisplayed() && caffe::Caffe::root_solver());
   if (!std::isfinite(loss) && caffe::Caffe::root_solver()) {
-    std::ostringstream message;
-    message << "Training stopped: at iteration " << this->iter_ << " the loss is "
-            << (std::isnan(loss) ? std::fabs(loss) : loss)  // no "-nan"
-            << ". Lower base_lr, or set clip_gradients.";
-    throw std::runtime_error(message.str());
+    throw std::runtime_error("Training stopped: at iteration " + std::to_string(this->iter_) + " " +
+                             DescribeLoss(loss) + ". Lower base_lr, or set clip_gradients.");
   }
   return loss;
 }
@@ -146,8 +142,8 @@ Solver<Dtype>* CreateAdversarialSolver(const SolverParameter& param) {
                                         {"Adam", MakeSolver<Dtype, BangOnAdam>}};
   if (param.has_adversarial_param()) {
     ReadAttacks(param.adversarial_param());  // refuses before a net is built
+    WarnOfWarmUp(param);
   }
-  WarnOfWarmUp(param);
   const std::string& base = param.adversarial_param().base_type();
   if (base == "BANG") {
     CheckBangSolver(param);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <caffe/common.hpp>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -57,6 +58,12 @@ int CountOutputs(const caffe::Net<Dtype>& net) {
 
 template int CountOutputs(const caffe::Net<float>&);
 template int CountOutputs(const caffe::Net<double>&);
+
+std::string DescribeLoss(double loss) {
+  std::ostringstream text;
+  text << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);
+  return text.str();
+}
 
 void LogTrainOutput(int* number, const std::string& name, double value) {
   LOG_IF(INFO, caffe::Caffe::root_solver())

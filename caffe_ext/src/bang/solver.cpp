@@ -73,9 +73,7 @@ void BangSolver<Dtype, Base>::BeginPass(Dtype loss) {
   }
   OpenCsv();
   if (!std::isfinite(loss)) {
-    std::ostringstream reason;
-    reason << "the loss is " << (std::isnan(loss) ? std::fabs(loss) : loss);  // no "-nan"
-    StopAtGoodState(reason.str());
+    StopAtGoodState(DescribeLoss(loss));
   }
 }
 

@@ -12,6 +12,9 @@ namespace caffe_ext {
 template <typename Dtype>
 int CountOutputs(const caffe::Net<Dtype>& net);
 
+/// "the loss is nan", without the sign that a processor may give it, or "the loss is inf".
+std::string DescribeLoss(double loss);
+
 /// Log a figure as Caffe logs outputs of the training net, with this number, and increment it.
 void LogTrainOutput(int* number, const std::string& name, double value);
 
