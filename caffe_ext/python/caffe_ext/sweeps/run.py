@@ -137,19 +137,16 @@ def run_sweep(
             asked = [one for one in asked if one.digest not in state.failed]
         reporter.note(describe_plan(plan, state, len(asked), options))
         computed = 0
-        stop: KeyboardInterrupt | None = None
         if asked:
             try:
                 computed = run.compute(plan, state, asked)
-            except KeyboardInterrupt as interrupt:
-                stop = interrupt
+            except KeyboardInterrupt:
+                state = sweep.read(plan.points)
+                if state.finished:
+                    run.write(plan, state, figures)
+                raise
             state = sweep.read(plan.points)
-        if stop is not None and not state.finished:
-            raise stop
-        rows = make_rows(plan.points, state.done, state.failed, state.reused)
-        files, means = run.write(plan, rows, figures)
-        if stop is not None:
-            raise stop
+        rows, files, means = run.write(plan, state, figures)
     return SweepResult(rows, len(state.failed), computed, tuple(files), means)
 
 
@@ -280,13 +277,14 @@ class _Run:
         return progress.done - before
 
     def write(
-        self, plan: SweepPlan, rows: list[Row], figures: Sequence[str] | None
-    ) -> tuple[list[Path], list[list[str]]]:
-        """Write the table, the means and the maps; return their files, and the means as text.
+        self, plan: SweepPlan, state: SweepState, figures: Sequence[str] | None
+    ) -> tuple[list[Row], list[Path], list[list[str]]]:
+        """Write the table, the means and the maps; return the rows, the files, the means as text.
 
         Removes those of an earlier run that this one has none of, such as maps without two axes.
         """
         file, folder = self.sweep.file, self.sweep.folder
+        rows = make_rows(plan.points, state.done, state.failed, state.reused)
         record: dict[str, Any] = asdict(collect_provenance()) | {
             "device": name_devices(rows),  # not this process's
             "sweep": file.name,
@@ -321,7 +319,7 @@ class _Run:
         for path in (folder / name for name in _SOMETIMES):
             if path not in files:
                 path.unlink(missing_ok=True)
-        return files, means
+        return rows, files, means
 
     def _write_means(
         self,
