@@ -132,7 +132,7 @@ def _parse_scale(settings: Mapping[str, Any]) -> float | tuple[float, ...]:
 
 
 def _parse_number(key: str, value: Any) -> float:
-    """Return a number; 4e-3, which YAML reads as text, is accepted."""
+    """Return a number; one in quotation marks is accepted."""
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             return float(value)
