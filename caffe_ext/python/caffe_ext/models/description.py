@@ -9,8 +9,10 @@ from typing import Any, Self
 
 from caffe_ext.models.batch_dependence import check_batch_independence
 from caffe_ext.models.classifier import Classifier
+from caffe_ext.models.files import read_prototxt
 from caffe_ext.models.loadable import LoadableModel, Named, number_classes
 from caffe_ext.models.pixels import PixelSpace
+from caffe_ext.models.python_layers import hash_modules
 from caffe_ext.models.settings import (
     check_keys,
     get_text,
@@ -107,7 +109,10 @@ class ModelDescription(LoadableModel):
         return (*self.file_stamps, *settings, self.logits, self.classes)
 
     def as_record(self) -> dict[str, Any]:
-        """Return the model's description for records, as JSON: settings and digests."""
+        """Return the model's description for records, as JSON: settings and digests.
+
+        python_modules  only of a network with Python layers
+        """
         space = self.pixel_space
         mean = None if space.mean is None else space.mean.tolist()
         if space.mean is not None and space.mean.ndim == 3:
@@ -124,7 +129,13 @@ class ModelDescription(LoadableModel):
             "channel_order": space.channel_order,
             "crop": space.crop,
             "logits": self.logits,
+            **({"python_modules": modules} if (modules := self._hash_modules()) else {}),
         }
+
+    def _hash_modules(self) -> dict[str, str]:
+        if b"Python" not in self.deploy.read_bytes():
+            return {}
+        return hash_modules([read_prototxt(self.deploy)])
 
     def as_shown_record(self) -> dict[str, Any]:
         """Return as_record() with shortened paths, as in files of results."""

@@ -1,5 +1,6 @@
 """A point's pure function: from its description to its figures and weights."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,12 +23,13 @@ from caffe_ext.runtime.engine import limit_threads
 from caffe_ext.runtime.quiet import silence_caffe
 from caffe_ext.sweeps.choices import DataChoice
 from caffe_ext.sweeps.data import SweepData, find_prepared, prepare_data
+from caffe_ext.sweeps.description import hash_point_modules
 from caffe_ext.sweeps.evaluation_plan import EvaluationPlan, name_radius
 from caffe_ext.training import TrainingRequest, TrainingResult, train
 
 
 class RefusalError(Exception):
-    """This machine must not compute the point: its data are others."""
+    """This machine must not compute the point: its data or modules are others."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ def compute_point(
 
     data_folder  holds the databases; created if necessary
 
-    Raises RefusalError if the data set here is another one, TrainingError, ValueError and OSError
-    for a point that fails.
+    Raises RefusalError if the data set or the module of a Python layer is another one here,
+    TrainingError, ValueError and OSError for a point that fails.
     """
     began = perf_counter()
+    _check_modules(description)
     data = _find_data(description["data"], data_folder)
     prepared = perf_counter()
     trained = _train(description, folder, data, gpu)
@@ -75,6 +78,28 @@ def compute_point(
         "evaluation": perf_counter() - ready,
     }
     return ComputedPoint(figures, trained.weights, seconds)
+
+
+def _check_modules(description: Mapping[str, Any]) -> None:
+    """Raise RefusalError if a Python layer's module is missing here, or another one.
+
+    This process may have computed a point with the modules as they were before.
+    """
+    modules = description.get("modules", {})
+    for name in modules:
+        sys.modules.pop(name, None)
+    found = hash_point_modules(description)
+    for name, digest in modules.items():
+        if name not in found:
+            raise RefusalError(
+                f"it has no module '{name}', which Python layers are in; add its folder to "
+                "PYTHONPATH there"
+            )
+        if found[name] != digest:
+            raise RefusalError(
+                f"its module '{name}', which Python layers are in, is not the one of the sweep: "
+                f"its digest is {found[name][:12]}, not {digest[:12]}"
+            )
 
 
 def _find_data(wanted: Mapping[str, Any], home: Path) -> SweepData:

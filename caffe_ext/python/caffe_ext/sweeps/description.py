@@ -7,6 +7,7 @@ layers for testing: points that differ in that have different digests.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from caffe_ext.models.python_layers import hash_modules
 from caffe_ext.models.settings import check_keys
 from caffe_ext.models.settings import read_settings as read_model_settings
 from caffe_ext.models.text_file import read_text
@@ -67,6 +69,19 @@ def hash_point(description: Mapping[str, Any]) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
+def hash_point_modules(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of the modules of a description's Python layers, by name, found here."""
+    texts = [*description["networks"].values(), description["model"]["deploy"]]
+    if not any("Python" in text for text in (description["solver"], *texts)):
+        return {}
+    solver = text_format.Parse(description["solver"], caffe_pb2.SolverParameter())
+    networks = [solver.net_param, solver.train_net_param]
+    for text in texts:
+        with suppress(text_format.ParseError):  # as a deploy net; the checks of points tell it
+            networks.append(text_format.Parse(text, caffe_pb2.NetParameter()))
+    return hash_modules(networks)
+
+
 class PointWriter:
     """Writes descriptions; reads each file once.
 
@@ -94,6 +109,7 @@ class PointWriter:
         model     {"deploy": text, and what a model file says of the input}
         data      {"name", "validation", "sha256"}
         evaluation  of EvaluationPlan.to_dict()
+        modules   of hash_point_modules(); only if there are any
 
         Raises ValueError, with a sentence, for settings that the solver does not have, sources that
         the data set does not have, and files that cannot be read.
@@ -127,7 +143,7 @@ class PointWriter:
         for key in ("net_param", "train_net_param"):
             if parameter.HasField(key):
                 _set_sources(f"{solver}, {key}", getattr(parameter, key), choice, data)
-        return {
+        description = {
             "format": FORMAT,
             "solver": text_format.MessageToString(parameter),
             "networks": networks,
@@ -139,6 +155,8 @@ class PointWriter:
             },
             "evaluation": self._evaluation,
         }
+        modules = hash_point_modules(description)
+        return {**description, "modules": modules} if modules else description
 
     def _read_solver(self, solver: Path, net: Path | None) -> SolverSettings:
         if (solver, net) not in self._solvers:
