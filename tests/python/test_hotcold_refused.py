@@ -303,3 +303,11 @@ def test_a_model_called_like_a_file(setting: Setting, name: str) -> None:
         f"a model cannot be called '{name}', which is the name of a result file; "
     )
     assert not setting.output.exists()
+
+
+def test_a_model_whose_name_is_too_long_for_a_folder(setting: Setting) -> None:
+    text = setting.model.read_text()
+    setting.model.write_text(f"name: {'n' * 400}\n{text.replace('name:', '#')}")
+    says = refused(*setting.arguments)
+    assert f"'{'n' * 40}' ..., has 400 characters, too many for a folder; give it a sho" in says
+    assert not setting.output.exists()

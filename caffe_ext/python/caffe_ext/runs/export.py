@@ -38,6 +38,7 @@ EXPORT_SECONDS = 0.003
 _OURS = re.compile(r"\.?\d{5,}_.*_as_.*\.(png|json|part|partial)")
 # Of a class's name in a file's name, which may have 255 bytes, with two names and ".json.partial".
 _NAME_CHARACTERS, _NAME_BYTES = 40, 80
+_FOLDER_BYTES = 200
 _MEASURES = ("step_lengths", "l0", "l1", "l2", "l2_per_pixel", "linf", "mean_absolute")
 
 
@@ -204,10 +205,16 @@ def name_model_folders(names: Sequence[str], files: Collection[str]) -> list[str
 
     files  other files that are written beside the folders
 
-    Raises ValueError for names that are too alike, or those of files.
+    Raises ValueError for names that are too alike, too long, or those of files.
     """
     folders = [make_plain_name(name) for name in names]
     for number, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        if len(folder.encode()) > _FOLDER_BYTES:
+            raise ValueError(
+                f"the name of a model, {name[:_NAME_CHARACTERS]!r} ..., has {len(name):,} "
+                "characters, too many for a folder; give it a shorter one (`name:` in its YAML "
+                "file)"
+            )
         if folder in folders[:number]:
             raise ValueError(
                 f"the models {names[folders.index(folder)]!r} and {name!r} would share the folder "
