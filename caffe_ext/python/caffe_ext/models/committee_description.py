@@ -139,8 +139,9 @@ def _read_member(given: Any, number: int, path: Path) -> ModelDescription:
             return read_model(path.parent / given)
         if isinstance(given, dict):
             return describe_model(given, source=path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{where}{error}") from error
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
+        raise type(error)(f"{where}{named}") from error
     except ValueError as error:
         raise ValueError(f"{where}{error}".replace(f"{where}{path}: ", where)) from error
     raise ValueError(f"{where}must be the name of a YAML file, or the keys of one, not {given!r}")
