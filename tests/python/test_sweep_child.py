@@ -1,6 +1,9 @@
 """What a point's own process records, and refuses (child.py)."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,3 +35,23 @@ def test_the_device_of_a_point_is_that_of_its_own_process(
     task = {"description": {}, "data_folder": "", "gpu": 1}
     outcome = child.compute_outcome(task, tmp_path, {"commit": "c"}, list_installed_files())
     assert outcome["measured"]["device"].startswith("GPU 1: ")
+
+
+def test_a_disk_that_fills_up_while_the_outcome_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is on the same disk: the exit status says it."""
+
+    def write(path: Path, *_: Any, **__: Any) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{path}")
+
+    (tmp_path / child.TASK).write_text("{}")
+    monkeypatch.setattr(child, "compute_outcome", lambda *_: {"kind": "done"})
+    monkeypatch.setattr(Path, "write_text", write)
+    point = os.fork()
+    if not point:
+        child._run_point(tmp_path, {}, [])
+    _, status = os.waitpid(point, 0)
+    assert os.waitstatus_to_exitcode(status) == child.FULL_DISK
+    assert not (tmp_path / child.OUTCOME).exists()

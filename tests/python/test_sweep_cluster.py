@@ -57,7 +57,7 @@ def test_a_cluster_keeps_the_points_of_each_version_apart(
     point = SweepPoint({"seed": 1}, {"a": 1})
 
     def make_key() -> str:
-        return SweepCluster(ClusterSettings(tmp_path, tmp_path), {}).make_key(point, 0)
+        return SweepCluster(ClusterSettings(tmp_path, tmp_path), {}).make_key(point.digest, None, 0)
 
     first = make_key()
     assert make_key() == first

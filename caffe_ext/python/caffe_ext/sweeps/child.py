@@ -24,6 +24,8 @@ from typing import Any
 
 TASK, OUTCOME, LOG = "task.json", "outcome.json", "log.txt"
 STARTED, ENDED = "started", "ended"
+FULL_DISK = 75
+"""The exit status of a point that could not write its files."""
 CHANGED = (
     "its caffe_ext was built or installed again while it ran; start the worker, or this sweep, "
     "again"
@@ -61,6 +63,8 @@ def run_points() -> None:
 
 def _run_point(folder: Path, origin: dict[str, Any], installed: Sequence[Any]) -> None:
     """Compute a point in this process, and end it."""
+    from caffe_ext.storage.staging import is_of_full_disk
+
     status = 1
     try:
         os.setpgid(0, 0)
@@ -71,13 +75,18 @@ def _run_point(folder: Path, origin: dict[str, Any], installed: Sequence[Any]) -
         os.chdir(folder)
         task = json.loads((folder / TASK).read_text(encoding="utf-8"))
         outcome = compute_outcome(task, folder, origin, installed)
-        (folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
+        partial = folder / f"{OUTCOME}.partial"
+        partial.write_text(json.dumps(outcome), encoding="utf-8")
+        partial.rename(folder / OUTCOME)
         status = 0
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        status = FULL_DISK if is_of_full_disk(f"{error}") else 1
+        with suppress(OSError):  # the log is on the same disk
+            traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 

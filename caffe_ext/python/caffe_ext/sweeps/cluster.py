@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -223,7 +223,7 @@ class SweepCluster:
             self._client = Client(
                 self._local or settings.scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-            self._scheduler = self._client.scheduler_info()["id"]
+            self._scheduler = self._client.scheduler_info(n_workers=-1)["id"]
             # Asked for once: the client asks its scheduler, which may have gone later.
             self._dashboard = str(self._client.dashboard_link)
             self._client.subscribe_topic(remote.TOPIC, self._take_event)
@@ -242,12 +242,38 @@ class SweepCluster:
         scheduler = self._settings.scheduler
         return f"at {scheduler}" if scheduler else "on this machine"
 
-    def make_key(self, point: SweepPoint, attempt: int) -> str:
+    def make_key(self, digest: str, time_limit: float | None, attempt: int) -> str:
         """Return the key of a point at the scheduler.
 
-        What another version of this package has computed there has another one.
+        What another version of this package has computed there, or with another time limit or on
+        another kind of device, has another one.
         """
-        return f"{self._resource}-{point.digest}-{attempt}"
+        options = {"time_limit": time_limit, "gpu": self._settings.gpus is not None}
+        return f"{self._resource}-{digest}-{hash_description(options)}-{attempt}"
+
+    def find_attempts(self, digests: Collection[str], time_limit: float | None) -> dict[str, int]:
+        """Return the last attempts at points that the scheduler keeps of an earlier client.
+
+        Others that it keeps of these points, as with another time limit, are given up. Raises
+        LostSchedulerError.
+        """
+        assert self._client is not None
+        found: dict[str, int] = {}
+        with detect_loss():
+            names = [f"{name}" for name in self._client.list_datasets()]
+            kept = [
+                (name, *name.rsplit("-", 3)[1:])
+                for name in names
+                if name.startswith(self._resource)
+            ]
+            kept = [one for one in kept if one[1] in digests]
+            for name, digest, _, attempt in kept:
+                if name == self.make_key(digest, time_limit, int(attempt)):
+                    found[digest] = max(int(attempt), found.get(digest, 0))
+            for name, digest, *_ in kept:
+                if name != self.make_key(digest, time_limit, found.get(digest, -1)):
+                    self._client.unpublish_dataset(name)
+        return found
 
     def submit(self, point: SweepPoint, attempt: int, time_limit: float | None) -> Future:
         """Submit a point; attempt: how often it was submitted before.
@@ -257,7 +283,7 @@ class SweepCluster:
         """
         assert self._client is not None
         gpus = self._settings.gpus
-        key = self.make_key(point, attempt)
+        key = self.make_key(point.digest, time_limit, attempt)
         options = {
             "key": key,
             "resource": self._resource,
@@ -295,7 +321,7 @@ class SweepCluster:
         if self._client is None or self._client.status != "running":
             raise LostSchedulerError("not connected")
         with detect_loss():
-            about = self._client.scheduler_info()
+            about = self._client.scheduler_info(n_workers=-1)
         if about["id"] != self._scheduler:
             raise LostSchedulerError("the scheduler was started again")
         workers = about["workers"]
@@ -307,11 +333,12 @@ class SweepCluster:
             )
         return Capacity(len(workers), slots, frozenset(workers))
 
-    def list_processing(self) -> set[str]:
-        """Return the keys of the tasks that workers have; LostSchedulerError."""
+    def list_processing(self) -> dict[str, str]:
+        """Return the workers of the tasks that have one, by key; LostSchedulerError."""
         assert self._client is not None
         with detect_loss():
-            return {key for keys in self._client.processing().values() for key in keys}
+            tasks = self._client.processing()
+        return {key: worker for worker, keys in tasks.items() for key in keys}
 
     def take_events(self) -> list[Mapping[str, Any]]:
         """Return what workers have reported of this sweep since the last call."""

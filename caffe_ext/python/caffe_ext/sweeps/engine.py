@@ -8,6 +8,7 @@ scheduler died is submitted again to the next.
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -69,10 +70,14 @@ class Engine:
         """
         self._left.extend(points)
         self._progress = progress
-        told = False
+        digests = [point.digest for point in points]
+        told = asked = False
         try:
             while self._left or self._pending:
                 try:
+                    if not asked:
+                        self._attempts |= self._cluster.find_attempts(digests, self._time_limit)
+                    asked = True
                     self._ask_capacity()
                     if not told and not self._capacity.workers:
                         self._reporter.note(f"waiting for workers {self._cluster.place}")
@@ -131,7 +136,7 @@ class Engine:
                 outcome = {"kind": "failed", "error": _describe(future.exception())}
             else:  # cancelled: the scheduler has gone
                 outcome = {"kind": "lost"}
-        except OSError:
+        except (OSError, CancelledError):  # it goes now
             outcome = {"kind": "lost"}
         kind = outcome["kind"]
         if kind in ("done", "failed"):
@@ -208,10 +213,12 @@ class Engine:
         for digest, (point, future) in list(self._pending.items()):
             if future.key in waiting & self._stranded:
                 del self._pending[digest]
-                self._started.pop(digest, None)
-                self._cluster.forget(future)
                 self._left.appendleft(point)
+                self._started.pop(digest, None)
                 self._progress.resubmitted += 1
+                self._cluster.forget(future)
+            elif future.key in held and digest not in self._started:  # by an earlier client
+                self._started[digest] = held[future.key], time.monotonic()
         self._stranded = waiting
 
     def _connect_again(self) -> None:
@@ -248,8 +255,7 @@ class Engine:
         if self._durations:
             each = sum(self._durations) / len(self._durations)
         if each is not None and progress.slots:
-            spent = sum(min(seconds, each) for *_, seconds in progress.running)
-            progress.seconds_left = max(0.0, progress.left * each - spent) / progress.slots
+            progress.seconds_left = _estimate_rest(progress, each)
         self._observer.show(progress)
 
 
@@ -263,6 +269,14 @@ class _Put:
     def __call__(self, future: Future) -> None:
         """Put it."""
         self.queue.put((self.digest, future))
+
+
+def _estimate_rest(progress: SweepProgress, each: float) -> float:
+    """Return in how many seconds the last point is done if one takes `each`."""
+    spent = [min(seconds, each) for *_, seconds in progress.running]
+    if progress.left <= len(spent):
+        return each - min(spent, default=each)
+    return max(each, (progress.left * each - sum(spent)) / progress.slots)
 
 
 def _describe(error: BaseException | None) -> str:

@@ -1,5 +1,6 @@
 """The processes that compute a worker's points, one at a time each: see child.py."""
 
+import errno
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 import caffe_ext
-from caffe_ext.sweeps.child import ENDED, OUTCOME, STARTED
+from caffe_ext.sweeps.child import ENDED, FULL_DISK, OUTCOME, STARTED
 
 STOPPED = "stopped"
 _POLL_SECONDS = 1.0
@@ -79,6 +80,8 @@ class PointProcess:
             why = f"its process ended with status {status}"
             if status < 0:
                 why = f"its process was killed by {signal.Signals(-status).name}"
+            if status == FULL_DISK:
+                why = os.strerror(errno.ENOSPC)
         return why
 
     def _read_answer(self) -> str | None:
