@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from caffe_ext.cli.sweep_display import format_clock, format_progress
 from caffe_ext.data import load_images
 from caffe_ext.errors import RecordError
 from caffe_ext.models.description import read_model
+from caffe_ext.sweeps.cluster import ClusterError
 from caffe_ext.sweeps.file import read_sweep
 from caffe_ext.sweeps.maps import draw_maps, draw_surfaces, make_maps
 from caffe_ext.sweeps.means import average_rows, make_cells
 from caffe_ext.sweeps.means_figure import draw_means
 from caffe_ext.sweeps.progress import SweepProgress
-from caffe_ext.sweeps.run import SweepResult
+from caffe_ext.sweeps.run import SweepOptions, SweepResult, describe_plan
 from caffe_ext.sweeps.sweep import Sweep
 from caffe_ext.sweeps.table import flatten_figures
 from caffe_ext.sweeps.worker import run_point
@@ -210,6 +212,53 @@ def test_every_row_says_where_and_by_which_code_it_was_computed(finished: Path) 
     assert {row["commit"] for row in rows(finished)} == {record["commit"]}
     assert {row["device"] for row in rows(finished)} == {"CPU"}
     assert record["device"] == "CPU"
+
+
+def test_points_of_another_version_of_the_code_are_told(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(finished)
+    assert "versions of the code" not in capsys.readouterr().err
+    path = next((finished / "out" / "points").glob("*.json"))
+    before = path.read_text()
+    stored = json.loads(before)
+    stored["measured"]["commit"] = "another"
+    path.write_text(json.dumps(stored))
+    assert run(finished) == 0
+    assert "the points were computed by 2 versions of the code" in capsys.readouterr().err
+    path.write_text(before)
+
+
+def test_what_is_finished_is_in_the_table_whatever_ends_the_sweep(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished / "out"
+    next((folder / "points").glob("*.caffemodel")).unlink()
+    (folder / "sweep.csv").unlink()
+
+    def fail(*_: object) -> None:
+        raise ClusterError("no worker can compute the points")
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="no worker can compute"):
+        patch.setattr("caffe_ext.sweeps.run._Run.compute", fail)
+        run(finished)
+    assert [row["state"] for row in rows(finished)].count("done") == 4
+    assert (folder / "sweep.csv").exists()
+    assert run(finished) == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "left", "says"),
+    [
+        (2, 1, "about 10 minutes with 2 workers"),
+        (1000, 2, "about 10 minutes with 1,000 workers"),
+        (2, 3, "about 20 minutes with 2 workers"),
+    ],
+)
+def test_the_time_before_the_first_point(workers: int, left: int, says: str) -> None:
+    plan: Any = SimpleNamespace(distinct=[None] * left, seconds=600.0)
+    state: Any = SimpleNamespace(finished=0, failed=(), reused={}, done={})
+    assert describe_plan(plan, state, left, SweepOptions(workers=workers)).endswith(says)
 
 
 def test_without_weights_only_figures_are_kept(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@
 # ruff: noqa: PLC0415
 
 import importlib.util
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ from caffe_ext.sweeps.sweep import DATA_FOLDER, SCRATCH, Sweep, SweepPlan, Sweep
 from caffe_ext.sweeps.table import (
     Row,
     choose_figures,
+    describe_commits,
     is_share,
     list_figures,
     make_rows,
@@ -140,13 +143,17 @@ def run_sweep(
         if asked:
             try:
                 computed = run.compute(plan, state, asked)
-            except KeyboardInterrupt:
-                state = sweep.read(plan.points)
-                if state.finished:
-                    run.write(plan, state, figures)
+            except BaseException:
+                # Whatever it is, Ctrl-C or a cluster that is lost; the disk may be full, too.
+                with suppress(OSError):
+                    state = sweep.read(plan.points)
+                    if state.finished:
+                        run.write(plan, state, figures)
                 raise
             state = sweep.read(plan.points)
         rows, files, means = run.write(plan, state, figures)
+    if note := describe_commits(rows):
+        reporter.note(note)
     return SweepResult(rows, len(state.failed), computed, tuple(files), means)
 
 
@@ -185,9 +192,8 @@ def describe_plan(plan: SweepPlan, state: SweepState, left: int, options: SweepO
     parts.append(f"{left:,} left, {each}")
     if options.scheduler is None:
         workers = options.workers or options.gpus or count_cores()
-        parts[-1] += f": {format_duration(seconds * left / workers)} with " + pluralize(
-            workers, "worker"
-        )
+        total = format_duration(seconds * math.ceil(left / workers))
+        parts[-1] += f": {total} with {pluralize(workers, 'worker')}"
     return ", ".join(parts)
 
 

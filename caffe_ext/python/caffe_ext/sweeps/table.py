@@ -65,6 +65,17 @@ def name_devices(rows: Iterable[Row]) -> str | None:
     return ", ".join(dict.fromkeys(filter(None, (row.get(DEVICE) for row in rows)))) or None
 
 
+def describe_commits(rows: Iterable[Row]) -> str | None:
+    """Return a sentence if finished points are of several commits of this package."""
+    commits = {row.get(COMMIT) for row in rows if row["state"] == DONE}
+    if len(commits) < 2:
+        return None
+    return (
+        f"the points were computed by {len(commits)} versions of the code, which the column "
+        f"`{COMMIT}` names; what has changed between them may matter"
+    )
+
+
 def sum_seconds(row: Row) -> float:
     """Return how many seconds a finished point took."""
     parts = (key for key in row if key.endswith(_SECONDS) and key != f"processor{_SECONDS}")
