@@ -64,7 +64,7 @@ def test_a_set_and_its_record(
     ]
     assert f"{record['hard_positives']} hard positives and {COUNT} originals" in printed.out
     assert re.search(
-        rf"^{2 * COUNT} images attacked: [\d,.]+ images a second; peak memory [\d,]+ MiB$",
+        rf"^{2 * COUNT} attacks on single images: [\d,.]+ images a second; peak memory [\d,]+ MiB$",
         printed.out,
         re.MULTILINE,
     )

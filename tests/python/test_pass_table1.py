@@ -118,8 +118,12 @@ def test_the_held_out_adversarials_are_of_all_networks(tmp_path: Path) -> None:
     halves = list(map(load_records, paths))
     assert [len(half) for half in halves] == [7, 7]
     # Scaled hard positives are farther away.
-    further = held_out.types["hc1*1.1"].images.astype(float) - held_out.types["hc1"].images
-    assert np.abs(further).sum() > 0
+    lengths = {}
+    for text in ("hc1", "hc1*1.05", "hc1*1.1"):
+        images = held_out.types[text].images.astype(float)
+        nearest = np.square(images[:, None] - originals[None]).sum(axis=(2, 3, 4)).min(axis=1)
+        lengths[text] = np.sqrt(nearest).mean()
+    assert lengths["hc1"] < lengths["hc1*1.05"] < lengths["hc1*1.1"]
     again = collect_held_out(models, source, 7, tmp_path / "out", Listener())
     assert again.digest == held_out.digest
     other = collect_held_out(models, source, 6, tmp_path / "other", Listener())

@@ -160,7 +160,7 @@ def report(made: "HardPositiveSet", model: "LoadableModel") -> str:
     lines += [format_yields(record), ""]
     if made.made:
         lines.append(
-            f"{pluralize(made.attacked, 'image')} attacked: "
+            f"{pluralize(made.attacked, 'attack')} on single images: "
             f"{format_speed(made.attacked, made.seconds)}"
         )
     lines.append(

@@ -165,6 +165,7 @@ def _draw(figure: Figure, axes: Axes, one: SurfaceMap) -> None:
     percent = is_share(one.figure)
     factor = 100 if percent else 1
     values = np.ma.masked_invalid(factor * one.values)
+    axes.patch.set(facecolor="#e4e4e4", edgecolor="#a8a8a8", hatch="////")  # where there is none
     image = axes.imshow(values, cmap=COLOURS, origin="lower", aspect="auto")
     if values.count():
         image.set_clim(find_colour_range(values.compressed(), percent=percent))

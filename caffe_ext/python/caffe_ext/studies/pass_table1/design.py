@@ -74,8 +74,10 @@ class StudySettings:
         if self.seed < 0:
             raise ValueError(f"the seed must be 0 or more, not {self.seed}")
         unknown = [row for row in self.rows if row not in ROWS]
-        if unknown or not self.rows:
-            raise ValueError(f"unknown row {unknown[:1]}; the rows are {', '.join(ROWS)}")
+        if unknown:
+            raise ValueError(f"unknown row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
+        if not self.rows:
+            raise ValueError(f"no rows; the rows are {', '.join(ROWS)}")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def draw_table(rows: Mapping[str, Sequence[Measurement]]) -> Figure:
             [100 * one.error for one in some],
             "o",
             color=colour,
+            alpha=0.7,
             label=TITLES.get(name, name),
         )
         if name in PAPER:
@@ -32,7 +33,14 @@ def draw_table(rows: Mapping[str, Sequence[Measurement]]) -> Figure:
             axes.errorbar(
                 adversarial, error, deviation, fmt="o", mfc="none", color=colour, capsize=2, lw=0.8
             )
-    axes.plot([], [], "o", mfc="none", color="#606060", label="the paper's means")
+    axes.plot(
+        [],
+        [],
+        "o",
+        mfc="none",
+        color="#606060",
+        label="the paper's means,\n± deviation on test images",
+    )
     axes.set_xlabel("error on adversarials (%)")
     axes.set_ylabel("error on test images (%)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -61,8 +69,10 @@ def draw_ranges(
             level = 100 * float(np.mean([getattr(one, key) for one in basic]))
             axes.axhline(level, color="#606060", ls="--", lw=1, label="basic LeNet")
             axes.legend(frameon=False)
-        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.set_xlabel("PASS of the hard positives")
+        counts = [round(np.mean([one.hard_positives for one in ranges[name]])) for name in names]
+        ticks = [f"{name}\n{count:,}" for name, count in zip(names, counts, strict=True)]
+        axes.set_xticks(range(len(names)), ticks, fontsize="small")
+        axes.set_xlabel("PASS of the hard positives, and how many they are")
         axes.set_ylabel(f"error on {title} (%)")
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # room for the highest dots
         axes.spines[["top", "right"]].set_visible(False)
