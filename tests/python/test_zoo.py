@@ -1,5 +1,6 @@
 """prototxt/zoo/: networks and inputs are those of Caffe's own files and of the papers."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -177,6 +178,43 @@ def test_hard_positives_of_googlenet_take_less_than_a_gibibyte(tmp_path: Path) -
     kept = {image.tobytes() for image in batch.images[~wrong]}
     assert kept == {image.tobytes() for image in images[:, :, 16:240, 16:240]}
     assert len(made) == 12 + wrong.sum() > 12
+
+
+def write_random_weights(model: ModelDescription) -> None:
+    """Write weights with which scores neither vanish nor overflow in the deepest networks."""
+    caffe.set_random_seed(1)
+    net = caffe.Net(str(model.deploy), caffe.TEST)
+    for name, blobs in net.params.items():
+        kind = net.layer_dict[name].type
+        if kind == "BatchNorm":  # mean, variance, and what both are divided by
+            for blob, value in zip(blobs, (0, 1, 1), strict=True):
+                blob.data[...] = value
+        elif kind == "Scale":
+            blobs[0].data[...] = 0.3
+    net.save(str(model.weights))
+
+
+@pytest.mark.parametrize(("name", "batch_size"), [("googlenet", 10), ("resnet152", 2)])
+def test_hot_cold_on_networks_for_imagenet(name: str, batch_size: int, tmp_path: Path) -> None:
+    """Section 5.3 of the PASS paper, with the centre of an image and random weights."""
+    model = read(ZOO[0].parent / f"{name}.yaml", tmp_path)
+    write_random_weights(model)
+    images = np.random.default_rng(0).integers(0, 256, (1, 3, 256, 256), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    ran = subprocess.run(
+        [
+            *(sys.executable, CHECKOUT / "tools" / "hotcold.py", "--batch-size", f"{batch_size}"),
+            *("--model", tmp_path / f"{name}.yaml", "--images", tmp_path / "images.npy"),
+            *("--crop", "224x224", "--hot", "1", "20", "--output", tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads((tmp_path / "out" / "summary.json").read_text())["models"]
+    nearest, _ = found["attacks"]
+    assert (nearest["attempted"], nearest["found"]) == (1, 1)
 
 
 def layers_of(file: Path) -> dict[str, caffe_pb2.LayerParameter]:
