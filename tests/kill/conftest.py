@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,11 @@ from programs import make_inputs
 from runner import Runner, Undisturbed
 
 ROOM = 1 << 30
+
+
+def pytest_configure() -> None:
+    # A job in the background of a shell script ignores it, and so would what tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ any_device  with CAFFE_EXT_TEST_MODE=GPU, runs its nets on the first GPU
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ pytest_plugins = ["attack_run_samples", "report_samples"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A job in the background of a shell script ignores it, and so would what tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: needs a GPU, and a build with CUDA")
     config.addinivalue_line("markers", "any_device: CAFFE_EXT_TEST_MODE=GPU runs it on a GPU")
 
