@@ -76,8 +76,6 @@ def test_the_record_of_a_model(module: Path, tmp_path: Path) -> None:
 
 def describe_point(folder: Path, deploy: str = DEPLOY, net: str = NET) -> dict[str, Any]:
     """Return the description of a point whose networks are these."""
-    files = folder / "files"
-    files.mkdir(exist_ok=True)
     changes = {"axes": {"bang_param.beta": [1.0]}, "baseline": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sweep_samples.DEPLOY", deploy)

@@ -1,6 +1,5 @@
 """A point's pure function: from its description to its figures and weights."""
 
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -81,15 +80,9 @@ def compute_point(
 
 
 def _check_modules(description: Mapping[str, Any]) -> None:
-    """Raise RefusalError if a Python layer's module is missing here, or another one.
-
-    This process may have computed a point with the modules as they were before.
-    """
-    modules = description.get("modules", {})
-    for name in modules:
-        sys.modules.pop(name, None)
+    """Raise RefusalError if a Python layer's module is missing here, or another one."""
     found = hash_point_modules(description)
-    for name, digest in modules.items():
+    for name, digest in description.get("modules", {}).items():
         if name not in found:
             raise RefusalError(
                 f"it has no module '{name}', which Python layers are in; add its folder to "
