@@ -43,12 +43,11 @@ def test_a_disk_that_fills_up_while_the_outcome_is_written(
     """The log is on the same disk: the exit status says it."""
 
     def write(path: Path, *_: Any, **__: Any) -> None:
-        path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{path}")
 
     (tmp_path / child.TASK).write_text("{}")
     monkeypatch.setattr(child, "compute_outcome", lambda *_: {"kind": "done"})
-    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.setattr("caffe_ext.storage.atomic.write_text", write)
     point = os.fork()
     if not point:
         child._run_point(tmp_path, {}, [])

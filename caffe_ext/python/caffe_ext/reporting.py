@@ -79,6 +79,11 @@ class StepCounter:
             yield report_count
 
 
+def format_os_error(error: OSError) -> str:
+    """Return "FILE: reason" without a number; the error's own text if it names no file."""
+    return f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
+
+
 def pluralize(number: int, singular: str, plural: str | None = None) -> str:
     """Return "1 image" or "1,000 images"; plural: for words that take more than an s."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -16,7 +16,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from caffe_ext.cli.device_argument import use_device
-from caffe_ext.reporting import escape_text
+from caffe_ext.reporting import escape_text, format_os_error
 from caffe_ext.runtime.installation import explain_reinstallation
 from caffe_ext.runtime.memory import map_large_blocks
 
@@ -84,8 +84,7 @@ def run_program(run: Callable[[Namespace], None], arguments: Namespace) -> int:
     except ImportError as error:
         sys.exit(f"{error}; {explain_reinstallation()}")
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
-        sys.exit(escape_text(named))
+        sys.exit(escape_text(format_os_error(error)))
     except SystemExit as end:
         if isinstance(end.code, str):
             end.code = escape_text(end.code, keep="\n")

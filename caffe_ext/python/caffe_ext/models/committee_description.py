@@ -19,6 +19,7 @@ from caffe_ext.models.description import (
 from caffe_ext.models.loadable import LoadableModel
 from caffe_ext.models.pixels import PixelSpace
 from caffe_ext.models.settings import MEMBERS, get_text
+from caffe_ext.reporting import format_os_error
 from caffe_ext.runtime.checkout import shorten_path
 from caffe_ext.runtime.device import Device
 
@@ -140,8 +141,7 @@ def _read_member(given: Any, number: int, path: Path) -> ModelDescription:
         if isinstance(given, dict):
             return describe_model(given, source=path)
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else f"{error}"
-        raise type(error)(f"{where}{named}") from error
+        raise type(error)(f"{where}{format_os_error(error)}") from error
     except ValueError as error:
         raise ValueError(f"{where}{error}".replace(f"{where}{path}: ", where)) from error
     raise ValueError(f"{where}must be the name of a YAML file, or the keys of one, not {given!r}")

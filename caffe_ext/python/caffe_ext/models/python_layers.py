@@ -1,11 +1,12 @@
 """Python layers: what a network computes is then also in their modules."""
 
 from collections.abc import Iterable
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 from caffe.proto import caffe_pb2
+
+from caffe_ext.storage.provenance import hash_file
 
 
 def hash_modules(networks: Iterable[caffe_pb2.NetParameter]) -> dict[str, str]:
@@ -21,7 +22,7 @@ def hash_modules(networks: Iterable[caffe_pb2.NetParameter]) -> dict[str, str]:
         if layer.type == "Python"
     }
     found = {name: _find_file(name) for name in sorted(names)}
-    return {name: sha256(file.read_bytes()).hexdigest() for name, file in found.items() if file}
+    return {name: hash_file(file) for name, file in found.items() if file}
 
 
 def _find_file(module: str) -> Path | None:

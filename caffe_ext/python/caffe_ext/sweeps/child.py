@@ -63,6 +63,7 @@ def run_points() -> None:
 
 def _run_point(folder: Path, origin: dict[str, Any], installed: Sequence[Any]) -> None:
     """Compute a point in this process, and end it."""
+    from caffe_ext.storage.atomic import write_text
     from caffe_ext.storage.staging import is_of_full_disk
 
     status = 1
@@ -75,9 +76,7 @@ def _run_point(folder: Path, origin: dict[str, Any], installed: Sequence[Any]) -
         os.chdir(folder)
         task = json.loads((folder / TASK).read_text(encoding="utf-8"))
         outcome = compute_outcome(task, folder, origin, installed)
-        partial = folder / f"{OUTCOME}.partial"
-        partial.write_text(json.dumps(outcome), encoding="utf-8")
-        partial.rename(folder / OUTCOME)
+        write_text(folder / OUTCOME, json.dumps(outcome), sync=False)
         status = 0
     except BaseException as error:
         status = FULL_DISK if is_of_full_disk(f"{error}") else 1
