@@ -71,13 +71,13 @@ class Engine:
         self._left.extend(points)
         self._progress = progress
         digests = [point.digest for point in points]
-        told = asked = False
+        known = told = False
         try:
             while self._left or self._pending:
                 try:
-                    if not asked:
+                    if not known:
                         self._attempts |= self._cluster.find_attempts(digests, self._time_limit)
-                    asked = True
+                        known = True
                     self._ask_capacity()
                     if not told and not self._capacity.workers:
                         self._reporter.note(f"waiting for workers {self._cluster.place}")

@@ -59,6 +59,8 @@ def draw_ranges(
     """
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     names = [name for name in map(format_range, RANGES) if name in ranges]
+    counts = [round(np.mean([one.hard_positives for one in ranges[name]])) for name in names]
+    ticks = [f"{name}\n{count:,}" for name, count in zip(names, counts, strict=True)]
     panels = (("error", "test images"), ("adversarial_error", "adversarials"))
     for axes, (key, title), colour in zip(figure.subplots(1, 2), panels, COLOURS, strict=False):
         values = [[100 * getattr(one, key) for one in ranges[name]] for name in names]
@@ -69,8 +71,6 @@ def draw_ranges(
             level = 100 * float(np.mean([getattr(one, key) for one in basic]))
             axes.axhline(level, color="#606060", ls="--", lw=1, label="basic LeNet")
             axes.legend(frameon=False)
-        counts = [round(np.mean([one.hard_positives for one in ranges[name]])) for name in names]
-        ticks = [f"{name}\n{count:,}" for name, count in zip(names, counts, strict=True)]
         axes.set_xticks(range(len(names)), ticks, fontsize="small")
         axes.set_xlabel("PASS of the hard positives, and how many they are")
         axes.set_ylabel(f"error on {title} (%)")
